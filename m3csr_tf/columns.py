@@ -1,0 +1,69 @@
+"""Every column, feature, signature and artefact name of the product, once.
+
+Files, SavedModel signatures, the index and the output tables all take their names from here.
+"""
+
+from typing import Final
+
+# Interactions (input) and the prepared tables.
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+TIMESTAMP: Final = "timestamp"
+WEIGHT: Final = "weight"
+SPLIT: Final = "split"
+TRAIN: Final = "train"
+VAL: Final = "val"
+TEST: Final = "test"
+SPLITS: Final = (TRAIN, VAL, TEST)
+USER_ROW: Final = "user_row"
+ITEM_ROW: Final = "item_row"
+
+# Catalogue.
+VIEW_COUNT: Final = "view_count"
+PUBLISH_TIME: Final = "publish_time"
+TRAIN_CLICKS: Final = "train_clicks"
+POPULARITY_BIN: Final = "popularity_bin"
+IS_COLD: Final = "is_cold"
+IS_STRICTLY_COLD: Final = "is_strictly_cold"
+
+# Features of the towers: rows and scaled content, as prepared, not as served.
+CLUSTER_IDS: Final = "cluster_ids"
+POPULARITY_BIN: Final = "popularity_bin"
+SLOTS: Final = "slots"
+
+# A user of a batch job, and its output.
+HISTORY: Final = "history"
+EXCLUSIONS: Final = "exclusions"
+RANK: Final = "rank"
+SCORE: Final = "score"
+PART_ID: Final = "part_id"
+PART_PREFIX: Final = "part_"
+
+# Signatures of the released towers.
+SERVING_DEFAULT: Final = "serving_default"
+WITH_CONTENT: Final = "with_content"
+HISTORY_PREFIX: Final = "history_"
+ITEM_VECTOR: Final = "item_vector"
+USER_VECTOR: Final = "user_vector"
+
+# Artefacts of a release.
+USER_TOWER: Final = "user_tower"
+ITEM_TOWER: Final = "item_tower"
+INDEX: Final = "index"
+MANIFEST: Final = "manifest.json"
+
+RESERVED_MODALITIES: Final = frozenset(
+    {"id", USER_ID, ITEM_ID, USER_ROW, ITEM_ROW, VIEW_COUNT, PUBLISH_TIME, TRAIN_CLICKS, HISTORY, SLOTS, CLUSTER_IDS}
+    | {POPULARITY_BIN, ITEM_VECTOR, USER_VECTOR}
+)
+"""Words that cannot name a modality: they name something else beside it."""
+
+
+def part_column(modality: str) -> str:
+    """The output column that holds a modality's share of a score."""
+    return PART_PREFIX + modality
+
+
+def history_feature(modality: str) -> str:
+    """The `with_content` input that holds a modality's vectors of the history."""
+    return HISTORY_PREFIX + modality

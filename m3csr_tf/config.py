@@ -1,0 +1,347 @@
+"""One frozen, validated tree of all that a run is: YAML in, dotted overrides, resolved YAML out.
+
+The only place with defaults. A section a class; checks that span sections are on `Config`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from m3csr_tf import columns
+from m3csr_tf.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused, values cannot change after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class RunConfig(Section):
+    """What a run is called and where it lies."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    overwrite: bool = Field(False, description="replace a run of the same name that has another configuration")
+    folder: Path = Field(Path("runs"), description="the run lies in <folder>/<name>/")
+    release_folder: Path = Field(Path("saved_models"), description="its release lies in <release_folder>/<name>/")
+    threads: int = Field(0, ge=0, description="threads of TensorFlow's kernels; 0 takes every core")
+    deterministic: bool = Field(False, description="TensorFlow's op determinism: the same numbers, bit for bit")
+
+
+class WorldConfig(Section):
+    """The synthetic short-video world (data/world.py); the defaults are the demo's."""
+
+    seed: int = Field(7, ge=0, description="of the world itself, apart from run.seed: five runs see one world")
+    users: int = Field(4000, ge=1)
+    items: int = Field(2000, ge=2)
+    clicks: int = Field(80_000, ge=1)
+    modalities: dict[str, int] = Field({"visual": 64, "textual": 48, "acoustic": 32}, description="name: vector width")
+    topics: int = Field(12, ge=1, description="topics of each modality")
+    topic_spread: float = Field(0.2, gt=0, description="Dirichlet concentration of a video's topics; small is sparse")
+    taste_spread: float = Field(0.3, gt=0, description="Dirichlet concentration of a user's tastes over topics")
+    salience_spread: float = Field(1.0, gt=0, description="Dirichlet concentration of a video's modalities")
+    intensity_spread: float = Field(1.0, gt=0, description="Dirichlet concentration of a user's modalities")
+    scale: float = Field(8.0, ge=0, description="of the utilities, against Gumbel noise of spread 1.28")
+    popularity: float = Field(0.6, ge=0, description="spread of the videos' popularity in utility")
+    life: float = Field(0.5, gt=0, description="mean life of a video's interest, in lengths of the log")
+    activity: float = Field(0.9, ge=0, description="spread of log(clicks of a user)")
+    nuisance: float = Field(1.5, ge=0, description="directions of a vector that carry no taste, relative to the signal")
+    noise: float = Field(1.0, ge=0, description="noise in every entry of a vector, relative to the signal")
+    missing: float = Field(0.02, ge=0, lt=1, description="share of vectors that are missing")
+
+    @model_validator(mode="after")
+    def _check(self) -> WorldConfig:
+        most = self.users * max(1, self.items // 4)
+        if not self.users <= self.clicks <= most:
+            raise ValueError(
+                f"data.world.clicks must lie between one a user and a quarter of all pairs ({self.users} to {most}), "
+                f"got {self.clicks}"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """Where the raw input comes from (docs/data.md)."""
+
+    format: Literal["world", "table", "mmssl", "mmrec"] = "world"
+    path: Path | None = None
+    modalities: dict[str, str] = Field(
+        default_factory=dict,
+        description="modality: its column in the catalogue (table) or its .npy file (mmssl, mmrec)",
+    )
+    inter_file: str | None = Field(None, description="mmrec: the .inter file, when the folder has several")
+    world: WorldConfig = WorldConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.format != "world":
+            if self.path is None:
+                raise ValueError(f"data.path is needed for data.format={self.format}: give the folder of the logs")
+            if not self.modalities:
+                raise ValueError("data.modalities is empty: name at least one, as modality: column or file")
+        for name in self.modality_names:
+            if not name.isidentifier() or name in columns.RESERVED_MODALITIES:
+                raise ValueError(
+                    f"data.modalities: {name!r} cannot name a modality; use a plain word that is no column name"
+                )
+        return self
+
+    @property
+    def modality_names(self) -> list[str]:
+        """Names of the modalities, in the order in which vectors are laid out."""
+        return list(self.world.modalities if self.format == "world" else self.modalities)
+
+
+class SplitConfig(Section):
+    """How interactions become train, val and test."""
+
+    kind: Literal["given", "random", "time"] = "random"
+    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    cold_share: float = Field(0.0, ge=0, lt=1, description="share of the items drawn as strictly cold")
+    cold_file: Path | None = Field(None, description="a JSON list of the strictly cold item ids, instead of a draw")
+    seed: int = Field(0, ge=0, description="of the split itself, apart from run.seed: every run sees one split")
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        if min(self.ratios) <= 0 or abs(sum(self.ratios) - 1) > 1e-6:
+            raise ValueError(f"split.ratios must be three positive shares that sum to 1, got {list(self.ratios)}")
+        if self.cold_share and self.cold_file:
+            raise ValueError(
+                "split.cold_share and split.cold_file are both set: draw the cold items or read them, not both"
+            )
+        return self
+
+
+class ContentConfig(Section):
+    """Scaling of the content vectors, fitted on the training items."""
+
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2"] = "rms"
+
+
+class ClustersConfig(Section):
+    """K-means cluster ids (section 4.2 of the paper)."""
+
+    kind: Literal["joint", "per_modality"] = "joint"
+    count: int = Field(64, ge=1)
+    max_iterations: int = Field(100, ge=1)
+
+
+class PopularityConfig(Section):
+    """Popularity bins that feed the gate (eq. 10); bin 0 means no click or view."""
+
+    source: Literal["train_clicks", "view_count"] = "train_clicks"
+    bins: int = Field(10, ge=2)
+
+
+class HistoryConfig(Section):
+    """A user's behaviour sequence s_u (section 4.4.1)."""
+
+    length: int = Field(
+        20, ge=1, description="slots; a longer history keeps its latest, or a seeded draw without timestamps"
+    )
+
+
+class ModelConfig(Section):
+    """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3)."""
+
+    dim: int = Field(64, ge=2)
+    width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
+    heads: int = Field(1, ge=1)
+    temperature: float = Field(0.07, gt=0, description="tau of eq. 6")
+    intensity_weights: Literal["shared", "per_modality"] = Field(
+        "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
+    )
+    intensity: bool = Field(True, description="off: w/o MIIL, every modality at 1/|M|")
+    clusters: bool = Field(True, description="off: w/o Cluster, the mapped content alone")
+    gate: bool = Field(True, description="off: w/o Gate, ID and content unweighted")
+    orthogonality: bool = Field(True, description="off: w/o L_orth")
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.width == "half" and self.dim % 2:
+            raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
+        if self.dim % self.heads:
+            raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
+        return self
+
+
+class NegativesConfig(Section):
+    """The candidates that a positive is compared with."""
+
+    kind: Literal["uniform", "shared", "in_batch"] = Field(
+        "shared",
+        description="one uniform negative a positive; many that the batch shares; the batch's other positives with logQ",
+    )
+    count: int = Field(512, ge=1, description="negatives of kind=shared")
+    pool: Literal["clicked", "catalogue"] = Field("clicked", description="items with a training click, or all")
+
+
+class TrainingConfig(Section):
+    """The objective (eqs. 12-13), the optimizer and the loop."""
+
+    loss: Literal["bpr", "softmax"] = "bpr"
+    bpr_weighting: Literal["uniform", "softmax"] = Field(
+        "softmax", description="how the negatives of one positive are averaged: evenly, or by softmax of their scores"
+    )
+    positives: Literal["per_interaction", "per_user"] = "per_user"
+    mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
+    cold_items: float = Field(
+        0.1, ge=0, le=1, description="share of the candidates shown as new: no id, popularity bin 0"
+    )
+    cold_users: float = Field(0.05, ge=0, le=1, description="share of the users shown as unknown")
+    alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
+    beta: float = Field(1e-5, ge=0, description="weight decay of the batch's rows and the dense weights")
+    batch_size: int = Field(1024, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    max_steps: int = Field(4000, ge=1)
+    evaluate_every: int = Field(100, ge=1, description="steps between validations")
+    patience: int = Field(800, ge=1, description="steps without a better validation Recall@20 before stopping")
+    averaging: float = Field(
+        0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
+    )
+
+
+class EvaluationConfig(Section):
+    """Full-ranking evaluation."""
+
+    top_n: tuple[int, ...] = (10, 20, 50)
+    block: int = Field(1024, ge=1, description="users ranked at once")
+    bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
+
+    @field_validator("top_n")
+    @classmethod
+    def _has_twenty(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(n < 1 for n in value) or 20 not in value:
+            raise ValueError(f"evaluation.top_n must be positive and contain 20, got {list(value)}")
+        return tuple(sorted(set(value)))
+
+
+class IndexConfig(Section):
+    """The ScaNN index over the item vectors."""
+
+    kind: Literal["auto", "exact", "tree"] = Field("auto", description="auto: exact search up to exact_below items")
+    exact_below: int = Field(20_000, ge=1)
+    recall: float = Field(0.98, gt=0, le=1, description="recall against exact search that a tree must reach")
+    recall_at: int = Field(100, ge=1, description="how many nearest items that recall looks at")
+
+
+class RetrieveConfig(Section):
+    """The batch job: users in, top-N lists out."""
+
+    users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
+    output: Path | None = Field(None, description="parquet file; without one, <run folder>/top_n.parquet")
+    top_n: int = Field(20, ge=1)
+    batch_size: int = Field(4096, ge=1)
+
+
+class Config(Section):
+    """The whole tree."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    content: ContentConfig = ContentConfig()
+    clusters: ClustersConfig = ClustersConfig()
+    popularity: PopularityConfig = PopularityConfig()
+    history: HistoryConfig = HistoryConfig()
+    model: ModelConfig = ModelConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's config, logs, checkpoints and metrics lie."""
+        return self.run.folder / self.run.name
+
+    @property
+    def release_folder(self) -> Path:
+        """Where the run's towers and index lie."""
+        return self.run.release_folder / self.run.name
+
+    def to_yaml(self) -> str:
+        """The resolved tree, every default spelled out; `load` reads it back to an equal tree."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def fingerprint(self, *sections: str) -> str:
+        """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""
+        tree = self.model_dump(mode="json")
+        chosen = {name: tree[name] for name in sections or TRAINING_SECTIONS}
+        if not sections:
+            chosen["run"] = {key: tree["run"][key] for key in RUN_IDENTITY}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
+"""The sections that the prepared folder depends on."""
+TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "model", "negatives", "training")
+"""The sections that the trained weights depend on."""
+RUN_IDENTITY = ("seed", "deterministic")
+"""The settings of section run that the trained weights depend on."""
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file and applies dotted overrides, e.g. `run.seed=3`; values are YAML.
+
+    Raises:
+      ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
+    """
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read the configuration ({error.strerror}); check --config") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, path)) from None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts) or len(parts) < 2:
+        raise ConfigError(f"override {override!r}: expected section.name=value, e.g. run.seed=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    for part in parts[:-1]:
+        child = tree.get(part)
+        if child is None:
+            child = tree[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {part!r} is a single value and has no settings of its own")
+        tree = child
+    tree[parts[-1]] = value
+
+
+def _describe(error: ValidationError, path: Path | None) -> str:
+    where = f"{path}: " if path else ""
+    lines = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {field}; --help and the README list the settings")
+        elif problem["type"] == "value_error":
+            lines.append(str(problem["ctx"]["error"]))
+        else:
+            lines.append(f"{field}: {problem['msg']}, got {problem['input']!r}")
+    return where + "; ".join(lines)

@@ -1,0 +1,24 @@
+"""The errors that a user can mend: one plain sentence each, shown without a traceback.
+
+A message says what was received, what was expected, and what to do, and names the file, row or field.
+"""
+
+
+class M3CSRError(Exception):
+    """Base of all errors shown to the user as one message; the command line exits with 2 on it."""
+
+
+class ConfigError(M3CSRError):
+    """A setting is unknown, has the wrong type, or contradicts another."""
+
+
+class InputError(M3CSRError):
+    """A data file is missing, malformed, or contradicts another."""
+
+
+class RunError(M3CSRError):
+    """A run's folder is missing, unfinished, or belongs to another configuration."""
+
+
+class ReleaseError(M3CSRError):
+    """A release is missing, incomplete, or its parts do not belong together."""

@@ -1,0 +1,57 @@
+"""Why an item is in a list: the parts of its score, per pair and as a line to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.serving.release import Release
+from m3csr_tf.towers.layout import ID_PART
+
+
+def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.DataFrame:
+    """Scores of every pair of the users and items, and their parts.
+
+    Args:
+      release: a release.
+      users: user_id (str) and history (lists of str, oldest first).
+      items: ids of items that the index holds.
+
+    Returns:
+      user_id, item_id, score, part_id and part_<modality>, a row a pair, users in the outer loop.
+
+    Raises:
+      KeyError: the index lacks an item.
+    """
+    user_vectors, item_vectors = release.user_vectors(users), release.index.vectors(items)
+    owner = np.repeat(np.arange(len(users)), len(items))
+    item = np.tile(np.arange(len(items)), len(users))
+    parts = release.score_parts(user_vectors[owner], item_vectors[item])
+    return pd.DataFrame(
+        {
+            columns.USER_ID: users[columns.USER_ID].to_numpy(dtype=object)[owner],
+            columns.ITEM_ID: np.asarray(items, dtype=object)[item],
+            columns.SCORE: np.sum(list(parts.values()), axis=0),
+            **{columns.part_column(part): values for part, values in parts.items()},
+        }
+    )
+
+
+def reasons(row: Mapping[str, float] | pd.Series, modalities: Iterable[str]) -> str:
+    """What speaks for an item, largest first, as shares of all that does; and what speaks against it.
+
+    E.g. parts of 3 (acoustic), 1 (id) and -0.5 (visual) read "acoustic 75%, id 25%; against: visual".
+
+    Args:
+      row: of a list or of `explain`, with part_id and part_<modality>.
+      modalities: names of the modalities.
+    """
+    parts = {part: float(row[columns.part_column(part)]) for part in (ID_PART, *modalities)}
+    total = sum(value for value in parts.values() if value > 0)
+    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    speaking_for = ", ".join(f"{part} {value / total:.0%}" for part, value in ordered if value > 0)
+    against = ", ".join(part for part, value in reversed(ordered) if value < 0)
+    return "; ".join([speaking_for or "nothing for it", *([f"against: {against}"] if against else [])])

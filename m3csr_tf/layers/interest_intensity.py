@@ -1,0 +1,53 @@
+"""Multi-modal interest intensity learning: how much a user cares for each modality (equations 5 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class InterestIntensity(tf.keras.layers.Layer):
+    """softmax over modalities of w_int^T concat(sg(h_u), h_u^m) / tau.
+
+    With the one w_int that equation 5 prints, the term of h_u is the same for every modality and cancels in the
+    softmax; `per_modality` gives each modality its own w_int, so that behaviour counts too.
+
+    Args:
+      temperature: tau of equation 6.
+      per_modality: a w_int for each modality instead of one for all.
+    """
+
+    def __init__(self, temperature: float, per_modality: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.temperature = temperature
+        self.per_modality = per_modality
+
+    def build(self, input_shape: Any) -> None:
+        """Creates w_int, [1 or modalities, d + h]."""
+        behaviour, interests = input_shape
+        rows = len(interests) if self.per_modality else 1
+        self.kernel = self.add_weight(name="kernel", shape=[rows, behaviour[-1] + interests[0][-1]])
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, Sequence[tf.Tensor]]) -> tf.Tensor:
+        """Intensities.
+
+        Args:
+          inputs: behavioural interests h_u float32 [users, d], and each modality's h_u^m float32 [users, h].
+
+        Returns:
+          float32 [users, modalities], each line sums to 1.
+        """
+        behaviour, interests = inputs
+        stopped = tf.stop_gradient(behaviour)
+        factors = [
+            tf.linalg.matvec(tf.concat([stopped, interest], axis=1), self.kernel[m if self.per_modality else 0])
+            for m, interest in enumerate(interests)
+        ]
+        return tf.nn.softmax(tf.stack(factors, axis=1) / self.temperature, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return super().get_config() | {"temperature": self.temperature, "per_modality": self.per_modality}

@@ -1,0 +1,33 @@
+"""The popularity gate: how far to trust an item's content rather than its id (equation 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class PopularityGate(tf.keras.layers.Layer):
+    """delta = sigmoid(w_pop^T e_i^pop + b_pop), with a trainable e^pop for each popularity bin.
+
+    Args:
+      bins: number of popularity bins; bin 0 holds items without a click or view.
+      dim: width d of e^pop.
+    """
+
+    def __init__(self, bins: int, dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bins = bins
+        self.dim = dim
+        self.popularity_embedding = self.add_weight(
+            name="popularity_embedding", shape=[bins, dim], initializer="glorot_uniform"
+        )
+        self.score = tf.keras.layers.Dense(1, name="score")
+
+    def call(self, bins: tf.Tensor) -> tf.Tensor:
+        """Content weights delta, float32 [items, 1] in (0, 1), of popularity bins int32 [items]."""
+        return tf.gather(tf.sigmoid(self.score(self.popularity_embedding)), bins)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the layer."""
+        return super().get_config() | {"bins": self.bins, "dim": self.dim}

@@ -1,0 +1,122 @@
+"""M3CSR: two towers and a retrieval task, trained on the objective of section 4.6 (equation 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.layers.gather import gather_lines
+from m3csr_tf.losses import BPRLoss, orthogonality_loss
+from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval
+from m3csr_tf.towers.item_encoder import ItemEncoder
+from m3csr_tf.towers.item_tower import ItemTower
+from m3csr_tf.towers.layout import ID_PART
+from m3csr_tf.towers.user_tower import UserTower
+
+
+class M3CSR(tfrs.Model):
+    """The model of the paper, on the batches of `training.streams`.
+
+    Every distinct item of a batch is encoded once, for histories and candidates alike, and every distinct
+    (user, masked history) is attended once, however many examples share it.
+
+    Args:
+      config: the run's settings.
+      users, items: rows of the id tables.
+      clusters: number of clusters of each modality, in order.
+      bins: number of popularity bins.
+      widths: content width of each modality, in order; the weights are created at once.
+    """
+
+    def __init__(
+        self, config: Config, *, users: int, items: int, clusters: Mapping[str, int], bins: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
+        self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
+        self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
+        self.task = retrieval_task(config)
+        self._build(dict(zip(clusters, widths, strict=True)))
+
+    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
+        """L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
+
+        The first two are means over the batch's examples. The third is divided by the batch size too, so that the
+        whole is equation 13 over the batch, divided by its size; theta is read as the rows that the batch touches
+        and the dense weights.
+
+        Args:
+          inputs: a batch of `training.streams`.
+          training: unused; the model has no dropout.
+        """
+        del training
+        encoded = self.encoder(inputs["items"])
+        present = inputs["items"][columns.CLUSTER_IDS] > 0
+        interests = self.user_tower.interests(inputs["query_user"], encoded, present, inputs["query_slots"])
+        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+        positives = self._candidates(inputs, encoded, present, "positive")
+        loss = self._task_loss(inputs, queries, positives, encoded, present)
+        batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
+        if self.config.model.orthogonality and self.config.training.alpha:
+            of_queries = orthogonality_loss(interests.weighted)
+            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
+        if self.config.training.beta:
+            loss += self.config.training.beta / batch * self._squared_weights(inputs, encoded)
+        return loss
+
+    def _task_loss(
+        self, inputs: Mapping[str, Any], queries: tf.Tensor, positives: tf.Tensor, encoded: Any, present: tf.Tensor
+    ) -> tf.Tensor:
+        if self.config.negatives.kind == "in_batch":
+            return self.task(
+                queries,
+                positives,
+                candidate_sampling_probability=inputs["positive_probability"],
+                score_mask=inputs["allowed"],
+                compute_metrics=False,
+            )
+        negatives = self._candidates(inputs, encoded, present, "negative")
+        if self.config.negatives.kind == "uniform":
+            return self.task(queries, positives, negatives)
+        return self.task(queries, positives, negatives, score_mask=inputs["allowed"])
+
+    def _candidates(
+        self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor, which: str
+    ) -> tf.Tensor:
+        """Vectors float32 [candidates, D] of the batch's positives or negatives; those shown as new have no id."""
+        lines, as_new = inputs[which], inputs[f"{which}_as_new"]
+        candidates = {name: gather_lines(representation, lines) for name, representation in encoded.items()}
+        unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
+        candidates[ID_PART] = tf.where(as_new[:, tf.newaxis], unknown, candidates[ID_PART])
+        bins = tf.where(as_new, 0, tf.gather(inputs["items"][columns.POPULARITY_BIN], lines))
+        return self.item_tower.combine(candidates, tf.gather(present, lines), bins)
+
+    def _squared_weights(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
+        dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
+        users = tf.gather(self.user_tower.user_embedding, inputs["query_user"])
+        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(encoded[ID_PART]) + tf.nn.l2_loss(users))
+
+    def _build(self, widths: Mapping[str, int]) -> None:
+        """Creates the weights by one call on one item and one user."""
+        item = {columns.ITEM_ROW: tf.constant([UNKNOWN_ROW]), columns.CLUSTER_IDS: tf.zeros([1, len(widths)], tf.int32)}
+        item |= {name: tf.zeros([1, width]) for name, width in widths.items()}
+        self.item_tower(item | {columns.POPULARITY_BIN: tf.constant([0])})
+        self.user_tower(item | {columns.USER_ROW: tf.constant([UNKNOWN_ROW]), columns.SLOTS: tf.constant([[0]])})
+
+
+def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:
+    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs."""
+    if config.training.loss == "bpr":
+        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting)
+    else:
+        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
+    tasks = {"uniform": PairedRetrieval, "shared": SampledRetrieval, "in_batch": tfrs.tasks.Retrieval}
+    return tasks[config.negatives.kind](loss=loss)

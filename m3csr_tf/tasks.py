@@ -1,0 +1,64 @@
+"""Retrieval tasks that score only the pairs they need.
+
+`tfrs.tasks.Retrieval` multiplies every query by every candidate. That is right for in-batch negatives; for one
+negative a positive it would use 2B of B x 2B scores, and for negatives that the batch shares it would score every
+positive against every query.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+MASKED_SCORE = tf.float32.min / 100.0
+"""What a masked candidate scores, as in `tfrs.tasks.Retrieval`."""
+
+
+class SampledRetrieval(tfrs.tasks.Retrieval):
+    """A retrieval task over one positive and sampled negatives an example; the positive is column 0.
+
+    The base class's loss and metrics options hold; the score matrix is what differs.
+    """
+
+    def call(  # pylint: disable=arguments-renamed
+        self,
+        query_embeddings: tf.Tensor,
+        positive_embeddings: tf.Tensor,
+        negative_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        score_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+          query_embeddings: float32 [batch, D].
+          positive_embeddings: float32 [batch, D].
+          negative_embeddings: float32 [negatives, D] that the whole batch shares; in `PairedRetrieval`
+            [batch, D], one for each example.
+          sample_weight: float32 [batch] or None.
+          score_mask: bool [batch, negatives], False where a negative must not count, or None.
+        """
+        positive = tf.reduce_sum(query_embeddings * positive_embeddings, axis=1, keepdims=True)
+        negative = self._negative_scores(query_embeddings, negative_embeddings)
+        if score_mask is not None:
+            negative = tf.where(score_mask, negative, MASKED_SCORE)
+        scores = tf.concat([positive, negative], axis=1)
+        if self._temperature is not None:
+            scores = scores / self._temperature
+        labels = tf.concat([tf.ones_like(positive), tf.zeros_like(negative)], axis=1)
+        loss = self._loss(y_true=labels, y_pred=scores, sample_weight=sample_weight)
+        updates = [metric.update_state(loss) for metric in self._loss_metrics]
+        updates += [metric.update_state(labels, scores, sample_weight=sample_weight) for metric in self._batch_metrics]
+        with tf.control_dependencies(updates):
+            return tf.identity(loss)
+
+    def _negative_scores(self, queries: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+        """Scores float32 [batch, negatives]."""
+        return tf.matmul(queries, negatives, transpose_b=True)
+
+
+class PairedRetrieval(SampledRetrieval):
+    """One negative an example (equation 12 to the letter): negative_embeddings is [batch, D]."""
+
+    def _negative_scores(self, queries: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(queries * negatives, axis=1, keepdims=True)

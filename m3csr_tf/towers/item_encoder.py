@@ -1,0 +1,49 @@
+"""What both towers know of an item: its id embedding and each modality's representation, encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from m3csr_tf.config import ModelConfig
+from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf import columns
+from m3csr_tf.towers.layout import ID_PART, modal_width
+
+
+class ItemEncoder(tf.keras.layers.Layer):
+    """The id table and one modal encoder a modality, shared by the towers (section 4.3).
+
+    Args:
+      config: the model's settings.
+      items: rows of the id table, padding and unknown included.
+      clusters: number of clusters of each modality, in order.
+    """
+
+    def __init__(self, config: ModelConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.modalities: Sequence[str] = tuple(clusters)
+        self.id_embedding = self.add_weight(
+            name="id_embedding", shape=[items, config.dim], initializer="glorot_uniform"
+        )
+        self.modal_encoders = {
+            name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
+            for name, count in clusters.items()
+        }
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Encodes items, each once.
+
+        Args:
+          features: item_row int32 [items], cluster_ids int32 [items, modalities] (0: absent), and under each
+            modality's name its scaled content float32 [items, width] (zeros: absent).
+
+        Returns:
+          "id": e_i^id float32 [items, d], and under each modality's name h_i^m float32 [items, h].
+        """
+        encoded = {ID_PART: tf.gather(self.id_embedding, features[columns.ITEM_ROW])}
+        for position, name in enumerate(self.modalities):
+            encoded[name] = self.modal_encoders[name](features[name], features[columns.CLUSTER_IDS][:, position])
+        return encoded

@@ -1,0 +1,64 @@
+"""The item tower: id and content, weighed by the popularity gate (equations 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from m3csr_tf.config import ModelConfig
+from m3csr_tf.layers.popularity_gate import PopularityGate
+from m3csr_tf import columns
+from m3csr_tf.towers.item_encoder import ItemEncoder
+from m3csr_tf.towers.layout import ID_PART
+
+
+class ItemTower(tf.keras.Model):
+    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ...) (equation 11).
+
+    A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
+
+    Args:
+      config: the model's settings.
+      encoder: the item encoder, shared with the user tower.
+      bins: number of popularity bins.
+    """
+
+    def __init__(self, config: ModelConfig, encoder: ItemEncoder, bins: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.gate = PopularityGate(bins, config.dim, name="gate") if config.gate else None
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Item vectors, float32 [items, D].
+
+        Args:
+          features: as `ItemEncoder.call`, and popularity_bin int32 [items].
+        """
+        present = features[columns.CLUSTER_IDS] > 0
+        return self.combine(self.encoder(features), present, features[columns.POPULARITY_BIN])
+
+    def combine(self, encoded: Mapping[str, tf.Tensor], present: tf.Tensor, bins: tf.Tensor) -> tf.Tensor:
+        """Item vectors of items that are encoded already.
+
+        Args:
+          encoded: output of the encoder for these items.
+          present: bool [items, modalities], False where an item lacks the modality.
+          bins: popularity bins int32 [items].
+
+        Returns:
+          float32 [items, D].
+        """
+        has = tf.cast(present, tf.float32)
+        if self.gate is None:
+            id_weight = tf.ones_like(has[:, :1])
+            content_weight = has
+        else:
+            delta = self.gate(bins)
+            id_weight = 1.0 - delta
+            content_weight = has * delta
+        parts = [id_weight * encoded[ID_PART]]
+        for position, name in enumerate(self.encoder.modalities):
+            parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
+        return tf.concat(parts, axis=1)

@@ -1,0 +1,1 @@
+"""Training: tf.data streams, the row-wise optimizer, the loop with checkpoints, trained runs."""

@@ -1,0 +1,262 @@
+"""The training loop: steps, validation by full ranking, early stopping, checkpoints, and going on after a kill.
+
+All that the loop needs to go on (weights, optimizer, step, validations so far) is in one checkpoint, written after each
+validation. Batches depend on the seed and the step alone, so a run that was killed ends where it would have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import InputError, RunError
+from m3csr_tf.evaluation.metrics import per_user
+from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.files import write_json, write_text
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.model import M3CSR
+from m3csr_tf.training import runs
+from m3csr_tf.training.optimizer import RowwiseAdam
+from m3csr_tf.training.runtime import configure
+from m3csr_tf.training.streams import ExampleStream, TrainingData
+from m3csr_tf.training.vectors import VectorEncoder
+
+_STEPS_PER_CALL = 20
+_AT = 20
+
+
+@dataclass
+class Progressed:
+    """How far a run has come; lives in the checkpoint as JSON.
+
+    Attributes:
+      step: finished steps.
+      seconds: spent on them, over all sittings.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    validations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The validation of highest Recall@20; the earliest of equals."""
+        return max(self.validations, key=lambda validation: (validation["recall@20"], -validation["step"]))
+
+
+def fit(config: Config, prepared: Prepared) -> Path:
+    """Trains a run to its end, or goes on with one that was stopped; returns the run's folder.
+
+    Early stopping, the weights kept and the figures logged are those of the averaged weights.
+
+    Raises:
+      RunError: another configuration has this name, or the loss is no longer finite.
+      InputError: the validation split is empty.
+    """
+    configure(config.run)
+    folder = runs.open_run(config)
+    if (folder / runs.FINISHED_FILE).exists():
+        return folder
+    model = runs.build_model(config, prepared)
+    optimizer = RowwiseAdam(config.training.learning_rate, config.training.averaging)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer)
+    data = TrainingData.of(prepared, config)
+    _Loop(config, folder, model, optimizer, data, _Validation(prepared, config, data, model)).run()
+    return folder
+
+
+class _Loop:
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        model: M3CSR,
+        optimizer: RowwiseAdam,
+        data: TrainingData,
+        validation: _Validation,
+    ) -> None:
+        self._config, self._folder, self._model, self._optimizer = config, folder, model, optimizer
+        self._data, self._validation = data, validation
+        self._stored = tf.Variable("", dtype=tf.string, trainable=False)
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
+            str(folder / runs.CHECKPOINTS),
+            max_to_keep=2,
+            checkpoint_name="training",
+        )
+        self._progressed = self._restore()
+
+    def run(self) -> None:
+        """Trains until patience or steps run out, then writes finished.json."""
+        settings = self._config.training
+        progressed = self._progressed
+        writer = tf.summary.create_file_writer(
+            str(self._folder / runs.LOGS), filename_suffix=f".from-{progressed.step}"
+        )
+        batches = iter(
+            ExampleStream(self._data, self._config).dataset(progressed.step, settings.max_steps - progressed.step)
+        )
+        with _progress() as bar, writer.as_default():
+            task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
+            while not self._stopped():
+                started = time.perf_counter()
+                until = min(progressed.step + settings.evaluate_every, settings.max_steps)
+                losses = []
+                while progressed.step < until:
+                    count = min(_STEPS_PER_CALL, until - progressed.step)
+                    losses.append(float(self._steps(batches, tf.constant(count))) / count)
+                    if not math.isfinite(losses[-1]):
+                        raise RunError(
+                            f"{self._folder}: the loss is {losses[-1]} after step {progressed.step}; "
+                            "lower training.learning_rate, or check the scaling of the content (content.scaling)"
+                        )
+                    progressed.step += count
+                    bar.update(task, completed=progressed.step)
+                progressed.seconds += time.perf_counter() - started
+                self._validate(float(np.mean(losses)))
+                bar.update(task, figures=self._figures())
+            bar.update(task, total=progressed.step)
+        best = progressed.best
+        write_json(
+            self._folder / runs.FINISHED_FILE,
+            {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best["recall@20"]}
+            | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
+            | {"examples_per_epoch": ExampleStream(self._data, self._config).examples_per_epoch},
+        )
+
+    @tf.function
+    def _steps(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
+        """Takes `count` steps; returns the sum of their losses."""
+        total = tf.constant(0.0)
+        for _ in tf.range(count):
+            total += self._model.train_step(next(batches))["loss"]
+        return total
+
+    def _validate(self, loss: float) -> None:
+        """Validates the averaged weights, keeps them if they are the best, and writes the checkpoint."""
+        progressed = self._progressed
+        with averaged_weights(self._model, self._optimizer):
+            figures = self._validation.figures()
+            progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
+            is_best = progressed.best["step"] == progressed.step
+            if is_best:
+                kept = runs.best_weights(self._folder, progressed.step)
+                shutil.rmtree(kept.parent, ignore_errors=True)
+                tf.train.Checkpoint(model=self._model).write(str(kept))
+        for name, value in progressed.validations[-1].items():
+            tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
+        self._validation.summarise(progressed.step)
+        self._stored.assign(json.dumps(asdict(progressed)))
+        self._manager.save(progressed.step)
+        if is_best:
+            # Only now: until the checkpoint named the new best, the old one was what a restart would need.
+            for old in (self._folder / runs.CHECKPOINTS).glob("validated-*"):
+                if old != kept.parent:
+                    shutil.rmtree(old)
+        lines = [",".join(progressed.validations[0])]
+        lines += [",".join(f"{value:.6g}" for value in validation.values()) for validation in progressed.validations]
+        write_text(self._folder / runs.LOGS / "validations.csv", "\n".join(lines) + "\n")
+
+    def _stopped(self) -> bool:
+        progressed = self._progressed
+        if progressed.step >= self._config.training.max_steps:
+            return True
+        return (
+            bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._config.training.patience
+        )
+
+    def _restore(self) -> Progressed:
+        latest = self._manager.latest_checkpoint
+        if latest is None:
+            return Progressed()
+        self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+        return Progressed(**json.loads(self._stored.numpy()))
+
+    def _figures(self) -> str:
+        if not self._progressed.validations:
+            return ""
+        last, best = self._progressed.validations[-1], self._progressed.best
+        return f"loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}  best {best['recall@20']:.4f} at {best['step']:.0f}"
+
+
+class _Validation:
+    """Full ranking of the validation users with the model's present weights."""
+
+    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
+        val = click_matrix(prepared.split(columns.VAL), len(prepared.users), len(prepared.items))
+        self._users = np.flatnonzero(np.diff(val.indptr))
+        if not len(self._users):
+            raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
+        self._truth, self._seen = val[self._users], data.clicks[self._users]
+        self._histories = data.histories[self._users]
+        self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
+        self._config, self._model = config, model
+        self._encoder = VectorEncoder(model, data.features)
+
+    def figures(self) -> dict[str, float]:
+        """Mean recall@20 and ndcg@20 over the validation users."""
+        ranked = top_n(
+            self._encoder.users(self._users, self._histories),
+            self._encoder.items(),
+            _AT,
+            seen=self._seen,
+            candidates=self._candidates,
+            seed=self._config.run.seed,
+            block=self._config.evaluation.block,
+        )
+        values = per_user(ranked, self._truth, [_AT])
+        return {
+            f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),
+            f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
+        }
+
+    def summarise(self, step: int) -> None:
+        """Logs what can go wrong unseen: intensities that switch a modality off, a gate that ignores content."""
+        intensities = self._encoder.intensities(self._users, self._histories)
+        for position, name in enumerate(self._model.encoder.modalities):
+            tf.summary.scalar(f"intensity_mean/{name}", intensities[:, position].mean(), step=step)
+            tf.summary.scalar(f"intensity_spread/{name}", intensities[:, position].std(), step=step)
+        if self._model.item_tower.gate is not None:
+            deltas = self._model.item_tower.gate(tf.range(self._config.popularity.bins)).numpy()[:, 0]
+            for position, delta in enumerate(deltas):
+                tf.summary.scalar(f"gate_content_weight/bin_{position}", delta, step=step)
+
+
+@contextmanager
+def averaged_weights(model: M3CSR, optimizer: RowwiseAdam) -> Iterator[None]:
+    """Puts the averaged weights into a model for the length of a block."""
+    weights = [tf.identity(variable) for variable in model.trainable_variables]
+    for variable, average in zip(model.trainable_variables, optimizer.averages(model.trainable_variables), strict=True):
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(weight)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )

@@ -1,0 +1,118 @@
+"""Adam whose work on an embedding table is proportional to the rows that the batch touched.
+
+Keras's Adam decays its moments over the whole table at every step even for sparse gradients, and its weight averaging
+is dense too, so that a step's cost grows with the catalogue. Here moments, weights and averages of untouched rows are
+left alone. The average needs no approximation for that: while a row rests, its average moves towards a constant, which
+has a closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class RowwiseAdam(tf.keras.optimizers.Optimizer):
+    """Adam [Kingma and Ba 2014], lazy on sparse gradients, with an exponential moving average of the weights.
+
+    On dense gradients it is Adam. On sparse ones, moments of untouched rows do not decay, and bias correction uses the
+    global step. The average A_t = averaging * A_{t-1} + (1 - averaging) * w_t is exact for every row.
+
+    Args:
+      learning_rate: step size.
+      averaging: decay of the average a step; 0 keeps the last weights.
+      beta_1, beta_2, epsilon: as in Adam.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        averaging: float = 0.0,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        name: str = "RowwiseAdam",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, jit_compile=False, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.averaging = averaging
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Creates moments, averages (started at the weights) and, for each row, the step of its last update."""
+        super().build(var_list)
+        if getattr(self, "_slots_built", False):
+            return
+        self._slots_built = True
+        self._first, self._second, self._average, self._updated = [], [], [], []
+        for variable in var_list:
+            self._first.append(self.add_variable_from_reference(variable, "first_moment"))
+            self._second.append(self.add_variable_from_reference(variable, "second_moment"))
+            if self.averaging:
+                self._average.append(self.add_variable_from_reference(variable, "average", initial_value=variable))
+                rows = variable.shape[:1] if variable.shape.rank > 1 else [1]
+                self._updated.append(tf.Variable(tf.zeros(rows, tf.int64), trainable=False, name="updated_at"))
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        """Updates one variable; rows that a sparse gradient does not name keep all their state."""
+        index = self._index_dict[self._var_key(variable)]
+        first, second = self._first[index], self._second[index]
+        step = tf.cast(self.iterations + 1, tf.float32)
+        rate = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        if not isinstance(gradient, tf.IndexedSlices):
+            first.assign_add((gradient - first) * (1 - self.beta_1))
+            second.assign_add((tf.square(gradient) - second) * (1 - self.beta_2))
+            variable.assign_sub(rate * first / (tf.sqrt(second) + self.epsilon))
+            if self.averaging:
+                average = self._average[index]
+                average.assign_add((variable - average) * (1 - self.averaging))
+                self._updated[index].assign(tf.fill(tf.shape(self._updated[index]), self.iterations + 1))
+            return
+        rows, slopes = gradient.indices, gradient.values
+        old_first, old_second = tf.gather(first, rows), tf.gather(second, rows)
+        new_first = old_first + (slopes - old_first) * (1 - self.beta_1)
+        new_second = old_second + (tf.square(slopes) - old_second) * (1 - self.beta_2)
+        old = tf.gather(variable, rows)
+        new = old - rate * new_first / (tf.sqrt(new_second) + self.epsilon)
+        if self.averaging:
+            rested = self._rested(tf.gather(self._average[index], rows), old, tf.gather(self._updated[index], rows))
+            self._scatter(self._average[index], rows, rested + (new - rested) * (1 - self.averaging))
+            self._scatter(self._updated[index], rows, tf.fill(tf.shape(rows), self.iterations + 1))
+        self._scatter(first, rows, new_first)
+        self._scatter(second, rows, new_second)
+        self._scatter(variable, rows, new)
+
+    def averages(self, variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
+        """The averaged weights as of the last step, in the order of `variables`; the weights without averaging."""
+        if not self.averaging:
+            return [tf.identity(variable) for variable in variables]
+        indices = [self._index_dict[self._var_key(variable)] for variable in variables]
+        return [
+            self._rested(self._average[index], variable, self._updated[index])
+            for index, variable in zip(indices, variables, strict=True)
+        ]
+
+    def _rested(self, average: tf.Tensor, weight: tf.Tensor, updated: tf.Tensor) -> tf.Tensor:
+        """The average after all finished steps, of weights that have not moved since step `updated`."""
+        steps = tf.cast(self.iterations - updated, tf.float32)
+        kept = tf.reshape(self.averaging**steps, [-1] + [1] * (len(average.shape) - 1))
+        return weight + kept * (average - weight)
+
+    @staticmethod
+    def _scatter(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
+        variable.scatter_update(tf.IndexedSlices(values, rows))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that rebuild the optimizer."""
+        return super().get_config() | {
+            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
+            "averaging": self.averaging,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }

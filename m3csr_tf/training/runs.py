@@ -1,0 +1,169 @@
+"""A run's folder: its resolved configuration, versions and checkpoints, and the trained model back from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import m3csr_tf
+from m3csr_tf import config as config_module
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.files import write_json, write_text
+from m3csr_tf.model import M3CSR
+
+CONFIG_FILE = "config.yaml"
+VERSIONS_FILE = "versions.json"
+PREPARED_FOLDER = "prepared"
+CHECKPOINTS = "checkpoints"
+LOGS = "logs"
+METRICS_FILE = "metrics.json"
+FINISHED_FILE = "finished.json"
+
+_LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Attributes:
+      config: its resolved configuration.
+      prepared: the data it was trained on.
+      model: the model with the averaged weights of its best validation.
+      finished: contents of finished.json: best_step, steps, validation recall@20, seconds of training.
+    """
+
+    config: Config
+    prepared: Prepared
+    model: M3CSR
+    finished: dict[str, Any]
+
+
+def check_run(config: Config) -> None:
+    """Refuses to go on when the run's folder holds a run of another configuration; writes nothing.
+
+    Only settings that change the trained weights make another run of it; evaluation, index and retrieval may differ.
+
+    Raises:
+      RunError: it does, and `run.overwrite` is not set.
+    """
+    differing = _differing(config)
+    if differing and not config.run.overwrite:
+        raise RunError(
+            f"{config.run_folder}: a run of this name has another configuration ({'; '.join(differing[:4])}); "
+            "choose another run.name, or pass run.overwrite=true to replace it"
+        )
+
+
+def open_run(config: Config) -> Path:
+    """Creates a run's folder, or opens it to go on; a run of another configuration is replaced if it may be.
+
+    Returns:
+      The folder, with config.yaml and versions.json written.
+
+    Raises:
+      RunError: as `check_run`.
+    """
+    check_run(config)
+    folder = config.run_folder
+    if _differing(config):
+        for stale in (CHECKPOINTS, LOGS):
+            shutil.rmtree(folder / stale, ignore_errors=True)
+        for stale in (METRICS_FILE, FINISHED_FILE):
+            (folder / stale).unlink(missing_ok=True)
+    write_text(folder / CONFIG_FILE, config.to_yaml())
+    write_json(folder / VERSIONS_FILE, versions())
+    return folder
+
+
+def _differing(config: Config) -> list[str]:
+    stored = config.run_folder / CONFIG_FILE
+    if not stored.exists():
+        return []
+    try:
+        return differences(config_module.load(stored), config)
+    except ConfigError:
+        return [f"{CONFIG_FILE} cannot be read"]
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Settings that change the trained weights and differ, as "section.name: old -> new"."""
+    trees = old.model_dump(mode="json"), new.model_dump(mode="json")
+    found = []
+    for section in (*config_module.TRAINING_SECTIONS, "run"):
+        for name, value in trees[1][section].items():
+            if section == "run" and name not in config_module.RUN_IDENTITY:
+                continue
+            if trees[0][section][name] != value:
+                found.append(f"{section}.{name}: {trees[0][section][name]} -> {value}")
+    return found
+
+
+def versions() -> dict[str, Any]:
+    """What a run was made with: this package, Python, the libraries, the number of cores."""
+    return {
+        "m3csr_tf": m3csr_tf.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **{name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def build_model(config: Config, prepared: Prepared) -> M3CSR:
+    """A fresh model for prepared data, initialised from `run.seed`."""
+    tf.keras.utils.set_random_seed(config.run.seed)
+    return M3CSR(
+        config,
+        users=len(prepared.users),
+        items=len(prepared.items),
+        clusters=prepared.clusters.counts,
+        bins=config.popularity.bins,
+        widths=[vectors.shape[1] for vectors in prepared.content.values()],
+    )
+
+
+def best_weights(folder: Path, step: int) -> Path:
+    """Prefix of the checkpoint that holds the averaged weights of a validated step."""
+    return folder / CHECKPOINTS / f"validated-{step}" / "weights"
+
+
+def load_trained(folder: Path) -> TrainedRun:
+    """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
+
+    Raises:
+      RunError: there is no run here, or its training has not finished.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG_FILE).exists():
+        raise RunError(
+            f"{folder}: no run here ({CONFIG_FILE} is missing); run pipelines/train.py first, or check run.name"
+        )
+    try:
+        finished = json.loads((folder / FINISHED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RunError(
+            f"{folder}: training has not finished; run pipelines/train.py, it goes on where it stopped"
+        ) from None
+    config = config_module.load(folder / CONFIG_FILE)
+    prepared = Prepared.open(folder / PREPARED_FOLDER)
+    model = build_model(config, prepared)
+    try:
+        tf.train.Checkpoint(model=model).read(
+            str(best_weights(folder, finished["best_step"]))
+        ).assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError):
+        raise RunError(
+            f"{folder}: the weights of step {finished['best_step']} are missing or broken; train again with run.overwrite=true"
+        ) from None
+    return TrainedRun(config, prepared, model, finished)

@@ -1,0 +1,78 @@
+"""User and item vectors of a model, in blocks, from rows and prepared features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.model import M3CSR
+
+_BLOCK = 8192
+
+
+class VectorEncoder:
+    """Turns rows into vectors with a model's towers; traced once, so that weights may change between calls.
+
+    Args:
+      model: the model.
+      features: features of every item row (`training.streams.item_features`).
+    """
+
+    def __init__(self, model: M3CSR, features: Mapping[str, np.ndarray]) -> None:
+        self._model = model
+        self._features = {name: tf.constant(values) for name, values in features.items()}
+        self._items = len(features[columns.ITEM_ROW])
+        rows = tf.TensorSpec([None], tf.int32)
+        slots = tf.TensorSpec([None, None], tf.int32)
+        self._encode_items = tf.function(lambda chosen: model.item_tower(self._of(chosen)), input_signature=[rows])
+        self._encode_users = tf.function(
+            lambda users, histories: model.user_tower(self._user_features(users, histories)),
+            input_signature=[rows, slots],
+        )
+        self._encode_intensities = tf.function(
+            lambda users, histories: model.user_tower.intensities(self._user_features(users, histories)),
+            input_signature=[rows, slots],
+        )
+
+    def items(self) -> np.ndarray:
+        """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows."""
+        rows = np.arange(FIRST_ROW, self._items, dtype=np.int32)
+        blocks = [self._encode_items(rows[start : start + _BLOCK]).numpy() for start in range(0, len(rows), _BLOCK)]
+        known = np.concatenate(blocks)
+        return np.concatenate([np.zeros((FIRST_ROW, known.shape[1]), np.float32), known])
+
+    def users(self, rows: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        """Vectors of users, float32 [users, D].
+
+        Args:
+          rows: int32 [users].
+          histories: their item rows int32 [users, slots], PADDING_ROW where empty.
+        """
+        return self._in_blocks(self._encode_users, rows, histories)
+
+    def intensities(self, rows: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        """Intensities of users (equation 6), float32 [users, modalities]; arguments as in `users`."""
+        return self._in_blocks(self._encode_intensities, rows, histories)
+
+    def _in_blocks(
+        self, encode: tf.types.experimental.GenericFunction, rows: np.ndarray, histories: np.ndarray
+    ) -> np.ndarray:
+        starts = range(0, max(len(rows), 1), _BLOCK)
+        return np.concatenate(
+            [
+                encode(rows[s : s + _BLOCK].astype(np.int32), histories[s : s + _BLOCK].astype(np.int32)).numpy()
+                for s in starts
+            ]
+        )
+
+    def _of(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: tf.gather(values, rows) for name, values in self._features.items()}
+
+    def _user_features(self, users: tf.Tensor, histories: tf.Tensor) -> dict[str, tf.Tensor]:
+        distinct, lines = tf.unique(tf.reshape(histories, [-1]))
+        slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(lines, tf.shape(histories)))
+        return self._of(distinct) | {columns.USER_ROW: users, columns.SLOTS: slots}

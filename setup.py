@@ -1,0 +1,42 @@
+"""Packaging of m3csr_tf; tool settings are in pyproject.toml, exact pins in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+SERVING = ["tensorflow-serving-api==2.20.*"]
+
+setup(
+    name="m3csr_tf",
+    version="0.1.0",
+    description="M3CSR: a two-tower recommender for cold-start short videos, as a TensorFlow pipeline",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["m3csr_tf", "m3csr_tf.*"]),
+    package_data={"m3csr_tf": ["py.typed"]},
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        "tensorflow==2.20.*",  # ScaNN's ops are built for this release.
+        "tf-keras==2.20.*",  # Keras 2, which tensorflow-recommenders needs.
+        "tensorflow-recommenders==0.7.7",
+        "scann==1.4.2",
+        "numpy>=2,<2.5",
+        "pandas>=2,<3",  # Spark's limit, kept everywhere.
+        "scipy>=1.11",
+        "scikit-learn>=1.5",
+        "pyarrow>=15",
+        "pydantic>=2,<3",
+        "PyYAML>=6",
+        "typer>=0.12",
+        "rich>=13",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]==2.20.*"],
+        "serving": SERVING,
+        "spark": ["pyspark>=4,<5"],
+        "plots": ["matplotlib>=3.8"],
+        "sweep": ["optuna>=4"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
+    },
+    entry_points={"console_scripts": ["m3csr=m3csr_tf.cli:main"]},
+)
