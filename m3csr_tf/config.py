@@ -213,8 +213,11 @@ class EvaluationConfig(Section):
     """Full-ranking evaluation."""
 
     top_n: tuple[int, ...] = (10, 20, 50)
-    block: int = Field(1024, ge=1, description="users ranked at once")
+    block: int = Field(1024, ge=1, description="users ranked at once, rounded up to a multiple of 128")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
+    baselines: tuple[Literal["popularity", "random", "ridge", "truth"], ...] = Field(
+        ("popularity", "random"), description="evaluated on the same users; truth: the synthetic world's own utilities"
+    )
 
     @field_validator("top_n")
     @classmethod

@@ -57,10 +57,10 @@ def check_run(config: Config) -> None:
     Raises:
       RunError: it does, and `run.overwrite` is not set.
     """
-    differing = _differing(config)
-    if differing and not config.run.overwrite:
+    found = differing(config)
+    if found and not config.run.overwrite:
         raise RunError(
-            f"{config.run_folder}: a run of this name has another configuration ({'; '.join(differing[:4])}); "
+            f"{config.run_folder}: a run of this name has another configuration ({'; '.join(found[:4])}); "
             "choose another run.name, or pass run.overwrite=true to replace it"
         )
 
@@ -76,7 +76,7 @@ def open_run(config: Config) -> Path:
     """
     check_run(config)
     folder = config.run_folder
-    if _differing(config):
+    if differing(config):
         for stale in (CHECKPOINTS, LOGS):
             shutil.rmtree(folder / stale, ignore_errors=True)
         for stale in (METRICS_FILE, FINISHED_FILE):

@@ -1,0 +1,1 @@
+"""Batch jobs on a release: top-N lists for a file of users."""

@@ -1,0 +1,107 @@
+"""The command line: `m3csr VERB --config FILE section.name=value ...`, and the same as scripts in pipelines/."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from m3csr_tf import config as configuration
+from m3csr_tf.config import Config
+from m3csr_tf.errors import M3CSRError
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file of settings; without one, all defaults.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SECTION.NAME=VALUE]...",
+        help="Settings that override the file, e.g. data.path=logs run.name=tonight run.seed=3.",
+        show_default=False,
+    ),
+]
+app = typer.Typer(
+    name="m3csr",
+    help="M3CSR: a two-tower recommender for cold-start short videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: int) -> None:
+    """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        config = configuration.load(config_file, overrides or [])
+        # Only now: importing TensorFlow takes seconds, and a mistyped setting should not.
+        from m3csr_tf import verbs
+
+        action: Callable[..., object] = getattr(verbs, verb)
+        action(config, *args)
+    except M3CSRError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def prepare(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
+    _run("prepare", config, overrides)
+
+
+@app.command()
+def train(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
+    _run("train", config, overrides)
+
+
+@app.command()
+def evaluate(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Rank the whole catalogue for validation and test users, beside baselines; write runs/NAME/metrics.json."""
+    _run("evaluate", config, overrides)
+
+
+@app.command()
+def release(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Export user tower, item tower and ScaNN index as one version to saved_models/NAME."""
+    _run("release", config, overrides)
+
+
+@app.command()
+def retrieve(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Write top-N lists from the release, for retrieve.users or for all users of the run."""
+    _run("retrieve", config, overrides)
+
+
+@app.command("run_all")
+def run_all(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """prepare, train, evaluate, release and retrieve in one go."""
+    _run("run_all", config, overrides)
+
+
+@app.command()
+def seeds(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")] = 5,
+) -> None:
+    """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
+    _run("seeds", config, overrides, count)
+
+
+def main(verb: str | None = None) -> None:
+    """Entry point of the console command; with `verb`, of the script of that verb."""
+    if verb is None:
+        app()
+    else:
+        app(args=[verb, *sys.argv[1:]], prog_name=Path(sys.argv[0]).name)

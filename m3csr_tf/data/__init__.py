@@ -1,0 +1,1 @@
+"""Raw input and prepared data: interactions, the catalogue, readers, splits, the synthetic world."""

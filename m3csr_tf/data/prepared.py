@@ -1,0 +1,133 @@
+"""The prepared folder: everything that training, evaluation and release need, as rows and arrays.
+
+`prepare.py` writes it; everybody else opens it through `Prepared.open`. Layout:
+
+| file | holds |
+| --- | --- |
+| manifest.json | format, versions, seed, the sections of the configuration it came from, counts, SHA-256 of every other file |
+| users.parquet | user_id, in row order from FIRST_ROW |
+| items.parquet | item_id, view_count (-1: unknown), publish_time (if known), train_clicks, is_cold (no training click), \
+is_strictly_cold (taken out of training by the split), popularity_bin, in row order from FIRST_ROW |
+| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp, weight (if known), sorted by both rows |
+| content_<modality>.npy | raw vectors float32 [rows, width] by item row; NaN: a reserved row, or the item lacks it |
+| scaling.npz | <modality>_shift, <modality>_scale float32 [width] |
+| centres.npz, clusters.npy | k-means centres a modality; cluster ids int32 [rows, modalities] by item row, 0: none |
+| popularity.json | source and lower edges of the bins |
+| truth.npz | the synthetic world's truth, in row order; only for data.format=world |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.errors import InputError
+from m3csr_tf.features.clusters import Clusters
+from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.features.popularity import PopularityBins
+from m3csr_tf.ids import FIRST_ROW, IdTable
+
+FORMAT = 1
+"""Version of the layout; a folder of another one is refused."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder, opened.
+
+    Attributes:
+      folder: where it lies.
+      manifest: contents of manifest.json.
+      users, items: id tables.
+      catalogue: items.parquet as a frame, one line an item, in row order from FIRST_ROW.
+      content: modality -> raw vectors float32 [len(items), width], memory-mapped and read-only; the padding and
+        unknown rows are NaN, like the row of an item that lacks the modality.
+      scaler, clusters, popularity: the fitted transformations, which the item tower repeats inside its graph.
+      cluster_ids: int32 [len(items), modalities], 0 for padding, unknown and absent.
+      bins: int32 [len(items)], popularity bins; 0 for padding and unknown.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    users: IdTable
+    items: IdTable
+    catalogue: pd.DataFrame
+    content: dict[str, np.ndarray]
+    scaler: ContentScaler
+    clusters: Clusters
+    popularity: PopularityBins
+    cluster_ids: np.ndarray
+    bins: np.ndarray
+
+    @property
+    def modalities(self) -> list[str]:
+        """Names of the modalities, in the order in which vectors are laid out."""
+        return list(self.content)
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Interactions of "train", "val" or "test": user_row, item_row int32, sorted by user row."""
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+    @cached_property
+    def train_clicks(self) -> np.ndarray:
+        """Training clicks of each item row, int64 [len(items)]; 0 for padding and unknown."""
+        return np.concatenate([np.zeros(FIRST_ROW, np.int64), self.catalogue[columns.TRAIN_CLICKS].to_numpy(np.int64)])
+
+    def truth(self) -> dict[str, np.ndarray] | None:
+        """The synthetic world's truth, or None for real data."""
+        path = self.folder / "truth.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+
+    @classmethod
+    def open(cls, folder: Path) -> Prepared:
+        """Opens a prepared folder.
+
+        Raises:
+          InputError: the folder is missing, unfinished, or of another format.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(
+                f"{folder}: no prepared data here (manifest.json is missing or broken); run pipelines/prepare.py"
+            ) from None
+        if manifest.get("format") != FORMAT:
+            raise InputError(
+                f"{folder}: prepared data of format {manifest.get('format')}, expected {FORMAT}; run pipelines/prepare.py again"
+            )
+        try:
+            catalogue = pd.read_parquet(folder / "items.parquet")
+            content = {
+                name: np.load(folder / f"content_{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in manifest["modalities"]
+            }
+            return cls(
+                folder=folder,
+                manifest=manifest,
+                users=IdTable(pd.read_parquet(folder / "users.parquet")[columns.USER_ID].to_numpy()),
+                items=IdTable(catalogue[columns.ITEM_ID].to_numpy()),
+                catalogue=catalogue,
+                content=content,
+                scaler=ContentScaler.load(folder / "scaling.npz"),
+                clusters=Clusters.load(folder / "centres.npz"),
+                popularity=PopularityBins.load(folder / "popularity.json"),
+                cluster_ids=np.load(folder / "clusters.npy", allow_pickle=False),
+                bins=np.concatenate(
+                    [np.zeros(FIRST_ROW, np.int32), catalogue[columns.POPULARITY_BIN].to_numpy(np.int32)]
+                ),
+            )
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{error.filename}: missing from the prepared data; run pipelines/prepare.py again"
+            ) from None

@@ -1,0 +1,91 @@
+"""Recall, precision and NDCG of each user's list, and what their means over users are worth.
+
+The numbers stay one a user until the end, so that two systems can be compared on the same users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from m3csr_tf.evaluation.ranking import Csr
+
+RECALL, PRECISION, NDCG = "recall", "precision", "ndcg"
+
+_RESAMPLED_CELLS = 1 << 22  # Counts of a bootstrap held at once.
+
+
+def name(metric: str, at: int) -> str:
+    """The key of a metric at a list length, e.g. "recall@20"."""
+    return f"{metric}@{at}"
+
+
+def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.ndarray]:
+    """Metrics of each user at every length in `at`.
+
+    recall@N = hits / |truth|; precision@N = hits / N, however short the list; ndcg@N = DCG / the DCG of the best list
+    there is, min(|truth|, N) hits at the top, with a hit at rank r (from 1) worth 1 / log2(r + 1).
+
+    Args:
+      ranked: item rows int [users, n], best first, -1 where a list has ended; no item twice in a row.
+      truth: the right answers, [users, items]; every non-zero entry is one, and no user is without.
+      at: list lengths N, each from 1 to n.
+
+    Returns:
+      "recall@N", "precision@N", "ndcg@N" -> float64 [users].
+
+    Raises:
+      ValueError: shapes or lengths do not fit, or a user has no truth and so no recall.
+    """
+    if truth.shape[0] != len(ranked):
+        raise ValueError(f"ranked has {len(ranked)} users and truth {truth.shape[0]}; they must be the same users")
+    if not at or min(at) < 1 or max(at) > ranked.shape[1]:
+        raise ValueError(f"at must hold list lengths from 1 to {ranked.shape[1]}, got {list(at)}")
+    user, item = truth.nonzero()
+    pairs = np.unique(user.astype(np.int64) * truth.shape[1] + item)
+    sizes = np.bincount(pairs // truth.shape[1], minlength=len(ranked))
+    if not sizes.all():
+        raise ValueError(f"{np.count_nonzero(sizes == 0)} of {len(sizes)} users have no truth; leave them out")
+
+    listed = np.arange(len(ranked))[:, None] * truth.shape[1] + ranked
+    hits = np.isin(listed, pairs) & (ranked >= 0)
+    found = np.cumsum(hits, axis=1)
+    worth = 1 / np.log2(np.arange(2, ranked.shape[1] + 2))
+    gained, ideal = np.cumsum(hits * worth, axis=1), np.cumsum(worth)
+    values = {}
+    for n in at:
+        values[name(RECALL, n)] = found[:, n - 1] / sizes
+        values[name(PRECISION, n)] = found[:, n - 1] / n
+        values[name(NDCG, n)] = gained[:, n - 1] / ideal[np.minimum(sizes, n) - 1]
+    return values
+
+
+def intervals(
+    values: Mapping[str, np.ndarray], resamples: int, seed: int, confidence: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of the means over users (Efron, 1979); all metrics share the resampled users.
+
+    Resampling users is drawing a multinomial over the distinct lines of metrics, of which there are few: most users
+    have no hit, or one.
+
+    Args:
+      values: metric -> float [users], the same users in each; at least one.
+      resamples: how many.
+      seed: of the draws.
+      confidence: share of the resampled means between the two ends.
+
+    Returns:
+      metric -> (low, high).
+    """
+    lines, counts = np.unique(np.stack(list(values.values()), axis=1), axis=0, return_counts=True)
+    users, random = counts.sum(), np.random.default_rng(seed)
+    step = max(1, _RESAMPLED_CELLS // len(lines))
+    means = np.concatenate(
+        [
+            random.multinomial(users, counts / users, size=min(step, resamples - start)) @ lines / users
+            for start in range(0, resamples, step)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return {metric: (float(low[k]), float(high[k])) for k, metric in enumerate(values)}

@@ -1,0 +1,235 @@
+"""Exact top-N lists from user and item vectors: every item ranked, in blocks of users, ties broken at random.
+
+Ties matter. Breaking them by row leaks the order of the catalogue (popularity, age) into the metrics, and a model that
+scores everything alike must look like chance. So ties are settled by a random key of (seed, user, item), which neither
+the block size nor the number of threads can change.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
+
+NOTHING = -1
+"""Fills the places of a list for which no item is left."""
+
+# BLAS rounds a score differently as the shape of the product and the number of threads change. Products of one fixed
+# number of users, at fixed offsets, by one thread keep a user's scores the same bit for bit whatever the block and the
+# machine's cores. The cores share the users instead, which serves the selection as well as the products.
+_TILE = 128
+_ONE_BLAS_THREAD = threading.Lock()  # The limit is the process's own: two rankings at once would undo each other's.
+_TIED_ENTRIES = 1 << 18  # Scores looked at together where ties at the last place are settled: what fits the cache.
+
+
+def top_n(
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    n: int,
+    *,
+    seen: Csr | None = None,
+    candidates: np.ndarray | None = None,
+    seed: int = 0,
+    block: int = 1024,
+) -> np.ndarray:
+    """Ranks every candidate by dot product and returns the best `n` of each user.
+
+    Items of equal score, identical item vectors included, are ordered uniformly at random, independently for each user:
+    those above the n-th score are all listed, those at it are drawn. The draw depends on the seed, the user's row and
+    the item's row only.
+
+    Args:
+      user_vectors: float32 [users, dim].
+      item_vectors: float32 [items, dim].
+      n: length of the lists.
+      seen: items to leave out, [users, items]; every non-zero entry counts.
+      candidates: bool [items], the items that may be listed; all when None.
+      seed: of the random order of ties.
+      block: users ranked at once, all threads together, rounded up to a multiple of 128; they take 9 bytes a user and
+        candidate.
+
+    Returns:
+      Item rows int32 [users, n], best first; -1 where the candidates have run out.
+
+    Raises:
+      ValueError: shapes do not fit, or a vector is not finite or so long that scores might not be: the model that
+        made it has diverged, and its ranking would mean nothing.
+    """
+    users, items = np.asarray(user_vectors, np.float32), np.asarray(item_vectors, np.float32)
+    _check_shapes(users, items, n, seen, candidates, block)
+    rows = np.arange(len(items)) if candidates is None else np.flatnonzero(candidates)
+    items = items[rows]
+    _check_finite(users, items)
+
+    ranked = np.full((len(users), n), NOTHING, np.int32)
+    if not ranked.size or not len(rows):
+        return ranked
+    distinct, copies = _distinct(items)
+    column_of = np.full(len(item_vectors), NOTHING)
+    column_of[rows] = np.arange(len(rows))
+    user_keys = _user_keys(seed, len(users))
+    item_keys = rows.astype(np.uint64) * _GOLDEN
+    tiles = range(0, len(users), _TILE)
+    workers = min(len(tiles), -(-block // _TILE), len(os.sched_getaffinity(0)))
+
+    def work(worker: int) -> None:
+        scores, spare, mask = (np.empty((_TILE, len(rows)), kind) for kind in (np.float32, np.float32, bool))
+        for start in tiles[worker::workers]:
+            some = slice(start, min(start + _TILE, len(users)))
+            size = some.stop - start
+            _score(users[some], distinct, copies, scores, spare)
+            if seen is not None:
+                user, item = seen[some].nonzero()
+                column = column_of[item]
+                scores[user[column >= 0], column[column >= 0]] = -np.inf
+            columns = _best(scores[:size], spare[:size], mask[:size], min(n, len(rows)), user_keys[some], item_keys)
+            ordered = _in_order(scores, columns, user_keys[some], item_keys)
+            ranked[some, : ordered.shape[1]] = np.where(ordered == NOTHING, NOTHING, rows[ordered])
+
+    with _ONE_BLAS_THREAD, threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
+    return ranked
+
+
+def _score(
+    users: np.ndarray, distinct: np.ndarray, copies: np.ndarray | None, scores: np.ndarray, spare: np.ndarray
+) -> None:
+    """Writes the scores of up to _TILE users, [b, dim], into the first rows of `scores`."""
+    if len(users) < _TILE:
+        users = np.concatenate([users, np.zeros((_TILE - len(users), users.shape[1]), np.float32)])
+    if copies is None:
+        np.matmul(users, distinct.T, out=scores)
+    else:
+        few = spare.reshape(-1)[: _TILE * len(distinct)].reshape(_TILE, -1)
+        np.matmul(users, distinct.T, out=few)
+        np.take(few, copies, axis=1, out=scores, mode="clip")  # The default mode would buffer `scores`.
+
+
+def _distinct(items: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The distinct vectors and each item's place among them (None: all differ).
+
+    Equal vectors at different places of a matrix product can come out unequal in the last bit; scoring each distinct
+    vector once makes them tie exactly.
+    """
+    plain = np.ascontiguousarray(items + np.float32(0))  # -0.0 becomes 0.0, so that equal vectors have equal bytes.
+    if not plain.shape[1]:
+        return plain, None
+    as_bytes = plain.view(f"V{plain.shape[1] * plain.itemsize}").ravel()
+    _, first, copies = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return (plain, None) if len(first) == len(plain) else (plain[first], copies)
+
+
+def _best(
+    scores: np.ndarray, work: np.ndarray, mask: np.ndarray, k: int, user_keys: np.ndarray, item_keys: np.ndarray
+) -> np.ndarray:
+    """Columns of the `k` best scores of each row, in no order, int [b, k]; -1 where fewer are above -inf."""
+    np.copyto(work, scores)
+    work.partition(scores.shape[1] - k, axis=1)
+    # What is seen (-inf) never makes the list, even where there is nothing else to fill it.
+    edge = np.maximum(work[:, scores.shape[1] - k], np.finfo(np.float32).min)
+    np.greater_equal(scores, edge[:, None], out=mask)
+    counts = np.count_nonzero(mask, axis=1)
+
+    chosen = np.full((len(scores), k), NOTHING)
+    settled = counts <= k
+    mask[~settled] = False
+    row, column = np.divmod(np.flatnonzero(mask), scores.shape[1])
+    chosen[row, _place(np.where(settled, counts, 0))] = column
+
+    contested = np.flatnonzero(~settled)
+    step = max(1, _TIED_ENTRIES // scores.shape[1])
+    for start in range(0, len(contested), step):
+        some = contested[start : start + step]
+        chosen[some] = _draw(scores[some], edge[some], k, user_keys[some], item_keys)
+    return chosen
+
+
+def _draw(scores: np.ndarray, edge: np.ndarray, k: int, user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
+    """Columns of all scores above the row's edge and of a random choice of those at it, int [b, k]."""
+    keys = _keys(user_keys[:, None], item_keys)
+    np.copyto(keys, np.uint64(0), where=scores > edge[:, None])
+    np.copyto(keys, np.iinfo(np.uint64).max, where=scores < edge[:, None])
+    last = np.partition(keys, k - 1, axis=1)[:, k - 1, None]
+    return (np.flatnonzero(keys <= last) % scores.shape[1]).reshape(-1, k)
+
+
+def _in_order(scores: np.ndarray, columns: np.ndarray, user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
+    """`columns` [b, k] sorted by falling score, ties by their keys, -1 last."""
+    rows = np.arange(len(columns))[:, None]
+    value = np.where(columns == NOTHING, -np.inf, scores[rows, columns])
+    keys = _keys(user_keys[:, None], item_keys[columns])
+    return np.take_along_axis(columns, np.lexsort((keys, -value), axis=1), axis=1)
+
+
+def _place(counts: np.ndarray) -> np.ndarray:
+    """0, 1, .. counts[0] - 1, 0, 1, .. counts[1] - 1, and so on: places of the entries of ragged rows."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+
+
+# Random keys: the splitmix64 generator (Steele, Lea and Flood, 2014), started at a place of the user's own. Its steps
+# are one-to-one on 64 bits, so that two items never share a key for the same user.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+def _mix(keys: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64, in place."""
+    keys ^= keys >> np.uint64(30)
+    keys *= _FIRST
+    keys ^= keys >> np.uint64(27)
+    keys *= _SECOND
+    keys ^= keys >> np.uint64(31)
+    return keys
+
+
+def _user_keys(seed: int, users: int) -> np.ndarray:
+    start = _mix(np.array([seed % (1 << 64)], np.uint64))
+    return _mix(np.arange(users, dtype=np.uint64) * _GOLDEN + start)
+
+
+def _keys(user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
+    return _mix(user_keys + item_keys)
+
+
+def _check_shapes(
+    users: np.ndarray,
+    items: np.ndarray,
+    n: int,
+    seen: Csr | None,
+    candidates: np.ndarray | None,
+    block: int,
+) -> None:
+    if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
+        raise ValueError(f"user_vectors {users.shape} and item_vectors {items.shape} must be matrices of one width")
+    if n < 1 or block < 1:
+        raise ValueError(f"n and block must be at least 1, got {n} and {block}")
+    if seen is not None and seen.shape != (len(users), len(items)):
+        raise ValueError(
+            f"seen must have a row a user and a column an item, {(len(users), len(items))}, got {seen.shape}"
+        )
+    if candidates is not None and (candidates.shape != (len(items),) or candidates.dtype != bool):
+        raise ValueError(f"candidates must be bool [{len(items)}], got {candidates.dtype} {list(candidates.shape)}")
+
+
+def _check_finite(users: np.ndarray, items: np.ndarray) -> None:
+    """By Cauchy-Schwarz no partial sum of a score exceeds the product of the two lengths: one check covers all scores."""
+    longest = 1.0
+    for name, vectors in (("user_vectors", users), ("item_vectors", items)):
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        if not np.isfinite(norms).all():
+            bad = np.count_nonzero(~np.isfinite(norms))
+            raise ValueError(f"{name}: {bad} of {len(norms)} vectors are not finite; the model has diverged")
+        longest *= norms.max(initial=0.0)
+    if longest > np.finfo(np.float32).max:
+        raise ValueError(
+            f"the vectors are so long that scores, up to {longest:.3g}, may not fit float32; the model has diverged"
+        )

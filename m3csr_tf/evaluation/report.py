@@ -1,0 +1,259 @@
+"""One system's evaluation: a full ranking, judged on all truth and on warm, cold and barely clicked items apart.
+
+| slice | ranked | truth | users |
+| --- | --- | --- | --- |
+| all | all items | all | with any truth |
+| warm / cold | all items | on items with / without a training click | with such truth |
+| few | all items | on items with 1 to 4 training clicks | with such truth |
+| cold_only | the cold items alone | on them | with such truth, those without any training click included |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from scipy import sparse
+
+from m3csr_tf import columns, files
+from m3csr_tf.config import EvaluationConfig
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import RunError
+from m3csr_tf.evaluation import metrics, ranking
+from m3csr_tf.evaluation.ranking import NOTHING, Csr
+from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.ids import FIRST_ROW
+
+ALL, WARM, COLD, FEW, COLD_ONLY = "all", "warm", "cold", "few", "cold_only"
+COVERAGE_AT = 20
+"""Length of the lists whose coverage is reported."""
+FEW_CLICKS = 4
+"""Most training clicks of an item of the slice `few`."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The metrics of some users on some truth.
+
+    Attributes:
+      users: user rows int [users].
+      values: metric -> float64 [users].
+      intervals: metric -> the two ends of the 95% interval of its mean; empty without a bootstrap.
+      shares: figures of the lists as a whole, e.g. coverage.
+    """
+
+    users: np.ndarray
+    values: dict[str, np.ndarray]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def mean(self, metric: str) -> float:
+        """Mean over the users; NaN without users."""
+        return float(self.values[metric].mean()) if len(self.users) else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """Means, users, shares and intervals as plain numbers; `{"users": 0}` without users."""
+        if not len(self.users):
+            return {"users": 0}
+        tree: dict[str, Any] = {metric: self.mean(metric) for metric in self.values}
+        tree |= {"users": len(self.users), **self.shares}
+        if self.intervals:
+            tree["ci"] = {metric: list(ends) for metric, ends in self.intervals.items()}
+        return tree
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All slices of one system on one set of interactions, by name."""
+
+    slices: dict[str, Slice]
+
+    def __getitem__(self, name: str) -> Slice:
+        """The slice of that name."""
+        return self.slices[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of metrics.json that belongs to one split: slice -> its figures."""
+        return {name: part.to_json() for name, part in self.slices.items()}
+
+
+def evaluate_split(
+    prepared: Prepared,
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    split: str,
+    config: EvaluationConfig,
+    seed: int = 0,
+) -> Evaluation:
+    """`evaluate` on "val" or "test" of a prepared folder; `cold_only` ranks the strictly cold items, if there are any."""
+    shape = (len(prepared.users), len(prepared.items))
+    strict = np.concatenate([np.zeros(FIRST_ROW, bool), prepared.catalogue[columns.IS_STRICTLY_COLD].to_numpy(bool)])
+    return evaluate(
+        user_vectors,
+        item_vectors,
+        truth=click_matrix(prepared.split(split), *shape),
+        seen=click_matrix(prepared.split(columns.TRAIN), *shape),
+        top_n=config.top_n,
+        seed=seed,
+        block=config.block,
+        bootstrap=config.bootstrap,
+        cold_items=strict if strict.any() else None,
+    )
+
+
+def evaluate(
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    *,
+    truth: Csr,
+    seen: Csr,
+    top_n: Sequence[int] = (10, 20, 50),
+    seed: int = 0,
+    block: int = 1024,
+    bootstrap: int = 1000,
+    cold_only: bool = True,
+    cold_items: np.ndarray | None = None,
+) -> Evaluation:
+    """Ranks all known items for every user with truth, the user's own training clicks left out, and reports the slices.
+
+    Args:
+      user_vectors: float32 [users, dim], by user row.
+      item_vectors: float32 [items, dim], by item row, reserved rows included.
+      truth: what the users went on to click, [users, items]; every non-zero entry counts.
+      seen: the training clicks, [users, items].
+      top_n: list lengths of the metrics.
+      seed: of the order of ties, and of the bootstrap.
+      block: users ranked at once.
+      bootstrap: resamples of the intervals; 0 leaves them out.
+      cold_only: whether to rank the cold items alone, too.
+      cold_items: bool [items], what `cold_only` ranks; the items without a training click when None. With a strict cold
+        split these are its items, since others that happen to lack a click are no part of its question.
+
+    Raises:
+      ValueError: shapes do not fit, or the vectors are not finite (a diverged model).
+    """
+    shape = (len(user_vectors), len(item_vectors))
+    if truth.shape != shape or seen.shape != shape:
+        raise ValueError(
+            f"truth {truth.shape} and seen {seen.shape} must have a row a user and a column an item, {shape}"
+        )
+    if cold_items is not None and (cold_items.shape != shape[1:] or cold_items.dtype != bool):
+        raise ValueError(f"cold_items must be bool [{shape[1]}], got {cold_items.dtype} {list(cold_items.shape)}")
+    clicks = np.bincount(seen.nonzero()[1], minlength=shape[1])
+    known = np.arange(shape[1]) >= FIRST_ROW
+    cold = known & (clicks == 0)
+    parts = {
+        ALL: known,
+        WARM: known & (clicks > 0),
+        COLD: cold,
+        FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
+    }
+    judge = _Judge(user_vectors, item_vectors, truth, tuple(top_n), seed, block, bootstrap)
+    users, ranked = judge.rank(known, seen)
+    slices = {name: judge.slice(users, ranked, items) for name, items in parts.items()}
+    slices[ALL].shares.update(_coverage(ranked[:, :COVERAGE_AT], known, cold))
+    if cold_only:
+        alone = cold if cold_items is None else known & cold_items
+        slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None), alone)
+    return Evaluation(slices)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What the rankings and the slices of one evaluation share."""
+
+    user_vectors: np.ndarray
+    item_vectors: np.ndarray
+    truth: Csr
+    at: tuple[int, ...]
+    seed: int
+    block: int
+    bootstrap: int
+
+    def rank(self, candidates: np.ndarray, seen: Csr | None) -> tuple[np.ndarray, np.ndarray]:
+        """Users with truth among `candidates` (bool [items]), int [users], and their lists, int32 [users, n]."""
+        users = np.unique(self._truth_on(candidates).nonzero()[0])
+        ranked = ranking.top_n(
+            self.user_vectors[users],
+            self.item_vectors,
+            max(*self.at, COVERAGE_AT),
+            seen=None if seen is None else seen[users],
+            candidates=candidates,
+            seed=self.seed,
+            block=self.block,
+        )
+        return users, ranked
+
+    def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
+        """The lists of `users` judged on the truth among `items` (bool [items]), where there is any."""
+        truth = self._truth_on(items)[users]
+        some = np.diff(truth.indptr) > 0
+        if not some.any():
+            return Slice(users[some], {})
+        values = metrics.per_user(ranked[some], truth[some], self.at)
+        return Slice(
+            users[some], values, metrics.intervals(values, self.bootstrap, self.seed) if self.bootstrap else {}
+        )
+
+    def _truth_on(self, items: np.ndarray) -> sparse.csr_array:
+        truth = sparse.csr_array(self.truth, copy=True)
+        truth.data = truth.data * items[truth.indices]
+        truth.eliminate_zeros()
+        return truth
+
+
+def _coverage(ranked: np.ndarray, known: np.ndarray, cold: np.ndarray) -> dict[str, float]:
+    """Shares of the catalogue and of its cold items that are in some list, and of the lists that cold items hold.
+
+    `cold_coverage` is left out where nothing is cold.
+    """
+    places = ranked[ranked != NOTHING]
+    listed = np.zeros(len(known), bool)
+    listed[places] = True
+    if not len(places):
+        return {}
+    shares = {"coverage": listed[known].mean(), "cold_share": cold[places].mean()}
+    if cold.any():
+        shares["cold_coverage"] = listed[cold].mean()
+    return {metrics.name(key, COVERAGE_AT): float(share) for key, share in shares.items()}
+
+
+def table(named: Mapping[str, Evaluation], at: int = 20) -> Table:
+    """Recall and NDCG at `at` of several systems with 95% intervals, a group of rows a system, a row a slice."""
+    shown = {f"Recall@{at}": metrics.name(metrics.RECALL, at), f"NDCG@{at}": metrics.name(metrics.NDCG, at)}
+    result = Table("system", "slice")
+    for heading in shown:
+        result.add_column(heading, justify="right")
+        result.add_column("95%", justify="right", style="dim")
+    result.add_column("users", justify="right")
+    for system, evaluation in named.items():
+        filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
+        for place, (name, part) in enumerate(filled.items()):
+            cells = [cell for metric in shown.values() for cell in _cells(part, metric)]
+            last = place == len(filled) - 1
+            result.add_row("" if place else system, name, *cells, f"{len(part.users):,}", end_section=last)
+    return result
+
+
+def _cells(part: Slice, metric: str) -> tuple[str, str]:
+    ends = part.intervals.get(metric)
+    return f"{part.mean(metric):.4f}", "" if ends is None else f"{ends[0]:.4f}-{ends[1]:.4f}"
+
+
+def write_metrics(path: Path, tree: Mapping[str, Any]) -> None:
+    """Writes metrics.json, e.g. `{"test": evaluation.to_json(), "val": ...}`, beside and renames it into place.
+
+    Raises:
+      RunError: the file cannot be written.
+      ValueError: a figure is NaN or infinite, which JSON cannot hold.
+    """
+    text = json.dumps(tree, indent=2, allow_nan=False) + "\n"
+    try:
+        files.write_text(Path(path), text)
+    except OSError as error:
+        raise RunError(f"{path}: cannot write the metrics ({error.strerror}); check the disk and its rights") from None

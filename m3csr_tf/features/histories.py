@@ -1,0 +1,53 @@
+"""A user's behaviour sequence s_u (section 4.4.1), and the click matrix, from rows of a training frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from m3csr_tf import columns
+from m3csr_tf.ids import PADDING_ROW
+
+
+def click_matrix(frame: pd.DataFrame, users: int, items: int) -> sparse.csr_matrix:
+    """Who clicked what, float32 [users, items] of 1s, with sorted indices.
+
+    Args:
+      frame: user_row, item_row.
+      users, items: sizes of the id tables, reserved rows included.
+    """
+    where = (frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy())
+    matrix = sparse.coo_matrix((np.ones(len(frame), np.float32), where), shape=(users, items)).tocsr()
+    matrix.data[:] = 1
+    matrix.sort_indices()
+    return matrix
+
+
+def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.ndarray:
+    """The last `length` items of each user, or `length` drawn ones where there are no timestamps.
+
+    The order of a file says nothing of time, so without timestamps both the choice and the order are a seeded draw.
+
+    Args:
+      frame: user_row, item_row and, if known, timestamp.
+      users: size of the id table, reserved rows included.
+      length: slots of a history.
+      seed: of the draw, and of the order of equal timestamps.
+
+    Returns:
+      int32 [users, length] of item rows, earliest first, padded on the right with PADDING_ROW.
+    """
+    user, item = frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy()
+    keys = [np.random.default_rng(seed).permutation(len(frame)), user]
+    if columns.TIMESTAMP in frame:
+        keys.insert(1, frame[columns.TIMESTAMP].to_numpy())
+    order = np.lexsort(keys)
+    user, item = user[order], item[order]
+    sizes = np.bincount(user, minlength=users)
+    ends = np.cumsum(sizes)
+    slot = np.arange(len(user)) - np.maximum(ends - length, ends - sizes)[user]
+    kept = slot >= 0
+    slots = np.full((users, length), PADDING_ROW, np.int32)
+    slots[user[kept], slot[kept]] = item[kept]
+    return slots

@@ -1,0 +1,54 @@
+"""Which kind of index the configuration means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from m3csr_tf.config import IndexConfig
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.index.base import ItemIndex
+from m3csr_tf.index.exact import ExactIndex
+from m3csr_tf.index.scann_index import SETTINGS, ScannIndex, read_settings
+from m3csr_tf.index.tree import TreeIndex
+
+KINDS: dict[str, type[ScannIndex]] = {kind.kind: kind for kind in (ExactIndex, TreeIndex)}
+
+
+def build_index(
+    ids: Sequence[str] | np.ndarray,
+    vectors: np.ndarray,
+    config: IndexConfig,
+    queries: np.ndarray | None = None,
+) -> ItemIndex:
+    """Builds the index that `config` asks for; `auto` is exact up to `exact_below` items and a tree beyond.
+
+    Args:
+      ids: distinct ids.
+      vectors: float32 [ids, width].
+      config: kind, and the recall that a tree must reach.
+      queries: sample user vectors float32 [queries, width], to measure a tree's recall on.
+
+    Raises:
+      ValueError: as in `ItemIndex.upsert`, or a tree is forced on fewer than 16 items.
+    """
+    tree = config.kind == "tree" or (config.kind == "auto" and len(ids) > config.exact_below)
+    if tree:
+        return TreeIndex.build(ids, vectors, config.recall, config.recall_at, queries)
+    return ExactIndex.build(ids, vectors)
+
+
+def load_index(folder: Path) -> ItemIndex:
+    """Loads a saved index of whichever kind.
+
+    Raises:
+      ReleaseError: the folder lacks a file, its files do not belong together, or the kind is unknown.
+    """
+    kind = read_settings(folder).get("kind")
+    if kind not in KINDS:
+        raise ReleaseError(
+            f"{Path(folder) / SETTINGS}: unknown kind of index {kind!r}, expected one of {sorted(KINDS)}"
+        )
+    return KINDS[kind].load(folder)

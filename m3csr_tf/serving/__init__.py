@@ -1,0 +1,1 @@
+"""Releases: towers as SavedModels of plain TensorFlow ops, their index, and the manifest that ties them together."""

@@ -1,0 +1,43 @@
+"""String id to row inside a graph, from a vocabulary file that travels as an asset of the SavedModel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
+
+
+class IdLookup(tf.Module):
+    """The graph's copy of an `IdTable`; every id that the table lacks, "" included, gets UNKNOWN_ROW.
+
+    Args:
+      table: the ids.
+      path: file to write the vocabulary to, one id a line; it must stay until the module is saved.
+
+    Raises:
+      ReleaseError: an id holds a line break, which a vocabulary file cannot.
+    """
+
+    def __init__(self, table: IdTable, path: Path) -> None:
+        super().__init__(name="ids")
+        broken = next((one for one in table.known if "\n" in one or "\r" in one), None)
+        if broken is not None:
+            raise ReleaseError(f"{path.stem}: id {broken!r} holds a line break, so it cannot be served; rename it")
+        path.write_text("".join(f"{one}\n" for one in table.known), encoding="utf-8", newline="")
+        self._lines = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(path),
+                key_dtype=tf.string,
+                key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+                value_dtype=tf.int64,
+                value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            default_value=UNKNOWN_ROW - FIRST_ROW,
+        )
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows int32 of `ids`, string, in the same shape."""
+        return tf.cast(self._lines.lookup(ids), tf.int32) + FIRST_ROW

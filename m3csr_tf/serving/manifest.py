@@ -1,0 +1,89 @@
+"""The manifest that ties the parts of a release together, and the check that they are the ones it names.
+
+Every part carries a copy of the manifest of its release, so that a part from elsewhere is told at once, and a version
+that has been superseded still knows what belongs to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from m3csr_tf import columns
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.files import sha256
+
+FORMAT = 1
+PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
+"""In the order in which they are published."""
+COPY = "release.json"
+
+
+def part_folder(release: Path, part: str, version: int) -> Path:
+    """Where a part of a version lies."""
+    return release / part / str(version)
+
+
+def copy_path(part_folder: Path, part: str) -> Path:
+    """Where a part keeps its copy of the manifest; `assets.extra` is the place that TF Serving leaves to others."""
+    return part_folder / COPY if part == columns.INDEX else part_folder / "assets.extra" / COPY
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder`, by its relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the fingerprint of all else that it says."""
+    said = {key: value for key, value in manifest.items() if key != "fingerprint"}
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return {**said, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a manifest.
+
+    Raises:
+      ReleaseError: it is missing, broken, of another format, or was changed after it was written.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ReleaseError(f"{path}: missing, so there is no release here; run pipelines/release.py") from None
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ReleaseError(f"{path}: not a manifest (broken JSON); release again")
+    if manifest.get("format") != FORMAT:
+        raise ReleaseError(f"{path}: a manifest of format {manifest.get('format')}, expected {FORMAT}; release again")
+    if sealed(manifest) != manifest:
+        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); release again")
+    return manifest
+
+
+def verify(release: Path, manifest: dict[str, Any]) -> None:
+    """Checks that every part is there, whole, and of this release.
+
+    Raises:
+      ReleaseError: naming the part or file that is missing, changed, or of another release.
+    """
+    for part in PARTS:
+        folder = part_folder(release, part, manifest["version"])
+        if not folder.is_dir():
+            raise ReleaseError(f"{folder}: the {part} of version {manifest['version']} is missing; release again")
+        own = read(copy_path(folder, part))
+        if own != manifest:
+            raise ReleaseError(
+                f"{folder}: this {part} belongs to another release (fingerprint {own['fingerprint'][:12]}, "
+                f"{columns.MANIFEST} says {manifest['fingerprint'][:12]}); release again, or put its own back"
+            )
+        for name, expected in manifest["parts"][part].items():
+            path = folder / name
+            if not path.is_file():
+                raise ReleaseError(f"{path}: missing from the {part}; release again")
+            if sha256(path) != expected:
+                raise ReleaseError(f"{path}: this file of the {part} was changed after the release; release again")

@@ -1,0 +1,185 @@
+"""What a released tower answers to: string ids and raw content in, vectors out, plain TensorFlow ops between.
+
+A SavedModel made here needs neither this package nor Keras. It holds the weights, the id tables as vocabulary files,
+and the fitted transformations, so that the same video gives the same vector in training and in serving.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import tensorflow as tf
+from typing_extensions import override
+
+from m3csr_tf import columns
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.serving.content import ContentTransform
+from m3csr_tf.serving.lookup import IdLookup
+from m3csr_tf.serving.towers import ITEM_VOCABULARY, USER_VOCABULARY
+
+EMPTY_SLOT = -1
+"""How the user tower's `slots` say that a history is shorter."""
+
+Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+
+
+class _Serving(tf.Module):
+    """What both towers serve with; only variables, tables and constants are saved, not the Keras objects."""
+
+    def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path, name: str) -> None:
+        super().__init__(name=name)
+        # A bound method is not tracked, unlike the model itself, whose Keras metadata would be saved with it.
+        self._tower: Tower = tower.__call__
+        self.tower_weights = list(tower.variables)
+        self._widths = {modality: int(raw.shape[1]) for modality, raw in prepared.content.items()}
+        self._items = IdLookup(prepared.items, vocabularies / ITEM_VOCABULARY)
+        self._content = ContentTransform(prepared.scaler, prepared.clusters)
+
+    @abc.abstractmethod
+    def traced(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The signatures, by name."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the SavedModel."""
+        tf.saved_model.save(self, str(folder), signatures=self.traced())
+
+
+class ItemServing(_Serving):
+    """The item tower as it is served.
+
+    `serving_default`: item_id string [B], view_count int64 [B] (-1: unknown; a known item then has the popularity bin
+    of its training, a new one bin 0), and under each modality's name its raw vectors float32 [B, width] (a row of
+    NaN: absent) -> item_vector float32 [B, D]. The content used is the content given, for known items too.
+
+    Args:
+      tower: takes the features of `ItemTower.call`.
+      prepared: the data it was trained on.
+      vocabularies: folder for the vocabulary files, which must stay until the module is saved.
+    """
+
+    def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
+        super().__init__(tower, prepared, vocabularies, columns.ITEM_TOWER)
+        self._bins = tf.constant(prepared.bins)
+        self._edges = tf.constant(prepared.popularity.edges)
+
+    @override
+    def traced(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        content = {name: tf.TensorSpec([None, width], tf.float32, name) for name, width in self._widths.items()}
+        items = {
+            columns.ITEM_ID: tf.TensorSpec([None], tf.string, columns.ITEM_ID),
+            columns.VIEW_COUNT: tf.TensorSpec([None], tf.int64, columns.VIEW_COUNT),
+        }
+        return {columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(items | content)}
+
+    def _serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        rows = self._items.rows(inputs[columns.ITEM_ID])
+        views = inputs[columns.VIEW_COUNT]
+        of_views = tf.searchsorted(self._edges, tf.maximum(views, 0), side="right", out_type=tf.int32)
+        content = self._content(inputs)
+        features = {
+            columns.ITEM_ROW: rows,
+            columns.POPULARITY_BIN: tf.where(views < 0, tf.gather(self._bins, rows), of_views),
+            columns.CLUSTER_IDS: content.cluster_ids,
+            **content.scaled,
+        }
+        return {columns.ITEM_VECTOR: self._tower(features)}
+
+
+class UserServing(_Serving):
+    """The user tower as it is served.
+
+    `serving_default`: user_id string [B], history string [B, n], padded with "" anywhere, -> user_vector float32
+    [B, D]. The tower holds a table of the items it was trained with; ids that the table lacks are skipped.
+
+    `with_content` takes history_<modality> float32 [B, n, width] as well, a row of NaN being absent: raw vectors of the
+    items that the table lacks. For items that it holds, the table counts. A new item that is in several histories
+    takes the content given at its first place; one without any content is skipped.
+
+    Users that the tower lacks share the unknown row, and no history is an ordinary one.
+
+    Args:
+      tower: takes the features of `UserTower.call`.
+      prepared: the data it was trained on.
+      vocabularies: folder for the vocabulary files, which must stay until the module is saved.
+    """
+
+    def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
+        super().__init__(tower, prepared, vocabularies, columns.USER_TOWER)
+        self._users = IdLookup(prepared.users, vocabularies / USER_VOCABULARY)
+        # Variables, not constants: a graph holds no more than 2 GB.
+        self.known_content = {
+            name: tf.Variable(prepared.scaler.transform(name, raw), trainable=False, name=f"known_{name}")
+            for name, raw in prepared.content.items()
+        }
+        self.known_cluster_ids = tf.Variable(prepared.cluster_ids, trainable=False, name="known_cluster_ids")
+
+    @override
+    def traced(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        users = {
+            columns.USER_ID: tf.TensorSpec([None], tf.string, columns.USER_ID),
+            columns.HISTORY: tf.TensorSpec([None, None], tf.string, columns.HISTORY),
+        }
+        content = {
+            columns.history_feature(name): tf.TensorSpec([None, None, width], tf.float32, columns.history_feature(name))
+            for name, width in self._widths.items()
+        }
+        return {
+            columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(users),
+            columns.WITH_CONTENT: tf.function(self._serve_with_content).get_concrete_function(users | content),
+        }
+
+    def _serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        distinct, lines = tf.unique(tf.reshape(inputs[columns.HISTORY], [-1]))
+        rows = self._items.rows(distinct)
+        return self._answer(inputs, lines, rows, rows != UNKNOWN_ROW, self._known(rows))
+
+    def _serve_with_content(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        history = tf.reshape(inputs[columns.HISTORY], [-1])
+        distinct, lines = tf.unique(history)
+        first = tf.math.unsorted_segment_min(tf.range(tf.size(history)), lines, tf.size(distinct))
+        given = self._content(
+            {
+                name: tf.gather(tf.reshape(inputs[columns.history_feature(name)], [-1, width]), first)
+                for name, width in self._widths.items()
+            }
+        )
+        rows = self._items.rows(distinct)
+        in_table = rows != UNKNOWN_ROW
+        usable = in_table | (tf.reduce_any(given.cluster_ids > 0, axis=1) & (distinct != ""))
+        new = {columns.CLUSTER_IDS: given.cluster_ids, **given.scaled}
+        items = {name: tf.where(in_table[:, tf.newaxis], known, new[name]) for name, known in self._known(rows).items()}
+        return self._answer(inputs, lines, rows, usable, items)
+
+    def _known(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Cluster ids and scaled content of the table's items."""
+        content = {name: tf.gather(table, rows) for name, table in self.known_content.items()}
+        return {columns.CLUSTER_IDS: tf.gather(self.known_cluster_ids, rows), **content}
+
+    def _answer(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        lines: tf.Tensor,
+        rows: tf.Tensor,
+        usable: tf.Tensor,
+        items: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """User vectors, when each distinct item is encoded once.
+
+        Args:
+          inputs: user_id and history.
+          lines: int32 [B * n], each place's line among the distinct items.
+          rows, usable: int32 and bool [distinct].
+          items: cluster ids and scaled content [distinct, ...].
+        """
+        places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, EMPTY_SLOT)
+        slots = tf.reshape(tf.gather(places, lines), tf.shape(inputs[columns.HISTORY]))
+        features = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
+        features |= {
+            columns.USER_ROW: self._users.rows(inputs[columns.USER_ID]),
+            columns.ITEM_ROW: tf.boolean_mask(rows, usable),
+            columns.SLOTS: slots,
+        }
+        return {columns.USER_VECTOR: self._tower(features)}

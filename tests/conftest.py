@@ -1,0 +1,72 @@
+"""Fixtures that several rooms share. TensorFlow is imported by the fixtures that need it, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3csr_tf.config import Config
+
+
+@dataclass(frozen=True)
+class UntrainedRun:
+    """What a trained run has, with random weights."""
+
+    config: Config
+    prepared: Any
+    model: Any
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., UntrainedRun]:
+    """`make_run(folder, model=...)` prepares a small world and makes a model of random weights for it."""
+    from m3csr_tf.prepare import prepare
+
+    def make(folder: Path, seed: int = 0, **sections: Any) -> UntrainedRun:
+        from m3csr_tf.model import M3CSR
+
+        world = {"users": 150, "items": 120, "clicks": 1500, "missing": 0.15}
+        world["modalities"] = {"visual": 12, "acoustic": 5}
+        tree = {
+            "run": {"name": "small", "folder": folder / "runs", "release_folder": folder / "saved_models"},
+            "data": {"world": world},
+            "split": {"cold_share": 0.1},
+            "clusters": {"count": 7},
+            "history": {"length": 6},
+            "model": {"dim": 8},
+        }
+        config = Config.model_validate({**tree, **sections})
+        prepared = prepare(config)
+        model = M3CSR(
+            config,
+            users=len(prepared.users),
+            items=len(prepared.items),
+            clusters=prepared.clusters.counts,
+            bins=prepared.popularity.count,
+            widths=[raw.shape[1] for raw in prepared.content.values()],
+        )
+        rng = np.random.default_rng(seed)
+        for weight in model.variables:
+            weight.assign(rng.normal(scale=0.3, size=weight.shape))
+        return UntrainedRun(config, prepared, model)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained_run(make_run: Callable[..., UntrainedRun], tmp_path_factory: pytest.TempPathFactory) -> UntrainedRun:
+    """A run of random weights, shared: do not change it."""
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def release(untrained_run: UntrainedRun) -> Any:
+    """The release of `untrained_run`, shared: do not change it."""
+    from m3csr_tf.serving.publish import publish
+
+    return publish(untrained_run)
