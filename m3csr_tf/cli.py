@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Config
@@ -22,7 +23,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SECTION.NAME=VALUE]...",
-        help="Settings that override the file, e.g. data.path=logs run.name=tonight run.seed=3.",
+        help="Settings that override the file, e.g. data.path=logs run.name=tonight run.seed=3; `m3csr settings` lists all.",
         show_default=False,
     ),
 ]
@@ -97,6 +98,16 @@ def seeds(
 ) -> None:
     """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
     _run("seeds", config, overrides, count)
+
+
+@app.command()
+def settings(section: Annotated[str | None, typer.Argument(help="One section, e.g. training.")] = None) -> None:
+    """List every setting with its default and meaning."""
+    table = Table("setting", "default", "meaning", show_lines=False)
+    for name, default, meaning in configuration.described():
+        if section is None or name.startswith(f"{section}."):
+            table.add_row(name, default, meaning)
+    Console().print(table)
 
 
 def main(verb: str | None = None) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -43,18 +43,18 @@ class WorldConfig(Section):
     users: int = Field(4000, ge=1)
     items: int = Field(2000, ge=2)
     clicks: int = Field(80_000, ge=1)
-    modalities: dict[str, int] = Field({"visual": 64, "textual": 48, "acoustic": 32}, description="name: vector width")
-    topics: int = Field(12, ge=1, description="topics of each modality")
+    modalities: dict[str, int] = Field({"visual": 128, "textual": 96, "acoustic": 64}, description="name: vector width")
+    topics: int = Field(8, ge=1, description="topics of each modality")
     topic_spread: float = Field(0.2, gt=0, description="Dirichlet concentration of a video's topics; small is sparse")
     taste_spread: float = Field(0.3, gt=0, description="Dirichlet concentration of a user's tastes over topics")
     salience_spread: float = Field(1.0, gt=0, description="Dirichlet concentration of a video's modalities")
-    intensity_spread: float = Field(1.0, gt=0, description="Dirichlet concentration of a user's modalities")
-    scale: float = Field(8.0, ge=0, description="of the utilities, against Gumbel noise of spread 1.28")
+    intensity_spread: float = Field(0.5, gt=0, description="Dirichlet concentration of a user's modalities")
+    scale: float = Field(6.0, ge=0, description="of the utilities, against Gumbel noise of spread 1.28")
     popularity: float = Field(0.6, ge=0, description="spread of the videos' popularity in utility")
     life: float = Field(0.5, gt=0, description="mean life of a video's interest, in lengths of the log")
     activity: float = Field(0.9, ge=0, description="spread of log(clicks of a user)")
-    nuisance: float = Field(1.5, ge=0, description="directions of a vector that carry no taste, relative to the signal")
-    noise: float = Field(1.0, ge=0, description="noise in every entry of a vector, relative to the signal")
+    nuisance: float = Field(2.0, ge=0, description="directions of a vector that carry no taste, relative to the signal")
+    noise: float = Field(0.6, ge=0, description="noise in every entry of a vector, relative to the signal")
     missing: float = Field(0.02, ge=0, lt=1, description="share of vectors that are missing")
 
     @model_validator(mode="after")
@@ -317,6 +317,25 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(_describe(error, path)) from None
 
 
+def described() -> list[tuple[str, str, str]]:
+    """Every setting as (dotted name, default, choices and meaning)."""
+    return _described("", Config())
+
+
+def _described(prefix: str, section: Section) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            rows += _described(f"{prefix}{name}.", value)
+            continue
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        meaning = "; ".join(filter(None, [" | ".join(map(str, choices)), field.description or ""]))
+        default = json.dumps(section.model_dump(mode="json")[name])
+        rows.append((f"{prefix}{name}", default, meaning))
+    return rows
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.split(".")
@@ -342,7 +361,7 @@ def _describe(error: ValidationError, path: Path | None) -> str:
     for problem in error.errors(include_url=False):
         field = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {field}; --help and the README list the settings")
+            lines.append(f"unknown setting {field}; `m3csr settings` lists all")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:

@@ -40,11 +40,11 @@ class SampledRetrieval(tfrs.tasks.Retrieval):
         """
         positive = tf.reduce_sum(query_embeddings * positive_embeddings, axis=1, keepdims=True)
         negative = self._negative_scores(query_embeddings, negative_embeddings)
+        if self._temperature is not None:
+            positive, negative = positive / self._temperature, negative / self._temperature
         if score_mask is not None:
             negative = tf.where(score_mask, negative, MASKED_SCORE)
         scores = tf.concat([positive, negative], axis=1)
-        if self._temperature is not None:
-            scores = scores / self._temperature
         labels = tf.concat([tf.ones_like(positive), tf.zeros_like(negative)], axis=1)
         loss = self._loss(y_true=labels, y_pred=scores, sample_weight=sample_weight)
         updates = [metric.update_state(loss) for metric in self._loss_metrics]

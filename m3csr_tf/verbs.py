@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ _BASELINES = {
     "truth": baselines.true_utilities,
 }
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)  # A log has no width of its own; 80 would cut tables.
 
 
 def prepare(config: Config) -> Prepared:

@@ -61,12 +61,13 @@ def retrieve(release: Release, users: Path | pd.DataFrame, output: Path, config:
       InputError: users cannot be read, or the output cannot be written; no file is left behind.
     """
     done = Retrieved(0, 0, 0)
+    ids = pd.Index(release.index.ids)
     schema = _schema(release)
     try:
         with replacing(output) as beside, _progress() as progress, pq.ParquetWriter(beside, schema) as writer:
             task = progress.add_task("retrieving", total=count_users(users))
             for batch in batches_of_users(users, config.batch_size):
-                lists = top_n_lists(release, batch, config.top_n)
+                lists = _lists(release, ids, batch, config.top_n)
                 writer.write_table(pa.Table.from_pandas(lists, schema, preserve_index=False))
                 full = int((lists[columns.RANK] == config.top_n).sum())
                 done = Retrieved(done.users + len(batch), done.rows + len(lists), done.short + len(batch) - full)
@@ -87,8 +88,11 @@ def top_n_lists(release: Release, users: pd.DataFrame, n: int) -> pd.DataFrame:
     Returns:
       Rows in the order of users, then of rank; a user has fewer than n where the catalogue holds no more unseen items.
     """
+    return _lists(release, pd.Index(release.index.ids), users, n)
+
+
+def _lists(release: Release, ids: pd.Index, users: pd.DataFrame, n: int) -> pd.DataFrame:
     vectors = release.user_vectors(users)
-    ids = pd.Index(release.index.ids)
     seen = _seen(users, ids)
     pieces = list(_search(release.index, ids, vectors, seen, n))
     owner, row, rank, score = (np.concatenate(values) for values in zip(*pieces, strict=True))

@@ -167,7 +167,7 @@ def _checked(batch: pd.DataFrame, source: str, before: int, seen: set[str]) -> p
     return pd.DataFrame(checked)
 
 
-def _list(cell: Any, row: int, name: str, source: str) -> Any:
+def _list(cell: Any, row: np.integer, name: str, source: str) -> Any:
     if isinstance(cell, list | tuple | np.ndarray):
         return cell
     if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):

@@ -164,7 +164,7 @@ def _encode(config: WorldConfig, loadings: list[np.ndarray], random: np.random.G
     for (name, width), signal in zip(config.modalities.items(), loadings, strict=True):
         vectors = (signal @ random.normal(size=(config.topics, width))).astype(np.float32)
         size = vectors.std()
-        nuisance = config.nuisance * random.normal(size=(config.items, max(1, width * int(__import__("os").environ.get("NR","25")) // 100)))
+        nuisance = config.nuisance * random.normal(size=(config.items, (width + 1) // 2))
         vectors += size * (nuisance @ random.normal(size=(nuisance.shape[1], width)) / np.sqrt(nuisance.shape[1]))
         vectors += size * config.noise * random.normal(size=vectors.shape)
         vectors = random.lognormal(0, 1) * (vectors + size * random.normal(size=width))

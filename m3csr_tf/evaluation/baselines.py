@@ -10,7 +10,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.ranking import Csr, top_n
+from m3csr_tf.evaluation.ranking import Csr, one_blas_thread, top_n
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
@@ -125,7 +125,8 @@ def choose_penalty(content: np.ndarray, clicks: Csr, *, draws: int, seed: int) -
 def _spectrum(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues [width] and eigenvectors [width, width] of the centred X'X: they solve for every penalty at once."""
     centred = content - content.mean(axis=0)
-    values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    with one_blas_thread():  # On busy cores BLAS threads wait for each other: seconds for what takes milliseconds.
+        values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     return np.maximum(values, 0).astype(np.float32), axes.astype(np.float32)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +27,7 @@ NOTHING = -1
 # number of users, at fixed offsets, by one thread keep a user's scores the same bit for bit whatever the block and the
 # machine's cores. The cores share the users instead, which serves the selection as well as the products.
 _TILE = 128
-_ONE_BLAS_THREAD = threading.Lock()  # The limit is the process's own: two rankings at once would undo each other's.
+_BLAS_LIMIT = threading.Lock()
 _TIED_ENTRIES = 1 << 18  # Scores looked at together where ties at the last place are settled: what fits the cache.
 
 
@@ -93,9 +95,16 @@ def top_n(
             ordered = _in_order(scores, columns, user_keys[some], item_keys)
             ranked[some, : ordered.shape[1]] = np.where(ordered == NOTHING, NOTHING, rows[ordered])
 
-    with _ONE_BLAS_THREAD, threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, range(workers)))
     return ranked
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keeps BLAS to one thread inside the block; only one block at a time, since the limit is the whole process's."""
+    with _BLAS_LIMIT, threadpool_limits(1, "blas"):
+        yield
 
 
 def _score(
@@ -221,7 +230,7 @@ def _check_shapes(
 
 
 def _check_finite(users: np.ndarray, items: np.ndarray) -> None:
-    """By Cauchy-Schwarz no partial sum of a score exceeds the product of the two lengths: one check covers all scores."""
+    """By Cauchy-Schwarz no partial sum of a score exceeds the product of the lengths: one check covers all scores."""
     longest = 1.0
     for name, vectors in (("user_vectors", users), ("item_vectors", items)):
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))

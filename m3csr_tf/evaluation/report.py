@@ -90,7 +90,7 @@ def evaluate_split(
     config: EvaluationConfig,
     seed: int = 0,
 ) -> Evaluation:
-    """`evaluate` on "val" or "test" of a prepared folder; `cold_only` ranks the strictly cold items, if there are any."""
+    """`evaluate` on "val" or "test" of a prepared folder; `cold_only` ranks its strictly cold items, if any."""
     shape = (len(prepared.users), len(prepared.items))
     strict = np.concatenate([np.zeros(FIRST_ROW, bool), prepared.catalogue[columns.IS_STRICTLY_COLD].to_numpy(bool)])
     return evaluate(

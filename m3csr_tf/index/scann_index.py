@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,6 @@ class ScannIndex(ItemIndex):
       vectors: the vectors it was made of, float32 [items, width]; kept, not copied, and never written to.
       settings: what the kind needs to search, and what it measured, as JSON.
     """
-
-    defaults: ClassVar[dict[str, Any]] = {}
-    """Settings of an index that has measured nothing."""
 
     def __init__(self, searcher: scann.ScannSearcher, vectors: np.ndarray, settings: dict[str, Any]) -> None:
         self._searcher = searcher

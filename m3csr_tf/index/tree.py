@@ -88,15 +88,19 @@ class TreeIndex(ScannIndex):
 
     @override
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        stretch = max(1.0, k / self._settings["recall_at"])  # A longer list reaches into more leaves.
-        leaves = min(self._settings["leaves"], math.ceil(self._settings["leaves_to_search"] * stretch))
-        candidates = self._settings["reorder"] * max(k, self._settings["recall_at"])
-        rows, scores = self._run(queries, k, min(len(self), math.ceil(candidates)), leaves)
+        rows, scores = self._probe(queries, k)
         short = ~np.isfinite(scores).all(axis=1)
         if short.any():
             # Those leaves held fewer than k items; all of them together hold enough.
             rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
         return rows, scores
+
+    def _probe(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Searches as many leaves as the settings say; NaN where they hold fewer than k items."""
+        stretch = max(1.0, k / self._settings["recall_at"])  # A longer list reaches into more leaves.
+        leaves = min(self._settings["leaves"], math.ceil(self._settings["leaves_to_search"] * stretch))
+        candidates = self._settings["reorder"] * max(k, self._settings["recall_at"])
+        return self._run(queries, k, min(len(self), math.ceil(candidates)), leaves)
 
     def _widen(self, queries: np.ndarray, recall: float) -> None:
         """Chooses leaves_to_search and reorder."""
@@ -105,7 +109,7 @@ class TreeIndex(ScannIndex):
 
         def measure(leaves: int, reorder: float) -> tuple[float, float]:
             self._settings |= {"leaves_to_search": leaves, "reorder": reorder}
-            found = (self._nearest(queries, k)[1] >= cut[:, np.newaxis]).mean(axis=1)
+            found = (self._probe(queries, k)[1] >= cut[:, np.newaxis]).mean(axis=1)
             error = found.std() / math.sqrt(len(found))
             return float(found.mean()), float(found.mean() - 2 * error)
 

@@ -62,8 +62,8 @@ class SavedUserTower:
         """User vectors float32 [users, D].
 
         Args:
-          users: user_id, and history, a list of item ids, oldest first. The last `history_length` that the tower knows
-            are used.
+          users: user_id, and history, a list of item ids, oldest first. The last `history_length` different ones that
+            the tower knows are used, as in training.
         """
         batches = []
         for start in range(0, max(1, len(users)), BATCH):
@@ -79,8 +79,9 @@ class SavedUserTower:
     def _padded(self, histories: pd.Series) -> np.ndarray:
         """The latest known items of each history, object array of str [users, slots], padded with ""."""
         items, owners = flatten(histories)
-        known = self._known.get_indexer(items) >= 0
-        items, owners = items[known], owners[known]
+        rows = self._known.get_indexer(items)
+        again = pd.Series(owners * len(self._known) + rows).duplicated(keep="last").to_numpy(dtype=bool)
+        items, owners = (values[(rows >= 0) & ~again] for values in (items, owners))
         sizes = np.bincount(owners, minlength=len(histories))
         ends = np.cumsum(sizes)
         slots = np.arange(len(owners)) - np.maximum(ends - self._history_length, ends - sizes)[owners]

@@ -158,7 +158,7 @@ class _Loop:
             if is_best:
                 kept = runs.best_weights(self._folder, progressed.step)
                 shutil.rmtree(kept.parent, ignore_errors=True)
-                tf.train.Checkpoint(model=self._model).write(str(kept))
+                runs.weights_checkpoint(self._model).write(str(kept))
         for name, value in progressed.validations[-1].items():
             tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
         self._validation.summarise(progressed.step)

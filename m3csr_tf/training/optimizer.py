@@ -36,7 +36,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         name: str = "RowwiseAdam",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, jit_compile=False, **kwargs)
+        super().__init__(name=name, **(kwargs | {"jit_compile": False}))
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.averaging = averaging
         self.beta_1 = beta_1

@@ -86,7 +86,8 @@ def open_run(config: Config) -> Path:
     return folder
 
 
-def _differing(config: Config) -> list[str]:
+def differing(config: Config) -> list[str]:
+    """How the run of this name, if there is one, differs from the configuration: settings, as `differences`."""
     stored = config.run_folder / CONFIG_FILE
     if not stored.exists():
         return []
@@ -138,6 +139,11 @@ def best_weights(folder: Path, step: int) -> Path:
     return folder / CHECKPOINTS / f"validated-{step}" / "weights"
 
 
+def weights_checkpoint(model: M3CSR) -> tf.train.Checkpoint:
+    """What is kept of a validated step: the towers' weights, without the optimizer's state."""
+    return tf.train.Checkpoint(user_tower=model.user_tower, item_tower=model.item_tower)
+
+
 def load_trained(folder: Path) -> TrainedRun:
     """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
 
@@ -159,9 +165,9 @@ def load_trained(folder: Path) -> TrainedRun:
     prepared = Prepared.open(folder / PREPARED_FOLDER)
     model = build_model(config, prepared)
     try:
-        tf.train.Checkpoint(model=model).read(
+        weights_checkpoint(model).read(
             str(best_weights(folder, finished["best_step"]))
-        ).assert_existing_objects_matched()
+        ).assert_consumed()
     except (tf.errors.OpError, AssertionError):
         raise RunError(
             f"{folder}: the weights of step {finished['best_step']} are missing or broken; train again with run.overwrite=true"

@@ -19,7 +19,9 @@ def problems(draw):
         "user_vectors": random.integers(-largest, largest + 1, (users, dim)).astype(np.float32),
         "item_vectors": random.integers(-largest, largest + 1, (items, dim)).astype(np.float32),
         "n": draw(st.integers(1, 50)),
-        "seen": sparse.csr_array((random.random((users, items)) < draw(st.sampled_from([0, 0.2, 1]))).astype(np.float32)),
+        "seen": sparse.csr_array(
+            (random.random((users, items)) < draw(st.sampled_from([0, 0.2, 1]))).astype(np.float32)
+        ),
         "candidates": random.random(items) < draw(st.sampled_from([0.0, 0.5, 1.0])),
         "seed": draw(st.integers(0, 2**63)),
     }
@@ -79,8 +81,8 @@ def test_users_have_ties_broken_independently():
 
 
 def test_ties_at_the_last_place_are_drawn_uniformly_and_certain_items_always_listed():
-    # Item 3 scores 2, ten items score 1 and item 7 scores 0: of each list's 4 places one is certain, and each of the ten
-    # gets one of the other three with probability 3/10.
+    # Item 3 scores 2, ten items score 1 and item 7 scores 0: of each list's 4 places one is certain, and each of the
+    # ten gets one of the other three with probability 3/10.
     scores = np.array([1, 1, 1, 2, 1, 1, 1, 0, 1, 1, 1, 1], np.float32)
     users = 20_000
     ranked = top_n(np.ones((users, 1), np.float32), scores[:, None], 4, seed=11)
@@ -110,7 +112,8 @@ def test_equal_item_vectors_tie_exactly_wherever_they_lie():
     # Summed in another order, equal vectors' scores would differ in the last bit and one of them would always win.
     random = np.random.default_rng(1)
     users, items = random.standard_normal((3000, 57), dtype=np.float32), np.zeros((203, 57), np.float32)
-    items[[2, 100, 202]] = random.standard_normal(57, dtype=np.float32)
+    items[[2, 100, 202], 1:] = random.standard_normal(56, dtype=np.float32)
+    items[100, 0] = -0.0
     liked = users[users @ items[2] > 0]
     first = np.bincount(top_n(liked, items, 1)[:, 0], minlength=203)[[2, 100, 202]]
     assert first.sum() == len(liked)
@@ -156,7 +159,9 @@ def test_scores_that_overflow_are_refused():
 
 def test_rows_that_are_no_candidates_may_hold_anything():
     items = np.array([[np.nan], [1], [2]], np.float32)
-    assert top_n(np.ones((1, 1), np.float32), items, 3, candidates=np.array([False, True, True])).tolist() == [[2, 1, -1]]
+    assert top_n(np.ones((1, 1), np.float32), items, 3, candidates=np.array([False, True, True])).tolist() == [
+        [2, 1, -1]
+    ]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def test_a_lower_recall_searches_fewer_leaves() -> None:
     assert reports[0]["leaves_to_search"] < reports[1]["leaves_to_search"] <= reports[1]["leaves"]
 
 
+def test_leaves_that_are_too_few_for_a_list_do_not_count_as_found() -> None:
+    # 32 leaves of some 31 items: 100 items take at least 4 leaves, whatever the recall.
+    report = built("tree", 1000, recall=0.9, recall_at=100)[0].report
+    assert report["leaves"] == 32 and report["leaves_to_search"] >= 4
+
+
 def test_a_recall_of_one_searches_everything_that_it_takes() -> None:
     index, _, vectors = built("tree", 2000, recall=1.0)
     queries = user_vectors(300)

@@ -163,9 +163,7 @@ def test_a_fresh_process_without_this_package_gives_the_same_vectors(
     for name, (tower, signature, given) in inputs.items():
         np.savez(tmp_path / f"{name}_in.npz", **given)
         tower = f"{tower}/{release.version}"
-        calls.append(
-            {"name": name, "tower": tower, "signature": signature, "inputs": str(tmp_path / f"{name}_in.npz")}
-        )
+        calls.append({"name": name, "tower": tower, "signature": signature, "inputs": str(tmp_path / f"{name}_in.npz")})
     (tmp_path / "calls.json").write_text(json.dumps(calls))
     command = [sys.executable, "-I", "-c", FRESH_PROCESS, str(release.folder), str(tmp_path / "calls.json"), "."]
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
@@ -186,9 +184,7 @@ def test_a_fresh_process_without_this_package_gives_the_same_vectors(
     }
     expected = {"items": keras_items(untrained_run, items)}
     for name, past in pasts.items():
-        expected[name] = np.stack(
-            [keras_user(untrained_run, user, one) for user, one in zip(users, past, strict=True)]
-        )
+        expected[name] = np.stack([keras_user(untrained_run, user, one) for user, one in zip(users, past, strict=True)])
     outputs = {"items": columns.ITEM_VECTOR, "users": columns.USER_VECTOR, "content": columns.USER_VECTOR}
     for name, vectors in expected.items():
         with np.load(tmp_path / f"{name}.npz") as answer:
@@ -247,9 +243,7 @@ def test_no_users_no_slots_and_only_padding_are_ordinary(signatures: Any, untrai
     vectors = call(signatures["user"], user_id=users, history=np.full(shape, "", dtype=object))
     widths = {name: raw.shape[1] for name, raw in untrained_run.prepared.content.items()}
     content = {columns.history_feature(name): np.zeros([*shape, width], np.float32) for name, width in widths.items()}
-    given = call(
-        signatures["with_content"], user_id=users, history=np.full(shape, "", dtype=object), **content
-    )
+    given = call(signatures["with_content"], user_id=users, history=np.full(shape, "", dtype=object), **content)
     np.testing.assert_allclose(given, vectors, atol=1e-6)
     assert len(vectors) == shape[0]
     for user, vector in zip(users, vectors, strict=True):

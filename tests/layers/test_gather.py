@@ -1,0 +1,31 @@
+"""Gathering lines of a computed table: tf.gather with a gradient that is dense at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from m3csr_tf.layers.gather import gather_lines, sum_into_lines
+
+TABLE = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+@pytest.mark.parametrize("lines", [[3, 0, 3], [[1, 1], [2, 0]]])
+def test_lines_and_gradient_are_those_of_a_gather(lines: list) -> None:
+    table, upstream = tf.constant(TABLE), tf.random.stateless_normal([*np.shape(lines), 2], seed=[1, 2])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(table)
+        ours, plain = gather_lines(table, tf.constant(lines)), tf.gather(table, lines)
+    np.testing.assert_array_equal(ours, plain)
+    ours_gradient = tape.gradient(ours, table, output_gradients=upstream)
+    assert isinstance(ours_gradient, tf.Tensor)
+    plain_gradient = tf.convert_to_tensor(tape.gradient(plain, table, output_gradients=upstream))
+    np.testing.assert_allclose(ours_gradient, plain_gradient, rtol=1e-6)
+
+
+def test_values_of_equal_lines_are_summed_and_other_lines_are_zero() -> None:
+    values = tf.constant([[[1.0, 2.0]], [[10.0, 20.0]], [[100.0, 200.0]]])
+    np.testing.assert_array_equal(
+        sum_into_lines(values, tf.constant([[1], [3], [1]]), tf.constant(4)), [[0, 0], [101, 202], [0, 0], [10, 20]]
+    )

@@ -1,0 +1,146 @@
+"""The scripts end to end, in processes of their own, on a small world: what an engineer types and what she then holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+SMALL = {
+    "run": {"name": "small"},
+    "data": {"world": {"users": 300, "items": 200, "clicks": 4000, "modalities": {"visual": 12, "acoustic": 8}}},
+    "split": {"cold_share": 0.1},
+    "clusters": {"count": 8},
+    "model": {"dim": 8},
+    "negatives": {"count": 64},
+    "training": {"batch_size": 128, "max_steps": 60, "evaluate_every": 20},
+    "evaluation": {"baselines": ["popularity", "random", "ridge", "truth"], "bootstrap": 50},
+}
+
+
+def script(verb: str, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Runs pipelines/<verb>.py from another folder, as a nightly job does."""
+    command = [sys.executable, str(REPOSITORY / "pipelines" / f"{verb}.py"), "--config", "small.yaml", *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which run_all has run."""
+    place = tmp_path_factory.mktemp("pipelines")
+    (place / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    done = script("run_all", place)
+    assert done.returncode == 0, done.stderr
+    (place / "printed.txt").write_text(done.stdout)
+    return place
+
+
+def test_run_all_leaves_config_versions_metrics_and_a_release(folder: Path) -> None:
+    run, release = folder / "runs" / "small", folder / "saved_models" / "small"
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["dim"] == 8
+    assert json.loads((run / "versions.json").read_text())["tensorflow"].startswith("2.20")
+    for part in ("user_tower", "item_tower"):
+        assert (release / part / "1" / "saved_model.pb").exists()
+    assert (release / "index" / "1").is_dir()
+    assert (release / "manifest.json").exists()
+
+
+def test_metrics_have_every_slice_for_test_and_validation(folder: Path) -> None:
+    metrics = json.loads((folder / "runs" / "small" / "metrics.json").read_text())
+    for split in ("test", "val"):
+        assert metrics[split]["all"]["users"] > 0
+        assert {"recall@20", "precision@20", "ndcg@20", "users"} <= set(metrics[split]["all"])
+    assert {"all", "warm", "cold", "few", "cold_only"} == set(metrics["test"])
+    assert {"popularity", "random", "ridge", "truth"} == set(metrics["baselines"])
+    assert metrics["val"]["cold"] == {"users": 0}  # A strict cold split leaves validation warm.
+
+
+def test_the_truth_is_the_ceiling_and_chance_the_floor(folder: Path) -> None:
+    metrics = json.loads((folder / "runs" / "small" / "metrics.json").read_text())
+    of = {name: baseline["test"]["cold_only"]["ndcg@10"] for name, baseline in metrics["baselines"].items()}
+    assert of["truth"] > of["ridge"] > of["random"]
+
+
+def test_lists_have_parts_that_sum_to_the_score(folder: Path) -> None:
+    lists = pd.read_parquet(folder / "runs" / "small" / "top_n.parquet")
+    assert list(lists.columns) == ["user_id", "rank", "item_id", "score", "part_id", "part_visual", "part_acoustic"]
+    parts = lists[["part_id", "part_visual", "part_acoustic"]].sum(axis=1)
+    np.testing.assert_allclose(parts, lists["score"], atol=1e-4)
+    assert lists.groupby("user_id")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 21))).all()
+
+
+def test_the_console_shows_metrics_examples_and_where_things_lie(folder: Path) -> None:
+    printed = (folder / "printed.txt").read_text()
+    for word in ("M3CSR", "popularity", "random", "cold_only", "example lists", "runs/small", "saved_models/small"):
+        assert word in printed
+
+
+def test_the_same_command_again_trains_nothing_and_gives_the_same_metrics(folder: Path) -> None:
+    before = json.loads((folder / "runs" / "small" / "metrics.json").read_text())
+    for verb in ("train", "evaluate"):
+        done = script(verb, folder)
+        assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "runs" / "small" / "metrics.json").read_text()) == before
+
+
+def test_a_users_file_of_ones_own_gets_lists_for_strangers_too(folder: Path) -> None:
+    users = pd.DataFrame({"user_id": ["u000", "stranger"], "history": [["v000", "v001"], []]})
+    users.to_parquet(folder / "users.parquet")
+    done = script("retrieve", folder, "retrieve.users=users.parquet", "retrieve.output=out.parquet", "retrieve.top_n=7")
+    assert done.returncode == 0, done.stderr
+    lists = pd.read_parquet(folder / "out.parquet")
+    assert lists.groupby("user_id").size().to_dict() == {"u000": 7, "stranger": 7}
+    assert not set(lists[lists["user_id"] == "u000"]["item_id"]) & {"v000", "v001"}
+
+
+def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(folder: Path) -> None:
+    from m3csr_tf.evaluation.ranking import top_n
+    from m3csr_tf.features.histories import click_matrix, histories
+    from m3csr_tf.ids import FIRST_ROW
+    from m3csr_tf.training.runs import load_trained
+    from m3csr_tf.training.streams import item_features
+    from m3csr_tf.training.vectors import VectorEncoder
+
+    trained = load_trained(folder / "runs" / "small")
+    prepared = trained.prepared
+    encoder = VectorEncoder(trained.model, item_features(prepared))
+    train = prepared.split("train")
+    slots = histories(train, len(prepared.users), trained.config.history.length, trained.config.split.seed)
+    rows = np.arange(FIRST_ROW, len(prepared.users))
+    ranked = top_n(
+        encoder.users(rows, slots[rows]),
+        encoder.items(),
+        20,
+        seen=click_matrix(train, len(prepared.users), len(prepared.items))[rows],
+        candidates=np.arange(len(prepared.items)) >= FIRST_ROW,
+    )
+    exact = dict(zip(prepared.users.known, map(set, prepared.items.ids(ranked)), strict=True))
+    for kind in ("exact", "tree"):
+        for verb in ("release", "retrieve"):
+            done = script(verb, folder, f"index.kind={kind}", "retrieve.output=again.parquet")
+            assert done.returncode == 0, done.stderr
+        lists = pd.read_parquet(folder / "again.parquet")
+        listed = lists.groupby("user_id")["item_id"].agg(set)
+        overlap = np.mean([len(found & exact[user]) / 20 for user, found in listed.items()])
+        assert overlap >= 0.98, kind
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "release", "retrieve", "run_all", "seeds"])
+def test_help_says_what_a_script_does_and_takes(verb: str) -> None:
+    command = [sys.executable, str(REPOSITORY / "pipelines" / f"{verb}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "--config" in done.stdout and "SECTION.NAME=VALUE" in done.stdout.replace("\n", "")
+
+
+def test_a_mistyped_setting_exits_with_two_and_one_line(folder: Path) -> None:
+    done = script("train", folder, "training.steps=3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: small.yaml: unknown setting training.steps; `m3csr settings` lists all"]

@@ -1,0 +1,154 @@
+"""Row-wise Adam: Adam where gradients are dense, lazy where they are sparse, with an exact moving average."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from m3csr_tf.training.optimizer import RowwiseAdam
+
+RATE, BETA_1, BETA_2, EPSILON = 0.05, 0.9, 0.999, 1e-7
+ROWS, WIDTH = 6, 3
+# Rows touched at each step: some twice in one step, some again and again, row 4 once, row 5 never.
+TOUCHED = [[0, 2], [1, 1, 3], [0], [2, 0, 2, 4], [3], [1, 0], [0, 3, 0, 0]]
+
+
+def gradients(seed: int = 0) -> list[tf.IndexedSlices]:
+    """A sparse gradient of each step, as gathers hand it on: lines of one row repeated."""
+    random = np.random.default_rng(seed)
+    return [
+        tf.IndexedSlices(
+            tf.constant(random.normal(size=(len(rows), WIDTH)), tf.float32), tf.constant(rows), tf.constant([ROWS, WIDTH])
+        )
+        for rows in TOUCHED
+    ]
+
+
+def table(seed: int = 1) -> tf.Variable:
+    return tf.Variable(tf.random.stateless_normal([ROWS, WIDTH], seed=[seed, 0]))
+
+
+def lazy_adam(weights: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Adam on the touched rows alone, step by step: weights and moments after each."""
+    weights, first, second = weights.astype(np.float64), np.zeros((ROWS, WIDTH)), np.zeros((ROWS, WIDTH))
+    states = []
+    for step, gradient in enumerate(gradients(), start=1):
+        dense = np.zeros((ROWS, WIDTH))
+        np.add.at(dense, gradient.indices.numpy(), gradient.values.numpy())
+        for row in set(TOUCHED[step - 1]):
+            first[row] = BETA_1 * first[row] + (1 - BETA_1) * dense[row]
+            second[row] = BETA_2 * second[row] + (1 - BETA_2) * dense[row] ** 2
+            rate = RATE * np.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+            weights[row] -= rate * first[row] / (np.sqrt(second[row]) + EPSILON)
+        states.append({"weights": weights.copy(), "first_moment": first.copy(), "second_moment": second.copy()})
+    return states
+
+
+def state(optimizer: RowwiseAdam, name: str) -> np.ndarray:
+    """A slot of the only variable."""
+    (found,) = (variable for variable in optimizer.variables if name in variable.name)
+    return found.numpy()
+
+
+def test_on_dense_gradients_it_is_adam() -> None:
+    random = np.random.default_rng(0)
+    ours, keras = tf.Variable([[1.0, -2.0], [0.5, 3.0]]), tf.Variable([[1.0, -2.0], [0.5, 3.0]])
+    mine, adam = RowwiseAdam(RATE, averaging=0.9), tf.keras.optimizers.Adam(RATE)
+    for _ in range(20):
+        gradient = tf.constant(random.normal(size=(2, 2)), tf.float32)
+        mine.apply_gradients([(gradient, ours)])
+        adam.apply_gradients([(gradient, keras)])
+        np.testing.assert_allclose(ours, keras, atol=1e-6)
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_on_sparse_gradients_it_is_lazy_adam_and_repeated_rows_are_summed(averaging: float) -> None:
+    variable = table()
+    expected = lazy_adam(variable.numpy())
+    optimizer = RowwiseAdam(RATE, averaging)
+    for gradient, after in zip(gradients(), expected, strict=True):
+        optimizer.apply_gradients([(gradient, variable)])
+        np.testing.assert_allclose(variable, after["weights"], atol=1e-6)
+        for slot in ("first_moment", "second_moment"):
+            np.testing.assert_allclose(state(optimizer, slot), after[slot], atol=1e-6)
+
+
+def test_rows_without_a_gradient_keep_weights_and_moments_bit_for_bit() -> None:
+    variable = table()
+    optimizer = RowwiseAdam(RATE, averaging=0.9)
+    for gradient, rows in zip(gradients(), TOUCHED, strict=True):
+        optimizer.build([variable])
+        before = [variable.numpy(), state(optimizer, "first_moment"), state(optimizer, "second_moment")]
+        optimizer.apply_gradients([(gradient, variable)])
+        after = [variable.numpy(), state(optimizer, "first_moment"), state(optimizer, "second_moment")]
+        untouched = np.setdiff1d(np.arange(ROWS), rows)
+        for old, new in zip(before, after, strict=True):
+            np.testing.assert_array_equal(new[untouched], old[untouched])
+            assert (new[rows] != old[rows]).all()
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_average_of_every_row_is_the_recursion_over_all_steps(graph: bool) -> None:
+    averaging = 0.8
+    sparse, dense, still = table(), tf.Variable([1.0, -1.0]), tf.Variable([[2.0]])
+    variables = [sparse, dense, still]
+    optimizer = RowwiseAdam(RATE, averaging)
+    optimizer.build(variables)
+    apply = optimizer.apply_gradients
+    if graph:
+        apply = tf.function(apply)
+    averages = [variable.numpy().astype(np.float64) for variable in variables]
+    for step, gradient in enumerate(gradients()):
+        some = [(gradient, sparse)]
+        if step != 2:  # A step without a gradient for it: its weights rest, and its average goes on.
+            some.append((tf.constant([0.3, float(step)]), dense))
+        apply(some)
+        averages = [
+            averaging * average + (1 - averaging) * variable.numpy()
+            for average, variable in zip(averages, variables, strict=True)
+        ]
+        for found, expected in zip(optimizer.averages(variables), averages, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_averages_follow_the_order_that_is_asked_for() -> None:
+    first, second = tf.Variable([[1.0]]), tf.Variable([[2.0]])
+    optimizer = RowwiseAdam(RATE, averaging=0.5)
+    optimizer.build([first, second])
+    np.testing.assert_array_equal(optimizer.averages([second, first]), [[[2.0]], [[1.0]]])
+
+
+def test_without_averaging_the_averages_are_the_weights() -> None:
+    variable = table()
+    optimizer = RowwiseAdam(RATE)
+    optimizer.apply_gradients([(gradients()[0], variable)])
+    np.testing.assert_array_equal(optimizer.averages([variable])[0], variable)
+
+
+def test_a_restored_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    variable, optimizer = table(), RowwiseAdam(RATE, averaging=0.8)
+    steps = gradients()
+    for gradient in steps[:4]:
+        optimizer.apply_gradients([(gradient, variable)])
+    saved = tf.train.Checkpoint(variable=variable, optimizer=optimizer).write(str(tmp_path / "state"))
+    restored, again = table(seed=5), RowwiseAdam(RATE, averaging=0.8)
+    again.build([restored])
+    tf.train.Checkpoint(variable=restored, optimizer=again).read(saved).assert_consumed()
+    for gradient in steps[4:]:
+        optimizer.apply_gradients([(gradient, variable)])
+        again.apply_gradients([(gradient, restored)])
+    np.testing.assert_array_equal(restored, variable)
+    np.testing.assert_array_equal(again.averages([restored])[0], optimizer.averages([variable])[0])
+
+
+def test_the_configuration_rebuilds_the_optimizer() -> None:
+    optimizer = RowwiseAdam(0.25, averaging=0.9, beta_1=0.8, beta_2=0.99, epsilon=1e-5, name="rowwise")
+    rebuilt = RowwiseAdam.from_config(optimizer.get_config())
+    assert rebuilt.get_config() == optimizer.get_config()
+    variables = table(), table()
+    for one, variable in zip((optimizer, rebuilt), variables, strict=True):
+        one.apply_gradients([(gradients()[0], variable)])
+    np.testing.assert_array_equal(*variables)
