@@ -22,7 +22,6 @@ ITEM_ROW: Final = "item_row"
 VIEW_COUNT: Final = "view_count"
 PUBLISH_TIME: Final = "publish_time"
 TRAIN_CLICKS: Final = "train_clicks"
-POPULARITY_BIN: Final = "popularity_bin"
 IS_COLD: Final = "is_cold"
 IS_STRICTLY_COLD: Final = "is_strictly_cold"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ConfigError
@@ -43,7 +43,10 @@ class WorldConfig(Section):
     users: int = Field(4000, ge=1)
     items: int = Field(2000, ge=2)
     clicks: int = Field(80_000, ge=1)
-    modalities: dict[str, int] = Field({"visual": 128, "textual": 96, "acoustic": 64}, description="name: vector width")
+    modalities: dict[str, PositiveInt] = Field(
+        {"visual": 128, "textual": 96, "acoustic": 64}, min_length=1, description="name: vector width"
+    )
+    shown: int = Field(2000, ge=2, description="of a larger catalogue, a user is shown this many videos, hers alone")
     topics: int = Field(8, ge=1, description="topics of each modality")
     topic_spread: float = Field(0.2, gt=0, description="Dirichlet concentration of a video's topics; small is sparse")
     taste_spread: float = Field(0.3, gt=0, description="Dirichlet concentration of a user's tastes over topics")
@@ -59,11 +62,11 @@ class WorldConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> WorldConfig:
-        most = self.users * max(1, self.items // 4)
+        most = self.users * max(1, min(self.items, self.shown) // 4)
         if not self.users <= self.clicks <= most:
             raise ValueError(
-                f"data.world.clicks must lie between one a user and a quarter of all pairs ({self.users} to {most}), "
-                f"got {self.clicks}"
+                "data.world.clicks must lie between one a user and a quarter of the videos that all users are shown "
+                f"({self.users} to {most}), got {self.clicks}"
             )
         return self
 
@@ -155,6 +158,12 @@ class ModelConfig(Section):
     dim: int = Field(64, ge=2)
     width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
     heads: int = Field(1, ge=1)
+    attention_start: Literal["identity", "xavier"] = Field(
+        "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
+    )
+    id_start: Literal["svd", "xavier"] = Field(
+        "svd", description="e_i^id: from the singular vectors of the training clicks, or at random"
+    )
     temperature: float = Field(0.07, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -23,10 +22,11 @@ from m3csr_tf.data import formats
 from m3csr_tf.data.prepared import FORMAT, Prepared
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.splits import split
-from m3csr_tf.errors import ConfigError, InputError
+from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
+from m3csr_tf.files import sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,10 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
 
     Raises:
       InputError, ConfigError: the input or a setting is at fault; nothing is left behind.
+      RunError: the folder holds something else, or cannot be written.
     """
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
+    _refuse_foreign(folder)
     origin = _origin(config)
     if _is_current(folder, origin):
         logger.info("%s is up to date", folder)
@@ -84,7 +86,7 @@ def _origin(config: Config) -> dict[str, Any]:
     packages = ("numpy", "pandas", "scikit-learn")
     return {
         "fingerprint": config.fingerprint(*PREPARE_SECTIONS),
-        "inputs": {str(path): _sha256(path) for path in inputs},
+        "inputs": {str(path): sha256(path) for path in inputs},
         "versions": {"m3csr_tf": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
         "seed": config.split.seed,
@@ -97,7 +99,7 @@ def _is_current(folder: Path, origin: dict[str, Any]) -> bool:
         return (
             manifest["format"] == FORMAT
             and all(manifest[key] == value for key, value in origin.items())
-            and all(_sha256(folder / name) == digest for name, digest in manifest["files"].items())
+            and all(sha256(folder / name) == digest for name, digest in manifest["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -207,7 +209,13 @@ def _truth_writer(truth: dict[str, np.ndarray], users: IdTable, items: IdTable) 
         for name, values in truth.items()
         if name not in by_id
     }
-    return lambda path: np.savez(path, **arrays)
+    return lambda path: np.savez(path, allow_pickle=False, **arrays)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder that is replaced must be one of ours."""
+    if folder.exists() and not (folder / columns.MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise RunError(f"{folder}: holds something other than prepared data; move it away, or choose another folder")
 
 
 def _write(folder: Path, writers: Writers, manifest: dict[str, Any]) -> None:
@@ -217,23 +225,25 @@ def _write(folder: Path, writers: Writers, manifest: dict[str, Any]) -> None:
         beside.mkdir(parents=True)
         for name, write in writers.items():
             write(beside / name)
-        files = {name: _sha256(beside / name) for name in writers}
-        (beside / columns.MANIFEST).write_text(
-            json.dumps({**manifest, "files": files}, indent=2) + "\n", encoding="utf-8"
-        )
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
+        write_json(beside / columns.MANIFEST, {**manifest, "files": {name: sha256(beside / name) for name in writers}})
+        _swap(beside, folder, old)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot write the prepared data ({error.strerror}); check the disk and its rights"
+        raise RunError(
+            f"{folder}: cannot write the prepared data ({error.strerror}); check the disk and rights"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Puts `new` in the place of `folder`; if that fails, `folder` is as it was."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from scipy import sparse
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +25,7 @@ from m3csr_tf.evaluation import baselines, report
 from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import summarise
-from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.features.histories import histories
 from m3csr_tf.files import write_json
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish
@@ -87,22 +86,13 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     rows, slots = np.arange(len(prepared.users), dtype=np.int32), _histories(trained)
     systems = {MODEL: baselines.Vectors(encoder.users(rows, slots), encoder.items())}
     systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
-    seen = _clicks(prepared, columns.TRAIN)
+    without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
     evaluated = {
         split: {
-            name: report.evaluate(
-                *vectors,
-                truth=_clicks(prepared, split),
-                seen=seen,
-                top_n=config.evaluation.top_n,
-                seed=config.run.seed,
-                block=config.evaluation.block,
-                bootstrap=config.evaluation.bootstrap if split == columns.TEST else 0,
-                cold_items=_strictly_cold(prepared),
-            )
+            name: report.evaluate_split(prepared, *vectors, split, settings, config.run.seed)
             for name, vectors in systems.items()
         }
-        for split in (columns.TEST, columns.VAL)
+        for split, settings in ((columns.TEST, config.evaluation), (columns.VAL, without_intervals))
     }
     tree: dict[str, Any] = {split: of_split[MODEL].to_json() for split, of_split in evaluated.items()}
     tree["baselines"] = {
@@ -205,10 +195,6 @@ def _trained(config: Config) -> TrainedRun:
     return load_trained(config.run_folder)
 
 
-def _clicks(prepared: Prepared, split: str) -> sparse.csr_matrix:
-    return click_matrix(prepared.split(split), len(prepared.users), len(prepared.items))
-
-
 def _histories(trained: TrainedRun) -> np.ndarray:
     train_clicks = trained.prepared.split(columns.TRAIN)
     config = trained.config
@@ -222,12 +208,6 @@ def _possible(baseline: str, prepared: Prepared) -> bool:
 
 def _titled(system: str) -> str:
     return "truth (the ceiling)" if system == "truth" else system
-
-
-def _strictly_cold(prepared: Prepared) -> np.ndarray | None:
-    """The items of a strict cold split, bool [items], which the slice cold_only is about; None without one."""
-    strictly = prepared.catalogue[columns.IS_STRICTLY_COLD].to_numpy(bool)
-    return np.concatenate([np.zeros(FIRST_ROW, bool), strictly]) if strictly.any() else None
 
 
 def _intensities(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> dict[str, dict[str, float]]:

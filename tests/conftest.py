@@ -51,7 +51,7 @@ def make_run() -> Callable[..., UntrainedRun]:
             widths=[raw.shape[1] for raw in prepared.content.values()],
         )
         rng = np.random.default_rng(seed)
-        for weight in model.variables:
+        for weight in model.trainable_variables:
             weight.assign(rng.normal(scale=0.3, size=weight.shape))
         return UntrainedRun(config, prepared, model)
 

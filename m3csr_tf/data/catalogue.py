@@ -46,6 +46,7 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
         raise InputError(f"{source}: column {columns.ITEM_ID} is missing; found {', '.join(map(str, frame.columns))}")
     if frame.empty:
         raise InputError(f"{source}: no items; expected a row for each item")
+    frame = frame.reset_index(drop=True)
     ids = to_ids(frame[columns.ITEM_ID], source)
     repeated = ids.duplicated()
     if repeated.any():
@@ -74,7 +75,7 @@ def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: s
         row = int(bad.argmax())
         entry = int((~finite[row]).argmax())
         raise InputError(
-            f"{source}: entry {entry} of item {ids[row]!r}'s {modality} vector is {vectors[row, entry]}; expected "
+            f"{source}: entry {entry} of the {modality} vector of item {ids[row]!r} is {vectors[row, entry]}; expected "
             f"finite numbers (float32), or no vector at all where the item lacks the modality ({bad.sum()} such items)"
         )
     return vectors
@@ -89,7 +90,7 @@ def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
     if bad.any():
         row = int(bad.argmax())
         raise InputError(
-            f"{source}: {columns.VIEW_COUNT} of item {ids.iloc[row]!r} is {frame[columns.VIEW_COUNT].iloc[row]}; expected "
-            f"a whole number from 0 up, or nothing where it is unknown"
+            f"{source}: {columns.VIEW_COUNT} of item {ids.iloc[row]!r} is {frame[columns.VIEW_COUNT].iloc[row]}; "
+            "expected a whole number from 0 up, or nothing where it is unknown"
         )
     return views.fillna(UNKNOWN_VIEWS).to_numpy(np.int64)

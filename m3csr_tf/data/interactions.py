@@ -35,6 +35,7 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
             )
     if frame.empty:
         raise InputError(f"{source}: no interactions; expected a row for each click")
+    frame = frame.reset_index(drop=True)
     checked = pd.DataFrame(
         {name: to_ids(frame[name], source).to_numpy() for name in (columns.USER_ID, columns.ITEM_ID)}, dtype=object
     )
@@ -86,16 +87,27 @@ def to_seconds(column: pd.Series, source: str) -> pd.Series:
         _refuse(np.isinf(column.astype(np.float64)), column, source, "a finite number or a date")
         whole = pd.api.types.is_integer_dtype(column) and not column.isna().any()
         return column.astype(np.int64 if whole else np.float64)
+    if pd.api.types.infer_dtype(column, skipna=True) == "string":
+        _check_date_strings(column, source)
     dates = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
     _refuse(dates.isna() & column.notna(), column, source, "a number or an ISO 8601 date")
     return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
+def _check_date_strings(column: pd.Series, source: str) -> None:
+    """Refuses what pandas would read without a word: "now", and zones that only some of the dates have."""
+    given = column.dropna()
+    _refuse(~given.str.match(r"\d{4}"), given, source, "a number or an ISO 8601 date")
+    zoned = given.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$") & given.str.contains("[T ]")
+    if zoned.any():
+        _refuse(~zoned, given, source, "a date with a time zone, as others have")
+
+
 def _refuse(bad: pd.Series | np.ndarray, column: pd.Series, source: str, expected: str) -> None:
     bad = np.asarray(bad, dtype=bool)
     if bad.any():
-        row = int(bad.argmax())
-        value = column.iloc[row]
+        at = int(bad.argmax())
+        row, value = column.index[at], column.iloc[at]
         got = "nothing" if pd.isna(value) or value == "" else repr(value.item() if hasattr(value, "item") else value)
         more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
         raise InputError(f"{source}: {column.name} in data row {row + 1} is {got}; expected {expected}{more}")

@@ -4,16 +4,18 @@
 
 | file | holds |
 | --- | --- |
-| manifest.json | format, versions, seed, the sections of the configuration it came from, counts, SHA-256 of every other file |
+| manifest.json | format, fingerprint of settings, input files and versions it came from, counts, SHA-256 of each file |
 | users.parquet | user_id, in row order from FIRST_ROW |
-| items.parquet | item_id, view_count (-1: unknown), publish_time (if known), train_clicks, is_cold (no training click), \
-is_strictly_cold (taken out of training by the split), popularity_bin, in row order from FIRST_ROW |
-| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp, weight (if known), sorted by both rows |
+| items.parquet | item_id, view_count (-1: unknown), publish_time (if known), and more (see below) |
+| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp and weight if known, sorted |
 | content_<modality>.npy | raw vectors float32 [rows, width] by item row; NaN: a reserved row, or the item lacks it |
-| scaling.npz | <modality>_shift, <modality>_scale float32 [width] |
+| scaling.npz | the content scaler |
 | centres.npz, clusters.npy | k-means centres a modality; cluster ids int32 [rows, modalities] by item row, 0: none |
 | popularity.json | source and lower edges of the bins |
-| truth.npz | the synthetic world's truth, in row order; only for data.format=world |
+| truth.npz | the synthetic world's truth, from FIRST_ROW in row order; only for data.format=world |
+
+items.parquet also holds train_clicks, popularity_bin, is_cold (no training click) and is_strictly_cold (the split
+took all its interactions out of training).
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ class Prepared:
             ) from None
         if manifest.get("format") != FORMAT:
             raise InputError(
-                f"{folder}: prepared data of format {manifest.get('format')}, expected {FORMAT}; run pipelines/prepare.py again"
+                f"{folder}: prepared data of format {manifest.get('format')}, expected {FORMAT}; "
+                "run pipelines/prepare.py again"
             )
         try:
             catalogue = pd.read_parquet(folder / "items.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -47,8 +48,8 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     for name in columns.SPLITS:
         if not (labels == name).any():
             raise InputError(
-                f"split {name} is empty (split.kind={config.kind}, {len(interactions)} interactions, {len(cold)} strictly "
-                "cold items); give more interactions or change the split section"
+                f"split {name} is empty (split.kind={config.kind}, {len(interactions)} interactions, {len(cold)} "
+                "strictly cold items); give more interactions or change the split section"
             )
     return interactions.assign(**{columns.SPLIT: labels}), cold
 
@@ -85,14 +86,13 @@ def _cold_items(
     interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig, random: np.random.Generator
 ) -> np.ndarray:
     if config.cold_file is not None:
-        return _read_cold_file(config, items)
+        return _read_cold_file(config.cold_file, items)
     clicked = np.sort(interactions[columns.ITEM_ID].unique().astype(object))
     count = max(1, round(config.cold_share * len(clicked))) if config.cold_share else 0
     return np.sort(random.choice(clicked, count, replace=False))
 
 
-def _read_cold_file(config: SplitConfig, items: np.ndarray) -> np.ndarray:
-    path = config.cold_file
+def _read_cold_file(path: Path, items: np.ndarray) -> np.ndarray:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -7,9 +7,13 @@ others have a good soundtrack. The utility of video i for user u is a dot produc
     utility_ui = scale * sum_m intensity_um * <taste_um, salience_im * topics_im> + popularity_i
 
 and a user clicks the videos that are largest in utility + Gumbel noise, that is, she draws without repeats from the
-softmax of the utilities. What a model gets to see of a video is an encoder's vector a modality: the salience-weighted
-topics through a random linear map, on top of which lie strong directions that have nothing to do with taste, noise,
-an offset and a unit of the encoder's own.
+softmax of the utilities (among `shown` videos drawn for her, where the catalogue is larger). The popularity of a video
+includes how much of its life, fading from its publishing on, falls into the log's period.
+
+What a model gets to see of a video is an encoder's vector a modality: the salience-weighted topics through a random
+linear map, and on top of that strong directions that have nothing to do with taste (half as many as the vector is
+wide), noise, and an offset and a unit of the encoder's own. A ridge regression from content, one a user, cannot tell
+those directions from the topics; a model that learns from all users' clicks together can.
 
 View counts are left unknown: any that agreed with the clicks would tell of validation and test clicks, and of how
 popular a strictly cold item turns out to be.
@@ -24,17 +28,15 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.config import WorldConfig
-from m3csr_tf.data.catalogue import Catalogue, check_catalogue
+from m3csr_tf.data.catalogue import check_catalogue
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.raw import RawData
 
-SHOWN = 2000
-"""Of a larger catalogue every user is shown this many videos, drawn for her alone, and clicks among those."""
 START = 1_700_000_000
 PERIOD = 30 * 86_400
 """The log begins at START (Unix seconds) and lasts PERIOD seconds."""
 
-_BLOCK_CELLS = 2_000_000
+_BLOCK_CELLS = 200_000
 """Utilities computed at once: users of a block times videos shown."""
 
 
@@ -46,7 +48,7 @@ class _Videos:
 
 
 def make_world(config: WorldConfig) -> RawData:
-    """Makes a world; the same configuration gives the same world, bit for bit.
+    """Makes a world; the same configuration gives the same world.
 
     Returns:
       Raw data whose `truth` holds user_id and item_id (object), intensities float32 [users, modalities], and
@@ -70,7 +72,7 @@ def make_world(config: WorldConfig) -> RawData:
     interactions, counts = check_interactions(frame, "world")
     published = START + np.floor(videos.published).astype(np.int64)
     catalogue_frame = pd.DataFrame({columns.ITEM_ID: item_ids, columns.PUBLISH_TIME: published})
-    catalogue: Catalogue = check_catalogue(catalogue_frame, _encode(config, videos.loadings, for_vectors), "world")
+    catalogue = check_catalogue(catalogue_frame, _encode(config, videos.loadings, for_vectors), "world")
     truth = {
         columns.USER_ID: user_ids,
         columns.ITEM_ID: item_ids,
@@ -110,36 +112,42 @@ def _click(
     config: WorldConfig, user_side: np.ndarray, item_side: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Users and items of all clicks, int [clicks]: for each user the top of utility + Gumbel noise."""
-    shown = min(config.items, SHOWN)
+    shown = min(config.items, config.shown)
     wanted = np.minimum(_clicks_of_users(config, random), shown // 2)
     block = max(1, _BLOCK_CELLS // shown)
-    users, items = [], []
+    # Reused, because fresh memory for each block costs more than the gathering itself.
+    sides = np.empty((block, shown, item_side.shape[1]), np.float32) if shown < config.items else None
+    items = []
     for start in range(0, config.users, block):
         some = slice(start, start + block)
-        if shown == config.items:
-            candidates = None
+        if sides is None:
+            videos = None
             keys = user_side[some] @ item_side.T
         else:
-            candidates = _draw_shown(config.items, len(wanted[some]), random)
-            keys = np.einsum("uk,uck->uc", user_side[some], item_side[candidates])
+            videos = _draw_shown(config.items, shown, len(wanted[some]), random)
+            np.take(item_side, videos, axis=0, out=sides[: len(videos)], mode="clip")
+            keys = (sides[: len(videos)] @ user_side[some, :, None])[..., 0]
         # The generator's steps are about 2^-23 wide, and its zeros would be clicked whatever their utility.
         keys -= np.log(np.maximum(random.standard_exponential(keys.shape, dtype=np.float32), 2.0**-24))
-        most = wanted[some].max()
-        top = np.argpartition(keys, -most, axis=1)[:, -most:]
-        order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1)
-        top = np.take_along_axis(top, order, axis=1)
-        if candidates is not None:
-            top = np.take_along_axis(candidates, top, axis=1)
-        taken = np.arange(most) < wanted[some, None]
-        users.append(np.repeat(np.arange(start, start + len(top)), wanted[some]))
-        items.append(top[taken])
-    return np.concatenate(users), np.concatenate(items)
+        items.append(_top(keys, wanted[some], videos))
+    return np.repeat(np.arange(config.users), wanted), np.concatenate(items)
 
 
-def _draw_shown(items: int, users: int, random: np.random.Generator) -> np.ndarray:
-    """SHOWN distinct videos for each user, int64 [users, SHOWN]: one from each of SHOWN arcs of a circle, turned."""
-    borders = np.arange(SHOWN + 1) * items // SHOWN
-    within = (random.random((users, SHOWN)) * np.diff(borders)).astype(np.int64)
+def _top(keys: np.ndarray, wanted: np.ndarray, videos: np.ndarray | None) -> np.ndarray:
+    """The `wanted[u]` videos with the largest keys of each row u, one row after the other; columns name `videos`."""
+    most = wanted.max()
+    top = np.argpartition(keys, -most, axis=1)[:, -most:]
+    order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1)
+    top = np.take_along_axis(top, order, axis=1)
+    if videos is not None:
+        top = np.take_along_axis(videos, top, axis=1)
+    return top[np.arange(most) < wanted[:, None]]
+
+
+def _draw_shown(items: int, shown: int, users: int, random: np.random.Generator) -> np.ndarray:
+    """Distinct videos for each user, int64 [users, shown]: one from each arc of a circle of all, turned at random."""
+    borders = np.arange(shown + 1) * items // shown
+    within = (random.random((users, shown)) * np.diff(borders)).astype(np.int64)
     return (borders[:-1] + within + random.integers(0, items, (users, 1))) % items
 
 

@@ -1,4 +1,4 @@
-"""K-means cluster ids: the trainable ids of section 4.2, which hang on content alone and so exist for a new video too."""
+"""K-means cluster ids: the trainable ids of section 4.2, which depend on content alone."""
 
 from __future__ import annotations
 
@@ -109,7 +109,13 @@ class Clusters:
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
         arrays = {f"{name}_centres": centres for name, centres in self.centres.items()}
-        np.savez(path, kind=np.array(self.kind), modalities=np.array(list(self.centres), dtype=np.str_), **arrays)
+        np.savez(
+            path,
+            allow_pickle=False,
+            kind=np.array(self.kind),
+            modalities=np.array(list(self.centres), dtype=np.str_),
+            **arrays,
+        )
 
     @classmethod
     def load(cls, path: Path) -> Clusters:

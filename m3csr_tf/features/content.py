@@ -65,7 +65,13 @@ class ContentScaler:
         """Writes an .npz file."""
         arrays = {f"{name}_shift": values for name, values in self.shift.items()}
         arrays |= {f"{name}_scale": values for name, values in self.scale.items()}
-        np.savez(path, modalities=np.array(list(self.shift), dtype=np.str_), l2=np.array(self.l2), **arrays)
+        np.savez(
+            path,
+            allow_pickle=False,
+            modalities=np.array(list(self.shift), dtype=np.str_),
+            l2=np.array(self.l2),
+            **arrays,
+        )
 
     @classmethod
     def load(cls, path: Path) -> ContentScaler:

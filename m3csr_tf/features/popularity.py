@@ -36,8 +36,8 @@ class PopularityBins:
         Small counts leave fewer distinct edges, and then fewer bins.
         """
         largest = max(1, int(np.max(counts, initial=1)))
-        edges = np.unique(np.rint(np.geomspace(1, largest + 1, bins)[:-1]).astype(np.int64))
-        return cls(source, edges)
+        edges = np.rint(np.geomspace(1, largest + 1, bins)[:-1]).astype(np.int64)
+        return cls(source, np.unique(np.minimum(edges, largest)))
 
     def bin(self, counts: np.ndarray) -> np.ndarray:
         """Bins of `counts`, int32 of the same shape; a negative count is unknown and falls in bin 0."""

@@ -18,6 +18,7 @@ EMPTY_SLOT = 0
 """Index of the "nothing" item in the table of distinct items: what an empty slot points to."""
 
 _MASKED = -1e9
+_STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
 class InterestAttention(tf.keras.layers.Layer):
@@ -30,9 +31,11 @@ class InterestAttention(tf.keras.layers.Layer):
       width: width of the items, and of the interest that comes out.
       heads: number of heads; divides `width`.
       key_dim: width of query and key, all heads together; divisible by `heads`.
+      start: what W_V and W_O start as: "identity", so that an interest starts as the weighted mean of what was clicked
+        and is matched with candidates of the same space from the first step, or "xavier" as in the paper.
     """
 
-    def __init__(self, width: int, heads: int, key_dim: int, **kwargs: Any) -> None:
+    def __init__(self, width: int, heads: int, key_dim: int, start: str = "xavier", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if width % heads or key_dim % heads:
             raise ValueError(
@@ -41,13 +44,15 @@ class InterestAttention(tf.keras.layers.Layer):
         self.width = width
         self.heads = heads
         self.key_dim = key_dim
+        self.start = start
 
     def build(self, input_shape: Any) -> None:
         """Creates W_Q [query width, k], W_K [width, k], W_V [width, width] and W_O [width, width], heads side by side."""
         self.query_kernel = self.add_weight(name="query_kernel", shape=[input_shape[-1], self.key_dim])
         self.key_kernel = self.add_weight(name="key_kernel", shape=[self.width, self.key_dim])
-        self.value_kernel = self.add_weight(name="value_kernel", shape=[self.width, self.width])
-        self.output_kernel = self.add_weight(name="output_kernel", shape=[self.width, self.width])
+        square = {"shape": [self.width, self.width], "initializer": _STARTS[self.start]}
+        self.value_kernel = self.add_weight(name="value_kernel", **square)
+        self.output_kernel = self.add_weight(name="output_kernel", **square)
         super().build(input_shape)
 
     def call(self, query: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
@@ -81,7 +86,12 @@ class InterestAttention(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
-        return super().get_config() | {"width": self.width, "heads": self.heads, "key_dim": self.key_dim}
+        return super().get_config() | {
+            "width": self.width,
+            "heads": self.heads,
+            "key_dim": self.key_dim,
+            "start": self.start,
+        }
 
 
 @tf.custom_gradient

@@ -7,7 +7,6 @@ Whoever follows the manifest sees the old release or the new one, never a mixtur
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from datetime import UTC, datetime
@@ -84,7 +83,7 @@ def publish(trained: Trained, version: int | None = None) -> Release:
         for part in manifests.PARTS:
             place = manifests.part_folder(folder, part, version)
             place.parent.mkdir(exist_ok=True)
-            os.rename(staging / part, place)
+            (staging / part).rename(place)
         write_text(folder / MODELS_CONFIG, models_config(folder, version))
         write_text(folder / columns.MANIFEST, text)
     except OSError as error:

@@ -92,8 +92,8 @@ class UserServing(_Serving):
     """The user tower as it is served.
 
     `serving_default`: user_id string [B], history string [B, n], padded with "" anywhere, -> user_vector float32
-    [B, D]. The tower holds a table of the items it was trained with; ids that the table lacks are skipped. The order does
-    not matter; an item listed twice counts twice, which training never does.
+    [B, D]. The tower holds a table of the items it was trained with; ids that the table lacks are skipped. The order
+    does not matter; an item listed twice counts twice, which training never does.
 
     `with_content` takes history_<modality> float32 [B, n, width] as well, a row of NaN being absent: raw vectors of the
     items that the table lacks. For items that it holds, the table counts. A new item that is in several histories

@@ -20,6 +20,10 @@ class ItemEncoder(tf.keras.layers.Layer):
       config: the model's settings.
       items: rows of the id table, padding and unknown included.
       clusters: number of clusters of each modality, in order.
+
+    Attributes:
+      id_rows: int32 [items], the row of the id table that an item row reads, its own at first; not trained. An item
+        that training cannot place reads the unknown row, as a new video does, rather than what its own started from.
     """
 
     def __init__(self, config: ModelConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
@@ -28,6 +32,10 @@ class ItemEncoder(tf.keras.layers.Layer):
         self.id_embedding = self.add_weight(
             name="id_embedding", shape=[items, config.dim], initializer="glorot_uniform"
         )
+        self.id_rows = self.add_weight(
+            name="id_rows", shape=[items], dtype=tf.int32, trainable=False, initializer="zeros"
+        )
+        self.id_rows.assign(tf.range(items))
         self.modal_encoders = {
             name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
             for name, count in clusters.items()
@@ -43,7 +51,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         Returns:
           "id": e_i^id float32 [items, d], and under each modality's name h_i^m float32 [items, h].
         """
-        encoded = {ID_PART: tf.gather(self.id_embedding, features[columns.ITEM_ROW])}
+        encoded = {ID_PART: tf.gather(self.id_embedding, tf.gather(self.id_rows, features[columns.ITEM_ROW]))}
         for position, name in enumerate(self.modalities):
             encoded[name] = self.modal_encoders[name](features[name], features[columns.CLUSTER_IDS][:, position])
         return encoded

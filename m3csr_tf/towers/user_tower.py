@@ -46,9 +46,10 @@ class UserTower(tf.keras.Model):
         self.user_embedding = self.add_weight(
             name="user_embedding", shape=[users, config.dim], initializer="glorot_uniform"
         )
-        self.behaviour_attention = InterestAttention(config.dim, config.heads, config.dim, name="attention_id")
+        start = config.attention_start
+        self.behaviour_attention = InterestAttention(config.dim, config.heads, config.dim, start, name="attention_id")
         self.modal_attention = {
-            name: InterestAttention(modal_width(config), config.heads, config.dim, name=f"attention_{name}")
+            name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
             for name in encoder.modalities
         }
         self.intensity = (

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
@@ -25,6 +26,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.features.factors import item_factors
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.files import write_json, write_text
 from m3csr_tf.ids import FIRST_ROW
@@ -65,7 +67,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     Early stopping, the weights kept and the figures logged are those of the averaged weights.
 
     Raises:
-      RunError: another configuration has this name, or the loss is no longer finite.
+      RunError: another configuration has this name, or the loss or the vectors are no longer finite.
       InputError: the validation split is empty.
     """
     configure(config.run)
@@ -73,12 +75,22 @@ def fit(config: Config, prepared: Prepared) -> Path:
     if (folder / runs.FINISHED_FILE).exists():
         return folder
     model = runs.build_model(config, prepared)
+    data = TrainingData.of(prepared, config)
+    if config.model.id_start == "svd":
+        start_from_factors(model, data.clicks, config.run.seed)
     optimizer = RowwiseAdam(config.training.learning_rate, config.training.averaging)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer)
-    data = TrainingData.of(prepared, config)
     _Loop(config, folder, model, optimizer, data, _Validation(prepared, config, data, model)).run()
     return folder
+
+
+def start_from_factors(model: M3CSR, clicks: csr_matrix, seed: int) -> None:
+    """Starts the id embeddings of clicked items from the singular vectors of the training clicks."""
+    table = model.encoder.id_embedding
+    clicked = np.flatnonzero(np.asarray(clicks.sum(axis=0)).ravel())
+    factors = item_factors(clicks, table.shape[1], seed)
+    table.scatter_update(tf.IndexedSlices(factors[clicked], clicked))
 
 
 class _Loop:
@@ -122,10 +134,7 @@ class _Loop:
                     count = min(_STEPS_PER_CALL, until - progressed.step)
                     losses.append(float(self._steps(batches, tf.constant(count))) / count)
                     if not math.isfinite(losses[-1]):
-                        raise RunError(
-                            f"{self._folder}: the loss is {losses[-1]} after step {progressed.step}; "
-                            "lower training.learning_rate, or check the scaling of the content (content.scaling)"
-                        )
+                        raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
                     bar.update(task, completed=progressed.step)
                 progressed.seconds += time.perf_counter() - started
@@ -152,7 +161,10 @@ class _Loop:
         """Validates the averaged weights, keeps them if they are the best, and writes the checkpoint."""
         progressed = self._progressed
         with averaged_weights(self._model, self._optimizer):
-            figures = self._validation.figures()
+            try:
+                figures = self._validation.figures()
+            except ValueError as error:
+                raise self._diverged(f"step {progressed.step} cannot be validated: {error}") from None
             progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
             is_best = progressed.best["step"] == progressed.step
             if is_best:
@@ -162,6 +174,10 @@ class _Loop:
         for name, value in progressed.validations[-1].items():
             tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
         self._validation.summarise(progressed.step)
+        # Before the checkpoint: a restart from the last one has nothing left to do that would write the log.
+        lines = [",".join(progressed.validations[0])]
+        lines += [",".join(f"{value:.6g}" for value in validation.values()) for validation in progressed.validations]
+        write_text(self._folder / runs.LOGS / "validations.csv", "\n".join(lines) + "\n")
         self._stored.assign(json.dumps(asdict(progressed)))
         self._manager.save(progressed.step)
         if is_best:
@@ -169,9 +185,12 @@ class _Loop:
             for old in (self._folder / runs.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
-        lines = [",".join(progressed.validations[0])]
-        lines += [",".join(f"{value:.6g}" for value in validation.values()) for validation in progressed.validations]
-        write_text(self._folder / runs.LOGS / "validations.csv", "\n".join(lines) + "\n")
+
+    def _diverged(self, what: str) -> RunError:
+        return RunError(
+            f"{self._folder}: {what}; lower training.learning_rate, or check the scaling of the content "
+            "(content.scaling)"
+        )
 
     def _stopped(self) -> bool:
         progressed = self._progressed

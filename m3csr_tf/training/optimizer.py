@@ -36,7 +36,8 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         name: str = "RowwiseAdam",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **(kwargs | {"jit_compile": False}))
+        # Keras takes a decay of 0 for one and goes through whole tables at every step to apply it; None is none.
+        super().__init__(name=name, **({"weight_decay": None} | kwargs | {"jit_compile": False}))
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.averaging = averaging
         self.beta_1 = beta_1
@@ -45,9 +46,9 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates moments, averages (started at the weights) and, for each row, the step of its last update."""
-        super().build(var_list)
         if getattr(self, "_slots_built", False):
-            return
+            return  # Keras calls it at every step, and would number the variables of that step anew.
+        super().build(var_list)
         self._slots_built = True
         self._first, self._second, self._average, self._updated = [], [], [], []
         for variable in var_list:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 import m3csr_tf
@@ -19,6 +20,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.files import write_json, write_text
+from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 
 CONFIG_FILE = "config.yaml"
@@ -122,9 +124,9 @@ def versions() -> dict[str, Any]:
 
 
 def build_model(config: Config, prepared: Prepared) -> M3CSR:
-    """A fresh model for prepared data, initialised from `run.seed`."""
+    """A fresh model for prepared data, initialised from `run.seed`; items without a training click have no id of their own."""
     tf.keras.utils.set_random_seed(config.run.seed)
-    return M3CSR(
+    model = M3CSR(
         config,
         users=len(prepared.users),
         items=len(prepared.items),
@@ -132,6 +134,10 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
         bins=config.popularity.bins,
         widths=[vectors.shape[1] for vectors in prepared.content.values()],
     )
+    rows = np.arange(len(prepared.items))
+    unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
+    model.encoder.id_rows.assign(np.where(unplaced, UNKNOWN_ROW, rows))
+    return model
 
 
 def best_weights(folder: Path, step: int) -> Path:
@@ -165,9 +171,7 @@ def load_trained(folder: Path) -> TrainedRun:
     prepared = Prepared.open(folder / PREPARED_FOLDER)
     model = build_model(config, prepared)
     try:
-        weights_checkpoint(model).read(
-            str(best_weights(folder, finished["best_step"]))
-        ).assert_consumed()
+        weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()
     except (tf.errors.OpError, AssertionError):
         raise RunError(
             f"{folder}: the weights of step {finished['best_step']} are missing or broken; train again with run.overwrite=true"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -74,14 +73,16 @@ def test_a_long_history_counts_with_its_latest_known_items(release: Release, unt
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def test_a_new_item_gets_a_vector_that_the_index_finds(release: Release, copy: Path) -> None:
+def test_a_new_item_gets_a_vector_that_the_index_takes_and_finds(release: Release, copy: Path) -> None:
     opened = open_release(copy)
     rng = np.random.default_rng(0)
     content = {name: rng.normal(size=(1, width)).astype(np.float32) for name, width in opened.modalities.items()}
     frame = pd.DataFrame({columns.ITEM_ID: ["a minute old"], columns.VIEW_COUNT: [-1]})
     vectors = opened.item_vectors(Catalogue(frame, content))
     opened.index.upsert(["a minute old"], vectors)
-    assert opened.index.search(vectors * 100, 1)[0][0, 0] == "a minute old"
+    found, scores = opened.index.search(vectors, len(opened.index))
+    place = found[0].tolist().index("a minute old")
+    np.testing.assert_allclose(scores[0, place], (vectors**2).sum(), rtol=1e-5)
 
 
 def test_parts_of_a_score_sum_to_it(release: Release) -> None:
@@ -123,15 +124,15 @@ def test_a_release_that_fails_half_way_leaves_the_old_one_current(
         update={"run": untrained_run.config.run.model_copy(update={"release_folder": copy.parent})}
     )
     run = type(untrained_run)(moved, untrained_run.prepared, untrained_run.model)
-    rename, renamed = os.rename, []
+    rename, renamed = Path.rename, []
 
-    def failing(source: Any, target: Path) -> None:
+    def failing(source: Path, target: Path) -> Path:
         renamed.append(target.relative_to(copy).as_posix())
         if target.parent.name == "user_tower":
             raise OSError(28, "No space left on device")
-        rename(source, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(os, "rename", failing)
+    monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(ReleaseError, match="No space left on device"):
         publish(run)
     monkeypatch.undo()

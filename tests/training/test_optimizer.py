@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from m3csr_tf.training.optimizer import RowwiseAdam
 
-RATE, BETA_1, BETA_2, EPSILON = 0.05, 0.9, 0.999, 1e-7
+RATE, BETA_1, BETA_2, EPSILON = 0.01, 0.9, 0.999, 1e-7
 ROWS, WIDTH = 6, 3
 # Rows touched at each step: some twice in one step, some again and again, row 4 once, row 5 never.
 TOUCHED = [[0, 2], [1, 1, 3], [0], [2, 0, 2, 4], [3], [1, 0], [0, 3, 0, 0]]
@@ -21,7 +21,9 @@ def gradients(seed: int = 0) -> list[tf.IndexedSlices]:
     random = np.random.default_rng(seed)
     return [
         tf.IndexedSlices(
-            tf.constant(random.normal(size=(len(rows), WIDTH)), tf.float32), tf.constant(rows), tf.constant([ROWS, WIDTH])
+            tf.constant(random.normal(size=(len(rows), WIDTH)), tf.float32),
+            tf.constant(rows),
+            tf.constant([ROWS, WIDTH]),
         )
         for rows in TOUCHED
     ]
@@ -93,7 +95,7 @@ def test_rows_without_a_gradient_keep_weights_and_moments_bit_for_bit() -> None:
 @pytest.mark.parametrize("graph", [False, True])
 def test_the_average_of_every_row_is_the_recursion_over_all_steps(graph: bool) -> None:
     averaging = 0.8
-    sparse, dense, still = table(), tf.Variable([1.0, -1.0]), tf.Variable([[2.0]])
+    sparse, dense, still = table(), tf.Variable([1.0, -1.0]), tf.Variable([[2.0]])  # The last never has a gradient.
     variables = [sparse, dense, still]
     optimizer = RowwiseAdam(RATE, averaging)
     optimizer.build(variables)
@@ -102,16 +104,42 @@ def test_the_average_of_every_row_is_the_recursion_over_all_steps(graph: bool) -
         apply = tf.function(apply)
     averages = [variable.numpy().astype(np.float64) for variable in variables]
     for step, gradient in enumerate(gradients()):
-        some = [(gradient, sparse)]
-        if step != 2:  # A step without a gradient for it: its weights rest, and its average goes on.
-            some.append((tf.constant([0.3, float(step)]), dense))
-        apply(some)
+        apply([(gradient, sparse), (tf.constant([0.3, float(step)]), dense)])
         averages = [
             averaging * average + (1 - averaging) * variable.numpy()
             for average, variable in zip(averages, variables, strict=True)
         ]
         for found, expected in zip(optimizer.averages(variables), averages, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_sparse_step_computes_nothing_of_the_size_of_the_table() -> None:
+    rows = 1009
+    variable = tf.Variable(tf.ones([rows, WIDTH]))
+    optimizer = RowwiseAdam(RATE, averaging=0.8)
+    optimizer.build([variable])
+
+    @tf.function
+    def step(values: tf.Tensor, lines: tf.Tensor) -> None:
+        optimizer.apply_gradients([(tf.IndexedSlices(values, lines, tf.constant([rows, WIDTH])), variable)])
+
+    graph = step.get_concrete_function(tf.ones([3, WIDTH]), tf.constant([4, 2, 4])).graph
+    shapes = [output.shape for operation in graph.get_operations() for output in operation.outputs]
+    assert not [shape for shape in shapes if shape.rank and shape[0] == rows]
+
+
+def test_variables_keep_their_own_state_when_some_have_no_gradient() -> None:
+    first, second = tf.Variable([[1.0]]), tf.Variable([[2.0]])
+    alone, optimizer = tf.Variable([[2.0]]), RowwiseAdam(RATE)
+    optimizer.build([first, second])
+    of_alone = RowwiseAdam(RATE)
+    of_alone.build([alone])
+    for _ in range(2):  # Only the second: the first's moments must not serve it.
+        optimizer.apply_gradients([(tf.constant([[0.5]]), second)])
+        of_alone.apply_gradients([(tf.constant([[0.5]]), alone)])
+    optimizer.apply_gradients([(tf.constant([[9.0]]), first), (tf.constant([[0.25]]), second)])
+    of_alone.apply_gradients([(tf.constant([[0.25]]), alone)])
+    np.testing.assert_array_equal(second, alone)
 
 
 def test_averages_follow_the_order_that_is_asked_for() -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from m3csr_tf.features.content import ContentScaler
+
+NAN = np.nan
+# Items 0 and 1 are training items, item 2 lacks the modality, item 3 is cold.
+RAW = np.array([[3, 4], [1, 4], [NAN, NAN], [5, 5]], np.float32)
+TRAINING = np.array([True, True, True, False])
+
+
+def fit(kind: str) -> ContentScaler:
+    return ContentScaler.fit(kind, {"visual": RAW}, TRAINING)
+
+
+def test_none_leaves_vectors_as_they_are_and_turns_absent_ones_to_zeros() -> None:
+    assert_array_equal(fit("none").transform("visual", RAW), [[3, 4], [1, 4], [0, 0], [5, 5]])
+
+
+def test_rms_divides_by_one_number_so_that_training_entries_have_a_mean_square_of_one() -> None:
+    # Squares 9 + 16 + 1 + 16 = 42 over four entries: the root mean square is sqrt(10.5).
+    scaled = fit("rms").transform("visual", RAW)
+    assert_allclose(scaled, np.nan_to_num(RAW) / np.sqrt(10.5), rtol=1e-6)
+    assert_allclose((scaled[:2] ** 2).mean(), 1, rtol=1e-6)
+
+
+def test_standard_uses_the_training_items_mean_and_deviation_and_silences_a_constant_dimension() -> None:
+    # Dimension 0: mean 2, deviation 1. Dimension 1 is 4 in both training items, so the cold item's 5 counts as 0.
+    assert_allclose(fit("standard").transform("visual", RAW), [[1, 0], [-1, 0], [0, 0], [3, 0]], atol=1e-6)
+
+
+def test_l2_brings_rows_to_length_one_and_leaves_rows_of_zeros() -> None:
+    raw = np.array([[3, 4], [0, 0], [NAN, NAN]], np.float32)
+    scaled = ContentScaler.fit("l2", {"visual": raw}, np.ones(3, bool)).transform("visual", raw)
+    assert_allclose(scaled, [[0.6, 0.8], [0, 0], [0, 0]], rtol=1e-6)
+
+
+def test_standard_l2_standardises_first() -> None:
+    assert_allclose(fit("standard_l2").transform("visual", RAW), [[1, 0], [-1, 0], [0, 0], [1, 0]], atol=1e-6)
+
+
+def test_training_items_can_be_given_as_indices() -> None:
+    by_index = ContentScaler.fit("standard", {"visual": RAW}, np.array([0, 1]))
+    assert_array_equal(by_index.shift["visual"], fit("standard").shift["visual"])
+
+
+def test_a_modality_that_no_training_item_has_is_left_unscaled() -> None:
+    scaler = ContentScaler.fit("standard", {"visual": RAW}, np.array([2]))
+    assert_array_equal(scaler.transform("visual", RAW[:2]), RAW[:2])
+
+
+def test_transform_does_not_change_its_input() -> None:
+    raw = RAW.copy()
+    fit("standard_l2").transform("visual", raw)
+    assert_array_equal(raw, RAW)
+
+
+@pytest.mark.parametrize("kind", ["rms", "standard_l2"])
+def test_a_saved_scaler_scales_the_same(kind: str, tmp_path: Path) -> None:
+    scaler = ContentScaler.fit(kind, {"visual": RAW, "acoustic": RAW[:, :1]}, TRAINING)
+    scaler.save(tmp_path / "scaling.npz")
+    loaded = ContentScaler.load(tmp_path / "scaling.npz")
+    assert list(loaded.shift) == ["visual", "acoustic"]
+    assert_array_equal(loaded.transform("visual", RAW), scaler.transform("visual", RAW))

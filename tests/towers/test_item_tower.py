@@ -1,0 +1,66 @@
+"""The item tower, equation 11, on weights set by hand (small_towers.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_towers import hand_made_towers, item_features, make_towers, user_features
+
+from m3csr_tf import columns
+from m3csr_tf.config import ModelConfig
+from m3csr_tf.towers.layout import parts, vector_width
+
+
+def test_the_id_weighs_what_the_gate_leaves_and_every_modality_what_it_lets_through() -> None:
+    a, b = hand_made_towers().item(item_features()).numpy()
+    # A, bin 1, delta 1/4: 3/4 [1, 2], 1/4 [7, 10], 1/4 [-4, 6].
+    np.testing.assert_allclose(a, [0.75, 1.5, 1.75, 2.5, -1, 1.5], rtol=1e-6)
+    # B, bin 0, delta 3/4: 1/4 [3, 4], nothing for the absent modality, 3/4 [-1, 6].
+    np.testing.assert_allclose(b, [0.75, 1, 0, 0, -0.75, 4.5], rtol=1e-6)
+
+
+def test_without_the_gate_nothing_is_weighed_and_an_absent_modality_is_still_zeros() -> None:
+    tower = hand_made_towers(gate=False).item
+    np.testing.assert_allclose(tower(item_features()), [[1, 2, 7, 10, -4, 6], [3, 4, 0, 0, -1, 6]])
+    assert not [weight.name for weight in tower.weights if "gate" in weight.name]
+
+
+def test_without_clusters_a_vector_keeps_its_width() -> None:
+    assert make_towers(clusters=False).item(item_features()).shape == (2, 6)
+
+
+def test_an_item_without_any_modality_has_its_id_alone() -> None:
+    features = item_features(cluster_ids=[[0, 0], [0, 0]], visual=[[0.0]] * 2, acoustic=[[0.0]] * 2)
+    np.testing.assert_allclose(hand_made_towers().item(features)[0], [0.75, 1.5, 0, 0, 0, 0], rtol=1e-6)
+
+
+def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
+    tower, features = hand_made_towers().item, item_features()
+    present = tf.constant([[True, True], [False, True]])
+    combined = tower.combine(tower.encoder(features), present, features[columns.POPULARITY_BIN])
+    np.testing.assert_array_equal(combined, tower(features))
+
+
+@pytest.mark.parametrize("names", [["visual"], ["visual", "textual", "acoustic"]])
+@pytest.mark.parametrize(("width", "of_modality"), [("half", 2), ("full", 4)])
+def test_any_number_of_modalities_is_laid_out_after_the_id_in_their_order(
+    names: list[str], width: str, of_modality: int
+) -> None:
+    content = {name: [[1.0, 2.0], [3.0, 4.0]] for name in names}
+    features = item_features(cluster_ids=[[1] * len(names)] * 2, **content)
+    made = make_towers(dict.fromkeys(names, 1), width=width, gate=False)
+    vectors, encoded = made.item(features), made.item.encoder(features)
+    layout = parts(ModelConfig(dim=2, width=width), names)
+    assert list(layout) == ["id", *names]
+    assert vectors.shape[1] == 2 + of_modality * len(names) == vector_width(ModelConfig(dim=2, width=width), names)
+    for name, part in layout.items():
+        np.testing.assert_array_equal(vectors[:, part], encoded[name])
+
+
+def test_both_towers_have_the_same_width_and_share_the_encoder() -> None:
+    made = hand_made_towers()
+    assert made.item(item_features()).shape[1] == made.user(user_features([[0, 1]])).shape[1]
+    assert made.item.encoder is made.user.encoder
+    shared = {weight.ref() for weight in made.item.weights} & {weight.ref() for weight in made.user.weights}
+    assert {weight.ref() for weight in made.item.encoder.weights} == shared

@@ -1,0 +1,122 @@
+"""A run that was killed ends where an uninterrupted one ends, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.training import runs
+from m3csr_tf.training.fit import fit
+
+TRAIN = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from m3csr_tf.config import load
+from m3csr_tf.prepare import prepare
+from m3csr_tf.training.fit import fit
+from m3csr_tf.training.runs import load_trained
+from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.vectors import VectorEncoder
+
+config = load(Path(sys.argv[1]), sys.argv[2:])
+folder = fit(config, prepare(config))
+trained = load_trained(folder)
+np.save(folder / "items.npy", VectorEncoder(trained.model, item_features(trained.prepared)).items())
+"""
+DEADLINE = 120.0  # seconds
+
+
+@pytest.fixture
+def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[[str], subprocess.Popen]:
+    """`start(name)`: starts or restarts the training of the run `name` in a process of its own."""
+    training = {"max_steps": 200, "evaluate_every": 10}
+    config = make_config(tmp_path, run={"threads": 1, "deterministic": True}, training=training)
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+
+    def go(name: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.yaml"), f"run.name={name}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return go
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def end(process: subprocess.Popen) -> None:
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, output
+
+
+def last_state(folder: Path) -> dict[str, np.ndarray]:
+    """Weights, moments and averages after the last step."""
+    reader = tf.train.load_checkpoint(str(folder / runs.CHECKPOINTS))
+    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
+    return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
+
+
+def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
+    start: Callable[[str], subprocess.Popen], tmp_path: Path
+) -> None:
+    whole, killed = start("whole"), start("killed")
+    try:
+        log = tmp_path / "killed" / runs.LOGS / "validations.csv"
+        waiting_since = time.monotonic()
+        while lines(log) < 3 and killed.poll() is None and time.monotonic() - waiting_since < DEADLINE:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert killed.returncode == -signal.SIGKILL
+        assert 3 <= lines(log) < 21  # The header and 20 validations.
+        assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
+        end(whole)
+    finally:
+        whole.kill()
+    end(start("killed"))
+
+    finished = [json.loads((tmp_path / name / runs.FINISHED_FILE).read_text()) for name in ("whole", "killed")]
+    for one in finished:
+        del one["training_seconds"]
+    assert finished[0] == finished[1]
+    logs = [(tmp_path / name / runs.LOGS / "validations.csv").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
+    vectors = [np.load(tmp_path / name / "items.npy") for name in ("whole", "killed")]
+    np.testing.assert_array_equal(*vectors)
+    states = [last_state(tmp_path / name) for name in ("whole", "killed")]
+    assert states[0].keys() == states[1].keys() and len(states[0]) > 20
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(value, states[1][name], err_msg=name)
+
+
+def test_the_log_is_whole_even_if_the_kill_came_right_after_the_last_checkpoint(
+    make_config: Callable[..., Config], easy_world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path, training={"max_steps": 4, "evaluate_every": 2})
+    save = tf.train.CheckpointManager.save
+
+    def save_and_die(self: tf.train.CheckpointManager, step: int) -> None:
+        save(self, step)
+        if step == 4:
+            raise SystemExit
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save_and_die)
+    with pytest.raises(SystemExit):
+        fit(config, easy_world)
+    folder = fit(config, easy_world)
+    assert (folder / runs.FINISHED_FILE).exists()
+    assert lines(folder / runs.LOGS / "validations.csv") == 3

@@ -1,0 +1,106 @@
+"""A run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import RunError
+from m3csr_tf.training import runs
+from m3csr_tf.training.runs import load_trained, open_run
+
+MakeConfig = Callable[..., Config]
+
+
+def test_a_run_keeps_its_resolved_configuration_and_versions(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    folder = open_run(config)
+    assert Config.model_validate(yaml.safe_load((folder / "config.yaml").read_text())) == config
+    versions = json.loads((folder / "versions.json").read_text())
+    assert {"m3csr_tf", "python", "tensorflow", "scann", "numpy"} <= versions.keys()
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"training": {"learning_rate": 0.5}}, "training.learning_rate: 0.01 -> 0.5"),
+        ({"run": {"seed": 3}}, "run.seed: 0 -> 3"),
+        ({"model": {"dim": 16}}, "model.dim: 8 -> 16"),
+        ({"data": {"world": {}}}, "data.world"),
+    ],
+)
+def test_a_setting_that_changes_the_weights_makes_another_run(
+    sections: dict, named: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = open_run(make_config(tmp_path))
+    stored = (folder / "config.yaml").read_bytes()
+    with pytest.raises(RunError) as raised:
+        open_run(make_config(tmp_path, **sections))
+    assert named in str(raised.value) and "run.overwrite=true" in str(raised.value)
+    assert (folder / "config.yaml").read_bytes() == stored
+
+
+def test_other_settings_do_not(make_config: MakeConfig, tmp_path: Path) -> None:
+    open_run(make_config(tmp_path))
+    other = make_config(
+        tmp_path, run={"threads": 2}, evaluation={"top_n": (5, 20)}, index={"kind": "tree"}, retrieve={"top_n": 3}
+    )
+    assert not runs.differing(other)
+    open_run(other)
+    assert "- 5" in (tmp_path / "small" / "config.yaml").read_text()
+
+
+def test_overwriting_takes_what_was_trained_and_keeps_the_prepared_data(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = open_run(make_config(tmp_path))
+    trained = [folder / name for name in ("checkpoints/x", "logs/x", "finished.json", "metrics.json")]
+    for path in (*trained, folder / "prepared" / "manifest.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    open_run(make_config(tmp_path, run={"overwrite": True}))
+    assert all(path.exists() for path in trained)  # The same settings: nothing to replace.
+    open_run(make_config(tmp_path, run={"overwrite": True, "seed": 1}))
+    assert not any(path.exists() for path in trained)
+    assert (folder / "prepared" / "manifest.json").exists()
+
+
+def test_a_stored_configuration_that_cannot_be_read_is_another_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    folder = open_run(make_config(tmp_path))
+    (folder / "config.yaml").write_text("model: {no_such_setting: 1}")
+    with pytest.raises(RunError, match="cannot be read"):
+        open_run(make_config(tmp_path))
+
+
+def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run here"):
+        load_trained(tmp_path / "nothing")
+
+
+def test_a_run_that_has_not_finished_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has not finished"):
+        load_trained(open_run(make_config(tmp_path)))
+
+
+def test_a_finished_run_whose_weights_are_gone_is_refused(trained_config: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in ("config.yaml", "finished.json"):
+        (folder / name).write_bytes((trained_config.run_folder / name).read_bytes())
+    (folder / "prepared").symlink_to(trained_config.run_folder / "prepared")
+    with pytest.raises(RunError, match="missing or broken"):
+        load_trained(folder)
+
+
+def test_a_fresh_model_depends_on_the_seed_alone(trained_config: Config, make_config: MakeConfig) -> None:
+    prepared = load_trained(trained_config.run_folder).prepared
+    same, again, other = (
+        runs.build_model(make_config(trained_config.run.folder, run={"seed": seed}), prepared) for seed in (0, 0, 1)
+    )
+    tables = [model.encoder.id_embedding.numpy() for model in (same, again, other)]
+    assert (tables[0] == tables[1]).all() and (tables[0] != tables[2]).any()
