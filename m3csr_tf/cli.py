@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf import config as configuration
-from m3csr_tf.config import Config
 from m3csr_tf.errors import M3CSRError
 
 ConfigOption = Annotated[

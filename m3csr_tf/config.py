@@ -17,18 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from m3csr_tf import columns
 from m3csr_tf.errors import ConfigError
 
+LARGEST_SEED = 2**32 - 1
+"""What numpy's and scikit-learn's generators take."""
+
 
 class Section(BaseModel):
     """A part of the tree: unknown keys are refused, values cannot change after reading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class RunConfig(Section):
     """What a run is called and where it lies."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     overwrite: bool = Field(False, description="replace a run of the same name that has another configuration")
     folder: Path = Field(Path("runs"), description="the run lies in <folder>/<name>/")
     release_folder: Path = Field(Path("saved_models"), description="its release lies in <release_folder>/<name>/")
@@ -110,7 +113,9 @@ class SplitConfig(Section):
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     cold_share: float = Field(0.0, ge=0, lt=1, description="share of the items drawn as strictly cold")
     cold_file: Path | None = Field(None, description="a JSON list of the strictly cold item ids, instead of a draw")
-    seed: int = Field(0, ge=0, description="of the split itself, apart from run.seed: every run sees one split")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="of the split itself, apart from run.seed: every run sees one split"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> SplitConfig:
@@ -210,6 +215,9 @@ class TrainingConfig(Section):
     beta: float = Field(1e-5, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="cosine: the learning rate falls to zero at max_steps"
+    )
     max_steps: int = Field(4000, ge=1)
     evaluate_every: int = Field(100, ge=1, description="steps between validations")
     patience: int = Field(800, ge=1, description="steps without a better validation Recall@20 before stopping")

@@ -61,48 +61,46 @@ class M3CSR(tfrs.Model):
         present = inputs["items"][columns.CLUSTER_IDS] > 0
         interests = self.user_tower.interests(inputs["query_user"], encoded, present, inputs["query_slots"])
         queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
-        positives = self._candidates(inputs, encoded, present, "positive")
-        loss = self._task_loss(inputs, queries, positives, encoded, present)
+        loss = self._task_loss(inputs, queries, self._candidates(inputs, encoded, present))
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         if self.config.model.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
-            loss += self.config.training.beta / batch * self._squared_weights(inputs, encoded)
+            loss += self.config.training.beta / batch * self._squared_weights(encoded[ID_PART], interests.query)
         return loss
 
-    def _task_loss(
-        self, inputs: Mapping[str, Any], queries: tf.Tensor, positives: tf.Tensor, encoded: Any, present: tf.Tensor
-    ) -> tf.Tensor:
+    def _task_loss(self, inputs: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """The loss of queries float32 [batch, D] against candidates: positives [batch, D], then the negatives."""
         if self.config.negatives.kind == "in_batch":
             return self.task(
                 queries,
-                positives,
+                candidates,
                 candidate_sampling_probability=inputs["positive_probability"],
                 score_mask=inputs["allowed"],
                 compute_metrics=False,
             )
-        negatives = self._candidates(inputs, encoded, present, "negative")
-        if self.config.negatives.kind == "uniform":
-            return self.task(queries, positives, negatives)
-        return self.task(queries, positives, negatives, score_mask=inputs["allowed"])
+        positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
+        return self.task(queries, positives, negatives, score_mask=inputs.get("allowed"))
 
-    def _candidates(
-        self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor, which: str
-    ) -> tf.Tensor:
-        """Vectors float32 [candidates, D] of the batch's positives or negatives; those shown as new have no id."""
-        lines, as_new = inputs[which], inputs[f"{which}_as_new"]
+    def _candidates(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor) -> tf.Tensor:
+        """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
+        kinds = [which for which in ("positive", "negative") if which in inputs]
+        lines = tf.concat([inputs[which] for which in kinds], axis=0)
         candidates = {name: gather_lines(representation, lines) for name, representation in encoded.items()}
-        unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
-        candidates[ID_PART] = tf.where(as_new[:, tf.newaxis], unknown, candidates[ID_PART])
-        bins = tf.where(as_new, 0, tf.gather(inputs["items"][columns.POPULARITY_BIN], lines))
+        bins = tf.gather(inputs["items"][columns.POPULARITY_BIN], lines)
+        if self.config.training.cold_items:
+            as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
+            unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
+            candidates[ID_PART] = tf.where(as_new[:, tf.newaxis], unknown, candidates[ID_PART])
+            bins = tf.where(as_new, 0, bins)
         return self.item_tower.combine(candidates, tf.gather(present, lines), bins)
 
-    def _squared_weights(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _squared_weights(self, item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
+        """|theta|^2 over the dense weights and the batch's rows of the id tables, a scalar."""
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
-        users = tf.gather(self.user_tower.user_embedding, inputs["query_user"])
-        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(encoded[ID_PART]) + tf.nn.l2_loss(users))
+        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(item_ids) + tf.nn.l2_loss(user_ids))
 
     def _build(self, widths: Mapping[str, int]) -> None:
         """Creates the weights by one call on one item and one user."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -185,14 +186,17 @@ def seeds(config: Config, count: int) -> None:
 
 
 def _trained(config: Config) -> TrainedRun:
-    """The finished run of the configuration, refused if another one lies under its name."""
+    """The finished run of the configuration, refused if another one lies under its name.
+
+    Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
+    """
     found = runs.differing(config)
     if found:
         raise RunError(
             f"{config.run_folder}: the run was trained with other settings ({'; '.join(found[:4])}); "
             "pass the settings it was trained with, or train it again"
         )
-    return load_trained(config.run_folder)
+    return dataclasses.replace(load_trained(config.run_folder), config=config)
 
 
 def _histories(trained: TrainedRun) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf import columns
 from m3csr_tf.towers.layout import ID_PART, modal_width
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.popularity_gate import PopularityGate
-from m3csr_tf import columns
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
-from m3csr_tf import columns
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART, modal_width
 
@@ -19,11 +19,13 @@ class Interests(NamedTuple):
     """What the user tower finds out about users.
 
     Attributes:
+      query: e_u^id float32 [users, d].
       behaviour: h_u float32 [users, d] (equation 3).
       weighted: each modality's weighted interest float32 [users, h] (equation 7).
       intensities: float32 [users, modalities] (equation 6).
     """
 
+    query: tf.Tensor
     behaviour: tf.Tensor
     weighted: list[tf.Tensor]
     intensities: tf.Tensor
@@ -95,7 +97,7 @@ class UserTower(tf.keras.Model):
         else:
             intensities = self.intensity((behaviour, modal))
         weighted = [intensities[:, position, tf.newaxis] * interest for position, interest in enumerate(modal)]
-        return Interests(behaviour, weighted, intensities)
+        return Interests(query, behaviour, weighted, intensities)
 
     def combine(self, interests: Interests) -> tf.Tensor:
         """User vectors float32 [users, D] (equation 9)."""

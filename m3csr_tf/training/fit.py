@@ -18,27 +18,20 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from scipy.sparse import csr_matrix
 
-from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError, RunError
-from m3csr_tf.evaluation.metrics import per_user
-from m3csr_tf.evaluation.ranking import top_n
-from m3csr_tf.features.factors import item_factors
-from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.errors import RunError
 from m3csr_tf.files import write_json, write_text
-from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training import runs
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import configure
+from m3csr_tf.training.steps import make_optimizer, start_from_factors, take_steps
 from m3csr_tf.training.streams import ExampleStream, TrainingData
-from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.training.validation import Validation
 
 _STEPS_PER_CALL = 20
-_AT = 20
 
 
 @dataclass
@@ -78,19 +71,10 @@ def fit(config: Config, prepared: Prepared) -> Path:
     data = TrainingData.of(prepared, config)
     if config.model.id_start == "svd":
         start_from_factors(model, data.clicks, config.run.seed)
-    optimizer = RowwiseAdam(config.training.learning_rate, config.training.averaging)
-    optimizer.build(model.trainable_variables)
+    optimizer = make_optimizer(config.training, model)
     model.compile(optimizer=optimizer)
-    _Loop(config, folder, model, optimizer, data, _Validation(prepared, config, data, model)).run()
+    _Loop(config, folder, model, optimizer, data, Validation(prepared, config, data, model)).run()
     return folder
-
-
-def start_from_factors(model: M3CSR, clicks: csr_matrix, seed: int) -> None:
-    """Starts the id embeddings of clicked items from the singular vectors of the training clicks."""
-    table = model.encoder.id_embedding
-    clicked = np.flatnonzero(np.asarray(clicks.sum(axis=0)).ravel())
-    factors = item_factors(clicks, table.shape[1], seed)
-    table.scatter_update(tf.IndexedSlices(factors[clicked], clicked))
 
 
 class _Loop:
@@ -101,7 +85,7 @@ class _Loop:
         model: M3CSR,
         optimizer: RowwiseAdam,
         data: TrainingData,
-        validation: _Validation,
+        validation: Validation,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, folder, model, optimizer
         self._data, self._validation = data, validation
@@ -132,7 +116,7 @@ class _Loop:
                 losses = []
                 while progressed.step < until:
                     count = min(_STEPS_PER_CALL, until - progressed.step)
-                    losses.append(float(self._steps(batches, tf.constant(count))) / count)
+                    losses.append(float(take_steps(self._model, batches, tf.constant(count))) / count)
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
@@ -148,14 +132,6 @@ class _Loop:
             | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
             | {"examples_per_epoch": ExampleStream(self._data, self._config).examples_per_epoch},
         )
-
-    @tf.function
-    def _steps(self, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
-        """Takes `count` steps; returns the sum of their losses."""
-        total = tf.constant(0.0)
-        for _ in tf.range(count):
-            total += self._model.train_step(next(batches))["loss"]
-        return total
 
     def _validate(self, loss: float) -> None:
         """Validates the averaged weights, keeps them if they are the best, and writes the checkpoint."""
@@ -212,49 +188,6 @@ class _Loop:
             return ""
         last, best = self._progressed.validations[-1], self._progressed.best
         return f"loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}  best {best['recall@20']:.4f} at {best['step']:.0f}"
-
-
-class _Validation:
-    """Full ranking of the validation users with the model's present weights."""
-
-    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
-        val = click_matrix(prepared.split(columns.VAL), len(prepared.users), len(prepared.items))
-        self._users = np.flatnonzero(np.diff(val.indptr))
-        if not len(self._users):
-            raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
-        self._truth, self._seen = val[self._users], data.clicks[self._users]
-        self._histories = data.histories[self._users]
-        self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
-        self._config, self._model = config, model
-        self._encoder = VectorEncoder(model, data.features)
-
-    def figures(self) -> dict[str, float]:
-        """Mean recall@20 and ndcg@20 over the validation users."""
-        ranked = top_n(
-            self._encoder.users(self._users, self._histories),
-            self._encoder.items(),
-            _AT,
-            seen=self._seen,
-            candidates=self._candidates,
-            seed=self._config.run.seed,
-            block=self._config.evaluation.block,
-        )
-        values = per_user(ranked, self._truth, [_AT])
-        return {
-            f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),
-            f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
-        }
-
-    def summarise(self, step: int) -> None:
-        """Logs what can go wrong unseen: intensities that switch a modality off, a gate that ignores content."""
-        intensities = self._encoder.intensities(self._users, self._histories)
-        for position, name in enumerate(self._model.encoder.modalities):
-            tf.summary.scalar(f"intensity_mean/{name}", intensities[:, position].mean(), step=step)
-            tf.summary.scalar(f"intensity_spread/{name}", intensities[:, position].std(), step=step)
-        if self._model.item_tower.gate is not None:
-            deltas = self._model.item_tower.gate(tf.range(self._config.popularity.bins)).numpy()[:, 0]
-            for position, delta in enumerate(deltas):
-                tf.summary.scalar(f"gate_content_weight/bin_{position}", delta, step=step)
 
 
 @contextmanager

@@ -108,7 +108,9 @@ class ExampleStream:
         """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order."""
         parallel = tf.data.AUTOTUNE if self._config.run.threads != 1 else 1
         dataset = tf.data.Dataset.range(first_step, first_step + steps)
-        return dataset.map(self.batch, num_parallel_calls=parallel, deterministic=True).prefetch(4)
+        # All of it is graph code already; looking for Python to convert takes seconds.
+        batch = tf.autograph.experimental.do_not_convert(self.batch)
+        return dataset.map(batch, num_parallel_calls=parallel, deterministic=True).prefetch(4)
 
     def batch(self, step: tf.Tensor) -> Batch:
         """The batch of a step (int64 scalar).

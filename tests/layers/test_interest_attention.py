@@ -143,10 +143,28 @@ def test_a_user_without_usable_slots_gives_the_query_no_gradient_and_the_nothing
     np.testing.assert_allclose(of_items, [[1, 1], [0, 0], [0, 0]], atol=1e-5)
 
 
+def test_values_start_as_they_are_or_anywhere() -> None:
+    kernels = {}
+    for start in ("identity", "xavier"):
+        layer = InterestAttention(width=4, heads=2, key_dim=2, start=start)
+        layer.build(tf.TensorShape([None, 3]))
+        kernels[start] = layer.value_kernel.numpy(), layer.output_kernel.numpy()
+    np.testing.assert_array_equal(kernels["identity"], [np.eye(4)] * 2)
+    assert all(np.abs(kernel - np.eye(4)).min() > 0 for kernel in kernels["xavier"])
+
+
+def test_with_the_identity_start_an_interest_starts_as_the_mean_of_the_history() -> None:
+    layer = InterestAttention(width=2, heads=1, key_dim=2, start="identity")
+    # A query of zeros matches all items alike: the mean of [1, 0] and [0, 1].
+    np.testing.assert_allclose(layer(tf.zeros([1, 3]), ITEMS, tf.constant([[1, 2]])), [[0.5, 0.5]])
+
+
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ValueError, match="heads=3, width=4"):
         InterestAttention(width=4, heads=3, key_dim=6)
 
 
 def test_the_configuration_rebuilds_the_layer(assert_round_trip: Callable[..., None]) -> None:
-    assert_round_trip(InterestAttention(2, 2, 4, name="attention_id"), QUERY, ITEMS, tf.constant([[1, 0, 2]]))
+    assert_round_trip(
+        InterestAttention(2, 2, 4, "identity", name="attention_id"), QUERY, ITEMS, tf.constant([[1, 0, 2]])
+    )

@@ -35,6 +35,14 @@ def test_an_item_without_any_modality_has_its_id_alone() -> None:
     np.testing.assert_allclose(hand_made_towers().item(features)[0], [0.75, 1.5, 0, 0, 0, 0], rtol=1e-6)
 
 
+def test_an_item_reads_the_id_row_that_it_is_given() -> None:
+    tower = hand_made_towers(gate=False).item
+    np.testing.assert_array_equal(tower.encoder.id_rows, [0, 1, 2, 3])
+    assert not [weight for weight in tower.trainable_weights if "id_rows" in weight.name]
+    tower.encoder.id_rows.assign([0, 1, 2, 1])  # B has no id of its own: it reads the unknown row, [9, 9].
+    np.testing.assert_allclose(tower(item_features()), [[1, 2, 7, 10, -4, 6], [9, 9, 0, 0, -1, 6]])
+
+
 def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
     tower, features = hand_made_towers().item, item_features()
     present = tf.constant([[True, True], [False, True]])

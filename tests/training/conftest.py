@@ -7,22 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from easy_world import WORLD
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.prepare import prepare
 
-WORLD = {
-    "users": 100,
-    "items": 150,
-    "clicks": 1500,
-    "modalities": {"visual": 8, "acoustic": 6},
-    "topics": 4,
-    "scale": 30.0,  # Utilities far above the noise of the clicks.
-    "popularity": 0.0,
-    "nuisance": 0.1,
-    "noise": 0.1,
-}
 TRAINING = {
     "batch_size": 64,
     "learning_rate": 0.01,

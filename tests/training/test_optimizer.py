@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def test_on_dense_gradients_it_is_adam() -> None:
         gradient = tf.constant(random.normal(size=(2, 2)), tf.float32)
         mine.apply_gradients([(gradient, ours)])
         adam.apply_gradients([(gradient, keras)])
+        np.testing.assert_allclose(ours, keras, atol=1e-6)
+
+
+def test_a_learning_rate_schedule_is_followed() -> None:
+    cosine = tf.keras.optimizers.schedules.CosineDecay(0.5, decay_steps=4)
+    ours, keras = tf.Variable([[1.0]]), tf.Variable([[1.0]])
+    mine, adam = RowwiseAdam(cosine), tf.keras.optimizers.Adam(cosine)
+    for slope in (1.0, -0.5, 2.0, 0.1, 1.0):
+        mine.apply_gradients([(tf.constant([[slope]]), ours)])
+        adam.apply_gradients([(tf.constant([[slope]]), keras)])
         np.testing.assert_allclose(ours, keras, atol=1e-6)
 
 
@@ -172,8 +183,9 @@ def test_a_restored_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path: Path)
     np.testing.assert_array_equal(again.averages([restored])[0], optimizer.averages([variable])[0])
 
 
-def test_the_configuration_rebuilds_the_optimizer() -> None:
-    optimizer = RowwiseAdam(0.25, averaging=0.9, beta_1=0.8, beta_2=0.99, epsilon=1e-5, name="rowwise")
+@pytest.mark.parametrize("rate", [0.25, tf.keras.optimizers.schedules.CosineDecay(0.25, 10)], ids=["fixed", "cosine"])
+def test_the_configuration_rebuilds_the_optimizer(rate: Any) -> None:
+    optimizer = RowwiseAdam(rate, averaging=0.9, beta_1=0.8, beta_2=0.99, epsilon=1e-5, name="rowwise")
     rebuilt = RowwiseAdam.from_config(optimizer.get_config())
     assert rebuilt.get_config() == optimizer.get_config()
     variables = table(), table()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from easy_world import WORLD
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
@@ -32,23 +33,25 @@ from m3csr_tf.training.runs import load_trained
 from m3csr_tf.training.streams import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
-config = load(Path(sys.argv[1]), sys.argv[2:])
-folder = fit(config, prepare(config))
-trained = load_trained(folder)
-np.save(folder / "items.npy", VectorEncoder(trained.model, item_features(trained.prepared)).items())
+for name in sys.argv[2:]:
+    config = load(Path(sys.argv[1]), [f"run.name={name}"])
+    folder = fit(config, prepare(config))
+    trained = load_trained(folder)
+    np.save(folder / "items.npy", VectorEncoder(trained.model, item_features(trained.prepared)).items())
 """
 DEADLINE = 120.0  # seconds
 
 
 @pytest.fixture
 def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[[str], subprocess.Popen]:
-    """`start(name)`: starts or restarts the training of the run `name` in a process of its own."""
-    training = {"max_steps": 200, "evaluate_every": 10}
-    config = make_config(tmp_path, run={"threads": 1, "deterministic": True}, training=training)
+    """`start(*names)`: starts or restarts the training of these runs, one after the other, in a process of its own."""
+    training = {"max_steps": 80, "evaluate_every": 8}
+    world = {"world": WORLD | {"modalities": {"visual": 8}}}  # One modality: a graph that is built sooner.
+    config = make_config(tmp_path, run={"threads": 1, "deterministic": True}, training=training, data=world)
     (tmp_path / "config.yaml").write_text(config.to_yaml())
 
-    def go(name: str) -> subprocess.Popen:
-        command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.yaml"), f"run.name={name}"]
+    def go(*names: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", TRAIN, str(tmp_path / "config.yaml"), *names]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return go
@@ -56,11 +59,6 @@ def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[[str],
 
 def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def end(process: subprocess.Popen) -> None:
-    output, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, output
 
 
 def last_state(folder: Path) -> dict[str, np.ndarray]:
@@ -73,22 +71,20 @@ def last_state(folder: Path) -> dict[str, np.ndarray]:
 def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     start: Callable[[str], subprocess.Popen], tmp_path: Path
 ) -> None:
-    whole, killed = start("whole"), start("killed")
-    try:
-        log = tmp_path / "killed" / runs.LOGS / "validations.csv"
-        waiting_since = time.monotonic()
-        while lines(log) < 3 and killed.poll() is None and time.monotonic() - waiting_since < DEADLINE:
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
-        killed.communicate()
-        assert killed.returncode == -signal.SIGKILL
-        assert 3 <= lines(log) < 21  # The header and 20 validations.
-        assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
-        end(whole)
-    finally:
-        whole.kill()
-    end(start("killed"))
+    killed = start("killed")
+    log = tmp_path / "killed" / runs.LOGS / "validations.csv"
+    started = time.monotonic()
+    while lines(log) < 3 and killed.poll() is None and time.monotonic() - started < DEADLINE:
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert 3 <= lines(log) < 11  # The header and 10 validations.
+    assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
 
+    both = start("killed", "whole")
+    output, _ = both.communicate(timeout=DEADLINE)
+    assert both.returncode == 0, output
     finished = [json.loads((tmp_path / name / runs.FINISHED_FILE).read_text()) for name in ("whole", "killed")]
     for one in finished:
         del one["training_seconds"]
@@ -103,20 +99,14 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
         np.testing.assert_array_equal(value, states[1][name], err_msg=name)
 
 
-def test_the_log_is_whole_even_if_the_kill_came_right_after_the_last_checkpoint(
+def test_the_log_is_written_before_the_checkpoint_from_which_nothing_may_be_left_to_do(
     make_config: Callable[..., Config], easy_world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(tmp_path, training={"max_steps": 4, "evaluate_every": 2})
-    save = tf.train.CheckpointManager.save
+    def killed(manager: tf.train.CheckpointManager, step: int) -> None:
+        raise KeyboardInterrupt
 
-    def save_and_die(self: tf.train.CheckpointManager, step: int) -> None:
-        save(self, step)
-        if step == 4:
-            raise SystemExit
-
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", save_and_die)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", killed)
+    config = make_config(tmp_path, training={"max_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
         fit(config, easy_world)
-    folder = fit(config, easy_world)
-    assert (folder / runs.FINISHED_FILE).exists()
-    assert lines(folder / runs.LOGS / "validations.csv") == 3
+    assert lines(config.run_folder / runs.LOGS / "validations.csv") == 2

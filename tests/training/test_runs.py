@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
+from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import load_trained, open_run
 
@@ -95,6 +98,15 @@ def test_a_finished_run_whose_weights_are_gone_is_refused(trained_config: Config
     (folder / "prepared").symlink_to(trained_config.run_folder / "prepared")
     with pytest.raises(RunError, match="missing or broken"):
         load_trained(folder)
+
+
+def test_items_without_a_training_click_read_the_unknown_id(untrained_run: Any) -> None:
+    prepared = untrained_run.prepared
+    model = runs.build_model(untrained_run.config, prepared)
+    rows = np.arange(len(prepared.items))
+    unclicked = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
+    assert 0 < unclicked.sum() < len(rows) / 2
+    np.testing.assert_array_equal(model.encoder.id_rows, np.where(unclicked, UNKNOWN_ROW, rows))
 
 
 def test_a_fresh_model_depends_on_the_seed_alone(trained_config: Config, make_config: MakeConfig) -> None:

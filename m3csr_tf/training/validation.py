@@ -1,0 +1,63 @@
+"""Full ranking of the validation users with a model's present weights, and what else can go wrong unseen."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import InputError
+from m3csr_tf.evaluation.metrics import per_user
+from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.model import M3CSR
+from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.vectors import VectorEncoder
+
+_AT = 20
+
+
+class Validation:
+    """Full ranking of the validation users with the model's present weights."""
+
+    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
+        val = click_matrix(prepared.split(columns.VAL), len(prepared.users), len(prepared.items))
+        self._users = np.flatnonzero(np.diff(val.indptr))
+        if not len(self._users):
+            raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
+        self._truth, self._seen = val[self._users], data.clicks[self._users]
+        self._histories = data.histories[self._users]
+        self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
+        self._config, self._model = config, model
+        self._encoder = VectorEncoder(model, data.features)
+
+    def figures(self) -> dict[str, float]:
+        """Mean recall@20 and ndcg@20 over the validation users."""
+        ranked = top_n(
+            self._encoder.users(self._users, self._histories),
+            self._encoder.items(),
+            _AT,
+            seen=self._seen,
+            candidates=self._candidates,
+            seed=self._config.run.seed,
+            block=self._config.evaluation.block,
+        )
+        values = per_user(ranked, self._truth, [_AT])
+        return {
+            f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),
+            f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
+        }
+
+    def summarise(self, step: int) -> None:
+        """Logs what can go wrong unseen: intensities that switch a modality off, a gate that ignores content."""
+        intensities = self._encoder.intensities(self._users, self._histories)
+        for position, name in enumerate(self._model.encoder.modalities):
+            tf.summary.scalar(f"intensity_mean/{name}", intensities[:, position].mean(), step=step)
+            tf.summary.scalar(f"intensity_spread/{name}", intensities[:, position].std(), step=step)
+        if self._model.item_tower.gate is not None:
+            deltas = self._model.item_tower.gate(tf.range(self._config.popularity.bins)).numpy()[:, 0]
+            for position, delta in enumerate(deltas):
+                tf.summary.scalar(f"gate_content_weight/bin_{position}", delta, step=step)

@@ -1,0 +1,95 @@
+"""The package as a whole: Keras 2, what may import what, and what stays light."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import m3csr_tf
+
+PACKAGE = Path(m3csr_tf.__file__).parent
+
+
+def python(script: str, **environment: str) -> subprocess.CompletedProcess:
+    inherited = {name: value for name, value in os.environ.items() if name != m3csr_tf.LEGACY_KERAS}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=inherited | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_importing_the_package_chooses_keras_2_whatever_the_environment_says() -> None:
+    done = python("import m3csr_tf, os; print(os.environ['TF_USE_LEGACY_KERAS'])", TF_USE_LEGACY_KERAS="0")
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_tensorflow_then_comes_with_keras_2() -> None:
+    import tensorflow as tf
+
+    assert tf.keras.layers.Layer.__module__.startswith("tf_keras.")
+
+
+def test_importing_it_after_tensorflow_with_keras_3_is_refused_in_plain_words() -> None:
+    done = python("import tensorflow, m3csr_tf")
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: TensorFlow was imported before m3csr_tf")
+    assert "Import m3csr_tf first" in message and "TF_USE_LEGACY_KERAS=1" in message
+
+
+def test_importing_it_after_tensorflow_with_keras_2_is_fine() -> None:
+    # A stand-in will do: it is asked only whether it was imported.
+    script = "import sys, types; sys.modules['tensorflow'] = types.ModuleType('tensorflow'); import m3csr_tf"
+    assert python(script, TF_USE_LEGACY_KERAS="1").returncode == 0
+    assert python(script).returncode == 1
+
+
+def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
+    names = ["config", "ids", "prepare", "data.world", "evaluation.report", "evaluation.ranking", "cli"]
+    imports = "; ".join(f"import m3csr_tf.{name}" for name in names)
+    done = python(f"{imports}; import sys; assert 'tensorflow' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+FOUNDATION = {"columns", "errors", "ids", "config", "files"}
+MAY_IMPORT = {
+    "layers": set(),
+    "losses": set(),
+    "tasks": set(),
+    "towers": {"layers"},
+    "model": {"layers", "losses", "tasks", "towers"},
+    "features": set(),
+    "data": {"features"},
+    "prepare": {"data", "features"},
+    "evaluation": {"data", "features"},
+    "index": set(),
+    "training": {"data", "evaluation", "features", "layers", "model", "towers"},
+    "serving": {"data", "features", "index", "layers", "model", "towers"},
+    "batch": {"data", "features", "index", "serving", "towers"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of this package that a module imports, its own left out."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    found = {name.split(".")[1] for name in names if name.startswith("m3csr_tf.")}
+    return found - {own, "__version__"}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_run_downward(room: str) -> None:
+    paths = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else sorted((PACKAGE / room).rglob("*.py"))
+    assert paths
+    for path in paths:
+        too_high = imported_rooms(path) - FOUNDATION - MAY_IMPORT[room]
+        assert not too_high, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(too_high))}"
