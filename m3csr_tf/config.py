@@ -131,7 +131,7 @@ class SplitConfig(Section):
 class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
-    scaling: Literal["none", "rms", "standard", "l2", "standard_l2"] = "rms"
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2"] = "standard_l2"
 
 
 class ClustersConfig(Section):
@@ -169,7 +169,7 @@ class ModelConfig(Section):
     id_start: Literal["svd", "xavier"] = Field(
         "svd", description="e_i^id: from the singular vectors of the training clicks, or at random"
     )
-    temperature: float = Field(0.07, gt=0, description="tau of eq. 6")
+    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
     )
@@ -201,7 +201,7 @@ class NegativesConfig(Section):
 class TrainingConfig(Section):
     """The objective (eqs. 12-13), the optimizer and the loop."""
 
-    loss: Literal["bpr", "softmax"] = "bpr"
+    loss: Literal["bpr", "softmax"] = "softmax"
     bpr_weighting: Literal["uniform", "softmax"] = Field(
         "softmax", description="how the negatives of one positive are averaged: evenly, or by softmax of their scores"
     )
@@ -218,8 +218,8 @@ class TrainingConfig(Section):
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at max_steps"
     )
-    max_steps: int = Field(4000, ge=1)
-    evaluate_every: int = Field(100, ge=1, description="steps between validations")
+    max_steps: int = Field(600, ge=1)
+    evaluate_every: int = Field(50, ge=1, description="steps between validations")
     patience: int = Field(800, ge=1, description="steps without a better validation Recall@20 before stopping")
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"

@@ -111,7 +111,10 @@ def _make_users(config: WorldConfig, random: np.random.Generator) -> tuple[np.nd
 def _click(
     config: WorldConfig, user_side: np.ndarray, item_side: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of all clicks, int [clicks]: for each user the top of utility + Gumbel noise."""
+    """Users and items of all clicks, int [clicks]: for each user the top of utility + Gumbel noise.
+
+    Nobody clicks more than half of what she is shown, so a small world may have fewer clicks than were asked for.
+    """
     shown = min(config.items, config.shown)
     wanted = np.minimum(_clicks_of_users(config, random), shown // 2)
     block = max(1, _BLOCK_CELLS // shown)

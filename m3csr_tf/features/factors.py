@@ -12,8 +12,6 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags
 from sklearn.utils.extmath import randomized_svd
 
-_SMOOTHING = 1.0
-
 
 def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
     """Start of the id embeddings.
@@ -30,7 +28,8 @@ def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
     of_users = np.maximum(np.asarray(clicks.sum(axis=1)).ravel(), 1)
     _, values, directions = randomized_svd(diags(of_users**-0.5) @ clicks, min(dim, *clicks.shape), random_state=seed)
     factors = np.zeros((clicks.shape[1], dim), np.float32)
-    factors[:, : len(values)] = (directions * values[:, None] ** _SMOOTHING).T
+    factors[:, : len(values)] = (directions * values[:, None]).T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     factors[~clicked] = 0
     return factors / max(np.sqrt((factors[clicked] ** 2).sum(axis=1).mean()), 1e-12)
+

@@ -60,7 +60,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
     Early stopping, the weights kept and the figures logged are those of the averaged weights.
 
     Raises:
-      RunError: another configuration has this name, or the loss or the vectors are no longer finite.
+      RunError: another configuration has this name, its checkpoint cannot be read, or the loss or the vectors are no
+        longer finite.
       InputError: the validation split is empty.
     """
     configure(config.run)
@@ -180,7 +181,13 @@ class _Loop:
         latest = self._manager.latest_checkpoint
         if latest is None:
             return Progressed()
-        self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+        try:
+            self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+        except runs.UNREADABLE:
+            raise RunError(
+                f"{latest}: the checkpoint is broken, or another version of this package wrote it; "
+                f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
+            ) from None
         return Progressed(**json.loads(self._stored.numpy()))
 
     def _figures(self) -> str:

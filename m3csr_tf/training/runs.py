@@ -33,6 +33,9 @@ FINISHED_FILE = "finished.json"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
+UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
+"""What TensorFlow raises for a checkpoint that is missing, cut short, or of other weights."""
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -172,8 +175,9 @@ def load_trained(folder: Path) -> TrainedRun:
     model = build_model(config, prepared)
     try:
         weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()
-    except (tf.errors.OpError, AssertionError):
+    except UNREADABLE:
         raise RunError(
-            f"{folder}: the weights of step {finished['best_step']} are missing or broken; train again with run.overwrite=true"
+            f"{folder}: the weights of step {finished['best_step']} are missing or broken; "
+            "delete the folder and run pipelines/train.py"
         ) from None
     return TrainedRun(config, prepared, model, finished)

@@ -45,8 +45,16 @@ def test_publish_times_are_seconds_and_may_be_missing() -> None:
         (items(view_count=[1, 2.5, 3]), VECTORS, "list: view_count of item 'b' is 2.5"),
         (items(view_count=["1", "many", "3"]), VECTORS, "list: view_count of item 'b' is many"),
         (items(publish_time=["now", "2024-01-01", None]), VECTORS, "list: publish_time in data row 1 is 'now'"),
-        (items(), {"visual": np.array([[1, np.nan], [1, 2], [3, 4]])}, "entry 1 of the visual vector of item 'a' is nan"),
-        (items(), {"visual": np.array([[1, 2], [-np.inf, 2], [3, 4]])}, "entry 0 of the visual vector of item 'b' is -inf"),
+        (
+            items(),
+            {"visual": np.array([[1, np.nan], [1, 2], [3, 4]])},
+            "entry 1 of the visual vector of item 'a' is nan",
+        ),
+        (
+            items(),
+            {"visual": np.array([[1, 2], [-np.inf, 2], [3, 4]])},
+            "entry 0 of the visual vector of item 'b' is -inf",
+        ),
         (items(), {"visual": np.array([[1, 2], [1, 1e39], [3, 4]])}, "entry 1 of the visual vector of item 'b' is inf"),
         (items(), {"visual": np.empty((3, 0))}, "list: visual vectors have no entries"),
     ],
@@ -60,5 +68,5 @@ def test_bad_catalogues_are_refused_with_the_item_named(frame: pd.DataFrame, vec
 def test_interactions_with_unknown_items_are_refused_with_count_and_example() -> None:
     catalogue = check_catalogue(items(), VECTORS, "list")
     clicks = pd.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["a", "z", "z"]})
-    with pytest.raises(InputError, match="2 interactions are with items that the catalogue lacks, e.g. 'z'"):
+    with pytest.raises(InputError, match=r"2 interactions are with items that the catalogue lacks, e\.g\. 'z'"):
         check_items_known(clicks, catalogue, "log")

@@ -81,9 +81,15 @@ def test_the_input_frame_is_not_changed() -> None:
         (clicks(item_id=["a", 2, "c"]), "log: item_id holds mixed-integer values"),
         (clicks(timestamp=[1, None, 3]), "log: timestamp in data row 2 is nothing; expected a time in every row"),
         (clicks(timestamp=[1.0, np.inf, 3.0]), "log: timestamp in data row 2 is inf"),
-        (clicks(timestamp=["2024-01-01", "soon", "later"]), "row 2 is 'soon'; expected a number or an ISO 8601 date (2"),
+        (
+            clicks(timestamp=["2024-01-01", "soon", "later"]),
+            "row 2 is 'soon'; expected a number or an ISO 8601 date (2",
+        ),
         (clicks(timestamp=["now", "2024-01-01", "2024-01-02"]), "log: timestamp in data row 1 is 'now'"),
-        (clicks(timestamp=["2024-01-01T10:00Z", "2024-01-01", "2024-01-02"]), "row 2 is '2024-01-01'; expected a date wi"),
+        (
+            clicks(timestamp=["2024-01-01T10:00Z", "2024-01-01", "2024-01-02"]),
+            "row 2 is '2024-01-01'; expected a date wi",
+        ),
         (clicks(timestamp=[True, False, True]), "log: timestamp holds booleans"),
         (clicks(weight=[1.0, 0.0, 2.0]), "log: weight in data row 2 is 0.0; expected a positive number"),
         (clicks(weight=[1.0, np.nan, 2.0]), "log: weight in data row 2 is nothing; expected a positive number"),

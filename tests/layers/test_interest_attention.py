@@ -123,11 +123,12 @@ def test_the_written_out_gradient_of_pooling_is_that_of_automatic_differentiatio
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([queries, table])
         ours, plain = attention_pooling(queries, table, lines), plain_pooling(queries, table, lines)
-    np.testing.assert_allclose(ours, plain, atol=1e-5)
+    np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
     for source in (queries, table):
         np.testing.assert_allclose(
             tape.gradient(ours, source, output_gradients=upstream),
             tf.convert_to_tensor(tape.gradient(plain, source, output_gradients=upstream)),
+            rtol=1e-5,
             atol=1e-5,
         )
 

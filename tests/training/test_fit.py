@@ -18,15 +18,12 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.ranking import top_n
-from m3csr_tf.features.factors import item_factors
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
-from m3csr_tf.training.steps import start_from_factors
-from m3csr_tf.training.steps import start_from_factors
 from m3csr_tf.training.streams import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
@@ -137,6 +134,20 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_unfinished(
         load_trained(config.run_folder)
 
 
+def test_a_checkpoint_that_does_not_fit_or_is_broken_is_refused_with_a_way_out(
+    easy_world: Prepared, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path)
+    folder = runs.open_run(config)
+    stale = tf.train.Checkpoint(progressed=tf.Variable("{}"))
+    tf.train.CheckpointManager(stale, str(folder / runs.CHECKPOINTS), 1, checkpoint_name="training").save(20)
+    with pytest.raises(RunError, match=r"training-20.*delete .*checkpoints to train from the start"):
+        fit(config, easy_world)
+    next((folder / runs.CHECKPOINTS).glob("training-20.data*")).write_bytes(b"")
+    with pytest.raises(RunError, match="training-20"):
+        fit(config, easy_world)
+
+
 def test_without_validation_interactions_training_does_not_start(
     easy_world: Prepared, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,22 +155,6 @@ def test_without_validation_interactions_training_does_not_start(
     monkeypatch.setattr(Prepared, "split", lambda self, name: plain(self, name)[: 0 if name == columns.VAL else None])
     with pytest.raises(InputError, match="validation split is empty"):
         fit(make_config(tmp_path), easy_world)
-
-
-def test_ids_start_from_the_singular_vectors_of_the_clicks(
-    easy_world: Prepared, make_config: MakeConfig, tmp_path: Path
-) -> None:
-    config = make_config(tmp_path)
-    clicks = TrainingData.of(easy_world, config).clicks.copy()
-    clicks.data[clicks.indices == FIRST_ROW] = 0  # An item that nobody clicked.
-    clicks.eliminate_zeros()
-    model = runs.build_model(config, easy_world)
-    before = model.encoder.id_embedding.numpy()
-    start_from_factors(model, clicks, seed=0)
-    after = model.encoder.id_embedding.numpy()
-    clicked = np.flatnonzero(np.diff(clicks.tocsc().indptr))
-    np.testing.assert_array_equal(after[clicked], item_factors(clicks, config.model.dim, seed=0)[clicked])
-    np.testing.assert_array_equal(after[: FIRST_ROW + 1], before[: FIRST_ROW + 1])
 
 
 def test_averaged_weights_are_there_for_a_block_and_gone_after_it(

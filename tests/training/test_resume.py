@@ -24,7 +24,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 
+import m3csr_tf
 import numpy as np
+import tensorflow as tf
 
 from m3csr_tf.config import load
 from m3csr_tf.prepare import prepare
@@ -36,6 +38,7 @@ from m3csr_tf.training.vectors import VectorEncoder
 for name in sys.argv[2:]:
     config = load(Path(sys.argv[1]), [f"run.name={name}"])
     folder = fit(config, prepare(config))
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 1
     trained = load_trained(folder)
     np.save(folder / "items.npy", VectorEncoder(trained.model, item_features(trained.prepared)).items())
 """
@@ -43,7 +46,7 @@ DEADLINE = 120.0  # seconds
 
 
 @pytest.fixture
-def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[[str], subprocess.Popen]:
+def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[..., subprocess.Popen]:
     """`start(*names)`: starts or restarts the training of these runs, one after the other, in a process of its own."""
     training = {"max_steps": 80, "evaluate_every": 8}
     world = {"world": WORLD | {"modalities": {"visual": 8}}}  # One modality: a graph that is built sooner.
@@ -69,7 +72,7 @@ def last_state(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
-    start: Callable[[str], subprocess.Popen], tmp_path: Path
+    start: Callable[..., subprocess.Popen], tmp_path: Path
 ) -> None:
     killed = start("killed")
     log = tmp_path / "killed" / runs.LOGS / "validations.csv"
@@ -77,8 +80,8 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     while lines(log) < 3 and killed.poll() is None and time.monotonic() - started < DEADLINE:
         time.sleep(0.01)
     killed.kill()
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    output, _ = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, output
     assert 3 <= lines(log) < 11  # The header and 10 validations.
     assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
 

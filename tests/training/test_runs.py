@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,19 @@ def test_a_run_that_has_not_finished_is_refused(make_config: MakeConfig, tmp_pat
         load_trained(open_run(make_config(tmp_path)))
 
 
-def test_a_finished_run_whose_weights_are_gone_is_refused(trained_config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_a_finished_run_whose_weights_are_damaged_is_refused(
+    damage: str, trained_config: Config, tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
-    folder.mkdir()
-    for name in ("config.yaml", "finished.json"):
-        (folder / name).write_bytes((trained_config.run_folder / name).read_bytes())
-    (folder / "prepared").symlink_to(trained_config.run_folder / "prepared")
-    with pytest.raises(RunError, match="missing or broken"):
+    shutil.copytree(trained_config.run_folder, folder)
+    assert load_trained(folder).finished == load_trained(trained_config.run_folder).finished
+    (weights,) = (folder / runs.CHECKPOINTS).glob("validated-*/weights.data*")
+    if damage == "gone":
+        shutil.rmtree(weights.parent)
+    else:
+        weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(RunError, match="missing or broken; delete the folder"):
         load_trained(folder)
 
 
