@@ -2,8 +2,8 @@
 
 python benchmarks/training_speed.py --config pipelines/configs/tiktok_paper.yaml data.path=FOLDER run.threads=1
 
-Each epoch's wall clock covers input, model, optimizer and weight averaging; validation is not part of it. The first epoch,
-which builds the graph, is not counted. The profile sums the kernels' own times by kind.
+Each epoch's wall clock covers input, model, optimizer and weight averaging, not validation. The first epoch, which
+builds the graph, is not counted. The profile sums the kernels' own times by kind.
 """
 
 from __future__ import annotations

@@ -16,13 +16,14 @@ from m3csr_tf import config as configuration
 from m3csr_tf.errors import M3CSRError
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file of settings; without one, all defaults.", show_default=False)
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file of settings; without one, all defaults.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SECTION.NAME=VALUE]...",
-        help="Settings that override the file, e.g. data.path=logs run.name=tonight run.seed=3; `m3csr settings` lists all.",
+        help="Settings that override the file, e.g. data.path=logs run.seed=3; `m3csr settings` lists all.",
         show_default=False,
     ),
 ]

@@ -192,7 +192,7 @@ class NegativesConfig(Section):
 
     kind: Literal["uniform", "shared", "in_batch"] = Field(
         "shared",
-        description="one uniform negative a positive; many that the batch shares; the batch's other positives with logQ",
+        description="one uniform a positive; many that the batch shares; the batch's other positives with logQ",
     )
     count: int = Field(512, ge=1, description="negatives of kind=shared")
     pool: Literal["clicked", "catalogue"] = Field("clicked", description="items with a training click, or all")

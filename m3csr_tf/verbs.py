@@ -134,7 +134,7 @@ def retrieve(config: Config) -> Path:
     done = retrieve_lists(released, users, output, config.retrieve)
     console.print(f"{done.rows:,} rows for {done.users:,} users in {output}")
     if done.short:
-        console.print(f"{done.short:,} lists have fewer than {config.retrieve.top_n} items: the rest was seen or excluded")
+        console.print(f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen or excluded")
     _print_examples(output, released)
     return output
 
@@ -166,23 +166,35 @@ def seeds(config: Config, count: int) -> None:
 
     Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json.
     """
-    outcomes, intensity = [], []
+    outcomes, written = [], []
     for seed in range(count):
         run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
         of_seed = config.model_copy(update={"run": run})
         train(of_seed)
         outcomes.append(evaluate(of_seed))
-        intensity.append(json.loads((of_seed.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8"))["intensity"])
+        written.append(json.loads((of_seed.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8")))
     rivals = {_titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
     summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)
     path = config.run.folder / f"{config.run.name}-seeds.json"
-    write_json(path, {"seeds": count, "test": summary, "intensity": intensity})
-    table = Table("slice", "metric", f"{MODEL}, {count} seeds", *rivals, title=f"test; p: paired t-test over users; {path}")
+    validation = [metrics[columns.VAL]["all"] for metrics in written]
+    intensity = [metrics["intensity"] for metrics in written]
+    write_json(path, {"seeds": count, "test": summary, "validation": validation, "intensity": intensity})
+
+    title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
+    table = Table("slice", "metric", f"{MODEL}, {count} seeds", *rivals, title=title, title_justify="left")
     for slice_name, metrics in summary.items():
         for metric, figures in metrics.items():
             cells = [f"{rival['mean']:.4f} (p {rival['p']:.1e})" for rival in figures["rivals"].values()]
             table.add_row(slice_name, metric, f"{figures['mean']:.4f} +- {figures['sd']:.4f}", *cells)
     console.print(table)
+    recalls = [figures["recall@20"] for figures in validation]
+    console.print(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
+    means = {
+        name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
+        for name in intensity[0]
+    }
+    _print_intensities(means)
+    console.print(f"all figures, seed by seed: {path}")
 
 
 def _trained(config: Config) -> TrainedRun:
@@ -231,7 +243,8 @@ def _intensities(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray)
 
 
 def _print_intensities(intensity: Mapping[str, Mapping[str, float]]) -> None:
-    table = Table("modality", *next(iter(intensity.values())), title="learned intensities over users", title_justify="left")
+    title = "learned intensities over users"
+    table = Table("modality", *next(iter(intensity.values())), title=title, title_justify="left")
     for name, figures in intensity.items():
         table.add_row(name, *(f"{value:.3f}" for value in figures.values()))
     console.print(table)

@@ -1,4 +1,4 @@
-"""The scripts end to end, in processes of their own, on a small world: what an engineer types and what she then holds."""
+"""The scripts end to end, in processes of their own, on a small world: what one types and what one then holds."""
 
 from __future__ import annotations
 

@@ -32,4 +32,3 @@ def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     factors[~clicked] = 0
     return factors / max(np.sqrt((factors[clicked] ** 2).sum(axis=1).mean()), 1e-12)
-

@@ -1,1 +1,1 @@
-"""One Keras layer a file, one equation a layer: modal encoder, interest attention, interest intensity, popularity gate."""
+"""One Keras layer a file, one equation a layer: modal encoder, interest attention and intensity, popularity gate."""

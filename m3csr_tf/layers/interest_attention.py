@@ -47,7 +47,7 @@ class InterestAttention(tf.keras.layers.Layer):
         self.start = start
 
     def build(self, input_shape: Any) -> None:
-        """Creates W_Q [query width, k], W_K [width, k], W_V [width, width] and W_O [width, width], heads side by side."""
+        """Creates W_Q [query width, k], W_K [width, k], W_V and W_O [width, width], heads side by side."""
         self.query_kernel = self.add_weight(name="query_kernel", shape=[input_shape[-1], self.key_dim])
         self.key_kernel = self.add_weight(name="key_kernel", shape=[self.width, self.key_dim])
         square = {"shape": [self.width, self.width], "initializer": _STARTS[self.start]}

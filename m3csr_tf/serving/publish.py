@@ -42,16 +42,24 @@ SAMPLE_USERS = 2000
 class Towers(Protocol):
     """A model of two towers that take the features of `UserTower.call` and `ItemTower.call`."""
 
-    user_tower: tf.keras.Model
-    item_tower: tf.keras.Model
+    @property
+    def user_tower(self) -> tf.keras.Model: ...
+
+    @property
+    def item_tower(self) -> tf.keras.Model: ...
 
 
 class Trained(Protocol):
     """A trained run: its settings, the data it was trained on, and the model with the weights to release."""
 
-    config: Config
-    prepared: Prepared
-    model: Towers
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def prepared(self) -> Prepared: ...
+
+    @property
+    def model(self) -> Towers: ...
 
 
 def publish(trained: Trained, version: int | None = None) -> Release:

@@ -194,7 +194,8 @@ class _Loop:
         if not self._progressed.validations:
             return ""
         last, best = self._progressed.validations[-1], self._progressed.best
-        return f"loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}  best {best['recall@20']:.4f} at {best['step']:.0f}"
+        figures = f"loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
+        return f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
 
 
 @contextmanager

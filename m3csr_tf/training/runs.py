@@ -127,7 +127,7 @@ def versions() -> dict[str, Any]:
 
 
 def build_model(config: Config, prepared: Prepared) -> M3CSR:
-    """A fresh model for prepared data, initialised from `run.seed`; items without a training click have no id of their own."""
+    """A fresh model, initialised from `run.seed`; items without a training click have no id of their own."""
     tf.keras.utils.set_random_seed(config.run.seed)
     model = M3CSR(
         config,
