@@ -55,9 +55,8 @@ def main(
             started = time.perf_counter()
             loss = float(take_steps(model, batches, tf.constant(steps))) / steps
             rates.append(steps * size / (time.perf_counter() - started))
-            print(
-                f"epoch {epoch + 2}: {rates[-1]:,.0f} examples/s, {1000 * size / rates[-1]:.1f} ms a step, loss {loss:.4f}"
-            )
+            milliseconds = 1000 * size / rates[-1]
+            print(f"epoch {epoch + 2}: {rates[-1]:,.0f} examples/s, {milliseconds:.1f} ms a step, loss {loss:.4f}")
         print(f"median {statistics.median(rates):,.0f} examples/s over {EPOCHS} epochs of {steps} steps of {size}")
         if profile:
             tf.profiler.experimental.start(folder)

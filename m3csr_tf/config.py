@@ -212,7 +212,7 @@ class TrainingConfig(Section):
     )
     cold_users: float = Field(0.05, ge=0, le=1, description="share of the users shown as unknown")
     alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
-    beta: float = Field(1e-5, ge=0, description="weight decay of the batch's rows and the dense weights")
+    beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = Field(

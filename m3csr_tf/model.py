@@ -67,7 +67,7 @@ class M3CSR(tfrs.Model):
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
-            loss += self.config.training.beta / batch * self._squared_weights(encoded[ID_PART], interests.query)
+            loss += self.config.training.beta / batch * self._squared_weights(inputs, encoded[ID_PART], interests.query)
         return loss
 
     def _task_loss(self, inputs: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
@@ -81,7 +81,7 @@ class M3CSR(tfrs.Model):
                 compute_metrics=False,
             )
         positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
-        return self.task(queries, positives, negatives, score_mask=inputs.get("allowed"))
+        return self.task(queries, positives, negatives, score_mask=inputs["allowed"])
 
     def _candidates(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
@@ -96,11 +96,14 @@ class M3CSR(tfrs.Model):
             bins = tf.where(as_new, 0, bins)
         return self.item_tower.combine(candidates, tf.gather(present, lines), bins)
 
-    def _squared_weights(self, item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
-        """|theta|^2 over the dense weights and the batch's rows of the id tables, a scalar."""
+    def _squared_weights(self, inputs: Mapping[str, Any], item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
+        """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar."""
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
-        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(item_ids) + tf.nn.l2_loss(user_ids))
+        # A user has as many queries as masked histories, and shares her row's square among them.
+        _, place, queries = tf.unique_with_counts(inputs["query_user"])
+        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / tf.cast(tf.gather(queries, place), tf.float32)
+        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
 
     def _build(self, widths: Mapping[str, int]) -> None:
         """Creates the weights by one call on one item and one user."""

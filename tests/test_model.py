@@ -129,7 +129,7 @@ class Paper:
         positive = (users * positives).sum(axis=1)
         if self.config.negatives.kind == "uniform":
             negative = (users * self.candidates("negative")).sum(axis=1)[:, None]
-            allowed = np.ones_like(negative, bool)
+            allowed = self.batch["allowed"]
         elif self.config.negatives.kind == "shared":
             negative, allowed = users @ self.candidates("negative").T, self.batch["allowed"]
         else:
@@ -153,10 +153,11 @@ class Paper:
         return float(np.mean([costs[query] for query in self.batch["query"]]))
 
     def squared_weights(self) -> float:
-        """|theta|^2: the batch's item and user rows, and all other weights."""
+        """|theta|^2: the batch's item and user rows, each once, and all other weights."""
         tables = (self.model.encoder.id_embedding, self.model.user_tower.user_embedding)
         dense = [w.numpy() for w in self.model.trainable_variables if not any(w is table for table in tables)]
-        rows = [tables[0].numpy()[self.items[columns.ITEM_ROW]], tables[1].numpy()[self.batch["query_user"]]]
+        named = (self.items[columns.ITEM_ROW], self.batch["query_user"])
+        rows = [table.numpy()[np.unique(of_table)] for table, of_table in zip(tables, named, strict=True)]
         return float(sum((weight**2).sum() for weight in dense + rows))
 
 

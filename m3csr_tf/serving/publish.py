@@ -43,23 +43,33 @@ class Towers(Protocol):
     """A model of two towers that take the features of `UserTower.call` and `ItemTower.call`."""
 
     @property
-    def user_tower(self) -> tf.keras.Model: ...
+    def user_tower(self) -> tf.keras.Model:
+        """Takes what `UserTower.call` takes."""
+        ...
 
     @property
-    def item_tower(self) -> tf.keras.Model: ...
+    def item_tower(self) -> tf.keras.Model:
+        """Takes what `ItemTower.call` takes."""
+        ...
 
 
 class Trained(Protocol):
     """A trained run: its settings, the data it was trained on, and the model with the weights to release."""
 
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """The run's settings."""
+        ...
 
     @property
-    def prepared(self) -> Prepared: ...
+    def prepared(self) -> Prepared:
+        """The data it was trained on."""
+        ...
 
     @property
-    def model(self) -> Towers: ...
+    def model(self) -> Towers:
+        """The towers, with the weights to release."""
+        ...
 
 
 def publish(trained: Trained, version: int | None = None) -> Release:

@@ -24,7 +24,7 @@ from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 
 _TRIES = 5
-"""Draws for one uniform negative: a user who has clicked a tenth of the pool keeps a positive once in 10^5."""
+"""Draws for one uniform negative; an example whose draws are all known positives of its user has none."""
 
 Batch = dict[str, Any]
 
@@ -121,33 +121,28 @@ class ExampleStream:
           query, positive, positive_as_new: the examples' line of the queries, their positive's line of `items`, and
             whether it is shown as new, [batch] each.
           negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
-          allowed: bool [batch, candidates], False where a candidate is a known positive (shared, in-batch).
+          allowed: bool [batch, candidates], False where a candidate is a known positive; [batch, 1] for uniform ones.
           positive_probability: float32 [batch], how often the stream draws it (in-batch, for the logQ correction).
         """
         users, positives = self._positives(step)
-        negatives = self._negatives(users, step)
-        batch: Batch = {}
-        if self._config.negatives.kind == "in_batch":
-            clashes = self._known_positives(users, positives)
-            same = tf.eye(tf.shape(positives)[0], dtype=tf.bool)
-            batch["allowed"] = tf.logical_or(tf.logical_not(clashes), same)
-            batch["positive_probability"] = tf.gather(self._probability, positives)
-        elif self._config.negatives.kind == "shared":
-            batch["allowed"] = tf.logical_not(self._known_positives(users, negatives))
+        negatives, allowed = self._negatives(users, positives, step)
         query_users, slot_rows, query = self._queries(users, positives, step)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
         rows, lines = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
         slots, positive, negative = tf.split(lines[1:], [in_history, tf.size(positives), tf.size(negatives)])
-        batch |= {
+        batch: Batch = {
             "items": {name: tf.gather(values, rows) for name, values in self._features.items()},
             "query_user": query_users,
             "query_slots": tf.reshape(slots, tf.shape(slot_rows)),
             "query": query,
             "positive": positive,
             "positive_as_new": self._as_new(positives, step, "positive"),
+            "allowed": allowed,
         }
-        if self._config.negatives.kind != "in_batch":
+        if self._config.negatives.kind == "in_batch":
+            batch["positive_probability"] = tf.gather(self._probability, positives)
+        else:
             batch |= {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative")}
         return batch
 
@@ -171,20 +166,24 @@ class ExampleStream:
         )
         return users, tf.gather(self._items, tf.minimum(chosen, ends - 1))
 
-    def _negatives(self, users: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Item rows of the sampled negatives: int32 [batch], or [count] for shared ones, [0] for in-batch."""
+    def _negatives(self, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count."""
         kind = self._config.negatives.kind
         if kind == "in_batch":
-            return tf.zeros([0], tf.int32)
+            clashes = self._known_positives(users, positives)
+            same = tf.eye(tf.size(positives), dtype=tf.bool)
+            return tf.zeros([0], tf.int32), tf.logical_or(tf.logical_not(clashes), same)
         if kind == "shared":
-            return self._from_pool([self._config.negatives.count], step)
+            shared = self._from_pool([self._config.negatives.count], step)
+            return shared, tf.logical_not(self._known_positives(users, shared))
         tries = self._from_pool([self._config.training.batch_size, _TRIES], step)
         keys = tf.cast(users, tf.int64)[:, tf.newaxis] * self._catalogue + tf.cast(tries, tf.int64)
         places = tf.searchsorted(self._pairs, tf.reshape(keys, [-1]))
         found = tf.gather(self._pairs, tf.minimum(places, tf.size(self._pairs) - 1))
         known = tf.reshape(found, tf.shape(keys)) == keys
         first_unknown = tf.argmin(tf.cast(known, tf.int32), axis=1)
-        return tf.gather(tries, first_unknown, batch_dims=1)
+        allowed = tf.logical_not(tf.reduce_all(known, axis=1, keepdims=True))
+        return tf.gather(tries, first_unknown, batch_dims=1), allowed
 
     def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
         places = tf.random.stateless_uniform(
