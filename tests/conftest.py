@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,15 @@ import numpy as np
 import pytest
 
 from m3csr_tf.config import Config
+
+
+@pytest.fixture(scope="session")
+def tiktok_folder() -> Path:
+    """The public TikTok split; tests are skipped where it is absent (M3CSR_TIKTOK names another folder)."""
+    folder = Path(os.environ.get("M3CSR_TIKTOK", Path(__file__).parents[2] / "shared" / "data" / "tiktok"))
+    if not (folder / "train.json").exists():
+        pytest.skip(f"the public TikTok split is not in {folder}; set M3CSR_TIKTOK to its folder")
+    return folder.resolve()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from end_to_end import REPOSITORY, overlap_with_exact, run_script
 
-REPOSITORY = Path(__file__).parents[1]
 SMALL = {
     "run": {"name": "small"},
     "data": {"world": {"users": 300, "items": 200, "clicks": 4000, "modalities": {"visual": 12, "acoustic": 8}}},
@@ -25,18 +25,12 @@ SMALL = {
 }
 
 
-def script(verb: str, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Runs pipelines/<verb>.py from another folder, as a nightly job does."""
-    command = [sys.executable, str(REPOSITORY / "pipelines" / f"{verb}.py"), "--config", "small.yaml", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which run_all has run."""
     place = tmp_path_factory.mktemp("pipelines")
     (place / "small.yaml").write_text(yaml.safe_dump(SMALL))
-    done = script("run_all", place)
+    done = run_script("run_all", place, "small.yaml")
     assert done.returncode == 0, done.stderr
     (place / "printed.txt").write_text(done.stdout)
     return place
@@ -85,7 +79,7 @@ def test_the_console_shows_metrics_examples_and_where_things_lie(folder: Path) -
 def test_the_same_command_again_trains_nothing_and_gives_the_same_metrics(folder: Path) -> None:
     before = json.loads((folder / "runs" / "small" / "metrics.json").read_text())
     for verb in ("train", "evaluate"):
-        done = script(verb, folder)
+        done = run_script(verb, folder, "small.yaml")
         assert done.returncode == 0, done.stderr
     assert json.loads((folder / "runs" / "small" / "metrics.json").read_text()) == before
 
@@ -93,7 +87,14 @@ def test_the_same_command_again_trains_nothing_and_gives_the_same_metrics(folder
 def test_a_users_file_of_ones_own_gets_lists_for_strangers_too(folder: Path) -> None:
     users = pd.DataFrame({"user_id": ["u000", "stranger"], "history": [["v000", "v001"], []]})
     users.to_parquet(folder / "users.parquet")
-    done = script("retrieve", folder, "retrieve.users=users.parquet", "retrieve.output=out.parquet", "retrieve.top_n=7")
+    done = run_script(
+        "retrieve",
+        folder,
+        "small.yaml",
+        "retrieve.users=users.parquet",
+        "retrieve.output=out.parquet",
+        "retrieve.top_n=7",
+    )
     assert done.returncode == 0, done.stderr
     lists = pd.read_parquet(folder / "out.parquet")
     assert lists.groupby("user_id").size().to_dict() == {"u000": 7, "stranger": 7}
@@ -101,34 +102,11 @@ def test_a_users_file_of_ones_own_gets_lists_for_strangers_too(folder: Path) -> 
 
 
 def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(folder: Path) -> None:
-    from m3csr_tf.evaluation.ranking import top_n
-    from m3csr_tf.features.histories import click_matrix, histories
-    from m3csr_tf.ids import FIRST_ROW
-    from m3csr_tf.training.runs import load_trained
-    from m3csr_tf.training.streams import item_features
-    from m3csr_tf.training.vectors import VectorEncoder
-
-    trained = load_trained(folder / "runs" / "small")
-    prepared = trained.prepared
-    encoder = VectorEncoder(trained.model, item_features(prepared))
-    train = prepared.split("train")
-    slots = histories(train, len(prepared.users), trained.config.history.length, trained.config.split.seed)
-    rows = np.arange(FIRST_ROW, len(prepared.users))
-    ranked = top_n(
-        encoder.users(rows, slots[rows]),
-        encoder.items(),
-        20,
-        seen=click_matrix(train, len(prepared.users), len(prepared.items))[rows],
-        candidates=np.arange(len(prepared.items)) >= FIRST_ROW,
-    )
-    exact = dict(zip(prepared.users.known, map(set, prepared.items.ids(ranked)), strict=True))
     for kind in ("exact", "tree"):
         for verb in ("release", "retrieve"):
-            done = script(verb, folder, f"index.kind={kind}", "retrieve.output=again.parquet")
+            done = run_script(verb, folder, "small.yaml", f"index.kind={kind}", "retrieve.output=again.parquet")
             assert done.returncode == 0, done.stderr
-        lists = pd.read_parquet(folder / "again.parquet")
-        listed = lists.groupby("user_id")["item_id"].agg(set)
-        overlap = np.mean([len(found & exact[user]) / 20 for user, found in listed.items()])
+        overlap = overlap_with_exact(folder / "runs" / "small", folder / "again.parquet")
         assert overlap >= 0.98, kind
 
 
@@ -141,6 +119,6 @@ def test_help_says_what_a_script_does_and_takes(verb: str) -> None:
 
 
 def test_a_mistyped_setting_exits_with_two_and_one_line(folder: Path) -> None:
-    done = script("train", folder, "training.steps=3")
+    done = run_script("train", folder, "small.yaml", "training.steps=3")
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["error: small.yaml: unknown setting training.steps; `m3csr settings` lists all"]

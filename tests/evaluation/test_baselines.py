@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,6 @@ from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.prepare import prepare
-
-TIKTOK = Path(os.environ.get("M3CSR_TIKTOK", Path(__file__).parents[3] / "shared" / "data" / "tiktok"))
-needs_tiktok = pytest.mark.skipif(not (TIKTOK / "train.json").exists(), reason="the TikTok data is not here")
-
 
 # Few clusters: what is tested here does not look at them.
 FEW_CLUSTERS = ["clusters.count=2", "clusters.max_iterations=1"]
@@ -139,16 +134,15 @@ def test_real_data_has_no_truth(world, tmp_path):
         baselines.true_utilities(type(world).open(stripped))
 
 
-def tiktok(*overrides: str) -> Config:
+def tiktok(folder: Path, *overrides: str) -> Config:
     modalities = "data.modalities={visual: image_feat.npy, acoustic: audio_feat.npy}"
     return load(
-        None, ["data.format=mmssl", f"data.path={TIKTOK}", modalities, "split.kind=given", *FEW_CLUSTERS, *overrides]
+        None, ["data.format=mmssl", f"data.path={folder}", modalities, "split.kind=given", *FEW_CLUSTERS, *overrides]
     )
 
 
-@needs_tiktok
-def test_popularity_has_its_known_figures_on_tiktok(tmp_path):
-    prepared = prepare(tiktok(), tmp_path / "prepared")
+def test_popularity_has_its_known_figures_on_tiktok(tiktok_folder, tmp_path):
+    prepared = prepare(tiktok(tiktok_folder), tmp_path / "prepared")
     config = EvaluationConfig(bootstrap=0)
     every = evaluate_split(prepared, *baselines.popularity(prepared), columns.TEST, config)["all"]
     # The public protocol's 0.0597 and 0.0255; ties leave them open by a few of the 6,130 users.
@@ -158,9 +152,10 @@ def test_popularity_has_its_known_figures_on_tiktok(tmp_path):
     assert len(every.users) == 6130
 
 
-@needs_tiktok
-def test_ridge_and_chance_have_their_known_figures_on_strictly_cold_tiktok_items(tmp_path):
-    prepared = prepare(tiktok(f"split.cold_file={TIKTOK / 'cold_items.json'}"), tmp_path / "prepared")
+def test_ridge_and_chance_have_their_known_figures_on_strictly_cold_tiktok_items(tiktok_folder, tmp_path):
+    prepared = prepare(
+        tiktok(tiktok_folder, f"split.cold_file={tiktok_folder / 'cold_items.json'}"), tmp_path / "prepared"
+    )
     config = EvaluationConfig(bootstrap=0)
     ridge, chance = (
         evaluate_split(prepared, *vectors, columns.TEST, config)["cold_only"]
