@@ -49,7 +49,7 @@ _BASELINES = {
     "truth": baselines.true_utilities,
 }
 
-console = Console(width=None if sys.stdout.isatty() else 110)  # A log has no width of its own; 80 would cut tables.
+console = Console(width=None if sys.stdout.isatty() else 130)  # A log has no width; 80 would cut tables.
 
 
 def prepare(config: Config) -> Prepared:
@@ -223,7 +223,7 @@ def _possible(baseline: str, prepared: Prepared) -> bool:
 
 
 def _titled(system: str) -> str:
-    return "truth (the ceiling)" if system == "truth" else system
+    return "truth (ceiling)" if system == "truth" else system
 
 
 def _intensities(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> dict[str, dict[str, float]]:
