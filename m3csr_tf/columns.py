@@ -51,8 +51,23 @@ ITEM_TOWER: Final = "item_tower"
 INDEX: Final = "index"
 MANIFEST: Final = "manifest.json"
 
+CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(
-    {"id", USER_ID, ITEM_ID, USER_ROW, ITEM_ROW, VIEW_COUNT, PUBLISH_TIME, TRAIN_CLICKS, HISTORY, SLOTS, CLUSTER_IDS}
+    {
+        "id",
+        "self",
+        "inputs",
+        USER_ID,
+        ITEM_ID,
+        USER_ROW,
+        ITEM_ROW,
+        VIEW_COUNT,
+        PUBLISH_TIME,
+        TRAIN_CLICKS,
+        HISTORY,
+        SLOTS,
+        CLUSTER_IDS,
+    }
     | {POPULARITY_BIN, ITEM_VECTOR, USER_VECTOR}
 )
 """Words that cannot name a modality: they name something else beside it."""

@@ -30,7 +30,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """What a run is called and where it lies."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field("run", coerce_numbers_to_str=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     overwrite: bool = Field(False, description="replace a run of the same name that has another configuration")
     folder: Path = Field(Path("runs"), description="the run lies in <folder>/<name>/")
@@ -93,8 +93,13 @@ class DataConfig(Section):
                 raise ValueError(f"data.path is needed for data.format={self.format}: give the folder of the logs")
             if not self.modalities:
                 raise ValueError("data.modalities is empty: name at least one, as modality: column or file")
+        places = list(self.modalities.values())
+        taken = [place for place in places if places.count(place) > 1 or place in columns.CATALOGUE_COLUMNS]
+        if taken:
+            raise ValueError(f"data.modalities: {taken[0]!r} must hold the vectors of one modality and nothing else")
         for name in self.modality_names:
-            if not name.isidentifier() or name in columns.RESERVED_MODALITIES:
+            plain = name.isascii() and name.isidentifier() and not name.startswith("_")
+            if not plain or name in columns.RESERVED_MODALITIES:
                 raise ValueError(
                     f"data.modalities: {name!r} cannot name a modality; use a plain word that is no column name"
                 )
@@ -220,7 +225,7 @@ class TrainingConfig(Section):
     )
     max_steps: int = Field(600, ge=1)
     evaluate_every: int = Field(50, ge=1, description="steps between validations")
-    patience: int = Field(800, ge=1, description="steps without a better validation Recall@20 before stopping")
+    patience: int = Field(400, ge=1, description="steps without a better validation Recall@20 before stopping")
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
     )

@@ -73,15 +73,21 @@ class M3CSR(tfrs.Model):
     def _task_loss(self, inputs: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """The loss of queries float32 [batch, D] against candidates: positives [batch, D], then the negatives."""
         if self.config.negatives.kind == "in_batch":
-            return self.task(
-                queries,
-                candidates,
-                candidate_sampling_probability=inputs["positive_probability"],
-                score_mask=inputs["allowed"],
-                compute_metrics=False,
-            )
+            return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
         positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
         return self.task(queries, positives, negatives, score_mask=inputs["allowed"])
+
+    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
+    def _square_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
+    ) -> tf.Tensor:
+        return self.task(
+            queries,
+            candidates,
+            candidate_sampling_probability=probability,
+            score_mask=allowed,
+            compute_metrics=False,
+        )
 
     def _candidates(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""

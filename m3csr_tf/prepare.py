@@ -53,7 +53,7 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
     _refuse_foreign(folder)
     origin = _origin(config)
-    if _is_current(folder, origin):
+    if _matches(folder, origin):
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
     logger.info("reading %s data", config.data.format)
@@ -93,7 +93,12 @@ def _origin(config: Config) -> dict[str, Any]:
     }
 
 
-def _is_current(folder: Path, origin: dict[str, Any]) -> bool:
+def is_current(config: Config, folder: Path) -> bool:
+    """Whether `prepare` would take a folder as it is; input files that cannot be read raise, as there."""
+    return _matches(folder, _origin(config))
+
+
+def _matches(folder: Path, origin: dict[str, Any]) -> bool:
     try:
         manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
         return (

@@ -20,7 +20,7 @@ class SampledRetrieval(tfrs.tasks.Retrieval):
     The base class's loss and metrics options hold; the score matrix is what differs.
     """
 
-    def call(  # pylint: disable=arguments-renamed
+    def call(
         self,
         query_embeddings: tf.Tensor,
         positive_embeddings: tf.Tensor,

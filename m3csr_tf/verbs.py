@@ -29,7 +29,7 @@ from m3csr_tf.evaluation.spread import summarise
 from m3csr_tf.features.histories import histories
 from m3csr_tf.files import write_json
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.serving.publish import publish
+from m3csr_tf.serving.publish import publish, released_from
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
@@ -38,7 +38,6 @@ from m3csr_tf.training.streams import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 MODEL = "M3CSR"
-LISTS_FILE = "top_n.parquet"
 _EXAMPLE_LISTS = 10
 _EXAMPLE_PLACES = 3
 
@@ -55,8 +54,15 @@ console = Console(width=None if sys.stdout.isatty() else 130)  # A log has no wi
 def prepare(config: Config) -> Prepared:
     """Raw input to the run's prepared folder."""
     runs.check_run(config)
-    prepared = preparation.prepare(config, config.run_folder / runs.PREPARED_FOLDER)
-    runs.open_run(config)
+    folder = config.run_folder / runs.PREPARED_FOLDER
+    changed = runs.has_trained(config) and not preparation.is_current(config, folder)
+    if changed and not config.run.overwrite:
+        raise RunError(
+            f"{config.run_folder}: input files or library versions have changed since this run was trained; "
+            "choose another run.name for the new data, or pass run.overwrite=true to replace the run"
+        )
+    prepared = preparation.prepare(config, folder)
+    runs.open_run(config, afresh=changed)
     console.print(preparation.summary(prepared))
     return prepared
 
@@ -124,12 +130,17 @@ def release(config: Config) -> Release:
 def retrieve(config: Config) -> Path:
     """Top-N lists from the release, for a file of users or for all users of the prepared data."""
     released = open_release(config.release_folder)
-    output = config.retrieve.output or config.run_folder / LISTS_FILE
+    output = config.retrieve.output or config.run_folder / runs.LISTS_FILE
     users: Path | pd.DataFrame
     if config.retrieve.users is not None:
         users = config.retrieve.users
     else:
         trained = _trained(config)
+        if not released_from(released.manifest, trained):
+            raise RunError(
+                f"{config.release_folder}: version {released.version} was released from another training of this run; "
+                "run pipelines/release.py first"
+            )
         users = users_of(trained.prepared, _histories(trained))
     done = retrieve_lists(released, users, output, config.retrieve)
     console.print(f"{done.rows:,} rows for {done.users:,} users in {output}")

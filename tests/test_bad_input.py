@@ -9,66 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
-
-from m3csr_tf.cli import app
-
-USERS, ITEMS = 12, 10
-
-
-def interactions() -> pd.DataFrame:
-    """Every user clicks six of the ten items; the first four are train, then val and test."""
-    rows = [
-        (f"u{user}", f"i{(user + step) % ITEMS}", 1_000 + step, 1.0, "train" if step < 4 else ("val", "test")[step - 4])
-        for user in range(USERS)
-        for step in range(6)
-    ]
-    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "weight", "split"])
-
-
-def catalogue() -> pd.DataFrame:
-    random = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "item_id": [f"i{item}" for item in range(ITEMS)],
-            "view_count": np.arange(ITEMS),
-            "clip": list(random.normal(size=(ITEMS, 4)).astype(np.float32)),
-            "sound": list(random.normal(size=(ITEMS, 3)).astype(np.float32)),
-        }
-    )
-
-
-class Logs:
-    """A folder of good logs that a case spoils, and the command line that reads it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.folder = root, root / "logs"
-        self.folder.mkdir()
-        self.overrides = {
-            "data.format": "table",
-            "data.path": str(self.folder),
-            "data.modalities": "{visual: clip, acoustic: sound}",
-            "split.kind": "given",
-            "clusters.count": "2",
-            "run.folder": str(root / "runs"),
-            "run.release_folder": str(root / "saved_models"),
-            "run.name": "case",
-        }
-        self.interactions, self.catalogue = interactions(), catalogue()
-
-    def run(self, verb: str = "prepare", *arguments: str):
-        """Writes the logs and runs a verb in this process."""
-        if not (self.folder / "interactions.parquet").exists():
-            self.interactions.to_parquet(self.folder / "interactions.parquet")
-        if not (self.folder / "catalogue.parquet").exists():
-            self.catalogue.to_parquet(self.folder / "catalogue.parquet")
-        overrides = [f"{key}={value}" for key, value in self.overrides.items()]
-        return CliRunner().invoke(app, [verb, *arguments, *overrides])
-
-    def written(self) -> list[str]:
-        """What is under the runs and releases folders."""
-        folders = (self.root / "runs", self.root / "saved_models")
-        return sorted(str(path.relative_to(self.root)) for folder in folders for path in folder.rglob("*"))
+from small_logs import Logs
 
 
 @pytest.fixture
@@ -162,6 +103,18 @@ CASES: dict[str, tuple[Callable[[Logs], None], list[str]]] = {
     "a vector of another width": (spoil_cell("catalogue", "clip", np.ones(5, np.float32)), ["clip"]),
     "a negative view count": (spoil_cell("catalogue", "view_count", -5), ["view_count", "-5"]),
     "an item that is in the catalogue twice": (twice, ["i2"]),
+    "vectors without entries": (
+        lambda logs: logs.catalogue.__setitem__("clip", [np.empty(0, np.float32)] * len(logs.catalogue)),
+        ["clip", "empty"],
+    ),
+    "one column for two modalities": (override(data__modalities="{visual: clip, acoustic: clip}"), ["clip"]),
+    "a modality in the column of the ids": (override(data__modalities="{visual: item_id}"), ["item_id"]),
+    "a modality whose name TensorFlow cannot take": (override(data__modalities="{visuél: clip}"), ["visuél"]),
+    "an id with a line break": (spoil_cell("interactions", "user_id", "u\n1"), ["user_id", "line break"]),
+    "more views than there are numbers": (
+        lambda logs: logs.catalogue.__setitem__("view_count", np.arange(len(logs.catalogue)) * 1e30),
+        ["view_count"],
+    ),
     "a modality whose column is missing": (drop("catalogue", "sound"), ["sound", "acoustic"]),
     "a file that is no parquet": (write("interactions.parquet", b"not parquet at all"), ["interactions.parquet"]),
     "both CSV and parquet": (write("catalogue.csv", b"item_id\ni0\n"), ["catalogue"]),

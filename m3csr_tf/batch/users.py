@@ -178,8 +178,11 @@ def _list(cell: Any, row: np.integer, name: str, source: str) -> Any:
 def _ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) -> np.ndarray:
     """Ids as str, object array; whole numbers are written out."""
     kind = pd.api.types.infer_dtype(values, skipna=False)
-    if kind == "integer":
-        return values.astype(str).astype(object)
+    if kind in {"integer", "mixed-integer"}:
+        values = np.array(
+            [str(v) if isinstance(v, int | np.integer) and not isinstance(v, bool) else v for v in values], dtype=object
+        )
+        kind = pd.api.types.infer_dtype(values, skipna=False)
     if kind in {"string", "empty"} and not (values == "").any():
         return values
     bad = next(at for at, value in enumerate(values) if not isinstance(value, str) or not value)

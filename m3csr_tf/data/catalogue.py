@@ -86,7 +86,7 @@ def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
         return np.full(len(frame), UNKNOWN_VIEWS, np.int64)
     views = pd.to_numeric(frame[columns.VIEW_COUNT], errors="coerce")
     given = frame[columns.VIEW_COUNT].notna()
-    bad = np.asarray(given & ~((views >= 0) & (views % 1 == 0)), dtype=bool)
+    bad = np.asarray(given & ~((views >= 0) & (views < 2**63) & (views % 1 == 0)), dtype=bool)
     if bad.any():
         row = int(bad.argmax())
         raise InputError(

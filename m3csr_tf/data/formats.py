@@ -150,6 +150,8 @@ def _vectors(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
         raise InputError(f"{path}: column {name} has no vector in any row; drop the modality")
     widths = np.asarray(pc.fill_null(widths, -1))
     width = int(widths[present][0])
+    if not width:
+        raise InputError(f"{path}: column {name} holds empty lists; expected vectors, or nothing where there is none")
     odd = present & (widths != width)
     if odd.any():
         row = int(odd.argmax())

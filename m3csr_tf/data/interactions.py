@@ -72,6 +72,7 @@ def to_ids(column: pd.Series, source: str) -> pd.Series:
     if kind != "string":
         raise InputError(f"{source}: {column.name} holds {kind} values; expected strings or whole numbers")
     _refuse(column == "", column, source, "an id")
+    _refuse(column.str.contains("[\n\r]"), column, source, "an id without a line break")
     return column.astype(object)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -111,6 +112,11 @@ def publish(trained: Trained, version: int | None = None) -> Release:
     return open_release(folder)
 
 
+def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
+    """Whether a release's manifest says that it came from this run, as it has been trained and prepared now."""
+    return manifest["trained"] == trained.config.fingerprint() and manifest["prepared"] == _prepared_digest(trained)
+
+
 def models_config(folder: Path, version: int) -> str:
     """TF Serving's `--model_config_file`: both towers, pinned to `version`."""
     models = "".join(
@@ -168,6 +174,10 @@ def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
     return pd.DataFrame({columns.USER_ID: prepared.users.ids(rows), columns.HISTORY: pd.Series(past, dtype=object)})
 
 
+def _prepared_digest(trained: Trained) -> str:
+    return sha256(trained.prepared.folder / columns.MANIFEST)
+
+
 def _manifest(trained: Trained, version: int, index: ItemIndex, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
     layout = parts(config.model, prepared.modalities)
@@ -188,7 +198,8 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, staging: Path) -
             "history_length": config.history.length,
             "index": index.report,
             "config": config.model_dump(mode="json"),
-            "prepared": sha256(prepared.folder / columns.MANIFEST),
+            "trained": config.fingerprint(),
+            "prepared": _prepared_digest(trained),
             "parts": {part: manifests.checksums(staging / part) for part in manifests.PARTS},
         }
     )

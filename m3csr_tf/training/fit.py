@@ -39,11 +39,13 @@ class Progressed:
     """How far a run has come; lives in the checkpoint as JSON.
 
     Attributes:
+      prepared: digest of the data (`runs.data_digest`).
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each.
     """
 
+    prepared: str
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -74,7 +76,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
         start_from_factors(model, data.clicks, config.run.seed)
     optimizer = make_optimizer(config.training, model)
     model.compile(optimizer=optimizer)
-    _Loop(config, folder, model, optimizer, data, Validation(prepared, config, data, model)).run()
+    validation = Validation(prepared, config, data, model)
+    _Loop(config, folder, model, optimizer, data, validation, runs.data_digest(prepared)).run()
     return folder
 
 
@@ -87,6 +90,7 @@ class _Loop:
         optimizer: RowwiseAdam,
         data: TrainingData,
         validation: Validation,
+        digest: str,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, folder, model, optimizer
         self._data, self._validation = data, validation
@@ -97,7 +101,7 @@ class _Loop:
             max_to_keep=2,
             checkpoint_name="training",
         )
-        self._progressed = self._restore()
+        self._progressed = self._restore(digest)
 
     def run(self) -> None:
         """Trains until patience or steps run out, then writes finished.json."""
@@ -106,9 +110,8 @@ class _Loop:
         writer = tf.summary.create_file_writer(
             str(self._folder / runs.LOGS), filename_suffix=f".from-{progressed.step}"
         )
-        batches = iter(
-            ExampleStream(self._data, self._config).dataset(progressed.step, settings.max_steps - progressed.step)
-        )
+        stream = ExampleStream(self._data, self._config)
+        batches = iter(stream.dataset(progressed.step, settings.max_steps - progressed.step))
         with _progress() as bar, writer.as_default():
             task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
             while not self._stopped():
@@ -131,7 +134,7 @@ class _Loop:
             self._folder / runs.FINISHED_FILE,
             {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best["recall@20"]}
             | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
-            | {"examples_per_epoch": ExampleStream(self._data, self._config).examples_per_epoch},
+            | {"examples_per_epoch": stream.examples_per_epoch, "prepared": progressed.prepared},
         )
 
     def _validate(self, loss: float) -> None:
@@ -177,10 +180,10 @@ class _Loop:
             bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._config.training.patience
         )
 
-    def _restore(self) -> Progressed:
+    def _restore(self, digest: str) -> Progressed:
         latest = self._manager.latest_checkpoint
         if latest is None:
-            return Progressed()
+            return Progressed(digest)
         try:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
         except runs.UNREADABLE:
@@ -188,7 +191,13 @@ class _Loop:
                 f"{latest}: the checkpoint is broken, or another version of this package wrote it; "
                 f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
             ) from None
-        return Progressed(**json.loads(self._stored.numpy()))
+        progressed = Progressed(**json.loads(self._stored.numpy()))
+        if progressed.prepared != digest:
+            raise RunError(
+                f"{self._folder}: the data has changed since this training began; "
+                "pass run.overwrite=true to train anew, or choose another run.name"
+            )
+        return progressed
 
     def _figures(self) -> str:
         if not self._progressed.validations:

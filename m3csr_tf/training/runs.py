@@ -15,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 import m3csr_tf
+from m3csr_tf import columns
 from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.files import write_json, write_text
+from m3csr_tf.files import sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 
@@ -30,6 +31,7 @@ CHECKPOINTS = "checkpoints"
 LOGS = "logs"
 METRICS_FILE = "metrics.json"
 FINISHED_FILE = "finished.json"
+LISTS_FILE = "top_n.parquet"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
@@ -70,8 +72,23 @@ def check_run(config: Config) -> None:
         )
 
 
-def open_run(config: Config) -> Path:
+def has_trained(config: Config) -> bool:
+    """Whether the run of this name has a checkpoint, or has finished."""
+    folder = config.run_folder
+    return (folder / FINISHED_FILE).exists() or any((folder / CHECKPOINTS).glob("*"))
+
+
+def data_digest(prepared: Prepared) -> str:
+    """What ties weights to the data they were trained on: SHA-256 of the prepared manifest, hex."""
+    return sha256(prepared.folder / columns.MANIFEST)
+
+
+def open_run(config: Config, afresh: bool = False) -> Path:
     """Creates a run's folder, or opens it to go on; a run of another configuration is replaced if it may be.
+
+    Args:
+      config: the run's settings.
+      afresh: replace what has been trained in any case.
 
     Returns:
       The folder, with config.yaml and versions.json written.
@@ -81,10 +98,10 @@ def open_run(config: Config) -> Path:
     """
     check_run(config)
     folder = config.run_folder
-    if differing(config):
+    if afresh or differing(config):
         for stale in (CHECKPOINTS, LOGS):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE):
+        for stale in (METRICS_FILE, FINISHED_FILE, LISTS_FILE):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG_FILE, config.to_yaml())
     write_json(folder / VERSIONS_FILE, versions())
@@ -172,6 +189,11 @@ def load_trained(folder: Path) -> TrainedRun:
         ) from None
     config = config_module.load(folder / CONFIG_FILE)
     prepared = Prepared.open(folder / PREPARED_FOLDER)
+    if finished["prepared"] != data_digest(prepared):
+        raise RunError(
+            f"{folder / PREPARED_FOLDER}: this is not the data that the run was trained on; "
+            "train again with run.overwrite=true"
+        )
     model = build_model(config, prepared)
     try:
         weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()
