@@ -44,8 +44,8 @@ def top_n(
     """Ranks every candidate by dot product and returns the best `n` of each user.
 
     Items of equal score, identical item vectors included, are ordered uniformly at random, independently for each user:
-    those above the n-th score are all listed, those at it are drawn. The draw depends on the seed, the user's row and
-    the item's row only.
+    those above the n-th score are all listed, those at it are drawn. The draw depends on the seed, the user's place in
+    `user_vectors` and the item's row only.
 
     Args:
       user_vectors: float32 [users, dim].
