@@ -12,12 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import sum_into_lines
+from m3csr_tf.layers.gather import gather_lines, sum_into_lines
 
 EMPTY_SLOT = 0
 """Index of the "nothing" item in the table of distinct items: what an empty slot points to."""
 
 _MASKED = -1e9
+_SHORT = 4
+"""Most users of a real log have fewer clicks than this; their other slots are not worth a product."""
 _STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
@@ -66,7 +68,7 @@ class InterestAttention(tf.keras.layers.Layer):
         Returns:
           float32 [users, width].
         """
-        pooled = attention_pooling(self._folded_queries(query), items, slots)
+        pooled = pooling_by_length(self._folded_queries(query), items, slots)
         values = [
             tf.matmul(pooled[:, head], kernel)
             for head, kernel in enumerate(tf.split(self.value_kernel, self.heads, axis=1))
@@ -92,6 +94,22 @@ class InterestAttention(tf.keras.layers.Layer):
             "key_dim": self.key_dim,
             "start": self.start,
         }
+
+
+def pooling_by_length(queries: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    """`attention_pooling`, with short histories on their own, cut to _SHORT slots; arguments and result as there."""
+    is_short = tf.reduce_all(slots[:, _SHORT:] == EMPTY_SLOT, axis=1)
+    short, long = tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]
+    shape = tf.shape(queries)
+    lines = tf.reshape(queries, [shape[0], queries.shape[1] * queries.shape[2]])
+    pooled = [
+        attention_pooling(
+            tf.reshape(gather_lines(lines, users), [-1, *queries.shape[1:]]), items, tf.gather(some_slots, users)
+        )
+        for users, some_slots in ((short, slots[:, :_SHORT]), (long, slots))
+    ]
+    back = tf.math.invert_permutation(tf.concat([short, long], axis=0))
+    return tf.reshape(gather_lines(tf.reshape(tf.concat(pooled, axis=0), tf.shape(lines)), back), shape)
 
 
 @tf.custom_gradient

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention, attention_pooling
+from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention, attention_pooling, pooling_by_length
 
 NOTHING = [9.0, 9.0]
 
@@ -169,3 +169,22 @@ def test_the_configuration_rebuilds_the_layer(assert_round_trip: Callable[..., N
     assert_round_trip(
         InterestAttention(2, 2, 4, "identity", name="attention_id"), QUERY, ITEMS, tf.constant([[1, 0, 2]])
     )
+
+
+@pytest.mark.parametrize("lengths", [[7, 1, 0, 4, 5], [1, 2, 0], [6, 7, 5]])
+def test_short_histories_apart_give_what_all_together_give(lengths: list[int]) -> None:
+    random = np.random.default_rng(0)
+    queries = tf.constant(random.normal(size=(len(lengths), 2, 3)), tf.float32)
+    items = tf.constant(random.normal(size=(6, 3)), tf.float32)
+    slots = np.zeros((len(lengths), 7), np.int32)
+    for user, length in enumerate(lengths):
+        slots[user, :length] = random.integers(1, 6, length)
+    upstream = tf.constant(random.normal(size=queries.shape), tf.float32)
+    found = []
+    for pooling in (pooling_by_length, attention_pooling):
+        with tf.GradientTape() as tape:
+            tape.watch([queries, items])
+            pooled = pooling(queries, items, tf.constant(slots))
+        found.append([pooled, *tape.gradient(pooled, [queries, items], output_gradients=upstream)])
+    for apart, together in zip(*found, strict=True):
+        np.testing.assert_allclose(apart, together, atol=1e-5)
