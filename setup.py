@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 SERVING = ["tensorflow-serving-api==2.20.*"]
+PLOTS = ["matplotlib>=3.8"]
 
 setup(
     name="m3csr_tf",
@@ -35,8 +36,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
         "serving": SERVING,
         "spark": ["pyspark>=4,<5"],
-        "plots": ["matplotlib>=3.8"],
-        "sweep": ["optuna>=4"],
+        "plots": PLOTS,
+        "sweep": ["optuna>=4,<5", *PLOTS],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["m3csr=m3csr_tf.cli:main"]},

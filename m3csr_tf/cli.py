@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 
-def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: int) -> None:
+def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: object) -> None:
     """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
@@ -98,6 +98,17 @@ def seeds(
 ) -> None:
     """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
     _run("seeds", config, overrides, count)
+
+
+@app.command()
+def sweep(
+    space: Annotated[Path, typer.Option("--space", "-s", help="YAML file: settings to search, tasks that judge them.")],
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials in all, earlier sittings counted.")] = 20,
+) -> None:
+    """Search for settings, judged on validation alone; the same command goes on with a sweep that was stopped."""
+    _run("sweep", config, overrides, space, trials)
 
 
 @app.command()

@@ -24,6 +24,7 @@ PUBLISH_TIME: Final = "publish_time"
 TRAIN_CLICKS: Final = "train_clicks"
 IS_COLD: Final = "is_cold"
 IS_STRICTLY_COLD: Final = "is_strictly_cold"
+IS_PSEUDO_COLD: Final = "is_pseudo_cold"
 
 # Features of the towers: rows and scaled content, as prepared, not as served.
 CLUSTER_IDS: Final = "cluster_ids"
@@ -55,6 +56,7 @@ CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(
     {
         "id",
+        "popularity",
         "self",
         "inputs",
         USER_ID,

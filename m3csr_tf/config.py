@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -121,6 +121,10 @@ class SplitConfig(Section):
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="of the split itself, apart from run.seed: every run sees one split"
     )
+    pseudo_cold_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the trained items that play cold in validation; for choosing settings"
+    )
+    pseudo_cold_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the draw of pseudo-cold items")
 
     @model_validator(mode="after")
     def _check(self) -> SplitConfig:
@@ -136,7 +140,8 @@ class SplitConfig(Section):
 class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
-    scaling: Literal["none", "rms", "standard", "l2", "standard_l2"] = "standard_l2"
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
+    components: int = Field(64, ge=1, description="most principal axes of a modality that whitening keeps")
 
 
 class ClustersConfig(Section):
@@ -162,6 +167,15 @@ class HistoryConfig(Section):
     )
 
 
+class AffinitiesConfig(Section):
+    """Which items go together (features/affinities.py): where ids start, and what training may imitate."""
+
+    walks: int = Field(3, ge=1, description="walks of 3, 5, ... steps over users and items are mixed, this many")
+    neighbours: int = Field(200, ge=1, description="items that a row keeps after each step")
+    similar: float = Field(0.03, ge=0, lt=1, description="share of the items of most similar content")
+    popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
+
+
 class ModelConfig(Section):
     """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3)."""
 
@@ -171,9 +185,13 @@ class ModelConfig(Section):
     attention_start: Literal["identity", "xavier"] = Field(
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
-    id_start: Literal["svd", "xavier"] = Field(
-        "svd", description="e_i^id: from the singular vectors of the training clicks, or at random"
+    id_start: Literal["walks", "svd", "xavier"] = Field(
+        "walks", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
     )
+    content_start: Literal["identity", "xavier"] = Field(
+        "identity", description="w_m of eq. 2: starts as the scaled content itself, or anywhere"
+    )
+    popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
@@ -211,6 +229,9 @@ class TrainingConfig(Section):
         "softmax", description="how the negatives of one positive are averaged: evenly, or by softmax of their scores"
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
+    walk_positives: float = Field(
+        0.7, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+    )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
         0.1, ge=0, le=1, description="share of the candidates shown as new: no id, popularity bin 0"
@@ -220,6 +241,9 @@ class TrainingConfig(Section):
     beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
+    content_rate: float = Field(
+        0.1, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+    )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at max_steps"
     )
@@ -237,7 +261,7 @@ class EvaluationConfig(Section):
     top_n: tuple[int, ...] = (10, 20, 50)
     block: int = Field(1024, ge=1, description="users ranked at once, rounded up to a multiple of 128")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
-    baselines: tuple[Literal["popularity", "random", "ridge", "truth"], ...] = Field(
+    baselines: tuple[Literal["popularity", "random", "rp3beta", "rp3beta_content", "ridge", "truth"], ...] = Field(
         ("popularity", "random"), description="evaluated on the same users; truth: the synthetic world's own utilities"
     )
 
@@ -277,6 +301,7 @@ class Config(Section):
     clusters: ClustersConfig = ClustersConfig()
     popularity: PopularityConfig = PopularityConfig()
     history: HistoryConfig = HistoryConfig()
+    affinities: AffinitiesConfig = AffinitiesConfig()
     model: ModelConfig = ModelConfig()
     negatives: NegativesConfig = NegativesConfig()
     training: TrainingConfig = TrainingConfig()
@@ -309,7 +334,7 @@ class Config(Section):
 
 PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
 """The sections that the prepared folder depends on."""
-TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "model", "negatives", "training")
+TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "affinities", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
 RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
@@ -337,6 +362,23 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_describe(error, path)) from None
+
+
+def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A configuration with some settings, dotted name -> value, and then dotted overrides, in place of its own.
+
+    Raises:
+      ConfigError: a setting is unknown, mistyped, or contradicts another.
+    """
+    tree = config.model_dump(mode="json")
+    for name, value in settings.items():
+        _put(tree, name.split("."), value, name)
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, None)) from None
 
 
 def described() -> list[tuple[str, str, str]]:
@@ -367,6 +409,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    _put(tree, parts, value, override)
+
+
+def _put(tree: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
     for part in parts[:-1]:
         child = tree.get(part)
         if child is None:

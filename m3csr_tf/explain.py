@@ -9,7 +9,6 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.serving.release import Release
-from m3csr_tf.towers.layout import ID_PART
 
 
 def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.DataFrame:
@@ -40,18 +39,18 @@ def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.D
     )
 
 
-def reasons(row: Mapping[str, float] | pd.Series, modalities: Iterable[str]) -> str:
+def reasons(row: Mapping[str, float] | pd.Series, parts: Iterable[str]) -> str:
     """What speaks for an item, largest first, as shares of all that does; and what speaks against it.
 
     E.g. parts of 3 (acoustic), 1 (id) and -0.5 (visual) read "acoustic 75%, id 25%; against: visual".
 
     Args:
-      row: of a list or of `explain`, with part_id and part_<modality>.
-      modalities: names of the modalities.
+      row: of a list or of `explain`, with a column part_<part> each.
+      parts: names of the parts, e.g. of `Release.layout`.
     """
-    parts = {part: float(row[columns.part_column(part)]) for part in (ID_PART, *modalities)}
-    total = sum(value for value in parts.values() if value > 0)
-    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    values = {part: float(row[columns.part_column(part)]) for part in parts}
+    total = sum(value for value in values.values() if value > 0)
+    ordered = sorted(values.items(), key=lambda part: -part[1])
     speaking_for = ", ".join(f"{part} {value / total:.0%}" for part, value in ordered if value > 0)
     against = ", ".join(part for part, value in reversed(ordered) if value < 0)
     return "; ".join([speaking_for or "nothing for it", *([f"against: {against}"] if against else [])])

@@ -21,7 +21,7 @@ from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats
 from m3csr_tf.data.prepared import FORMAT, Prepared
 from m3csr_tf.data.raw import RawData
-from m3csr_tf.data.splits import split
+from m3csr_tf.data.splits import play_cold, split
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
@@ -114,6 +114,7 @@ def _build(config: Config, raw: RawData) -> tuple[Writers, dict[str, Any]]:
     """All files of the folder but the manifest, and the manifest's facts about them."""
     ids = raw.catalogue.frame[columns.ITEM_ID].to_numpy()
     labelled, strictly_cold = split(raw.interactions, ids, config.split)
+    labelled, pseudo_cold = play_cold(labelled, config.split)
     users, items = IdTable(labelled[columns.USER_ID].unique()), IdTable(ids)
     frames = _row_frames(labelled, users, items)
 
@@ -122,20 +123,23 @@ def _build(config: Config, raw: RawData) -> tuple[Writers, dict[str, Any]]:
     catalogue[columns.TRAIN_CLICKS] = np.bincount(train_rows, minlength=len(items))[FIRST_ROW:]
     catalogue[columns.IS_COLD] = catalogue[columns.TRAIN_CLICKS] == 0
     catalogue[columns.IS_STRICTLY_COLD] = catalogue[columns.ITEM_ID].isin(strictly_cold)
+    catalogue[columns.IS_PSEUDO_COLD] = catalogue[columns.ITEM_ID].isin(pseudo_cold)
     bins = _fit_bins(config, catalogue)
     catalogue[columns.POPULARITY_BIN] = bins.bin(catalogue[config.popularity.source].to_numpy())
 
     logger.info("scaling and clustering the content of %d items", len(catalogue))
     content = raw.catalogue.content
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in content.items()}
-    scaler = ContentScaler.fit(config.content.scaling, content, ~catalogue[columns.IS_COLD].to_numpy())
+    scaler = ContentScaler.fit(
+        config.content.scaling, content, ~catalogue[columns.IS_COLD].to_numpy(), config.content.components
+    )
     scaled = {name: scaler.transform(name, vectors) for name, vectors in content.items()}
     clusters = Clusters.fit(
         config.clusters.kind,
         config.clusters.count,
         scaled,
         present,
-        rows=~catalogue[columns.IS_STRICTLY_COLD].to_numpy(),
+        rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
         max_iterations=config.clusters.max_iterations,
         seed=config.split.seed,
     )
@@ -162,6 +166,8 @@ def _build(config: Config, raw: RawData) -> tuple[Writers, dict[str, Any]]:
         **{f"{name}_interactions": len(frame) for name, frame in frames.items()},
         "cold_items": int(catalogue[columns.IS_COLD].sum()),
         "strictly_cold_items": len(strictly_cold),
+        "pseudo_cold_items": len(pseudo_cold),
+        "users_without_training_click": len(users.known) - frames[columns.TRAIN][columns.USER_ROW].nunique(),
         **raw.counts,
         **{f"items_without_{name}": int((~there).sum()) for name, there in present.items()},
     }

@@ -21,7 +21,7 @@ from m3csr_tf.batch.retrieve import retrieve as retrieve_lists
 from m3csr_tf.batch.users import users_of
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import RunError
+from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.evaluation import baselines, report
 from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.evaluation.report import Evaluation
@@ -44,6 +44,8 @@ _EXAMPLE_PLACES = 3
 _BASELINES = {
     "popularity": baselines.popularity,
     "random": baselines.random_order,
+    "rp3beta": baselines.rp3beta,
+    "rp3beta_content": baselines.rp3beta_content,
     "ridge": baselines.ridge,
     "truth": baselines.true_utilities,
 }
@@ -208,6 +210,35 @@ def seeds(config: Config, count: int) -> None:
     console.print(f"all figures, seed by seed: {path}")
 
 
+def sweep(config: Config, space_file: Path, trials: int) -> Path:
+    """Searches the space around a configuration until it has `trials` trials; judges on validation alone.
+
+    Returns:
+      The sweep's folder, with the study, all trials as a CSV, and plots.
+    """
+    try:
+        # The sweep's libraries are an extra that nothing else needs.
+        from m3csr_tf.sweep import results
+        from m3csr_tf.sweep.space import load_space
+        from m3csr_tf.sweep.study import outcomes, overrides_of, search, sweep_folder
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a sweep needs {error.name}, which is missing: pip install 'm3csr_tf[sweep]'") from None
+    space = load_space(space_file, config)
+    study = search(config, space, trials, console)
+    found, folder = outcomes(study), sweep_folder(config, space)
+    results.write_trials(folder / results.TRIALS_FILE, found)
+    importances = results.importances(study, config.run.seed)
+    plots = results.write_plots(folder, found, importances, space.settings)
+    console.print(results.best_table(found))
+    if importances:
+        console.print(results.importance_table(importances))
+    best = results.best_first(found)
+    if best:
+        console.print(f"best settings: {overrides_of(best[0].settings)}", highlight=False)
+    console.print(f"all trials: {folder / results.TRIALS_FILE}; {len(plots)} plots beside it")
+    return folder
+
+
 def _trained(config: Config) -> TrainedRun:
     """The finished run of the configuration, refused if another one lies under its name.
 
@@ -271,7 +302,7 @@ def _print_examples(output: Path, released: Release) -> None:
     for user in lists[columns.USER_ID].unique()[:_EXAMPLE_LISTS]:
         rows = lists[lists[columns.USER_ID] == user].head(_EXAMPLE_PLACES)
         for place, (_, row) in enumerate(rows.iterrows()):
-            because = explain.reasons(row, released.modalities)
+            because = explain.reasons(row, released.layout)
             cells = (str(row[columns.RANK]), row[columns.ITEM_ID], f"{row[columns.SCORE]:.3f}", because)
             table.add_row("" if place else user, *cells, end_section=place == len(rows) - 1)
     console.print(table)

@@ -51,7 +51,7 @@ def test_metrics_have_every_slice_for_test_and_validation(folder: Path) -> None:
     for split in ("test", "val"):
         assert metrics[split]["all"]["users"] > 0
         assert {"recall@20", "precision@20", "ndcg@20", "users"} <= set(metrics[split]["all"])
-    assert {"all", "warm", "cold", "few", "cold_only"} == set(metrics["test"])
+    assert {"all", "warm", "cold", "few", "tail", "cold_only"} == set(metrics["test"])
     assert {"popularity", "random", "ridge", "truth"} == set(metrics["baselines"])
     assert metrics["val"]["cold"] == {"users": 0}  # A strict cold split leaves validation warm.
 

@@ -14,8 +14,8 @@
 | popularity.json | source and lower edges of the bins |
 | truth.npz | the synthetic world's truth, from FIRST_ROW in row order; only for data.format=world |
 
-items.parquet also holds train_clicks, popularity_bin, is_cold (no training click) and is_strictly_cold (the split
-took all its interactions out of training).
+items.parquet also holds train_clicks, popularity_bin, is_cold (no training click), is_strictly_cold (the split moved
+all its interactions to test) and is_pseudo_cold (it moved its training interactions to validation).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a folder of another one is refused."""
 
 

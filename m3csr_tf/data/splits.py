@@ -1,4 +1,4 @@
-"""Splits: which interactions are train, val and test, and which items are strictly cold."""
+"""Splits: which interactions are train, val and test, and which items are strictly cold or play cold."""
 
 from __future__ import annotations
 
@@ -52,6 +52,37 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
                 "strictly cold items); give more interactions or change the split section"
             )
     return interactions.assign(**{columns.SPLIT: labels}), cold
+
+
+def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
+    """Moves all training interactions of some items, the pseudo-cold ones, to validation; test stays as it is.
+
+    Settings are then chosen on items that play cold, and the strictly cold ones of test stay unseen.
+
+    Args:
+      labelled: interactions with the column `split`, as `split` returns them.
+      config: `pseudo_cold_share` of the items with a training click is drawn, by `pseudo_cold_seed`.
+
+    Returns:
+      The interactions with their new splits, and the pseudo-cold ids, object, sorted; none for a share of 0.
+
+    Raises:
+      InputError: no training interaction would be left.
+    """
+    if not config.pseudo_cold_share:
+        return labelled, np.empty(0, object)
+    labels, ids = labelled[columns.SPLIT].to_numpy(object, copy=True), labelled[columns.ITEM_ID]
+    trained = np.sort(ids[labels == columns.TRAIN].unique().astype(object))
+    random = np.random.default_rng(config.pseudo_cold_seed)
+    count = max(1, round(config.pseudo_cold_share * len(trained)))
+    chosen = np.sort(random.choice(trained, count, replace=False))
+    labels[(labels == columns.TRAIN) & ids.isin(chosen).to_numpy()] = columns.VAL
+    if not (labels == columns.TRAIN).any():
+        raise InputError(
+            f"split.pseudo_cold_share={config.pseudo_cold_share} leaves no training interaction "
+            f"({len(trained)} items have one); lower it"
+        )
+    return labelled.assign(**{columns.SPLIT: labels}), chosen
 
 
 def _require(interactions: pd.DataFrame, column: str, kind: str) -> None:

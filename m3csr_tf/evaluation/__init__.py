@@ -1,1 +1,1 @@
-"""Judging a recommender by full rankings: it ranks two arrays of vectors, whoever made them."""
+"""Judging a recommender by full rankings: it ranks by two matrices of vectors, whoever made them."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import normalize
 
 from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.ranking import Csr, one_blas_thread, top_n
+from m3csr_tf.evaluation.ranking import Csr, Matrix, one_blas_thread, top_n
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
 from m3csr_tf.ids import FIRST_ROW
 
 PENALTIES = tuple(np.geomspace(1e-2, 1e2, 9).tolist())
 """Ridge penalties tried, a training item: lambda = penalty * items."""
+
+SMOOTHED, DIRECT = 0.1, 0.05
+"""What content neighbours add to a walk: their own scores, and their being in the history (see `rp3beta_content`)."""
 
 _JUDGED_AT = 20
 _HELD_OUT = 0.2  # Share of the training items that plays cold in a draw.
@@ -24,10 +30,10 @@ _MOST_JUDGES = 4000  # Users of a draw: enough for a standard error of Recall@20
 
 
 class Vectors(NamedTuple):
-    """User and item vectors by row, reserved rows included: float32 [users, dim] and [items, dim]."""
+    """User and item vectors by row, reserved rows included: float32 [users, dim] and [items, dim], of one kind."""
 
-    user_vectors: np.ndarray
-    item_vectors: np.ndarray
+    user_vectors: Matrix
+    item_vectors: Matrix
 
 
 def popularity(prepared: Prepared) -> Vectors:
@@ -53,6 +59,29 @@ def true_utilities(prepared: Prepared) -> Vectors:
     return Vectors(_with_reserved_rows(truth["user_utilities"]), _with_reserved_rows(truth["item_utilities"]))
 
 
+def rp3beta(prepared: Prepared) -> Vectors:
+    """Walks from the history over other users to other items: what clicks alone say, with nothing to train.
+
+    Source: Paudel et al. 2016 (see `item_walk`), the strongest rival of published models in Ferrari Dacrema et al.
+    2019. A user's vector is her history, an item's the weights that lead to it.
+    """
+    clicks = _train_clicks(prepared)
+    return _item_scores(clicks, item_walk(clicks))
+
+
+def rp3beta_content(prepared: Prepared) -> Vectors:
+    """`rp3beta` and content: an item is helped by the scores of its content neighbours, and by those in the history.
+
+    With H the histories, W the walk and N the content neighbours, rows of W and N of sum 1, the scores are
+    S + SMOOTHED S N' + DIRECT H N where S = H W; as weights from item to item, W + SMOOTHED W N' + DIRECT N. Averaging
+    the histories would scale all scores of a user alike, so they stay sums.
+    """
+    clicks = _train_clicks(prepared)
+    walk = normalize(item_walk(clicks), norm="l1")
+    alike = content_neighbours(joined_content(prepared.content, np.flatnonzero(prepared.train_clicks)))
+    return _item_scores(clicks, walk + SMOOTHED * (walk @ alike.T) + DIRECT * alike)
+
+
 def ridge(prepared: Prepared, *, draws: int = 5, seed: int = 0) -> Vectors:
     """One linear model a user from content to clicks: what content alone says, cold items included.
 
@@ -66,7 +95,7 @@ def ridge(prepared: Prepared, *, draws: int = 5, seed: int = 0) -> Vectors:
       draws: pseudo-cold draws that choose lambda (see `choose_penalty`).
       seed: of the draws.
     """
-    clicks = click_matrix(prepared.split(columns.TRAIN), len(prepared.users), len(prepared.items))
+    clicks = _train_clicks(prepared)
     training = np.flatnonzero(prepared.train_clicks)
     scaler = ContentScaler.fit("standard", prepared.content, training)
     content = np.concatenate([scaler.transform(name, raw) for name, raw in prepared.content.items()], axis=1)
@@ -128,6 +157,15 @@ def _spectrum(content: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with one_blas_thread():  # On busy cores BLAS threads wait for each other: seconds for what takes milliseconds.
         values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     return np.maximum(values, 0).astype(np.float32), axes.astype(np.float32)
+
+
+def _train_clicks(prepared: Prepared) -> sparse.csr_matrix:
+    return click_matrix(prepared.split(columns.TRAIN), len(prepared.users), len(prepared.items))
+
+
+def _item_scores(histories: Csr, weights: Csr) -> Vectors:
+    """Scores histories @ weights, float32 [users, items] @ [items, items], as products of sparse vectors."""
+    return Vectors(histories, weights.T.tocsr())
 
 
 def _with_reserved_rows(values: np.ndarray) -> np.ndarray:

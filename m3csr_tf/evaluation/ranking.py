@@ -3,6 +3,9 @@
 Ties matter. Breaking them by row leaks the order of the catalogue (popularity, age) into the metrics, and a model that
 scores everything alike must look like chance. So ties are settled by a random key of (seed, user, item), which neither
 the block size nor the number of threads can change.
+
+Vectors may be sparse, on both sides. So a model that scores by weights from item to item is ranked by the same code: a
+user's vector is her history, an item's the weights that lead to it.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
+Matrix: TypeAlias = np.ndarray | Csr
 
 NOTHING = -1
 """Fills the places of a list for which no item is left."""
@@ -32,8 +36,8 @@ _TIED_ENTRIES = 1 << 18  # Scores looked at together where ties at the last plac
 
 
 def top_n(
-    user_vectors: np.ndarray,
-    item_vectors: np.ndarray,
+    user_vectors: Matrix,
+    item_vectors: Matrix,
     n: int,
     *,
     seen: Csr | None = None,
@@ -49,13 +53,13 @@ def top_n(
 
     Args:
       user_vectors: float32 [users, dim].
-      item_vectors: float32 [items, dim].
+      item_vectors: float32 [items, dim]; sparse where `user_vectors` are, dense where they are.
       n: length of the lists.
       seen: items to leave out, [users, items]; every non-zero entry counts.
       candidates: bool [items], the items that may be listed; all when None.
       seed: of the random order of ties.
       block: users ranked at once, all threads together, rounded up to a multiple of 128; they take 9 bytes a user and
-        candidate.
+        candidate, and sparse vectors up to 8 more.
 
     Returns:
       Item rows int32 [users, n], best first; -1 where the candidates have run out.
@@ -64,29 +68,30 @@ def top_n(
       ValueError: shapes do not fit, or a vector is not finite or so long that scores might not be: the model that
         made it has diverged, and its ranking would mean nothing.
     """
-    users, items = np.asarray(user_vectors, np.float32), np.asarray(item_vectors, np.float32)
+    users, items = _float32(user_vectors), _float32(item_vectors)
     _check_shapes(users, items, n, seen, candidates, block)
-    rows = np.arange(len(items)) if candidates is None else np.flatnonzero(candidates)
+    count, catalogue = users.shape[0], items.shape[0]
+    rows = np.arange(catalogue) if candidates is None else np.flatnonzero(candidates)
     items = items[rows]
     _check_finite(users, items)
 
-    ranked = np.full((len(users), n), NOTHING, np.int32)
+    ranked = np.full((count, n), NOTHING, np.int32)
     if not ranked.size or not len(rows):
         return ranked
-    distinct, copies = _distinct(items)
-    column_of = np.full(len(item_vectors), NOTHING)
+    scorer: _Scorer = _Sparse(users, items) if sparse.issparse(users) else _Dense(users, items)
+    column_of = np.full(catalogue, NOTHING)
     column_of[rows] = np.arange(len(rows))
-    user_keys = _user_keys(seed, len(users))
+    user_keys = _user_keys(seed, count)
     item_keys = rows.astype(np.uint64) * _GOLDEN
-    tiles = range(0, len(users), _TILE)
+    tiles = range(0, count, _TILE)
     workers = min(len(tiles), -(-block // _TILE), len(os.sched_getaffinity(0)))
 
     def work(worker: int) -> None:
         scores, spare, mask = (np.empty((_TILE, len(rows)), kind) for kind in (np.float32, np.float32, bool))
         for start in tiles[worker::workers]:
-            some = slice(start, min(start + _TILE, len(users)))
+            some = slice(start, min(start + _TILE, count))
             size = some.stop - start
-            _score(users[some], distinct, copies, scores, spare)
+            scorer.score(some, scores, spare)
             if seen is not None:
                 user, item = seen[some].nonzero()
                 column = column_of[item]
@@ -107,18 +112,42 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def _score(
-    users: np.ndarray, distinct: np.ndarray, copies: np.ndarray | None, scores: np.ndarray, spare: np.ndarray
-) -> None:
-    """Writes the scores of up to _TILE users, [b, dim], into the first rows of `scores`."""
-    if len(users) < _TILE:
-        users = np.concatenate([users, np.zeros((_TILE - len(users), users.shape[1]), np.float32)])
-    if copies is None:
-        np.matmul(users, distinct.T, out=scores)
-    else:
-        few = spare.reshape(-1)[: _TILE * len(distinct)].reshape(_TILE, -1)
-        np.matmul(users, distinct.T, out=few)
-        np.take(few, copies, axis=1, out=scores, mode="clip")  # The default mode would buffer `scores`.
+class _Scorer(Protocol):
+    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
+        """Writes the scores of up to _TILE users, those of `some`, into the first rows of `scores`."""
+
+
+class _Dense:
+    def __init__(self, users: np.ndarray, items: np.ndarray) -> None:
+        self._users = users
+        self._distinct, self._copies = _distinct(items)
+
+    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
+        users = self._users[some]
+        if len(users) < _TILE:
+            users = np.concatenate([users, np.zeros((_TILE - len(users), users.shape[1]), np.float32)])
+        if self._copies is None:
+            np.matmul(users, self._distinct.T, out=scores)
+        else:
+            few = spare.reshape(-1)[: _TILE * len(self._distinct)].reshape(_TILE, -1)
+            np.matmul(users, self._distinct.T, out=few)
+            np.take(few, self._copies, axis=1, out=scores, mode="clip")  # The default mode would buffer `scores`.
+
+
+class _Sparse:
+    """Scores add up in the order of the user's entries, item by item: equal item vectors tie, whatever the tile."""
+
+    def __init__(self, users: Csr, items: Csr) -> None:
+        self._users = users
+        self._items = items.T.tocsr()
+
+    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
+        users = self._users[some]
+        (users @ self._items).toarray(out=scores[: users.shape[0]])
+
+
+def _float32(vectors: Matrix) -> Matrix:
+    return sparse.csr_array(vectors, dtype=np.float32) if sparse.issparse(vectors) else np.asarray(vectors, np.float32)
 
 
 def _distinct(items: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -210,30 +239,31 @@ def _keys(user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
 
 
 def _check_shapes(
-    users: np.ndarray,
-    items: np.ndarray,
+    users: Matrix,
+    items: Matrix,
     n: int,
     seen: Csr | None,
     candidates: np.ndarray | None,
     block: int,
 ) -> None:
+    if sparse.issparse(users) != sparse.issparse(items):
+        raise ValueError("user_vectors and item_vectors must both be dense or both be sparse")
     if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
         raise ValueError(f"user_vectors {users.shape} and item_vectors {items.shape} must be matrices of one width")
     if n < 1 or block < 1:
         raise ValueError(f"n and block must be at least 1, got {n} and {block}")
-    if seen is not None and seen.shape != (len(users), len(items)):
-        raise ValueError(
-            f"seen must have a row a user and a column an item, {(len(users), len(items))}, got {seen.shape}"
-        )
-    if candidates is not None and (candidates.shape != (len(items),) or candidates.dtype != bool):
-        raise ValueError(f"candidates must be bool [{len(items)}], got {candidates.dtype} {list(candidates.shape)}")
+    shape = (users.shape[0], items.shape[0])
+    if seen is not None and seen.shape != shape:
+        raise ValueError(f"seen must have a row a user and a column an item, {shape}, got {seen.shape}")
+    if candidates is not None and (candidates.shape != shape[1:] or candidates.dtype != bool):
+        raise ValueError(f"candidates must be bool [{shape[1]}], got {candidates.dtype} {list(candidates.shape)}")
 
 
-def _check_finite(users: np.ndarray, items: np.ndarray) -> None:
+def _check_finite(users: Matrix, items: Matrix) -> None:
     """By Cauchy-Schwarz no partial sum of a score exceeds the product of the lengths: one check covers all scores."""
     longest = 1.0
     for name, vectors in (("user_vectors", users), ("item_vectors", items)):
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        norms = _lengths(vectors)
         if not np.isfinite(norms).all():
             bad = np.count_nonzero(~np.isfinite(norms))
             raise ValueError(f"{name}: {bad} of {len(norms)} vectors are not finite; the model has diverged")
@@ -242,3 +272,10 @@ def _check_finite(users: np.ndarray, items: np.ndarray) -> None:
         raise ValueError(
             f"the vectors are so long that scores, up to {longest:.3g}, may not fit float32; the model has diverged"
         )
+
+
+def _lengths(vectors: Matrix) -> np.ndarray:
+    if isinstance(vectors, np.ndarray):
+        return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    squares = np.square(vectors.data, dtype=np.float64)
+    return np.sqrt(sparse.csr_array((squares, vectors.indices, vectors.indptr), vectors.shape).sum(axis=1))

@@ -5,6 +5,7 @@
 | all | all items | all | with any truth |
 | warm / cold | all items | on items with / without a training click | with such truth |
 | few | all items | on items with 1 to 4 training clicks | with such truth |
+| tail | all items | on items with 0 to 4 training clicks | with such truth |
 | cold_only | the cold items alone | on them | with such truth, those without any training click included |
 """
 
@@ -25,15 +26,15 @@ from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import metrics, ranking
-from m3csr_tf.evaluation.ranking import NOTHING, Csr
+from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 
-ALL, WARM, COLD, FEW, COLD_ONLY = "all", "warm", "cold", "few", "cold_only"
+ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
 COVERAGE_AT = 20
 """Length of the lists whose coverage is reported."""
 FEW_CLICKS = 4
-"""Most training clicks of an item of the slice `few`."""
+"""Most training clicks of an item of the slices `few` and `tail`."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,20 @@ class Evaluation:
 
 def evaluate_split(
     prepared: Prepared,
-    user_vectors: np.ndarray,
-    item_vectors: np.ndarray,
+    user_vectors: Matrix,
+    item_vectors: Matrix,
     split: str,
     config: EvaluationConfig,
     seed: int = 0,
 ) -> Evaluation:
-    """`evaluate` on "val" or "test" of a prepared folder; `cold_only` ranks its strictly cold items, if any."""
+    """`evaluate` on "val" or "test" of a prepared folder.
+
+    `cold_only` ranks the strictly cold items, if any; on "val" the pseudo-cold ones, where the split drew some.
+    """
     shape = (len(prepared.users), len(prepared.items))
-    strict = np.concatenate([np.zeros(FIRST_ROW, bool), prepared.catalogue[columns.IS_STRICTLY_COLD].to_numpy(bool)])
+    pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
+    marked = prepared.catalogue[columns.IS_PSEUDO_COLD if pseudo else columns.IS_STRICTLY_COLD].to_numpy(bool)
+    alone = np.concatenate([np.zeros(FIRST_ROW, bool), marked])
     return evaluate(
         user_vectors,
         item_vectors,
@@ -102,13 +108,13 @@ def evaluate_split(
         seed=seed,
         block=config.block,
         bootstrap=config.bootstrap,
-        cold_items=strict if strict.any() else None,
+        cold_items=alone if alone.any() else None,
     )
 
 
 def evaluate(
-    user_vectors: np.ndarray,
-    item_vectors: np.ndarray,
+    user_vectors: Matrix,
+    item_vectors: Matrix,
     *,
     truth: Csr,
     seen: Csr,
@@ -123,7 +129,7 @@ def evaluate(
 
     Args:
       user_vectors: float32 [users, dim], by user row.
-      item_vectors: float32 [items, dim], by item row, reserved rows included.
+      item_vectors: float32 [items, dim], by item row, reserved rows included; sparse where `user_vectors` are.
       truth: what the users went on to click, [users, items]; every non-zero entry counts.
       seen: the training clicks, [users, items].
       top_n: list lengths of the metrics.
@@ -137,7 +143,7 @@ def evaluate(
     Raises:
       ValueError: shapes do not fit, or the vectors are not finite (a diverged model).
     """
-    shape = (len(user_vectors), len(item_vectors))
+    shape = (user_vectors.shape[0], item_vectors.shape[0])
     if truth.shape != shape or seen.shape != shape:
         raise ValueError(
             f"truth {truth.shape} and seen {seen.shape} must have a row a user and a column an item, {shape}"
@@ -152,6 +158,7 @@ def evaluate(
         WARM: known & (clicks > 0),
         COLD: cold,
         FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
+        TAIL: known & (clicks <= FEW_CLICKS),
     }
     judge = _Judge(user_vectors, item_vectors, truth, tuple(top_n), seed, block, bootstrap)
     users, ranked = judge.rank(known, seen)
@@ -167,8 +174,8 @@ def evaluate(
 class _Judge:
     """What the rankings and the slices of one evaluation share."""
 
-    user_vectors: np.ndarray
-    item_vectors: np.ndarray
+    user_vectors: Matrix
+    item_vectors: Matrix
     truth: Csr
     at: tuple[int, ...]
     seed: int

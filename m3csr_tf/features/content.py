@@ -9,15 +9,17 @@ from typing import Literal
 
 import numpy as np
 
-Scaling = Literal["none", "rms", "standard", "l2", "standard_l2"]
+Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 
 _CONSTANT = 1e-6
 """A dimension whose spread is below this share of its size counts as constant."""
+_SHRINKAGE = 0.3
+"""Whitening divides by the root of an axis's variance plus this share of the mean one: weak axes are mostly noise."""
 
 
 @dataclass(frozen=True)
 class ContentScaler:
-    """x' = (x - shift) * scale and then, with `l2`, x' / |x'|; an absent vector becomes zeros.
+    """x' = (x - shift) * scale, then P^T x' where there is a projection P, and with `l2` x' / |x'|; absent: zeros.
 
     | kind | shift | scale | l2 |
     | --- | --- | --- | --- |
@@ -26,36 +28,54 @@ class ContentScaler:
     | standard | mean of each dimension | 1 / standard deviation; 0 for a dimension that is constant | no |
     | l2 | 0 | 1 | yes |
     | standard_l2 | as standard | as standard | yes |
+    | whitened | as standard | as standard | yes |
+
+    Of the kinds only `whitened` projects: on the principal axes of the standardised training items, the strongest
+    `components` of them, each divided by its spread. Cosines of whitened vectors are what a ridge regression on content
+    measures: directions in which all items differ say little about any two of them.
 
     Attributes:
       shift, scale: modality -> float32 [width].
+      projection: modality -> float32 [width, components]; empty but for `whitened`.
       l2: whether rows are brought to length 1 at the end; a row of zeros stays zeros.
     """
 
     shift: dict[str, np.ndarray]
     scale: dict[str, np.ndarray]
+    projection: dict[str, np.ndarray]
     l2: bool
 
     @classmethod
-    def fit(cls, kind: Scaling, content: Mapping[str, np.ndarray], rows: np.ndarray) -> ContentScaler:
-        """Fits one shift and scale a modality.
+    def fit(
+        cls, kind: Scaling, content: Mapping[str, np.ndarray], rows: np.ndarray, components: int = 64
+    ) -> ContentScaler:
+        """Fits one shift and scale a modality, and its projection.
 
         Args:
           kind: see the class.
           content: modality -> raw vectors float [n, width]; a row of NaN is absent and left out.
           rows: the items to fit on, bool [n] or indices.
+          components: most axes of `whitened`; a narrower modality keeps its width.
         """
-        shift, scale = {}, {}
+        shift, scale, projection = {}, {}, {}
         for name, raw in content.items():
             vectors = np.asarray(raw[rows], np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
-        return cls(shift=shift, scale=scale, l2=kind in {"l2", "standard_l2"})
+            if kind == "whitened":
+                projection[name] = _whitening((vectors - shift[name]) * scale[name], components)
+        return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
+
+    def width(self, modality: str) -> int:
+        """Width of one modality's scaled vectors."""
+        return (self.projection[modality] if self.projection else self.shift[modality][None]).shape[1]
 
     def transform(self, modality: str, raw: np.ndarray) -> np.ndarray:
-        """Scales the raw vectors [n, width] of one modality, float32 [n, width]; a row of NaN becomes zeros."""
+        """Scales the raw vectors [n, raw width] of one modality, float32 [n, width]; a row of NaN becomes zeros."""
         scaled = (np.asarray(raw, np.float32) - self.shift[modality]) * self.scale[modality]
         scaled[np.isnan(raw).any(axis=1)] = 0
+        if self.projection:
+            scaled = scaled @ self.projection[modality]
         if self.l2:
             norms = np.linalg.norm(scaled, axis=1, keepdims=True)
             scaled = np.divide(scaled, norms, out=scaled, where=norms > 0)
@@ -65,6 +85,7 @@ class ContentScaler:
         """Writes an .npz file."""
         arrays = {f"{name}_shift": values for name, values in self.shift.items()}
         arrays |= {f"{name}_scale": values for name, values in self.scale.items()}
+        arrays |= {f"{name}_projection": values for name, values in self.projection.items()}
         np.savez(
             path,
             allow_pickle=False,
@@ -81,6 +102,7 @@ class ContentScaler:
             return cls(
                 shift={name: stored[f"{name}_shift"] for name in names},
                 scale={name: stored[f"{name}_scale"] for name in names},
+                projection={name: stored[key] for name in names if (key := f"{name}_projection") in stored},
                 l2=bool(stored["l2"]),
             )
 
@@ -91,9 +113,21 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
     if len(vectors) and kind == "rms":
         size = np.sqrt(np.mean(vectors**2))
         scale[:] = 1 / size if size > 0 else 1
-    elif len(vectors) and kind in {"standard", "standard_l2"}:
+    elif len(vectors) and kind in {"standard", "standard_l2", "whitened"}:
         shift, spread = vectors.mean(axis=0), vectors.std(axis=0)
         # A huge scale on a dimension that never varied in training would let one odd new video blow up its tower.
         varies = spread > _CONSTANT * np.maximum(np.abs(shift), np.finfo(np.float32).tiny)
         scale = np.divide(1, spread, out=np.zeros(width), where=varies)
     return shift.astype(np.float32), scale.astype(np.float32)
+
+
+def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
+    """The strongest principal axes, each divided by its shrunk spread, float32 [width, components]."""
+    covariance = standardised.T @ standardised / max(1, len(standardised))
+    variances, axes = np.linalg.eigh(covariance)
+    strongest = np.argsort(variances)[::-1][:components]
+    variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
+    spread = np.sqrt(variances + _SHRINKAGE * variances.mean())
+    # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return np.divide(axes, spread, out=np.zeros_like(axes), where=spread > 0).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Where id embeddings start: the singular vectors of the training clicks (Sarwar et al. 2000).
+"""Where id embeddings start: singular vectors of the training clicks (Sarwar et al. 2000), or of what they imply.
 
-The decomposition is of D_u^-1/2 R, the click matrix with each user's line divided by the root of her clicks, so that a
+`item_factors` decomposes D_u^-1/2 R, the click matrix with each user's line divided by the root of her clicks, so that a
 heavy user counts no more than a light one. The products of the lines that come out are R' D_u^-1 R at low rank: the
 probability of walking from one item over a user to the other, times the first one's clicks. Popular items have long
 lines, and items that share users start close together.
@@ -8,9 +8,19 @@ lines, and items that share users start close together.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import LinearOperator, svds
+from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
+
+from m3csr_tf.features.affinities import Affinities
+
+FLOOR = 3e-3
+"""Chances of a next click below this count for little: about that of one item among a few hundred likely ones."""
+_RIDGE = 1e-3
 
 
 def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
@@ -32,3 +42,65 @@ def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     factors[~clicked] = 0
     return factors / max(np.sqrt((factors[clicked] ** 2).sum(axis=1).mean()), 1e-12)
+
+
+class AffinityFactors(NamedTuple):
+    """Affinities at low rank: a user's score of item j is the mean over her history i of items[i] @ values @ items[j].
+
+    Attributes:
+      items: float32 [items, dim], of root-mean-square norm 1 over the clicked items; zeros for items without a click.
+      values: float32 [dim, dim], what turns a clicked item into what it says about the next.
+    """
+
+    items: np.ndarray
+    values: np.ndarray
+
+
+def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed: int) -> AffinityFactors:
+    """Start of the id embeddings and of the attention's W_V, so that the towers rank like the affinities at once.
+
+    What is decomposed are the logarithms log(1 + a / FLOOR) of the chances a, averaged over the history of each user:
+    what a softmax over scores should learn, weighted by how often it is asked for. Scores of the two sides, (L V) V^T
+    with L the items' logarithms and V the right singular vectors, need two embeddings an item, and towers that share one
+    have a matrix between them instead: the least-squares fit of L V by V, each item counted as often as it is in a
+    history.
+
+    Args:
+      affinities: of the items.
+      clicks: binary [users, items] training clicks, whose lines are the histories.
+      dim: width d; directions beyond the rank of the matrix are zero.
+      seed: of the decomposition's first vector.
+    """
+    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / FLOOR)
+    beyond = affinities.items.tocsr().astype(np.float64)
+    beyond.data = (1 - affinities.popular) * beyond.data / FLOOR
+    beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
+    lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
+    ones = np.ones(lines.shape[0])
+    operator = LinearOperator(
+        (lines.shape[0], clicks.shape[1]),
+        matvec=lambda vector: lines @ (beyond @ vector.ravel()) + ones * (by_popularity @ vector.ravel()),
+        rmatvec=lambda vector: beyond.T @ (lines.T @ vector.ravel()) + by_popularity * vector.sum(),
+        dtype=np.float64,
+    )
+    rank = min(dim, min(operator.shape) - 1)
+    start = np.random.default_rng(seed).standard_normal(min(operator.shape))
+    _, values, directions = svds(operator, k=rank, v0=start)
+    order = np.argsort(values)[::-1]
+    values, directions = values[order], directions[order]
+    said = beyond @ directions.T + by_popularity @ directions.T
+    clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
+    # Roots of the singular values share them out between the two sides.
+    items = np.zeros((clicks.shape[1], dim))
+    items[:, :rank] = directions.T * np.sqrt(values)
+    items[~clicked] = 0
+    scale = max(np.sqrt((items[clicked] ** 2).sum(axis=1).mean()), 1e-12)
+    items /= scale
+    wanted = np.zeros_like(items)
+    wanted[:, :rank] = said * scale / np.sqrt(np.maximum(values, 1e-12))
+    often = np.asarray(lines.sum(axis=0)).ravel()[:, None]
+    gram = items.T @ (often * items)
+    gram += _RIDGE * np.trace(gram) / dim * np.eye(dim)
+    return AffinityFactors(
+        items.astype(np.float32), np.linalg.solve(gram, items.T @ (often * wanted)).astype(np.float32)
+    )

@@ -38,6 +38,7 @@ class ContentTransform(tf.Module):
         self._l2 = scaler.l2
         self._shift = {name: tf.constant(scaler.shift[name]) for name in self._modalities}
         self._scale = {name: tf.constant(scaler.scale[name]) for name in self._modalities}
+        self._projection = {name: tf.constant(matrix) for name, matrix in scaler.projection.items()}
         self._centres = {name: tf.constant(clusters.centres[name]) for name in self._modalities}
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> Content:
@@ -51,6 +52,8 @@ class ContentTransform(tf.Module):
             present[name] = tf.logical_not(tf.reduce_any(tf.math.is_nan(raw[name]), axis=1))
             vectors = (raw[name] - self._shift[name]) * self._scale[name]
             vectors = tf.where(present[name][:, tf.newaxis], vectors, 0.0)
+            if name in self._projection:
+                vectors = tf.matmul(vectors, self._projection[name])
             if self._l2:
                 vectors = tf.math.divide_no_nan(vectors, tf.norm(vectors, axis=1, keepdims=True))
             scaled[name] = vectors

@@ -15,9 +15,12 @@ from m3csr_tf.towers.layout import ID_PART
 
 
 class ItemTower(tf.keras.Model):
-    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ...) (equation 11).
+    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., b) (equation 11, and popularity's own part).
 
     A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
+    With model.popularity_bias a last entry b, a number a popularity bin, is added to every user's score of the item: what
+    the bin is worth whoever looks. It is not in the paper; it lets the other parts learn tastes alone, and holds the
+    balance between new items and others where it can be seen and set (`serving.exposure`).
 
     Args:
       config: the model's settings.
@@ -29,6 +32,11 @@ class ItemTower(tf.keras.Model):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.gate = PopularityGate(bins, config.dim, name="gate") if config.gate else None
+        self.popularity_bias = (
+            self.add_weight(name="popularity_bias", shape=[bins], initializer="zeros")
+            if config.popularity_bias
+            else None
+        )
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Item vectors, float32 [items, D].
@@ -61,4 +69,6 @@ class ItemTower(tf.keras.Model):
         parts = [id_weight * encoded[ID_PART]]
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
+        if self.popularity_bias is not None:
+            parts.append(tf.gather(self.popularity_bias, bins)[:, tf.newaxis])
         return tf.concat(parts, axis=1)

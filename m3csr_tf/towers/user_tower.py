@@ -32,7 +32,7 @@ class Interests(NamedTuple):
 
 
 class UserTower(tf.keras.Model):
-    """h_u = concat(h_u, weighted interests of each modality) (equation 9).
+    """h_u = concat(h_u, weighted interests of each modality, 1) (equation 9; the 1 meets the item's popularity part).
 
     Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
 
@@ -45,6 +45,7 @@ class UserTower(tf.keras.Model):
     def __init__(self, config: ModelConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
+        self._popularity_bias = config.popularity_bias
         self.user_embedding = self.add_weight(
             name="user_embedding", shape=[users, config.dim], initializer="glorot_uniform"
         )
@@ -101,7 +102,10 @@ class UserTower(tf.keras.Model):
 
     def combine(self, interests: Interests) -> tf.Tensor:
         """User vectors float32 [users, D] (equation 9)."""
-        return tf.concat([interests.behaviour, *interests.weighted], axis=1)
+        parts = [interests.behaviour, *interests.weighted]
+        if self._popularity_bias:
+            parts.append(tf.ones_like(interests.behaviour[:, :1]))
+        return tf.concat(parts, axis=1)
 
     def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:
         items = {

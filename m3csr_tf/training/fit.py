@@ -27,7 +27,8 @@ from m3csr_tf.model import M3CSR
 from m3csr_tf.training import runs
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import configure
-from m3csr_tf.training.steps import make_optimizer, start_from_factors, take_steps
+from m3csr_tf.training.starts import start
+from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream, TrainingData
 from m3csr_tf.training.validation import Validation
 
@@ -72,8 +73,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         return folder
     model = runs.build_model(config, prepared)
     data = TrainingData.of(prepared, config)
-    if config.model.id_start == "svd":
-        start_from_factors(model, data.clicks, config.run.seed)
+    start(model, data, config)
     optimizer = make_optimizer(config.training, model)
     model.compile(optimizer=optimizer)
     validation = Validation(prepared, config, data, model)

@@ -8,7 +8,7 @@ has a closed form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -50,6 +50,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             return  # Keras calls it at every step, and would number the variables of that step anew.
         super().build(var_list)
         self._slots_built = True
+        self._shares = [1.0] * len(var_list)
         self._first, self._second, self._average, self._updated = [], [], [], []
         for variable in var_list:
             self._first.append(self.add_variable_from_reference(variable, "first_moment"))
@@ -59,12 +60,18 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
                 rows = variable.shape[:1] if variable.shape.rank > 1 else [1]
                 self._updated.append(tf.Variable(tf.zeros(rows, tf.int64), trainable=False, name="updated_at"))
 
+    def slow_down(self, shares: Mapping[Any, float]) -> None:
+        """Gives variables (by `variable.ref()`) a share of the learning rate; 0 freezes them. After `build`."""
+        for reference, share in shares.items():
+            self._shares[self._index_dict[self._var_key(reference.deref())]] = share
+
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """Updates one variable; rows that a sparse gradient does not name keep all their state."""
         index = self._index_dict[self._var_key(variable)]
         first, second = self._first[index], self._second[index]
         step = tf.cast(self.iterations + 1, tf.float32)
         rate = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        rate *= self._shares[index]
         if not isinstance(gradient, tf.IndexedSlices):
             first.assign_add((gradient - first) * (1 - self.beta_1))
             second.assign_add((tf.square(gradient) - second) * (1 - self.beta_2))

@@ -152,7 +152,7 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
         items=len(prepared.items),
         clusters=prepared.clusters.counts,
         bins=config.popularity.bins,
-        widths=[vectors.shape[1] for vectors in prepared.content.values()],
+        widths=[prepared.scaler.width(name) for name in prepared.modalities],
     )
     rows = np.arange(len(prepared.items))
     unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)

@@ -1,25 +1,14 @@
-"""The parts of a training step: where the id embeddings start, the optimizer, and steps in one graph call."""
+"""The parts of a training step: the optimizer, and steps in one graph call."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
-from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import TrainingConfig
-from m3csr_tf.features.factors import item_factors
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training.optimizer import RowwiseAdam
-
-
-def start_from_factors(model: M3CSR, clicks: csr_matrix, seed: int) -> None:
-    """Starts the id embeddings of clicked items from the singular vectors of the training clicks."""
-    table = model.encoder.id_embedding
-    clicked = np.flatnonzero(np.asarray(clicks.sum(axis=0)).ravel())
-    factors = item_factors(clicks, table.shape[1], seed)
-    table.scatter_update(tf.IndexedSlices(factors[clicked], clicked))
 
 
 def make_optimizer(config: TrainingConfig, model: M3CSR) -> RowwiseAdam:
@@ -29,7 +18,15 @@ def make_optimizer(config: TrainingConfig, model: M3CSR) -> RowwiseAdam:
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, config.max_steps)
     optimizer = RowwiseAdam(rate, config.averaging)
     optimizer.build(model.trainable_variables)
+    optimizer.slow_down({variable.ref(): config.content_rate for variable in content_maps(model)})
     return optimizer
+
+
+def content_maps(model: M3CSR) -> list[tf.Variable]:
+    """What turns scaled content into vectors: the modal mappings, and W_V and W_O of the modal attention."""
+    attention = model.user_tower.modal_attention.values()
+    maps = [encoder.mapping.kernel for encoder in model.encoder.modal_encoders.values()]
+    return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
 
 @tf.function

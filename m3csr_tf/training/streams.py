@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 
@@ -52,20 +53,24 @@ class TrainingData:
       clicks: binary user x item matrix of training clicks, rows of the id tables.
       histories: int32 [users, slots], padded with PADDING_ROW.
       features: as `item_features`.
+      affinities: of the items, for walk positives and walk starts.
     """
 
     clicks: csr_matrix
     histories: np.ndarray
     features: dict[str, np.ndarray]
+    affinities: Affinities
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> TrainingData:
         """Takes the training data from a prepared folder."""
         train = prepared.split(columns.TRAIN)
+        clicks = click_matrix(train, len(prepared.users), len(prepared.items))
         return cls(
-            clicks=click_matrix(train, len(prepared.users), len(prepared.items)),
+            clicks=clicks,
             histories=histories(train, len(prepared.users), config.history.length, config.split.seed),
             features=item_features(prepared),
+            affinities=Affinities.of(clicks, prepared.content, config.affinities),
         )
 
 
@@ -98,6 +103,10 @@ class ExampleStream:
         self._pool = tf.constant(clicked if config.negatives.pool == "clicked" else known, tf.int32)
         self._probability = tf.constant(positive_probabilities(clicks, config.training.positives), tf.float32)
         self._per_user = config.training.positives == "per_user"
+        self._slots = tf.constant((data.histories != PADDING_ROW).sum(axis=1), tf.int32)
+        self._walks = _Draws.of_rows(data.affinities.items)
+        self._popularity = _Draws.of_rows(csr_matrix(data.affinities.popularity))
+        self._popular = data.affinities.popular
 
     @property
     def examples_per_epoch(self) -> int:
@@ -158,13 +167,40 @@ class ExampleStream:
             # The op itself: its wrapper pads a seed for each position to the wrong shape.
             places = tf.raw_ops.RandomIndexShuffle(index=places, seed=tf.cast(seeds, tf.int32), max_index=last)
         if not self._per_user:
-            return tf.gather(self._users, places), tf.gather(self._items, places)
+            users, items = tf.gather(self._users, places), tf.gather(self._items, places)
+            return users, self._walked(users, items, step)
         users = tf.gather(self._active, places)
         starts, ends = tf.gather(self._starts, users), tf.gather(self._starts, users + 1)
         chosen = starts + tf.cast(
             self._uniform([size], step, "interaction") * tf.cast(ends - starts, tf.float32), tf.int64
         )
-        return users, tf.gather(self._items, tf.minimum(chosen, ends - 1))
+        return users, self._walked(users, tf.gather(self._items, tf.minimum(chosen, ends - 1)), step)
+
+    def _walked(self, users: tf.Tensor, clicked: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Positives int32 [batch]: where a walk from the history leads for a share of the examples, else `clicked`.
+
+        Drawing from the affinities is distillation in expectation: cross-entropy to where they would send the user.
+        """
+        if not self._config.training.walk_positives:
+            return clicked
+        size = tf.shape(users)
+        walks = self._uniform(size, step, "walk") < self._config.training.walk_positives
+        slots = tf.cast(self._slots, tf.float32)
+        slot = tf.cast(self._uniform(size, step, "slot") * tf.gather(slots, users), tf.int32)
+        origin = tf.gather_nd(self._histories, tf.stack([users, slot], axis=1))
+        where = self._uniform(size, step, "where")
+        by_item = self._walks.draw(origin, where)
+        by_popularity = self._popularity.draw(tf.zeros_like(origin), where)
+        lost = tf.logical_or(by_item == PADDING_ROW, self._uniform(size, step, "popular") < self._popular)
+        led_to = tf.where(lost, by_popularity, by_item)
+        keys = tf.cast(users, tf.int64) * self._catalogue + tf.cast(led_to, tf.int64)
+        return tf.where(tf.logical_and(walks, tf.logical_not(self._is_click(keys))), led_to, clicked)
+
+    def _is_click(self, keys: tf.Tensor) -> tf.Tensor:
+        """Whether pairs, user * catalogue + item int64, are training clicks; bool of the same shape."""
+        places = tf.searchsorted(self._pairs, tf.reshape(keys, [-1]))
+        found = tf.gather(self._pairs, tf.minimum(places, tf.size(self._pairs) - 1))
+        return tf.reshape(found, tf.shape(keys)) == keys
 
     def _negatives(self, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count."""
@@ -178,9 +214,7 @@ class ExampleStream:
             return shared, tf.logical_not(self._known_positives(users, shared))
         tries = self._from_pool([self._config.training.batch_size, _TRIES], step)
         keys = tf.cast(users, tf.int64)[:, tf.newaxis] * self._catalogue + tf.cast(tries, tf.int64)
-        places = tf.searchsorted(self._pairs, tf.reshape(keys, [-1]))
-        found = tf.gather(self._pairs, tf.minimum(places, tf.size(self._pairs) - 1))
-        known = tf.reshape(found, tf.shape(keys)) == keys
+        known = self._is_click(keys)
         first_unknown = tf.argmin(tf.cast(known, tf.int32), axis=1)
         allowed = tf.logical_not(tf.reduce_all(known, axis=1, keepdims=True))
         return tf.gather(tries, first_unknown, batch_dims=1), allowed
@@ -242,7 +276,49 @@ class ExampleStream:
         return tf.stack([tf.constant(self._seed * len(_PURPOSES) + _PURPOSES.index(purpose), tf.int64), step])
 
 
-_PURPOSES = ("interaction", "pool", "user", "positive_as_new", "negative_as_new")
+_PURPOSES = (
+    "interaction",
+    "pool",
+    "user",
+    "positive_as_new",
+    "negative_as_new",
+    "walk",
+    "slot",
+    "where",
+    "popular",
+)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Draws of a column from the distribution of a row.
+
+    Attributes:
+      columns: int32 [entries].
+      ends: int64 [rows], one past the last entry of each row.
+      sums: float64 [entries], running sums over all entries.
+    """
+
+    columns: tf.Tensor
+    ends: tf.Tensor
+    sums: tf.Tensor
+
+    @classmethod
+    def of_rows(cls, weights: csr_matrix) -> _Draws:
+        columns = weights.indices if weights.nnz else np.array([PADDING_ROW])
+        sums = np.cumsum(weights.data, dtype=np.float64) if weights.nnz else np.zeros(1)
+        return cls(tf.constant(columns, tf.int32), tf.constant(weights.indptr, tf.int64), tf.constant(sums))
+
+    def draw(self, rows: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """Columns int32 of the shape of `rows`, by numbers in [0, 1); PADDING_ROW of an empty row."""
+        starts, ends = tf.gather(self.ends, rows), tf.gather(self.ends, rows + 1)
+        sums = tf.concat([tf.zeros([1], tf.float64), self.sums], axis=0)
+        below, above = tf.gather(sums, starts), tf.gather(sums, ends)
+        wanted = below + tf.cast(uniform, tf.float64) * (above - below)
+        place = tf.searchsorted(self.sums, wanted, side="right", out_type=tf.int64)
+        place = tf.clip_by_value(place, starts, tf.maximum(ends - 1, starts))
+        column = tf.gather(self.columns, tf.minimum(place, tf.size(self.columns, out_type=tf.int64) - 1))
+        return tf.where(starts == ends, PADDING_ROW, column)
 
 
 def positive_probabilities(clicks: csr_matrix, positives: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from m3csr_tf.config import Config, SplitConfig
 from m3csr_tf.data.formats import read
-from m3csr_tf.data.splits import split
+from m3csr_tf.data.splits import play_cold, split
 from m3csr_tf.errors import InputError
 
 ITEMS = np.array([f"i{item:02}" for item in range(20)], dtype=object)
@@ -163,6 +163,48 @@ def test_a_kind_without_its_column_is_refused() -> None:
         split(pairs(), ITEMS, SplitConfig(kind="given"))
     with pytest.raises(InputError, match=r"split\.kind=time needs the column timestamp"):
         split(pairs(), ITEMS, SplitConfig(kind="time"))
+
+
+@given(st.floats(0.05, 0.6), st.integers(0, 20), st.sampled_from([0.0, 0.2]))
+@settings(deadline=None, max_examples=40)
+def test_pseudo_cold_items_give_their_training_clicks_to_validation_and_nothing_else_moves(
+    share: float, seed: int, cold_share: float
+) -> None:
+    before, cold = split(pairs(), ITEMS, SplitConfig(cold_share=cold_share))
+    after, pseudo_cold = play_cold(before, SplitConfig(pseudo_cold_share=share, pseudo_cold_seed=seed))
+    trained = set(before.loc[before["split"] == "train", "item_id"])
+    assert len(pseudo_cold) == max(1, round(share * len(trained)))
+    assert set(pseudo_cold) <= trained and not set(pseudo_cold) & set(cold)
+    moved = before["item_id"].isin(pseudo_cold) & (before["split"] == "train")
+    assert (after.loc[moved, "split"] == "val").all() and moved.any()
+    pd.testing.assert_frame_equal(after[~moved], before[~moved])
+
+
+def test_pseudo_cold_items_hang_on_their_own_seed_and_the_training_clicks_alone() -> None:
+    labelled, _ = split(pairs(), ITEMS, SplitConfig())
+
+    def drawn(frame: pd.DataFrame, pseudo_cold_seed: int, seed: int = 0) -> list[str]:
+        config = SplitConfig(pseudo_cold_share=0.3, pseudo_cold_seed=pseudo_cold_seed, seed=seed)
+        return play_cold(frame, config)[1].tolist()
+
+    first = drawn(labelled, 0)
+    assert len(first) == 6 and first == sorted(first)
+    assert first == drawn(labelled, 0, seed=5) == drawn(labelled[labelled["split"] == "train"], 0)
+    assert first == drawn(labelled.sample(frac=1, random_state=0), 0)
+    assert first != drawn(labelled, 1)
+
+
+def test_no_item_plays_cold_by_default() -> None:
+    labelled, _ = split(pairs(), ITEMS, SplitConfig())
+    after, pseudo_cold = play_cold(labelled, SplitConfig())
+    pd.testing.assert_frame_equal(after, labelled)
+    assert len(pseudo_cold) == 0
+
+
+def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
+    frame = pd.DataFrame({"user_id": ["u0", "u1"], "item_id": ["i00", "i00"], "split": ["train", "val"]})
+    with pytest.raises(InputError, match=r"split\.pseudo_cold_share=0\.5 leaves no training interaction"):
+        play_cold(frame, SplitConfig(pseudo_cold_share=0.5))
 
 
 @pytest.mark.parametrize("empty", ["train", "val", "test"])

@@ -49,6 +49,23 @@ def test_the_block_size_does_not_change_the_lists(problem, block):
     assert (top_n(**problem, block=block) == top_n(**problem, block=1024)).all()
 
 
+@settings(deadline=None, max_examples=60)
+@given(problems())
+def test_sparse_vectors_have_the_lists_of_equal_dense_ones(problem):
+    of_sparse = {name: sparse.csr_matrix(problem[name]) for name in ("user_vectors", "item_vectors")}
+    assert (top_n(**(problem | of_sparse)) == top_n(**problem)).all()
+
+
+def test_the_block_size_does_not_change_the_lists_of_sparse_vectors_whose_scores_round():
+    random = np.random.default_rng(0)
+    users, items = (
+        sparse.random_array((size, 300), density=0.2, rng=random, format="csr", dtype=np.float32) for size in (700, 900)
+    )
+    expected = top_n(users, items, 900)
+    for block in (1, 200, 699):
+        assert (top_n(users, items, 900, block=block) == expected).all()
+
+
 def test_the_block_size_does_not_change_the_lists_of_vectors_whose_scores_round():
     random = np.random.default_rng(0)
     users, items = (random.standard_normal((n, 33), dtype=np.float32) for n in (700, 900))
@@ -120,6 +137,23 @@ def test_equal_item_vectors_tie_exactly_wherever_they_lie():
     assert stats.chisquare(first).pvalue > 1e-3
 
 
+def test_equal_sparse_item_vectors_tie_exactly_wherever_they_lie():
+    random = np.random.default_rng(1)
+    users = sparse.csr_array(random.random((3000, 57), dtype=np.float32))
+    items = np.zeros((203, 57), np.float32)
+    items[[2, 100, 202]] = random.random(57, dtype=np.float32)
+    first = np.bincount(top_n(users, sparse.csr_array(items), 1)[:, 0], minlength=203)[[2, 100, 202]]
+    assert first.sum() == 3000
+    assert stats.chisquare(first).pvalue > 1e-3
+
+
+def test_ranking_leaves_sparse_vectors_as_they_were():
+    users, items = (sparse.csr_matrix(np.arange(6, dtype=np.float64).reshape(3, 2)) for _ in range(2))
+    top_n(users, items, 2)
+    for vectors in (users, items):
+        assert vectors.dtype == np.float64 and vectors.toarray().tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
 def test_negative_zero_ties_with_zero():
     ranked = top_n(np.ones((2000, 1), np.float32), np.array([[0.0], [-0.0]], np.float32), 1)
     assert 850 < ranked.sum() < 1150  # Binomial(2000, 1/2): 1000 +- 6.7 standard deviations of 22.4.
@@ -150,11 +184,15 @@ def test_a_diverged_model_is_refused(side, value):
     vectors[side][4, 1] = value
     with pytest.raises(ValueError, match=rf"{side}: 1 of 5 vectors are not finite"):
         top_n(**vectors, n=2)
+    with pytest.raises(ValueError, match=rf"{side}: 1 of 5 vectors are not finite"):
+        top_n(**{name: sparse.csr_array(dense) for name, dense in vectors.items()}, n=2)
 
 
 def test_scores_that_overflow_are_refused():
     with pytest.raises(ValueError, match="diverged"):
         top_n(np.full((1, 2), 1e25, np.float32), np.full((3, 2), 1e25, np.float32), 1)
+    with pytest.raises(ValueError, match="diverged"):
+        top_n(sparse.csr_array(np.full((1, 2), 1e25)), sparse.csr_array(np.full((3, 2), 1e25)), 1)
 
 
 def test_rows_that_are_no_candidates_may_hold_anything():
@@ -168,6 +206,7 @@ def test_rows_that_are_no_candidates_may_hold_anything():
     ("change", "message"),
     [
         ({"user_vectors": np.ones((2, 4), np.float32)}, "one width"),
+        ({"user_vectors": sparse.csr_array((2, 1))}, "both be dense or both be sparse"),
         ({"n": 0}, "at least 1"),
         ({"block": 0}, "at least 1"),
         ({"seen": sparse.csr_array((2, 4))}, "seen must have"),

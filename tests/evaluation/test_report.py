@@ -41,6 +41,8 @@ def test_the_slices_are_those_worked_out_by_hand(by_hand):
     assert by_hand["cold"].users.tolist() == [2, 3, 7]  # {4}, {5}, {4}, at ranks 1, 3, 3.
     np.testing.assert_allclose(by_hand["cold"].values["ndcg@20"], [1, 0.5, 0.5])  # 1 / log2(rank + 1)
     assert by_hand["few"].users.tolist() == [3]  # Item 3 alone has 1 to 4 clicks.
+    assert by_hand["tail"].users.tolist() == [2, 3, 7]  # Items 3, 4 and 5: {4}, {3, 5}, {4}, at ranks 1, 1 and 3, 3.
+    assert by_hand["tail"].values["recall@1"].tolist() == [1, 1 / 2, 0]
     # Ranked alone: 4, 5 for everybody, user 7 included.
     assert by_hand["cold_only"].users.tolist() == [2, 3, 7]
     assert by_hand["cold_only"].values["recall@1"].tolist() == [1, 0, 1]
@@ -57,7 +59,7 @@ def test_coverage_is_that_worked_out_by_hand(by_hand):
 
 def test_json_has_means_users_and_intervals_around_them(by_hand):
     tree = json.loads(json.dumps(by_hand.to_json()))
-    assert list(tree) == ["all", "warm", "cold", "few", "cold_only"]
+    assert list(tree) == ["all", "warm", "cold", "few", "tail", "cold_only"]
     every = tree["all"]
     assert every["recall@1"] == pytest.approx(2 / 3) and every["users"] == 3
     assert set(every["ci"]) == {f"{metric}@{n}" for metric in ("recall", "precision", "ndcg") for n in (1, 20)}
@@ -130,6 +132,8 @@ def test_the_hits_on_warm_and_cold_items_add_up_to_all(world):
     both = np.union1d(evaluation["warm"].users, evaluation["cold"].users)
     assert both.tolist() == evaluation["all"].users.tolist()
     assert set(evaluation["few"].users) <= set(evaluation["warm"].users)
+    few_or_cold = np.union1d(evaluation["few"].users, evaluation["cold"].users)
+    assert evaluation["tail"].users.tolist() == few_or_cold.tolist()
     assert evaluation["cold_only"].users.tolist() == evaluation["cold"].users.tolist()
     if len(evaluation["cold"].users):  # With fewer rivals the cold items can only rise.
         assert evaluation["cold_only"].mean("recall@20") >= evaluation["cold"].mean("recall@20")
@@ -160,8 +164,8 @@ def test_the_table_has_a_group_a_system_and_a_row_a_slice(by_hand):
     text = capture.get()
     assert "Recall@1" in text and "NDCG@1" in text
     rows = [line for line in text.splitlines() if line.startswith("│")]
-    assert len(rows) == 10
-    assert [row.split("│")[1].strip() for row in rows] == ["M3CSR", *[""] * 4, "popularity", *[""] * 4]
+    assert len(rows) == 12
+    assert [row.split("│")[1].strip() for row in rows] == ["M3CSR", *[""] * 5, "popularity", *[""] * 5]
     assert rows[0].split("│")[2:4] == [" all       ", "   0.6667 "]
     assert rows[0].split("│")[-2].strip() == "3"
 

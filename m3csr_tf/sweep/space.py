@@ -1,0 +1,174 @@
+"""The space of a sweep, a YAML file: which settings to search, and the tasks that judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, with_settings
+from m3csr_tf.errors import ConfigError
+from m3csr_tf.evaluation import metrics, report
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
+_JUDGE_SECTIONS = ("data", "split")
+"""What a trial is judged on: a search of these would choose the easiest question, not the best answer."""
+_ALIGNED = 1e-9  # How far a range may be from a whole number of steps.
+
+
+class Task(Section):
+    """One training of a trial, and the metric of its validation users that counts.
+
+    A trial's score is the sum over its tasks of weight * metric / reference.
+    """
+
+    metric: str = Field(description="SLICE/METRIC, as in metrics.json, e.g. all/recall@20")
+    weight: float = Field(1.0, gt=0)
+    reference: float = Field(1.0, gt=0, description="a usual value of the metric, so that tasks are of one scale")
+    overrides: tuple[str, ...] = Field((), description="settings of this task alone, section.name=value")
+
+    @property
+    def slice_and_metric(self) -> tuple[str, str]:
+        """The two parts of `metric`."""
+        slice_name, _, metric = self.metric.partition("/")
+        return slice_name, metric
+
+
+class Setting(Section):
+    """The values that a setting may take: listed, or a range."""
+
+    values: tuple[bool | int | float | str, ...] | None = Field(None, min_length=1)
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = Field(False, description="draw evenly in the logarithm")
+    step: int | float | None = Field(None, gt=0, description="only low, low + step, ... up to high")
+
+    @model_validator(mode="after")
+    def _check(self) -> Setting:
+        if self.values is not None:
+            if self.model_fields_set != {"values"}:
+                raise ValueError("give values, or low and high, not both")
+            if len({repr(value) for value in self.values}) < len(self.values):
+                raise ValueError(f"values are listed twice in {list(self.values)}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give values: [...], or low and high")
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs a low above 0 and no step")
+        if self.step is not None and not self._aligned(self.high):
+            raise ValueError(
+                f"high must be a whole number of steps above low, got {self.low}, {self.high}, {self.step}"
+            )
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of these."""
+        if self.values is not None:
+            return value in self.values
+        low, high = self.ends
+        return low <= value <= high and (self.step is None or self._aligned(value))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value of a range."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    def _aligned(self, value: float) -> bool:
+        assert self.step is not None
+        steps = (value - self.ends[0]) / self.step
+        return abs(steps - round(steps)) < _ALIGNED
+
+
+class Space(Section):
+    """The whole file."""
+
+    name: str = Field(pattern=_NAME, description="the sweep lies in <run.folder>/<name>/")
+    tasks: dict[str, Task] = Field(min_length=1)
+    settings: dict[str, Setting] = Field(min_length=1)
+
+
+def load_space(path: Path, base: Config) -> Space:
+    """Reads a space and checks it against the configuration that its trials vary.
+
+    Raises:
+      ConfigError: the file is missing or malformed; a setting is unknown, is not trained with, is of another type than
+        its range, or is also fixed by a task; a task's metric does not exist or its overrides do not fit `base`.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the space ({error.strerror}); check --space") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping with name, tasks and settings, got {type(tree).__name__}")
+    try:
+        space = Space.model_validate(tree)
+        for name, setting in space.settings.items():
+            _check_setting(name, setting, base)
+        for name, task in space.tasks.items():
+            _check_task(name, task, space, base)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise ConfigError(f"{path}: {'; '.join(problems)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return space
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of a setting by its dotted name.
+
+    Raises:
+      ConfigError: there is no such setting.
+    """
+    found: Any = config
+    for part in name.split("."):
+        if not isinstance(found, Section) or part not in type(found).model_fields:
+            raise ConfigError(f"unknown setting {name}; `m3csr settings` lists all")
+        found = getattr(found, part)
+    return found
+
+
+def _check_setting(name: str, setting: Setting, base: Config) -> None:
+    current, section = value_of(base, name), name.partition(".")[0]
+    if section not in TRAINING_SECTIONS or section in _JUDGE_SECTIONS:
+        searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _JUDGE_SECTIONS)
+        raise ConfigError(f"settings.{name}: cannot be searched; take settings of {searched}")
+    if isinstance(current, Section | dict | tuple):
+        raise ConfigError(f"settings.{name}: has no single value, so it cannot be searched")
+    numbers = [value for value in (setting.low, setting.high, setting.step) if value is not None]
+    if numbers and type(current) not in (int, float):
+        raise ConfigError(f"settings.{name}: is no number, so it needs values: [...] instead of a range")
+    if type(current) is int and not all(type(value) is int for value in numbers):
+        raise ConfigError(f"settings.{name}: is a whole number, got the range {numbers}")
+    if type(current) in (int, float):
+        for value in setting.values or ():
+            if type(value) not in (int, float):
+                raise ConfigError(f"settings.{name}: is a number, got {value!r}; YAML wants 1.0e-4, with a dot")
+
+
+def _check_task(name: str, task: Task, space: Space, base: Config) -> None:
+    config = with_settings(base, {}, task.overrides)
+    known = [f"{part}/{figure}@{n}" for part in _SLICES for figure in _FIGURES for n in config.evaluation.top_n]
+    if task.metric not in known:
+        raise ConfigError(f"tasks.{name}.metric: no metric {task.metric!r}; expected one of {', '.join(known)}")
+    for override in task.overrides:
+        setting = override.partition("=")[0]
+        if setting in space.settings:
+            raise ConfigError(f"tasks.{name}.overrides: {setting} is searched, so no task can fix it; drop one of them")
+        section, _, own = setting.partition(".")
+        if section == "run" and own not in RUN_IDENTITY:
+            raise ConfigError(f"tasks.{name}.overrides: {setting} is the sweep's own; pass it on the command line")
+
+
+_FIGURES = (metrics.RECALL, metrics.PRECISION, metrics.NDCG)
