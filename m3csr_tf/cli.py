@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from m3csr_tf import columns
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import M3CSRError
 
@@ -27,6 +29,15 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+
+
+class Split(StrEnum):
+    """Interactions that a run can be judged on."""
+
+    val = columns.VAL
+    test = columns.TEST
+
+
 app = typer.Typer(
     name="m3csr",
     help="M3CSR: a two-tower recommender for cold-start short videos.",
@@ -73,6 +84,16 @@ def evaluate(config: ConfigOption = None, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def frontier(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    split: Annotated[Split, typer.Option("--split", help="Whose clicks judge the lists.")] = Split.val,
+) -> None:
+    """Show what shares of cold items in the lists cost and give; write frontier.csv and frontier.png to runs/NAME."""
+    _run("frontier", config, overrides, split.value)
+
+
+@app.command()
 def release(config: ConfigOption = None, overrides: Overrides = None) -> None:
     """Export user tower, item tower and ScaNN index as one version to saved_models/NAME."""
     _run("release", config, overrides)
@@ -98,6 +119,16 @@ def seeds(
 ) -> None:
     """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
     _run("seeds", config, overrides, count)
+
+
+@app.command()
+def ablations(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")] = 5,
+) -> None:
+    """Train and evaluate the full model and the paper's four ablations; print what each component contributes."""
+    _run("ablations", config, overrides, count)
 
 
 @app.command()

@@ -140,7 +140,7 @@ class SplitConfig(Section):
 class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
-    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "standard_l2"
     components: int = Field(64, ge=1, description="most principal axes of a modality that whitening keeps")
 
 
@@ -186,12 +186,12 @@ class ModelConfig(Section):
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
     id_start: Literal["walks", "svd", "xavier"] = Field(
-        "walks", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
+        "svd", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
     )
     content_start: Literal["identity", "xavier"] = Field(
-        "identity", description="w_m of eq. 2: starts as the scaled content itself, or anywhere"
+        "xavier", description="w_m of eq. 2: starts as the scaled content itself, or anywhere"
     )
-    popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
+    popularity_bias: bool = Field(False, description="one number a popularity bin, added to an item's score")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
@@ -207,6 +207,11 @@ class ModelConfig(Section):
             raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
+        if self.id_start == "walks" and self.attention_start != "identity":
+            raise ValueError(
+                "model.id_start=walks needs model.attention_start=identity, since it sets W_V and counts on W_O as it "
+                f"starts, got {self.attention_start}; or start the ids by svd or xavier"
+            )
         return self
 
 
@@ -230,7 +235,7 @@ class TrainingConfig(Section):
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
     walk_positives: float = Field(
-        0.7, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+        0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
@@ -242,7 +247,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(1024, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     content_rate: float = Field(
-        0.1, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+        1.0, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at max_steps"
@@ -271,6 +276,18 @@ class EvaluationConfig(Section):
         if any(n < 1 for n in value) or 20 not in value:
             raise ValueError(f"evaluation.top_n must be positive and contain 20, got {list(value)}")
         return tuple(sorted(set(value)))
+
+
+class ExposureConfig(Section):
+    """How often items without a click are shown: set after training, through the item vectors alone."""
+
+    cold_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="least share of the top-20 places that items without a click are to take; 0 adds nothing",
+    )
+    users: int = Field(4000, ge=1, description="users sampled to calibrate it")
 
 
 class IndexConfig(Section):
@@ -306,8 +323,23 @@ class Config(Section):
     negatives: NegativesConfig = NegativesConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    exposure: ExposureConfig = ExposureConfig()
     index: IndexConfig = IndexConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.negatives.kind == "in_batch" and self.training.walk_positives:
+            raise ValueError(
+                "negatives.kind=in_batch needs training.walk_positives=0, since its logQ correction knows the chances "
+                f"of clicks alone, got {self.training.walk_positives}"
+            )
+        if self.exposure.cold_share and not self.model.popularity_bias:
+            raise ValueError(
+                "exposure.cold_share needs model.popularity_bias=true, since it is set in that part of the vectors, "
+                f"got {self.exposure.cold_share}; or pass exposure.cold_share=0"
+            )
+        return self
 
     @property
     def run_folder(self) -> Path:

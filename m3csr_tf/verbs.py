@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +26,9 @@ from m3csr_tf.batch.users import users_of
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.evaluation import baselines, report
+from m3csr_tf.evaluation import ablations as ablation
+from m3csr_tf.evaluation import baselines, exposure, report, variance
+from m3csr_tf.evaluation import frontier as frontiers
 from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import summarise
@@ -31,6 +37,7 @@ from m3csr_tf.files import write_json
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish, released_from
 from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.towers import layout
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
@@ -85,21 +92,30 @@ def train(config: Config) -> TrainedRun:
 def evaluate(config: Config) -> dict[str, Evaluation]:
     """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json.
 
+    The item vectors are those of a release, cold items' bonus (`exposure`) included.
+
     Returns:
       System -> its evaluation on the test split.
     """
-    trained = _trained(config)
-    prepared = trained.prepared
+    return _evaluate(_trained(config))[columns.TEST]
+
+
+def _evaluate(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
+    """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation."""
+    config, prepared = trained.config, trained.prepared
     features = item_features(prepared)
     encoder = VectorEncoder(trained.model, features)
-    rows, slots = np.arange(len(prepared.users), dtype=np.int32), _histories(trained)
-    systems = {MODEL: baselines.Vectors(encoder.users(rows, slots), encoder.items())}
+    slots = _histories(trained)
+    plain = _vectors(trained, encoder, slots)
+    bonus = _cold_bonus(trained, plain)
+    raised = exposure.with_bonus(plain.item_vectors, exposure.cold_items(prepared), bonus)
+    systems = {MODEL: baselines.Vectors(plain.user_vectors, raised)}
     systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
     without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
     evaluated = {
         split: {
-            name: report.evaluate_split(prepared, *vectors, split, settings, config.run.seed)
-            for name, vectors in systems.items()
+            name: report.evaluate_split(prepared, *of_system, split, settings, config.run.seed)
+            for name, of_system in systems.items()
         }
         for split, settings in ((columns.TEST, config.evaluation), (columns.VAL, without_intervals))
     }
@@ -110,23 +126,38 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
         if name != MODEL
     }
     tree["training"] = trained.finished
+    tree["exposure"] = {"cold_share": config.exposure.cold_share, "cold_bonus": bonus}
     tree["intensity"] = _intensities(trained, encoder, slots)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     console.print(report.table({_titled(name): evaluation for name, evaluation in test.items()}))
     _print_intensities(tree["intensity"])
-    return test
+    return evaluated
 
 
 def release(config: Config) -> Release:
     """Exports the towers, builds the index over all items and publishes both as one version."""
-    released = publish(_trained(config))
+    trained = _trained(config)
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    bonus = _cold_bonus(trained, _vectors(trained, encoder, _histories(trained)))
+    released = publish(trained, cold_bonus=bonus)
     index = released.index.report
     console.print(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index of "
         f"{len(released.index):,} items ({', '.join(f'{key} {value}' for key, value in index.items())})"
     )
     return released
+
+
+def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
+    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
+    trained = _trained(config)
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    points = frontiers.frontier(trained.prepared, *_vectors(trained, encoder, _histories(trained)), split, config)
+    written = frontiers.write(config.run_folder, points)
+    console.print(frontiers.table(points, split))
+    console.print(f"the same as a table and a plot: {', '.join(map(str, written))}")
+    return points
 
 
 def retrieve(config: Config) -> Path:
@@ -210,6 +241,57 @@ def seeds(config: Config, count: int) -> None:
     console.print(f"all figures, seed by seed: {path}")
 
 
+def ablations(config: Config, count: int) -> Path:
+    """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
+
+    Runs are called as in `evaluation.ablations.variants`; those that have finished are not trained again.
+
+    Returns:
+      <run folder>/<name>-ablations.json: figures and contributions of every variant, and what the full model's scores
+      are made of.
+
+    Raises:
+      ConfigError, RunError: before anything is trained, when a setting is at fault or a run's name is taken.
+    """
+    variants = ablation.variants(config, count)
+    for of_seeds in variants.values():
+        for of_seed in of_seeds:
+            runs.check_run(of_seed)
+    first = variants[ablation.FULL][0]
+    evaluated: dict[str, dict[str, list[Evaluation]]] = {}
+    variances = []
+    for variant, of_seeds in variants.items():
+        evaluated[variant] = {columns.TEST: [], columns.VAL: []}
+        for of_seed in of_seeds:
+            console.print(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
+            _share_prepared(first, of_seed)
+            trained = train(of_seed)
+            found = _evaluate(trained)
+            for split, outcomes in evaluated[variant].items():
+                outcomes.append(found[split][MODEL])
+            if variant == ablation.FULL:
+                variances.append(_score_variance(trained))
+            # Else the graphs of all runs would stay in memory.
+            del trained
+            tf.keras.backend.clear_session()
+            gc.collect()
+    tree: dict[str, Any] = {}
+    for variant, splits in evaluated.items():
+        tree[variant] = {split: {"figures": ablation.figures(outcomes)} for split, outcomes in splits.items()}
+        if variant != ablation.FULL:
+            for split, outcomes in splits.items():
+                full = evaluated[ablation.FULL][split]
+                tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
+    of_score = ablation.over_seeds(variances)
+    path = config.run.folder / f"{config.run.name}-ablations.json"
+    write_json(path, {"seeds": count, "variants": tree, "variance": of_score})
+    for split in (columns.TEST, columns.VAL):
+        console.print(ablation.table(split, tree))
+    console.print(ablation.variance_table(of_score))
+    console.print(f"all figures, seed by seed: {path}")
+    return path
+
+
 def sweep(config: Config, space_file: Path, trials: int) -> Path:
     """Searches the space around a configuration until it has `trials` trials; judges on validation alone.
 
@@ -257,6 +339,84 @@ def _histories(trained: TrainedRun) -> np.ndarray:
     train_clicks = trained.prepared.split(columns.TRAIN)
     config = trained.config
     return histories(train_clicks, len(trained.prepared.users), config.history.length, config.split.seed)
+
+
+def _vectors(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> baselines.Vectors:
+    """The model's own vectors of all users and items, without a bonus for cold items."""
+    rows = np.arange(len(trained.prepared.users), dtype=np.int32)
+    return baselines.Vectors(encoder.users(rows, slots), encoder.items())
+
+
+def _cold_bonus(trained: TrainedRun, vectors: baselines.Vectors) -> float:
+    """What evaluation and release add to the scores of cold items: one number, so that the two agree."""
+    config = trained.config
+    return exposure.calibrated_bonus(
+        trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block
+    )
+
+
+def _share_prepared(first: Config, other: Config) -> None:
+    """Gives a run the prepared files of the first one as links, so that all runs of the data take the disc of one.
+
+    Files of a prepared folder are replaced, never changed, so a link is as good as a copy. Whether the folder is the
+    right one, `prepare` finds out as always, and builds it where it was not linked.
+    """
+    source, target = (config.run_folder / runs.PREPARED_FOLDER for config in (first, other))
+    if target.exists() or not source.exists():
+        return
+    beside = target.with_name(f".{target.name}.linking")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        shutil.copytree(source, beside, copy_function=os.link)
+        beside.rename(target)
+    except OSError:  # A file system without links.
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
+    """What a full model's scores of all known items are made of, averaged over the validation users.
+
+    Its own scores, without a bonus for cold items.
+
+    Returns:
+      "parts": part of the score -> share of the variance, modalities whole and in halves; "components": ablation ->
+      what the score's differences owe to it. L_orth is no part of a score and is left out.
+    """
+    prepared, config = trained.prepared, trained.config
+    encoder = VectorEncoder(trained.model, item_features(prepared))
+    rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
+    slots = _histories(trained)[rows]
+    users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
+    modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
+    shares = variance.shares(users, items, variance.halved(parts, modalities))
+    if not shares:
+        return {"parts": {}, "components": {}}
+    halves = {name: [variance.half(name, of) for of in (variance.CONTENT, variance.CLUSTER)] for name in modalities}
+    of_parts: dict[str, float] = {}
+    for name in parts:
+        finer = halves.get(name, [])
+        of_parts |= {name: sum(shares[of] for of in finer) if finer else shares[name]}
+        of_parts |= {of: shares[of] for of in finer}
+
+    intensities = encoder.intensities(rows, slots)
+    carried = {name: intensities[:, position] for position, name in enumerate(modalities)}
+    means = {name: float(weight.mean()) for name, weight in carried.items()}
+    alike_users = variance.reweighed(users, carried, means, parts)
+
+    gate = trained.model.item_tower.gate
+    assert gate is not None  # It is a component of every full model (`ablation.variants`).
+    delta = gate(prepared.bins[FIRST_ROW:]).numpy()[:, 0]
+    mean = float(delta[prepared.train_clicks[FIRST_ROW:] > 0].mean())
+    carried = {name: delta for name in modalities} | {layout.ID_PART: 1 - delta}
+    means = {name: mean for name in modalities} | {layout.ID_PART: 1 - mean}
+    alike_items = variance.reweighed(items, carried, means, parts)
+
+    components = {
+        "intensity": variance.lost(users, items, alike_users, items),
+        "clusters": sum(shares[variance.half(name, variance.CLUSTER)] for name in modalities),
+        "gate": variance.lost(users, items, users, alike_items),
+    }
+    return {"parts": of_parts, "components": components}
 
 
 def _possible(baseline: str, prepared: Prepared) -> bool:

@@ -58,7 +58,7 @@ def make_run() -> Callable[..., UntrainedRun]:
             items=len(prepared.items),
             clusters=prepared.clusters.counts,
             bins=prepared.popularity.count,
-            widths=[raw.shape[1] for raw in prepared.content.values()],
+            widths=[prepared.scaler.width(name) for name in prepared.modalities],
         )
         rng = np.random.default_rng(seed)
         for weight in model.trainable_variables:

@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "evaluation": {"data", "features"},
     "index": set(),
     "training": {"data", "evaluation", "features", "layers", "model", "towers"},
+    "sweep": {"data", "evaluation", "features", "prepare", "training"},
     "serving": {"data", "features", "index", "layers", "model", "towers"},
     "batch": {"data", "features", "index", "serving", "towers"},
 }

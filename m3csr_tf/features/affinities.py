@@ -1,8 +1,9 @@
 """How well items go together: walks of several lengths, similar content and popularity, as one distribution an item.
 
-A click says that its user was at that item; `Affinities` says where such a user may go next. It needs no training, ranks
-about as well as any model of clicks on short histories, and is what id embeddings start from (`features.factors`) and
-what training may imitate (`training.walk_positives`): distillation from a teacher that is never written out for users.
+A click says that its user was at that item; `Affinities` says where such a user may go next. It needs no training,
+ranks about as well as any model of clicks on short histories, and is what id embeddings start from (`features.factors`)
+and what training may imitate (`training.walk_positives`): distillation from a teacher that is never written out for
+users.
 """
 
 from __future__ import annotations

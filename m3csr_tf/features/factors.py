@@ -1,9 +1,10 @@
 """Where id embeddings start: singular vectors of the training clicks (Sarwar et al. 2000), or of what they imply.
 
-`item_factors` decomposes D_u^-1/2 R, the click matrix with each user's line divided by the root of her clicks, so that a
-heavy user counts no more than a light one. The products of the lines that come out are R' D_u^-1 R at low rank: the
+`item_factors` decomposes D_u^-1/2 R, the click matrix with each user's line divided by the root of her clicks, so that
+a heavy user counts no more than a light one. The products of the lines that come out are R' D_u^-1 R at low rank: the
 probability of walking from one item over a user to the other, times the first one's clicks. Popular items have long
-lines, and items that share users start close together.
+lines, and items that share users start close together. `affinity_factors` decomposes where the affinities of the items
+send each user.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
 
     What is decomposed are the logarithms log(1 + a / FLOOR) of the chances a, averaged over the history of each user:
     what a softmax over scores should learn, weighted by how often it is asked for. Scores of the two sides, (L V) V^T
-    with L the items' logarithms and V the right singular vectors, need two embeddings an item, and towers that share one
-    have a matrix between them instead: the least-squares fit of L V by V, each item counted as often as it is in a
+    with L the items' logarithms and V the right singular vectors, need two embeddings an item, and towers that share
+    one have a matrix between them instead: the least-squares fit of L V by V, each item counted as often as it is in a
     history.
 
     Args:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -73,12 +74,14 @@ class Trained(Protocol):
         ...
 
 
-def publish(trained: Trained, version: int | None = None) -> Release:
+def publish(trained: Trained, version: int | None = None, *, cold_bonus: float = 0.0) -> Release:
     """Publishes a new version to `saved_models/<run name>/` and makes it the current one; earlier ones stay.
 
     Args:
       trained: what to release.
       version: a number above 0; one more than the latest when None.
+      cold_bonus: what the released tower adds to every score of an item of popularity bin 0, beside what was trained
+        (`evaluation.exposure`); only a model with model.popularity_bias takes one.
 
     Raises:
       ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed, or the folder
@@ -90,10 +93,11 @@ def publish(trained: Trained, version: int | None = None) -> Release:
     shutil.rmtree(staging, ignore_errors=True)  # An earlier attempt that was killed.
     try:
         staging.mkdir(parents=True)
-        _export(trained, staging)
+        with _raised(trained.model.item_tower, cold_bonus):
+            _export(trained, staging)
         index = _build_index(trained, staging)
         index.save(staging / columns.INDEX)
-        manifest = _manifest(trained, version, index, staging)
+        manifest = _manifest(trained, version, index, cold_bonus, staging)
         text = json.dumps(manifest, indent=2) + "\n"
         for part in manifests.PARTS:
             copy = manifests.copy_path(staging / part, part)
@@ -144,6 +148,23 @@ def _free_version(folder: Path, version: int | None) -> int:
     return version
 
 
+@contextmanager
+def _raised(item_tower: tf.keras.Model, cold_bonus: float) -> Iterator[None]:
+    """Adds the bonus to what bin 0 is worth, inside the block: the run's own model stays as it was trained."""
+    if not cold_bonus:
+        yield
+        return
+    worth = item_tower.popularity_bias
+    trained = worth.numpy()
+    raised = trained.copy()
+    raised[0] += cold_bonus
+    worth.assign(raised)
+    try:
+        yield
+    finally:
+        worth.assign(trained)
+
+
 def _export(trained: Trained, staging: Path) -> None:
     vocabularies = staging / "vocabularies"
     vocabularies.mkdir()
@@ -178,7 +199,7 @@ def _prepared_digest(trained: Trained) -> str:
     return sha256(trained.prepared.folder / columns.MANIFEST)
 
 
-def _manifest(trained: Trained, version: int, index: ItemIndex, staging: Path) -> dict[str, Any]:
+def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: float, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
     layout = parts(config.model, prepared.modalities)
     return manifests.sealed(
@@ -197,6 +218,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, staging: Path) -
             "layout": {part: [place.start, place.stop] for part, place in layout.items()},
             "history_length": config.history.length,
             "index": index.report,
+            "exposure": {"cold_share": config.exposure.cold_share, "cold_bonus": cold_bonus},
             "config": config.model_dump(mode="json"),
             "trained": config.fingerprint(),
             "prepared": _prepared_digest(trained),

@@ -18,9 +18,9 @@ class ItemTower(tf.keras.Model):
     """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., b) (equation 11, and popularity's own part).
 
     A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
-    With model.popularity_bias a last entry b, a number a popularity bin, is added to every user's score of the item: what
-    the bin is worth whoever looks. It is not in the paper; it lets the other parts learn tastes alone, and holds the
-    balance between new items and others where it can be seen and set (`serving.exposure`).
+    With model.popularity_bias a last entry b, a number a popularity bin, is added to every user's score of the item:
+    what the bin is worth whoever looks. It is not in the paper; it lets the other parts learn tastes alone, and holds
+    the balance between new items and others where it can be seen and set (`evaluation.exposure`).
 
     Args:
       config: the model's settings.

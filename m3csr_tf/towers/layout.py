@@ -16,7 +16,7 @@ def modal_width(model: ModelConfig) -> int:
 
 
 def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
-    """Slices of a user or item vector, by part: "id" and the modalities in order (equations 9 and 11), then "popularity".
+    """Slices of a user or item vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
 
     The last is one number: the user's is 1 and the item's what its popularity bin alone is worth (`ItemTower`).
     """

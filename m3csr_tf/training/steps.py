@@ -18,7 +18,8 @@ def make_optimizer(config: TrainingConfig, model: M3CSR) -> RowwiseAdam:
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, config.max_steps)
     optimizer = RowwiseAdam(rate, config.averaging)
     optimizer.build(model.trainable_variables)
-    optimizer.slow_down({variable.ref(): config.content_rate for variable in content_maps(model)})
+    if config.content_rate != 1:
+        optimizer.slow_down({variable.ref(): config.content_rate for variable in content_maps(model)})
     return optimizer
 
 

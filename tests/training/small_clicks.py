@@ -9,7 +9,8 @@ import pandas as pd
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import AffinitiesConfig, Config
+from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training.streams import ExampleStream, TrainingData
@@ -31,18 +32,20 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
     }
     features[columns.CLUSTER_IDS][:FIRST_ROW] = features[columns.POPULARITY_BIN][:FIRST_ROW] = 0
     features["visual"][:FIRST_ROW] = 0
+    matrix = click_matrix(frame, users + FIRST_ROW, rows)
     return TrainingData(
-        clicks=click_matrix(frame, users + FIRST_ROW, rows),
+        clicks=matrix,
         histories=histories(frame, users + FIRST_ROW, slots, seed),
         features=features,
+        affinities=Affinities.of(matrix, {"visual": features["visual"]}, AffinitiesConfig()),
     )
 
 
 def stream(
     data: TrainingData, negatives: dict[str, Any] | None = None, seed: int = 0, **training: Any
 ) -> ExampleStream:
-    """A stream without cold simulation; `training` settings replace the defaults."""
-    settings = {"cold_items": 0.0, "cold_users": 0.0, "positives": "per_interaction"} | training
+    """A stream of clicks alone, without cold simulation; `training` settings replace the defaults."""
+    settings = {"cold_items": 0.0, "cold_users": 0.0, "walk_positives": 0.0, "positives": "per_interaction"} | training
     config = {"negatives": negatives or {"kind": "uniform"}, "training": settings, "run": {"seed": seed}}
     return ExampleStream(data, Config.model_validate(config))
 

@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 from m3csr_tf.config import Config, TrainingConfig
 from m3csr_tf.features.factors import item_factors
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.training import runs
-from m3csr_tf.training.steps import make_optimizer, start_from_factors
+from m3csr_tf.training import runs, starts
+from m3csr_tf.training.steps import make_optimizer
 from m3csr_tf.training.streams import TrainingData
 
 Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
@@ -32,7 +32,7 @@ def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path
         model = runs.build_model(config, prepared)
         data = TrainingData.of(prepared, config)
         before = {weight.ref(): weight.numpy() for weight in model.trainable_variables}
-        start_from_factors(model, data.clicks, seed=0)
+        starts.start(model, data, config)
         return model, before, data
 
     return make
@@ -43,7 +43,7 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 
 
 def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_at_random(start: Start) -> None:
-    model, before, data = start(id_start="svd")
+    model, before, data = start(id_start="svd", content_start="xavier")
     table, clicked = model.encoder.id_embedding, clicked_rows(data.clicks)
     unclicked = np.setdiff1d(np.arange(table.shape[0]), clicked)
     assert len(unclicked) > FIRST_ROW

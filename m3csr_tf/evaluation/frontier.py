@@ -1,0 +1,210 @@
+"""What shares of cold items in the lists cost and give, a row a share, beside random cold items in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from scipy import sparse
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ConfigError, InputError
+from m3csr_tf.evaluation import metrics
+from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, calibrated_bonus, cold_items, halves, merged
+from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
+from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice
+from m3csr_tf.evaluation.significance import compare
+from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.files import replacing
+from m3csr_tf.ids import FIRST_ROW
+
+SHARES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+HIDDEN = "hidden"
+"""The row in which no cold item is listed."""
+TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
+
+RECALL, NDCG = metrics.name(metrics.RECALL, EXPOSED_AT), metrics.name(metrics.NDCG, EXPOSED_AT)
+_SLICES = (ALL, WARM, COLD)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The lists at one share.
+
+    Attributes:
+      share: the least share of the top 20 places asked for, or "hidden".
+      bonus: what cold items' scores gain; None where they are hidden.
+      cold_share: the share of the places that cold items take for the users judged.
+      recall, ndcg: of a slice, at 20; slices without truth are left out.
+      random_cold_recall: cold recall with random cold items in a user's cold places; None without cold truth.
+      p_value: of the paired test of the cold recall against that; None without cold truth.
+    """
+
+    share: str
+    bonus: float | None
+    cold_share: float
+    recall: dict[str, float]
+    ndcg: dict[str, float]
+    random_cold_recall: float | None
+    p_value: float | None
+
+
+def frontier(
+    prepared: Prepared,
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    split: str,
+    config: Config,
+    shares: Sequence[float] = SHARES,
+) -> list[Point]:
+    """A point where cold items are hidden, and one a share.
+
+    The bonus of a share is found as for a release, on users with a training click; what it gives is judged on the users
+    of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold ones.
+
+    Args:
+      prepared: the data.
+      user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus.
+      split: "val" or "test".
+      config: settings of exposure and evaluation, and the seed.
+      shares: least shares of cold items.
+
+    Raises:
+      InputError: the split has no interactions.
+    """
+    shape, seed, block = (len(prepared.users), len(prepared.items)), config.run.seed, config.evaluation.block
+    clicks, truth = (click_matrix(prepared.split(name), *shape) for name in (columns.TRAIN, split))
+    users = np.flatnonzero(np.diff(truth.indptr))
+    if not len(users):
+        raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
+    cold, seen = cold_items(prepared), clicks[users]
+    warm, new = halves(user_vectors[users], item_vectors, cold, EXPOSED_AT, seen=seen, seed=seed, block=block)
+    at_random = top_n(
+        np.zeros((len(users), 1), np.float32),
+        np.zeros((shape[1], 1), np.float32),
+        EXPOSED_AT,
+        seen=seen,
+        candidates=cold,
+        seed=seed,
+        block=block,
+    )
+    judge = _Judge(users, truth[users], cold, at_random, seed)
+    points = [judge.point(HIDDEN, None, warm, new)]
+    for share in shares:
+        settings = config.exposure.model_copy(update={"cold_share": share})
+        bonus = calibrated_bonus(prepared, user_vectors, item_vectors, settings, seed, block)
+        points.append(judge.point(f"{share:g}", bonus, warm, new))
+    return points
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What the points of one frontier share: users int [users], their truth [users, items], random cold items."""
+
+    users: np.ndarray
+    truth: Csr
+    cold: np.ndarray
+    at_random: np.ndarray
+    seed: int
+
+    def point(self, share: str, bonus: float | None, warm: Ranked, cold: Ranked) -> Point:
+        """The lists with a bonus, judged."""
+        lists = merged(warm, cold, -np.inf if bonus is None else bonus, self.seed)
+        found = {name: self._slice(lists, name) for name in _SLICES}
+        found = {name: part for name, part in found.items() if len(part.users)}
+        random_recall = p_value = None
+        if COLD in found:
+            control = self._slice(replaced(lists, self.cold, self.at_random), COLD)
+            random_recall = control.mean(RECALL)
+            if len(control.users) > 1:
+                p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
+        return Point(
+            share,
+            bonus,
+            float(self.cold[lists[lists != NOTHING]].mean()) if (lists != NOTHING).any() else 0.0,
+            {name: part.mean(RECALL) for name, part in found.items()},
+            {name: part.mean(NDCG) for name, part in found.items()},
+            random_recall,
+            p_value,
+        )
+
+    def _slice(self, lists: np.ndarray, name: str) -> Slice:
+        known = np.arange(len(self.cold)) >= FIRST_ROW
+        items = {ALL: known, WARM: known & ~self.cold, COLD: known & self.cold}[name]
+        truth = sparse.csr_array(self.truth, copy=True)
+        truth.data = truth.data * items[truth.indices]
+        truth.eliminate_zeros()
+        some = np.diff(truth.indptr) > 0
+        values = metrics.per_user(lists[some], truth[some], [EXPOSED_AT]) if some.any() else {}
+        return Slice(self.users[some], values)
+
+
+def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Lists whose cold items give way, place by place, to a user's `others`.
+
+    Args:
+      lists: item rows int32 [users, n], -1 where a list has ended.
+      cold: bool [items].
+      others: item rows int32 [users, n], as many as a list can hold cold items.
+    """
+    place = cold[lists] & (lists != NOTHING)
+    return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
+
+
+def table(points: Sequence[Point], split: str) -> Table:
+    """The points, a row each."""
+    slices = [name for name in _SLICES if name in points[0].recall]
+    title = f"{split}: lists of {EXPOSED_AT} by the least share of items without a click"
+    headings = [f"{title} {name}" for name in slices for title in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}")]
+    result = Table("share", "bonus", "cold places", *headings, "random cold", "p", title=title, title_justify="left")
+    for column in result.columns:
+        column.justify = "right"
+    for point in points:
+        cells = [f"{value:.4f}" for name in slices for value in (point.recall[name], point.ndcg[name])]
+        result.add_row(
+            point.share,
+            "" if point.bonus is None else f"{point.bonus:.3f}",
+            f"{point.cold_share:.4f}",
+            *cells,
+            "" if point.random_cold_recall is None else f"{point.random_cold_recall:.4f}",
+            "" if point.p_value is None else f"{point.p_value:.1e}",
+        )
+    return result
+
+
+def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
+    """Writes frontier.csv, a row a point, and frontier.png into `folder`; returns their paths.
+
+    Raises:
+      ConfigError: matplotlib, an extra that nothing else here needs, is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a frontier needs {error.name}, which is missing: pip install 'm3csr_tf[plots]'") from None
+    rows = pd.json_normalize([asdict(point) for point in points])
+    with replacing(folder / TABLE_FILE) as beside:
+        rows.to_csv(beside, index=False)
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    places = [100 * point.cold_share for point in points]
+    for axes, name in zip(figure.subplots(1, 3), _SLICES, strict=True):
+        if name in points[0].recall:
+            axes.plot(places, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
+        if name == COLD and points[0].random_cold_recall is not None:
+            of_control = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
+            axes.plot(places, of_control, linestyle="--", color="grey", label="random cold items")
+            axes.legend()
+        axes.set_title(name)
+        axes.set_xlabel("% of places to cold items")
+        axes.set_ylabel(f"Recall@{EXPOSED_AT}")
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    with replacing(folder / PLOT_FILE) as beside:
+        figure.savefig(beside, format="png", dpi=150)
+    return folder / TABLE_FILE, folder / PLOT_FILE

@@ -1,0 +1,202 @@
+"""One bonus for all cold items sets their share of the lists, and what that share costs can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from m3csr_tf import columns
+from m3csr_tf.config import load
+from m3csr_tf.errors import ConfigError
+from m3csr_tf.evaluation.exposure import cold_bonus, halves, merged, with_bonus
+from m3csr_tf.evaluation.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
+from m3csr_tf.evaluation.ranking import NOTHING, top_n
+from m3csr_tf.evaluation.report import evaluate_split
+from m3csr_tf.ids import FIRST_ROW
+
+WARM_SCORES, COLD_SCORES = [10, 8, 6, 4], [5, 3, 1]
+"""Scores of one user, items in this order from FIRST_ROW on."""
+
+
+def one_user() -> dict[str, Any]:
+    """A user in row 0, whose first click is an item that scores most of all, and the items above."""
+    scores = np.array([0, 0, 99, *WARM_SCORES, *COLD_SCORES], np.float32)
+    cold = np.zeros(len(scores), bool)
+    cold[-len(COLD_SCORES) :] = True
+    seen = sparse.csr_array((np.ones(1), ([0], [FIRST_ROW])), (1, len(scores)))
+    return {
+        "user_vectors": np.ones((1, 2), np.float32),
+        "item_vectors": np.stack([scores, np.zeros_like(scores)], axis=1),
+        "cold": cold,
+        "seen": seen,
+    }
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    # Lists of 4 hold the warm 10, 8, 6, 4 and the cold 5, 3, 1. The first cold item (5) passes the fourth warm one (4)
+    # as it is; the second (3) must pass the third (6), by 3; the third (1) the second (8), by 7; there is no fourth.
+    [(0.0, 0), (0.25, 0), (0.26, 3), (0.5, 3), (0.51, 7), (0.75, 7), (0.9, 7)],
+)
+def test_the_bonus_is_what_the_cold_items_lack(share: float, expected: float) -> None:
+    assert cold_bonus(**one_user(), share=share, n=4) == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_cold_items_there_is_no_bonus() -> None:
+    problem = one_user()
+    problem["cold"] = np.zeros_like(problem["cold"])
+    assert cold_bonus(**problem, share=0.5, n=4) == 0
+
+
+def test_users_without_a_training_click_are_not_asked() -> None:
+    one = one_user()
+    # The second user, by a vector of the other sign, would list every cold item first.
+    vectors = np.concatenate([one["user_vectors"], -one["user_vectors"]])
+    seen = sparse.csr_array(sparse.vstack([one["seen"], sparse.csr_array(one["seen"].shape)]))
+    both = one | {"user_vectors": vectors, "seen": seen}
+    assert cold_bonus(**both, share=0.5, n=4) == cold_bonus(**one, share=0.5, n=4)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share must be at least 0 and below 1"):
+        cold_bonus(**one_user(), share=share)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, Any]:
+    """Whole-number vectors, whose scores are exact and tie; users of vectors that end in 1; every user has a click."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    users, items = draw(st.integers(1, 40)), draw(st.integers(4, 40))
+    user_vectors = random.integers(-3, 4, (users, 3)).astype(np.float32)
+    user_vectors[:, -1] = 1
+    seen = random.random((users, items)) < 0.1
+    seen[np.arange(users), random.integers(FIRST_ROW, items, users)] = True
+    return {
+        "user_vectors": user_vectors,
+        "item_vectors": random.integers(-3, 4, (items, 3)).astype(np.float32),
+        "cold": random.random(items) < draw(st.sampled_from([0.1, 0.5])),
+        "seen": sparse.csr_array(seen.astype(np.float32)),
+        "n": draw(st.integers(1, 6)),
+    }
+
+
+def lists_with(problem: dict[str, Any], bonus: float) -> np.ndarray:
+    """Lists ranked anew from vectors that hold the bonus."""
+    raised = with_bonus(problem["item_vectors"], problem["cold"], bonus)
+    known = np.arange(len(raised)) >= FIRST_ROW
+    return top_n(problem["user_vectors"], raised, problem["n"], seen=problem["seen"], candidates=known)
+
+
+def cold_places(problem: dict[str, Any], lists: np.ndarray) -> int:
+    return int((problem["cold"][lists] & (lists != NOTHING)).sum())
+
+
+@settings(deadline=None, max_examples=80)
+@given(problems(), st.sampled_from([0.05, 0.2, 0.5, 0.8]))
+def test_the_bonus_reaches_the_share_and_a_smaller_one_does_not(problem: dict[str, Any], share: float) -> None:
+    bonus = cold_bonus(**problem, share=share)
+    lists = lists_with(problem, bonus)
+    most = cold_places(problem, lists_with(problem, 1000.0))
+    wanted = min(share * (lists != NOTHING).sum(), most)
+    if bonus:
+        # Scores are whole numbers: half a step below the bonus, a tie has become a loss.
+        assert cold_places(problem, lists) >= wanted
+        assert cold_places(problem, lists_with(problem, bonus - 0.5)) < wanted
+    elif (problem["cold"][FIRST_ROW:]).any():
+        # Nothing was added; ties may cost places, and any bonus at all would win them.
+        assert cold_places(problem, lists_with(problem, 1e-3)) >= wanted
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(), st.sampled_from([0.0, 0.25, 1.25, 4.0]))
+def test_merged_halves_are_the_lists_ranked_anew(problem: dict[str, Any], bonus: float) -> None:
+    raised = with_bonus(problem["item_vectors"], problem["cold"], bonus)
+    scores = np.concatenate([problem["user_vectors"] @ raised.T, np.full((len(problem["user_vectors"]), 1), np.nan)], 1)
+    parts = [problem[name] for name in ("user_vectors", "item_vectors", "cold", "n")]
+    lists = merged(*halves(*parts, seen=problem["seen"]), bonus)
+    anew = lists_with(problem, bonus)
+    np.testing.assert_array_equal(np.take_along_axis(scores, lists, 1), np.take_along_axis(scores, anew, 1))
+
+
+def test_a_bonus_changes_no_vector_but_the_copies_of_cold_items() -> None:
+    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
+    raised = with_bonus(vectors, np.array([False, False, True, False]), 0.5)
+    assert (raised - vectors).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 0.5], [0, 0, 0]]
+    assert vectors[2, 2] == 8
+
+
+def test_the_control_fills_the_places_of_cold_items_in_order() -> None:
+    cold = np.array([False, False, False, True, True, True, False])
+    lists = np.array([[3, 2, 4, 6], [2, 6, NOTHING, NOTHING]], np.int32)
+    others = np.array([[5, 4, 3, NOTHING], [3, 4, 5, NOTHING]], np.int32)
+    assert replaced(lists, cold, others).tolist() == [[5, 2, 4, 6], [2, 6, NOTHING, NOTHING]]
+
+
+@pytest.fixture(scope="module")
+def vectors(untrained_run: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Random vectors of all users and items of the run, the users' last entries 1."""
+    random = np.random.default_rng(0)
+    users = random.normal(size=(len(untrained_run.prepared.users), 5)).astype(np.float32)
+    users[:, -1] = 1
+    return users, random.normal(size=(len(untrained_run.prepared.items), 5)).astype(np.float32)
+
+
+def test_a_frontier_says_what_an_evaluation_of_the_same_vectors_says(untrained_run: Any, vectors: Any) -> None:
+    prepared, config = untrained_run.prepared, untrained_run.config
+    hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=(0.0, 0.3))
+    assert (hidden.share, hidden.cold_share, hidden.recall["cold"]) == (HIDDEN, 0, 0)
+    assert raised.bonus is not None and raised.bonus > 0
+    for point, bonus in ((plain, 0.0), (raised, raised.bonus)):
+        items = with_bonus(vectors[1], np.concatenate([[False] * FIRST_ROW, prepared.catalogue["is_cold"]]), bonus)
+        expected = evaluate_split(prepared, vectors[0], items, columns.TEST, config.evaluation)
+        assert point.cold_share == pytest.approx(expected["all"].shares["cold_share@20"])
+        for name in ("all", "warm", "cold"):
+            assert point.recall[name] == pytest.approx(expected[name].mean("recall@20"))
+            assert point.ndcg[name] == pytest.approx(expected[name].mean("ndcg@20"))
+
+
+def test_a_bonus_leaves_the_order_of_the_cold_items_alone(untrained_run: Any, vectors: Any) -> None:
+    prepared, config = untrained_run.prepared, untrained_run.config
+    cold = np.concatenate([[False] * FIRST_ROW, prepared.catalogue["is_cold"]])
+    first, second = (
+        evaluate_split(prepared, vectors[0], with_bonus(vectors[1], cold, bonus), columns.TEST, config.evaluation)
+        for bonus in (0.0, 2.0)
+    )
+    np.testing.assert_array_equal(first["cold_only"].values["ndcg@20"], second["cold_only"].values["ndcg@20"])
+
+
+def test_cold_items_that_are_no_better_than_chance_do_not_differ_from_the_control(untrained_run: Any) -> None:
+    prepared = untrained_run.prepared
+    users = np.ones((len(prepared.users), 1), np.float32)
+    # Every score is equal: cold items are drawn at random, as those of the control are.
+    points = frontier(
+        prepared, users, np.zeros((len(prepared.items), 1), np.float32), columns.TEST, untrained_run.config
+    )
+    assert len(points) == 11
+    assert points[1].p_value is not None and points[1].p_value > 0.01
+
+
+def test_a_frontier_is_written_as_a_table_and_a_plot(untrained_run: Any, vectors: Any, tmp_path: Any) -> None:
+    points = frontier(untrained_run.prepared, *vectors, columns.TEST, untrained_run.config, shares=(0.0, 0.1))
+    assert write(tmp_path, points) == (tmp_path / TABLE_FILE, tmp_path / PLOT_FILE)
+    stored = pd.read_csv(tmp_path / TABLE_FILE)
+    assert stored["share"].tolist() == [HIDDEN, "0", "0.1"]
+    assert stored["recall.cold"].tolist() == pytest.approx([point.recall["cold"] for point in points])
+    assert (tmp_path / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_share_needs_the_part_of_the_vectors_that_it_is_set_in() -> None:
+    with pytest.raises(ConfigError, match=r"exposure.cold_share needs model.popularity_bias=true"):
+        load(None, ["model.popularity_bias=false"])
+    assert load(None, ["model.popularity_bias=false", "exposure.cold_share=0"]).exposure.cold_share == 0
+
+
+def test_the_share_can_change_without_another_training() -> None:
+    assert load(None, ["exposure.cold_share=0.2"]).fingerprint() == load(None).fingerprint()
