@@ -30,7 +30,9 @@ trees = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {"format": st.sampled_from(["table", "mmssl", "mmrec"]), "path": st.just("logs")},
             optional={
-                "modalities": st.dictionaries(st.sampled_from(["visual", "sound", "text"]), st.text(), min_size=1)
+                "modalities": st.dictionaries(
+                    st.sampled_from(["visual", "sound", "text"]), st.text(), min_size=1
+                ).filter(lambda files: len(set(files.values())) == len(files))
             },
         ).map(lambda data: {"modalities": {"visual": "v.npy"}} | data),
         "split": st.fixed_dictionaries({"cold_share": st.floats(0, 0.9)}),

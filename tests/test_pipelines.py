@@ -110,7 +110,10 @@ def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(fo
         assert overlap >= 0.98, kind
 
 
-@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "release", "retrieve", "run_all", "seeds"])
+@pytest.mark.parametrize(
+    "verb",
+    ["prepare", "train", "evaluate", "release", "retrieve", "run_all", "seeds", "sweep", "ablations", "frontier"],
+)
 def test_help_says_what_a_script_does_and_takes(verb: str) -> None:
     command = [sys.executable, str(REPOSITORY / "pipelines" / f"{verb}.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
