@@ -19,4 +19,4 @@ from m3csr_tf.explain import reasons
 )
 def test_reasons_are_shares_of_what_speaks_for_the_item(parts: tuple[float, float, float], line: str) -> None:
     row = dict(zip(("part_id", "part_visual", "part_acoustic"), parts, strict=True))
-    assert reasons(row, ["visual", "acoustic"]) == line
+    assert reasons(row, ["id", "visual", "acoustic"]) == line
