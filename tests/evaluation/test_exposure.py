@@ -194,9 +194,10 @@ def test_a_frontier_is_written_as_a_table_and_a_plot(untrained_run: Any, vectors
 
 def test_a_share_needs_the_part_of_the_vectors_that_it_is_set_in() -> None:
     with pytest.raises(ConfigError, match=r"exposure.cold_share needs model.popularity_bias=true"):
-        load(None, ["model.popularity_bias=false"])
+        load(None, ["model.popularity_bias=false", "exposure.cold_share=0.05"])
     assert load(None, ["model.popularity_bias=false", "exposure.cold_share=0"]).exposure.cold_share == 0
 
 
 def test_the_share_can_change_without_another_training() -> None:
-    assert load(None, ["exposure.cold_share=0.2"]).fingerprint() == load(None).fingerprint()
+    with_part = ["model.popularity_bias=true"]
+    assert load(None, [*with_part, "exposure.cold_share=0.2"]).fingerprint() == load(None, with_part).fingerprint()
