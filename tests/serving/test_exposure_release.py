@@ -23,7 +23,7 @@ BONUS = 1.5
 def test_a_released_bonus_is_that_of_evaluation_and_goes_with_the_first_views(
     make_run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, model={"popularity_bias": True}, exposure={"cold_share": 0.05})
     prepared, worth = run.prepared, run.model.item_tower.popularity_bias
     trained = worth.numpy()
     released = publish(run, cold_bonus=BONUS)
