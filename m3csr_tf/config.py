@@ -378,22 +378,29 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
     """
-    tree: Any = {}
-    if path is not None:
-        try:
-            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot read the configuration ({error.strerror}); check --config") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{path}: expected a mapping of sections, got {type(tree).__name__}")
-    for override in overrides:
-        _apply(tree, override)
+    tree = {} if path is None else read_mapping(path, "configuration", "--config", "sections")
+    return _validated(tree, overrides, path)
+
+
+def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, Any]:
+    """A YAML file of settings as it stands; an empty one is an empty mapping.
+
+    Args:
+      path: the file.
+      what, option, holds: what it is, the option that names it, and what it maps, for messages.
+
+    Raises:
+      ConfigError: the file is missing, no YAML, or no mapping.
+    """
     try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(_describe(error, path)) from None
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the {what} ({error.strerror}); check {option}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping of {holds}, got {type(tree).__name__}")
+    return tree
 
 
 def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -405,12 +412,16 @@ def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequen
     tree = config.model_dump(mode="json")
     for name, value in settings.items():
         _put(tree, name.split("."), value, name)
+    return _validated(tree, overrides, None)
+
+
+def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None) -> Config:
     for override in overrides:
         _apply(tree, override)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_describe(error, None)) from None
+        raise ConfigError(_describe(error, path)) from None
 
 
 def described() -> list[tuple[str, str, str]]:

@@ -84,11 +84,16 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
         rmatvec=lambda vector: beyond.T @ (lines.T @ vector.ravel()) + by_popularity * vector.sum(),
         dtype=np.float64,
     )
-    rank = min(dim, min(operator.shape) - 1)
+    rank = max(0, min(dim, min(operator.shape) - 1))
     start = np.random.default_rng(seed).standard_normal(min(operator.shape))
-    _, values, directions = svds(operator, k=rank, v0=start)
-    order = np.argsort(values)[::-1]
-    values, directions = values[order], directions[order]
+    values, directions = (
+        np.zeros(0),
+        np.zeros((0, clicks.shape[1])),
+    )
+    if rank > 0:  # One user or item alone has no direction that svds could find.
+        _, values, directions = svds(operator, k=rank, v0=start)
+        order = np.argsort(values)[::-1]
+        values, directions = values[order], directions[order]
     said = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     # Roots of the singular values share them out between the two sides.
@@ -101,7 +106,7 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
     wanted[:, :rank] = said * scale / np.sqrt(np.maximum(values, 1e-12))
     often = np.asarray(lines.sum(axis=0)).ravel()[:, None]
     gram = items.T @ (often * items)
-    gram += _RIDGE * np.trace(gram) / dim * np.eye(dim)
+    gram += max(_RIDGE * np.trace(gram) / dim, 1e-12) * np.eye(dim)
     return AffinityFactors(
         items.astype(np.float32), np.linalg.solve(gram, items.T @ (often * wanted)).astype(np.float32)
     )

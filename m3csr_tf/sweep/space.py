@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, with_settings
+from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, with_settings
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import metrics, report
 
@@ -100,14 +99,7 @@ def load_space(path: Path, base: Config) -> Space:
       ConfigError: the file is missing or malformed; a setting is unknown, is not trained with, is of another type than
         its range, or is also fixed by a task; a task's metric does not exist or its overrides do not fit `base`.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the space ({error.strerror}); check --space") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping with name, tasks and settings, got {type(tree).__name__}")
+    tree = read_mapping(path, "space", "--space", "name, tasks and settings")
     try:
         space = Space.model_validate(tree)
         for name, setting in space.settings.items():

@@ -34,6 +34,7 @@ def start(model: M3CSR, data: TrainingData, config: Config) -> None:
         if config.model.id_start == "svd":
             factors = item_factors(data.clicks, config.model.dim, config.run.seed)
         else:
+            assert data.affinities is not None
             factors, values = affinity_factors(data.affinities, data.clicks, config.model.dim, config.run.seed)
             model.user_tower.behaviour_attention.value_kernel.assign(values / share)
             # Like a new item's: nothing is known of it, so it adds nothing to anybody's score.

@@ -53,24 +53,25 @@ class TrainingData:
       clicks: binary user x item matrix of training clicks, rows of the id tables.
       histories: int32 [users, slots], padded with PADDING_ROW.
       features: as `item_features`.
-      affinities: of the items, for walk positives and walk starts.
+      affinities: of the items, where walks give positives or starts; else None, since they take long on large logs.
     """
 
     clicks: csr_matrix
     histories: np.ndarray
     features: dict[str, np.ndarray]
-    affinities: Affinities
+    affinities: Affinities | None
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> TrainingData:
         """Takes the training data from a prepared folder."""
         train = prepared.split(columns.TRAIN)
         clicks = click_matrix(train, len(prepared.users), len(prepared.items))
+        needed = config.model.id_start == "walks" or config.training.walk_positives > 0
         return cls(
             clicks=clicks,
             histories=histories(train, len(prepared.users), config.history.length, config.split.seed),
             features=item_features(prepared),
-            affinities=Affinities.of(clicks, prepared.content, config.affinities),
+            affinities=Affinities.of(clicks, prepared.content, config.affinities) if needed else None,
         )
 
 
@@ -104,9 +105,11 @@ class ExampleStream:
         self._probability = tf.constant(positive_probabilities(clicks, config.training.positives), tf.float32)
         self._per_user = config.training.positives == "per_user"
         self._slots = tf.constant((data.histories != PADDING_ROW).sum(axis=1), tf.int32)
-        self._walks = _Draws.of_rows(data.affinities.items)
-        self._popularity = _Draws.of_rows(csr_matrix(data.affinities.popularity))
-        self._popular = data.affinities.popular
+        if config.training.walk_positives:
+            assert data.affinities is not None
+            self._walks = _Draws.of_rows(data.affinities.items)
+            self._popularity = _Draws.of_rows(csr_matrix(data.affinities.popularity))
+            self._popular = data.affinities.popular
 
     @property
     def examples_per_epoch(self) -> int:
