@@ -283,3 +283,13 @@ def test_modalities_are_those_of_the_world_or_of_the_files_in_their_order() -> N
 def test_a_run_and_its_release_lie_under_its_name() -> None:
     config = load(None, ["run.name=tonight", "run.folder=a", "run.release_folder=b"])
     assert (config.run_folder, config.release_folder) == (Path("a/tonight"), Path("b/tonight"))
+
+
+def test_starting_from_walks_needs_attention_that_starts_as_the_identity() -> None:
+    with pytest.raises(ConfigError, match="attention_start"):
+        load(None, ["model.id_start=walks", "model.attention_start=xavier"])
+
+
+def test_in_batch_negatives_refuse_walk_positives_whose_probability_nobody_knows() -> None:
+    with pytest.raises(ConfigError, match="walk_positives"):
+        load(None, ["negatives.kind=in_batch", "training.walk_positives=0.5"])

@@ -44,6 +44,33 @@ def test_standard_l2_standardises_first() -> None:
     assert_allclose(fit("standard_l2").transform("visual", RAW), [[1, 0], [-1, 0], [0, 0], [1, 0]], atol=1e-6)
 
 
+def test_whitened_divides_each_principal_axis_by_its_shrunk_spread() -> None:
+    # Both dimensions have mean 0 and deviation 1. Their correlation is (1.4 + 0.2) / 2 = 0.8, so the axes
+    # (1, 1) / sqrt(2) and (1, -1) / sqrt(2) have variances 1.8 and 0.2, to which 0.3 of their mean, 0.3, is added.
+    raw = np.array([[1, 1.4], [1, 0.2], [-1, -0.2], [-1, -1.4]], np.float32)
+    projection = ContentScaler.fit("whitened", {"visual": raw}, np.ones(4, bool)).projection["visual"]
+    expected = np.array([[1, 1], [1, -1]]) / np.sqrt(2) / np.sqrt([2.1, 0.5])
+    assert_allclose(np.abs(projection), np.abs(expected), rtol=1e-5)
+    assert projection[0, 0] * projection[1, 0] > 0 > projection[0, 1] * projection[1, 1]
+
+
+def test_whitened_keeps_the_strongest_axes_at_length_one_and_leaves_absent_vectors_zeros() -> None:
+    random = np.random.default_rng(0)
+    raw = (random.normal(size=(200, 3)) @ random.normal(size=(3, 6))).astype(np.float32)
+    raw[7] = NAN
+    scaler = ContentScaler.fit("whitened", {"visual": raw}, np.arange(150), components=2)
+    scaled = scaler.transform("visual", raw)
+    assert scaled.shape == (200, 2) and scaler.width("visual") == 2
+    assert_allclose(np.linalg.norm(scaled, axis=1), np.arange(200) != 7, rtol=1e-5)
+    assert ContentScaler.fit("whitened", {"visual": raw}, np.arange(150), components=64).width("visual") == 6
+
+
+def test_whitened_gives_nothing_of_a_modality_that_never_varied_in_training() -> None:
+    raw = np.ones((5, 3), np.float32)
+    raw[4] = 9
+    assert_array_equal(ContentScaler.fit("whitened", {"visual": raw}, np.arange(4)).transform("visual", raw), 0)
+
+
 def test_training_items_can_be_given_as_indices() -> None:
     by_index = ContentScaler.fit("standard", {"visual": RAW}, np.array([0, 1]))
     assert_array_equal(by_index.shift["visual"], fit("standard").shift["visual"])
@@ -60,7 +87,7 @@ def test_transform_does_not_change_its_input() -> None:
     assert_array_equal(raw, RAW)
 
 
-@pytest.mark.parametrize("kind", ["rms", "standard_l2"])
+@pytest.mark.parametrize("kind", ["rms", "standard_l2", "whitened"])
 def test_a_saved_scaler_scales_the_same(kind: str, tmp_path: Path) -> None:
     scaler = ContentScaler.fit(kind, {"visual": RAW, "acoustic": RAW[:, :1]}, TRAINING)
     scaler.save(tmp_path / "scaling.npz")

@@ -294,7 +294,7 @@ def test_awkward_ids_are_looked_up_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["joint", "per_modality"])
-@pytest.mark.parametrize("scaling", ["none", "rms", "standard", "l2", "standard_l2"])
+@pytest.mark.parametrize("scaling", ["none", "rms", "standard", "l2", "standard_l2", "whitened"])
 def test_content_in_the_graph_equals_content_in_numpy(kind: Any, scaling: Any) -> None:
     import tensorflow as tf
 

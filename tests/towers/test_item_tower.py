@@ -72,3 +72,15 @@ def test_both_towers_have_the_same_width_and_share_the_encoder() -> None:
     assert made.item.encoder is made.user.encoder
     shared = {weight.ref() for weight in made.item.weights} & {weight.ref() for weight in made.user.weights}
     assert {weight.ref() for weight in made.item.encoder.weights} == shared
+
+
+def test_the_last_entry_of_an_item_is_what_its_popularity_bin_is_worth_and_that_of_a_user_is_one() -> None:
+    towers = make_towers(popularity_bias=True)
+    towers.item(item_features()), towers.user(user_features([[0, 1]]))  # Creates the weights.
+    towers.item.popularity_bias.assign(tf.range(float(towers.item.popularity_bias.shape[0])) + 0.5)
+    np.testing.assert_allclose(towers.item(item_features())[:, -1], [1.5, 0.5])
+    np.testing.assert_array_equal(towers.user(user_features([[0, 1], [-1, -1]]))[:, -1], [1, 1])
+    config = ModelConfig(dim=2, width="half", popularity_bias=True)
+    names = list(towers.item.encoder.modalities)
+    width = towers.item(item_features()).shape[1]
+    assert parts(config, names)["popularity"] == slice(width - 1, width) and vector_width(config, names) == width

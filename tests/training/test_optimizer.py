@@ -183,6 +183,18 @@ def test_a_restored_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path: Path)
     np.testing.assert_array_equal(again.averages([restored])[0], optimizer.averages([variable])[0])
 
 
+def test_a_variable_takes_its_share_of_the_learning_rate_and_none_is_frozen() -> None:
+    whole, half, frozen = (tf.Variable([1.0, -2.0]) for _ in range(3))
+    optimizer = RowwiseAdam(RATE)
+    optimizer.build([whole, half, frozen])
+    optimizer.slow_down({half.ref(): 0.5, frozen.ref(): 0.0})
+    for slope in (0.3, -0.7):
+        optimizer.apply_gradients([(tf.constant([slope, 2 * slope]), variable) for variable in (whole, half, frozen)])
+    np.testing.assert_array_equal(frozen, [1, -2])
+    np.testing.assert_allclose(half - [1, -2], 0.5 * (whole - [1, -2]), rtol=1e-4)
+    assert (whole.numpy() != [1, -2]).all()
+
+
 @pytest.mark.parametrize("rate", [0.25, tf.keras.optimizers.schedules.CosineDecay(0.25, 10)], ids=["fixed", "cosine"])
 def test_the_configuration_rebuilds_the_optimizer(rate: Any) -> None:
     optimizer = RowwiseAdam(rate, averaging=0.9, beta_1=0.8, beta_2=0.99, epsilon=1e-5, name="rowwise")

@@ -8,16 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy.sparse import csr_matrix
+from small_clicks import training_data
 
+from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig
-from m3csr_tf.features.factors import item_factors
-from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.features.factors import affinity_factors, item_factors
+from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.training import runs, starts
 from m3csr_tf.training.steps import make_optimizer
 from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.vectors import VectorEncoder
 
 Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
 
@@ -52,6 +57,45 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     for weight in model.trainable_variables:
         if weight is not table:
             np.testing.assert_array_equal(weight, before[weight.ref()])
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_started_from_walks_the_id_part_of_a_score_is_that_of_the_factors(start: Start, gate: bool) -> None:
+    model, _, data = start(id_start="walks", gate=gate)
+    dim = model.config.model.dim
+    factors = affinity_factors(data.affinities, data.clicks, dim, model.config.run.seed)
+    encoder = VectorEncoder(model, data.features)
+    users = np.flatnonzero((data.histories != PADDING_ROW).any(axis=1)).astype(np.int32)
+    history = data.histories[users]
+    # A user's random query tilts her attention a little; without it every slot of a history weighs the same.
+    model.user_tower.user_embedding.assign(tf.zeros_like(model.user_tower.user_embedding))
+    scores = encoder.users(users, history)[:, :dim] @ encoder.items()[FIRST_ROW:, :dim].T
+    mean = factors.items[history].sum(axis=1) / (history != PADDING_ROW).sum(axis=1, keepdims=True)
+    # The start makes up for a gate of one half; a random one is near it, and rescales each item.
+    delta = 0.0 if model.item_tower.gate is None else model.item_tower.gate(data.features["popularity_bin"][FIRST_ROW:])
+    start_share = 1.0 if model.item_tower.gate is None else 0.5
+    expected = mean @ factors.values @ factors.items[FIRST_ROW:].T * np.ravel(1.0 - delta) / start_share
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_content_that_tells_of_clicks_starts_with_more_weight_than_noise() -> None:
+    random = np.random.default_rng(0)
+    data = training_data(users=300, items=40, clicks=1200)
+    topic = np.arange(data.clicks.shape[1]) % 2
+    kept = topic[data.clicks.indices] == np.repeat(np.arange(data.clicks.shape[0]), np.diff(data.clicks.indptr)) % 2
+    rows = np.repeat(np.arange(data.clicks.shape[0]), np.diff(data.clicks.indptr))[kept]
+    frame = pd.DataFrame({columns.USER_ROW: rows, columns.ITEM_ROW: data.clicks.indices[kept]})
+    telling = np.where(topic[:, None] == [0, 1], 1.0, -1.0).astype(np.float32) / np.sqrt(2)
+    noise = random.normal(size=telling.shape).astype(np.float32)
+    telling[:FIRST_ROW] = noise[:FIRST_ROW] = 0
+    by_topic = TrainingData(
+        clicks=click_matrix(frame, *data.clicks.shape),
+        histories=histories(frame, data.clicks.shape[0], 5, 0),
+        features={"visual": telling, "acoustic": noise},
+        affinities=None,
+    )
+    gains = starts.content_gains(by_topic, ["visual", "acoustic"], seed=0)
+    assert gains["visual"] > 1 and gains["acoustic"] < 0.3
 
 
 @pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.5] * 3), ("cosine", [0.5, 0.25, 0.0])])

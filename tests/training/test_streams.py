@@ -9,12 +9,14 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from scipy.stats import chisquare
 from small_clicks import batch_of, item_rows, stream, training_data, users_of
 
 from m3csr_tf import columns
+from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.training.streams import positive_probabilities
+from m3csr_tf.training.streams import TrainingData, positive_probabilities
 
 KINDS: list[dict[str, Any]] = [{"kind": "uniform"}, {"kind": "shared", "count": 50}, {"kind": "in_batch"}]
 POSITIVES = ["per_interaction", "per_user"]
@@ -259,3 +261,28 @@ def test_the_stream_draws_positives_with_those_probabilities(positives: str) -> 
     assert not counts[~there].any()
     scaled = expected[there].astype(float) * 6000 / expected[there].sum(dtype=float)
     assert chisquare(counts[there], scaled).pvalue > 0.01
+
+
+def test_walk_positives_come_from_where_the_users_history_leads() -> None:
+    # One user with item 2 alone, which leads to item 3 (0.75) and item 4 (0.25); 0.2 of the walks go to item 5, the
+    # popular one. Half of the positives are walks.
+    clicks = csr_matrix(([1.0], ([2], [2])), shape=(3, 6), dtype=np.float32)
+    leads = csr_matrix(([0.75, 0.25], ([2, 2], [3, 4])), shape=(6, 6), dtype=np.float32)
+    history = np.array([[0], [0], [2]], np.int32)
+    features = {columns.ITEM_ROW: np.arange(6, dtype=np.int32), columns.POPULARITY_BIN: np.zeros(6, np.int32)}
+    popularity = np.array([0, 0, 0, 0, 0, 1], np.float32)
+    data = TrainingData(clicks, history, features, Affinities(leads, popularity, popular=0.2))
+    walking = stream(data, {"kind": "shared", "count": 2}, walk_positives=0.5, batch_size=8000)
+    found = np.bincount(item_rows(batch_of(walking, 0), "positive"), minlength=6) / 8000
+    # Five standard deviations of a share of 8,000 are at most 0.028.
+    np.testing.assert_allclose(found, [0, 0, 0.5, 0.3, 0.1, 0.1], atol=0.028)
+
+
+def test_a_walk_to_what_the_user_has_clicked_gives_her_click_instead() -> None:
+    data = training_data(users=30, items=12, clicks=150)
+    walked = batch_of(stream(data, {"kind": "shared", "count": 2}, walk_positives=1.0, batch_size=500), 3)
+    plain = batch_of(stream(data, {"kind": "shared", "count": 2}, batch_size=500), 3)
+    now, before = item_rows(walked, "positive"), item_rows(plain, "positive")
+    known = np.asarray(data.clicks[users_of(walked), now]).ravel() > 0
+    assert known.any() and not known.all()
+    np.testing.assert_array_equal(now[known], before[known])
