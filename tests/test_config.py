@@ -293,3 +293,11 @@ def test_starting_from_walks_needs_attention_that_starts_as_the_identity() -> No
 def test_in_batch_negatives_refuse_walk_positives_whose_probability_nobody_knows() -> None:
     with pytest.raises(ConfigError, match="walk_positives"):
         load(None, ["negatives.kind=in_batch", "training.walk_positives=0.5"])
+
+
+def test_the_cold_split_of_tiktok_has_the_settings_of_the_warm_one() -> None:
+    folder = CONFIGS[0].parent
+    warm, cold = (load(folder / f"{name}.yaml").model_dump() for name in ("tiktok", "tiktok_cold"))
+    del warm["run"]["name"], cold["run"]["name"]
+    assert cold["split"].pop("cold_file") and warm["split"].pop("cold_file") is None
+    assert cold == warm
