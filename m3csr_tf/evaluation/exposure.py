@@ -1,8 +1,8 @@
 """How often items without a click are shown, set by one number that is added to all their scores.
 
 How new items compare with those that have clicks, training knows from items that it shows as new alone: no training
-click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, the smallest with which
-cold items take at least a given share of the users' top places. The bonus is an entry of the item vectors
+click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, the smallest with
+which cold items take at least a given share of the users' top places. The bonus is an entry of the item vectors
 (`towers.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
 """
 
