@@ -378,7 +378,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
     """
-    tree = {} if path is None else read_mapping(path, "configuration", "--config", "sections")
+    tree = {} if path is None else read_mapping(path, "configuration", "--config", "of sections")
     return _validated(tree, overrides, path)
 
 
@@ -387,7 +387,7 @@ def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, An
 
     Args:
       path: the file.
-      what, option, holds: what it is, the option that names it, and what it maps, for messages.
+      what, option, holds: what it is, the option that names it, and "of" or "with" what it is a mapping, for messages.
 
     Raises:
       ConfigError: the file is missing, no YAML, or no mapping.
@@ -399,7 +399,7 @@ def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, An
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping of {holds}, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: expected a mapping {holds}, got {type(tree).__name__}")
     return tree
 
 

@@ -99,7 +99,7 @@ def load_space(path: Path, base: Config) -> Space:
       ConfigError: the file is missing or malformed; a setting is unknown, is not trained with, is of another type than
         its range, or is also fixed by a task; a task's metric does not exist or its overrides do not fit `base`.
     """
-    tree = read_mapping(path, "space", "--space", "name, tasks and settings")
+    tree = read_mapping(path, "space", "--space", "with name, tasks and settings")
     try:
         space = Space.model_validate(tree)
         for name, setting in space.settings.items():
