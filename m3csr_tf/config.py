@@ -140,7 +140,7 @@ class SplitConfig(Section):
 class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
-    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "standard_l2"
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
     components: int = Field(64, ge=1, description="most principal axes of a modality that whitening keeps")
 
 
@@ -186,12 +186,12 @@ class ModelConfig(Section):
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
     id_start: Literal["walks", "svd", "xavier"] = Field(
-        "svd", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
+        "walks", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
     )
-    content_start: Literal["identity", "xavier"] = Field(
-        "xavier", description="w_m of eq. 2: starts as the scaled content itself, or anywhere"
+    content_start: Literal["co_clicks", "xavier"] = Field(
+        "co_clicks", description="w_m, b_m and clusters of eq. 2: from what clicks say about content, or at random"
     )
-    popularity_bias: bool = Field(False, description="one number a popularity bin, added to an item's score")
+    popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
@@ -235,7 +235,7 @@ class TrainingConfig(Section):
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
     walk_positives: float = Field(
-        0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+        0.4, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
@@ -245,15 +245,15 @@ class TrainingConfig(Section):
     alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
     beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
     content_rate: float = Field(
-        1.0, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+        0.02, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at max_steps"
     )
-    max_steps: int = Field(600, ge=1)
-    evaluate_every: int = Field(50, ge=1, description="steps between validations")
+    max_steps: int = Field(400, ge=1)
+    evaluate_every: int = Field(25, ge=1, description="steps between validations")
     patience: int = Field(400, ge=1, description="steps without a better validation Recall@20 before stopping")
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
@@ -282,7 +282,7 @@ class ExposureConfig(Section):
     """How often items without a click are shown: set after training, through the item vectors alone."""
 
     cold_share: float = Field(
-        0.0,
+        0.05,
         ge=0,
         lt=1,
         description="least share of the top-20 places that items without a click are to take; 0 adds nothing",

@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.config import AffinitiesConfig
-from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
+from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content, pruned_product
 
 _FAVOUR = -0.2
 """beta of the first step: as in RP3beta's best settings on short videos, popular items are favoured a little."""
@@ -47,11 +47,11 @@ class Affinities:
           content: modality -> raw vectors float [items, width]; a row of NaN is absent.
           config: lengths, shares, and how many items a row keeps.
         """
-        first = _distributions(item_walk(clicks, 1.0, _FAVOUR), config.neighbours)
-        onward = _distributions(item_walk(clicks, 1.0, 0.0, of_users=_BUSY_USERS), config.neighbours)
+        first = normalize(item_walk(clicks, 1.0, _FAVOUR, config.neighbours), norm="l1")
+        onward = normalize(item_walk(clicks, 1.0, 0.0, config.neighbours, of_users=_BUSY_USERS), norm="l1")
         walked, mixed = first, first
         for _ in range(config.walks - 1):
-            walked = _distributions(_without_diagonal(walked @ onward), config.neighbours)
+            walked = normalize(pruned_product(walked, onward, config.neighbours), norm="l1")
             mixed = mixed + walked
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
@@ -63,21 +63,3 @@ class Affinities:
         items = normalize(mixed.tocsr(), norm="l1").astype(np.float32)
         items.sort_indices()
         return cls(items, (popularity / popularity.sum()).astype(np.float32), config.popular)
-
-
-def _distributions(weights: sparse.csr_matrix, count: int) -> sparse.csr_matrix:
-    """The `count` largest weights of each row, brought to a sum of 1."""
-    weights = weights.tocsr()
-    kept = np.ones(weights.nnz, bool)
-    for row in np.flatnonzero(np.diff(weights.indptr) > count):
-        start, end = weights.indptr[row], weights.indptr[row + 1]
-        kept[start + np.argpartition(weights.data[start:end], end - start - count)[: end - start - count]] = False
-    weights.data = np.where(kept, weights.data, 0)
-    weights.eliminate_zeros()
-    return normalize(weights, norm="l1")
-
-
-def _without_diagonal(weights: sparse.csr_matrix) -> sparse.csr_matrix:
-    weights = weights.tocoo()
-    apart = weights.row != weights.col
-    return sparse.csr_matrix((weights.data[apart], (weights.row[apart], weights.col[apart])), shape=weights.shape)

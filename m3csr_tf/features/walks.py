@@ -38,21 +38,38 @@ def item_walk(
     Returns:
       float32 [items, items]; no item leads to itself, and an item without clicks neither leads anywhere nor is reached.
     """
-    items = clicks.shape[1]
     by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
     by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
     of_users = alpha if of_users is None else of_users
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
     to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
-    step = _rows_at_once(items)
-    blocks = []
-    for start in range(0, items, step):
-        block = (to_users[start : start + step] @ to_items).tocoo()
+    return pruned_product(to_users, to_items, neighbours)
+
+
+def pruned_product(left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None) -> sparse.csr_matrix:
+    """left @ right without its diagonal and all but the largest weights of a row, never held as a whole.
+
+    Args:
+      left: [items, n].
+      right: [n, items].
+      count: the largest weights of each row that are kept, of equal ones those of the lowest columns; all when None.
+
+    Returns:
+      float32 [items, items].
+    """
+    pattern = sparse.csr_matrix((np.ones(left.nnz), left.indices, left.indptr), shape=left.shape)
+    ends = np.cumsum(pattern @ np.diff(right.indptr))
+    blocks, start = [], 0
+    while start < left.shape[0]:
+        done = ends[start - 1] if start else 0
+        until = max(start + 1, int(np.searchsorted(ends, done + _ENTRIES, side="right")))
+        block = (left[start:until] @ right).tocoo()
         kept = np.flatnonzero(block.row + start != block.col)
-        if neighbours is not None:
-            kept = kept[_largest(block.row[kept], block.col[kept], block.data[kept], neighbours)]
+        if count is not None:
+            kept = kept[_largest(block.row[kept], block.col[kept], block.data[kept], count)]
         weights = block.data[kept].astype(np.float32)
         blocks.append(sparse.csr_matrix((weights, (block.row[kept], block.col[kept])), shape=block.shape))
+        start = until
     return sparse.vstack(blocks, format="csr")
 
 

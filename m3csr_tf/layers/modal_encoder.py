@@ -6,8 +6,6 @@ from typing import Any
 
 import tensorflow as tf
 
-_STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
-
 
 class ModalEncoder(tf.keras.layers.Layer):
     """h_i^m = concat(w_m^T e_i^m + b_m, c_i^m): one modality's representation of items (equation 2).
@@ -18,21 +16,14 @@ class ModalEncoder(tf.keras.layers.Layer):
       width: width h of the representation; half of it for each of the two parts.
       clusters: number of clusters; the table has one more row, 0, for "no cluster".
       use_clusters: False maps the content alone.
-      start: what w_m starts as: "identity", so that scaled content is compared as it is from the first step, or
-        "xavier" as in the paper.
     """
 
-    def __init__(
-        self, width: int, clusters: int, use_clusters: bool = True, start: str = "xavier", **kwargs: Any
-    ) -> None:
+    def __init__(self, width: int, clusters: int, use_clusters: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
         self.clusters = clusters
         self.use_clusters = use_clusters
-        self.start = start
-        self.mapping = tf.keras.layers.Dense(
-            width // 2 if use_clusters else width, kernel_initializer=_STARTS[start], name="mapping"
-        )
+        self.mapping = tf.keras.layers.Dense(width // 2 if use_clusters else width, name="mapping")
         if use_clusters:
             self.cluster_embedding = self.add_weight(
                 name="cluster_embedding", shape=[clusters + 1, width // 2], initializer="glorot_uniform"
@@ -59,5 +50,4 @@ class ModalEncoder(tf.keras.layers.Layer):
             "width": self.width,
             "clusters": self.clusters,
             "use_clusters": self.use_clusters,
-            "start": self.start,
         }

@@ -37,9 +37,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         )
         self.id_rows.assign(tf.range(items))
         self.modal_encoders = {
-            name: ModalEncoder(
-                modal_width(config), count, config.clusters, config.content_start, name=f"encoder_{name}"
-            )
+            name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
             for name, count in clusters.items()
         }
 
