@@ -8,17 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy.sparse import csr_matrix
-from small_clicks import training_data
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig
+from m3csr_tf.features.content_maps import co_click_map, content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
-from m3csr_tf.features.histories import click_matrix, histories
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts
 from m3csr_tf.training.steps import make_optimizer
 from m3csr_tf.training.streams import TrainingData
@@ -78,29 +76,28 @@ def test_started_from_walks_the_id_part_of_a_score_is_that_of_the_factors(start:
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-def test_content_that_tells_of_clicks_starts_with_more_weight_than_noise() -> None:
-    random = np.random.default_rng(0)
-    data = training_data(users=300, items=40, clicks=1200)
-    topic = np.arange(data.clicks.shape[1]) % 2
-    kept = topic[data.clicks.indices] == np.repeat(np.arange(data.clicks.shape[0]), np.diff(data.clicks.indptr)) % 2
-    rows = np.repeat(np.arange(data.clicks.shape[0]), np.diff(data.clicks.indptr))[kept]
-    frame = pd.DataFrame({columns.USER_ROW: rows, columns.ITEM_ROW: data.clicks.indices[kept]})
-    telling = np.where(topic[:, None] == [0, 1], 1.0, -1.0).astype(np.float32) / np.sqrt(2)
-    noise = random.normal(size=telling.shape).astype(np.float32)
-    telling[:FIRST_ROW] = noise[:FIRST_ROW] = 0
-    by_topic = TrainingData(
-        clicks=click_matrix(frame, *data.clicks.shape),
-        histories=histories(frame, data.clicks.shape[0], 5, 0),
-        features={"visual": telling, "acoustic": noise},
-        affinities=None,
+def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_content_says_of_popularity(
+    start: Start,
+) -> None:
+    model, _, data = start(intensity=False)
+    names = model.encoder.modalities
+    maps = {name: co_click_map(data.clicks, data.features[name], 8) for name in names}
+    mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
+    appeal = content_appeal(data.clicks, mapped)
+    expected = sum(mapped[name] @ appeal[name] for name in names)
+    whole = (data.features[columns.CLUSTER_IDS] > 0).all(axis=1)
+    new = np.flatnonzero((data.features[columns.POPULARITY_BIN] == 0) & whole)
+    unknown = VectorEncoder(model, data.features).users(
+        np.array([UNKNOWN_ROW], np.int32), np.zeros((1, data.histories.shape[1]), np.int32)
     )
-    gains = starts.content_gains(by_topic, ["visual", "acoustic"], seed=0)
-    assert gains["visual"] > 1 and gains["acoustic"] < 0.3
+    scores = unknown @ VectorEncoder(model, data.features).items()[new].T
+    assert len(new) > 5
+    np.testing.assert_array_equal(np.argsort(scores[0]), np.argsort(expected[new]))
 
 
 @pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.5] * 3), ("cosine", [0.5, 0.25, 0.0])])
 def test_the_learning_rate_stays_or_falls_to_zero_at_the_last_step(schedule: str, rates: list[float]) -> None:
-    config = TrainingConfig(learning_rate=0.5, schedule=schedule, max_steps=4)
+    config = TrainingConfig(learning_rate=0.5, schedule=schedule, max_steps=4, content_rate=1)
     variable = tf.Variable([[1.0]])
     optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable]))
     found = []

@@ -1,0 +1,81 @@
+"""What clicks say about content: followed directions, weights of modalities, appeal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_gains
+from m3csr_tf.ids import FIRST_ROW
+
+ITEMS, USERS, WIDTH = 60, 400, 4
+
+
+@pytest.fixture
+def content() -> np.ndarray:
+    """Vectors of length 1 in all directions; rows of padding and unknown are absent."""
+    vectors = np.random.default_rng(0).normal(size=(ITEMS, WIDTH)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[:FIRST_ROW] = 0
+    return vectors
+
+
+def clicks_by_side(content: np.ndarray) -> csr_matrix:
+    """Each user clicks five items of one sign of the first entry, the others of the content say nothing."""
+    random = np.random.default_rng(1)
+    known = np.arange(FIRST_ROW, ITEMS)
+    lines = np.zeros((USERS, ITEMS), np.float32)
+    for user in range(USERS):
+        side = known[(content[known, 0] > 0) == (user % 2 == 0)]
+        lines[user, random.choice(side, 5, replace=False)] = 1
+    return csr_matrix(lines)
+
+
+def test_directions_that_people_follow_weigh_more_than_others(content: np.ndarray) -> None:
+    mapped = co_click_map(clicks_by_side(content), content, WIDTH)
+    strength = np.diag(mapped @ mapped.T)
+    assert strength[0] > 1.5 * strength[1:].max()
+
+
+def test_a_narrow_map_keeps_the_direction_that_people_follow(content: np.ndarray) -> None:
+    mapped = co_click_map(clicks_by_side(content), content, 1)
+    assert mapped.shape == (WIDTH, 1)
+    assert np.abs(mapped[0]) > 3 * np.abs(mapped[1:]).max()
+
+
+def test_without_clicks_the_map_leaves_content_as_it_is_and_wider_ones_end_in_zeros(content: np.ndarray) -> None:
+    mapped = co_click_map(csr_matrix((USERS, ITEMS), dtype=np.float32), content, WIDTH + 2)
+    np.testing.assert_allclose(mapped @ mapped.T, np.eye(WIDTH), atol=1e-6)
+    np.testing.assert_array_equal(mapped[:, WIDTH:], 0)
+
+
+def test_content_that_tells_of_clicks_gains_more_than_noise(content: np.ndarray) -> None:
+    clicks = clicks_by_side(content)
+    histories = clicks.indices.reshape(USERS, 5).astype(np.int32)
+    side = np.sign(content[:, :1])
+    noise = np.random.default_rng(2).normal(size=(ITEMS, WIDTH)).astype(np.float32)
+    noise[:FIRST_ROW] = 0
+    gains = content_gains(clicks, histories, {"telling": side, "noise": noise}, seed=0)
+    assert gains["telling"] > 1 and gains["noise"] < 0.3
+
+
+def test_without_histories_every_modality_gains_1(content: np.ndarray) -> None:
+    none = csr_matrix((USERS, ITEMS), dtype=np.float32)
+    assert content_gains(none, np.zeros((USERS, 5), np.int32), {"visual": content}, seed=0) == {"visual": 1.0}
+
+
+def test_appeal_points_to_the_content_of_popular_items(content: np.ndarray) -> None:
+    chances = np.where(content[:, 0] > 0, 0.4, 0.02)
+    chances[:FIRST_ROW] = 0
+    clicks = csr_matrix((np.random.default_rng(3).random((USERS, ITEMS)) < chances).astype(np.float32))
+    noise = np.random.default_rng(4).normal(size=(ITEMS, 2)).astype(np.float32) / 2
+    appeal = content_appeal(clicks, {"visual": content, "acoustic": noise})
+    assert appeal["visual"].shape == (WIDTH,) and appeal["acoustic"].shape == (2,)
+    others = np.concatenate([appeal["visual"][1:], appeal["acoustic"]])
+    assert appeal["visual"][0] > 2 * np.abs(others).max() > 0
+
+
+def test_without_clicks_nothing_appeals(content: np.ndarray) -> None:
+    none = csr_matrix((USERS, ITEMS), dtype=np.float32)
+    np.testing.assert_array_equal(content_appeal(none, {"visual": content})["visual"], np.zeros(WIDTH))
