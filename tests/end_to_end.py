@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,11 @@ def run_script(verb: str, folder: Path, config: str | Path, *overrides: str) -> 
 
 
 def overlap_with_exact(run_folder: Path, lists: Path) -> float:
-    """Mean overlap at 20, over a run's users, of retrieved lists with the Keras model's exact ranking."""
+    """Mean overlap at 20, over a run's users, of retrieved lists with the Keras model's exact ranking.
+
+    Cold items have the bonus that the evaluation of the run found for them, as a release gives it.
+    """
+    from m3csr_tf.evaluation.exposure import cold_items, with_bonus
     from m3csr_tf.evaluation.ranking import top_n
     from m3csr_tf.features.histories import click_matrix, histories
     from m3csr_tf.ids import FIRST_ROW
@@ -28,6 +33,7 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     from m3csr_tf.training.vectors import VectorEncoder
 
     trained = load_trained(run_folder)
+    metrics = json.loads((run_folder / "metrics.json").read_text())
     prepared = trained.prepared
     encoder = VectorEncoder(trained.model, item_features(prepared))
     train = prepared.split("train")
@@ -35,7 +41,7 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     rows = np.arange(FIRST_ROW, len(prepared.users))
     ranked = top_n(
         encoder.users(rows, slots[rows]),
-        encoder.items(),
+        with_bonus(encoder.items(), cold_items(prepared), metrics["exposure"]["cold_bonus"]),
         20,
         seen=click_matrix(train, len(prepared.users), len(prepared.items))[rows],
         candidates=np.arange(len(prepared.items)) >= FIRST_ROW,

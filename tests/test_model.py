@@ -20,7 +20,7 @@ from m3csr_tf.training.streams import ExampleStream, TrainingData
 
 KINDS = ("uniform", "shared", "in_batch")
 SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
-MODEL = {"dim": 4, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality"}
+MODEL = {"dim": 4, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality", "popularity_bias": False}
 
 Case = tuple[M3CSR, dict[str, Any]]
 
@@ -32,7 +32,10 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
     def make(kind: str, model: dict[str, Any] | None = None, **training: Any) -> Case:
         base = untrained_run.config.model_dump()
         base |= {"model": MODEL | (model or {}), "training": SETTINGS | training}
+        base["exposure"] |= {"cold_share": 0.0}
         base["negatives"] = {"kind": kind, "count": 40}
+        if kind == "in_batch":
+            base["training"] |= {"walk_positives": 0.0}
         config = Config.model_validate(base)
         prepared = untrained_run.prepared
         tf.random.set_seed(1)

@@ -79,6 +79,8 @@ def test_every_choice_of_negatives_loss_and_positives_trains(
     logs = Logs(tmp_path)
     logs.overrides |= SMALL
     logs.overrides |= {"negatives.kind": negatives, "training.loss": loss, "training.positives": positives}
+    if negatives == "in_batch":
+        logs.overrides |= {"training.walk_positives": "0"}
     result = logs.run("train")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "runs" / "case" / "finished.json").read_text())["steps"] == 4

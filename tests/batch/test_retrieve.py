@@ -23,7 +23,7 @@ from m3csr_tf.serving.publish import publish
 from m3csr_tf.training.streams import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
-PARTS = ["part_id", "part_visual", "part_acoustic"]
+PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 
 
 def own_users(run: Any) -> tuple[pd.DataFrame, np.ndarray]:

@@ -89,7 +89,7 @@ def test_parts_of_a_score_sum_to_it(release: Release) -> None:
     rng = np.random.default_rng(0)
     users, items = rng.normal(size=(2, 50, release.index.width)).astype(np.float32)
     parts = release.score_parts(users, items)
-    assert list(parts) == ["id", "visual", "acoustic"]
+    assert list(parts) == ["id", "visual", "acoustic", "popularity"]
     np.testing.assert_allclose(sum(parts.values()), (users * items).sum(axis=1), atol=1e-4)
 
 

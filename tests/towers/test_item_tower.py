@@ -59,9 +59,10 @@ def test_any_number_of_modalities_is_laid_out_after_the_id_in_their_order(
     features = item_features(cluster_ids=[[1] * len(names)] * 2, **content)
     made = make_towers(dict.fromkeys(names, 1), width=width, gate=False)
     vectors, encoded = made.item(features), made.item.encoder(features)
-    layout = parts(ModelConfig(dim=2, width=width), names)
+    config = ModelConfig(dim=2, width=width, popularity_bias=False)
+    layout = parts(config, names)
     assert list(layout) == ["id", *names]
-    assert vectors.shape[1] == 2 + of_modality * len(names) == vector_width(ModelConfig(dim=2, width=width), names)
+    assert vectors.shape[1] == 2 + of_modality * len(names) == vector_width(config, names)
     for name, part in layout.items():
         np.testing.assert_array_equal(vectors[:, part], encoded[name])
 
