@@ -177,7 +177,11 @@ class AffinitiesConfig(Section):
 
 
 class ModelConfig(Section):
-    """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3)."""
+    """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3).
+
+    Starts, popularity bias and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on real
+    logs and on the synthetic world (docs/results.md, "What the defaults rest on").
+    """
 
     dim: int = Field(64, ge=2)
     width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
