@@ -22,7 +22,7 @@ def folder(tiktok_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_the_shipped_settings_reach_their_validation_figure(folder: Path) -> None:
     metrics = json.loads((folder / "runs" / "tiktok" / "metrics.json").read_text())
-    assert metrics["val"]["all"]["recall@20"] >= 0.088
+    assert metrics["val"]["all"]["recall@20"] >= 0.105
     assert metrics["val"]["all"]["users"] == 3051 and metrics["test"]["all"]["users"] == 6130
     assert metrics["test"]["cold"]["users"] == 449  # Each user has one test click; 449 are on items never clicked.
 
