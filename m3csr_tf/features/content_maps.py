@@ -13,7 +13,6 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.features.walks import item_walk
 from m3csr_tf.ids import PADDING_ROW
 
 _FOLLOWED = 0.5
@@ -44,20 +43,31 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
       dim: columns of the map, the strongest first; zeros beyond the content's width.
     """
     width = content.shape[1]
-    present = diags((content != 0).any(axis=1).astype(np.float64))
-    walk = normalize(present @ item_walk(clicks, 1.0, 0.0) @ present, norm="l1")
-    leaving, reached = np.asarray(walk.sum(axis=1)).ravel(), np.asarray(walk.sum(axis=0)).ravel()
     wanted = np.eye(width)
-    if leaving.sum() > 0:
+    present = (content != 0).any(axis=1)
+    shown = clicks.astype(np.float64) @ diags(present.astype(np.float64))
+    by_item = np.asarray(shown.sum(axis=0)).ravel()
+    known = content[by_item > 0].astype(np.float64)
+    to_users = diags(1 / np.maximum(by_item, 1)) @ shown.T
+    to_items = diags(1 / np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)) @ shown
+    # Through the users, since a matrix of all pairs of items would not fit for a large catalogue.
+    returning = np.asarray(to_users.multiply(to_items.T).sum(axis=1)).ravel()
+    onward = to_users @ np.asarray(to_items.sum(axis=1)).ravel() - returning
+    leaves = onward > 1e-9
+    if leaves.any():
         vectors = content.astype(np.float64)
-        known = vectors[(np.diff(clicks.tocsc().indptr) > 0) & present.diagonal().astype(bool)]
+        scale = np.divide(leaves, onward, out=np.zeros(len(onward)), where=leaves)
+        arrived = scale[:, None] * (to_users @ (to_items @ vectors) - returning[:, None] * vectors)
+        reached = vectors.T @ (to_items.T @ (to_users.T @ scale) - returning * scale)
         spread = known.T @ known / len(known)
         inverse = np.linalg.inv(spread + _MAP_RIDGE * np.trace(spread) / width * np.eye(width))
-        moved = vectors.T @ (walk @ vectors) - np.outer(leaving @ vectors, reached @ vectors) / leaving.sum()
+        moved = vectors.T @ arrived - np.outer(leaves @ vectors, reached) / leaves.sum()
         followed = inverse @ moved @ inverse
         followed += followed.T
         wanted += _FOLLOWED * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
     strengths, directions = np.linalg.eigh(wanted)
+    # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
+    directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(width)])
     strongest = np.argsort(strengths)[::-1][:dim]
     mapped = np.zeros((width, dim), np.float32)
     mapped[:, : len(strongest)] = directions[:, strongest] * np.sqrt(np.maximum(strengths[strongest], 0))

@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_gains
+from m3csr_tf.features.walks import item_walk
 from m3csr_tf.ids import FIRST_ROW
 
 ITEMS, USERS, WIDTH = 60, 400, 4
@@ -36,6 +37,24 @@ def test_directions_that_people_follow_weigh_more_than_others(content: np.ndarra
     mapped = co_click_map(clicks_by_side(content), content, WIDTH)
     strength = np.diag(mapped @ mapped.T)
     assert strength[0] > 1.5 * strength[1:].max()
+
+
+def test_the_map_is_the_least_squares_fit_of_the_walks_between_all_pairs_of_items(content: np.ndarray) -> None:
+    content[FIRST_ROW : FIRST_ROW + 5] = 0  # Without this modality: no walk of theirs counts.
+    clicks = clicks_by_side(content)
+    there = np.diag((content != 0).any(axis=1).astype(float))
+    walk = there @ item_walk(clicks, 1.0, 0.0).toarray() @ there
+    walk /= np.maximum(walk.sum(axis=1, keepdims=True), 1e-12)
+    by_chance = np.outer(walk.sum(axis=1), walk.sum(axis=0)) / walk.sum()
+    known = content[there.any(axis=1)].astype(float)
+    spread = known.T @ known / len(known)
+    inverse = np.linalg.inv(spread + np.trace(spread) / WIDTH * np.eye(WIDTH))
+    fitted = inverse @ content.T @ (walk - by_chance) @ content @ inverse
+    fitted += fitted.T
+    expected = np.eye(WIDTH) + 0.5 * fitted / np.abs(np.diag(fitted)).mean()
+    assert np.linalg.eigvalsh(expected).min() > 0
+    mapped = co_click_map(clicks, content, WIDTH)
+    np.testing.assert_allclose(mapped @ mapped.T, expected, atol=1e-5)
 
 
 def test_a_narrow_map_keeps_the_direction_that_people_follow(content: np.ndarray) -> None:
