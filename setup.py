@@ -4,7 +4,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-SERVING = ["tensorflow-serving-api==2.20.*"]
 PLOTS = ["matplotlib>=3.8"]
 
 setup(
@@ -21,6 +20,7 @@ setup(
         "tf-keras==2.20.*",  # Keras 2, which tensorflow-recommenders needs.
         "tensorflow-recommenders==0.7.7",
         "scann==1.4.2",
+        "tensorflow-serving-api==2.20.*",  # A release carries warmup requests, always.
         "numpy>=2,<2.5",
         "pandas>=2,<3",  # Spark's limit, kept everywhere.
         "scipy>=1.11",
@@ -34,7 +34,6 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
-        "serving": SERVING,
         "spark": ["pyspark>=4,<5"],
         "plots": PLOTS,
         "sweep": ["optuna>=4,<5", *PLOTS],

@@ -208,10 +208,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tensorflow as tf
 
     from m3csr_tf import verbs
+    from m3csr_tf.verbs import training
 
     place = tmp_path_factory.mktemp("ablations")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verbs, "fit", finish)
+        patch.setattr(training, "fit", finish)
         tf.config.run_functions_eagerly(True)  # Tracing the towers of five runs takes longer than running them.
         try:
             verbs.train(load(None, [*overrides(place), "run.name=tiny-seed0"]))

@@ -1,0 +1,20 @@
+"""What the command line can do, one function a verb: each takes a configuration and prints what it did."""
+
+from m3csr_tf.verbs.comparison import ablations, seeds, sweep
+from m3csr_tf.verbs.evaluation import evaluate, frontier
+from m3csr_tf.verbs.nightly import run_all
+from m3csr_tf.verbs.serving import release, retrieve
+from m3csr_tf.verbs.training import prepare, train
+
+__all__ = [
+    "ablations",
+    "evaluate",
+    "frontier",
+    "prepare",
+    "release",
+    "retrieve",
+    "run_all",
+    "seeds",
+    "sweep",
+    "train",
+]

@@ -1,0 +1,161 @@
+"""seeds, ablations, sweep: many runs of one command."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.table import Table
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.errors import ConfigError
+from m3csr_tf.evaluation import ablations as ablation
+from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.evaluation.spread import summarise
+from m3csr_tf.files import write_json
+from m3csr_tf.training import runs
+from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.evaluation import MODEL, evaluate, evaluate_run, print_intensities, titled
+from m3csr_tf.verbs.score_variance import score_variance
+from m3csr_tf.verbs.training import train
+
+
+def seeds(config: Config, count: int) -> None:
+    """Trains and evaluates the configuration with `count` run seeds; prints means, spreads and the baselines beside.
+
+    Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json.
+    """
+    outcomes, written = [], []
+    for seed in range(count):
+        run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
+        of_seed = config.model_copy(update={"run": run})
+        train(of_seed)
+        outcomes.append(evaluate(of_seed))
+        written.append(json.loads((of_seed.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8")))
+    rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
+    summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)
+    path = config.run.folder / f"{config.run.name}-seeds.json"
+    validation = [metrics[columns.VAL]["all"] for metrics in written]
+    intensity = [metrics["intensity"] for metrics in written]
+    write_json(path, {"seeds": count, "test": summary, "validation": validation, "intensity": intensity})
+
+    title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
+    table = Table("slice", "metric", f"{MODEL}, {count} seeds", *rivals, title=title, title_justify="left")
+    for slice_name, metrics in summary.items():
+        for metric, figures in metrics.items():
+            cells = [f"{rival['mean']:.4f} (p {rival['p']:.1e})" for rival in figures["rivals"].values()]
+            table.add_row(slice_name, metric, f"{figures['mean']:.4f} +- {figures['sd']:.4f}", *cells)
+    console.print(table)
+    recalls = [figures["recall@20"] for figures in validation]
+    console.print(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
+    means = {
+        name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
+        for name in intensity[0]
+    }
+    print_intensities(means)
+    console.print(f"all figures, seed by seed: {path}")
+
+
+def ablations(config: Config, count: int) -> Path:
+    """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
+
+    Runs are called as in `evaluation.ablations.variants`; those that have finished are not trained again.
+
+    Returns:
+      <run folder>/<name>-ablations.json: figures and contributions of every variant, and what the full model's scores
+      are made of.
+
+    Raises:
+      ConfigError, RunError: before anything is trained, when a setting is at fault or a run's name is taken.
+    """
+    variants = ablation.variants(config, count)
+    for of_seeds in variants.values():
+        for of_seed in of_seeds:
+            runs.check_run(of_seed)
+    first = variants[ablation.FULL][0]
+    evaluated: dict[str, dict[str, list[Evaluation]]] = {}
+    variances = []
+    for variant, of_seeds in variants.items():
+        evaluated[variant] = {columns.TEST: [], columns.VAL: []}
+        for of_seed in of_seeds:
+            console.print(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
+            _share_prepared(first, of_seed)
+            trained = train(of_seed)
+            found = evaluate_run(trained)
+            for split, outcomes in evaluated[variant].items():
+                outcomes.append(found[split][MODEL])
+            if variant == ablation.FULL:
+                variances.append(score_variance(trained))
+            # Else the graphs of all runs would stay in memory.
+            del trained
+            tf.keras.backend.clear_session()
+            gc.collect()
+    tree: dict[str, Any] = {}
+    for variant, splits in evaluated.items():
+        tree[variant] = {split: {"figures": ablation.figures(outcomes)} for split, outcomes in splits.items()}
+        if variant != ablation.FULL:
+            for split, outcomes in splits.items():
+                full = evaluated[ablation.FULL][split]
+                tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
+    of_score = ablation.over_seeds(variances)
+    path = config.run.folder / f"{config.run.name}-ablations.json"
+    write_json(path, {"seeds": count, "variants": tree, "variance": of_score})
+    for split in (columns.TEST, columns.VAL):
+        console.print(ablation.table(split, tree))
+    console.print(ablation.variance_table(of_score))
+    console.print(f"all figures, seed by seed: {path}")
+    return path
+
+
+def sweep(config: Config, space_file: Path, trials: int) -> Path:
+    """Searches the space around a configuration until it has `trials` trials; judges on validation alone.
+
+    Returns:
+      The sweep's folder, with the study, all trials as a CSV, and plots.
+    """
+    try:
+        # The sweep's libraries are an extra that nothing else needs.
+        from m3csr_tf.sweep import results
+        from m3csr_tf.sweep.space import load_space
+        from m3csr_tf.sweep.study import outcomes, overrides_of, search, sweep_folder
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a sweep needs {error.name}, which is missing: pip install 'm3csr_tf[sweep]'") from None
+    space = load_space(space_file, config)
+    study = search(config, space, trials, console)
+    found, folder = outcomes(study), sweep_folder(config, space)
+    results.write_trials(folder / results.TRIALS_FILE, found)
+    importances = results.importances(study, config.run.seed)
+    plots = results.write_plots(folder, found, importances, space.settings)
+    console.print(results.best_table(found))
+    if importances:
+        console.print(results.importance_table(importances))
+    best = results.best_first(found)
+    if best:
+        console.print(f"best settings: {overrides_of(best[0].settings)}", highlight=False)
+    console.print(f"all trials: {folder / results.TRIALS_FILE}; {len(plots)} plots beside it")
+    return folder
+
+
+def _share_prepared(first: Config, other: Config) -> None:
+    """Gives a run the prepared files of the first one as links, so that all runs of the data take the disc of one.
+
+    Files of a prepared folder are replaced, never changed, so a link is as good as a copy. Whether the folder is the
+    right one, `prepare` finds out as always, and builds it where it was not linked.
+    """
+    source, target = (config.run_folder / runs.PREPARED_FOLDER for config in (first, other))
+    if target.exists() or not source.exists():
+        return
+    beside = target.with_name(f".{target.name}.linking")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        shutil.copytree(source, beside, copy_function=os.link)
+        beside.rename(target)
+    except OSError:  # A file system without links.
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,127 @@
+"""evaluate, frontier: how well a run ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.evaluation import baselines, exposure, report
+from m3csr_tf.evaluation import frontier as frontiers
+from m3csr_tf.evaluation.intensities import intensity_correlations
+from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.training import runs
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of
+
+MODEL = "M3CSR"
+
+_BASELINES = {
+    "popularity": baselines.popularity,
+    "random": baselines.random_order,
+    "rp3beta": baselines.rp3beta,
+    "rp3beta_content": baselines.rp3beta_content,
+    "ridge": baselines.ridge,
+    "truth": baselines.true_utilities,
+}
+
+
+def evaluate(config: Config) -> dict[str, Evaluation]:
+    """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json.
+
+    The item vectors are those of a release, cold items' bonus (`exposure`) included.
+
+    Returns:
+      System -> its evaluation on the test split.
+    """
+    return evaluate_run(opened(config))[columns.TEST]
+
+
+def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
+    """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation."""
+    config, prepared = trained.config, trained.prepared
+    features = item_features(prepared)
+    encoder = VectorEncoder(trained.model, features)
+    slots = histories_of(trained)
+    plain = vectors_of(trained, encoder, slots)
+    bonus = cold_bonus(trained, plain)
+    raised = exposure.with_bonus(plain.item_vectors, exposure.cold_items(prepared), bonus)
+    systems = {MODEL: baselines.Vectors(plain.user_vectors, raised)}
+    systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
+    without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
+    evaluated = {
+        split: {
+            name: report.evaluate_split(prepared, *of_system, split, settings, config.run.seed)
+            for name, of_system in systems.items()
+        }
+        for split, settings in ((columns.TEST, config.evaluation), (columns.VAL, without_intervals))
+    }
+    tree: dict[str, Any] = {split: of_split[MODEL].to_json() for split, of_split in evaluated.items()}
+    tree["baselines"] = {
+        name: {split: of_split[name].to_json() for split, of_split in evaluated.items()}
+        for name in systems
+        if name != MODEL
+    }
+    tree["training"] = trained.finished
+    tree["exposure"] = {"cold_share": config.exposure.cold_share, "cold_bonus": bonus}
+    tree["intensity"] = _intensities(trained, encoder, slots)
+    report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
+    test = evaluated[columns.TEST]
+    console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
+    print_intensities(tree["intensity"])
+    return evaluated
+
+
+def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
+    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
+    trained = opened(config)
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder, histories_of(trained)), split, config)
+    written = frontiers.write(config.run_folder, points)
+    console.print(frontiers.table(points, split))
+    console.print(f"the same as a table and a plot: {', '.join(map(str, written))}")
+    return points
+
+
+def _possible(baseline: str, prepared: Prepared) -> bool:
+    """Whether a baseline can be had: only a synthetic world knows its truth."""
+    return baseline != "truth" or prepared.truth() is not None
+
+
+def titled(system: str) -> str:
+    """What tables call a system."""
+    return "truth (ceiling)" if system == "truth" else system
+
+
+def _intensities(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> dict[str, dict[str, float]]:
+    """Mean and spread of the learned intensities over the users, and in a world their correlation with the truth."""
+    prepared = trained.prepared
+    rows = np.arange(FIRST_ROW, len(prepared.users), dtype=np.int32)
+    learned = encoder.intensities(rows, slots[FIRST_ROW:])
+    tree = {
+        name: {"mean": float(learned[:, position].mean()), "spread": float(learned[:, position].std())}
+        for position, name in enumerate(prepared.modalities)
+    }
+    truth = prepared.truth()
+    if truth is not None:
+        found = intensity_correlations(learned, truth["intensities"], prepared.modalities, trained.config.run.seed)
+        tree = {name: figures | found[name] for name, figures in tree.items()}
+    return tree
+
+
+def print_intensities(intensity: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints modality by modality what `metrics.json` has under "intensity"."""
+    title = "learned intensities over users"
+    table = Table("modality", *next(iter(intensity.values())), title=title, title_justify="left")
+    for name, figures in intensity.items():
+        table.add_row(name, *(f"{value:.3f}" for value in figures.values()))
+    console.print(table)

@@ -1,0 +1,35 @@
+"""run_all: every step in one go."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.training import runs
+from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.evaluation import evaluate
+from m3csr_tf.verbs.serving import release, retrieve
+from m3csr_tf.verbs.training import train
+
+
+def run_all(config: Config) -> None:
+    """prepare, train, evaluate, release and retrieve, then where everything lies."""
+    train(config)
+    evaluate(config)
+    release(config)
+    output = retrieve(config)
+    table = Table("what", "where")
+    for what, where in {
+        "configuration, versions": config.run_folder / runs.CONFIG_FILE,
+        "prepared data": config.run_folder / runs.PREPARED_FOLDER,
+        "training logs (TensorBoard)": config.run_folder / runs.LOGS,
+        "metrics": config.run_folder / runs.METRICS_FILE,
+        "user tower": config.release_folder / columns.USER_TOWER,
+        "item tower": config.release_folder / columns.ITEM_TOWER,
+        "ScaNN index": config.release_folder / columns.INDEX,
+        "release manifest": config.release_folder / columns.MANIFEST,
+        "top-N lists": output,
+    }.items():
+        table.add_row(what, str(where))
+    console.print(table)

@@ -1,0 +1,60 @@
+"""What the scores of a finished run are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3csr_tf import columns
+from m3csr_tf.evaluation import variance
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.towers import layout
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.verbs.opened import histories_of
+
+
+def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
+    """What a full model's scores of all known items are made of, averaged over the validation users.
+
+    Its own scores, without a bonus for cold items.
+
+    Returns:
+      "parts": part of the score -> share of the variance, modalities whole and in halves; "components": ablation ->
+      what the score's differences owe to it. L_orth is no part of a score and is left out.
+    """
+    prepared, config = trained.prepared, trained.config
+    encoder = VectorEncoder(trained.model, item_features(prepared))
+    rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
+    slots = histories_of(trained)[rows]
+    users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
+    modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
+    shares = variance.shares(users, items, variance.halved(parts, modalities))
+    if not shares:
+        return {"parts": {}, "components": {}}
+    halves = {name: [variance.half(name, of) for of in (variance.CONTENT, variance.CLUSTER)] for name in modalities}
+    of_parts: dict[str, float] = {}
+    for name in parts:
+        finer = halves.get(name, [])
+        of_parts |= {name: sum(shares[of] for of in finer) if finer else shares[name]}
+        of_parts |= {of: shares[of] for of in finer}
+
+    intensities = encoder.intensities(rows, slots)
+    carried = {name: intensities[:, position] for position, name in enumerate(modalities)}
+    means = {name: float(weight.mean()) for name, weight in carried.items()}
+    alike_users = variance.reweighed(users, carried, means, parts)
+
+    gate = trained.model.item_tower.gate
+    assert gate is not None  # It is a component of every full model (`ablation.variants`).
+    delta = gate(prepared.bins[FIRST_ROW:]).numpy()[:, 0]
+    mean = float(delta[prepared.train_clicks[FIRST_ROW:] > 0].mean())
+    carried = {name: delta for name in modalities} | {layout.ID_PART: 1 - delta}
+    means = {name: mean for name in modalities} | {layout.ID_PART: 1 - mean}
+    alike_items = variance.reweighed(items, carried, means, parts)
+
+    components = {
+        "intensity": variance.lost(users, items, alike_users, items),
+        "clusters": sum(shares[variance.half(name, variance.CLUSTER)] for name in modalities),
+        "gate": variance.lost(users, items, users, alike_items),
+    }
+    return {"parts": of_parts, "components": components}

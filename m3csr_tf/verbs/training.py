@@ -1,0 +1,41 @@
+"""prepare, train."""
+
+from __future__ import annotations
+
+from m3csr_tf import prepare as preparation
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import RunError
+from m3csr_tf.training import runs
+from m3csr_tf.training.fit import fit
+from m3csr_tf.training.runs import TrainedRun, load_trained
+from m3csr_tf.verbs.console import console
+
+
+def prepare(config: Config) -> Prepared:
+    """Raw input to the run's prepared folder."""
+    runs.check_run(config)
+    folder = config.run_folder / runs.PREPARED_FOLDER
+    changed = runs.has_trained(config) and not preparation.is_current(config, folder)
+    if changed and not config.run.overwrite:
+        raise RunError(
+            f"{config.run_folder}: input files or library versions have changed since this run was trained; "
+            "choose another run.name for the new data, or pass run.overwrite=true to replace the run"
+        )
+    prepared = preparation.prepare(config, folder)
+    runs.open_run(config, afresh=changed)
+    console.print(preparation.summary(prepared))
+    return prepared
+
+
+def train(config: Config) -> TrainedRun:
+    """Prepares if need be, then trains, or goes on with a run that was stopped."""
+    prepared = prepare(config)
+    folder = fit(config, prepared)
+    trained = load_trained(folder)
+    finished = trained.finished
+    console.print(
+        f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s; "
+        f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
+    )
+    return trained
