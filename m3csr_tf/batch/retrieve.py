@@ -21,7 +21,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.files import replacing
 from m3csr_tf.index import ItemIndex
 from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.towers import flatten
+from m3csr_tf.serving.requests import flatten
 
 SEARCHED_AT_ONCE = 1 << 20
 """Places of all lists of one search; bounds memory, as users with many exclusions need long lists."""

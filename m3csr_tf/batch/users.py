@@ -19,7 +19,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
-from m3csr_tf.serving.towers import flatten
+from m3csr_tf.serving.requests import flatten
 
 COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
 JSON_LINES = frozenset({".jsonl", ".ndjson"})

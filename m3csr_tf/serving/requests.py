@@ -1,0 +1,160 @@
+"""What is asked of a tower: users and items as batches of named arrays, the same in process and over the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
+
+NO_CONTENT = -1
+
+
+class ContentLookup(Protocol):
+    """Raw content of items, for those that the user tower's table lacks."""
+
+    def holds(self, ids: np.ndarray) -> np.ndarray:
+        """Whether there is an entry for each of `ids`, object array of str [n] -> bool [n]."""
+        ...
+
+    def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Modality -> raw vectors float32 [n, width] of items that it holds; a row of NaN is absent."""
+        ...
+
+
+class Request(NamedTuple):
+    """One call of a tower.
+
+    Attributes:
+      signature: its name.
+      rows: int64 [B], positions of the users or items among those asked for.
+      inputs: name -> array [B, ...]; strings as object arrays of str.
+    """
+
+    signature: str
+    rows: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+
+class _Histories(NamedTuple):
+    """The usable ends of the histories of some users.
+
+    Attributes:
+      ids: object array of str [users, 1 + slots], padded with "".
+      lines: int64 [users, 1 + slots], lines of `content`; NO_CONTENT for items of the table and for padding.
+      content: modality -> float32 [fresh, width].
+    """
+
+    ids: np.ndarray
+    lines: np.ndarray
+    content: dict[str, np.ndarray]
+
+
+def user_requests(
+    users: pd.DataFrame,
+    known: pd.Index,
+    history_length: int,
+    items: ContentLookup | None = None,
+    *,
+    batch: int,
+    content_bytes: int,
+) -> Iterator[Request]:
+    """Requests for the vectors of users; every user is in one of them, and there is at least one, if without users.
+
+    A history becomes its last `history_length` different items that the tower can use, as in training: those of its
+    table, and those with content at hand. Users without one of the latter go to `serving_default`, the others to
+    `with_content`. The first slot is always empty: where TF Serving merges requests of different lengths, it pads each
+    with its own first entry.
+
+    Args:
+      users: user_id, and history, a list of item ids, oldest first.
+      known: ids of the user tower's table.
+      history_length: slots that the tower was trained with.
+      items: content of other items; without it, they are skipped.
+      batch: most users of a request.
+      content_bytes: most bytes of content in a request, unless one user alone needs more.
+    """
+    for start in range(0, max(1, len(users)), batch):
+        block = users.iloc[start : start + batch]
+        histories = _histories(block[columns.HISTORY], known, history_length, items)
+        names = block[columns.USER_ID].to_numpy(dtype=object)
+        fresh = (histories.lines != NO_CONTENT).any(axis=1)
+        if len(fresh) == 0 or not fresh.all():
+            rows = np.flatnonzero(~fresh)
+            inputs = {columns.USER_ID: names[rows], columns.HISTORY: _trimmed(histories.ids[rows])}
+            yield Request(columns.SERVING_DEFAULT, start + rows, inputs)
+        others = np.flatnonzero(fresh)
+        width = histories.ids.shape[1] * sum(vectors.shape[1] for vectors in histories.content.values())
+        step = max(1, content_bytes // max(1, 4 * width))
+        for first in range(0, len(others), step):
+            rows = others[first : first + step]
+            history = _trimmed(histories.ids[rows])
+            lines = histories.lines[rows, : history.shape[1]]
+            inputs = {columns.USER_ID: names[rows], columns.HISTORY: history}
+            for name, vectors in histories.content.items():
+                spread = np.zeros([*lines.shape, vectors.shape[1]], np.float32)
+                spread[lines != NO_CONTENT] = vectors[lines[lines != NO_CONTENT]]
+                inputs[columns.history_feature(name)] = spread
+            yield Request(columns.WITH_CONTENT, start + rows, inputs)
+
+
+def item_requests(catalogue: Catalogue, *, batch: int, content_bytes: int) -> Iterator[Request]:
+    """Requests for the vectors of items, at least one; the limits are those of `user_requests`."""
+    ids = catalogue.frame[columns.ITEM_ID].to_numpy(dtype=object)
+    views = catalogue.frame[columns.VIEW_COUNT].to_numpy(np.int64)
+    width = sum(vectors.shape[1] for vectors in catalogue.content.values())
+    step = max(1, min(batch, content_bytes // max(1, 4 * width)))
+    for start in range(0, max(1, len(ids)), step):
+        rows = np.arange(start, min(start + step, len(ids)))
+        inputs = {columns.ITEM_ID: ids[rows], columns.VIEW_COUNT: views[rows]}
+        inputs |= {name: vectors[rows] for name, vectors in catalogue.content.items()}
+        yield Request(columns.SERVING_DEFAULT, rows, inputs)
+
+
+def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """All entries of a column of lists, object [entries], and the position of each one's list, int64 [entries]."""
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    entries = np.empty(int(lengths.sum()), dtype=object)
+    entries[:] = list(chain.from_iterable(lists))
+    return entries, np.repeat(np.arange(len(lists)), lengths)
+
+
+def _histories(histories: pd.Series, known: pd.Index, history_length: int, items: ContentLookup | None) -> _Histories:
+    entries, owners = flatten(histories)
+    codes, distinct = pd.factorize(entries)
+    usable = known.get_indexer(distinct) >= 0
+    line_of = np.full(len(distinct), NO_CONTENT)
+    content: dict[str, np.ndarray] = {}
+    if items is not None and not usable.all():
+        others = np.flatnonzero(~usable & (distinct != ""))
+        others = others[items.holds(distinct[others])]
+        content = items.content(distinct[others])
+        present = [~np.isnan(vectors).any(axis=1) for vectors in content.values()]
+        has_some = np.any(present, axis=0)
+        line_of[others[has_some]] = np.flatnonzero(has_some)
+        usable[others[has_some]] = True
+    again = pd.Series(owners * len(distinct) + codes).duplicated(keep="last").to_numpy(dtype=bool)
+    kept = usable[codes] & ~again
+    codes, owners = codes[kept], owners[kept]
+    sizes = np.bincount(owners, minlength=len(histories))
+    ends = np.cumsum(sizes)
+    slots = np.arange(len(owners)) - np.maximum(ends - history_length, ends - sizes)[owners]
+    latest = slots >= 0
+    codes, owners, slots = codes[latest], owners[latest], slots[latest] + 1
+    shape = (len(histories), int(slots.max(initial=0)) + 1)
+    ids = np.full(shape, "", dtype=object)
+    ids[owners, slots] = distinct[codes]
+    lines = np.full(shape, NO_CONTENT)
+    lines[owners, slots] = line_of[codes]
+    return _Histories(ids, lines, content)
+
+
+def _trimmed(histories: np.ndarray) -> np.ndarray:
+    """Without the slots at the end that are empty in all of them."""
+    used = np.flatnonzero((histories != "").any(axis=0))
+    return histories[:, : max(1, int(used.max(initial=0)) + 1)]
