@@ -28,7 +28,7 @@ class ItemIndex(abc.ABC):
     @property
     @abc.abstractmethod
     def ids(self) -> np.ndarray:
-        """Ids of the items held, object array of str [items], in no promised order."""
+        """Ids of the items held, object array of str [items], in the order of the rows; not to be written to."""
 
     @property
     @abc.abstractmethod
@@ -59,6 +59,26 @@ class ItemIndex(abc.ABC):
         Raises:
           ValueError: k is below 1, or the queries have another width or values that are not finite.
         """
+
+    @abc.abstractmethod
+    def search_rows(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """`search`, without the ids: for large batches, which need few of them.
+
+        Returns:
+          rows, int64 [queries, k], positions in `ids` until the next upsert or delete, and scores, float32
+          [queries, k], best first; -1 and -inf beyond the items held.
+
+        Raises:
+          ValueError: as in `search`.
+        """
+
+    @abc.abstractmethod
+    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Positions of ids in `ids` until the next upsert or delete, -1 for those that are not held, int64 [ids]."""
+
+    @abc.abstractmethod
+    def vectors_at(self, rows: np.ndarray) -> np.ndarray:
+        """The stored vectors at rows, each from 0 to `len(self) - 1`, float32 [rows, width]."""
 
     @abc.abstractmethod
     def vectors(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:

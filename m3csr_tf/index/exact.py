@@ -9,6 +9,7 @@ import numpy as np
 from scann.scann_ops.py import scann_ops_pybind as scann
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
+from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.scann_index import ScannIndex
 
 NEIGHBOURS = 10
@@ -33,5 +34,5 @@ class ExactIndex(ScannIndex):
         """
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))
-        searcher = scann.builder(vectors, NEIGHBOURS, "dot_product").score_brute_force().build(docids=ids)
-        return cls(searcher, vectors, {"recall": 1.0})
+        searcher = scann.builder(vectors, NEIGHBOURS, "dot_product").score_brute_force().build().searcher
+        return cls(searcher, HeldItems(ids, vectors), {"recall": 1.0})

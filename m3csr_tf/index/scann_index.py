@@ -1,8 +1,7 @@
-"""What the kinds of index have in common: a ScaNN searcher with ids of our own beside it.
+"""What the kinds of index have in common: a ScaNN searcher, and its items beside it.
 
-ScaNN keeps its ids in a pickle, which loading would execute; that file is deleted after every save, and ids lie in
-parquet instead. Its padding (NaN scores at row 0) is masked here, and paths inside a saved index are relative, so that
-the folder can move.
+ScaNN's own ids would be a pickle, which loading executes: it is given none, and ids lie in parquet instead. Its padding
+(NaN scores at row 0) is masked here, and paths inside a saved index are relative, so that the folder can move.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
+from m3csr_tf.index.held import HeldItems
 
 SETTINGS = "index.json"
 IDS = "ids.parquet"
@@ -34,30 +34,29 @@ class ScannIndex(ItemIndex):
     """An index over a ScaNN searcher.
 
     Args:
-      searcher: ScaNN's searcher; its `docids` are in the order of its rows and belong to it alone.
-      vectors: the vectors it was made of, float32 [items, width]; kept, not copied, and never written to.
+      searcher: ScaNN's inner searcher, of which this index is the only user.
+      items: what it was made of, in the order of its rows.
       settings: what the kind needs to search, and what it measured, as JSON.
     """
 
-    def __init__(self, searcher: scann.ScannSearcher, vectors: np.ndarray, settings: dict[str, Any]) -> None:
+    def __init__(self, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> None:
         self._searcher = searcher
+        self._items = items
         self._settings = settings
-        self._stored = vectors
-        self._stored_rows = pd.Index(np.asarray(searcher.docids, dtype=object))
-        self._changed: dict[str, np.ndarray] = {}
-        self._ids: np.ndarray | None = None
 
     @property
     @override
     def ids(self) -> np.ndarray:
-        if self._ids is None:
-            self._ids = np.asarray(self._searcher.docids, dtype=object)
-        return self._ids
+        return self._items.ids
+
+    @override
+    def __len__(self) -> int:
+        return len(self._items)
 
     @property
     @override
     def width(self) -> int:
-        return int(self._stored.shape[1])
+        return self._items.width
 
     @property
     @override
@@ -66,17 +65,22 @@ class ScannIndex(ItemIndex):
 
     @override
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, scores = self.search_rows(queries, k)
+        return self._items.ids_at(rows), scores
+
+    @override
+    def search_rows(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = checked_vectors(queries, "queries", self.width)
-        found = np.full([len(queries), k], "", dtype=object)
+        found = np.full([len(queries), k], -1, dtype=np.int64)
         scores = np.full([len(queries), k], -np.inf, dtype=np.float32)
         if len(queries):
             wanted = min(k, len(self))
             rows, values = self._nearest(queries, wanted)
             real = np.isfinite(values)
-            found[:, :wanted] = np.where(real, self.ids[np.where(real, rows, 0)], "")
-            scores[:, :wanted] = np.where(real, values, -np.inf)
+            np.copyto(found[:, :wanted], rows, where=real, casting="unsafe")
+            np.copyto(scores[:, :wanted], values, where=real)
         return found, scores
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,43 +88,38 @@ class ScannIndex(ItemIndex):
         return self._run(queries, k)
 
     def _run(self, queries: np.ndarray, k: int, reorder: int = -1, leaves: int = -1) -> tuple[np.ndarray, np.ndarray]:
-        return self._searcher.searcher.search_batched(queries, k, reorder, leaves, True, BLOCK)
+        return self._searcher.search_batched(queries, k, reorder, leaves, True, BLOCK)
+
+    @override
+    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        return self._items.rows(ids)
+
+    @override
+    def vectors_at(self, rows: np.ndarray) -> np.ndarray:
+        return self._items.vectors_at(rows)
 
     @override
     def vectors(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        wanted = np.asarray(ids, dtype=object)
-        held = self._searcher.docid_to_id
-        missing = next((item for item in wanted if item not in held), None)
-        if missing is not None:
-            raise KeyError(f"item {missing!r} is not in the index")
-        rows = self._stored_rows.get_indexer(wanted)
-        result = np.asarray(self._stored[rows], dtype=np.float32)
-        if self._changed:
-            for line, item in enumerate(wanted):
-                if item in self._changed:
-                    result[line] = self._changed[item]
-        return result
+        rows = self.rows(ids)
+        if (rows < 0).any():
+            raise KeyError(f"item {ids[int(np.argmin(rows))]!r} is not in the index")
+        return self.vectors_at(rows)
 
     @override
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         new = checked_ids(ids)
         vectors = checked_vectors(vectors, "upsert", self.width, len(new))
-        self._searcher.upsert(new, vectors, batch_size=len(new))
-        self._changed.update(zip(new, vectors.copy(), strict=True))
-        self._ids = None
+        self._searcher.upsert(self._items.upsert(new, vectors), vectors, len(new))
 
     @override
     def delete(self, ids: Sequence[str] | np.ndarray) -> None:
         gone = checked_ids(ids)
-        missing = next((item for item in gone if item not in self._searcher.docid_to_id), None)
-        if missing is not None:
-            raise KeyError(f"item {missing!r} is not in the index, so it cannot be deleted")
+        rows = self.rows(gone)
+        if (rows < 0).any():
+            raise KeyError(f"item {gone[int(np.argmin(rows))]!r} is not in the index, so it cannot be deleted")
         if len(gone) == len(self):
             raise ValueError("delete would leave no item; an index holds at least one")
-        self._searcher.delete(gone)
-        for item in gone:
-            self._changed.pop(item, None)
-        self._ids = None
+        self._searcher.delete(self._items.delete(gone))
 
     @override
     def save(self, folder: Path) -> None:
@@ -128,8 +127,7 @@ class ScannIndex(ItemIndex):
         if folder.exists():
             raise ValueError(f"{folder}: exists already; an index is saved to a new folder")
         folder.mkdir(parents=True)
-        self._searcher.serialize(str(folder), relative_path=True)
-        (folder / PICKLED_IDS).unlink()
+        self._searcher.serialize(str(folder), True)
         pd.DataFrame({columns.ITEM_ID: self.ids}).to_parquet(folder / IDS, index=False)
         (folder / SETTINGS).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
 
@@ -154,7 +152,7 @@ class ScannIndex(ItemIndex):
             raise ReleaseError(
                 f"{folder}: the ids, the vectors and {SETTINGS} do not belong together; release it again"
             )
-        return cls(scann.ScannSearcher(searcher, ids), vectors, settings)
+        return cls(searcher, HeldItems(ids, vectors), settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scann.scann_ops.py import scann_ops_pybind as scann
 from typing_extensions import override
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
+from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.scann_index import ScannIndex
 
 FEWEST_ITEMS = 16
@@ -79,11 +80,12 @@ class TreeIndex(ScannIndex):
             .tree(leaves, leaves, training_sample_size=TRAINING_SAMPLE, min_partition_size=1)
             .score_ah(DIMS_PER_CODE, NOISE_SHAPING, training_sample_size=TRAINING_SAMPLE)
             .reorder(recall_at)
-            .build(docids=ids)
+            .build()
+            .searcher
         )
         settings = {"leaves": leaves, "recall_at": recall_at}
-        index = cls(searcher, vectors, settings)
-        index._widen(queries[chosen], recall)
+        index = cls(searcher, HeldItems(ids, vectors), settings)
+        index._widen(queries[chosen], recall, vectors)
         return index
 
     @override
@@ -102,10 +104,10 @@ class TreeIndex(ScannIndex):
         candidates = self._settings["reorder"] * max(k, self._settings["recall_at"])
         return self._run(queries, k, min(len(self), math.ceil(candidates)), leaves)
 
-    def _widen(self, queries: np.ndarray, recall: float) -> None:
+    def _widen(self, queries: np.ndarray, recall: float, vectors: np.ndarray) -> None:
         """Chooses leaves_to_search and reorder."""
         k = min(self._settings["recall_at"], len(self))
-        cut = _kth_score(queries, self._stored, k)
+        cut = _kth_score(queries, vectors, k)
 
         def measure(leaves: int, reorder: float) -> tuple[float, float]:
             self._settings |= {"leaves_to_search": leaves, "reorder": reorder}

@@ -1,0 +1,138 @@
+"""Which item lies in which row of a ScaNN searcher, and its vector; ScaNN gives neither back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+
+import numpy as np
+import pandas as pd
+
+MANY = 20_000
+"""Ids from which a pandas table, made anew after a change, beats a dictionary."""
+
+
+class HeldItems:
+    """Ids and vectors in the order of a searcher's rows, changed as the searcher changes.
+
+    New items are appended, and a deleted one leaves its row to the last: what ScaNN does with its own rows. Work is by
+    arrays, as batch jobs ask for millions of rows; only the few items that came or went are looked at one by one.
+
+    Args:
+      ids: distinct ids.
+      vectors: float32 [ids, width], perhaps a memory map; kept, not copied, and never written to.
+    """
+
+    def __init__(self, ids: Sequence[str], vectors: np.ndarray) -> None:
+        self._base = vectors
+        self._ids = np.array(ids, dtype=object)
+        self._size = len(self._ids)
+        self._rows = dict(zip(self._ids, range(self._size), strict=True))
+        self._source = np.arange(self._size)
+        """A row's line in the base; -1 - its line among the fresh vectors, if it came since."""
+        self._fresh = np.empty([0, vectors.shape[1]], np.float32)
+        self._fresh_used = 0
+        self._free: list[int] = []
+        self._cached: np.ndarray | None = None
+        self._table: pd.Index | None = None
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return self._size
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors."""
+        return int(self._base.shape[1])
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Ids in the order of the rows, object array of str [items], not to be written to."""
+        if self._cached is None:
+            self._cached = self._ids[: self._size].copy()
+            self._cached.flags.writeable = False
+        return self._cached
+
+    def ids_at(self, rows: np.ndarray) -> np.ndarray:
+        """Ids at rows, "" at row -1, object array of str of the same shape."""
+        found = self._ids[rows]
+        found[rows < 0] = ""
+        return found
+
+    def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Rows of ids, -1 for those that are not held, int64 [ids]."""
+        if len(ids) < MANY:
+            return np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
+        if self._table is None:
+            self._table = pd.Index(self.ids)
+        return self._table.get_indexer(np.asarray(ids, dtype=object)).astype(np.int64, copy=False)
+
+    def vectors_at(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors at rows, float32 [rows, width]."""
+        source = self._source[: self._size][rows]
+        fresh = source < 0
+        if not fresh.any():
+            return np.asarray(self._base[source])
+        vectors = np.asarray(self._base[np.where(fresh, 0, source)])
+        vectors[fresh] = self._fresh[-1 - source[fresh]]
+        return vectors
+
+    def upsert(self, ids: list[str], vectors: np.ndarray) -> list[int | None]:
+        """Adds items or replaces their vectors, and returns their rows, None for the new ones."""
+        rows = self.rows(ids)
+        new = np.flatnonzero(rows < 0)
+        rows[new] = np.arange(self._size, self._size + len(new))
+        added = np.array(ids, dtype=object)[new]
+        self._ids = _with_room(self._ids, self._size + len(new))
+        self._source = _with_room(self._source, self._size + len(new))
+        self._ids[rows[new]] = added
+        self._rows.update(zip(added, rows[new].tolist(), strict=True))
+        self._source[rows[new]] = 0
+        self._size += len(new)
+
+        source = self._source[rows]
+        without = np.flatnonzero(source >= 0)
+        source[without] = -1 - self._lines(len(without))
+        self._source[rows] = source
+        self._fresh[-1 - source] = vectors
+        if len(new):
+            self._cached = self._table = None
+        places: list[int | None] = rows.tolist()
+        for line in new.tolist():
+            places[line] = None
+        return places
+
+    def delete(self, ids: list[str]) -> list[int]:
+        """Removes items, and returns the row that each had when its turn came."""
+        gone = []
+        for item in ids:
+            row, last = self._rows.pop(item), self._size - 1
+            if self._source[row] < 0:
+                self._free.append(-1 - int(self._source[row]))
+            if row != last:
+                self._ids[row], self._source[row] = self._ids[last], self._source[last]
+                self._rows[self._ids[row]] = row
+            self._ids[last] = None
+            self._size = last
+            gone.append(row)
+        self._cached = self._table = None
+        return gone
+
+    def _lines(self, count: int) -> np.ndarray:
+        """Lines for more fresh vectors, those of deleted ones first, int64 [count]."""
+        again = self._free[len(self._free) - min(count, len(self._free)) :]
+        del self._free[len(self._free) - len(again) :]
+        used = self._fresh_used + count - len(again)
+        lines = np.array([*again, *range(self._fresh_used, used)], np.int64)
+        self._fresh = _with_room(self._fresh, used)
+        self._fresh_used = used
+        return lines
+
+
+def _with_room(array: np.ndarray, size: int) -> np.ndarray:
+    """`array`, or a copy half as long again, so that many small additions cost no more than a large one."""
+    if size <= len(array):
+        return array
+    longer = np.empty([max(size, len(array) * 3 // 2), *array.shape[1:]], array.dtype)
+    longer[: len(array)] = array
+    return longer
