@@ -22,3 +22,7 @@ class RunError(M3CSRError):
 
 class ReleaseError(M3CSRError):
     """A release is missing, incomplete, or its parts do not belong together."""
+
+
+class ServingError(M3CSRError):
+    """TF Serving cannot be reached, does not serve what is asked for, or refuses a request."""

@@ -1,0 +1,106 @@
+"""The files beside a release with which stock TF Serving runs on its folder, wherever the folder lies.
+
+`models.config` is rewritten whenever another version becomes current, and the server reads it again every few seconds.
+`batching.config` and `compose.yaml` are written once and are then the operator's to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from m3csr_tf import columns
+from m3csr_tf.files import write_text
+
+MODELS_CONFIG = "models.config"
+BATCHING_CONFIG = "batching.config"
+COMPOSE = "compose.yaml"
+IMAGE = "tensorflow/serving:2.20.0"
+PLACE = "/models/release"
+"""Where the server sees the release's folder."""
+TOWERS = (columns.ITEM_TOWER, columns.USER_TOWER)
+MAX_BATCH = 512
+"""Most rows of one request; TF Serving refuses a longer one when it batches."""
+POLL_SECONDS = 5
+
+_HEALTHY = (
+    f"for tower in {' '.join(TOWERS)}; do "
+    "exec 3<>/dev/tcp/localhost/8501 && "
+    "printf 'GET /v1/models/%s HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' $$tower >&3 && "
+    "timeout 5 grep -q AVAILABLE <&3 || exit 1; done"
+)
+"""In the image there is bash, but no curl; compose reads $$ as one $."""
+
+
+def write(folder: Path, versions: Sequence[int]) -> None:
+    """Writes `models.config` for these versions, and the two other files where they are missing.
+
+    Args:
+      folder: `saved_models/<name>`.
+      versions: to load: the current one, and any that clients may still ask for.
+    """
+    for name, text in ((BATCHING_CONFIG, batching_config()), (COMPOSE, compose())):
+        if not (folder / name).exists():
+            write_text(folder / name, text)
+    write_text(folder / MODELS_CONFIG, models_config(versions))
+
+
+def models_config(versions: Sequence[int]) -> str:
+    """TF Serving's `--model_config_file`: both towers, pinned to `versions`."""
+    config = ModelServerConfig()
+    for tower in TOWERS:
+        model = config.model_config_list.config.add(
+            name=tower, base_path=f"{PLACE}/{tower}", model_platform="tensorflow"
+        )
+        model.model_version_policy.specific.versions.extend(versions)
+    said = ", ".join(map(str, versions))
+    return f"# Generated for version {said}; base_path is the towers' place as the server sees it.\n" + (
+        text_format.MessageToString(config)
+    )
+
+
+def batching_config() -> str:
+    """TF Serving's `--batching_parameters_file`.
+
+    Histories of different lengths can share a batch because the client starts each with an empty slot: TF Serving pads
+    an input with its own first entry. No allowed_batch_sizes: the number of different items in a batch varies anyway,
+    so rounding the number of users up would make no shape repeat.
+    """
+    return (
+        "# Tune to the machine: num_batch_threads about its cores; a longer timeout makes larger batches.\n"
+        f"max_batch_size {{ value: {MAX_BATCH} }}\n"
+        "batch_timeout_micros { value: 1000 }\n"
+        "max_enqueued_batches { value: 100 }\n"
+        "num_batch_threads { value: 8 }\n"
+        "pad_variable_length_inputs: true\n"
+    )
+
+
+def compose() -> str:
+    """A compose file that serves the folder that it lies in: gRPC on 8500, REST on 8501."""
+    service = {
+        "image": IMAGE,
+        "volumes": [f".:{PLACE}:ro"],
+        "command": [
+            f"--model_config_file={PLACE}/{MODELS_CONFIG}",
+            f"--model_config_file_poll_wait_seconds={POLL_SECONDS}",
+            "--enable_batching=true",
+            f"--batching_parameters_file={PLACE}/{BATCHING_CONFIG}",
+        ],
+        "ports": ["8500:8500", "8501:8501"],
+        "healthcheck": {
+            "test": ["CMD", "bash", "-c", _HEALTHY],
+            "interval": "10s",
+            "timeout": "15s",
+            "retries": 3,
+            "start_period": "60s",
+        },
+        "restart": "unless-stopped",
+    }
+    return "# `docker compose up` in this folder runs TF Serving on the release.\n" + yaml.safe_dump(
+        {"services": {"towers": service}}, sort_keys=False, width=200
+    )
