@@ -94,9 +94,58 @@ def frontier(
 
 
 @app.command()
-def release(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Export user tower, item tower and ScaNN index as one version to saved_models/NAME."""
-    _run("release", config, overrides)
+def release(
+    config: ConfigOption = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[publish|list|verify|rollback|prune] [SECTION.NAME=VALUE]...",
+            help="What to do, publish without a word; then settings that override the file.",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="verify, rollback: which version; the current one, or the one before it.")
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="prune: how many versions stay, the current one among them.")] = 3,
+    sample: Annotated[int, typer.Option(min=1, help="verify: items and users whose vectors are recomputed.")] = 500,
+    again: Annotated[bool, typer.Option("--again", help="publish: also a run that is the current version.")] = False,
+) -> None:
+    """Export towers and ScaNN index as one version to saved_models/NAME; list, verify, roll back, prune versions."""
+    word, overrides = "publish", words or []
+    if overrides and "=" not in overrides[0]:
+        word, overrides = overrides[0], overrides[1:]
+    actions: dict[str, tuple[str, list[object]]] = {
+        "publish": ("release", [again]),
+        "list": ("list_versions", []),
+        "verify": ("verify", [version, sample]),
+        "rollback": ("rollback", [version]),
+        "prune": ("prune", [keep]),
+    }
+    if word not in actions:
+        raise typer.BadParameter(f"{word!r}: expected {', '.join(actions)}, or section.name=value")
+    verb, args = actions[word]
+    _run(verb, config, overrides, *args)
+
+
+@app.command()
+def refresh(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Items that came or changed, .parquet or .csv: item_id, vectors, view_count, removed."),
+    ] = None,
+    remove: Annotated[
+        Path | None, typer.Option(help="Ids of items to remove: .txt, one a line, or .parquet or .csv with item_id.")
+    ] = None,
+    follow: Annotated[
+        Path | None, typer.Option(help="Folder to take such files of items from as they arrive, until ctrl-c.")
+    ] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Build the index afresh, as a new version.")] = False,
+) -> None:
+    """Take fresh videos, popularity updates and removals into the live index, without training or rebuilding."""
+    _run("refresh", config, overrides, items, remove, follow, compact)
 
 
 @app.command()

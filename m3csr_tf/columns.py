@@ -29,6 +29,7 @@ IS_PSEUDO_COLD: Final = "is_pseudo_cold"
 # Features of the towers: rows and scaled content, as prepared, not as served.
 CLUSTER_IDS: Final = "cluster_ids"
 POPULARITY_BIN: Final = "popularity_bin"
+TRAINING_BIN: Final = "training_bin"
 SLOTS: Final = "slots"
 
 # A user of a batch job, and its output.
@@ -51,6 +52,9 @@ USER_TOWER: Final = "user_tower"
 ITEM_TOWER: Final = "item_tower"
 INDEX: Final = "index"
 MANIFEST: Final = "manifest.json"
+
+# The journal of a version: what came and went since it was published.
+REMOVED: Final = "removed"
 
 CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(

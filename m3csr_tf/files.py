@@ -1,14 +1,18 @@
-"""Writing beside and renaming: a reader sees the old file or the new one, whole."""
+"""Writing beside and renaming: a reader sees the old file or the new one, whole, also after a power cut."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -18,7 +22,9 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
+        sync(beside)
         beside.replace(path)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -32,6 +38,39 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, tree: Any) -> None:
     """Replaces a JSON file at once."""
     write_text(path, json.dumps(tree, indent=2) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until a folder and all below it are on the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock among processes, waiting for it if need be; it goes with the process that holds it, however it ends.
+
+    Args:
+      path: the lock's file, which stays. Not on a network file system without `flock`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("%s: another process holds it; waiting", path)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import sha256
 
-FORMAT = 1
+FORMAT = 2
 PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
@@ -63,6 +63,39 @@ def read(path: Path) -> dict[str, Any]:
     if sealed(manifest) != manifest:
         raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); release again")
     return manifest
+
+
+def of_version(release: Path, version: int) -> dict[str, Any]:
+    """The manifest of a version, current or not, from the copy that its index carries.
+
+    Raises:
+      ReleaseError: there is no such version, or its copy is broken.
+    """
+    folder = part_folder(release, columns.INDEX, version)
+    if not folder.is_dir():
+        there = ", ".join(map(str, versions(release))) or "none"
+        raise ReleaseError(f"{release}: there is no version {version}; there are: {there}")
+    manifest = read(copy_path(folder, columns.INDEX))
+    if manifest["version"] != version:
+        raise ReleaseError(
+            f"{folder}: holds version {manifest['version']} under another number; put it back under its own"
+        )
+    return manifest
+
+
+def versions(release: Path) -> list[int]:
+    """Numbers of all versions of which any part is there, ascending."""
+    found = {int(path.name) for part in PARTS for path in (release / part).glob("*") if path.name.isdecimal()}
+    return sorted(found)
+
+
+def is_complete(release: Path, version: int) -> bool:
+    """Whether all parts of a version are there and carry one manifest; files are not checked."""
+    try:
+        manifest = of_version(release, version)
+        return all(read(copy_path(part_folder(release, part, version), part)) == manifest for part in PARTS)
+    except ReleaseError:
+        return False
 
 
 def verify(release: Path, manifest: dict[str, Any]) -> None:

@@ -1,14 +1,9 @@
-"""Publishing a release: towers exported, index built from the exported item tower, all under one fingerprint.
-
-Each part is written beside and renamed, in the order item tower, index, user tower; the manifest is replaced last.
-Whoever follows the manifest sees the old release or the new one, never a mixture. One process publishes at a time.
-"""
+"""Publishing a trained run: towers exported, index built from the exported item tower, all under one fingerprint."""
 
 from __future__ import annotations
 
-import json
+import math
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,23 +17,28 @@ import tensorflow as tf
 
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.features.histories import histories
-from m3csr_tf.files import sha256, write_text
+from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
 from m3csr_tf.serving import manifest as manifests
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.serving import sample
+from m3csr_tf.serving.items import ItemStore
+from m3csr_tf.serving.release import ITEMS, Release, open_release
 from m3csr_tf.serving.signatures import ItemServing, UserServing
 from m3csr_tf.serving.towers import SavedItemTower, SavedUserTower
+from m3csr_tf.serving.versions import commit, free_version, fresh_only, publishing
+from m3csr_tf.serving.warmup import write_warmup
 from m3csr_tf.towers.layout import parts
 
-STAGING = ".publishing"
-MODELS_CONFIG = "models.config"
 SAMPLE_USERS = 2000
 """Users whose vectors a tree's recall is measured on."""
+
+
+EMBEDDED_AT_ONCE = 65_536
+"""Items whose raw content is in memory at once."""
 
 
 class Towers(Protocol):
@@ -75,7 +75,10 @@ class Trained(Protocol):
 
 
 def publish(trained: Trained, version: int | None = None, *, cold_bonus: float = 0.0) -> Release:
-    """Publishes a new version to `saved_models/<run name>/` and makes it the current one; earlier ones stay.
+    """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
+
+    Videos that came by refresh and that the new catalogue lacks are taken over, placed by the new item tower; so are
+    removals (`versions`).
 
     Args:
       trained: what to release.
@@ -84,36 +87,18 @@ def publish(trained: Trained, version: int | None = None, *, cold_bonus: float =
         (`evaluation.exposure`); only a model with model.popularity_bias takes one.
 
     Raises:
-      ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed, or the folder
-        cannot be written; the release that was current stays so.
+      ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed to the recall that
+        is asked for, or the folder cannot be written; the release that was current stays so.
     """
     folder = trained.config.release_folder
-    version = _free_version(folder, version)
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)  # An earlier attempt that was killed.
-    try:
-        staging.mkdir(parents=True)
+    with publishing(folder) as staging:
+        version = free_version(folder, version)
         with _raised(trained.model.item_tower, cold_bonus):
             _export(trained, staging)
         index = _build_index(trained, staging)
-        index.save(staging / columns.INDEX)
         manifest = _manifest(trained, version, index, cold_bonus, staging)
-        text = json.dumps(manifest, indent=2) + "\n"
-        for part in manifests.PARTS:
-            copy = manifests.copy_path(staging / part, part)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_text(text, encoding="utf-8")
-        for part in manifests.PARTS:
-            place = manifests.part_folder(folder, part, version)
-            place.parent.mkdir(exist_ok=True)
-            (staging / part).rename(place)
-        write_text(folder / MODELS_CONFIG, models_config(folder, version))
-        write_text(folder / columns.MANIFEST, text)
-    except OSError as error:
-        raise ReleaseError(f"{folder}: cannot publish version {version} ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return open_release(folder)
+        commit(folder, staging, manifest, fresh_only)
+        return open_release(folder)
 
 
 def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
@@ -121,31 +106,12 @@ def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
     return manifest["trained"] == trained.config.fingerprint() and manifest["prepared"] == _prepared_digest(trained)
 
 
-def models_config(folder: Path, version: int) -> str:
-    """TF Serving's `--model_config_file`: both towers, pinned to `version`."""
-    models = "".join(
-        "  config {\n"
-        f"    name: {json.dumps(part)}\n"
-        f"    base_path: {json.dumps(str((folder / part).resolve()))}\n"
-        '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ specific {{ versions: {version} }} }}\n"
-        "  }\n"
-        for part in (columns.ITEM_TOWER, columns.USER_TOWER)
+def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
+    """Whether publishing the run would make the version that the manifest describes once more."""
+    settings = trained.config.model_dump(mode="json")
+    return released_from(manifest, trained) and all(
+        manifest["config"][section] == settings[section] for section in ("exposure", "index")
     )
-    return f"# Generated with version {version}; base_path must be the towers' place as the server sees it.\n" + (
-        f"model_config_list {{\n{models}}}\n"
-    )
-
-
-def _free_version(folder: Path, version: int | None) -> int:
-    taken = {int(path.name) for part in manifests.PARTS for path in (folder / part).glob("*") if path.name.isdecimal()}
-    if version is None:
-        return max(taken, default=0) + 1
-    if version < 1:
-        raise ReleaseError(f"{folder}: versions are numbers from 1, got {version}")
-    if version in taken:
-        raise ReleaseError(f"{folder}: version {version} exists already; leave the version out, or give a new one")
-    return version
 
 
 @contextmanager
@@ -171,20 +137,31 @@ def _export(trained: Trained, staging: Path) -> None:
     model, prepared = trained.model, trained.prepared
     ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
     UserServing(model.user_tower, prepared, vocabularies).save(staging / columns.USER_TOWER)
+    for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
+        write_warmup(staging / tower, tower, trained.config.history.length)
 
 
 def _build_index(trained: Trained, staging: Path) -> ItemIndex:
-    """Indexes what the exported item tower says of every item, so that the two cannot disagree."""
+    """Indexes what the exported item tower says of every item, so that the two cannot disagree, and saves it."""
     prepared, config = trained.prepared, trained.config
-    ids = prepared.items.known
-    frame = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS})
-    catalogue = Catalogue(frame, {name: raw[FIRST_ROW:] for name, raw in prepared.content.items()})
-    vectors = SavedItemTower(staging / columns.ITEM_TOWER).vectors(catalogue)
-    tower = SavedUserTower(staging / columns.USER_TOWER, config.history.length)
+    items = ItemStore.of_training(
+        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges)
+    )
+    ids = items.ids
+    tower = SavedItemTower(staging / columns.ITEM_TOWER)
+    blocks = np.array_split(ids, math.ceil(len(ids) / EMBEDDED_AT_ONCE))
+    vectors = np.concatenate([tower.vectors(items.catalogue(block)) for block in blocks])
+    users = _sample_users(prepared, config)
+    of_users = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
     try:
-        return build_index(ids, vectors, config.index, tower.vectors(_sample_users(prepared, config)))
+        index = build_index(ids, vectors, config.index, of_users)
     except ValueError as error:
         raise ReleaseError(f"{config.run.name}: the item vectors cannot be indexed: {error}") from None
+    folder = staging / columns.INDEX
+    index.save(folder)
+    items.save(folder / ITEMS)
+    sample.save(sample.Sample(users, of_users), folder)
+    return index
 
 
 def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
@@ -205,7 +182,8 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: floa
     return manifests.sealed(
         {
             "format": manifests.FORMAT,
-            "name": config.run.name,
+            "name": config.release_folder.name,
+            "run": config.run.name,
             "version": version,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {
@@ -216,6 +194,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: floa
             },
             "modalities": {name: int(raw.shape[1]) for name, raw in prepared.content.items()},
             "layout": {part: [place.start, place.stop] for part, place in layout.items()},
+            "popularity_edges": prepared.popularity.edges.tolist(),
             "history_length": config.history.length,
             "index": index.report,
             "exposure": {"cold_share": config.exposure.cold_share, "cold_bonus": cold_bonus},

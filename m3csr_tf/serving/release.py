@@ -1,16 +1,16 @@
-"""A release, opened: two towers and an index that are known to belong together.
+"""A release, opened: two towers, an index and the items, known to belong together, and all that came since.
 
 saved_models/<name>/
   manifest.json            what the current version is; replaced last
-  models.config            for TF Serving, pinned to that version
+  models.config            for TF Serving, pinned to that version and the one before
   item_tower/<version>/    SavedModel
-  index/<version>/         ScaNN index of the item vectors
+  index/<version>/         ScaNN index of the item vectors; items/ and sample/ beside it
   user_tower/<version>/    SavedModel
+  journal/<version>/       items that came and went since the version was published
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,40 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import ItemIndex, load_index
+from m3csr_tf.serving import journal, sample
 from m3csr_tf.serving import manifest as manifests
+from m3csr_tf.serving.items import ItemStore
+from m3csr_tf.serving.journal import Journal, Segment
 from m3csr_tf.serving.towers import SavedItemTower, SavedUserTower
 
+ITEMS = "items"
 
-@dataclass(frozen=True)
+
 class Release:
-    """A verified release; towers and index are loaded on first use.
+    """A verified version; towers, index and items are loaded on first use, and then the journal is replayed.
 
-    Attributes:
+    Not for several threads at once while `catch_up` or `apply` runs.
+
+    Args:
       folder: `saved_models/<name>`.
-      manifest: contents of its manifest.
+      manifest: the version's manifest.
+      until: segments of the journal to replay; all that there are when None.
     """
 
-    folder: Path
-    manifest: dict[str, Any]
+    def __init__(self, folder: Path, manifest: dict[str, Any], until: int | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.journal = Journal(
+            folder / journal.FOLDER / str(manifest["version"]), manifest["fingerprint"], manifest["modalities"]
+        )
+        self._until = until
+        self._position = 0
 
     @property
     def version(self) -> int:
-        """Version of all three parts."""
+        """Version of all parts."""
         return int(self.manifest["version"])
 
     @property
@@ -52,14 +66,29 @@ class Release:
         """Part -> its slice of a user or item vector; a score is the sum of the parts' dot products."""
         return {part: slice(start, stop) for part, (start, stop) in self.manifest["layout"].items()}
 
+    @property
+    def index(self) -> ItemIndex:
+        """The index over all items that can be recommended now."""
+        return self._live[0]
+
+    @property
+    def items(self) -> ItemStore:
+        """Views, popularity bins and raw content of the same items."""
+        return self._live[1]
+
+    @property
+    def position(self) -> int:
+        """Segments of the journal that index and items hold."""
+        self._live  # noqa: B018  Loading replays what there is.
+        return self._position
+
     def path(self, part: str) -> Path:
         """Folder of "item_tower", "index" or "user_tower"."""
         return manifests.part_folder(self.folder, part, self.version)
 
-    @cached_property
-    def index(self) -> ItemIndex:
-        """The index over all items of the catalogue."""
-        return load_index(self.path(columns.INDEX))
+    def sample(self) -> sample.Sample:
+        """The users whose vectors recall is measured on, and their vectors."""
+        return sample.load(self.path(columns.INDEX))
 
     def item_vectors(self, catalogue: Catalogue) -> np.ndarray:
         """Vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown."""
@@ -70,9 +99,9 @@ class Release:
 
         Args:
           users: user_id, and history, a list of item ids, oldest first; what exceeds the length that the tower was
-            trained with is cut off at the old end.
+            trained with is cut off at the old end. Items that came after the training count by their content.
         """
-        return self._user_tower.vectors(users)
+        return self._user_tower.vectors(users, self.items)
 
     def score_parts(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Parts of the scores of pairs: part -> float32 [pairs], which sum to the score.
@@ -85,6 +114,53 @@ class Release:
             for part, place in self.layout.items()
         }
 
+    def catch_up(self) -> int:
+        """Replays what the journal holds beyond `position`, and returns how many items came and went.
+
+        Raises:
+          ReleaseError: a segment is missing, was changed, or is of another release.
+        """
+        index, items = self._live
+        return self._replay(index, items, None)
+
+    def apply(self, number: int, segment: Segment) -> None:
+        """Takes in a segment that this process has just written to the journal.
+
+        Args:
+          number: of the segment; one more than `position`.
+          segment: what came and went.
+        """
+        index, items = self._live
+        if number != self._position + 1:
+            raise ValueError(f"expected segment {self._position + 1}, got {number}; catch up first")
+        _take_in(index, items, segment)
+        self._position = number
+
+    def items_alone(self) -> ItemStore:
+        """The items of the version and all that its journal holds by now, without loading an index."""
+        items = self._stored_items()
+        for _, segment in self.journal.read():
+            _note(items, segment)
+        return items
+
+    def _stored_items(self) -> ItemStore:
+        edges = np.asarray(self.manifest["popularity_edges"], np.int64)
+        return ItemStore.load(self.path(columns.INDEX) / ITEMS, self.modalities, edges)
+
+    @cached_property
+    def _live(self) -> tuple[ItemIndex, ItemStore]:
+        index, items = load_index(self.path(columns.INDEX)), self._stored_items()
+        self._replay(index, items, self._until)
+        return index, items
+
+    def _replay(self, index: ItemIndex, items: ItemStore, until: int | None) -> int:
+        count = 0
+        for number, segment in self.journal.read(self._position, until):
+            _take_in(index, items, segment)
+            self._position = number
+            count += len(segment)
+        return count
+
     @cached_property
     def _item_tower(self) -> SavedItemTower:
         return SavedItemTower(self.path(columns.ITEM_TOWER))
@@ -94,13 +170,42 @@ class Release:
         return SavedUserTower(self.path(columns.USER_TOWER), self.manifest["history_length"])
 
 
-def open_release(folder: Path) -> Release:
-    """Opens the release that the manifest names, after checking every file of it.
+def open_release(folder: Path, version: int | None = None, until: int | None = None) -> Release:
+    """Opens a version of a release, after checking every file of it.
+
+    Args:
+      folder: `saved_models/<name>`.
+      version: which one; the one that the manifest names when None.
+      until: segments of the journal to replay; all that there are when None.
 
     Raises:
       ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
     """
     folder = Path(folder)
-    manifest = manifests.read(folder / columns.MANIFEST)
+    manifest = manifests.read(folder / columns.MANIFEST) if version is None else manifests.of_version(folder, version)
     manifests.verify(folder, manifest)
-    return Release(folder, manifest)
+    return Release(folder, manifest, until)
+
+
+def is_current(release: Release) -> bool:
+    """Whether the manifest still names this version; if not, open the release again."""
+    try:
+        return manifests.read(release.folder / columns.MANIFEST) == release.manifest
+    except ReleaseError:
+        return False
+
+
+def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
+    ids = segment.items.frame[columns.ITEM_ID].to_numpy(dtype=object)
+    if len(ids):  # First, so that an index whose items all go and others come is never empty.
+        index.upsert(ids, segment.vectors)
+    gone = np.asarray(segment.removed, dtype=object)
+    held = gone[items.holds(gone)]
+    if len(held):
+        index.delete(held)
+    _note(items, segment)
+
+
+def _note(items: ItemStore, segment: Segment) -> None:
+    items.upsert(segment.items)
+    items.remove(segment.removed)

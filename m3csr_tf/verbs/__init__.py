@@ -3,18 +3,25 @@
 from m3csr_tf.verbs.comparison import ablations, seeds, sweep
 from m3csr_tf.verbs.evaluation import evaluate, frontier
 from m3csr_tf.verbs.nightly import run_all
-from m3csr_tf.verbs.serving import release, retrieve
+from m3csr_tf.verbs.refreshing import refresh
+from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
+from m3csr_tf.verbs.serving import retrieve
 from m3csr_tf.verbs.training import prepare, train
 
 __all__ = [
     "ablations",
     "evaluate",
     "frontier",
+    "list_versions",
     "prepare",
+    "prune",
+    "refresh",
     "release",
     "retrieve",
+    "rollback",
     "run_all",
     "seeds",
     "sweep",
     "train",
+    "verify",
 ]

@@ -9,7 +9,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
 from m3csr_tf.verbs.evaluation import evaluate
-from m3csr_tf.verbs.serving import release, retrieve
+from m3csr_tf.verbs.releases import release
+from m3csr_tf.verbs.serving import retrieve
 from m3csr_tf.verbs.training import train
 
 

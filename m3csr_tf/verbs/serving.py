@@ -1,4 +1,4 @@
-"""release, retrieve: from a finished run to towers, index and lists."""
+"""retrieve: from a release to lists."""
 
 from __future__ import annotations
 
@@ -13,30 +13,14 @@ from m3csr_tf.batch.retrieve import retrieve as retrieve_lists
 from m3csr_tf.batch.users import users_of
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
-from m3csr_tf.serving.publish import publish, released_from
+from m3csr_tf.serving.publish import released_from
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
-from m3csr_tf.training.streams import item_features
-from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of
+from m3csr_tf.verbs.opened import histories_of, opened
 
 _EXAMPLE_LISTS = 10
 _EXAMPLE_PLACES = 3
-
-
-def release(config: Config) -> Release:
-    """Exports the towers, builds the index over all items and publishes both as one version."""
-    trained = opened(config)
-    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    bonus = cold_bonus(trained, vectors_of(trained, encoder, histories_of(trained)))
-    released = publish(trained, cold_bonus=bonus)
-    index = released.index.report
-    console.print(
-        f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index of "
-        f"{len(released.index):,} items ({', '.join(f'{key} {value}' for key, value in index.items())})"
-    )
-    return released
 
 
 def retrieve(config: Config) -> Path:

@@ -1,0 +1,42 @@
+"""Files of item ids: what is to be left out, let in, or removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.interactions import to_ids
+from m3csr_tf.data.tables import load_table
+from m3csr_tf.errors import InputError
+
+
+def read_ids(path: Path) -> list[str]:
+    """Reads item ids: .txt, one a line, or .parquet or .csv with a column item_id.
+
+    Returns:
+      The ids in the order of the file, each once.
+
+    Raises:
+      InputError: the file is missing, of another kind, cannot be read, lacks the column, or holds no id.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected item ids as .txt, .csv or .parquet")
+    if path.suffix == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as text ({error})") from None
+        ids = pd.Series([line.removesuffix("\r") for line in lines if line.strip()], dtype=object)
+    elif path.suffix in {".csv", ".parquet"}:
+        table = load_table(path, [columns.ITEM_ID], strings=[columns.ITEM_ID])
+        if columns.ITEM_ID not in table.column_names:
+            raise InputError(f"{path}: column {columns.ITEM_ID} is missing")
+        column = table[columns.ITEM_ID].to_pandas()
+        ids = to_ids(column.rename(columns.ITEM_ID), str(path)) if len(column) else column
+    else:
+        raise InputError(f"{path}: unknown kind of file; expected item ids as .txt, .csv or .parquet")
+    if not len(ids):
+        raise InputError(f"{path}: holds no item id; expected at least one")
+    return list(dict.fromkeys(ids))

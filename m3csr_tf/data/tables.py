@@ -1,0 +1,92 @@
+"""Tables as they are on the disk: parquet and CSV, one file or a folder of part files, and columns of vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.dataset as ds
+
+from m3csr_tf.errors import InputError
+
+
+def part_files(folder: Path) -> list[Path]:
+    """Part files of a table, as Spark writes them: names that start with _ or . are no data."""
+    parts = [path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "_."]
+    if not parts:
+        raise InputError(f"{folder}: the folder holds no part files")
+    return sorted(parts)
+
+
+def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
+    """Those of the `wanted` columns that a table has.
+
+    Args:
+      path: parquet or CSV, a file or a folder of part files.
+      wanted: names of columns.
+      strings: columns that a CSV holds as text, whatever they look like.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    if path.suffix == ".csv":
+        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(strings, pa.string()), null_values=["", "null"])
+        file_format: ds.FileFormat = ds.CsvFileFormat(convert_options=convert)
+    else:
+        file_format = ds.ParquetFileFormat()
+    try:
+        dataset = ds.dataset(
+            [str(part) for part in ([path] if path.is_file() else part_files(path))], format=file_format
+        )
+        return dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)})") from None
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """A frame; whole numbers with missing ones become floats, dates timestamps."""
+    return table.to_pandas(integer_object_nulls=False, date_as_object=False)
+
+
+def vectors_of(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    """A column of lists, or of text "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = pc.utf8_trim(pc.replace_substring(column, ",", " "), characters="[] \t")
+        text = pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
+        column = pc.utf8_split_whitespace(text)
+        kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise InputError(f"{path}: column {name} holds {kind} values; expected a list of numbers a row")
+    lists = column.combine_chunks()
+    lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
+    widths = pc.list_value_length(lists)
+    present = pc.is_valid(lists).to_numpy(zero_copy_only=False)
+    if not present.any():
+        raise InputError(f"{path}: column {name} has no vector in any row; drop the modality")
+    widths = np.asarray(pc.fill_null(widths, -1))
+    width = int(widths[present][0])
+    if not width:
+        raise InputError(f"{path}: column {name} holds empty lists; expected vectors, or nothing where there is none")
+    odd = present & (widths != width)
+    if odd.any():
+        row = int(odd.argmax())
+        raise InputError(
+            f"{path}: {name} in data row {row + 1} has {widths[row]} entries, {width} in the first; expected one width"
+        )
+    try:
+        values = pc.cast(pc.list_flatten(lists), pa.float32(), safe=False)
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: column {name} does not hold numbers ({first_line(error)})") from None
+    vectors = np.full((len(lists), width), np.nan, np.float32)
+    vectors[present] = np.asarray(pc.fill_null(values, np.nan)).reshape(-1, width)
+    return vectors
+
+
+def first_line(error: Exception) -> str:
+    """What Arrow says of an error, without its traceback."""
+    return str(error).strip().split("\n")[0]

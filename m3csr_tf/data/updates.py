@@ -1,0 +1,80 @@
+"""Items that came, changed or went since a release was published, as a file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import check_catalogue, check_vectors
+from m3csr_tf.data.tables import load_table, to_pandas, vectors_of
+from m3csr_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Items that came, changed or went.
+
+    Attributes:
+      frame: of those that came or changed: item_id (str, distinct) and, if the file has them, view_count (int64, -1:
+        unknown).
+      content: modality -> raw vectors float32 [items, width], in the order of `frame`, of those modalities that the
+        file has; a row of NaN: the item lacks it.
+      removed: ids of those that went.
+    """
+
+    frame: pd.DataFrame
+    content: dict[str, np.ndarray]
+    removed: list[str]
+
+
+def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str, int]) -> Updates:
+    """Reads items that came, changed or went: a parquet or CSV file, or a folder of part files.
+
+    Columns: item_id, and any of view_count, a vector column a modality, and removed (bool: the item goes; its other
+    cells do not matter).
+
+    Args:
+      path: the file.
+      modalities: modality -> its column.
+      widths: modality -> width of its vectors, which a column without any vector does not tell.
+
+    Raises:
+      InputError: the file is missing or malformed; as in `check_catalogue`.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected items as .parquet or .csv")
+    if path.is_file() and path.suffix not in {".parquet", ".csv"}:
+        raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
+    plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
+    vector_columns = list(modalities.values())
+    table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])
+    if columns.ITEM_ID not in table.column_names:
+        raise InputError(f"{path}: column {columns.ITEM_ID} is missing")
+    gone = np.zeros(len(table), bool)
+    if columns.REMOVED in table.column_names:
+        kind = table.schema.field(columns.REMOVED).type
+        if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+            raise InputError(f"{path}: column {columns.REMOVED} holds {kind} values; expected true or false")
+        gone = pc.fill_null(table[columns.REMOVED].cast(pa.bool_()), False).to_numpy()
+    # Ids are checked together, so that an item is not given and removed at once.
+    everything = to_pandas(table.select([name for name in plain[:2] if name in table.column_names]))
+    whole = check_catalogue(everything, {}, str(path))
+    came = table.filter(pa.array(~gone))
+    frame = whole.frame[~gone].reset_index(drop=True)
+    content = {}
+    for name, column in modalities.items():
+        if column in came.column_names:
+            vectors = np.full((len(came), widths[name]), np.nan, np.float32)
+            if came[column].null_count < len(came):
+                vectors = vectors_of(came[column], column, path)
+            content[name] = check_vectors(vectors, frame[columns.ITEM_ID].to_numpy(), name, str(path))
+    if columns.VIEW_COUNT not in everything:
+        frame = frame[[columns.ITEM_ID]]
+    return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist())

@@ -1,0 +1,241 @@
+"""The items of a release beside their vectors: views, popularity bins and raw content, for what the towers need again.
+
+A popularity update, the history of a user who clicked a video that the user tower's table lacks, and the move of fresh
+videos into the next version all need content that was given once, perhaps long ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.ids import FIRST_ROW
+
+ITEMS = "items.parquet"
+_REMOVED = "removed.parquet"
+_WRITTEN_AT_ONCE = 65_536
+NEVER_TRAINED = -1
+"""The training bin of an item that the towers' tables lack."""
+
+
+class ItemStore:
+    """Items by id, with those that have come, changed and gone since the store was written.
+
+    Args:
+      frame: item_id (str, distinct), view_count (int64, -1: unknown), training_bin (int32, -1: the towers lack it).
+      content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row of NaN: absent.
+      edges: int64, lower edges of the popularity bins from 1 on (`features.popularity`).
+      removed: ids that were removed and not given again; a later version must not bring them back.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, content: Mapping[str, np.ndarray], edges: np.ndarray, removed: set[str]
+    ) -> None:
+        self._base = pd.Index(frame[columns.ITEM_ID].to_numpy(dtype=object))
+        self._views = frame[columns.VIEW_COUNT].to_numpy(np.int64, copy=True)
+        self._bins = frame[columns.TRAINING_BIN].to_numpy(np.int32)
+        self._content = dict(content)
+        self._edges = edges
+        self._changed: dict[str, dict[str, np.ndarray]] = {}
+        self._changed_views: dict[str, int] = {}
+        self._gone: set[str] = set()
+        self.removed = set(removed)
+
+    @property
+    def modalities(self) -> dict[str, int]:
+        """Modality -> width of its raw vectors."""
+        return {name: int(vectors.shape[1]) for name, vectors in self._content.items()}
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Ids of the items held, object array of str [items]."""
+        base = self._base.to_numpy()
+        if self._gone:
+            base = base[~self._base.isin(list(self._gone))]
+        new = [item for item in self._changed if self._base.get_indexer([item])[0] < 0]
+        return np.concatenate([base, np.asarray(new, dtype=object)]) if new else base
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Ids given since the store was written, new or known, object array of str."""
+        return np.asarray(list(self._changed), dtype=object)
+
+    def holds(self, ids: np.ndarray) -> np.ndarray:
+        """Whether each of `ids` is held, bool [ids]."""
+        ids = np.asarray(ids, dtype=object)
+        held = self._base.get_indexer(ids) >= 0
+        if self._gone or self._changed:
+            changed = np.fromiter((item in self._changed for item in ids), bool, len(ids))
+            gone = np.fromiter((item in self._gone for item in ids), bool, len(ids))
+            held = (held & ~gone) | changed
+        return held
+
+    def views(self, ids: np.ndarray) -> np.ndarray:
+        """View counts of held items, int64 [ids]; -1: unknown.
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        rows = self._rows(ids)
+        views = np.where(rows >= 0, self._views[np.maximum(rows, 0)], UNKNOWN_VIEWS)
+        for line, item in enumerate(ids):
+            if item in self._changed_views:
+                views[line] = self._changed_views[item]
+        return views
+
+    def training_bins(self, ids: np.ndarray) -> np.ndarray:
+        """Popularity bins of the training, int32 [ids]; -1 for items that the towers' tables lack.
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        rows = self._rows(ids)
+        return np.where(rows >= 0, self._bins[np.maximum(rows, 0)], NEVER_TRAINED).astype(np.int32)
+
+    def bins(self, ids: np.ndarray) -> np.ndarray:
+        """Popularity bins as the item tower sees them, int32 [ids].
+
+        A known view count is binned; else the training's bin counts, and an item that training lacked is in bin 0.
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        views = self.views(ids)
+        of_views = np.searchsorted(self._edges, np.maximum(views, 0), side="right")
+        return np.where(views >= 0, of_views, np.maximum(self.training_bins(ids), 0)).astype(np.int32)
+
+    def is_cold(self, ids: np.ndarray) -> np.ndarray:
+        """Whether items are in popularity bin 0, bool [ids].
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        return self.bins(ids) == 0
+
+    def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Raw content of held items, modality -> float32 [ids, width]; a row of NaN: the item lacks the modality.
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        rows = self._rows(ids)
+        given = [(line, self._changed[item]) for line, item in enumerate(ids) if item in self._changed]
+        content = {}
+        for name, vectors in self._content.items():
+            found = np.asarray(vectors[np.maximum(rows, 0)], dtype=np.float32) if len(vectors) else None
+            taken = np.empty([len(rows), vectors.shape[1]], np.float32) if found is None else found
+            for line, vectors_of in given:
+                taken[line] = vectors_of[name]
+            content[name] = taken
+        return content
+
+    def catalogue(self, ids: np.ndarray) -> Catalogue:
+        """Held items as the item tower takes them.
+
+        Raises:
+          KeyError: an id is not held.
+        """
+        frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
+        return Catalogue(frame, self.content(ids))
+
+    def upsert(self, items: Catalogue) -> None:
+        """Adds items, or replaces views and content of items held already."""
+        ids = items.frame[columns.ITEM_ID].tolist()
+        views = items.frame[columns.VIEW_COUNT].tolist()
+        for line, (item, count) in enumerate(zip(ids, views, strict=True)):
+            self._changed[item] = {name: vectors[line] for name, vectors in items.content.items()}
+            self._changed_views[item] = count
+            self._gone.discard(item)
+            self.removed.discard(item)
+
+    def remove(self, ids: list[str]) -> None:
+        """Removes items; one that is not held is noted all the same, so that no later version brings it back."""
+        for item in ids:
+            self._changed.pop(item, None)
+            self._changed_views.pop(item, None)
+            self._gone.add(item)
+            self.removed.add(item)
+
+    def save(self, folder: Path) -> None:
+        """Writes the items held now to a new folder."""
+        folder.mkdir(parents=True)
+        ids = self.ids
+        frame = pd.DataFrame(
+            {
+                columns.ITEM_ID: ids,
+                columns.VIEW_COUNT: self.views(ids),
+                columns.TRAINING_BIN: self.training_bins(ids),
+            }
+        )
+        frame.to_parquet(folder / ITEMS, index=False)
+        pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
+        written = {
+            name: np.lib.format.open_memmap(_content_path(folder, name), "w+", np.float32, (len(ids), width))
+            for name, width in self.modalities.items()
+        }
+        for start in range(0, len(ids), _WRITTEN_AT_ONCE):
+            block = slice(start, start + _WRITTEN_AT_ONCE)
+            for name, vectors in self.content(ids[block]).items():
+                written[name][block] = vectors
+        for vectors in written.values():
+            vectors.flush()
+
+    @classmethod
+    def load(cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray) -> ItemStore:
+        """Reads what `save` wrote; content stays on the disk until it is asked for.
+
+        Raises:
+          ReleaseError: a file is missing, broken, or does not fit the others.
+        """
+        try:
+            frame = pd.read_parquet(folder / ITEMS)
+            removed = set(pd.read_parquet(folder / _REMOVED)[columns.ITEM_ID])
+            content = {
+                name: np.load(_content_path(folder, name), mmap_mode="r", allow_pickle=False) for name in modalities
+            }
+            store = cls(frame, content, edges, removed)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ReleaseError(f"{folder}: the items are broken or lack a file ({reason}); release again") from None
+        for name, width in modalities.items():
+            if content[name].shape != (len(frame), width):
+                raise ReleaseError(
+                    f"{_content_path(folder, name)}: holds vectors of shape {list(content[name].shape)}, expected "
+                    f"{[len(frame), width]}; release again"
+                )
+        return store
+
+    @classmethod
+    def of_training(
+        cls, ids: np.ndarray, bins: np.ndarray, content: Mapping[str, np.ndarray], edges: np.ndarray
+    ) -> ItemStore:
+        """The items of a training, whose views are left to the bins of the training.
+
+        Args:
+          ids: object array of str [items].
+          bins: int32 [FIRST_ROW + items], as `Prepared.bins`.
+          content: modality -> float32 [FIRST_ROW + items, width], as `Prepared.content`.
+          edges: as above.
+        """
+        frame = pd.DataFrame(
+            {columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS, columns.TRAINING_BIN: bins[FIRST_ROW:]}
+        )
+        return cls(frame, {name: vectors[FIRST_ROW:] for name, vectors in content.items()}, edges, set())
+
+    def _rows(self, ids: np.ndarray) -> np.ndarray:
+        """Lines of the base, -1 for those that have come since."""
+        ids = np.asarray(ids, dtype=object)
+        held = self.holds(ids)
+        if not held.all():
+            raise KeyError(f"item {ids[int(np.argmin(held))]!r} is not in the release")
+        return self._base.get_indexer(ids)
+
+
+def _content_path(folder: Path, modality: str) -> Path:
+    return folder / f"content_{modality}.npy"

@@ -1,0 +1,183 @@
+"""What came and went since a version was published: numbered segments that appear whole or not at all.
+
+`saved_models/<name>/journal/<version>/<number>-<digest>.parquet`, from 1 up without a gap, each named by the SHA-256 of
+its bytes, so that a segment that was cut short or edited is told from one that was written. A reader replays those that
+it has not seen. Item vectors are in them: replaying takes no tower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.files import replacing, sync, write_json
+
+FOLDER = "journal"
+HEAD = "head.json"
+_NAME = re.compile(r"(\d{8})-([0-9a-f]{16})\.parquet")
+_META = b"m3csr_tf"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Items that came, or came again, and items that went.
+
+    Attributes:
+      items: those that came: ids, view counts, raw content.
+      vectors: their item vectors, float32 [items, D].
+      removed: ids of those that went, none of them among `items`.
+    """
+
+    items: Catalogue
+    vectors: np.ndarray
+    removed: list[str]
+
+    def __len__(self) -> int:
+        """Items that came and went."""
+        return len(self.vectors) + len(self.removed)
+
+
+class Journal:
+    """The journal of one version; one process at a time may append (`lifecycle.journal_lock`).
+
+    Args:
+      folder: `saved_models/<name>/journal/<version>`; it need not exist before the first segment.
+      fingerprint: of the version; a segment of another one is refused.
+      modalities: modality -> width of its raw vectors.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, modalities: Mapping[str, int]) -> None:
+        self.folder = folder
+        self._fingerprint = fingerprint
+        self._modalities = dict(modalities)
+
+    def length(self) -> int:
+        """Number of segments.
+
+        Raises:
+          ReleaseError: one is missing.
+        """
+        return len(self._segments())
+
+    def append(self, segment: Segment) -> int:
+        """Writes a segment, waits until it is on the disk, and returns its number.
+
+        Raises:
+          ReleaseError: an earlier segment is missing, or the folder cannot be written.
+        """
+        number = self.length() + 1
+        table = self._table(segment, number)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        content = sink.getvalue()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        try:
+            with replacing(self.folder / f"{number:08d}-{digest}.parquet") as beside:
+                beside.write_bytes(content)
+            write_json(self.folder / HEAD, {"segments": number})
+            sync(self.folder)
+        except OSError as error:
+            raise ReleaseError(f"{self.folder}: the journal cannot be written ({error.strerror or error})") from None
+        return number
+
+    def read(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Segment]]:
+        """Segments by number, from `after` + 1 to `until`, or to the last one.
+
+        Raises:
+          ReleaseError: a segment is missing, was changed, or is of another release.
+        """
+        paths = self._segments()
+        if until is not None and until > len(paths):
+            raise ReleaseError(f"{self.folder}: holds {len(paths)} segments, expected {until}; the rest is missing")
+        for number in range(after + 1, (len(paths) if until is None else until) + 1):
+            yield number, self._parse(paths[number - 1], number)
+
+    def _segments(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        paths = sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+        numbers = [int(path.name[:8]) for path in paths]
+        expected = max(self._head(), numbers[-1] if numbers else 0)
+        if numbers != list(range(1, expected + 1)):
+            missing = next(number for number in range(1, expected + 1) if numbers.count(number) != 1)
+            raise ReleaseError(
+                f"{self.folder}: segment {missing} of {expected} is missing or there twice; put it back, or roll back "
+                "to another version (pipelines/release.py rollback)"
+            )
+        return paths
+
+    def _head(self) -> int:
+        try:
+            return int(json.loads((self.folder / HEAD).read_text(encoding="utf-8"))["segments"])
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ReleaseError(f"{self.folder / HEAD}: broken; delete it if all segments are there") from None
+
+    def _table(self, segment: Segment, number: int) -> pa.Table:
+        count, gone = len(segment.vectors), len(segment.removed)
+        frame = segment.items.frame
+        arrays = {
+            columns.ITEM_ID: pa.array([*frame[columns.ITEM_ID], *segment.removed], pa.string()),
+            columns.REMOVED: pa.array([False] * count + [True] * gone),
+            columns.VIEW_COUNT: pa.array([*frame[columns.VIEW_COUNT].tolist(), *[None] * gone], pa.int64()),
+            columns.ITEM_VECTOR: _lists(segment.vectors, gone),
+            **{name: _lists(segment.items.content[name], gone) for name in self._modalities},
+        }
+        meta = json.dumps({"fingerprint": self._fingerprint, "number": number})
+        return pa.table(arrays).replace_schema_metadata({_META: meta.encode()})
+
+    def _parse(self, path: Path, number: int) -> Segment:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ReleaseError(f"{path}: cannot be read ({error.strerror}); the journal needs it") from None
+        if hashlib.sha256(content).hexdigest()[:16] != path.stem[9:]:
+            raise ReleaseError(
+                f"{path}: was changed after it was written; put it back, or roll back to another version "
+                "(pipelines/release.py rollback)"
+            )
+        table = pq.read_table(pa.BufferReader(content))
+        meta = json.loads(table.schema.metadata[_META])
+        if meta != {"fingerprint": self._fingerprint, "number": number}:
+            raise ReleaseError(
+                f"{path}: is segment {meta['number']} of release {meta['fingerprint'][:12]}, expected segment {number} "
+                f"of {self._fingerprint[:12]}; put the version's own journal back"
+            )
+        removed = table[columns.REMOVED].to_numpy()
+        came = table.filter(pa.array(~removed))
+        frame = pd.DataFrame(
+            {
+                columns.ITEM_ID: came[columns.ITEM_ID].to_numpy(),
+                columns.VIEW_COUNT: came[columns.VIEW_COUNT].to_numpy().astype(np.int64),
+            }
+        )
+        items = Catalogue(frame, {name: _matrix(came[name]) for name in self._modalities})
+        gone = table.filter(pa.array(removed))[columns.ITEM_ID].to_pylist()
+        return Segment(items, _matrix(came[columns.ITEM_VECTOR]), gone)
+
+
+def _lists(vectors: np.ndarray, blanks: int) -> pa.Array:
+    """Vectors float32 [n, width] as an array of lists, with zeros for `blanks` more."""
+    padded = np.concatenate([vectors, np.zeros([blanks, vectors.shape[1]], np.float32)]).astype(np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), vectors.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    width = column.type.list_size
+    lists = column.combine_chunks()
+    arrays = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
+    pieces = [array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width) for array in arrays]
+    return np.concatenate([np.empty([0, width], np.float32), *pieces])

@@ -1,0 +1,144 @@
+"""Fresh videos: new and changed items through the released item tower into the live index, removed ones out of it.
+
+What is given is embedded, written to the journal, and only then taken in: once `refresh` returns, a crash loses
+nothing, and every process that follows the journal (`Release.catch_up`) finds the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.serving.journal import Segment
+from m3csr_tf.serving.release import Release, is_current
+from m3csr_tf.serving.versions import switching
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+      new: items that the index lacked.
+      changed: items that it held already.
+      removed: items that it held and holds no more.
+      absent: ids to remove that it did not hold; they are noted, so that no later version brings them back.
+      position: the journal's, afterwards.
+      seconds: from the given vectors to the searchable index.
+    """
+
+    new: int
+    changed: int
+    removed: int
+    absent: int
+    position: int
+    seconds: float
+
+
+def refresh(
+    release: Release,
+    items: pd.DataFrame | None = None,
+    content: dict[str, np.ndarray] | None = None,
+    removed: Collection[str] = (),
+    source: str = "items",
+) -> Refreshed:
+    """Takes new, changed and removed items into a live release, and writes them to its journal.
+
+    Args:
+      release: the current version; it catches up first.
+      items: checked, as `Catalogue.frame`: item_id and, perhaps, view_count; without that column, an item keeps the
+        count it had. -1: unknown, and an item of the training then has the popularity bin of its training.
+      content: modality -> raw vectors float32 [items, width], NaN where absent; what is given replaces what was known.
+        Of a modality that is not given, an item keeps what it had, and a new one lacks it.
+      removed: ids of items to remove.
+      source: what messages call the input.
+
+    Raises:
+      InputError: a modality is unknown or of another width, a new item has no content at all, or an id is both given
+        and removed.
+      ReleaseError: the release is not the current version any more, the journal cannot be written, or no item would be
+        left. Nothing has changed then.
+    """
+    started = time.perf_counter()
+    frame = pd.DataFrame({columns.ITEM_ID: pd.Series(dtype=object)}) if items is None else items
+    given = dict(content or {})
+    gone = sorted(set(removed))
+    with switching(release.folder):
+        if not is_current(release):
+            raise ReleaseError(
+                f"{release.folder}: version {release.version} is not the current one any more; open the release again"
+            )
+        release.catch_up()
+        check(release, frame, given, gone, source)
+        store = release.items
+        ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
+        held, held_gone = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
+        if len(release.index) + int((~held).sum()) == int(held_gone.sum()):
+            raise ReleaseError(f"{source}: no item would be left; an index holds at least one")
+        catalogue = _completed(release, frame, given, held)
+        segment = Segment(catalogue, release.item_vectors(catalogue), gone)
+        if len(segment):
+            release.apply(release.journal.append(segment), segment)
+    return Refreshed(
+        new=int((~held).sum()),
+        changed=int(held.sum()),
+        removed=int(held_gone.sum()),
+        absent=int((~held_gone).sum()),
+        position=release.position,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def check(
+    release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], removed: Collection[str], source: str
+) -> None:
+    """Raises InputError where `refresh` would; arguments as there."""
+    for name, vectors in content.items():
+        expected = release.modalities.get(name)
+        if expected is None:
+            raise InputError(
+                f"{source}: the release knows no modality {name}; expected {', '.join(release.modalities)}"
+            )
+        if vectors.shape != (len(frame), expected):
+            raise InputError(
+                f"{source}: {name} vectors have shape {list(vectors.shape)}, expected {[len(frame), expected]} as in "
+                "the training"
+            )
+    ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
+    both = min(set(removed).intersection(ids), default=None)
+    if both is not None:
+        raise InputError(f"{source}: item {both!r} is given and removed at once; do one after the other")
+    placed = release.items.holds(ids)
+    for vectors in content.values():
+        placed |= ~np.isnan(vectors).any(axis=1)
+    if not placed.all():
+        raise InputError(
+            f"{source}: item {ids[int(np.argmin(placed))]!r} is new and has no content vector, so it cannot be placed "
+            f"({int((~placed).sum())} such items); give at least one of {', '.join(release.modalities)}"
+        )
+
+
+def _completed(release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], held: np.ndarray) -> Catalogue:
+    """What is given, and what is known already of the rest."""
+    store, ids = release.items, frame[columns.ITEM_ID].to_numpy(dtype=object)
+    views = np.full(len(ids), UNKNOWN_VIEWS, np.int64)
+    if columns.VIEW_COUNT in frame:
+        views = frame[columns.VIEW_COUNT].to_numpy(np.int64)
+    else:
+        views[held] = store.views(ids[held])
+    known = store.content(ids[held])
+    whole = {}
+    for name, width in release.modalities.items():
+        if name in content:
+            whole[name] = np.ascontiguousarray(content[name], np.float32)
+        else:
+            whole[name] = np.full([len(ids), width], np.nan, np.float32)
+            whole[name][held] = known[name]
+    return Catalogue(pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: views}), whole)

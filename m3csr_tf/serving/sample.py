@@ -1,0 +1,50 @@
+"""Users kept with an index: their vectors measure its recall, and tell the user tower that it was built for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.errors import ReleaseError
+
+FOLDER = "sample"
+_USERS = "users.parquet"
+_VECTORS = "vectors.npy"
+
+
+class Sample(NamedTuple):
+    """Some users of the training.
+
+    Attributes:
+      users: user_id (str) and history (lists of str, oldest first).
+      vectors: float32 [users, D].
+    """
+
+    users: pd.DataFrame
+    vectors: np.ndarray
+
+
+def save(sample: Sample, index_folder: Path) -> None:
+    """Writes a sample into an index's folder."""
+    folder = index_folder / FOLDER
+    folder.mkdir()
+    sample.users.to_parquet(folder / _USERS, index=False)
+    np.save(folder / _VECTORS, sample.vectors, allow_pickle=False)
+
+
+def load(index_folder: Path) -> Sample:
+    """Reads what `save` wrote.
+
+    Raises:
+      ReleaseError: a file is missing or broken.
+    """
+    folder = index_folder / FOLDER
+    try:
+        users = pd.read_parquet(folder / _USERS)[[columns.USER_ID, columns.HISTORY]]
+        return Sample(users, np.load(folder / _VECTORS, allow_pickle=False))
+    except (OSError, ValueError, KeyError) as error:
+        raise ReleaseError(f"{folder}: the sample of users is broken ({error}); release again") from None

@@ -1,0 +1,121 @@
+"""refresh: fresh videos, popularity updates and removals into the live index."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from m3csr_tf.config import Config
+from m3csr_tf.data.id_files import read_ids
+from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.progress import progress
+from m3csr_tf.serving import inbox
+from m3csr_tf.serving.compaction import compact
+from m3csr_tf.serving.gate import Gate, recall_now
+from m3csr_tf.serving.refresh import Refreshed
+from m3csr_tf.serving.refresh import refresh as refresh_items
+from m3csr_tf.serving.release import Release, is_current, open_release
+from m3csr_tf.verbs.console import console
+
+_POLL = 0.1
+"""Seconds between looks into an inbox."""
+_MEASURED_EVERY = 0.02
+"""Share of the items that may change before the recall is measured again."""
+
+
+def refresh(
+    config: Config,
+    items: Path | None,
+    remove: Path | None,
+    follow: Path | None,
+    compaction: bool,
+) -> None:
+    """Takes in files of items, one by one or as they arrive, and says whether the index is still good.
+
+    Args:
+      config: names the release.
+      items: file of items that came, changed or went (docs/data.md).
+      remove: file of ids of items to remove.
+      follow: folder to take files from as they arrive, until interrupted.
+      compaction: build the index afresh afterwards, as a new version.
+    """
+    if not (items or remove or follow or compaction):
+        raise InputError("refresh: nothing to do; expected any of --items, --remove, --follow and --compact")
+    release = open_release(config.release_folder)
+    _warm_up(release)
+    measured = release.index.changed
+    if items:
+        with progress("refreshing") as show:
+            done = inbox.take_in(release, items, show)
+        _say(release, items, done)
+    if remove:
+        ids = read_ids(remove)
+        _say(release, remove, [refresh_items(release, removed=ids, source=str(remove))])
+    if release.index.changed > measured and not compaction:
+        _say_gate(recall_now(release))
+    if compaction:
+        released = compact(config.release_folder, config.index)
+        console.print(
+            f"compacted version {release.version} into version {released.version}: {len(released.index):,} items, "
+            f"recall {released.index.report['recall']}, an empty journal"
+        )
+    if follow:
+        _follow(config, follow)
+
+
+def _follow(config: Config, folder: Path) -> None:
+    """Takes in what arrives, as the current version has it, until interrupted."""
+    inbox.waiting(folder)
+    release = open_release(config.release_folder)
+    _warm_up(release)
+    measured = release.index.changed
+    console.print(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
+    while True:
+        files = inbox.waiting(folder)
+        if not is_current(release):
+            release = open_release(config.release_folder)
+            _warm_up(release)
+            measured = release.index.changed
+            console.print(f"version {release.version} is current now")
+        for path in files:
+            try:
+                done = inbox.take_in_and_put_away(release, path)
+            except ReleaseError:
+                if is_current(release):
+                    raise
+                break  # A new version has just been published; the file stays for it.
+            if done:
+                _say(release, path, done)
+        if not files and release.index.changed - measured > _MEASURED_EVERY * len(release.index):
+            measured = release.index.changed
+            _say_gate(recall_now(release))
+        if not files:
+            time.sleep(_POLL)
+
+
+def _warm_up(release: Release) -> None:
+    """The first call of a tower takes a second; not the first video's."""
+    ids = release.index.ids[:1]
+    release.item_vectors(release.items.catalogue(np.asarray(ids, dtype=object)))
+
+
+def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
+    new, changed, removed, absent = (
+        sum(getattr(one, field) for one in done) for field in ("new", "changed", "removed", "absent")
+    )
+    missing = f" ({absent:,} to remove were not there)" if absent else ""
+    console.print(
+        f"{path}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
+        f"{sum(one.seconds for one in done):.2f} s; version {release.version} holds {len(release.index):,} items"
+    )
+
+
+def _say_gate(gate: Gate) -> None:
+    due = "; a rebuild is due: pipelines/refresh.py --compact" if gate.rebuild_due else ""
+    below = "" if gate.holds else ", BELOW the gate"
+    console.print(
+        f"recall@{gate.at} {gate.recall:.4f} (at least {gate.asked}{below}) with {gate.changed:,} of {gate.items:,} "
+        f"items changed since the index was built{due}"
+    )

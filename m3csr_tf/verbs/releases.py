@@ -1,0 +1,121 @@
+"""release: publish a version, list them, verify one, go back to one, prune old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.serving import manifest as manifests
+from m3csr_tf.serving import verification, versions
+from m3csr_tf.serving.publish import publish, says_the_same
+from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of
+
+
+def release(config: Config, again: bool = False) -> Release:
+    """Exports the towers, builds the index over all items and publishes both as one version.
+
+    A run that is the current version already, with the same settings of index and exposure, is not published twice,
+    unless it is to be done again.
+    """
+    trained = opened(config)
+    current = None if again else _published(trained)
+    if current is not None:
+        console.print(
+            f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more"
+        )
+        return current
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    bonus = cold_bonus(trained, vectors_of(trained, encoder, histories_of(trained)))
+    released = publish(trained, cold_bonus=bonus)
+    report = released.index.report
+    console.print(
+        f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
+        f"({report['kind']}) of {report['items']:,} items, recall {report['recall']}"
+    )
+    if released.position:
+        [(_, taken)] = released.journal.read()
+        console.print(
+            f"taken over from the version before: {len(taken.vectors):,} videos that came by refresh, "
+            f"{len(taken.removed):,} removals"
+        )
+    return released
+
+
+def list_versions(config: Config) -> None:
+    """All versions of the release, and which one is current."""
+    table = Table("version", "", "created (UTC)", "run", "items", "recall", "refreshes", "size", "fingerprint")
+    for column in (0, 4, 5, 6, 7):
+        table.columns[column].justify = "right"
+    for one in versions.listing(config.release_folder):
+        said = one.manifest
+        note = "current" if one.current else "" if one.complete else "incomplete"
+        index = said.get("index", {})
+        table.add_row(
+            str(one.version),
+            note,
+            str(said.get("created", "")).removesuffix("+00:00"),
+            _origin(said),
+            f"{index['items']:,}" if index else "",
+            f"{index['recall']}" if index else "",
+            "broken" if one.segments < 0 else str(one.segments),
+            f"{one.size / 2**20:,.1f} MiB",
+            said.get("fingerprint", "")[:12],
+        )
+    console.print(table)
+
+
+def verify(config: Config, version: int | None, sample: int) -> None:
+    """Recomputes checksums, a sample of vectors, and the recall of the live index."""
+    released = open_release(config.release_folder, version)
+    done = verification.verify(released, sample)
+    console.print(
+        f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
+        f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "
+        f"recall {done.recall:.4f} (at least {done.asked})"
+    )
+
+
+def rollback(config: Config, version: int | None) -> Release:
+    """Makes an earlier version current again."""
+    before = manifests.read(config.release_folder / columns.MANIFEST)["version"]
+    released = versions.rollback(config.release_folder, version)
+    if released.version == before:
+        console.print(f"{config.release_folder}: version {before} is the current one already")
+    else:
+        console.print(
+            f"{config.release_folder}: version {released.version} is current again, instead of {before}; "
+            "videos that came and went since are taken over"
+        )
+    return released
+
+
+def prune(config: Config, keep: int) -> list[int]:
+    """Removes old versions, and what attempts that were killed have left behind."""
+    gone = versions.prune(config.release_folder, keep)
+    said = ", ".join(map(str, gone)) or "none"
+    console.print(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
+    return gone
+
+
+def _origin(manifest: Mapping[str, Any]) -> str:
+    compacted = f", compacted from {manifest['compacted']}" if "compacted" in manifest else ""
+    return f"{manifest.get('run', '')}{compacted}"
+
+
+def _published(trained: TrainedRun) -> Release | None:
+    """The current version if it is this run's, and whole."""
+    try:
+        current = open_release(trained.config.release_folder)
+    except ReleaseError:
+        return None
+    return current if says_the_same(current.manifest, trained) else None
