@@ -48,11 +48,13 @@ class _Histories(NamedTuple):
       ids: object array of str [users, 1 + slots], padded with "".
       lines: int64 [users, 1 + slots], lines of `content`; NO_CONTENT for items of the table and for padding.
       content: modality -> float32 [fresh, width].
+      lengths: int64 [users], slots in use.
     """
 
     ids: np.ndarray
     lines: np.ndarray
     content: dict[str, np.ndarray]
+    lengths: np.ndarray
 
 
 def user_requests(
@@ -86,16 +88,17 @@ def user_requests(
         fresh = (histories.lines != NO_CONTENT).any(axis=1)
         if len(fresh) == 0 or not fresh.all():
             rows = np.flatnonzero(~fresh)
-            inputs = {columns.USER_ID: names[rows], columns.HISTORY: _trimmed(histories.ids[rows])}
+            slots = 1 + int(histories.lengths[rows].max(initial=0))
+            inputs = {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
             yield Request(columns.SERVING_DEFAULT, start + rows, inputs)
         others = np.flatnonzero(fresh)
         width = histories.ids.shape[1] * sum(vectors.shape[1] for vectors in histories.content.values())
         step = max(1, content_bytes // max(1, 4 * width))
         for first in range(0, len(others), step):
             rows = others[first : first + step]
-            history = _trimmed(histories.ids[rows])
-            lines = histories.lines[rows, : history.shape[1]]
-            inputs = {columns.USER_ID: names[rows], columns.HISTORY: history}
+            slots = 1 + int(histories.lengths[rows].max())
+            lines = histories.lines[rows, :slots]
+            inputs = {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
             for name, vectors in histories.content.items():
                 spread = np.zeros([*lines.shape, vectors.shape[1]], np.float32)
                 spread[lines != NO_CONTENT] = vectors[lines[lines != NO_CONTENT]]
@@ -126,35 +129,37 @@ def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _histories(histories: pd.Series, known: pd.Index, history_length: int, items: ContentLookup | None) -> _Histories:
     entries, owners = flatten(histories)
-    codes, distinct = pd.factorize(entries)
-    usable = known.get_indexer(distinct) >= 0
-    line_of = np.full(len(distinct), NO_CONTENT)
+    codes = known.get_indexer(entries)
+    lines = np.full(len(entries), NO_CONTENT)
     content: dict[str, np.ndarray] = {}
-    if items is not None and not usable.all():
-        others = np.flatnonzero(~usable & (distinct != ""))
-        others = others[items.holds(distinct[others])]
-        content = items.content(distinct[others])
-        present = [~np.isnan(vectors).any(axis=1) for vectors in content.values()]
-        has_some = np.any(present, axis=0)
-        line_of[others[has_some]] = np.flatnonzero(has_some)
-        usable[others[has_some]] = True
-    again = pd.Series(owners * len(distinct) + codes).duplicated(keep="last").to_numpy(dtype=bool)
-    kept = usable[codes] & ~again
-    codes, owners = codes[kept], owners[kept]
-    sizes = np.bincount(owners, minlength=len(histories))
+    usable = codes >= 0
+    others = np.flatnonzero(~usable)
+    if items is not None and len(others):
+        numbers, distinct = pd.factorize(entries[others])
+        codes[others] = len(known) + numbers
+        line_of, content = _at_hand(distinct, items)
+        lines[others] = line_of[numbers]
+        usable |= lines != NO_CONTENT
+    again = pd.Series(owners * (len(known) + len(others)) + codes).duplicated(keep="last").to_numpy(dtype=bool)
+    kept = np.flatnonzero(usable & ~again)
+    sizes = np.bincount(owners[kept], minlength=len(histories))
     ends = np.cumsum(sizes)
-    slots = np.arange(len(owners)) - np.maximum(ends - history_length, ends - sizes)[owners]
-    latest = slots >= 0
-    codes, owners, slots = codes[latest], owners[latest], slots[latest] + 1
+    slots = np.arange(len(kept)) - np.maximum(ends - history_length, ends - sizes)[owners[kept]] + 1
+    kept, slots = kept[slots > 0], slots[slots > 0]
     shape = (len(histories), int(slots.max(initial=0)) + 1)
-    ids = np.full(shape, "", dtype=object)
-    ids[owners, slots] = distinct[codes]
-    lines = np.full(shape, NO_CONTENT)
-    lines[owners, slots] = line_of[codes]
-    return _Histories(ids, lines, content)
+    padded = np.full(shape, "", dtype=object)
+    padded[owners[kept], slots] = entries[kept]
+    padded_lines = np.full(shape, NO_CONTENT)
+    padded_lines[owners[kept], slots] = lines[kept]
+    return _Histories(padded, padded_lines, content, np.minimum(sizes, history_length))
 
 
-def _trimmed(histories: np.ndarray) -> np.ndarray:
-    """Without the slots at the end that are empty in all of them."""
-    used = np.flatnonzero((histories != "").any(axis=0))
-    return histories[:, : max(1, int(used.max(initial=0)) + 1)]
+def _at_hand(ids: np.ndarray, items: ContentLookup) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Content of those of `ids` that have any, and the line of each in it, int64 [ids]; NO_CONTENT for the others."""
+    lines = np.full(len(ids), NO_CONTENT)
+    held = np.flatnonzero(ids != "")
+    held = held[items.holds(ids[held])]
+    content = items.content(ids[held])
+    has_some = np.any([~np.isnan(vectors).any(axis=1) for vectors in content.values()], axis=0)
+    lines[held[has_some]] = np.flatnonzero(has_some)
+    return lines, content

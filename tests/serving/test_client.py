@@ -32,10 +32,8 @@ from m3csr_tf.serving.towers import SavedUserTower
 
 @pytest.fixture
 def folder(release: Release, tmp_path: Path) -> Path:
-    """A copy of the release, with what TF Serving reads."""
-    copy = Path(shutil.copytree(release.folder, tmp_path / "small"))
-    tf_serving.write(copy, [1])
-    return copy
+    """A copy of the release."""
+    return Path(shutil.copytree(release.folder, tmp_path / "small"))
 
 
 @pytest.fixture
@@ -191,6 +189,19 @@ def test_a_client_crosses_a_publish_with_the_manifest_and_a_pinned_one_stays(
     server.reload()
     with pytest.raises(ServingError, match=r"user_tower version 1 is not served .*models\.config"):
         pinned.user_vectors(frame)
+    server.stop()
+
+
+def test_what_a_publish_leaves_serves_the_new_version_and_the_one_before(
+    two_versions: Path, untrained_run: Any
+) -> None:
+    frame = users(untrained_run.prepared.items.known)
+    server = PredictionServer(two_versions)
+    for version in (1, 2):
+        with TowersClient(server.address, open_release(two_versions, version)) as client:
+            np.testing.assert_allclose(client.user_vectors(frame), in_process(two_versions, version, frame), atol=1e-5)
+    with TowersClient(server.address, two_versions) as client:
+        assert client.version == 2
     server.stop()
 
 
