@@ -301,6 +301,9 @@ class IndexConfig(Section):
     exact_below: int = Field(20_000, ge=1)
     recall: float = Field(0.98, gt=0, le=1, description="recall against exact search that a tree must reach")
     recall_at: int = Field(100, ge=1, description="how many nearest items that recall looks at")
+    max_leaves_to_search: int | None = Field(
+        None, ge=1, description="leaves of a tree that a search may look into; without one, as many as it takes"
+    )
 
 
 class RetrieveConfig(Section):

@@ -38,7 +38,14 @@ class ItemIndex(abc.ABC):
     @property
     @abc.abstractmethod
     def report(self) -> dict[str, Any]:
-        """Settings as JSON: kind, items, width, recall measured against exact search at the build, and more by kind."""
+        """Settings as JSON: kind, items, width, recall measured against exact search at the build, recall_at (how many
+        nearest it looks at), changed, and more by kind.
+        """
+
+    @property
+    @abc.abstractmethod
+    def changed(self) -> int:
+        """Items upserted and deleted since the build; one that changed twice counts twice."""
 
     def __len__(self) -> int:
         """Number of items held."""
@@ -107,6 +114,32 @@ class ItemIndex(abc.ABC):
         Raises:
           KeyError: an id is not in the index.
           ValueError: an id is repeated, or no item would be left.
+        """
+
+    @abc.abstractmethod
+    def measure(self, queries: np.ndarray) -> float:
+        """Recall against exact search over the vectors held now, at `recall_at`; in blocks, so that memory is bounded.
+
+        Args:
+          queries: float32 [queries, width], at least one; 1,000 of them say it to half a hundredth.
+
+        Raises:
+          ValueError: as in `search`, or there is no query.
+        """
+
+    @abc.abstractmethod
+    def widen(self, queries: np.ndarray, recall: float) -> float:
+        """Searches more widely from now on, if that is what it takes to reach a recall; never less widely.
+
+        Args:
+          queries: as in `measure`.
+          recall: share of the exact nearest that must be found, (0, 1].
+
+        Returns:
+          The recall on the queries now; below `recall` if the settings of the build set limits that it cannot pass.
+
+        Raises:
+          ValueError: as in `measure`.
         """
 
     @abc.abstractmethod

@@ -29,15 +29,17 @@ def build_index(
       ids: distinct ids.
       vectors: float32 [ids, width].
       config: kind, and the recall that a tree must reach.
-      queries: sample user vectors float32 [queries, width], to measure a tree's recall on.
+      queries: sample user vectors float32 [queries, width]: how widely to search a tree is chosen on one half of them,
+        and its recall measured on the other.
 
     Raises:
-      ValueError: as in `ItemIndex.upsert`, or a tree is forced on fewer than 16 items.
+      ValueError: as in `ItemIndex.upsert`, a tree is forced on fewer than 16 items, or its recall on the queries that
+        were held back stays below `config.recall`.
     """
     tree = config.kind == "tree" or (config.kind == "auto" and len(ids) > config.exact_below)
     if tree:
-        return TreeIndex.build(ids, vectors, config.recall, config.recall_at, queries)
-    return ExactIndex.build(ids, vectors)
+        return TreeIndex.build(ids, vectors, config.recall, config.recall_at, queries, config.max_leaves_to_search)
+    return ExactIndex.build(ids, vectors, config.recall_at)
 
 
 def load_index(folder: Path) -> ItemIndex:

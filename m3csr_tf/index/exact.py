@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 from scann.scann_ops.py import scann_ops_pybind as scann
+from typing_extensions import override
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
 from m3csr_tf.index.held import HeldItems
@@ -22,12 +23,13 @@ class ExactIndex(ScannIndex):
     kind = "exact"
 
     @classmethod
-    def build(cls, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> Self:
+    def build(cls, ids: Sequence[str] | np.ndarray, vectors: np.ndarray, recall_at: int) -> Self:
         """Builds the index.
 
         Args:
           ids: distinct ids.
           vectors: float32 [ids, width].
+          recall_at: how many nearest `measure` looks at.
 
         Raises:
           ValueError: as in `ItemIndex.upsert`, or there is no item.
@@ -35,4 +37,8 @@ class ExactIndex(ScannIndex):
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))
         searcher = scann.builder(vectors, NEIGHBOURS, "dot_product").score_brute_force().build().searcher
-        return cls(searcher, HeldItems(ids, vectors), {"recall": 1.0})
+        return cls(searcher, HeldItems(ids, vectors), {"recall": 1.0, "recall_at": recall_at, "changed": 0})
+
+    @override
+    def widen(self, queries: np.ndarray, recall: float) -> float:
+        return self.measure(queries)

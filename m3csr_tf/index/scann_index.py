@@ -20,12 +20,15 @@ from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
 from m3csr_tf.index.held import HeldItems
+from m3csr_tf.index.recall import Sample, kth_scores
 
 SETTINGS = "index.json"
 IDS = "ids.parquet"
 VECTORS = "dataset.npy"
 """ScaNN's own copy of the vectors, float32 in the order of the ids."""
 PICKLED_IDS = "scann_docids.pkl"
+MEASURED = 16_384
+"""Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
 BLOCK = 256
 """Queries that one thread searches at a time."""
 
@@ -62,6 +65,11 @@ class ScannIndex(ItemIndex):
     @override
     def report(self) -> dict[str, Any]:
         return {"kind": self.kind, "items": len(self), "width": self.width, **self._settings}
+
+    @property
+    @override
+    def changed(self) -> int:
+        return int(self._settings["changed"])
 
     @override
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,6 +118,7 @@ class ScannIndex(ItemIndex):
         new = checked_ids(ids)
         vectors = checked_vectors(vectors, "upsert", self.width, len(new))
         self._searcher.upsert(self._items.upsert(new, vectors), vectors, len(new))
+        self._settings["changed"] += len(new)
 
     @override
     def delete(self, ids: Sequence[str] | np.ndarray) -> None:
@@ -120,6 +129,23 @@ class ScannIndex(ItemIndex):
         if len(gone) == len(self):
             raise ValueError("delete would leave no item; an index holds at least one")
         self._searcher.delete(self._items.delete(gone))
+        self._settings["changed"] += len(gone)
+
+    @override
+    def measure(self, queries: np.ndarray) -> float:
+        return float(self._sample(queries).found(self._nearest).mean())
+
+    def _sample(self, queries: np.ndarray) -> Sample:
+        """Queries, and what exact search over the vectors held now finds."""
+        queries = checked_vectors(queries, "queries", self.width)
+        if not len(queries):
+            raise ValueError("recall is measured on queries, got none")
+        k = min(self._settings["recall_at"], len(self))
+        blocks = (
+            self.vectors_at(np.arange(start, min(start + MEASURED, len(self))))
+            for start in range(0, len(self), MEASURED)
+        )
+        return Sample(queries, kth_scores(queries, blocks, k), k)
 
     @override
     def save(self, folder: Path) -> None:
@@ -129,7 +155,16 @@ class ScannIndex(ItemIndex):
         folder.mkdir(parents=True)
         self._searcher.serialize(str(folder), True)
         pd.DataFrame({columns.ITEM_ID: self.ids}).to_parquet(folder / IDS, index=False)
+        self._save_more(folder)
         (folder / SETTINGS).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
+
+    def _save_more(self, folder: Path) -> None:
+        """Writes what a kind has beside ScaNN's files."""
+
+    @classmethod
+    def _loaded(cls, folder: Path, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> Self:
+        """The index; a kind reads here what `_save_more` wrote."""
+        return cls(searcher, items, settings)
 
     @classmethod
     @override
@@ -144,15 +179,13 @@ class ScannIndex(ItemIndex):
             ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
             vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
             searcher = scann.load_searcher(str(folder), assets_backcompat_shim=False).searcher
+            items, width = settings.pop("items"), settings.pop("width")
+            if not len(ids) == searcher.size() == items or vectors.shape != (items, width):
+                raise ValueError(f"the ids, the vectors and {SETTINGS} do not belong together")
+            return cls._loaded(folder, searcher, HeldItems(ids, vectors), settings)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ReleaseError(f"{folder}: the index is broken or lacks a file ({reason}); release it again") from None
-        items, width = settings.pop("items"), settings.pop("width")
-        if not len(ids) == searcher.size() == items or vectors.shape != (items, width) or vectors.dtype != np.float32:
-            raise ReleaseError(
-                f"{folder}: the ids, the vectors and {SETTINGS} do not belong together; release it again"
-            )
-        return cls(searcher, HeldItems(ids, vectors), settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -1,43 +1,60 @@
 """Tree search: leaves near the query, compact codes inside them, then exact scores for the best of those.
 
 The tree is sized from the catalogue (about sqrt(N) leaves) and searched as widely as it takes to reach the wanted
-recall, which is measured against exact search on sample queries at every build.
+recall: what to search is chosen on one half of the sample queries, and the recall is measured on the other half.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from scann.scann_ops.py import scann_ops_pybind as scann
 from typing_extensions import override
 
+from m3csr_tf import columns
 from m3csr_tf.index.base import checked_ids, checked_vectors
+from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.held import HeldItems
+from m3csr_tf.index.recall import Sample, Search, queries_per_second
+from m3csr_tf.index.recent import RecentItems
 from m3csr_tf.index.scann_index import ScannIndex
+from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 
 FEWEST_ITEMS = 16
 """ScaNN's codes have 16 centres a block, and training them takes as many items."""
-SAMPLE = 1000
-"""Queries that recall is measured on."""
+SAMPLE = 2000
+"""Queries that settings are chosen and recall is measured on."""
+TIMED = 256
+"""Queries of a timed search."""
 TRAINING_SAMPLE = 100_000
 """Items that the tree and its codes are trained on."""
 DIMS_PER_CODE = 2
 NOISE_SHAPING = 0.2
 """ScaNN's usual threshold for dot products: errors parallel to an item's vector weigh more."""
-REORDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Candidates rescored exactly, as multiples of k, from cheap to dear."""
+SCATTERED = 2
+"""What a byte of a candidate's vector costs in bytes of codes: those lie in a row. Measured: 6.5 and 12 a nanosecond."""
+RECENT_IDS = "recent.parquet"
 
 
 class TreeIndex(ScannIndex):
-    """A k-means tree with asymmetric hashing and exact reordering.
+    """A k-means tree with asymmetric hashing and exact reordering, and the latest upserts scored exactly beside it.
 
-    Settings: leaves, leaves_to_search, reorder (candidates rescored for each item wanted), recall, recall_at.
+    Settings: leaves, leaves_to_search, max_leaves_to_search, reorder (candidates rescored for each item wanted),
+    recall on the held-back queries, recall_at, settings_tried (near the chosen one: recall, queries a second, and
+    speedup over exact search), build_seconds (without the choice of settings), bytes_per_item (vectors and codes).
     """
 
     kind = "tree"
+
+    def __init__(self, searcher: Any, items: HeldItems, settings: dict[str, Any], recent: Sequence[str] = ()) -> None:
+        super().__init__(searcher, items, settings)
+        self._recent = RecentItems(items, list(recent))
 
     @classmethod
     def build(
@@ -47,11 +64,12 @@ class TreeIndex(ScannIndex):
         recall: float,
         recall_at: int,
         queries: np.ndarray | None = None,
+        max_leaves: int | None = None,
     ) -> Self:
-        """Builds the tree and measures how widely to search it.
+        """Builds the tree and chooses how widely to search it.
 
-        The cheapest setting is taken whose recall on the sample, less two standard errors of its mean, reaches
-        `recall`. Searching every leaf and rescoring every item is exact, so there always is one.
+        The cheapest setting is taken whose recall on one half of the queries, less two standard errors of its mean,
+        reaches `recall`; should the half that was held back miss it, wider ones are taken until it does not.
 
         Args:
           ids: distinct ids.
@@ -60,9 +78,10 @@ class TreeIndex(ScannIndex):
           recall_at: how many nearest to look at.
           queries: float32 [queries, width] like those to come, i.e. user vectors; without them, the items' own
             vectors stand in.
+          max_leaves: the most leaves that a search may look into; None sets no limit.
 
         Raises:
-          ValueError: as in `ItemIndex.upsert`, or there are fewer than 16 items.
+          ValueError: as in `ItemIndex.upsert`, there are fewer than 16 items, or the recall is not reached.
         """
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))
@@ -73,7 +92,12 @@ class TreeIndex(ScannIndex):
         queries = (
             vectors if queries is None or not len(queries) else checked_vectors(queries, "queries", vectors.shape[1])
         )
-        chosen = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
+        chosen = queries[np.random.default_rng(0).permutation(len(queries))[:SAMPLE]]
+        held_back = chosen[1::2] if len(chosen) > 1 else chosen
+        k = min(recall_at, len(ids))
+        # Before the tree is there, so that the memory of the one is free for the other.
+        exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
+        started = time.perf_counter()
         leaves = max(1, round(math.sqrt(len(ids))))
         searcher = (
             scann.builder(vectors, recall_at, "dot_product")
@@ -83,10 +107,63 @@ class TreeIndex(ScannIndex):
             .build()
             .searcher
         )
-        settings = {"leaves": leaves, "recall_at": recall_at}
-        index = cls(searcher, HeldItems(ids, vectors), settings)
-        index._widen(queries[chosen], recall, vectors)
+        index = cls(
+            searcher,
+            HeldItems(ids, vectors),
+            {
+                "leaves": leaves,
+                "max_leaves_to_search": max_leaves,
+                "recall_at": recall_at,
+                "changed": 0,
+                "build_seconds": round(time.perf_counter() - started, 1),
+                "bytes_per_item": 4 * vectors.shape[1] + math.ceil(vectors.shape[1] / DIMS_PER_CODE / 2),
+            },
+        )
+        index._choose(index._sample(chosen[::2]), recall)
+        sample = index._sample(held_back)
+        reached = index._widen(sample, recall, index._probe)
+        if reached < recall:
+            raise ValueError(
+                f"the tree's recall@{k} on held-back queries is {reached:.4f}, asked for is {recall} "
+                "(index.recall); lower it, raise index.max_leaves_to_search, or use index.kind=exact"
+            )
+        index._settings["recall"] = round(reached, 4)
+        index._settings["settings_tried"] = index._table(sample, exact_rate)
         return index
+
+    @override
+    def widen(self, queries: np.ndarray, recall: float) -> float:
+        return self._widen(self._sample(queries), recall, self._nearest)
+
+    @override
+    def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
+        super().upsert(ids, vectors)
+        self._recent.upsert(list(ids))
+
+    @override
+    def delete(self, ids: Sequence[str] | np.ndarray) -> None:
+        super().delete(ids)
+        self._recent.delete(list(ids))
+
+    @override
+    def _save_more(self, folder: Path) -> None:
+        pd.DataFrame({columns.ITEM_ID: self._recent.ids}, dtype=object).to_parquet(folder / RECENT_IDS, index=False)
+
+    @classmethod
+    @override
+    def _loaded(cls, folder: Path, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> Self:
+        recent = pd.read_parquet(folder / RECENT_IDS)[columns.ITEM_ID].tolist()
+        if (items.rows(recent) < 0).any():
+            raise ValueError(f"{RECENT_IDS} names items that are not there")
+        return cls(searcher, items, settings, recent)
+
+    @property
+    def _setting(self) -> Setting:
+        return Setting(self._settings["leaves_to_search"], self._settings["reorder"])
+
+    @_setting.setter
+    def _setting(self, setting: Setting) -> None:
+        self._settings |= {"leaves_to_search": setting.leaves, "reorder": setting.reorder}
 
     @override
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +172,7 @@ class TreeIndex(ScannIndex):
         if short.any():
             # Those leaves held fewer than k items; all of them together hold enough.
             rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
-        return rows, scores
+        return self._recent.merge(queries, rows, scores)
 
     def _probe(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Searches as many leaves as the settings say; NaN where they hold fewer than k items."""
@@ -104,40 +181,56 @@ class TreeIndex(ScannIndex):
         candidates = self._settings["reorder"] * max(k, self._settings["recall_at"])
         return self._run(queries, k, min(len(self), math.ceil(candidates)), leaves)
 
-    def _widen(self, queries: np.ndarray, recall: float, vectors: np.ndarray) -> None:
-        """Chooses leaves_to_search and reorder."""
-        k = min(self._settings["recall_at"], len(self))
-        cut = _kth_score(queries, vectors, k)
+    @property
+    def _leaf_counts(self) -> list[int]:
+        return leaf_counts(min(self._settings["leaves"], self._settings["max_leaves_to_search"] or len(self)))
 
-        def measure(leaves: int, reorder: float) -> tuple[float, float]:
-            self._settings |= {"leaves_to_search": leaves, "reorder": reorder}
-            found = (self._probe(queries, k)[1] >= cut[:, np.newaxis]).mean(axis=1)
-            error = found.std() / math.sqrt(len(found))
-            return float(found.mean()), float(found.mean() - 2 * error)
+    @property
+    def _reorders(self) -> list[float]:
+        return reorders(len(self) / min(self._settings["recall_at"], len(self)))
 
-        everything = len(self) / k
-        halfway = (1 + recall) / 2  # Leaves may lose half of what may be lost, codes the other half.
-        low, high = 1, self._settings["leaves"]
-        while low < high:
-            middle = (low + high) // 2
-            if measure(middle, min(REORDER[-1], everything))[1] >= halfway:
-                high = middle
-            else:
-                low = middle + 1
-        for reorder in (*(step for step in REORDER if step < everything), everything):
-            measured, safe = measure(high, reorder)
-            if safe >= recall:
+    def _choose(self, sample: Sample, recall: float) -> None:
+        """Takes the cheapest setting that reaches the recall, the widest if none does."""
+
+        def reaches(setting: Setting) -> bool:
+            self._setting = setting
+            found = sample.found(self._probe)
+            return bool(found.mean() - 2 * found.std() / math.sqrt(len(found)) >= recall)
+
+        def cost(setting: Setting) -> float:
+            """Bytes read: the codes in the leaves, the vectors of the candidates; a time would differ at each build."""
+            codes = setting.leaves / self._settings["leaves"] * len(self) * self.width / DIMS_PER_CODE / 2
+            return codes + SCATTERED * setting.reorder * sample.k * self.width * 4
+
+        leaves, steps = self._leaf_counts, self._reorders
+        # All items as candidates is a last resort, far too dear to begin with.
+        chosen = cheapest(reaches, cost, leaves, steps[:-1] or steps) or cheapest(reaches, cost, leaves, steps)
+        self._setting = chosen or Setting(leaves[-1], steps[-1])
+
+    def _widen(self, sample: Sample, recall: float, search: Search) -> float:
+        """Takes wider settings until the recall is reached; returns the last one's."""
+        reached = float(sample.found(search).mean())
+        for setting in wider(self._setting, self._leaf_counts, self._reorders):
+            if reached >= recall:
                 break
-        else:
-            measured, _ = measure(self._settings["leaves"], everything)
-        self._settings["recall"] = round(measured, 4)
+            self._setting = setting
+            reached = float(sample.found(search).mean())
+        return reached
 
-
-def _kth_score(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
-    """Exact score of the k-th nearest, less float32's rounding, [queries]; in blocks, as scores take much memory."""
-    cuts = []
-    for block in np.array_split(queries, math.ceil(len(queries) / 64)):
-        scores = block @ vectors.T
-        kth = np.partition(scores, -k, axis=1)[:, -k]
-        cuts.append(kth - 1e-5 * np.abs(scores).max(axis=1))
-    return np.concatenate(cuts)
+    def _table(self, sample: Sample, exact_rate: float) -> list[dict[str, float]]:
+        """Recall and speed of settings near the chosen one."""
+        chosen, rows = self._setting, []
+        for setting in around(chosen, self._leaf_counts, self._reorders):
+            self._setting = setting
+            rate = queries_per_second(self._nearest, sample.queries[:TIMED], sample.k)
+            rows.append(
+                {
+                    "leaves_to_search": setting.leaves,
+                    "reorder": setting.reorder,
+                    "recall": round(float(sample.found(self._nearest).mean()), 4),
+                    "queries_per_second": round(rate, 1),
+                    "speedup": round(rate / exact_rate, 2),
+                }
+            )
+        self._setting = chosen
+        return rows

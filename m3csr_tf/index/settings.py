@@ -1,0 +1,92 @@
+"""How widely to search a tree: the cheapest setting that reaches a recall, and those that are wider."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+REORDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Candidates rescored exactly, as multiples of k, from cheap to dear."""
+GROWTH = 1.2
+"""Numbers of leaves that are tried grow by this factor."""
+
+
+class Setting(NamedTuple):
+    """How widely a tree is searched.
+
+    Attributes:
+      leaves: leaves looked into.
+      reorder: candidates rescored exactly, for each item wanted.
+    """
+
+    leaves: int
+    reorder: float
+
+
+def leaf_counts(limit: int) -> list[int]:
+    """Numbers of leaves to try, from 1 to `limit`."""
+    counts = [1]
+    while counts[-1] < limit:
+        counts.append(min(limit, max(counts[-1] + 1, round(counts[-1] * GROWTH))))
+    return counts
+
+
+def reorders(everything: float) -> list[float]:
+    """Multiples of k to try, from 1 to `everything`, with which all items are rescored."""
+    return [*(float(step) for step in REORDER if step < everything), float(everything)]
+
+
+def cheapest(
+    reaches: Callable[[Setting], bool], cost: Callable[[Setting], float], leaves: list[int], steps: list[float]
+) -> Setting | None:
+    """The cheapest setting that reaches the recall, None if the widest does not.
+
+    Walks along the border of those that do, where more leaves allow for fewer candidates: recall and cost are taken to
+    grow with either.
+
+    Args:
+      reaches: whether a setting's recall is high enough; the dear part, called some 30 times.
+      cost: of a search, in any unit.
+      leaves, steps: what to try, ascending.
+    """
+    level = len(steps) - 1
+    column = bisect_left(range(len(leaves)), True, key=lambda place: reaches(Setting(leaves[place], steps[level])))
+    best = None
+    while column < len(leaves):
+        while level and reaches(Setting(leaves[column], steps[level - 1])):
+            level -= 1
+        here = Setting(leaves[column], steps[level])
+        if best is None or cost(here) < cost(best):
+            best = here
+        column, level = column + 1, level - 1
+        while column < len(leaves) and level >= 0 and not reaches(Setting(leaves[column], steps[level])):
+            column += 1
+            if column < len(leaves) and cost(Setting(leaves[column], steps[0])) >= cost(best):
+                return best
+        if level < 0:
+            break
+    return best
+
+
+def wider(setting: Setting, leaves: list[int], steps: list[float]) -> Iterator[Setting]:
+    """Ever wider settings beyond `setting`, up to the widest."""
+    place = bisect_left(leaves, setting.leaves + 1)
+    level = bisect_left(steps, setting.reorder + 1e-9)
+    while place < len(leaves) or level < len(steps):
+        setting = Setting(
+            leaves[place] if place < len(leaves) else setting.leaves,
+            steps[level] if level < len(steps) else setting.reorder,
+        )
+        yield setting
+        place, level = place + 1, level + 1
+
+
+def around(setting: Setting, leaves: list[int], steps: list[float]) -> list[Setting]:
+    """`setting` and some near it, at most 7, from narrow to wide."""
+    fewest, most = leaves[0], leaves[-1]
+    level = bisect_left(steps, setting.reorder)
+    near = {setting}
+    near |= {setting._replace(leaves=min(most, max(fewest, round(setting.leaves * by)))) for by in (0.25, 0.5, 2, 4)}
+    near |= {setting._replace(reorder=steps[place]) for place in (level - 1, level + 1) if 0 <= place < len(steps)}
+    return sorted(near)
