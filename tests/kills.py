@@ -1,0 +1,53 @@
+"""What tests of kill -9 share: work in a process of its own that dies at a random moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+START = 240
+"""Seconds that a process may take until it begins to work."""
+
+
+def killed_after(seconds: float, work: Callable[..., None], *args: Any) -> None:
+    """Runs `work(begin, *args)` in a new process, and kills it so long after it has called `begin`.
+
+    The process is forked from one that has imported TensorFlow and nothing else, which takes no time.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["m3csr_tf.verbs"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.poll(START), "the process did not begin"
+    try:
+        ours.recv()
+    except EOFError:
+        raise AssertionError("the process failed before it began") from None
+    time.sleep(seconds)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def _work(begun: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    work(lambda: begun.send(None), *args)
+
+
+def acknowledge(path: Path, number: int) -> None:
+    """Notes that a step has returned; what is written so survives the process."""
+    with path.open("a") as stream:
+        stream.write(f"{number}\n")
+
+
+def acknowledged(path: Path) -> int:
+    """The last step that has returned; 0 when none has."""
+    return max((int(line) for line in path.read_text().splitlines()), default=0) if path.exists() else 0

@@ -1,0 +1,118 @@
+"""kill -9 at random moments: readers find the old version or the new one, whole, and the journal what it acknowledged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kills import acknowledge, acknowledged, killed_after
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config, IndexConfig
+
+MOMENTS = int(os.environ.get("M3CSR_KILLS", "50"))
+"""Of each kind of work there are a third as many kills."""
+BATCH = 3
+
+
+def batch(number: int, widths: dict[str, int]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The videos of one refresh."""
+    rng = np.random.default_rng(number)
+    content = {name: rng.normal(size=(BATCH, width)).astype(np.float32) for name, width in widths.items()}
+    return pd.DataFrame({columns.ITEM_ID: [f"{number}/{place}" for place in range(BATCH)]}), content
+
+
+def refreshing(begin: Callable[[], None], folder: Path, log: Path) -> None:
+    """Refreshes without end, each time with other videos, which are the number of the refresh."""
+    from m3csr_tf.serving.refresh import refresh
+    from m3csr_tf.serving.release import open_release
+
+    release = open_release(folder)
+    release.item_vectors(release.items.catalogue(release.items.ids[:BATCH]))
+    number = acknowledged(log) + 1
+    begin()
+    while True:
+        refresh(release, *batch(number, release.modalities))
+        acknowledge(log, number)
+        number += 1
+
+
+def compacting(begin: Callable[[], None], folder: Path) -> None:
+    """Compacts without end."""
+    from m3csr_tf.serving.compaction import compact
+
+    begin()
+    while True:
+        compact(folder, IndexConfig())
+
+
+def publishing(begin: Callable[[], None], tree: dict[str, Any]) -> None:
+    """Publishes without end."""
+    from m3csr_tf.prepare import prepare
+    from m3csr_tf.serving.publish import publish
+    from m3csr_tf.training.runs import TrainedRun, build_model
+
+    config = Config.model_validate(tree)
+    run = TrainedRun(config, prepare(config), build_model(config, prepare(config)), {})
+    begin()
+    while True:
+        publish(run)
+
+
+@pytest.fixture
+def folder(release: Any, tmp_path: Path) -> Path:
+    """A copy of the release's folder, to change."""
+    return Path(shutil.copytree(release.folder, tmp_path / "saved_models" / "small"))
+
+
+def whole(folder: Path) -> Any:
+    """The release as a reader finds it, verified."""
+    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.serving.verification import verify
+
+    found = open_release(folder)
+    verify(found, 20)
+    return found
+
+
+def test_a_killed_refresh_loses_nothing_that_it_acknowledged(folder: Path, tmp_path: Path) -> None:
+    rng, log = np.random.default_rng(0), tmp_path / "log"
+    for _ in range(MOMENTS // 3):
+        killed_after(rng.uniform(0, 0.2), refreshing, folder, log)
+        last = acknowledged(log)
+        found = whole(folder)
+        come = {item for item in found.index.ids if "/" in item}
+        # The one that was under way when the process died is in, whole, or not at all; then it is done again.
+        numbers = range(1, max([last, *(int(item.split("/")[0]) for item in come)]) + 1)
+        assert len(numbers) in (last, last + 1)
+        assert come == {f"{number}/{place}" for number in numbers for place in range(BATCH)}
+    assert acknowledged(log) > 0
+
+
+def test_a_killed_compaction_leaves_the_old_version_or_the_new_one(folder: Path) -> None:
+    rng, seen = np.random.default_rng(1), set()
+    for _ in range(MOMENTS // 3):
+        killed_after(rng.uniform(0, 1.5), compacting, folder)
+        seen.add(whole(folder).version)
+    assert len(seen) > 1
+
+
+def test_a_killed_publication_leaves_the_old_version_or_the_new_one(folder: Path, untrained_run: Any) -> None:
+    from m3csr_tf.serving import versions
+
+    rng, seen = np.random.default_rng(2), []
+    tree = untrained_run.config.model_dump(mode="json")
+    tree["run"]["release_folder"] = str(folder.parent)
+    for _ in range(MOMENTS - 2 * (MOMENTS // 3)):
+        killed_after(rng.uniform(0, 4), publishing, tree)
+        seen.append(whole(folder).version)
+    assert seen == sorted(seen) and seen[-1] > 1
+    versions.prune(folder, 2)
+    left = {path.name for part in ("item_tower", "index", "user_tower") for path in (folder / part).iterdir()}
+    assert left == {str(one.version) for one in versions.listing(folder)} and len(left) == 2
