@@ -5,5 +5,6 @@
 
 from m3csr_tf.index.base import ItemIndex
 from m3csr_tf.index.choice import build_index, load_index
+from m3csr_tf.index.table import recall_table
 
-__all__ = ["ItemIndex", "build_index", "load_index"]
+__all__ = ["ItemIndex", "build_index", "load_index", "recall_table"]

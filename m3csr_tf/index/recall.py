@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-ROUNDING = 1e-5
+ROUNDING = 2e-6
 """Two float32 dot products of the same vectors differ by less, as a share of the product of their norms."""
 REPEATS = 3
 

@@ -1,0 +1,39 @@
+"""The recall/speed table of an index, as `release` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def recall_table(report: Mapping[str, Any]) -> Table:
+    """What an index's report says of its recall, and of the settings near the chosen one.
+
+    Args:
+      report: `ItemIndex.report`, as it is or out of a manifest.
+    """
+    table = Table(
+        "leaves searched",
+        "candidates",
+        f"recall@{report['recall_at']}",
+        "queries/s",
+        "x exact",
+        title=f"{report['kind']} index of {report['items']:,} items",
+    )
+    for column in table.columns:
+        column.justify = "right"
+    if report["kind"] == "exact":
+        table.add_row("all", "all", "1.0000", "", "1.0")
+    for tried in report.get("settings_tried", []):
+        chosen = all(tried[name] == report[name] for name in ("leaves_to_search", "reorder"))
+        table.add_row(
+            f"{tried['leaves_to_search']:,} of {report['leaves']:,}",
+            f"{tried['reorder'] * report['recall_at']:,.0f}",
+            f"{tried['recall']:.4f}",
+            f"{tried['queries_per_second']:,.0f}",
+            f"{tried['speedup']:.1f}",
+            style="bold" if chosen else None,
+        )
+    return table
