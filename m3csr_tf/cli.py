@@ -149,9 +149,18 @@ def refresh(
 
 
 @app.command()
-def retrieve(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Write top-N lists from the release, for retrieve.users or for all users of the run."""
-    _run("retrieve", config, overrides)
+def retrieve(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Make the I-th of N shares alone, e.g. 2/3; the same as retrieve.shard."
+        ),
+    ] = None,
+) -> None:
+    """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
+    _run("retrieve", config, [*(overrides or []), *([] if shard is None else [f"retrieve.shard={shard}"])])
 
 
 @app.command("run_all")

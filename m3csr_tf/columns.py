@@ -37,6 +37,7 @@ HISTORY: Final = "history"
 EXCLUSIONS: Final = "exclusions"
 RANK: Final = "rank"
 SCORE: Final = "score"
+MODEL_VERSION: Final = "model_version"
 PART_ID: Final = "part_id"
 PART_PREFIX: Final = "part_"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -310,9 +311,34 @@ class RetrieveConfig(Section):
     """The batch job: users in, top-N lists out."""
 
     users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
-    output: Path | None = Field(None, description="parquet file; without one, <run folder>/top_n.parquet")
+    output: Path | None = Field(
+        None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
+    )
+    overwrite: bool = Field(False, description="make the lists again even if they are there")
     top_n: int = Field(20, ge=1)
-    batch_size: int = Field(4096, ge=1)
+    batch_size: int = Field(4096, ge=1, description="users whose lists are made at once")
+    shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
+    shard: str = Field("1/1", description="i/n: of n processes or machines that share the job, this is the i-th")
+    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
+    allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
+    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
+    cold_quota: float = Field(
+        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
+    )
+
+    @field_validator("shard")
+    @classmethod
+    def _is_one_of_several(cls, value: str) -> str:
+        found = re.fullmatch(r"(\d+)/(\d+)", value)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"retrieve.shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
+        return value
+
+    @property
+    def shard_of(self) -> tuple[int, int]:
+        """`shard` as (i, n)."""
+        one, of = self.shard.split("/")
+        return int(one), int(of)
 
 
 class Config(Section):

@@ -63,7 +63,7 @@ def test_weights_are_not_opened_beside_other_data(logs: Logs) -> None:
 def test_lists_of_a_run_are_not_made_by_the_release_of_an_earlier_training(logs: Logs) -> None:
     logs.overrides |= {"model.dim": "6", "run.overwrite": "true"}
     assert logs.run("train").exit_code == 0
-    assert not (logs.root / "runs" / "case" / "top_n.parquet").exists()
+    assert not (logs.root / "runs" / "case" / "top_n").exists()
     result = logs.run("retrieve")
     assert result.exit_code == 2 and "pipelines/release.py" in result.stderr
     assert logs.run("release").exit_code == 0

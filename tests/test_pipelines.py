@@ -63,9 +63,9 @@ def test_the_truth_is_the_ceiling_and_chance_the_floor(folder: Path) -> None:
 
 
 def test_lists_have_parts_that_sum_to_the_score(folder: Path) -> None:
-    lists = pd.read_parquet(folder / "runs" / "small" / "top_n.parquet")
+    lists = pd.read_parquet(folder / "runs" / "small" / "top_n")
     parts = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
-    assert list(lists.columns) == ["user_id", "rank", "item_id", "score", *parts]
+    assert list(lists.columns) == ["user_id", "rank", "item_id", "score", "model_version", *parts]
     np.testing.assert_allclose(lists[parts].sum(axis=1), lists["score"], atol=1e-4)
     assert lists.groupby("user_id")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 21))).all()
 

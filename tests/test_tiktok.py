@@ -29,7 +29,7 @@ def test_the_shipped_settings_reach_their_validation_figure(folder: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["exact", "tree"])
 def test_lists_agree_with_exact_ranking_by_the_keras_model(kind: str, folder: Path, tiktok_folder: Path) -> None:
-    lists = folder / "runs" / "tiktok" / "top_n.parquet"
+    lists = folder / "runs" / "tiktok" / "top_n"
     if kind == "tree":
         lists = folder / "tree.parquet"
         settings = (f"data.path={tiktok_folder}", "index.kind=tree", f"retrieve.output={lists}")

@@ -31,7 +31,7 @@ CHECKPOINTS = "checkpoints"
 LOGS = "logs"
 METRICS_FILE = "metrics.json"
 FINISHED_FILE = "finished.json"
-LISTS_FILE = "top_n.parquet"
+LISTS = "top_n"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
@@ -101,8 +101,10 @@ def open_run(config: Config, afresh: bool = False) -> Path:
     if afresh or differing(config):
         for stale in (CHECKPOINTS, LOGS):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, LISTS_FILE):
+        for stale in (METRICS_FILE, FINISHED_FILE, LISTS):
             (folder / stale).unlink(missing_ok=True)
+        for lists in folder.glob(f".{LISTS}-*"):
+            shutil.rmtree(lists)
     write_text(folder / CONFIG_FILE, config.to_yaml())
     write_json(folder / VERSIONS_FILE, versions())
     return folder

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pyarrow.parquet as pq
 from rich.table import Table
 
 from m3csr_tf import columns, explain
-from m3csr_tf.batch.retrieve import retrieve as retrieve_lists
-from m3csr_tf.batch.users import users_of
+from m3csr_tf.batch.job import Retrieved
+from m3csr_tf.batch.job import retrieve as retrieve_lists
+from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
 from m3csr_tf.serving.publish import released_from
@@ -24,34 +24,58 @@ _EXAMPLE_PLACES = 3
 
 
 def retrieve(config: Config) -> Path:
-    """Top-N lists from the release, for a file of users or for all users of the prepared data."""
+    """Top-N lists from the release, for a file of users or for all users of the prepared data.
+
+    Returns:
+      The link to the folder of the lists, there or to come.
+    """
     released = open_release(config.release_folder)
-    output = config.retrieve.output or config.run_folder / runs.LISTS_FILE
-    users: Path | pd.DataFrame
-    if config.retrieve.users is not None:
-        users = config.retrieve.users
-    else:
-        trained = opened(config)
-        if not released_from(released.manifest, trained):
-            raise RunError(
-                f"{config.release_folder}: version {released.version} was released from another training of this run; "
-                "run pipelines/release.py first"
-            )
-        users = users_of(trained.prepared, histories_of(trained))
-    done = retrieve_lists(released, users, output, config.retrieve)
-    console.print(f"{done.rows:,} rows for {done.users:,} users in {output}")
-    if done.short:
-        console.print(f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen or excluded")
-    _print_examples(output, released)
+    output = config.retrieve.output or config.run_folder / runs.LISTS
+    done = retrieve_lists(released, _users(config, released), output, config.retrieve, config.index)
+    _print_done(done, config)
+    if not done.missing:
+        _print_examples(output, released)
     return output
+
+
+def _users(config: Config, released: Release) -> Users:
+    if config.retrieve.users is not None:
+        return FileOfUsers(config.retrieve.users)
+    trained = opened(config)
+    if not released_from(released.manifest, trained):
+        raise RunError(
+            f"{config.release_folder}: version {released.version} was released from another training of this run; "
+            "run pipelines/release.py first"
+        )
+    return PreparedUsers(trained.prepared, histories_of(trained))
+
+
+def _print_done(done: Retrieved, config: Config) -> None:
+    parts = f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
+    if done.missing:
+        console.print(
+            f"shard {config.retrieve.shard} is done: {parts}; {done.missing:,} parts of other shards are missing, and "
+            f"{done.output} is put in place with the last of them; on other disks, copy the parts into "
+            f"{done.folder} and run this again"
+        )
+        return
+    console.print(f"{done.rows:,} rows for {done.users:,} users in {done.output} ({parts})")
+    if not done.made:
+        console.print("these lists were made before; retrieve.overwrite=true makes them again")
+    if done.short:
+        console.print(
+            f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, excluded or filtered, "
+            "or the catalogue is smaller"
+        )
 
 
 def _print_examples(output: Path, released: Release) -> None:
     """The top of the first lists, with the reason for each item."""
-    first = next(pq.ParquetFile(output).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
-    if first is None:
+    first = min(output.glob("part-*"))
+    lists = next(pq.ParquetFile(first).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
+    if lists is None:
         return
-    lists = first.to_pandas()
+    lists = lists.to_pandas()
     table = Table("user", "rank", "item", "score", "because of", title="example lists", title_justify="left")
     for user in lists[columns.USER_ID].unique()[:_EXAMPLE_LISTS]:
         rows = lists[lists[columns.USER_ID] == user].head(_EXAMPLE_PLACES)

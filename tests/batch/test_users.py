@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.batch.users import batches_of_users, count_users
+from m3csr_tf.batch import users as batch_users
+from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.errors import InputError
 
 USERS = [
@@ -37,8 +39,13 @@ def write(folder: Path, kind: str, users: list[dict[str, Any]]) -> Path:
     return path
 
 
-def read(users: Path | pd.DataFrame, size: int = 2) -> list[tuple[str, list[str], list[str]]]:
-    frame = pd.concat(list(batches_of_users(users, size)), ignore_index=True)
+def read(path: Path, size: int = 2) -> list[tuple[str, list[str], list[str]]]:
+    """All users, as a job reads them: counted and checked, then in parts of three."""
+    users = FileOfUsers(path)
+    count = users.count()
+    batches = [batch for _, batch in users.read(range(-(-count // 3)), 3, size)]
+    frame = pd.concat(batches, ignore_index=True)
+    assert len(frame) == count
     return [(user, list(history), list(seen)) for user, history, seen in frame.itertuples(index=False)]
 
 
@@ -50,23 +57,79 @@ def test_every_kind_of_file_means_the_same(kind: str, tmp_path: Path) -> None:
     assert read(write(tmp_path, kind, USERS)) == EXPECTED
 
 
-def test_a_frame_means_the_same() -> None:
-    assert read(pd.DataFrame(USERS)) == EXPECTED
-
-
 def test_a_folder_of_parquet_parts_is_read_as_one(tmp_path: Path) -> None:
     folder = tmp_path / "users.parquet"
     folder.mkdir()
     for part, users in enumerate((USERS[:3], USERS[3:])):
         pd.DataFrame(users).to_parquet(folder / f"part-{part}.parquet")
     (folder / "_SUCCESS").touch()
-    assert read(folder) == EXPECTED and count_users(folder) == 5
+    assert read(folder) == EXPECTED
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_batches_hold_no_more_users_than_asked_for(size: int, tmp_path: Path) -> None:
-    sizes = [len(batch) for batch in batches_of_users(write(tmp_path, "jsonl", USERS), size)]
-    assert sum(sizes) == 5 and max(sizes) <= size
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("group", [1, 2, 3, 7])
+def test_batches_are_cut_at_parts_and_sizes_whatever_the_file_is_like_inside(
+    kind: str, group: int, tmp_path: Path
+) -> None:
+    users = [{"user_id": f"u{row}", "history": [f"i{row}"], "exclusions": []} for row in range(11)]
+    path = write(tmp_path, kind, users)
+    if kind == "parquet":
+        pd.DataFrame(users).to_parquet(path, row_group_size=group)
+    found = [(part, batch["user_id"].tolist()) for part, batch in FileOfUsers(path).read([0, 2], 4, 3)]
+    assert found == [(0, ["u0", "u1", "u2"]), (0, ["u3"]), (2, ["u8", "u9", "u10"])]
+
+
+def test_row_groups_without_a_wanted_user_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "users.parquet"
+    pd.DataFrame([{"user_id": f"u{row}"} for row in range(12)]).to_parquet(path, row_group_size=2)
+    groups: list[int] = []
+    real = pq.ParquetFile.iter_batches
+
+    def counting(self: Any, *args: Any, row_groups: list[int], **others: Any) -> Any:
+        groups.extend(row_groups)
+        return real(self, *args, row_groups=row_groups, **others)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    found = [batch["user_id"].tolist() for _, batch in FileOfUsers(path).read([1, 3], 3, 3)]
+    assert found == [["u3", "u4", "u5"], ["u9", "u10", "u11"]]
+    assert groups == [1, 2, 4, 5]
+
+
+def test_a_user_who_comes_again_in_another_row_group_is_named_with_both_rows(tmp_path: Path) -> None:
+    path = tmp_path / "users.parquet"
+    users = [f"u{row}" for row in range(50)] + ["u17"]
+    pd.DataFrame({"user_id": users}).to_parquet(path, row_group_size=8)
+    with pytest.raises(InputError, match="data row 51 is 'u17', which data row 18 has too"):
+        FileOfUsers(path).count()
+
+
+def test_users_of_one_hash_are_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pd.util, "hash_array", lambda ids, categorize: np.zeros(len(ids), np.uint64))
+    path = write(tmp_path, "csv", USERS)
+    assert FileOfUsers(path).count() == 5
+    with pytest.raises(InputError, match="data row 6 is 'c', which data row 3 has too"):
+        FileOfUsers(write(tmp_path, "csv", [*USERS, USERS[2]])).count()
+
+
+def test_every_one_of_many_shared_hashes_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_users, "SUSPECTS_AT_ONCE", 1)
+    monkeypatch.setattr(
+        pd.util, "hash_array", lambda ids, categorize: np.array([ord(one[0]) % 2 for one in ids], np.uint64)
+    )
+    users = [{"user_id": user} for user in ("a", "c", "b", "d", "b2", "b")]
+    with pytest.raises(InputError, match="data row 6 is 'b', which data row 3 has too"):
+        FileOfUsers(write(tmp_path, "parquet", users)).count()
+
+
+def test_the_digest_is_of_the_contents_and_not_of_the_place(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "users"
+    folder.mkdir(parents=True)
+    write(folder, "parquet", USERS)
+    before = FileOfUsers(folder).digest()
+    folder.rename(tmp_path / "moved")
+    assert FileOfUsers(tmp_path / "moved").digest() == before
+    write(tmp_path / "moved", "parquet", USERS[1:])
+    assert FileOfUsers(tmp_path / "moved").digest() != before
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
@@ -92,13 +155,13 @@ def test_columns_may_come_in_any_order_among_others(tmp_path: Path) -> None:
     assert read(path) == [("a", ["x", "y"], ["z"])]
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "frame"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 @pytest.mark.parametrize(
     ("third", "message"),
     [
         ({"user_id": None}, "user_id in data row 3 is nothing; expected an id"),
         ({"user_id": ""}, "user_id in data row 3 is nothing; expected an id"),
-        ({"user_id": "a"}, "user_id in data row 3 is 'a', which an earlier row has too"),
+        ({"user_id": "a"}, "user_id in data row 3 is 'a', which data row 1 has too"),
         ({"user_id": "c", "history": ["x", None]}, "history in data row 3 holds nothing; expected a list of item ids"),
         ({"user_id": "c", "exclusions": [""]}, "exclusions in data row 3 holds nothing; expected a list of item ids"),
     ],
@@ -106,7 +169,7 @@ def test_columns_may_come_in_any_order_among_others(tmp_path: Path) -> None:
 def test_a_bad_row_is_named(kind: str, third: dict[str, Any], message: str, tmp_path: Path) -> None:
     users = [*USERS[:2], third, *USERS[3:]]
     with pytest.raises(InputError, match=message):
-        read(pd.DataFrame(users) if kind == "frame" else write(tmp_path, kind, users))
+        read(write(tmp_path, kind, users))
 
 
 @pytest.mark.parametrize(
@@ -159,11 +222,8 @@ def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
         read(tmp_path / "users.parquet")
 
 
-def test_a_frame_without_user_ids_is_refused() -> None:
-    with pytest.raises(InputError, match="column user_id is missing; found history"):
-        read(pd.DataFrame({"history": [["x"]]}))
-
-
-def test_numpy_lists_are_lists() -> None:
-    users = pd.DataFrame({"user_id": ["a", "b"], "history": [np.array(["x"], object), np.array([], object)]})
-    assert read(users) == [("a", ["x"], []), ("b", [], [])]
+def test_a_parquet_file_of_a_folder_without_user_ids_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "parquet", USERS)
+    pd.DataFrame({"user": ["a"]}).to_parquet(tmp_path / "zz.parquet")
+    with pytest.raises(InputError, match=r"zz\.parquet: column user_id is missing; found user"):
+        FileOfUsers(tmp_path)

@@ -1,4 +1,4 @@
-"""The batch job: lists that agree with exact ranking, leave out what was seen, and say what makes their scores."""
+"""Lists of a batch: they agree with exact ranking, leave out what was seen, and say what makes their scores."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.batch.retrieve import retrieve, top_n_lists
-from m3csr_tf.batch.users import users_of
-from m3csr_tf.config import RetrieveConfig
-from m3csr_tf.errors import InputError
+from m3csr_tf.batch.lists import top_n_lists
+from m3csr_tf.batch.users import PreparedUsers
 from m3csr_tf.explain import explain
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import FIRST_ROW
@@ -30,7 +27,8 @@ def own_users(run: Any) -> tuple[pd.DataFrame, np.ndarray]:
     """The run's users as a batch job takes them, and the histories they came from."""
     prepared = run.prepared
     slots = histories(prepared.split("train"), len(prepared.users), run.config.history.length, run.config.split.seed)
-    return users_of(prepared, slots), slots
+    users = PreparedUsers(prepared, slots)
+    return users.frame(0, users.count()), slots
 
 
 def keras_lists(run: Any, slots: np.ndarray, n: int) -> list[list[str]]:
@@ -56,12 +54,11 @@ def a_user(user: str, history: list[str], exclusions: list[str]) -> pd.DataFrame
     )
 
 
-def test_lists_are_those_of_exact_ranking_by_the_keras_towers(release: Any, untrained_run: Any, tmp_path: Path) -> None:
+def test_lists_are_those_of_exact_ranking_by_the_keras_towers(release: Any, untrained_run: Any) -> None:
     users, slots = own_users(untrained_run)
-    done = retrieve(release, users, tmp_path / "lists.parquet", RetrieveConfig(top_n=20, batch_size=64))
-    lists = pd.read_parquet(tmp_path / "lists.parquet")
+    lists = top_n_lists(release, users, 20)
     assert overlap(lists, keras_lists(untrained_run, slots, 20)) > 0.999
-    assert (done.users, done.rows, done.short) == (len(users), len(users) * 20, 0)
+    assert (lists[columns.MODEL_VERSION] == release.version).all()
     assert lists[columns.USER_ID].tolist() == np.repeat(users[columns.USER_ID], 20).tolist()
     assert lists[columns.RANK].tolist() == list(range(1, 21)) * len(users)
 
@@ -70,19 +67,6 @@ def test_a_tree_gives_nearly_the_same_lists(make_run: Callable[..., Any], tmp_pa
     run = make_run(tmp_path, index={"kind": "tree", "recall": 0.99, "recall_at": 40})
     users, slots = own_users(run)
     assert overlap(top_n_lists(publish(run), users, 20), keras_lists(run, slots, 20)) >= 0.98
-
-
-def test_the_file_has_the_columns_types_and_row_groups_promised(
-    release: Any, untrained_run: Any, tmp_path: Path
-) -> None:
-    users, _ = own_users(untrained_run)
-    retrieve(release, users.head(10), tmp_path / "deep" / "lists.parquet", RetrieveConfig(top_n=3, batch_size=4))
-    file = pq.ParquetFile(tmp_path / "deep" / "lists.parquet")
-    types = {field.name: str(field.type) for field in file.schema_arrow}
-    ids = {"user_id": "string", "rank": "int32", "item_id": "string", "score": "float"}
-    assert types == ids | dict.fromkeys(PARTS, "float")
-    assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [12, 12, 6]
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["lists.parquet"]
 
 
 def test_parts_sum_to_the_score_and_ranks_follow_it(release: Any, untrained_run: Any) -> None:
@@ -111,12 +95,11 @@ def test_users_who_have_seen_nearly_everything_get_what_is_left(release: Any, un
     assert lists[columns.USER_ID].value_counts().to_dict() == {"nearly all": 2, "none": 20}
 
 
-def test_a_list_longer_than_the_catalogue_is_the_catalogue(release: Any, untrained_run: Any, tmp_path: Path) -> None:
+def test_a_list_longer_than_the_catalogue_is_the_catalogue(release: Any, untrained_run: Any) -> None:
     ids = untrained_run.prepared.items.known
-    done = retrieve(release, a_user("u", [], [ids[0]]), tmp_path / "l.parquet", RetrieveConfig(top_n=1000))
-    lists = pd.read_parquet(tmp_path / "l.parquet")
+    lists = top_n_lists(release, a_user("u", [], [ids[0]]), 1000)
     assert sorted(lists[columns.ITEM_ID]) == sorted(ids[1:])
-    assert done.short == 1 and lists[columns.RANK].tolist() == list(range(1, len(ids)))
+    assert lists[columns.RANK].tolist() == list(range(1, len(ids)))
 
 
 def test_unknown_users_unknown_items_and_empty_histories_are_served(release: Any, untrained_run: Any) -> None:
@@ -133,8 +116,8 @@ def test_lists_do_not_depend_on_the_batch(release: Any, untrained_run: Any, monk
     heavy = a_user("heavy", ids[:50], ids[30:80])
     users = pd.concat([own_users(untrained_run)[0].head(30), heavy], ignore_index=True)
     together = top_n_lists(release, users, 10)
-    monkeypatch.setattr("m3csr_tf.batch.retrieve.SEARCHED_AT_ONCE", 50)
-    monkeypatch.setattr("m3csr_tf.batch.retrieve.SCORED_AT_ONCE", 7)
+    monkeypatch.setattr("m3csr_tf.batch.search.SEARCHED_AT_ONCE", 50)
+    monkeypatch.setattr("m3csr_tf.batch.lists.SCORED_AT_ONCE", 7)
     apart = top_n_lists(release, users, 10)
     pd.testing.assert_frame_equal(together, apart, atol=1e-5)
 
@@ -150,23 +133,6 @@ def test_users_of_prepared_data_have_their_history_and_every_training_click(untr
     clicked = train.loc[train[columns.USER_ROW] == row, columns.ITEM_ROW]
     assert sorted(line[columns.EXCLUSIONS]) == sorted(prepared.items.ids(clicked.to_numpy()))
     assert len(users) == len(prepared.users.known)
-
-
-def test_bad_users_leave_the_earlier_lists_in_place(release: Any, tmp_path: Path) -> None:
-    output = tmp_path / "lists.parquet"
-    retrieve(release, a_user("u", [], []), output, RetrieveConfig(top_n=3))
-    before = output.read_bytes()
-    users = pd.concat([a_user("a", [], []), a_user("a", [], [])], ignore_index=True)
-    with pytest.raises(InputError, match="data row 2 is 'a', which an earlier row has too"):
-        retrieve(release, users, output, RetrieveConfig(batch_size=1))
-    assert output.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["lists.parquet"]
-
-
-def test_an_output_that_cannot_be_written_is_one_message(release: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot be written .*retrieve\.output"):
-        retrieve(release, a_user("u", [], []), tmp_path / "file" / "lists.parquet", RetrieveConfig())
 
 
 def test_explaining_a_pair_gives_the_parts_that_its_list_gives(release: Any, untrained_run: Any) -> None:

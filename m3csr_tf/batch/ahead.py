@@ -1,0 +1,54 @@
+"""Reading while others compute: an iterator that works ahead in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_WAIT = 0.1
+
+
+class _Failed:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def ahead(values: Iterable[T], depth: int) -> Iterator[T]:
+    """The values in order, the next `depth` of which are made while the caller works on one.
+
+    What `values` raises is raised at its turn. Closed early, it waits for the value that is being made.
+    """
+    made: queue.Queue[T | _Failed | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(value: T | _Failed | None) -> bool:
+        while not stopped.is_set():
+            try:
+                made.put(value, timeout=_WAIT)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for value in values:
+                if not put(value):
+                    return
+            put(None)
+        except BaseException as error:
+            put(_Failed(error))
+
+    worker = threading.Thread(target=work, name="ahead", daemon=True)
+    worker.start()
+    try:
+        while (value := made.get()) is not None:
+            if isinstance(value, _Failed):
+                raise value.error
+            yield value
+    finally:
+        stopped.set()
+        worker.join()

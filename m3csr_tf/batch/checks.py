@@ -1,0 +1,102 @@
+"""What is checked of users: ids that are ids, lists that are lists, and nobody twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.errors import InputError
+from m3csr_tf.serving.requests import flatten
+
+
+class Repeated(NamedTuple):
+    """A user id that is there twice: the data rows, counted from 1, of its first two places."""
+
+    user: str
+    first: int
+    again: int
+
+
+def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
+    """The batch with ids as str and every list in place.
+
+    Args:
+      batch: user_id, and perhaps history and exclusions, as read.
+      source: what messages call the file.
+      before: rows that came earlier.
+
+    Returns:
+      user_id (str), history and exclusions (arrays of str, empty where missing).
+
+    Raises:
+      InputError: an id is missing or is none, or a list is none or holds something other than ids.
+    """
+    rows = before + 1 + np.arange(len(batch))
+    ids = checked_ids(batch[columns.USER_ID].to_numpy(dtype=object), rows, columns.USER_ID, source)
+    result = {columns.USER_ID: pd.Series(ids, dtype=object)}
+    for name in (columns.HISTORY, columns.EXCLUSIONS):
+        cells = batch[name].to_numpy(dtype=object) if name in batch else np.full(len(batch), None)
+        lists = pd.Series([_list(cell, row, name, source) for cell, row in zip(cells, rows, strict=True)], dtype=object)
+        items, owners = flatten(lists)
+        items = checked_ids(items, rows[owners], name, source)
+        borders = np.cumsum(np.bincount(owners, minlength=len(lists)))[:-1]
+        result[name] = pd.Series(np.split(items, borders), dtype=object)
+    return pd.DataFrame(result)
+
+
+def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) -> np.ndarray:
+    """Ids as str, object array; whole numbers are written out.
+
+    Raises:
+      InputError: a value is missing or no id; `rows`, `name` and `source` say where.
+    """
+    kind = pd.api.types.infer_dtype(values, skipna=False)
+    if kind in {"integer", "mixed-integer"}:
+        values = np.array(
+            [str(v) if isinstance(v, int | np.integer) and not isinstance(v, bool) else v for v in values], dtype=object
+        )
+        kind = pd.api.types.infer_dtype(values, skipna=False)
+    if kind in {"string", "empty"} and not (values == "").any():
+        return values
+    bad = next(at for at, value in enumerate(values) if not isinstance(value, str) or not value)
+    value = values[bad]
+    missing = value is None or value is pd.NA or value == "" or (isinstance(value, float) and np.isnan(value))
+    got = "nothing" if missing else repr(value.item() if isinstance(value, np.generic) else value)
+    says, expected = ("is", "an id") if name == columns.USER_ID else ("holds", "a list of item ids")
+    raise InputError(f"{source}: {name} in data row {rows[bad]} {says} {got}; expected {expected}")
+
+
+def duplicate_hashes(hashes: Sequence[np.ndarray]) -> np.ndarray:
+    """Hashes that are there more than once, uint64 [n]; ids that are there twice are among those that have them."""
+    ordered = np.concatenate(hashes)
+    ordered.sort()
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def repeated(blocks: Iterable[tuple[int, np.ndarray]], suspects: np.ndarray) -> Repeated | None:
+    """The first id that an earlier row has too; None if only hashes are equal.
+
+    Args:
+      blocks: (rows before, ids) of all rows.
+      suspects: uint64, sorted hashes of the ids that may be there twice.
+    """
+    first: dict[str, int] = {}
+    for before, ids in blocks:
+        for place in np.flatnonzero(np.isin(pd.util.hash_array(ids, categorize=False), suspects)):
+            row = before + int(place) + 1
+            if ids[place] in first:
+                return Repeated(ids[place], first[ids[place]], row)
+            first[ids[place]] = row
+    return None
+
+
+def _list(cell: Any, row: np.integer, name: str, source: str) -> Any:
+    if isinstance(cell, list | tuple | np.ndarray):
+        return cell
+    if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
+        return ()
+    raise InputError(f"{source}: {name} in data row {row} is {cell!r}; expected a list of item ids")

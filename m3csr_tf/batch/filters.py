@@ -1,0 +1,186 @@
+"""Which items may be in a list: the settings and files of item ids that say so, and what remains of an index."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from m3csr_tf import columns
+from m3csr_tf.batch.search import Candidates
+from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.errors import InputError
+from m3csr_tf.files import sha256
+from m3csr_tf.index import build_index
+from m3csr_tf.serving.release import Release
+
+logger = logging.getLogger(__name__)
+
+COLD = "cold"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a job leaves out of every list, and how many cold items it asks for.
+
+    Attributes:
+      block: ids of items that are in no list; None without such a file.
+      allow: ids of the only items that may be; None without such a file.
+      only_cold: whether only items without clicks may be.
+      cold_quota: share of a list that is to be items without clicks, as far as there are any.
+    """
+
+    block: frozenset[str] | None = None
+    allow: frozenset[str] | None = None
+    only_cold: bool = False
+    cold_quota: float = 0.0
+
+    @classmethod
+    def read(cls, config: RetrieveConfig) -> Filters:
+        """Reads the files that the configuration names.
+
+        Raises:
+          InputError: a file is missing, cannot be read, or holds no ids.
+        """
+        block = None if config.block is None else item_ids(config.block, "block")
+        allow = None if config.allow is None else item_ids(config.allow, "allow")
+        return cls(block, allow, config.only == COLD, config.cold_quota)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The items of a release that may be in a list.
+
+    Attributes:
+      candidates: all of them.
+      cold: those without clicks; None where no quota asks for them.
+      is_cold: bool [items of the release's index]; None where no quota asks.
+      quota: least share of a list that is to be cold.
+    """
+
+    candidates: Candidates
+    cold: Candidates | None = None
+    is_cold: np.ndarray | None = None
+    quota: float = 0.0
+
+
+def filter_files(config: RetrieveConfig) -> dict[str, str]:
+    """Name of each filter that is a file -> SHA-256 of the file, hex.
+
+    Raises:
+      InputError: a file is missing or cannot be read.
+    """
+    digests = {}
+    for name, path in (("block", config.block), ("allow", config.allow)):
+        if path is not None:
+            try:
+                digests[name] = sha256(path)
+            except OSError as error:
+                raise _unreadable(path, name, error.strerror) from None
+    return digests
+
+
+def item_ids(path: Path, name: str) -> frozenset[str]:
+    """Item ids from a file: .txt, one a line, or .csv or .parquet with a column item_id; whole numbers are ids too.
+
+    Args:
+      path: the file.
+      name: the setting's, after "retrieve.".
+
+    Raises:
+      InputError: it is missing, of another kind, cannot be read, or holds no ids.
+    """
+    try:
+        if path.suffix == ".txt":
+            values = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        elif path.suffix == ".csv":
+            options = pa.csv.ConvertOptions(column_types={columns.ITEM_ID: pa.string()}, strings_can_be_null=True)
+            values = pa.csv.read_csv(path, convert_options=options)[columns.ITEM_ID].to_pylist()
+        elif path.suffix == ".parquet":
+            values = pq.read_table(path, columns=[columns.ITEM_ID])[columns.ITEM_ID].cast(pa.string()).to_pylist()
+        else:
+            raise InputError(f"{path}: unknown kind of file; retrieve.{name} takes .txt, .csv or .parquet")
+    except KeyError:
+        raise InputError(f"{path}: column {columns.ITEM_ID} is missing; retrieve.{name} needs it") from None
+    except pa.ArrowInvalid as error:
+        if path.stat().st_size == 0:
+            values = []
+        else:
+            raise _unreadable(path, name, str(error).split("\n")[0]) from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, name, str(error).split("\n")[0]) from None
+    ids = frozenset(value for value in values if value)
+    if not ids:
+        raise InputError(f"{path}: holds no item ids; leave retrieve.{name} out, or name a file that has some")
+    return ids
+
+
+def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
+    """What of a release may be in a list, ready to be searched.
+
+    Says how many ids of the filters the release lacks; they change nothing.
+
+    Args:
+      release: a release.
+      filters: see there.
+      index: recall and size from which a search is no longer exact, for the indexes of few items that are built here.
+
+    Raises:
+      InputError: nothing remains.
+    """
+    ids = release.index.ids
+    kept = np.ones(len(ids), dtype=bool)
+    why = []
+    for name, given, held in (("block", filters.block, False), ("allow", filters.allow, True)):
+        if given is None:
+            continue
+        rows = release.index.rows(list(given))
+        if (rows < 0).any():
+            logger.warning(
+                "retrieve.%s: %s of %s items are not in the release", name, f"{(rows < 0).sum():,}", f"{len(rows):,}"
+            )
+        named = np.zeros(len(ids), dtype=bool)
+        named[rows[rows >= 0]] = True
+        kept &= named == held
+        why.append(f"retrieve.{name}")
+    quota = 0.0 if filters.only_cold else filters.cold_quota
+    is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)
+    if filters.only_cold:
+        kept &= is_cold
+        why.append("retrieve.only=cold")
+    if not kept.any():
+        raise InputError(
+            f"{' and '.join(why)}: none of the {len(ids):,} items remains, so there is nothing to retrieve"
+        )
+    candidates = _candidates(release, kept, index)
+    if not quota or not (kept & is_cold).any():
+        return Selection(candidates)
+    return Selection(candidates, _candidates(release, kept & is_cold, index), is_cold, quota)
+
+
+def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Candidates:
+    """The kept items, by the index of all of them if they are most, else by one of their own.
+
+    Where at least half are kept, a search of twice the length finds enough of them, and no index needs to be built. Few
+    items among many would take ever longer searches; an index of their own is exact where it is small, and quick.
+    """
+    if kept.all():
+        return Candidates(release.index)
+    if 2 * kept.sum() >= len(kept):
+        return Candidates(release.index, hidden=~kept)
+    rows = np.flatnonzero(kept)
+    # The kind that a release was told to have may not suit a part of its items.
+    settings = config.model_copy(update={"kind": "auto"})
+    index = build_index(
+        release.index.ids[rows], release.index.vectors_at(rows), settings, queries=release.sample().vectors
+    )
+    return Candidates(index, rows=rows)
+
+
+def _unreadable(path: Path, name: str, reason: str | None) -> InputError:
+    return InputError(f"{path}: cannot be read ({reason}); check retrieve.{name}")

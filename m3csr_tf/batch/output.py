@@ -1,0 +1,308 @@
+"""Where a job's lists go: parts in a hidden folder, and a link to it that is turned when the last part is there.
+
+runs/<name>/
+  top_n -> .top_n-<id>     what readers open, e.g. pandas.read_parquet("runs/<name>/top_n")
+  .top_n-<id>/             a job: part-00000-<id>.parquet, part-00001-<id>.parquet, ...; _job.json, _working
+  .top_n.lock
+
+Readers see the lists of one job, whole. The id is in the names of the parts, so that one who has listed the parts of a
+job while the link was turned cannot open those of the next by mistake. A part appears by renaming, when it is on the
+disk; so what of a job is there after a kill is good, and a later sitting makes the rest. Parquet readers pass over
+names with "." or "_" in front.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3csr_tf.errors import RunError
+from m3csr_tf.files import locked, replacing, sync, write_json
+
+logger = logging.getLogger(__name__)
+
+JOB = "_job.json"
+WORKING = "_working"
+"""Locked by every process that works on the job, so that no other job removes it."""
+_META = b"m3csr_tf"
+_LEFTOVERS = ".part-*"
+
+
+class PartFacts(NamedTuple):
+    """What a part holds: users, rows, and users whose list is short."""
+
+    users: int
+    rows: int
+    short: int
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What makes a job what it is.
+
+    Attributes:
+      id: of these lists; the same on every machine that makes the same lists.
+      identity: what the lists depend on, as JSON: release, users, filters, settings.
+      version: of the release.
+      position: segments of the release's journal that the lists know of.
+      again: how many times these lists had been made before.
+      number: of the job among those of the same output.
+      users: how many there are.
+      parts: into how many parts they are divided.
+    """
+
+    id: str
+    identity: dict[str, Any]
+    version: int
+    position: int
+    again: int
+    number: int
+    users: int
+    parts: int
+
+
+class JobFolder:
+    """A job's folder.
+
+    Args:
+      folder: where it lies.
+      facts: contents of its _job.json.
+    """
+
+    def __init__(self, folder: Path, facts: JobFacts) -> None:
+        self.folder = folder
+        self.facts = facts
+
+    @classmethod
+    def open(cls, folder: Path) -> JobFolder | None:
+        """The job in a folder; None if there is none."""
+        try:
+            return cls(folder, JobFacts(**json.loads((folder / JOB).read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def path(self, part: int) -> Path:
+        """Where a part lies."""
+        return self.folder / f"part-{part:05d}-{self.facts.id}.parquet"
+
+    def part(self, part: int) -> PartFacts | None:
+        """What a part holds; None if it is not there, or was cut short in copying."""
+        path = self.path(part)
+        try:
+            said = json.loads(pq.read_metadata(path).metadata[_META])
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+            logger.warning("%s: cannot be read, and is made again", path)
+            return None
+        return PartFacts(**said)
+
+    def missing(self) -> list[int]:
+        """Parts that are not there."""
+        return [part for part in range(self.facts.parts) if self.part(part) is None]
+
+    @contextmanager
+    def writing(self, part: int, schema: pa.Schema) -> Iterator[PartWriter]:
+        """A writer of a part, which takes its place, on the disk, if the block succeeds."""
+        with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema) as stream:
+            writer = PartWriter(stream)
+            yield writer
+            stream.add_key_value_metadata({_META: json.dumps(writer.facts._asdict())})
+
+
+class PartWriter:
+    """Writes batches of lists, a row group each.
+
+    Args:
+      stream: of the part.
+    """
+
+    def __init__(self, stream: pq.ParquetWriter) -> None:
+        self._stream = stream
+        self.facts = PartFacts(0, 0, 0)
+
+    def write(self, lists: pa.Table, users: int, short: int) -> None:
+        """Appends the lists of `users` users, of whom `short` have a short one."""
+        self._stream.write_table(lists, row_group_size=max(1, len(lists)))
+        self.facts = PartFacts(self.facts.users + users, self.facts.rows + len(lists), self.facts.short + short)
+
+
+@contextmanager
+def claimed(
+    output: Path,
+    identity: Mapping[str, Any],
+    version: int,
+    position: int,
+    count_users: Callable[[], int],
+    overwrite: bool = False,
+) -> Iterator[JobFolder]:
+    """The job with this identity: one that is there, finished or not, or a new one.
+
+    Several processes may work on a job at once. One that is left without a part leaves nothing.
+
+    Args:
+      output: the link.
+      identity: as in `JobFacts`, with the key "shard_users", users of a part.
+      version, position: of the release now. A finished job counts if it is of this position; an unfinished one goes on
+        at the position that it began with.
+      count_users: how many users there are; called only for a new job.
+      overwrite: make a finished job again.
+
+    Raises:
+      RunError: what lies at `output` is no link of a job, or another job is being made for it.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(_lock(output)):
+        job = _found(output, identity, position, overwrite)
+        if job is None:
+            job = _created(output, identity, version, position, count_users())
+        working = (job.folder / WORKING).open("a")
+        if _alone(working):
+            for leftover in job.folder.glob(_LEFTOVERS):
+                leftover.unlink()
+        fcntl.flock(working, fcntl.LOCK_SH)
+    try:
+        yield job
+    finally:
+        if not any(job.folder.glob("part-*")) and _alone(working):
+            shutil.rmtree(job.folder, ignore_errors=True)
+        working.close()
+
+
+def commit(output: Path, job: JobFolder) -> bool:
+    """Turns the link to the job if all of its parts are there, and removes what it named before.
+
+    Returns:
+      Whether the link names the job.
+    """
+    with locked(_lock(output)):
+        if job.missing():
+            return False
+        before = current(output)
+        if before is None or before.folder != job.folder:
+            beside = output.with_name(f".{output.name}.{os.getpid()}.link")
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(job.folder.name, target_is_directory=True)
+            beside.replace(output)
+            sync(output.parent)
+            if before is not None:
+                shutil.rmtree(before.folder)
+    return True
+
+
+def current(output: Path) -> JobFolder | None:
+    """The job that the link names; None if there is no link, or nothing behind it.
+
+    Raises:
+      RunError: something else lies there.
+    """
+    if output.is_symlink():
+        target = str(output.readlink())
+        if re.fullmatch(rf"\.{re.escape(output.name)}-[0-9a-f]{{16}}", target):
+            return JobFolder.open(output.with_name(target))
+    elif not output.exists():
+        return None
+    raise RunError(
+        f"{output}: is not a link that an earlier job made, so it is not replaced; move it away, or choose another "
+        "retrieve.output"
+    )
+
+
+def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: bool) -> JobFolder | None:
+    """The job to go on with, or to leave as it is; unfinished ones of another identity are removed."""
+    finished = current(output)
+    others = [path for path in _folders(output) if finished is None or path != finished.folder]
+    jobs = [job for job in map(JobFolder.open, others) if job is not None]
+    same = [
+        job
+        for job in jobs
+        if job.facts.identity == identity and (finished is None or job.facts.number > finished.facts.number)
+    ]
+    unfinished = max(same, key=lambda job: job.facts.number, default=None)
+    is_there = (
+        finished is not None
+        and finished.facts.identity == identity
+        and finished.facts.position == position
+        and not finished.missing()
+    )
+    if is_there and not overwrite:
+        return finished
+    for folder in others:
+        if unfinished is None or folder != unfinished.folder:
+            _remove(folder, output, identity, 0 if finished is None else finished.facts.number)
+    return unfinished
+
+
+def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, users: int) -> JobFolder:
+    finished = current(output)
+    again = 0
+    if finished is not None and finished.facts.identity == identity and finished.facts.position == position:
+        again = finished.facts.again + 1
+    said = json.dumps([identity, position, again], sort_keys=True)
+    name = hashlib.sha256(said.encode()).hexdigest()[:16]
+    facts = JobFacts(
+        id=name,
+        identity=dict(identity),
+        version=version,
+        position=position,
+        again=again,
+        number=1 if finished is None else finished.facts.number + 1,
+        users=users,
+        parts=-(-users // identity["shard_users"]),
+    )
+    folder = output.with_name(f".{output.name}-{name}")
+    folder.mkdir()
+    write_json(folder / JOB, asdict(facts))
+    return JobFolder(folder, facts)
+
+
+def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:
+    """Removes a folder that is not gone on with, and says so if it is of a later job than the finished one."""
+    with (folder / WORKING).open("a") as working:
+        if not _alone(working):
+            raise RunError(
+                f"{output}: another job is being made for it in {folder.name}; wait until it has ended, or choose "
+                "another retrieve.output"
+            )
+        job = JobFolder.open(folder)
+        if job is not None and job.facts.number > finished:
+            differing = [name for name, value in identity.items() if job.facts.identity.get(name) != value]
+            logger.warning(
+                "%s: removed an unfinished job, as its %s differed; this one starts anew", output, _phrase(differing)
+            )
+        shutil.rmtree(folder)
+
+
+def _phrase(names: Sequence[str]) -> str:
+    return " and ".join(name.replace("_", " ") for name in names)
+
+
+def _folders(output: Path) -> list[Path]:
+    return sorted(output.parent.glob(f".{glob.escape(output.name)}-{'[0-9a-f]' * 16}"))
+
+
+def _lock(output: Path) -> Path:
+    return output.with_name(f".{output.name}.lock")
+
+
+def _alone(working: Any) -> bool:
+    """Takes the lock of a job's folder if no other process has it."""
+    try:
+        fcntl.flock(working, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""How far a job is, and how long it will take: a bar on a terminal, and a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SAID_EVERY = 30
+"""Seconds between the lines in a log."""
+
+
+class Tracker:
+    """Counts users.
+
+    Args:
+      progress: what shows them.
+      total: users in all.
+      done: users that an earlier sitting has done; they count as done, but not for the speed.
+    """
+
+    def __init__(self, progress: Progress, total: int, done: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("retrieving", total=total, completed=done)
+        self._said = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """Users done."""
+        return int(self._progress.tasks[0].completed)
+
+    @property
+    def total(self) -> int:
+        """Users in all."""
+        return int(self._progress.tasks[0].total or 0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time left; None before there is a speed."""
+        return self._progress.tasks[0].time_remaining
+
+    def advance(self, users: int) -> None:
+        """Counts users as done."""
+        self._progress.advance(self._task, users)
+        if self._progress.disable and time.monotonic() >= self._said + SAID_EVERY:
+            self._said = time.monotonic()
+            left = "" if self.seconds_left is None else f", {timedelta(seconds=round(self.seconds_left))} left"
+            self._progress.console.print(f"{self.done:,} of {self.total:,} users{left}")
+
+
+@contextmanager
+def tracked(total: int, done: int) -> Iterator[Tracker]:
+    """A tracker that shows itself on stderr."""
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Batches take seconds: the speed is that of the last minutes.
+    progress = Progress(
+        *shown,
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        speed_estimate_period=300,
+    )
+    with progress:
+        yield Tracker(progress, total, done)

@@ -1,0 +1,295 @@
+"""The batch job as a whole: parts behind a link, going on after a death, shares of several machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from m3csr_tf import columns
+from m3csr_tf.batch import job as jobs
+from m3csr_tf.batch import output as outputs
+from m3csr_tf.batch.job import Retrieved, retrieve
+from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.users import FileOfUsers
+from m3csr_tf.config import RetrieveConfig
+from m3csr_tf.errors import InputError, RunError
+
+PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
+SMALL = {"top_n": 3, "batch_size": 4, "shard_users": 10}
+"""Of 35 users: four parts, of 10, 10, 10 and 5."""
+
+
+@pytest.fixture
+def users(tmp_path: Path, untrained_run: Any) -> Path:
+    """A file of 35 users, in row groups of 8."""
+    items = untrained_run.prepared.items.known
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            columns.USER_ID: [f"n{row}" for row in range(35)],
+            columns.HISTORY: [list(rng.choice(items, 5, replace=False)) for _ in range(35)],
+            columns.EXCLUSIONS: [list(rng.choice(items, 9, replace=False)) for _ in range(35)],
+        }
+    )
+    path = tmp_path / "users.parquet"
+    frame.to_parquet(path, row_group_size=8)
+    return path
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "top_n"
+
+
+def run(release: Any, users: Path, output: Path, **settings: Any) -> Retrieved:
+    return retrieve(release, FileOfUsers(users), output, RetrieveConfig(**(SMALL | settings)))
+
+
+def lists_at(output: Path) -> pd.DataFrame:
+    return pd.read_parquet(output)
+
+
+def folders(output: Path) -> list[str]:
+    return sorted(path.name for path in output.parent.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.iterdir() if path.suffix == ".parquet"}
+
+
+def dying_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the `call`-th batch of the job fail."""
+    real, calls = ListMaker.lists, iter(range(1, 1000))
+
+    def lists(self: ListMaker, batch: pd.DataFrame) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(ListMaker, "lists", lists)
+
+
+def dead_job(release: Any, users: Path, output: Path, call: int, **settings: Any) -> None:
+    """A job that dies while it makes its `call`-th batch; a part of ten has three."""
+    with pytest.MonkeyPatch.context() as patch:
+        dying_at(call, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(release, users, output, **settings)
+
+
+def test_the_lists_are_those_of_one_batch_in_parts_behind_a_link(release: Any, users: Path, output: Path) -> None:
+    done = run(release, users, output)
+    expected = top_n_lists(release, pd.read_parquet(users), 3)
+    pd.testing.assert_frame_equal(lists_at(output), expected, atol=1e-5)
+    assert output.is_symlink() and not output.readlink().is_absolute()
+    assert output.resolve() == done.folder.resolve()
+    assert [pq.read_metadata(path).num_rows for path in sorted(output.glob("*.parquet"))] == [30, 30, 30, 15]
+    assert (done.users, done.rows, done.short, done.parts, done.made, done.missing) == (35, 105, 0, 4, 4, 0)
+
+
+def test_a_part_has_the_columns_types_and_row_groups_promised(release: Any, users: Path, output: Path) -> None:
+    run(release, users, output)
+    file = pq.ParquetFile(min(output.glob("*.parquet")))
+    types = {field.name: str(field.type) for field in file.schema_arrow}
+    fixed = {"user_id": "string", "rank": "int32", "item_id": "string", "score": "float", "model_version": "int32"}
+    assert types == fixed | dict.fromkeys(PARTS, "float")
+    assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [12, 12, 6]
+
+
+def test_lists_longer_than_the_catalogue_are_counted_as_short(release: Any, users: Path, output: Path) -> None:
+    done = run(release, users, output, top_n=1000)
+    held = len(release.index)
+    frame = pd.read_parquet(users)
+    unseen = [
+        held - len({*history, *others}) for history, others in zip(frame["history"], frame["exclusions"], strict=True)
+    ]
+    assert lists_at(output).groupby("user_id", sort=False).size().tolist() == unseen
+    assert done.short == 35
+
+
+@pytest.mark.parametrize("call", [1, 2, 4, 8, 11])
+def test_a_job_that_died_goes_on_and_gives_the_same_files(
+    call: int, release: Any, users: Path, output: Path, tmp_path: Path
+) -> None:
+    run(release, users, tmp_path / "whole")
+    dead_job(release, users, output, call)
+    assert not output.exists()
+    done = run(release, users, output)
+    assert done.made == 4 - (call - 1) // 3
+    assert files(output) == files(tmp_path / "whole")
+    assert folders(output) == [done.folder.name]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(release: Any, users: Path, output: Path) -> None:
+    dead_job(release, users, output, 5)
+    [folder] = [output.parent / name for name in folders(output)]
+    (folder / ".part-00001-x.parquet.123.part").write_bytes(b"half")
+    done = run(release, users, output)
+    assert {path.name[:5] for path in done.folder.iterdir()} == {"part-", "_job.", "_work"}
+
+
+def test_a_part_that_was_cut_short_in_copying_is_made_again(
+    release: Any, users: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead_job(release, users, output, 8)
+    part = min(output.parent.glob(".top_n-*/part-00000*"))
+    part.write_bytes(part.read_bytes()[:-9])
+    assert run(release, users, output).made == 3
+    assert "part-00000" in caplog.text and "made again" in caplog.text
+
+
+def test_shares_of_three_processes_make_the_whole_job(release: Any, users: Path, output: Path, tmp_path: Path) -> None:
+    run(release, users, tmp_path / "whole")
+    states = []
+    for share in ("3/3", "1/3", "2/3"):
+        assert not output.exists()
+        states.append(run(release, users, output, shard=share))
+    assert [(state.made, state.missing) for state in states] == [(1, 3), (2, 1), (1, 0)]
+    assert files(output) == files(tmp_path / "whole")
+
+
+def test_shares_made_on_other_disks_are_put_in_place_once_they_are_copied_together(
+    release: Any, users: Path, tmp_path: Path
+) -> None:
+    run(release, users, tmp_path / "whole")
+    here, there = tmp_path / "here" / "top_n", tmp_path / "there" / "top_n"
+    first, second = run(release, users, here, shard="1/2"), run(release, users, there, shard="2/2")
+    for part in second.folder.glob("part-*"):
+        part.rename(first.folder / part.name)
+    done = run(release, users, here)
+    assert done.made == 0 and done.missing == 0
+    assert files(here) == files(tmp_path / "whole")
+
+
+def test_more_shares_than_parts_leave_some_with_nothing_to_do(release: Any, users: Path, output: Path) -> None:
+    state = run(release, users, output, shard="9/9")
+    assert (state.made, state.missing, state.parts) == (0, 4, 4)
+    assert folders(output) == []
+
+
+def test_a_finished_job_is_not_made_again_unless_asked_for(
+    release: Any, users: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(release, users, output)
+    with monkeypatch.context() as patch:
+        dying_at(1, patch)
+        assert run(release, users, output).made == 0
+    again = run(release, users, output, overwrite=True)
+    assert again.made == 4 and again.folder != first.folder
+    assert folders(output) == [again.folder.name]
+    assert run(release, users, output, overwrite=True).made == 4
+
+
+def test_an_overwriting_job_that_died_goes_on(release: Any, users: Path, output: Path) -> None:
+    before = run(release, users, output)
+    dead_job(release, users, output, 5, overwrite=True)
+    assert output.resolve() == before.folder.resolve()
+    assert run(release, users, output, overwrite=True).made == 3
+
+
+def test_readers_have_the_old_lists_until_the_new_ones_are_all_there(release: Any, users: Path, output: Path) -> None:
+    run(release, users, output)
+    before = lists_at(output)
+    dead_job(release, users, output, 11, top_n=4)
+    pd.testing.assert_frame_equal(lists_at(output), before)
+    done = run(release, users, output, top_n=4)
+    assert done.made == 1 and len(lists_at(output)) == 140
+    assert folders(output) == [done.folder.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"top_n": 4}, "settings"), ({"shard_users": 9}, "shard users"), ({"users": 34}, "users")]
+)
+def test_a_job_of_other_users_or_settings_starts_anew_and_says_so(
+    change: dict[str, int], word: str, release: Any, users: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead_job(release, users, output, 5)
+    if "users" in change:
+        pd.read_parquet(users).head(change["users"]).to_parquet(users)
+    done = run(release, users, output, **{key: value for key, value in change.items() if key != "users"})
+    assert done.made == done.parts
+    assert f"removed an unfinished job, as its {word} differed" in caplog.text
+    assert folders(output) == [done.folder.name]
+
+
+def test_two_jobs_are_not_made_for_one_output_at_once(release: Any, users: Path, output: Path) -> None:
+    dead_job(release, users, output, 5)
+    [folder] = output.parent.glob(".top_n-*")
+    with (folder / outputs.WORKING).open("a") as working:
+        assert outputs._alone(working)
+        with pytest.raises(RunError, match="another job is being made for it"):
+            run(release, users, output, top_n=4)
+    assert run(release, users, output, top_n=4).made == 4
+
+
+def test_lists_put_in_place_by_a_process_that_died_before_it_removed_the_old_ones(
+    release: Any, users: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(release, users, output)
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(release, users, output, overwrite=True)
+    now = output.resolve()
+    assert len(folders(output)) == 2
+    assert run(release, users, output).made == 0 and output.resolve() == now
+    done = run(release, users, output, overwrite=True)
+    assert done.made == 4 and folders(output) == [done.folder.name]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_output_of_a_job_is_not_replaced(kind: str, release: Any, users: Path, output: Path) -> None:
+    output.parent.mkdir()
+    if kind == "file":
+        output.write_text("mine")
+    elif kind == "folder":
+        output.mkdir()
+    else:
+        output.symlink_to("elsewhere")
+    with pytest.raises(RunError, match=r"not a link that an earlier job made.*retrieve\.output"):
+        run(release, users, output)
+    assert output.is_symlink() == (kind == "link") and folders(output) == (["top_n"] if kind == "folder" else [])
+
+
+def test_bad_users_leave_the_earlier_lists_in_place(release: Any, users: Path, output: Path) -> None:
+    run(release, users, output)
+    before = files(output)
+    frame = pd.read_parquet(users)
+    pd.concat([frame, frame.head(1)]).to_parquet(users)
+    with pytest.raises(InputError, match="data row 36 is 'n0', which data row 1 has too"):
+        run(release, users, output)
+    assert files(output) == before and len(folders(output)) == 1
+
+
+def test_no_users_at_all_is_one_message(release: Any, users: Path, output: Path) -> None:
+    pd.read_parquet(users).head(0).to_parquet(users)
+    with pytest.raises(InputError, match="no users; expected a row for each user"):
+        run(release, users, output)
+    assert not output.exists() and folders(output) == []
+
+
+def test_an_output_that_cannot_be_written_is_one_message(release: Any, users: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written .*retrieve\.output"):
+        run(release, users, tmp_path / "file" / "lists")
+
+
+def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
+    release: Any, users: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead_job(release, users, output, 8)
+    states = []
+    real = jobs.Tracker.advance
+
+    def advance(self: jobs.Tracker, count: int) -> None:
+        real(self, count)
+        states.append((self.done, self.total))
+
+    monkeypatch.setattr(jobs.Tracker, "advance", advance)
+    run(release, users, output)
+    assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
