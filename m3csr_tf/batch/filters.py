@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,28 +97,38 @@ def item_ids(path: Path, name: str) -> frozenset[str]:
       InputError: it is missing, of another kind, cannot be read, or holds no ids.
     """
     try:
-        if path.suffix == ".txt":
-            values = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        elif path.suffix == ".csv":
-            options = pa.csv.ConvertOptions(column_types={columns.ITEM_ID: pa.string()}, strings_can_be_null=True)
-            values = pa.csv.read_csv(path, convert_options=options)[columns.ITEM_ID].to_pylist()
-        elif path.suffix == ".parquet":
-            values = pq.read_table(path, columns=[columns.ITEM_ID])[columns.ITEM_ID].cast(pa.string()).to_pylist()
-        else:
-            raise InputError(f"{path}: unknown kind of file; retrieve.{name} takes .txt, .csv or .parquet")
+        values = _READERS[path.suffix](path)
     except KeyError:
-        raise InputError(f"{path}: column {columns.ITEM_ID} is missing; retrieve.{name} needs it") from None
-    except pa.ArrowInvalid as error:
-        if path.stat().st_size == 0:
-            values = []
-        else:
-            raise _unreadable(path, name, str(error).split("\n")[0]) from None
+        raise InputError(
+            f"{path}: expected a .txt file, or a .csv or .parquet file with a column {columns.ITEM_ID}; "
+            f"check retrieve.{name}"
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, name, str(error).split("\n")[0]) from None
     ids = frozenset(value for value in values if value)
     if not ids:
         raise InputError(f"{path}: holds no item ids; leave retrieve.{name} out, or name a file that has some")
     return ids
+
+
+def _text(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _csv(path: Path) -> list[str | None]:
+    if path.stat().st_size == 0:
+        return []
+    options = pa.csv.ConvertOptions(column_types={columns.ITEM_ID: pa.string()}, strings_can_be_null=True)
+    return pa.csv.read_csv(path, convert_options=options)[columns.ITEM_ID].to_pylist()
+
+
+def _parquet(path: Path) -> list[str | None]:
+    if path.stat().st_size == 0:
+        return []
+    return pq.ParquetFile(path).read()[columns.ITEM_ID].cast(pa.string()).to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Sequence[str | None]]] = {".txt": _text, ".csv": _csv, ".parquet": _parquet}
 
 
 def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
@@ -141,9 +152,8 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
             continue
         rows = release.index.rows(list(given))
         if (rows < 0).any():
-            logger.warning(
-                "retrieve.%s: %s of %s items are not in the release", name, f"{(rows < 0).sum():,}", f"{len(rows):,}"
-            )
+            lacking = int((rows < 0).sum())
+            logger.warning("retrieve.%s: of its %d items, the release lacks %d", name, len(rows), lacking)
         named = np.zeros(len(ids), dtype=bool)
         named[rows[rows >= 0]] = True
         kept &= named == held
@@ -155,7 +165,7 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
         why.append("retrieve.only=cold")
     if not kept.any():
         raise InputError(
-            f"{' and '.join(why)}: none of the {len(ids):,} items remains, so there is nothing to retrieve"
+            f"{' and '.join(why)}: none of the {len(ids):,} items is left, so there is nothing to retrieve"
         )
     candidates = _candidates(release, kept, index)
     if not quota or not (kept & is_cold).any():
