@@ -10,6 +10,7 @@ from rich.table import Table
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.index import recall_table
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving import verification, versions
 from m3csr_tf.serving.publish import publish, says_the_same
@@ -42,6 +43,8 @@ def release(config: Config, again: bool = False) -> Release:
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
         f"({report['kind']}) of {report['items']:,} items, recall {report['recall']}"
     )
+    if report["kind"] != "exact":
+        console.print(recall_table(report))
     if released.position:
         [(_, taken)] = released.journal.read()
         console.print(

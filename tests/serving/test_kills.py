@@ -1,4 +1,4 @@
-"""kill -9 at random moments: readers find the old version or the new one, whole, and the journal what it acknowledged."""
+"""kill -9 at random moments: readers find the old version or the new one, whole, and all that was acknowledged."""
 
 from __future__ import annotations
 

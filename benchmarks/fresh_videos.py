@@ -1,0 +1,151 @@
+"""How soon a fresh video is found, and where: raw content vectors into an inbox, until another process finds them.
+
+    python benchmarks/fresh_videos.py saved_models/NAME
+
+A process of `pipelines/refresh.py --follow` takes files from an inbox; this one only follows the journal and searches,
+as a server does. It works on a copy of the release (links), so the release itself stays as it is. Each of the single
+videos has unseen content for which exact scoring ranks it within the first 10 for some user.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.serving.gate import recall_now
+from m3csr_tf.serving.inbox import columns_of
+from m3csr_tf.serving.release import Release, open_release
+
+WITHIN = 10
+SEARCHED = 100
+SCRIPT = Path(__file__).parents[1] / "pipelines" / "refresh.py"
+
+
+def fresh_content(release: Release, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Content like the catalogue's that no item has: mixtures of two videos' vectors, absent where either lacks it."""
+    ids = release.items.ids
+    one, other = (release.items.content(ids[rng.integers(0, len(ids), count)]) for _ in range(2))
+    share = rng.uniform(0.2, 0.8, (count, 1)).astype(np.float32)
+    return {name: share * one[name] + (1 - share) * other[name] for name in one}
+
+
+def chosen_videos(
+    release: Release, users: np.ndarray, vectors: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[Catalogue, np.ndarray]:
+    """Videos within WITHIN for some user, and the lines of those users."""
+    best = np.concatenate(
+        [-np.sort(-(block @ vectors.T), axis=1)[:, [WITHIN - 1]] for block in np.array_split(users, 32)]
+    )
+    kept: list[tuple[dict[str, np.ndarray], int]] = []
+    while len(kept) < count:
+        content = fresh_content(release, 1024, rng)
+        frame = pd.DataFrame(
+            {columns.ITEM_ID: [f"try {line}" for line in range(1024)], columns.VIEW_COUNT: UNKNOWN_VIEWS}
+        )
+        # The margin keeps them within WITHIN when others of them have come before.
+        lead = users @ release.item_vectors(Catalogue(frame, content)).T - best
+        for line in np.flatnonzero(lead.max(axis=0) > 0)[: count - len(kept)]:
+            kept.append(({name: of[line] for name, of in content.items()}, int(lead[:, line].argmax())))
+    ids = [f"fresh {number}" for number in range(count)]
+    frame = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS})
+    content = {name: np.stack([of[name] for of, _ in kept]) for name in release.modalities}
+    return Catalogue(frame, content), np.array([user for _, user in kept])
+
+
+def put(inbox: Path, name: str, items: Catalogue, release: Release, lines: slice) -> None:
+    """Writes a file of items and moves it into the inbox: its arrival."""
+    frame = items.frame[lines][[columns.ITEM_ID]].copy()
+    for modality, column in columns_of(release).items():
+        rows = items.content[modality][lines]
+        frame[column] = [None if np.isnan(row).any() else row for row in rows]
+    frame.to_parquet(inbox / f"_{name}.parquet")
+    (inbox / f"_{name}.parquet").replace(inbox / f"{name}.parquet")
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="A release, saved_models/NAME.")],
+    videos: Annotated[int, typer.Option(help="Single videos, one after the other.")] = 100,
+    bulk: Annotated[int, typer.Option(help="Videos of one file.")] = 1000,
+) -> None:
+    """Measure how soon fresh videos are found, and whether at their exact rank."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        copy = Path(shutil.copytree(folder, Path(scratch) / folder.name, copy_function=os.link))
+        inbox = Path(scratch) / "inbox"
+        inbox.mkdir()
+        release = open_release(copy)
+        users, base = release.sample().vectors, release.index.vectors(release.index.ids)
+        items, owners = chosen_videos(release, users, base, videos, rng)
+        follower = subprocess.Popen(
+            [sys.executable, SCRIPT, "--follow", inbox, f"run.name={folder.name}", f"run.release_folder={scratch}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert follower.stdout is not None
+            for line in follower.stdout:
+                if line.startswith("following"):
+                    break
+            seconds, exact, found_at = [], 0, []
+            for number, owner in enumerate(owners):
+                arrived = time.perf_counter()
+                put(inbox, f"{number:06d}", items, release, slice(number, number + 1))
+                rank = -1
+                while rank < 0:
+                    if not release.catch_up():
+                        time.sleep(0.005)
+                        continue
+                    found, _ = release.index.search(users[[owner]], SEARCHED)
+                    places = np.flatnonzero(found[0] == f"fresh {number}")
+                    rank = int(places[0]) + 1 if len(places) else 0
+                seconds.append(time.perf_counter() - arrived)
+                came = [f"fresh {before}" for before in range(number + 1)]
+                scores = release.index.vectors(came) @ users[owner]
+                truth = 1 + int((base @ users[owner] > scores[-1]).sum() + (scores[:-1] > scores[-1]).sum())
+                exact += rank == truth
+                found_at.append((rank, truth))
+            ids = [f"bulk {line}" for line in range(bulk)]
+            frame = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS})
+            many = Catalogue(frame, fresh_content(release, bulk, rng))
+            arrived, came = time.perf_counter(), 0
+            put(inbox, "bulk", many, release, slice(None))
+            while came < bulk:
+                came += release.catch_up()
+                time.sleep(0.005)
+            own = release.index.vectors(ids)
+            release.index.search(own, SEARCHED)
+            bulk_seconds = time.perf_counter() - arrived
+        finally:
+            follower.terminate()
+            follower.wait()
+        gate = recall_now(release)
+    table = Table("what", "figure", title=f"{len(base):,} items, {base.shape[1]} wide", title_justify="left")
+    table.add_row("single video, arrival to found: median", f"{statistics.median(seconds):.3f} s")
+    table.add_row("single video, arrival to found: longest", f"{max(seconds):.3f} s")
+    table.add_row("found at the rank that exact scoring gives them", f"{exact} of {videos}")
+    table.add_row("exact ranks of them: largest", str(max(truth for _, truth in found_at)))
+    table.add_row(f"{bulk:,} videos in one file, arrival to found", f"{bulk_seconds:.3f} s")
+    table.add_row(f"recall@{gate.at} afterwards (at least {gate.asked})", f"{gate.recall:.4f}")
+    Console(width=100).print(table)
+    for rank, truth in found_at:
+        if rank != truth:
+            Console().print(f"found at rank {rank}, exact rank {truth}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
