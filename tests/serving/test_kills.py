@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 from kills import acknowledge, acknowledged, killed_after
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, IndexConfig
+from m3csr_tf.config import Config, IndexConfig, RetrieveConfig
 
 MOMENTS = int(os.environ.get("M3CSR_KILLS", "50"))
-"""Of each kind of work there are a third as many kills."""
+"""Kills in all; about a quarter of them for each kind of work."""
 BATCH = 3
+LISTS = RetrieveConfig(top_n=7, batch_size=10, shard_users=20)
 
 
 def batch(number: int, widths: dict[str, int]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -65,6 +67,20 @@ def publishing(begin: Callable[[], None], tree: dict[str, Any]) -> None:
         publish(run)
 
 
+def retrieving(begin: Callable[[], None], folder: Path, users: Path, output: Path) -> None:
+    """Makes the lists of a file of users."""
+    from m3csr_tf.batch.job import retrieve
+    from m3csr_tf.batch.users import FileOfUsers
+    from m3csr_tf.serving.release import open_release
+
+    release = open_release(folder)
+    release.index  # noqa: B018  The kill is for the job, not for what it needs.
+    begin()
+    retrieve(release, FileOfUsers(users), output, LISTS)
+    while True:
+        time.sleep(1)
+
+
 @pytest.fixture
 def folder(release: Any, tmp_path: Path) -> Path:
     """A copy of the release's folder, to change."""
@@ -83,7 +99,7 @@ def whole(folder: Path) -> Any:
 
 def test_a_killed_refresh_loses_nothing_that_it_acknowledged(folder: Path, tmp_path: Path) -> None:
     rng, log = np.random.default_rng(0), tmp_path / "log"
-    for _ in range(MOMENTS // 3):
+    for _ in range(MOMENTS // 4):
         killed_after(rng.uniform(0, 0.2), refreshing, folder, log)
         last = acknowledged(log)
         found = whole(folder)
@@ -97,7 +113,7 @@ def test_a_killed_refresh_loses_nothing_that_it_acknowledged(folder: Path, tmp_p
 
 def test_a_killed_compaction_leaves_the_old_version_or_the_new_one(folder: Path) -> None:
     rng, seen = np.random.default_rng(1), set()
-    for _ in range(MOMENTS // 3):
+    for _ in range(MOMENTS // 4):
         killed_after(rng.uniform(0, 1.5), compacting, folder)
         seen.add(whole(folder).version)
     assert len(seen) > 1
@@ -109,10 +125,38 @@ def test_a_killed_publication_leaves_the_old_version_or_the_new_one(folder: Path
     rng, seen = np.random.default_rng(2), []
     tree = untrained_run.config.model_dump(mode="json")
     tree["run"]["release_folder"] = str(folder.parent)
-    for _ in range(MOMENTS - 2 * (MOMENTS // 3)):
+    for _ in range(MOMENTS // 4):
         killed_after(rng.uniform(0, 4), publishing, tree)
         seen.append(whole(folder).version)
     assert seen == sorted(seen) and seen[-1] > 1
     versions.prune(folder, 2)
     left = {path.name for part in ("item_tower", "index", "user_tower") for path in (folder / part).iterdir()}
     assert left == {str(one.version) for one in versions.listing(folder)} and len(left) == 2
+
+
+def test_a_killed_batch_job_has_no_row_missing_or_doubled(folder: Path, tmp_path: Path) -> None:
+    from m3csr_tf.batch.job import retrieve
+    from m3csr_tf.batch.users import FileOfUsers
+    from m3csr_tf.serving.release import open_release
+
+    release, rng = open_release(folder), np.random.default_rng(3)
+    files, expected = [], []
+    for number, count in enumerate((610, 350)):
+        ids = [f"{number}/{user}" for user in range(count)]
+        past = [list(rng.choice(release.items.ids, 3, replace=False)) for _ in ids]
+        files.append(tmp_path / f"{number}.parquet")
+        pd.DataFrame({columns.USER_ID: ids, columns.HISTORY: past}).to_parquet(files[-1])
+        retrieve(release, FileOfUsers(files[-1]), tmp_path / f"whole {number}", LISTS)
+        expected.append(pd.read_parquet(tmp_path / f"whole {number}"))
+    output = tmp_path / "lists"
+    for moment in range(MOMENTS - 3 * (MOMENTS // 4)):
+        users = moment // 3 % 2  # The same job three times, then another one in its place.
+        killed_after(rng.uniform(0, 0.4), retrieving, folder, files[users], output)
+        if output.exists():
+            found = pd.read_parquet(output)
+            assert any(found.equals(lists) for lists in expected)
+        if moment % 3 == 2:
+            retrieve(release, FileOfUsers(files[users]), output, LISTS)
+            pd.testing.assert_frame_equal(pd.read_parquet(output), expected[users])
+            assert len(list(tmp_path.glob(".lists-*"))) == 1
+    assert len(expected[0]) == 610 * LISTS.top_n
