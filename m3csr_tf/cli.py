@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -27,6 +28,13 @@ Overrides = Annotated[
         metavar="[SECTION.NAME=VALUE]...",
         help="Settings that override the file, e.g. data.path=logs run.seed=3; `m3csr settings` lists all.",
         show_default=False,
+    ),
+]
+
+WarmStart = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN", help="Go on from a finished run: its weights, scaling, clusters and bins.", show_default=False
     ),
 ]
 
@@ -65,16 +73,21 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
         raise typer.Exit(130) from None
 
 
+def _with_start(overrides: list[str] | None, run: str | None) -> list[str]:
+    """The overrides, and the run to start from; quoted, since a name may look like a date."""
+    return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
+
+
 @app.command()
-def prepare(config: ConfigOption = None, overrides: Overrides = None) -> None:
+def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
-    _run("prepare", config, overrides)
+    _run("prepare", config, _with_start(overrides, warm_start))
 
 
 @app.command()
-def train(config: ConfigOption = None, overrides: Overrides = None) -> None:
+def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
-    _run("train", config, overrides)
+    _run("train", config, _with_start(overrides, warm_start))
 
 
 @app.command()
@@ -164,9 +177,9 @@ def retrieve(
 
 
 @app.command("run_all")
-def run_all(config: ConfigOption = None, overrides: Overrides = None) -> None:
+def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """prepare, train, evaluate, release and retrieve in one go."""
-    _run("run_all", config, overrides)
+    _run("run_all", config, _with_start(overrides, warm_start))
 
 
 @app.command()

@@ -9,17 +9,35 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ConfigError
 
 LARGEST_SEED = 2**32 - 1
 """What numpy's and scikit-learn's generators take."""
+
+Name = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+    # YAML reads 2026-11-24, a good name for a night's run, as a date.
+    BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value),
+]
+"""Names a folder."""
 
 
 class Section(BaseModel):
@@ -31,11 +49,16 @@ class Section(BaseModel):
 class RunConfig(Section):
     """What a run is called and where it lies."""
 
-    name: str = Field("run", coerce_numbers_to_str=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name = "run"
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     overwrite: bool = Field(False, description="replace a run of the same name that has another configuration")
     folder: Path = Field(Path("runs"), description="the run lies in <folder>/<name>/")
-    release_folder: Path = Field(Path("saved_models"), description="its release lies in <release_folder>/<name>/")
+    release_folder: Path = Field(
+        Path("saved_models"), description="its release lies in <release_folder>/<release_name>/"
+    )
+    release_name: Name | None = Field(
+        None, description="the release that it makes a version of; without one, its own, called as the run"
+    )
     threads: int = Field(0, ge=0, description="threads of TensorFlow's kernels; 0 takes every core")
     deterministic: bool = Field(False, description="TensorFlow's op determinism: the same numbers, bit for bit")
 
@@ -263,6 +286,9 @@ class TrainingConfig(Section):
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
     )
+    warm_start: Name | None = Field(
+        None, description="a finished run of run.folder to go on from: its weights, scaling, clusters and bins"
+    )
 
 
 class EvaluationConfig(Section):
@@ -372,6 +398,11 @@ class Config(Section):
                 "exposure.cold_share needs model.popularity_bias=true, since it is set in that part of the vectors, "
                 f"got {self.exposure.cold_share}; or pass exposure.cold_share=0"
             )
+        if self.training.warm_start == self.run.name:
+            raise ValueError(
+                f"training.warm_start and run.name are both {self.run.name!r}: a run starts from another one; "
+                "give this run a name of its own"
+            )
         return self
 
     @property
@@ -382,7 +413,12 @@ class Config(Section):
     @property
     def release_folder(self) -> Path:
         """Where the run's towers and index lie."""
-        return self.run.release_folder / self.run.name
+        return self.run.release_folder / (self.run.release_name or self.run.name)
+
+    @property
+    def warm_start_folder(self) -> Path | None:
+        """Where the run lies that this one starts from."""
+        return None if self.training.warm_start is None else self.run.folder / self.training.warm_start
 
     def to_yaml(self) -> str:
         """The resolved tree, every default spelled out; `load` reads it back to an equal tree."""

@@ -1,4 +1,8 @@
-"""Raw input to one prepared folder: read, check, split, fit scaling, clusters and bins, write beside, rename."""
+"""Raw input to one prepared folder: read, check, split, fit scaling, clusters and bins, write beside, rename.
+
+A run that goes on from another one (`training.warm_start`) takes that one's scaling, cluster centres and edges of the
+popularity bins instead of fitting its own, since the weights that it starts from were trained on them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from m3csr_tf.data import formats
 from m3csr_tf.data.prepared import FORMAT, Prepared
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.splits import play_cold, split
-from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.errors import ConfigError, InputError, RunError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
@@ -34,6 +38,9 @@ logger = logging.getLogger(__name__)
 Writers = dict[str, Callable[[Path], None]]
 """File name -> what writes it."""
 
+FITTED_SECTIONS = ("content", "clusters", "popularity")
+"""The sections that say what is fitted; a run and the one that it starts from must agree on them."""
+
 
 def prepare(config: Config, folder: Path | None = None) -> Prepared:
     """Opens the prepared folder of `config`, building it first unless it is there already.
@@ -42,13 +49,16 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     and the same input files, and its own files are intact. Otherwise a new one is built beside it and takes its place
     once it is complete. Nothing is written before the whole input has been read and checked.
 
+    With `training.warm_start`, what is fitted is that run's, and the folder depends on that run's prepared data too.
+
     Args:
       config: the run's configuration; `run.seed` does not matter here, the world and the split have seeds of their own.
       folder: where; `<run folder>/prepared` by default.
 
     Raises:
       InputError, ConfigError: the input or a setting is at fault; nothing is left behind.
-      RunError: the folder holds something else, or cannot be written.
+      RunError: the folder holds something else, or cannot be written; or the run to start from is missing, or its
+        modalities, widths or fitted settings are others.
     """
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
     _refuse_foreign(folder)
@@ -56,10 +66,45 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     if _matches(folder, origin):
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
+    before = fitted_before(config)
     logger.info("reading %s data", config.data.format)
-    writers, facts = _build(config, formats.read(config.data))
+    writers, facts = _build(config, formats.read(config.data), before)
     _write(folder, writers, {"format": FORMAT, **origin, **facts})
     return Prepared.open(folder)
+
+
+def fitted_before(config: Config) -> Prepared | None:
+    """The prepared data of the run that `training.warm_start` names, whose transformations this run is to take.
+
+    Raises:
+      RunError: it is missing, or has other modalities or fitted settings.
+    """
+    folder = config.warm_start_folder
+    if folder is None:
+        return None
+    try:
+        before = Prepared.open(folder / "prepared")
+    except InputError as error:
+        raise RunError(f"training.warm_start={folder.name}: {error}") from None
+    names = config.data.modality_names
+    if before.modalities != names:
+        raise RunError(
+            f"training.warm_start={folder.name}: that run has the modalities {', '.join(before.modalities)}, this one "
+            f"{', '.join(names)} (data.modalities); name the same in the same order, or train without warm start"
+        )
+    settings = config.model_dump(mode="json", include=set(FITTED_SECTIONS))
+    found = [
+        f"{section}.{name}: {before.manifest['config'][section].get(name)} -> {value}"
+        for section in FITTED_SECTIONS
+        for name, value in settings[section].items()
+        if before.manifest["config"][section].get(name) != value
+    ]
+    if found:
+        raise RunError(
+            f"training.warm_start={folder.name}: that run was prepared with other settings ({'; '.join(found)}), and "
+            "its scaling, clusters and bins are kept; pass the same, or train without warm start"
+        )
+    return before
 
 
 def summary(prepared: Prepared) -> str:
@@ -84,12 +129,19 @@ def _origin(config: Config) -> dict[str, Any]:
     if config.split.cold_file is not None and config.split.cold_file.is_file():
         inputs.append(config.split.cold_file)
     packages = ("numpy", "pandas", "scikit-learn")
+    before = fitted_before(config)
     return {
         "fingerprint": config.fingerprint(*PREPARE_SECTIONS),
         "inputs": {str(path): sha256(path) for path in inputs},
         "versions": {"m3csr_tf": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
         "seed": config.split.seed,
+        "warm_start": None
+        if before is None
+        else {
+            "run": config.training.warm_start,
+            "prepared": sha256(before.folder / columns.MANIFEST),
+        },
     }
 
 
@@ -103,15 +155,23 @@ def _matches(folder: Path, origin: dict[str, Any]) -> bool:
         manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
         return (
             manifest["format"] == FORMAT
-            and all(manifest[key] == value for key, value in origin.items())
+            and all(manifest.get(key) == value for key, value in origin.items())
             and all(sha256(folder / name) == digest for name, digest in manifest["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _build(config: Config, raw: RawData) -> tuple[Writers, dict[str, Any]]:
-    """All files of the folder but the manifest, and the manifest's facts about them."""
+def _build(config: Config, raw: RawData, before: Prepared | None) -> tuple[Writers, dict[str, Any]]:
+    """All files of the folder but the manifest, and the manifest's facts about them.
+
+    Args:
+      config: the run's settings.
+      raw: the checked input.
+      before: what to take scaling, centres and edges from; they are fitted when None.
+    """
+    if before is not None:
+        _check_widths(config, raw, before)
     ids = raw.catalogue.frame[columns.ITEM_ID].to_numpy()
     labelled, strictly_cold = split(raw.interactions, ids, config.split)
     labelled, pseudo_cold = play_cold(labelled, config.split)
@@ -124,25 +184,20 @@ def _build(config: Config, raw: RawData) -> tuple[Writers, dict[str, Any]]:
     catalogue[columns.IS_COLD] = catalogue[columns.TRAIN_CLICKS] == 0
     catalogue[columns.IS_STRICTLY_COLD] = catalogue[columns.ITEM_ID].isin(strictly_cold)
     catalogue[columns.IS_PSEUDO_COLD] = catalogue[columns.ITEM_ID].isin(pseudo_cold)
-    bins = _fit_bins(config, catalogue)
+    bins = _fit_bins(config, catalogue) if before is None else before.popularity
     catalogue[columns.POPULARITY_BIN] = bins.bin(catalogue[config.popularity.source].to_numpy())
 
     logger.info("scaling and clustering the content of %d items", len(catalogue))
     content = raw.catalogue.content
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in content.items()}
-    scaler = ContentScaler.fit(
-        config.content.scaling, content, ~catalogue[columns.IS_COLD].to_numpy(), config.content.components
-    )
+    if before is None:
+        scaler = ContentScaler.fit(
+            config.content.scaling, content, ~catalogue[columns.IS_COLD].to_numpy(), config.content.components
+        )
+    else:
+        scaler = before.scaler
     scaled = {name: scaler.transform(name, vectors) for name, vectors in content.items()}
-    clusters = Clusters.fit(
-        config.clusters.kind,
-        config.clusters.count,
-        scaled,
-        present,
-        rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
-        max_iterations=config.clusters.max_iterations,
-        seed=config.split.seed,
-    )
+    clusters = _fit_clusters(config, catalogue, scaled, present) if before is None else before.clusters
     cluster_ids = _with_reserved_rows(clusters.assign(scaled, present), 0)
 
     writers: Writers = {
@@ -195,6 +250,30 @@ def _fit_bins(config: Config, catalogue: pd.DataFrame) -> PopularityBins:
     if (catalogue[source] < 0).all():
         raise ConfigError(f"popularity.source={source}, but no item of the catalogue has one; use train_clicks")
     return PopularityBins.fit(source, catalogue[source].to_numpy(), config.popularity.bins)
+
+
+def _fit_clusters(
+    config: Config, catalogue: pd.DataFrame, scaled: dict[str, np.ndarray], present: dict[str, np.ndarray]
+) -> Clusters:
+    return Clusters.fit(
+        config.clusters.kind,
+        config.clusters.count,
+        scaled,
+        present,
+        rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
+        max_iterations=config.clusters.max_iterations,
+        seed=config.split.seed,
+    )
+
+
+def _check_widths(config: Config, raw: RawData, before: Prepared) -> None:
+    for name, vectors in raw.catalogue.content.items():
+        width = before.content[name].shape[1]
+        if vectors.shape[1] != width:
+            raise RunError(
+                f"training.warm_start={config.training.warm_start}: that run's {name} vectors have width {width}, the "
+                f"catalogue's {vectors.shape[1]}; give vectors of the same model, or train without warm start"
+            )
 
 
 def _with_reserved_rows(values: np.ndarray, fill: float) -> np.ndarray:

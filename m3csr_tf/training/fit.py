@@ -31,6 +31,7 @@ from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream, TrainingData
 from m3csr_tf.training.validation import Validation
+from m3csr_tf.training.warm_start import warm_start
 
 _STEPS_PER_CALL = 20
 
@@ -63,8 +64,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
     Early stopping, the weights kept and the figures logged are those of the averaged weights.
 
     Raises:
-      RunError: another configuration has this name, its checkpoint cannot be read, or the loss or the vectors are no
-        longer finite.
+      RunError: another configuration has this name, its checkpoint cannot be read, the run to start from is missing
+        or has another model, or the loss or the vectors are no longer finite.
       InputError: the validation split is empty.
     """
     configure(config.run)
@@ -73,7 +74,10 @@ def fit(config: Config, prepared: Prepared) -> Path:
         return folder
     model = runs.build_model(config, prepared)
     data = TrainingData.of(prepared, config)
-    start(model, data, config)
+    if config.warm_start_folder is None:
+        start(model, data, config)
+    elif tf.train.latest_checkpoint(str(folder / runs.CHECKPOINTS)) is None:
+        warm_start(model, data, prepared, config)
     optimizer = make_optimizer(config.training, model)
     model.compile(optimizer=optimizer)
     validation = Validation(prepared, config, data, model)

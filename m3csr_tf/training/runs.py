@@ -121,11 +121,26 @@ def differing(config: Config) -> list[str]:
         return [f"{CONFIG_FILE} cannot be read"]
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """Settings that change the trained weights and differ, as "section.name: old -> new"."""
+def with_its_start(config: Config) -> Config:
+    """The configuration with the start that the run of this name was trained from, where it names none itself.
+
+    Where weights come from is a matter of training; whoever releases or evaluates them need not say it again.
+    """
+    stored = config.run_folder / CONFIG_FILE
+    if config.training.warm_start is not None or not stored.exists():
+        return config
+    try:
+        start = config_module.load(stored).training.warm_start
+    except ConfigError:
+        return config  # `differing` says so.
+    return config.model_copy(update={"training": config.training.model_copy(update={"warm_start": start})})
+
+
+def differences(old: Config, new: Config, *sections: str) -> list[str]:
+    """Settings that differ, as "section.name: old -> new"; of `sections`, or all that change the weights."""
     trees = old.model_dump(mode="json"), new.model_dump(mode="json")
     found = []
-    for section in (*config_module.TRAINING_SECTIONS, "run"):
+    for section in sections or (*config_module.TRAINING_SECTIONS, "run"):
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
@@ -172,11 +187,11 @@ def weights_checkpoint(model: M3CSR) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(user_tower=model.user_tower, item_tower=model.item_tower)
 
 
-def load_trained(folder: Path) -> TrainedRun:
-    """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
+def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:
+    """The resolved configuration of a finished run, its data, and the contents of its finished.json.
 
     Raises:
-      RunError: there is no run here, or its training has not finished.
+      RunError: there is no run here, its training has not finished, or its data are not those it was trained on.
     """
     folder = Path(folder)
     if not (folder / CONFIG_FILE).exists():
@@ -189,13 +204,23 @@ def load_trained(folder: Path) -> TrainedRun:
         raise RunError(
             f"{folder}: training has not finished; run pipelines/train.py, it goes on where it stopped"
         ) from None
-    config = config_module.load(folder / CONFIG_FILE)
     prepared = Prepared.open(folder / PREPARED_FOLDER)
     if finished["prepared"] != data_digest(prepared):
         raise RunError(
             f"{folder / PREPARED_FOLDER}: this is not the data that the run was trained on; "
             "train again with run.overwrite=true"
         )
+    return config_module.load(folder / CONFIG_FILE), prepared, finished
+
+
+def load_trained(folder: Path) -> TrainedRun:
+    """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
+
+    Raises:
+      RunError: as `read_finished`, or its weights are missing or broken.
+    """
+    folder = Path(folder)
+    config, prepared, finished = read_finished(folder)
     model = build_model(config, prepared)
     try:
         weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()

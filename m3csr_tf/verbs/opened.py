@@ -21,6 +21,7 @@ def opened(config: Config) -> TrainedRun:
 
     Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
     """
+    config = runs.with_its_start(config)
     found = runs.differing(config)
     if found:
         raise RunError(

@@ -9,12 +9,14 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
+from m3csr_tf.training.warm_start import check_warm_start
 from m3csr_tf.verbs.console import console
 
 
 def prepare(config: Config) -> Prepared:
     """Raw input to the run's prepared folder."""
     runs.check_run(config)
+    check_warm_start(config)
     folder = config.run_folder / runs.PREPARED_FOLDER
     changed = runs.has_trained(config) and not preparation.is_current(config, folder)
     if changed and not config.run.overwrite:
