@@ -90,6 +90,7 @@ def main(
         inbox.mkdir()
         release = open_release(copy)
         users, base = release.sample().vectors, release.index.vectors(release.index.ids)
+        release.index.search(users[:1], SEARCHED)  # A server has searched before.
         items, owners = chosen_videos(release, users, base, videos, rng)
         follower = subprocess.Popen(
             [sys.executable, SCRIPT, "--follow", inbox, f"run.name={folder.name}", f"run.release_folder={scratch}"],

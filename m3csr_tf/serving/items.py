@@ -58,8 +58,8 @@ class ItemStore:
         base = self._base.to_numpy()
         if self._gone:
             base = base[~self._base.isin(list(self._gone))]
-        new = [item for item in self._changed if self._base.get_indexer([item])[0] < 0]
-        return np.concatenate([base, np.asarray(new, dtype=object)]) if new else base
+        changed = self.changed
+        return np.concatenate([base, changed[self._base.get_indexer(changed) < 0]])
 
     @property
     def changed(self) -> np.ndarray:
