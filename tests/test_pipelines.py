@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 from end_to_end import REPOSITORY, overlap_with_exact, run_script
+from typer.testing import CliRunner
+
+from m3csr_tf.cli import app
 
 SMALL = {
     "run": {"name": "small"},
@@ -99,6 +102,32 @@ def test_a_users_file_of_ones_own_gets_lists_for_strangers_too(folder: Path) -> 
     lists = pd.read_parquet(folder / "out.parquet")
     assert lists.groupby("user_id").size().to_dict() == {"u000": 7, "stranger": 7}
     assert not set(lists[lists["user_id"] == "u000"]["item_id"]) & {"v000", "v001"}
+
+
+def test_two_processes_share_the_lists_and_the_second_puts_them_in_place(folder: Path) -> None:
+    output = folder / "shared"
+    settings = [f"run.folder={folder / 'runs'}", f"run.release_folder={folder / 'saved_models'}"]
+    settings += [f"retrieve.output={output}", "retrieve.shard_users=100", "retrieve.cold_quota=0.2"]
+    printed = []
+    for share in ("1/2", "2/2"):
+        assert not output.exists()
+        command = ["retrieve", "--config", str(folder / "small.yaml"), "--shard", share, *settings]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        printed.append(" ".join(result.output.split()))
+    assert "shard 1/2 is done: 2 of 3 parts made now; 1 parts of other shards are missing" in printed[0]
+    assert "6,000 rows for 300 users" in printed[1] and "example lists" in printed[1]
+    lists = pd.read_parquet(output)
+    cold = set(pd.read_parquet(folder / "runs" / "small" / "prepared" / "items.parquet").query("is_cold")["item_id"])
+    assert (lists[lists["item_id"].isin(cold)].groupby("user_id").size() >= 4).all()
+    assert lists["user_id"].nunique() == 300
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "2", "a/b"])
+def test_a_share_that_is_none_is_one_message(share: str) -> None:
+    result = CliRunner().invoke(app, ["retrieve", "--shard", share])
+    assert result.exit_code == 2
+    assert result.stderr == f"error: retrieve.shard must be i/n with i from 1 to n, e.g. 2/3, got {share}\n"
 
 
 def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(folder: Path) -> None:

@@ -30,21 +30,23 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
       before: rows that came earlier.
 
     Returns:
-      user_id (str), history and exclusions (arrays of str, empty where missing).
+      user_id (str), history and exclusions (lists of str, empty where missing).
 
     Raises:
       InputError: an id is missing or is none, or a list is none or holds something other than ids.
     """
     rows = before + 1 + np.arange(len(batch))
-    ids = checked_ids(batch[columns.USER_ID].to_numpy(dtype=object), rows, columns.USER_ID, source)
-    result = {columns.USER_ID: pd.Series(ids, dtype=object)}
+    users = checked_ids(batch[columns.USER_ID].to_numpy(dtype=object), rows, columns.USER_ID, source)
+    result = {columns.USER_ID: pd.Series(users, dtype=object)}
     for name in (columns.HISTORY, columns.EXCLUSIONS):
         cells = batch[name].to_numpy(dtype=object) if name in batch else np.full(len(batch), None)
         lists = pd.Series([_list(cell, row, name, source) for cell, row in zip(cells, rows, strict=True)], dtype=object)
         items, owners = flatten(lists)
-        items = checked_ids(items, rows[owners], name, source)
-        borders = np.cumsum(np.bincount(owners, minlength=len(lists)))[:-1]
-        result[name] = pd.Series(np.split(items, borders), dtype=object)
+        ids = checked_ids(items, rows[owners], name, source)
+        if ids is not items:
+            borders = np.cumsum(np.bincount(owners, minlength=len(lists)))[:-1]
+            lists = pd.Series(np.split(ids, borders), dtype=object)
+        result[name] = lists
     return pd.DataFrame(result)
 
 

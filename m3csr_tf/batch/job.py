@@ -22,7 +22,8 @@ from m3csr_tf.serving.release import Release
 
 _FORMAT = 1
 """Of the lists; lists of another one are made again."""
-_READ_AHEAD = 2
+_AHEAD = 2
+"""Batches that wait between two steps."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,14 @@ def _size(part: int, job: JobFolder, config: RetrieveConfig) -> int:
 def _make(
     job: JobFolder, todo: Iterable[int], users: Users, maker: ListMaker, config: RetrieveConfig, tracker: Tracker
 ) -> None:
-    batches = ahead(users.read(list(todo), config.shard_users, config.batch_size), _READ_AHEAD)
-    for part, of_part in groupby(batches, key=itemgetter(0)):
+    # Reading, searching and writing overlap, each in a thread of its own.
+    batches = ahead(users.read(list(todo), config.shard_users, config.batch_size), _AHEAD)
+    searched = ahead(((part, maker.find(batch)) for part, batch in batches), _AHEAD)
+    for part, of_part in groupby(searched, key=itemgetter(0)):
         with job.writing(part, maker.schema) as writer:
-            for _, batch in of_part:
-                made = maker.lists(batch)
-                writer.write(made.table, len(batch), made.short)
-                tracker.advance(len(batch))
+            for _, found in of_part:
+                writer.write(maker.table(found), len(found.users), found.short)
+                tracker.advance(len(found.users))
 
 
 def _summary(output: Path, job: JobFolder, made: int) -> Retrieved:

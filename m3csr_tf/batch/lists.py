@@ -15,19 +15,33 @@ from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
 from m3csr_tf.serving.release import Release
 from m3csr_tf.serving.requests import flatten
 
-SCORED_AT_ONCE = 8192
-"""User-item pairs whose parts are computed at once; their vectors fit a cache."""
+SCORED_AT_ONCE = 1024
+"""User-item pairs whose parts are computed at once: their vectors stay in a core's cache."""
 
 
-class Lists(NamedTuple):
-    """Lists of some users, a row an item, and how many users have fewer items than asked for."""
+class Found(NamedTuple):
+    """What a search found for some users.
 
-    table: pa.Table
-    short: int
+    Attributes:
+      users: their ids, object array of str [users].
+      vectors: float32 [users, D].
+      rows: of the release's index, int64 [users, n], best first; NOTHING where a list ends.
+      scores: float32 [users, n].
+    """
+
+    users: np.ndarray
+    vectors: np.ndarray
+    rows: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def short(self) -> int:
+        """Users with fewer than n items."""
+        return int((self.rows[:, -1] == NOTHING).sum())
 
 
 class ListMaker:
-    """Makes the lists of a job, batch by batch.
+    """Makes the lists of a job, batch by batch: `find`, then `table`, which may be another thread's work.
 
     Args:
       release: a release; its index must stay as it is.
@@ -40,34 +54,32 @@ class ListMaker:
         self._selection = selection
         self._n = n
         self._item_ids = pa.array(release.index.ids, pa.string())
-        self._parts = np.zeros([release.index.width, len(release.layout)], np.float32)
-        for column, place in enumerate(release.layout.values()):
-            self._parts[place, column] = 1
         self.schema = _schema(release)
         """Columns of the lists and their types."""
 
-    def lists(self, users: pd.DataFrame) -> Lists:
-        """The lists of users, in their order; a list ends where no unseen item is left.
+    def find(self, users: pd.DataFrame) -> Found:
+        """The lists of users as rows.
 
         Args:
           users: user_id (str), history and exclusions (lists of str).
         """
         vectors = self._release.user_vectors(users)
-        found, values = self.nearest(vectors, self._seen(users))
-        owner, place = np.nonzero(found != NOTHING)
-        rows = found[owner, place]
-        parts = self._score_parts(vectors, owner, rows)
-        user_ids = pa.array(users[columns.USER_ID].to_numpy(dtype=object), pa.string())
+        rows, scores = self.nearest(vectors, self._seen(users))
+        return Found(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores)
+
+    def table(self, found: Found) -> pa.Table:
+        """The lists of users, a row an item, with the parts of the scores; a list ends where no unseen item is left."""
+        listed = found.rows != NOTHING
+        owner, place = np.nonzero(listed)
         arrays = [
-            user_ids.take(pa.array(owner)),
+            pa.array(found.users, pa.string()).take(pa.array(owner)),
             pa.array((place + 1).astype(np.int32)),
-            self._item_ids.take(pa.array(rows)),
-            pa.array(values[owner, place]),
-            pa.array(np.full(len(rows), self._release.version, np.int32)),
-            *(pa.array(np.ascontiguousarray(parts[:, column])) for column in range(parts.shape[1])),
+            self._item_ids.take(pa.array(found.rows[listed])),
+            pa.array(found.scores[listed]),
+            pa.array(np.full(len(owner), self._release.version, np.int32)),
+            *(pa.array(values[listed]) for values in self._score_parts(found)),
         ]
-        short = int((found[:, -1] == NOTHING).sum())
-        return Lists(pa.Table.from_arrays(arrays, schema=self.schema), short)
+        return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def nearest(self, vectors: np.ndarray, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the lists, [users, n], best first; NOTHING and -inf where a list ends.
@@ -101,14 +113,17 @@ class ListMaker:
             rows.append(found[found >= 0])
         return Seen(np.concatenate(owners), np.concatenate(rows), len(self._release.index))
 
-    def _score_parts(self, vectors: np.ndarray, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Parts of the scores of pairs, float32 [pairs, parts], in the order of the layout."""
-        parts = np.empty([len(rows), self._parts.shape[1]], np.float32)
-        for start in range(0, len(rows), SCORED_AT_ONCE):
-            block = slice(start, start + SCORED_AT_ONCE)
-            products = vectors[owner[block]]
-            products *= self._release.index.vectors_at(rows[block])
-            np.matmul(products, self._parts, out=parts[block])
+    def _score_parts(self, found: Found) -> np.ndarray:
+        """Parts of the scores, float32 [parts, users, n], in the order of the layout; anything where a list ends."""
+        places = self._release.layout.values()
+        parts = np.empty([len(places), *found.rows.shape], np.float32)
+        step = max(1, SCORED_AT_ONCE // self._n)
+        for start in range(0, len(found.rows), step):
+            block = slice(start, start + step)
+            rows, users = np.maximum(found.rows[block], 0), found.vectors[block]
+            items = self._release.index.vectors_at(rows.ravel()).reshape(*rows.shape, -1)
+            for part, place in zip(parts, places, strict=True):
+                part[block] = np.matmul(items[:, :, place], users[:, place, np.newaxis])[:, :, 0]
         return parts
 
 
@@ -126,7 +141,8 @@ def top_n_lists(release: Release, users: pd.DataFrame, n: int, selection: Select
       rank; a user has fewer than n where the catalogue holds no more unseen items.
     """
     selection = selection or Selection(Candidates(release.index))
-    return ListMaker(release, selection, n).lists(users).table.to_pandas()
+    maker = ListMaker(release, selection, n)
+    return maker.table(maker.find(users)).to_pandas()
 
 
 def _mixed(

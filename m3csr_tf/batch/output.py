@@ -18,7 +18,6 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,8 +177,10 @@ def claimed(
     try:
         yield job
     finally:
-        if not any(job.folder.glob("part-*")) and _alone(working):
-            shutil.rmtree(job.folder, ignore_errors=True)
+        if not any(job.folder.glob("part-*")):
+            with locked(_lock(output)):
+                if _alone(working):
+                    shutil.rmtree(job.folder)
         working.close()
 
 
@@ -194,7 +195,7 @@ def commit(output: Path, job: JobFolder) -> bool:
             return False
         before = current(output)
         if before is None or before.folder != job.folder:
-            beside = output.with_name(f".{output.name}.{os.getpid()}.link")
+            beside = output.with_name(f".{output.name}.link")
             beside.unlink(missing_ok=True)
             beside.symlink_to(job.folder.name, target_is_directory=True)
             beside.replace(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from m3csr_tf.batch.lists import ListMaker, top_n_lists
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
+from m3csr_tf.serving.refresh import refresh
+from m3csr_tf.serving.release import open_release
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 SMALL = {"top_n": 3, "batch_size": 4, "shard_users": 10}
@@ -64,14 +67,14 @@ def files(output: Path) -> dict[str, bytes]:
 
 def dying_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the `call`-th batch of the job fail."""
-    real, calls = ListMaker.lists, iter(range(1, 1000))
+    real, calls = ListMaker.table, iter(range(1, 1000))
 
-    def lists(self: ListMaker, batch: pd.DataFrame) -> Any:
+    def table(self: ListMaker, found: Any) -> Any:
         if next(calls) == call:
             raise KeyboardInterrupt
-        return real(self, batch)
+        return real(self, found)
 
-    monkeypatch.setattr(ListMaker, "lists", lists)
+    monkeypatch.setattr(ListMaker, "table", table)
 
 
 def dead_job(release: Any, users: Path, output: Path, call: int, **settings: Any) -> None:
@@ -215,6 +218,42 @@ def test_a_job_of_other_users_or_settings_starts_anew_and_says_so(
     assert done.made == done.parts
     assert f"removed an unfinished job, as its {word} differed" in caplog.text
     assert folders(output) == [done.folder.name]
+
+
+@pytest.fixture
+def living(release: Any, tmp_path: Path) -> Any:
+    """A copy of the release, to refresh."""
+    return open_release(Path(shutil.copytree(release.folder, tmp_path / "saved_models" / "small")))
+
+
+def add_item(release: Any, item: str, like: str) -> None:
+    """Publishes an item with the content of another one."""
+    content = release.items.content(np.array([like], object))
+    refresh(release, pd.DataFrame({columns.ITEM_ID: [item]}), content)
+
+
+def test_a_job_goes_on_with_the_items_that_it_began_with_and_the_next_one_has_the_fresh_ones(
+    living: Any, users: Path, output: Path, tmp_path: Path
+) -> None:
+    run(living, users, tmp_path / "whole", top_n=1000)
+    dead_job(living, users, output, 5, top_n=1000)
+    add_item(living, "fresh", living.index.ids[0])
+    done = run(living, users, output, top_n=1000)
+    assert (done.position, done.made) == (0, 3)
+    assert files(output) == files(tmp_path / "whole")
+    done = run(living, users, output, top_n=1000)
+    assert (done.position, done.made) == (1, 4)
+    assert (lists_at(output)[columns.ITEM_ID] == "fresh").sum() == 35
+
+
+def test_a_release_that_knows_less_than_its_journal_catches_up_for_the_job(
+    living: Any, users: Path, output: Path
+) -> None:
+    behind = open_release(living.folder)
+    assert behind.position == 0
+    add_item(living, "fresh", living.index.ids[0])
+    assert run(behind, users, output, top_n=1000).position == 1
+    assert (lists_at(output)[columns.ITEM_ID] == "fresh").sum() == 35
 
 
 def test_two_jobs_are_not_made_for_one_output_at_once(release: Any, users: Path, output: Path) -> None:
