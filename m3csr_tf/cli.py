@@ -176,6 +176,24 @@ def retrieve(
     _run("retrieve", config, [*(overrides or []), *([] if shard is None else [f"retrieve.shard={shard}"])])
 
 
+@app.command()
+def explain(
+    user: Annotated[str, typer.Option(help="Id of the user, known or not.")],
+    item: Annotated[str, typer.Option(help="Id of an item of the release.")],
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C", help="Item ids, oldest first; without it, the user's training history.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
+) -> None:
+    """Split the score of an item for a user into its parts, with intensities, gate and attention."""
+    _run("explain", config, overrides, user, item, history, as_json)
+
+
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """prepare, train, evaluate, release and retrieve in one go."""

@@ -44,9 +44,13 @@ PART_PREFIX: Final = "part_"
 # Signatures of the released towers.
 SERVING_DEFAULT: Final = "serving_default"
 WITH_CONTENT: Final = "with_content"
+EXPLAIN: Final = "explain"
 HISTORY_PREFIX: Final = "history_"
 ITEM_VECTOR: Final = "item_vector"
 USER_VECTOR: Final = "user_vector"
+INTENSITIES: Final = "intensities"
+GATE: Final = "gate"
+ATTENTION_PREFIX: Final = "attention_"
 
 # Artefacts of a release.
 USER_TOWER: Final = "user_tower"
@@ -83,6 +87,11 @@ RESERVED_MODALITIES: Final = frozenset(
 def part_column(modality: str) -> str:
     """The output column that holds a modality's share of a score."""
     return PART_PREFIX + modality
+
+
+def attention_output(part: str) -> str:
+    """The output of `explain` that holds the attention of one part: "id" or a modality."""
+    return ATTENTION_PREFIX + part
 
 
 def history_feature(modality: str) -> str:

@@ -1,10 +1,21 @@
-"""Parts of a score as one line that a person can read."""
+"""Why an item is in a list: parts of a score as a line to read, and all that a release says of a user and an item."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import shutil
+from pathlib import Path
+from typing import Any
 
-from m3csr_tf.explain import reasons
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from m3csr_tf import columns
+from m3csr_tf.cli import app
+from m3csr_tf.errors import InputError, RunError
+from m3csr_tf.explain import explain_pair, reasons
 
 
 @pytest.mark.parametrize(
@@ -20,3 +31,122 @@ from m3csr_tf.explain import reasons
 def test_reasons_are_shares_of_what_speaks_for_the_item(parts: tuple[float, float, float], line: str) -> None:
     row = dict(zip(("part_id", "part_visual", "part_acoustic"), parts, strict=True))
     assert reasons(row, ["id", "visual", "acoustic"]) == line
+
+
+def overrides(release: Any) -> list[str]:
+    return [f"run.release_folder={release.folder.parent}", f"run.name={release.folder.name}"]
+
+
+def test_the_parts_sum_to_the_score_that_the_index_gives(release: Any, untrained_run: Any) -> None:
+    user, items = untrained_run.prepared.users.known[3], untrained_run.prepared.items.known
+    history = list(items[10:14])
+    frame = pd.DataFrame({columns.USER_ID: [user], columns.HISTORY: [history]})
+    [found], [scores] = release.index.search(release.user_vectors(frame), len(items))
+    for item, score in zip(found[[0, 5, -1]], scores[[0, 5, -1]], strict=True):
+        said = explain_pair(release, user, item, history)
+        assert said.score == pytest.approx(score, abs=1e-5)
+        assert sum(said.parts.values()) == pytest.approx(said.score, abs=1e-5)
+        assert list(said.parts) == ["id", "visual", "acoustic", "popularity"]
+        assert sum(said.intensities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_gate_bin_and_clusters_are_those_of_the_training(release: Any, untrained_run: Any) -> None:
+    prepared, gate = untrained_run.prepared, untrained_run.model.item_tower.gate
+    row = int(np.flatnonzero((prepared.train_clicks > 2) & (prepared.cluster_ids[:, 1] == 0))[0])  # Without sound.
+    [item] = prepared.items.ids(np.array([row]))
+    said = explain_pair(release, prepared.users.known[0], item, [])
+    assert said.popularity_bin == prepared.bins[row] > 0
+    assert said.gate == pytest.approx(float(gate(prepared.bins[[row]])[0, 0]), abs=1e-6)
+    assert said.clusters == {"visual": int(prepared.cluster_ids[row, 0]), "acoustic": None}
+    assert said.parts["acoustic"] == 0 and said.views is None
+
+
+def test_attention_is_of_the_history_that_counts_highest_first(release: Any, untrained_run: Any) -> None:
+    prepared = untrained_run.prepared
+    items = prepared.items.known
+    silent = items[np.flatnonzero(prepared.cluster_ids[2:, 1] == 0)[0]]
+    others = [item for item in items if item != silent][:7]
+    given = [others[0], "never heard of", others[1], silent, *others[2:], others[2]]
+    said = explain_pair(release, prepared.users.known[0], items[50], given)
+    # Of the eight different items that the tower knows, the latest six; of the one given twice, its later place.
+    used = [silent, others[3], others[4], others[5], others[6], others[2]]
+    assert untrained_run.config.history.length == 6 and said.history == used
+    assert said.skipped == [others[0], "never heard of", others[1], others[2]]
+    assert {one.item for one in said.attention["id"]} == set(used)
+    assert {one.item for one in said.attention["acoustic"]} <= set(used) - {silent}
+    for attended in said.attention.values():
+        weights = [one.weight for one in attended]
+        assert weights == sorted(weights, reverse=True) and sum(weights) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_fresh_video_is_explained_and_counts_in_a_history(release: Any, tmp_path: Path) -> None:
+    from m3csr_tf.serving.refresh import refresh
+    from m3csr_tf.serving.release import open_release
+
+    live = open_release(Path(shutil.copytree(release.folder, tmp_path / "small")))
+    content = {name: np.ones([1, width], np.float32) for name, width in live.modalities.items()}
+    frame = pd.DataFrame({columns.ITEM_ID: ["fresh"], columns.VIEW_COUNT: np.array([1], np.int64)})
+    refresh(live, frame, content)
+    known = live.items.ids[0]
+    said = explain_pair(live, "somebody", "fresh", ["fresh", known, "unheard of"])
+    assert not said.known_user and said.views == 1 and said.popularity_bin == 1
+    assert said.history == ["fresh", known] and said.skipped == ["unheard of"]
+    assert "fresh" in {one.item for one in said.attention["visual"]}
+    frame = pd.DataFrame({columns.USER_ID: ["somebody"], columns.HISTORY: [["fresh", known]]})
+    assert said.score == pytest.approx(float(live.user_vectors(frame)[0] @ live.index.vectors(["fresh"])[0]), abs=1e-5)
+
+
+def test_an_unknown_item_is_an_error_and_an_unknown_user_is_said(release: Any, untrained_run: Any) -> None:
+    with pytest.raises(InputError, match=r"item 'nothing' is not in version 1 of .*small \(120 items\)"):
+        explain_pair(release, "u", "nothing", [])
+    item = untrained_run.prepared.items.known[0]
+    arguments = ["explain", "--user", "a stranger [x]", "--item", item, "--history", "", *overrides(release)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "user a stranger [x], unknown to the user tower" in result.output
+    result = CliRunner().invoke(
+        app, ["explain", "--user", "u", "--item", "nothing", "--history", "", *overrides(release)]
+    )
+    assert result.exit_code == 2 and "item 'nothing' is not in version 1" in result.stderr
+
+
+def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, untrained_run: Any) -> None:
+    user, items = untrained_run.prepared.users.known[3], untrained_run.prepared.items.known
+    arguments = ["explain", "--user", user, "--item", items[50], *overrides(release)]
+    arguments += ["--history", f"{items[10]},gone,{items[11]}"]
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert told == explain_pair(release, user, items[50], [items[10], "gone", items[11]]).to_json()
+    assert list(told) == ["format", "release", "user", "item", "score", "parts", "intensities", "attention"]
+    assert told["format"] == 1
+    assert told["release"] == {"name": "small", "version": 1, "fingerprint": release.manifest["fingerprint"]}
+    assert told["user"] == {"id": user, "known": True, "history": [items[10], items[11]], "skipped": ["gone"]}
+    assert set(told["item"]) == {"id", "view_count", "popularity_bin", "gate", "clusters"}
+    assert list(told["attention"]) == ["id", "visual", "acoustic"]
+    assert set(told["attention"]["id"][0]) == {"item", "weight"}
+    page = (Path(__file__).parent.parent / "docs" / "explain.md").read_text()
+    assert list(json.loads(page.split("```json\n")[1].split("```")[0])) == list(told)
+    text = CliRunner().invoke(app, arguments).output
+    for figure in (f"{told['score']:+.4f}", f"{told['intensities']['visual']:.3f}", f"gate {told['item']['gate']:.3f}"):
+        assert figure in text
+    assert "not used: gone" in text and f"bin {told['item']['popularity_bin']}" in text
+
+
+def test_without_a_history_it_is_that_of_the_training(
+    release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from m3csr_tf.verbs import explanation
+    from m3csr_tf.verbs.opened import histories_of
+
+    prepared = untrained_run.prepared
+    monkeypatch.setattr(explanation, "opened", lambda _: untrained_run)
+    slots = histories_of(untrained_run)
+    row = int(np.argmax((slots > 0).sum(axis=1)))
+    [user] = prepared.users.ids(np.array([row]))
+    told = explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)
+    assert told.history == list(prepared.items.ids(slots[row])) and len(told.history) == 6
+    assert json.loads(capsys.readouterr().out) == told.to_json()
+    assert explanation.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
+    other = untrained_run.config.model_copy(update={"run": untrained_run.config.run.model_copy(update={"seed": 9})})
+    monkeypatch.setattr(explanation, "opened", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
+    with pytest.raises(RunError, match=r"released from another training of this run.*pass --history"):
+        explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)

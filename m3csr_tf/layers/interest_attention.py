@@ -79,6 +79,15 @@ class InterestAttention(tf.keras.layers.Layer):
         """Attention weights, float32 [users, heads, slots]; arguments as in `call`."""
         return _weights(self._folded_queries(query), tf.gather(items, slots), slots)
 
+    def place_weights(self, query: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+        """Attention weights of a history's places, averaged over the heads; arguments as in `call`.
+
+        Returns:
+          float32 [users, slots], 0 for empty slots; a user's sum is 1, or 0 where no slot is usable.
+        """
+        weights = tf.reduce_mean(self.attention(query, items, slots), axis=1)
+        return tf.where(slots == EMPTY_SLOT, 0.0, weights)
+
     def _folded_queries(self, query: tf.Tensor) -> tf.Tensor:
         """W_K^T W_Q q / sqrt(k), float32 [users, heads, width]."""
         queries = tf.split(tf.matmul(query, self.query_kernel), self.heads, axis=1)

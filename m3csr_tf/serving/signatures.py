@@ -19,6 +19,7 @@ from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.serving.content import ContentTransform
 from m3csr_tf.serving.lookup import IdLookup
 from m3csr_tf.serving.towers import ITEM_VOCABULARY, USER_VOCABULARY
+from m3csr_tf.towers.user_tower import ExplainedUsers
 
 EMPTY_SLOT = -1
 """How the user tower's `slots` say that a history is shorter."""
@@ -54,6 +55,9 @@ class ItemServing(_Serving):
     of its training, a new one bin 0), and under each modality's name its raw vectors float32 [B, width] (a row of
     NaN: absent) -> item_vector float32 [B, D]. The content used is the content given, for known items too.
 
+    `explain` takes the same -> item_vector; gate float32 [B], delta of equation 10, the weight of content beside 1 -
+    delta of the id, if the model has a gate; popularity_bin int32 [B]; cluster_ids int32 [B, modalities], 0: absent.
+
     Args:
       tower: takes the features of `ItemTower.call`.
       prepared: the data it was trained on.
@@ -62,6 +66,7 @@ class ItemServing(_Serving):
 
     def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
         super().__init__(tower, prepared, vocabularies, columns.ITEM_TOWER)
+        self._gate: Callable[[tf.Tensor], tf.Tensor] | None = tower.gate.__call__ if tower.gate else None
         self._bins = tf.constant(prepared.bins)
         self._edges = tf.constant(prepared.popularity.edges)
 
@@ -72,20 +77,37 @@ class ItemServing(_Serving):
             columns.ITEM_ID: tf.TensorSpec([None], tf.string, columns.ITEM_ID),
             columns.VIEW_COUNT: tf.TensorSpec([None], tf.int64, columns.VIEW_COUNT),
         }
-        return {columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(items | content)}
+        return {
+            columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(items | content),
+            columns.EXPLAIN: tf.function(self._serve_explained).get_concrete_function(items | content),
+        }
 
     def _serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {columns.ITEM_VECTOR: self._tower(self._features(inputs))}
+
+    def _serve_explained(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features = self._features(inputs)
+        answer = {
+            columns.ITEM_VECTOR: self._tower(features),
+            columns.POPULARITY_BIN: features[columns.POPULARITY_BIN],
+            columns.CLUSTER_IDS: features[columns.CLUSTER_IDS],
+        }
+        if self._gate is not None:
+            answer[columns.GATE] = self._gate(features[columns.POPULARITY_BIN])[:, 0]
+        return answer
+
+    def _features(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the tower takes of the items."""
         rows = self._items.rows(inputs[columns.ITEM_ID])
         views = inputs[columns.VIEW_COUNT]
         of_views = tf.searchsorted(self._edges, tf.maximum(views, 0), side="right", out_type=tf.int32)
         content = self._content(inputs)
-        features = {
+        return {
             columns.ITEM_ROW: rows,
             columns.POPULARITY_BIN: tf.where(views < 0, tf.gather(self._bins, rows), of_views),
             columns.CLUSTER_IDS: content.cluster_ids,
             **content.scaled,
         }
-        return {columns.ITEM_VECTOR: self._tower(features)}
 
 
 class UserServing(_Serving):
@@ -99,6 +121,10 @@ class UserServing(_Serving):
     items that the table lacks. For items that it holds, the table counts. A new item that is in several histories
     takes the content given at its first place; one without any content is skipped.
 
+    `explain` takes what `with_content` takes -> user_vector; intensities float32 [B, modalities] (equation 6);
+    attention_id float32 [B, n] (equation 3) and attention_<modality> (equation 4), the weights of the places of the
+    history, 0 for those that are skipped or lack the modality (`UserTower.explain`).
+
     Users that the tower lacks share the unknown row, and no history is an ordinary one.
 
     Args:
@@ -109,6 +135,7 @@ class UserServing(_Serving):
 
     def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
         super().__init__(tower, prepared, vocabularies, columns.USER_TOWER)
+        self._explain: Callable[[Mapping[str, tf.Tensor]], ExplainedUsers] = tower.explain
         self._users = IdLookup(prepared.users, vocabularies / USER_VOCABULARY)
         # Variables, not constants: a graph holds no more than 2 GB.
         self.known_content = {
@@ -130,14 +157,29 @@ class UserServing(_Serving):
         return {
             columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(users),
             columns.WITH_CONTENT: tf.function(self._serve_with_content).get_concrete_function(users | content),
+            columns.EXPLAIN: tf.function(self._serve_explained).get_concrete_function(users | content),
         }
 
     def _serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         distinct, lines = tf.unique(tf.reshape(inputs[columns.HISTORY], [-1]))
         rows = self._items.rows(distinct)
-        return self._answer(inputs, lines, rows, rows != UNKNOWN_ROW, self._known(rows))
+        features = self._features(inputs, lines, rows, rows != UNKNOWN_ROW, self._known(rows))
+        return {columns.USER_VECTOR: self._tower(features)}
 
     def _serve_with_content(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {columns.USER_VECTOR: self._tower(self._features_with_content(inputs))}
+
+    def _serve_explained(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        explained = self._explain(self._features_with_content(inputs))
+        attention = {columns.attention_output(part): weights for part, weights in explained.attention.items()}
+        return {
+            columns.USER_VECTOR: explained.vectors,
+            columns.INTENSITIES: explained.intensities,
+            **attention,
+        }
+
+    def _features_with_content(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the tower takes of users whose histories come with content."""
         history = tf.reshape(inputs[columns.HISTORY], [-1])
         distinct, lines = tf.unique(history)
         first = tf.math.unsorted_segment_min(tf.range(tf.size(history)), lines, tf.size(distinct))
@@ -152,14 +194,14 @@ class UserServing(_Serving):
         usable = in_table | (tf.reduce_any(given.cluster_ids > 0, axis=1) & (distinct != ""))
         new = {columns.CLUSTER_IDS: given.cluster_ids, **given.scaled}
         items = {name: tf.where(in_table[:, tf.newaxis], known, new[name]) for name, known in self._known(rows).items()}
-        return self._answer(inputs, lines, rows, usable, items)
+        return self._features(inputs, lines, rows, usable, items)
 
     def _known(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """Cluster ids and scaled content of the table's items."""
         content = {name: tf.gather(table, rows) for name, table in self.known_content.items()}
         return {columns.CLUSTER_IDS: tf.gather(self.known_cluster_ids, rows), **content}
 
-    def _answer(
+    def _features(
         self,
         inputs: Mapping[str, tf.Tensor],
         lines: tf.Tensor,
@@ -167,7 +209,7 @@ class UserServing(_Serving):
         usable: tf.Tensor,
         items: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """User vectors, when each distinct item is encoded once.
+        """What the tower takes of users, each distinct item once.
 
         Args:
           inputs: user_id and history.
@@ -177,10 +219,9 @@ class UserServing(_Serving):
         """
         places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, EMPTY_SLOT)
         slots = tf.reshape(tf.gather(places, lines), tf.shape(inputs[columns.HISTORY]))
-        features = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
-        features |= {
+        of_items = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
+        return of_items | {
             columns.USER_ROW: self._users.rows(inputs[columns.USER_ID]),
             columns.ITEM_ROW: tf.boolean_mask(rows, usable),
             columns.SLOTS: slots,
         }
-        return {columns.USER_VECTOR: self._tower(features)}

@@ -31,6 +31,22 @@ class Interests(NamedTuple):
     intensities: tf.Tensor
 
 
+class ExplainedUsers(NamedTuple):
+    """User vectors and what they were made of.
+
+    Attributes:
+      vectors: float32 [users, D], as `UserTower.call` (equation 9).
+      intensities: float32 [users, modalities] (equation 6).
+      attention: "id" (equation 3) and each modality (equation 4) -> float32 [users, slots], the weights of the places
+        of the history, averaged over heads; 0 for empty places and for items that lack the modality. They sum to 1, or
+        to 0 where no place is usable and the tower falls back on the "nothing" item.
+    """
+
+    vectors: tf.Tensor
+    intensities: tf.Tensor
+    attention: dict[str, tf.Tensor]
+
+
 class UserTower(tf.keras.Model):
     """h_u = concat(h_u, weighted interests of each modality, 1) (equation 9; the 1 meets the item's popularity part).
 
@@ -74,6 +90,19 @@ class UserTower(tf.keras.Model):
         """Intensities of equation 6, float32 [users, modalities]; arguments as in `call`."""
         return self._interests(features).intensities
 
+    def explain(self, features: Mapping[str, tf.Tensor]) -> ExplainedUsers:
+        """User vectors, intensities and attention; arguments as in `call`."""
+        encoded, present, slots = self._history(features)
+        interests = self.interests(features[columns.USER_ROW], encoded, present, slots)
+        query = interests.query
+        attention = {ID_PART: self.behaviour_attention.place_weights(query, encoded[ID_PART], slots)}
+        for position, name in enumerate(self.encoder.modalities):
+            usable = _slots_with(present[:, position], slots)
+            attention[name] = self.modal_attention[name].place_weights(query, encoded[name], usable)
+        places = tf.shape(features[columns.SLOTS])[1]
+        attention = {part: weights[:, :places] for part, weights in attention.items()}
+        return ExplainedUsers(self.combine(interests), interests.intensities, attention)
+
     def interests(
         self, user_rows: tf.Tensor, encoded: Mapping[str, tf.Tensor], present: tf.Tensor, slots: tf.Tensor
     ) -> Interests:
@@ -90,8 +119,8 @@ class UserTower(tf.keras.Model):
         stopped = tf.stop_gradient(query)
         modal = []
         for position, name in enumerate(self.encoder.modalities):
-            lines = tf.where(present[:, position], tf.range(tf.shape(present)[0]), EMPTY_SLOT)
-            modal.append(self.modal_attention[name](stopped, encoded[name], tf.gather(lines, slots)))
+            usable = _slots_with(present[:, position], slots)
+            modal.append(self.modal_attention[name](stopped, encoded[name], usable))
         if self.intensity is None:
             shape = [tf.shape(slots)[0], len(modal)]
             intensities = tf.fill(shape, 1.0 / len(modal))
@@ -108,14 +137,22 @@ class UserTower(tf.keras.Model):
         return tf.concat(parts, axis=1)
 
     def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:
+        return self.interests(features[columns.USER_ROW], *self._history(features))
+
+    def _history(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Encoded items, which modalities they have, and slots, as `interests` takes them."""
         items = {
             name: _with_nothing(features[name])
             for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
         }
         # One empty slot more, so that a history of width 0 is an ordinary one.
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
-        present = items[columns.CLUSTER_IDS] > 0
-        return self.interests(features[columns.USER_ROW], self.encoder(items), present, slots)
+        return self.encoder(items), items[columns.CLUSTER_IDS] > 0, slots
+
+
+def _slots_with(has: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    """The slots whose item has a modality, bool [items]; the others are empty."""
+    return tf.gather(tf.where(has, tf.range(tf.shape(has)[0]), EMPTY_SLOT), slots)
 
 
 def _with_nothing(lines: tf.Tensor) -> tf.Tensor:

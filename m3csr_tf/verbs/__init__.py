@@ -2,6 +2,7 @@
 
 from m3csr_tf.verbs.comparison import ablations, seeds, sweep
 from m3csr_tf.verbs.evaluation import evaluate, frontier
+from m3csr_tf.verbs.explanation import explain
 from m3csr_tf.verbs.nightly import run_all
 from m3csr_tf.verbs.refreshing import refresh
 from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
@@ -11,6 +12,7 @@ from m3csr_tf.verbs.training import prepare, train
 __all__ = [
     "ablations",
     "evaluate",
+    "explain",
     "frontier",
     "list_versions",
     "prepare",

@@ -311,3 +311,127 @@ def test_content_in_the_graph_equals_content_in_numpy(kind: Any, scaling: Any) -
     for name, values in scaled.items():
         np.testing.assert_allclose(content.scaled[name], values, atol=1e-5)
     np.testing.assert_array_equal(content.cluster_ids, clusters.assign(scaled, present))
+
+
+def explain_user(run: Any, signature: Any, user: str, history: list[str]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    given = {
+        columns.history_feature(name): tf.fill([1, len(history), raw.shape[1]], np.nan)
+        for name, raw in run.prepared.content.items()
+    }
+    inputs = {
+        columns.USER_ID: tf.constant([user]),
+        columns.HISTORY: tf.constant([history], tf.string, [1, len(history)]),
+    }
+    return {name: answer.numpy() for name, answer in signature(**inputs, **given).items()}
+
+
+def attention_by_hand(run: Any, user: str, history: list[int | None]) -> dict[str, np.ndarray]:
+    """Equations 3 and 4 as printed, every slot projected: places of item rows, None where a place does not count."""
+    import tensorflow as tf
+
+    prepared, tower = run.prepared, run.model.user_tower
+    rows = np.array([0 if row is None else row for row in history])
+    features = {columns.ITEM_ROW: rows, columns.CLUSTER_IDS: prepared.cluster_ids[rows]}
+    features |= {name: prepared.scaler.transform(name, raw[rows]) for name, raw in prepared.content.items()}
+    encoded = tower.encoder({name: tf.constant(values) for name, values in features.items()})
+    query = tower.user_embedding.numpy()[prepared.users.rows([user])[0]]
+    weights = {}
+    for position, part in enumerate(["id", *prepared.modalities], -1):
+        layer = tower.behaviour_attention if part == "id" else tower.modal_attention[part]
+        usable = np.array([row is not None for row in history])
+        if part != "id":
+            usable &= prepared.cluster_ids[rows, position] > 0
+        keys = np.split(encoded[part].numpy() @ layer.key_kernel.numpy(), layer.heads, axis=1)
+        queries = np.split(query @ layer.query_kernel.numpy(), layer.heads)
+        of_heads = []
+        for one, key in zip(queries, keys, strict=True):
+            raised = np.exp(key @ one / np.sqrt(len(one))) * usable
+            of_heads.append(raised / raised.sum() if usable.any() else raised)
+        weights[part] = np.mean(of_heads, axis=0)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def without_gate(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of two heads and no gate, its towers as they are served, and what these explain."""
+    from m3csr_tf.serving.signatures import ItemServing, UserServing
+
+    folder = tmp_path_factory.mktemp("ungated")
+    run = make_run(folder, model={"dim": 8, "heads": 2, "gate": False})
+    item = ItemServing(run.model.item_tower, run.prepared, folder)
+    user = UserServing(run.model.user_tower, run.prepared, folder)
+    of_item, of_user = item.traced()[columns.EXPLAIN], user.traced()[columns.EXPLAIN]
+    return run, of_item, lambda **inputs: of_user(inputs), (item, user)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_lies_on_the_places_of_the_history_that_count_and_is_that_of_the_layers(
+    heads: int, signatures: Any, untrained_run: Any, without_gate: Any
+) -> None:
+    run = untrained_run if heads == 1 else without_gate[0]
+    signature = signatures["loaded"][columns.USER_TOWER].signatures[columns.EXPLAIN] if heads == 1 else without_gate[2]
+    prepared = run.prepared
+    assert run.model.user_tower.behaviour_attention.heads == heads
+    mute = FIRST_ROW + int(np.flatnonzero(np.isnan(prepared.content["acoustic"][FIRST_ROW:, 0]))[0])
+    rows = [None, mute, 30, None, 30, 41, None]
+    ids = ["" if row is None else prepared.items.ids(np.array([row]))[0] for row in rows]
+    ids[3] = "nobody knows"
+    user = prepared.users.known[7]
+    answer = explain_user(run, signature, user, ids)
+    for part, weights in attention_by_hand(run, user, rows).items():
+        np.testing.assert_allclose(answer[columns.attention_output(part)][0], weights, atol=1e-5, err_msg=part)
+        assert answer[columns.attention_output(part)].sum() == pytest.approx(1, abs=1e-5)
+    assert answer["attention_acoustic"][0, 1] == 0 < answer["attention_id"][0, 1]
+    assert answer["attention_id"][0, 2] == answer["attention_id"][0, 4] > 0
+
+
+def test_users_are_explained_by_the_vector_and_the_intensities_of_the_tower(
+    signatures: Any, untrained_run: Any
+) -> None:
+    import tensorflow as tf
+
+    run, prepared = untrained_run, untrained_run.prepared
+    signature = signatures["loaded"][columns.USER_TOWER].signatures[columns.EXPLAIN]
+    rows = [20, 33, 54]
+    answer = explain_user(run, signature, prepared.users.known[1], list(prepared.items.ids(np.array(rows))))
+    vector = keras_user(run, prepared.users.known[1], [of_row(prepared, row) for row in rows])
+    np.testing.assert_allclose(answer[columns.USER_VECTOR][0], vector, atol=1e-5)
+    features = {columns.ITEM_ROW: np.array(rows), columns.CLUSTER_IDS: prepared.cluster_ids[rows]}
+    features |= {columns.USER_ROW: np.array([FIRST_ROW + 1]), columns.SLOTS: np.arange(3, dtype=np.int32)[np.newaxis]}
+    features |= {name: prepared.scaler.transform(name, raw[rows]) for name, raw in prepared.content.items()}
+    expected = run.model.user_tower.intensities({name: tf.constant(values) for name, values in features.items()})
+    np.testing.assert_allclose(answer[columns.INTENSITIES], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("history", [[], ["", ""], ["nobody knows", ""]])
+def test_a_history_of_nothing_has_no_attention(history: list[str], signatures: Any, untrained_run: Any) -> None:
+    signature = signatures["loaded"][columns.USER_TOWER].signatures[columns.EXPLAIN]
+    answer = explain_user(untrained_run, signature, "new", history)
+    for part in ("id", *untrained_run.prepared.modalities):
+        np.testing.assert_array_equal(answer[columns.attention_output(part)], np.zeros([1, len(history)]))
+    np.testing.assert_allclose(answer[columns.USER_VECTOR][0], keras_user(untrained_run, "new", []), atol=1e-5)
+
+
+def test_an_item_is_explained_by_its_gate_its_bin_and_its_clusters(signatures: Any, untrained_run: Any) -> None:
+    import tensorflow as tf
+
+    prepared, item_tower = untrained_run.prepared, untrained_run.model.item_tower
+    rows = np.arange(FIRST_ROW, len(prepared.items))
+    views = [-1] * (len(rows) - 1) + [10**6]
+    inputs = item_inputs(prepared, list(prepared.items.ids(rows)), views, list(rows))
+    signature = signatures["loaded"][columns.ITEM_TOWER].signatures[columns.EXPLAIN]
+    answer = {
+        name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in inputs.items()}).items()
+    }
+    bins = [*prepared.bins[rows[:-1]], prepared.popularity.count - 1]
+    assert answer[columns.POPULARITY_BIN].tolist() == bins and answer[columns.POPULARITY_BIN].dtype == np.int32
+    np.testing.assert_array_equal(answer[columns.CLUSTER_IDS], prepared.cluster_ids[rows])
+    np.testing.assert_allclose(answer[columns.GATE], item_tower.gate(tf.constant(bins))[:, 0], atol=1e-6)
+    np.testing.assert_allclose(answer[columns.ITEM_VECTOR], keras_items(untrained_run, inputs), atol=1e-5)
+
+
+def test_a_tower_without_a_gate_says_nothing_of_one(without_gate: Any) -> None:
+    _, item, _, _ = without_gate
+    assert set(item.structured_outputs) == {columns.ITEM_VECTOR, columns.POPULARITY_BIN, columns.CLUSTER_IDS}

@@ -1,4 +1,4 @@
-"""Why an item is in a list: the parts of its score, per pair and as a line to read."""
+"""The parts of a score, per pair and as a line to read."""
 
 from __future__ import annotations
 

@@ -1,0 +1,191 @@
+"""All that a release says of one user and one item: the score's parts, intensities, gate, and where attention lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
+from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.serving.release import Release
+from m3csr_tf.serving.requests import item_requests, user_requests
+from m3csr_tf.serving.towers import CONTENT_BYTES, USER_VOCABULARY, known_items
+from m3csr_tf.towers.layout import ID_PART
+
+FORMAT = 1
+"""Version of what `Explanation.to_json` gives; a name that changes or goes makes a new one."""
+
+
+class Attended(NamedTuple):
+    """An item of the history and its attention weight, from 0 to 1."""
+
+    item: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an item has its score for a user.
+
+    Attributes:
+      release, version, fingerprint: what says so.
+      user: her id.
+      known_user: whether the user tower has a row for her; if not, she is asked about as unknown users are.
+      history: the items that the tower used, oldest first.
+      skipped: the others that were given: unknown and without content, given twice, or beyond the history's length.
+      item: its id.
+      views: its view count, if the release was given one.
+      popularity_bin: what the gate looks at.
+      gate: delta of equation 10, the weight of the item's content; its id weighs 1 - delta. None without a gate.
+      clusters: modality -> number of the nearest centre, from 1; None where the item lacks the modality.
+      score: what the index scores the item by, the dot product of the vectors (equations 9 and 11).
+      parts: "id", each modality and "popularity" -> its share of the score; they sum to it.
+      intensities: modality -> how much the user cares for it (equation 6); they sum to 1.
+      attention: "id" (equation 3) and each modality (equation 4) -> the history's items that have it, by weight,
+        highest first; weights of one part sum to 1, averaged over heads. Empty where no item of the history has it.
+    """
+
+    release: str
+    version: int
+    fingerprint: str
+    user: str
+    known_user: bool
+    history: list[str]
+    skipped: list[str]
+    item: str
+    views: int | None
+    popularity_bin: int
+    gate: float | None
+    clusters: dict[str, int | None]
+    score: float
+    parts: dict[str, float]
+    intensities: dict[str, float]
+    attention: dict[str, list[Attended]]
+
+    def to_json(self) -> dict[str, Any]:
+        """A tree for JSON, as docs/explain.md describes it."""
+        return {
+            "format": FORMAT,
+            "release": {"name": self.release, "version": self.version, "fingerprint": self.fingerprint},
+            "user": {"id": self.user, "known": self.known_user, "history": self.history, "skipped": self.skipped},
+            "item": {
+                "id": self.item,
+                "view_count": self.views,
+                "popularity_bin": self.popularity_bin,
+                "gate": self.gate,
+                "clusters": self.clusters,
+            },
+            "score": self.score,
+            "parts": self.parts,
+            "intensities": self.intensities,
+            "attention": {part: [one._asdict() for one in items] for part, items in self.attention.items()},
+        }
+
+
+def explain_pair(release: Release, user: str, item: str, history: Sequence[str]) -> Explanation:
+    """Asks a release about one user and one item.
+
+    Args:
+      release: a release; nothing else is needed.
+      user: her id, known or not.
+      item: an item that the index holds.
+      history: item ids, oldest first.
+
+    Raises:
+      InputError: the index lacks the item.
+      ReleaseError: the towers are of a version that explains nothing.
+    """
+    of_item = np.array([item], dtype=object)
+    if release.index.rows(of_item)[0] < 0:
+        raise InputError(
+            f"item {item!r} is not in version {release.version} of {release.folder} ({len(release.index):,} items); "
+            "check the id, or take the video in with pipelines/refresh.py"
+        )
+    used, of_user = _ask_user_tower(release, user, history)
+    said = _ask_item_tower(release, of_item)
+    # The index's vector, so that the score is the one that lists are made by.
+    parts = release.score_parts(of_user[columns.USER_VECTOR], release.index.vectors(of_item))
+    views = int(release.items.views(of_item)[0])
+    places = {place: given for place, given in enumerate(used) if given}
+    return Explanation(
+        release=release.folder.name,
+        version=release.version,
+        fingerprint=release.manifest["fingerprint"],
+        user=user,
+        known_user=_is_known(release.path(columns.USER_TOWER), user),
+        history=list(places.values()),
+        skipped=_skipped(history, list(places.values())),
+        item=item,
+        views=None if views == UNKNOWN_VIEWS else views,
+        popularity_bin=int(said[columns.POPULARITY_BIN][0]),
+        gate=float(said[columns.GATE][0]) if columns.GATE in said else None,
+        clusters={
+            name: int(number) or None
+            for name, number in zip(release.modalities, said[columns.CLUSTER_IDS][0], strict=True)
+        },
+        score=float(np.sum(list(parts.values()))),
+        parts={part: float(values[0]) for part, values in parts.items()},
+        intensities={
+            name: float(value) for name, value in zip(release.modalities, of_user[columns.INTENSITIES][0], strict=True)
+        },
+        attention={
+            part: _by_weight(places, of_user[columns.attention_output(part)][0])
+            for part in (ID_PART, *release.modalities)
+        },
+    )
+
+
+def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The history as the tower is asked about it, object array of str [places], and what it answers."""
+    folder = release.path(columns.USER_TOWER)
+    frame = pd.DataFrame({columns.USER_ID: [user], columns.HISTORY: [list(history)]})
+    length = release.manifest["history_length"]
+    [request] = user_requests(frame, known_items(folder), length, release.items, batch=1, content_bytes=CONTENT_BYTES)
+    places = request.inputs[columns.HISTORY]
+    nothing = {
+        columns.history_feature(name): np.zeros([*places.shape, width], np.float32)
+        for name, width in release.modalities.items()
+    }
+    return places[0], _ask(folder, nothing | request.inputs)
+
+
+def _ask_item_tower(release: Release, item: np.ndarray) -> dict[str, np.ndarray]:
+    [request] = item_requests(release.items.catalogue(item), batch=1, content_bytes=CONTENT_BYTES)
+    return _ask(release.path(columns.ITEM_TOWER), request.inputs)
+
+
+def _ask(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    tower = tf.saved_model.load(str(folder))
+    if columns.EXPLAIN not in tower.signatures:
+        raise ReleaseError(
+            f"{folder}: this tower has no signature {columns.EXPLAIN}, it was released before there was one; "
+            "run pipelines/release.py --again"
+        )
+    tensors = {
+        name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
+        for name, values in inputs.items()
+    }
+    return {name: answer.numpy() for name, answer in tower.signatures[columns.EXPLAIN](**tensors).items()}
+
+
+def _by_weight(places: Mapping[int, str], weights: np.ndarray) -> list[Attended]:
+    attended = [Attended(item, float(weights[place])) for place, item in places.items() if weights[place] > 0]
+    return sorted(attended, key=lambda one: -one.weight)
+
+
+def _skipped(given: Sequence[str], used: Sequence[str]) -> list[str]:
+    """What is left of the history without its used places; of an item given twice, the latest place was used."""
+    latest = {item: place for place, item in enumerate(given)}
+    return [item for place, item in enumerate(given) if item not in set(used) or latest[item] != place]
+
+
+def _is_known(folder: Path, user: str) -> bool:
+    with (folder / "assets" / USER_VOCABULARY).open(encoding="utf-8", newline="\n") as lines:
+        return any(line.removesuffix("\n") == user for line in lines)

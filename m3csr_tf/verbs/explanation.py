@@ -1,0 +1,97 @@
+"""explain: why an item has its score for a user."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import InputError, RunError
+from m3csr_tf.explain import Explanation, explain_pair
+from m3csr_tf.explain.explanation import Attended
+from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.serving.publish import released_from
+from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.opened import histories_of, opened
+
+_SHOWN = 5
+
+
+def explain(config: Config, user: str, item: str, history: str | None, as_json: bool) -> Explanation:
+    """Prints the parts of a score, intensities, gate and attention, as text or as JSON (docs/explain.md).
+
+    Args:
+      config: names the release and, without a history, the run that it came from.
+      user, item: their ids.
+      history: item ids with commas between them, oldest first; the user's training history when None.
+      as_json: print JSON alone.
+    """
+    if not user or not item:
+        raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
+    release = open_release(config.release_folder)
+    past = _training_history(config, release, user) if history is None else [one for one in history.split(",") if one]
+    explanation = explain_pair(release, user, item, past)
+    if as_json:
+        json.dump(explanation.to_json(), sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        _print(explanation)
+    return explanation
+
+
+def _training_history(config: Config, release: Release, user: str) -> list[str]:
+    """The user's history as the run was trained on it; empty for one that the run lacks."""
+    trained = opened(config)
+    if not released_from(release.manifest, trained):
+        raise RunError(
+            f"{release.folder}: version {release.version} was released from another training of this run, so it says "
+            "nothing of the user's history; pass --history, or run pipelines/release.py first"
+        )
+    [row] = trained.prepared.users.rows([user])
+    if row == UNKNOWN_ROW:
+        return []
+    slots = histories_of(trained)[row]
+    return list(trained.prepared.items.ids(slots[slots != PADDING_ROW]))
+
+
+def _print(said: Explanation) -> None:
+    known = "" if said.known_user else ", unknown to the user tower: asked about as unknown users are"
+    console.print(f"{said.release}, version {said.version} ({said.fingerprint[:12]})", highlight=False)
+    console.print(f"user {said.user}{known}; history of {len(said.history)}", highlight=False, markup=False)
+    if said.skipped:
+        console.print(f"  not used: {', '.join(said.skipped)}", highlight=False, markup=False)
+    views = "" if said.views is None else f", {said.views:,} views"
+    gate = (
+        "no gate"
+        if said.gate is None
+        else f"gate {said.gate:.3f}: its content weighs {said.gate:.1%}, its id {1 - said.gate:.1%}"
+    )
+    console.print(
+        f"item {said.item}: popularity bin {said.popularity_bin}{views}; {gate}", highlight=False, markup=False
+    )
+    table = Table("part", "score", "intensity", "cluster", f"highest attention (of {len(said.history)})")
+    for column in (1, 2, 3):
+        table.columns[column].justify = "right"
+    for part, value in said.parts.items():
+        modal = part in said.intensities
+        table.add_row(
+            part,
+            f"{value:+.4f}",
+            f"{said.intensities[part]:.3f}" if modal else "",
+            (str(said.clusters[part]) if said.clusters[part] else "absent") if modal else "",
+            _attention(said.attention.get(part)),
+        )
+    table.add_section()
+    table.add_row("score", f"{said.score:+.4f}")
+    console.print(table, markup=False)
+
+
+def _attention(items: Sequence[Attended] | None) -> str:
+    if items is None:
+        return ""
+    more = f", {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(f"{item} {weight:.0%}" for item, weight in items[:_SHOWN]) + more or "nothing to attend to"
