@@ -23,10 +23,11 @@ from rich.table import Table
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats
+from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.prepared import FORMAT, Prepared
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.splits import play_cold, split
-from m3csr_tf.errors import ConfigError, InputError, RunError
+from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
@@ -37,9 +38,6 @@ logger = logging.getLogger(__name__)
 
 Writers = dict[str, Callable[[Path], None]]
 """File name -> what writes it."""
-
-FITTED_SECTIONS = ("content", "clusters", "popularity")
-"""The sections that say what is fitted; a run and the one that it starts from must agree on them."""
 
 
 def prepare(config: Config, folder: Path | None = None) -> Prepared:
@@ -71,40 +69,6 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     writers, facts = _build(config, formats.read(config.data), before)
     _write(folder, writers, {"format": FORMAT, **origin, **facts})
     return Prepared.open(folder)
-
-
-def fitted_before(config: Config) -> Prepared | None:
-    """The prepared data of the run that `training.warm_start` names, whose transformations this run is to take.
-
-    Raises:
-      RunError: it is missing, or has other modalities or fitted settings.
-    """
-    folder = config.warm_start_folder
-    if folder is None:
-        return None
-    try:
-        before = Prepared.open(folder / "prepared")
-    except InputError as error:
-        raise RunError(f"training.warm_start={folder.name}: {error}") from None
-    names = config.data.modality_names
-    if before.modalities != names:
-        raise RunError(
-            f"training.warm_start={folder.name}: that run has the modalities {', '.join(before.modalities)}, this one "
-            f"{', '.join(names)} (data.modalities); name the same in the same order, or train without warm start"
-        )
-    settings = config.model_dump(mode="json", include=set(FITTED_SECTIONS))
-    found = [
-        f"{section}.{name}: {before.manifest['config'][section].get(name)} -> {value}"
-        for section in FITTED_SECTIONS
-        for name, value in settings[section].items()
-        if before.manifest["config"][section].get(name) != value
-    ]
-    if found:
-        raise RunError(
-            f"training.warm_start={folder.name}: that run was prepared with other settings ({'; '.join(found)}), and "
-            "its scaling, clusters and bins are kept; pass the same, or train without warm start"
-        )
-    return before
 
 
 def summary(prepared: Prepared) -> str:
@@ -171,7 +135,7 @@ def _build(config: Config, raw: RawData, before: Prepared | None) -> tuple[Write
       before: what to take scaling, centres and edges from; they are fitted when None.
     """
     if before is not None:
-        _check_widths(config, raw, before)
+        check_widths(config, raw.catalogue.content, before)
     ids = raw.catalogue.frame[columns.ITEM_ID].to_numpy()
     labelled, strictly_cold = split(raw.interactions, ids, config.split)
     labelled, pseudo_cold = play_cold(labelled, config.split)
@@ -184,7 +148,7 @@ def _build(config: Config, raw: RawData, before: Prepared | None) -> tuple[Write
     catalogue[columns.IS_COLD] = catalogue[columns.TRAIN_CLICKS] == 0
     catalogue[columns.IS_STRICTLY_COLD] = catalogue[columns.ITEM_ID].isin(strictly_cold)
     catalogue[columns.IS_PSEUDO_COLD] = catalogue[columns.ITEM_ID].isin(pseudo_cold)
-    bins = _fit_bins(config, catalogue) if before is None else before.popularity
+    bins = _bins(config, catalogue, before)
     catalogue[columns.POPULARITY_BIN] = bins.bin(catalogue[config.popularity.source].to_numpy())
 
     logger.info("scaling and clustering the content of %d items", len(catalogue))
@@ -245,10 +209,12 @@ def _row_frames(labelled: pd.DataFrame, users: IdTable, items: IdTable) -> dict[
     return {name: rows[labels == name].sort_values(order, ignore_index=True) for name in columns.SPLITS}
 
 
-def _fit_bins(config: Config, catalogue: pd.DataFrame) -> PopularityBins:
+def _bins(config: Config, catalogue: pd.DataFrame, before: Prepared | None) -> PopularityBins:
     source = config.popularity.source
     if (catalogue[source] < 0).all():
         raise ConfigError(f"popularity.source={source}, but no item of the catalogue has one; use train_clicks")
+    if before is not None:
+        return before.popularity
     return PopularityBins.fit(source, catalogue[source].to_numpy(), config.popularity.bins)
 
 
@@ -264,16 +230,6 @@ def _fit_clusters(
         max_iterations=config.clusters.max_iterations,
         seed=config.split.seed,
     )
-
-
-def _check_widths(config: Config, raw: RawData, before: Prepared) -> None:
-    for name, vectors in raw.catalogue.content.items():
-        width = before.content[name].shape[1]
-        if vectors.shape[1] != width:
-            raise RunError(
-                f"training.warm_start={config.training.warm_start}: that run's {name} vectors have width {width}, the "
-                f"catalogue's {vectors.shape[1]}; give vectors of the same model, or train without warm start"
-            )
 
 
 def _with_reserved_rows(values: np.ndarray, fill: float) -> np.ndarray:
