@@ -19,10 +19,10 @@ from typing_extensions import override
 
 from m3csr_tf import columns
 from m3csr_tf.index.base import checked_ids, checked_vectors
+from m3csr_tf.index.beside import ExactBeside
 from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.recall import Sample, Search, queries_per_second
-from m3csr_tf.index.recent import RecentItems
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 
@@ -39,7 +39,10 @@ NOISE_SHAPING = 0.2
 """ScaNN's usual threshold for dot products: errors parallel to an item's vector weigh more."""
 SCATTERED = 2
 """Bytes of codes, which lie in a row, that are read in the time of one of a candidate: 12 and 6.5 a nanosecond."""
-RECENT_IDS = "recent.parquet"
+LONG_SHARE = 0.01
+"""Share of the items, those with the longest vectors, that are scored exactly beside the tree."""
+BESIDE = "beside.parquet"
+_IS_RECENT = "is_recent"
 
 
 class TreeIndex(ScannIndex):
@@ -52,9 +55,16 @@ class TreeIndex(ScannIndex):
 
     kind = "tree"
 
-    def __init__(self, searcher: Any, items: HeldItems, settings: dict[str, Any], recent: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        searcher: Any,
+        items: HeldItems,
+        settings: dict[str, Any],
+        long: Sequence[str] = (),
+        recent: Sequence[str] = (),
+    ) -> None:
         super().__init__(searcher, items, settings)
-        self._recent = RecentItems(items, list(recent))
+        self._beside = ExactBeside(items, long, recent)
 
     @classmethod
     def build(
@@ -99,14 +109,18 @@ class TreeIndex(ScannIndex):
         exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
         started = time.perf_counter()
         leaves = max(1, round(math.sqrt(len(ids))))
+        long, trained_on = _shortened(vectors)
         searcher = (
-            scann.builder(vectors, recall_at, "dot_product")
+            scann.builder(trained_on, recall_at, "dot_product")
             .tree(leaves, leaves, training_sample_size=TRAINING_SAMPLE, min_partition_size=1)
             .score_ah(DIMS_PER_CODE, NOISE_SHAPING, training_sample_size=TRAINING_SAMPLE)
             .reorder(recall_at)
             .build()
             .searcher
         )
+        del trained_on
+        if len(long):
+            searcher.upsert(long.tolist(), vectors[long], len(long))
         index = cls(
             searcher,
             HeldItems(ids, vectors),
@@ -118,6 +132,7 @@ class TreeIndex(ScannIndex):
                 "build_seconds": round(time.perf_counter() - started, 1),
                 "bytes_per_item": 4 * vectors.shape[1] + math.ceil(vectors.shape[1] / DIMS_PER_CODE / 2),
             },
+            [ids[row] for row in long],
         )
         index._choose(index._sample(chosen[::2]), recall)
         sample = index._sample(held_back)
@@ -138,24 +153,28 @@ class TreeIndex(ScannIndex):
     @override
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         super().upsert(ids, vectors)
-        self._recent.upsert(list(ids))
+        self._beside.upsert(list(ids))
 
     @override
     def delete(self, ids: Sequence[str] | np.ndarray) -> None:
         super().delete(ids)
-        self._recent.delete(list(ids))
+        self._beside.delete(list(ids))
 
     @override
     def _save_more(self, folder: Path) -> None:
-        pd.DataFrame({columns.ITEM_ID: self._recent.ids}, dtype=object).to_parquet(folder / RECENT_IDS, index=False)
+        long, recent = self._beside.long, self._beside.recent
+        flags = np.repeat([False, True], [len(long), len(recent)])
+        frame = pd.DataFrame({columns.ITEM_ID: np.array([*long, *recent], dtype=object), _IS_RECENT: flags})
+        frame.to_parquet(folder / BESIDE, index=False)
 
     @classmethod
     @override
     def _loaded(cls, folder: Path, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> Self:
-        recent = pd.read_parquet(folder / RECENT_IDS)[columns.ITEM_ID].tolist()
-        if (items.rows(recent) < 0).any():
-            raise ValueError(f"{RECENT_IDS} names items that are not there")
-        return cls(searcher, items, settings, recent)
+        frame = pd.read_parquet(folder / BESIDE)
+        ids, recent = frame[columns.ITEM_ID].to_numpy(dtype=object), frame[_IS_RECENT].to_numpy(dtype=bool)
+        if (items.rows(ids) < 0).any():
+            raise ValueError(f"{BESIDE} names items that are not there")
+        return cls(searcher, items, settings, ids[~recent].tolist(), ids[recent].tolist())
 
     @property
     def _setting(self) -> Setting:
@@ -167,14 +186,21 @@ class TreeIndex(ScannIndex):
 
     @override
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, scores = self._probe(queries, k)
+        rows, scores = self._tree_alone(queries, k)
         short = ~np.isfinite(scores).all(axis=1)
         if short.any():
             # Those leaves held fewer than k items; all of them together hold enough.
             rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
-        return self._recent.merge(queries, rows, scores)
+        return self._beside.merge(queries, rows, scores)
 
     def _probe(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As a search, but empty where the leaves hold fewer than k items: such settings are too narrow."""
+        rows, scores = self._tree_alone(queries, k)
+        empty = ~np.isfinite(scores)
+        rows, scores = self._beside.merge(queries, rows, np.where(empty, -np.inf, scores))
+        return rows, np.where(empty, -np.inf, scores)
+
+    def _tree_alone(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Searches as many leaves as the settings say; NaN where they hold fewer than k items."""
         stretch = max(1.0, k / self._settings["recall_at"])  # A longer list reaches into more leaves.
         leaves = min(self._settings["leaves"], math.ceil(self._settings["leaves_to_search"] * stretch))
@@ -234,3 +260,19 @@ class TreeIndex(ScannIndex):
             )
         self._setting = chosen
         return rows
+
+
+def _shortened(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the longest vectors, and vectors of which none is longer than the rest, to train the tree on.
+
+    A few vectors several times as long as the others would take up centres and spoil the codes of all.
+    """
+    norms = np.linalg.norm(vectors, axis=1)
+    order = np.argsort(-norms, kind="stable")
+    count = int(LONG_SHARE * len(vectors))
+    long, limit = order[:count], norms[order[count]]
+    shortened = vectors
+    if count and norms[order[0]] > limit:
+        shortened = vectors.copy()
+        shortened[long] *= (limit / norms[long])[:, np.newaxis]
+    return long, shortened

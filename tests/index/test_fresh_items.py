@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.index import ItemIndex, build_index, load_index
-from m3csr_tf.index import recent as recents
+from m3csr_tf.index import ItemIndex, beside, build_index, load_index
 
 KINDS = ("exact", "tree")
 WIDTH = 16
@@ -102,14 +101,14 @@ def test_a_fresh_item_is_at_its_exact_rank_though_its_leaf_is_not_searched() -> 
 
 
 def test_only_the_latest_upserts_are_scored_beside_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recents, "RECENT", 50)
+    monkeypatch.setattr(beside, "RECENT", 50)
     index = narrow_tree()
     index.upsert([f"n{n}" for n in range(70)], vectors(70, 5))
     index.upsert(["n3", "n25"], vectors(2, 6))  # Both come last now.
     index.delete(["n69"])
-    assert index._recent.ids == [*(f"n{n}" for n in range(21, 69) if n != 25), "n3", "n25"]
+    assert index._beside.recent == [*(f"n{n}" for n in range(21, 69) if n != 25), "n3", "n25"]
     index.upsert([f"m{n}" for n in range(60)], vectors(60, 7))  # More at once than there is room for.
-    assert index._recent.ids == [f"m{n}" for n in range(10, 60)]
+    assert index._beside.recent == [f"m{n}" for n in range(10, 60)]
 
 
 def test_a_tree_reads_back_which_items_are_fresh(tmp_path: Path) -> None:
@@ -130,10 +129,10 @@ def test_fresh_items_that_the_index_does_not_hold_are_refused(tmp_path: Path) ->
     index.upsert(["new"], vectors(1, 5))
     index.save(tmp_path / "with")
     narrow_tree(100).save(tmp_path / "without")
-    (tmp_path / "with" / "recent.parquet").rename(tmp_path / "without" / "recent.parquet")
-    with pytest.raises(ReleaseError, match=r"recent\.parquet names items that are not there"):
+    (tmp_path / "with" / "beside.parquet").rename(tmp_path / "without" / "beside.parquet")
+    with pytest.raises(ReleaseError, match=r"beside\.parquet names items that are not there"):
         load_index(tmp_path / "without")
-    with pytest.raises(ReleaseError, match=r"recent\.parquet"):
+    with pytest.raises(ReleaseError, match=r"beside\.parquet"):
         load_index(tmp_path / "with")
 
 
