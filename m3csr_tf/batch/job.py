@@ -131,8 +131,9 @@ def _make(
     job: JobFolder, todo: Iterable[int], users: Users, maker: ListMaker, config: RetrieveConfig, tracker: Tracker
 ) -> None:
     # Reading, searching and writing overlap, each in a thread of its own.
-    batches = ahead(users.read(list(todo), config.shard_users, config.batch_size), _AHEAD)
-    searched = ahead(((part, maker.find(batch)) for part, batch in batches), _AHEAD)
+    batches = users.read(list(todo), config.shard_users, config.batch_size)
+    read = ahead(((part, batch, maker.seen(batch)) for part, batch in batches), _AHEAD)
+    searched = ahead(((part, maker.find(batch, seen)) for part, batch, seen in read), _AHEAD)
     for part, of_part in groupby(searched, key=itemgetter(0)):
         with job.writing(part, maker.schema) as writer:
             for _, found in of_part:

@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 class ListMaker:
-    """Makes the lists of a job, batch by batch: `find`, then `table`, which may be another thread's work.
+    """Makes the lists of a job, batch by batch: `seen`, `find`, then `table`, each perhaps in a thread of its own.
 
     Args:
       release: a release; its index must stay as it is.
@@ -57,14 +57,25 @@ class ListMaker:
         self.schema = _schema(release)
         """Columns of the lists and their types."""
 
-    def find(self, users: pd.DataFrame) -> Found:
+    def seen(self, users: pd.DataFrame) -> Seen:
+        """What users have seen: the items of their history and exclusions (lists of str) that the release has."""
+        owners, rows = [], []
+        for name in (columns.HISTORY, columns.EXCLUSIONS):
+            items, of_items = flatten(users[name])
+            found = self._release.index.rows(items)
+            owners.append(of_items[found >= 0])
+            rows.append(found[found >= 0])
+        return Seen(np.concatenate(owners), np.concatenate(rows), len(self._release.index))
+
+    def find(self, users: pd.DataFrame, seen: Seen) -> Found:
         """The lists of users as rows.
 
         Args:
-          users: user_id (str), history and exclusions (lists of str).
+          users: user_id (str) and history (lists of str).
+          seen: of the same users.
         """
         vectors = self._release.user_vectors(users)
-        rows, scores = self.nearest(vectors, self._seen(users))
+        rows, scores = self.nearest(vectors, seen)
         return Found(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores)
 
     def table(self, found: Found) -> pa.Table:
@@ -104,15 +115,6 @@ class ListMaker:
             rows[lacking], scores[lacking] = _mixed(rows[lacking], scores[lacking], cold[lacking], *least)
         return rows, scores
 
-    def _seen(self, users: pd.DataFrame) -> Seen:
-        owners, rows = [], []
-        for name in (columns.HISTORY, columns.EXCLUSIONS):
-            items, of_items = flatten(users[name])
-            found = self._release.index.rows(items)
-            owners.append(of_items[found >= 0])
-            rows.append(found[found >= 0])
-        return Seen(np.concatenate(owners), np.concatenate(rows), len(self._release.index))
-
     def _score_parts(self, found: Found) -> np.ndarray:
         """Parts of the scores, float32 [parts, users, n], in the order of the layout; anything where a list ends."""
         places = self._release.layout.values()
@@ -142,7 +144,7 @@ def top_n_lists(release: Release, users: pd.DataFrame, n: int, selection: Select
     """
     selection = selection or Selection(Candidates(release.index))
     maker = ListMaker(release, selection, n)
-    return maker.table(maker.find(users)).to_pandas()
+    return maker.table(maker.find(users, maker.seen(users))).to_pandas()
 
 
 def _mixed(

@@ -117,7 +117,9 @@ class JobFolder:
     @contextmanager
     def writing(self, part: int, schema: pa.Schema) -> Iterator[PartWriter]:
         """A writer of a part, which takes its place, on the disk, if the block succeeds."""
-        with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema) as stream:
+        # Scores are all different: a dictionary of them takes time and room.
+        named = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema, use_dictionary=named) as stream:
             writer = PartWriter(stream)
             yield writer
             stream.add_key_value_metadata({_META: json.dumps(writer.facts._asdict())})
