@@ -344,7 +344,11 @@ class RetrieveConfig(Section):
     top_n: int = Field(20, ge=1)
     batch_size: int = Field(4096, ge=1, description="users whose lists are made at once")
     shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
-    shard: str = Field("1/1", description="i/n: of n processes or machines that share the job, this is the i-th")
+    shard: str = Field(
+        "1/1",
+        coerce_numbers_to_str=True,
+        description="i/n: of n processes or machines that share the job, this is the i-th",
+    )
     block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
     allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
     only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
