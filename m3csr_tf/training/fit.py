@@ -44,7 +44,7 @@ class Progressed:
       prepared: digest of the data (`runs.data_digest`).
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
     """
 
     prepared: str
@@ -118,6 +118,9 @@ class _Loop:
         batches = iter(stream.dataset(progressed.step, settings.max_steps - progressed.step))
         with _progress() as bar, writer.as_default():
             task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
+            if settings.warm_start is not None and not progressed.validations:
+                # So that a night that learns nothing new keeps what it started from.
+                self._validate(math.nan)
             while not self._stopped():
                 started = time.perf_counter()
                 until = min(progressed.step + settings.evaluate_every, settings.max_steps)
