@@ -7,7 +7,7 @@ ScaNN's own ids would be a pickle, which loading executes: it is given none, and
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,8 +24,6 @@ from m3csr_tf.index.recall import Sample, kth_scores
 
 SETTINGS = "index.json"
 IDS = "ids.parquet"
-VECTORS = "dataset.npy"
-"""ScaNN's own copy of the vectors, float32 in the order of the ids."""
 PICKLED_IDS = "scann_docids.pkl"
 MEASURED = 16_384
 """Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
@@ -41,6 +39,9 @@ class ScannIndex(ItemIndex):
       items: what it was made of, in the order of its rows.
       settings: what the kind needs to search, and what it measured, as JSON.
     """
+
+    _vectors_file = "dataset.npy"
+    """The vectors, float32 in the order of the ids; this is ScaNN's own copy."""
 
     def __init__(self, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> None:
         self._searcher = searcher
@@ -117,7 +118,7 @@ class ScannIndex(ItemIndex):
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         new = checked_ids(ids)
         vectors = checked_vectors(vectors, "upsert", self.width, len(new))
-        self._searcher.upsert(self._items.upsert(new, vectors), vectors, len(new))
+        self._searcher.upsert(self._items.upsert(new, vectors), self._mapped(vectors), len(new))
         self._settings["changed"] += len(new)
 
     @override
@@ -141,11 +142,16 @@ class ScannIndex(ItemIndex):
         if not len(queries):
             raise ValueError("recall is measured on queries, got none")
         k = min(self._settings["recall_at"], len(self))
-        blocks = (
-            self.vectors_at(np.arange(start, min(start + MEASURED, len(self))))
-            for start in range(0, len(self), MEASURED)
-        )
-        return Sample(queries, kth_scores(queries, blocks, k), k)
+        return Sample(queries, kth_scores(queries, self._blocks(), k), k)
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """All vectors held, in the order of the rows, float32 [some, width] each."""
+        for start in range(0, len(self), MEASURED):
+            yield self.vectors_at(np.arange(start, min(start + MEASURED, len(self))))
+
+    def _mapped(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors as the searcher holds them."""
+        return vectors
 
     @override
     def save(self, folder: Path) -> None:
@@ -177,7 +183,7 @@ class ScannIndex(ItemIndex):
             raise ReleaseError(f"{folder / PICKLED_IDS}: a pickle in an index folder is never read; release it again")
         try:
             ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
-            vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+            vectors = np.load(folder / cls._vectors_file, mmap_mode="r", allow_pickle=False)
             searcher = scann.load_searcher(str(folder), assets_backcompat_shim=False).searcher
             items, width = settings.pop("items"), settings.pop("width")
             if not len(ids) == searcher.size() == items or vectors.shape != (items, width):

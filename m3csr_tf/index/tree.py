@@ -25,6 +25,7 @@ from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.recall import Sample, Search, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
+from m3csr_tf.index.space import Space
 
 FEWEST_ITEMS = 16
 """ScaNN's codes have 16 centres a block, and training them takes as many items."""
@@ -42,6 +43,7 @@ SCATTERED = 2
 LONG_SHARE = 0.01
 """Share of the items, those with the longest vectors, that are scored exactly beside the tree."""
 BESIDE = "beside.parquet"
+SPACE = "space.npy"
 _IS_RECENT = "is_recent"
 
 
@@ -54,16 +56,19 @@ class TreeIndex(ScannIndex):
     """
 
     kind = "tree"
+    _vectors_file = "vectors.npy"
 
     def __init__(
         self,
         searcher: Any,
         items: HeldItems,
         settings: dict[str, Any],
-        long: Sequence[str] = (),
+        space: Space,
+        long: Sequence[str],
         recent: Sequence[str] = (),
     ) -> None:
         super().__init__(searcher, items, settings)
+        self._space = space
         self._beside = ExactBeside(items, long, recent)
 
     @classmethod
@@ -109,7 +114,9 @@ class TreeIndex(ScannIndex):
         exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
         started = time.perf_counter()
         leaves = max(1, round(math.sqrt(len(ids))))
-        long, trained_on = _shortened(vectors)
+        space = Space.of(chosen[::2])
+        mapped = vectors @ space.items
+        long, trained_on = _shortened(mapped)
         searcher = (
             scann.builder(trained_on, recall_at, "dot_product")
             .tree(leaves, leaves, training_sample_size=TRAINING_SAMPLE, min_partition_size=1)
@@ -120,7 +127,8 @@ class TreeIndex(ScannIndex):
         )
         del trained_on
         if len(long):
-            searcher.upsert(long.tolist(), vectors[long], len(long))
+            searcher.upsert(long.tolist(), mapped[long], len(long))
+        del mapped
         index = cls(
             searcher,
             HeldItems(ids, vectors),
@@ -132,6 +140,7 @@ class TreeIndex(ScannIndex):
                 "build_seconds": round(time.perf_counter() - started, 1),
                 "bytes_per_item": 4 * vectors.shape[1] + math.ceil(vectors.shape[1] / DIMS_PER_CODE / 2),
             },
+            space,
             [ids[row] for row in long],
         )
         index._choose(index._sample(chosen[::2]), recall)
@@ -151,6 +160,14 @@ class TreeIndex(ScannIndex):
         return self._widen(self._sample(queries), recall, self._nearest)
 
     @override
+    def _run(self, queries: np.ndarray, k: int, reorder: int = -1, leaves: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        return super()._run(queries @ self._space.queries, k, reorder, leaves)
+
+    @override
+    def _mapped(self, vectors: np.ndarray) -> np.ndarray:
+        return vectors @ self._space.items
+
+    @override
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         super().upsert(ids, vectors)
         self._beside.upsert(list(ids))
@@ -166,6 +183,14 @@ class TreeIndex(ScannIndex):
         flags = np.repeat([False, True], [len(long), len(recent)])
         frame = pd.DataFrame({columns.ITEM_ID: np.array([*long, *recent], dtype=object), _IS_RECENT: flags})
         frame.to_parquet(folder / BESIDE, index=False)
+        np.save(folder / SPACE, np.stack(self._space), allow_pickle=False)
+        shape = (len(self), self.width)
+        file = np.lib.format.open_memmap(folder / self._vectors_file, mode="w+", dtype=np.float32, shape=shape)
+        start = 0
+        for block in self._blocks():
+            file[start : start + len(block)] = block
+            start += len(block)
+        file.flush()
 
     @classmethod
     @override
@@ -174,7 +199,10 @@ class TreeIndex(ScannIndex):
         ids, recent = frame[columns.ITEM_ID].to_numpy(dtype=object), frame[_IS_RECENT].to_numpy(dtype=bool)
         if (items.rows(ids) < 0).any():
             raise ValueError(f"{BESIDE} names items that are not there")
-        return cls(searcher, items, settings, ids[~recent].tolist(), ids[recent].tolist())
+        space = Space(*np.load(folder / SPACE, allow_pickle=False))
+        if space.items.shape != (items.width, items.width):
+            raise ValueError(f"{SPACE} has another width than the vectors")
+        return cls(searcher, items, settings, space, ids[~recent].tolist(), ids[recent].tolist())
 
     @property
     def _setting(self) -> Setting:
