@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,10 +16,11 @@ class _Failed:
         self.error = error
 
 
-def ahead(values: Iterable[T], depth: int) -> Iterator[T]:
+def ahead(values: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The values in order, the next `depth` of which are made while the caller works on one.
 
-    What `values` raises is raised at its turn. Closed early, it waits for the value that is being made.
+    What `values` raises is raised at its turn. Closed early, it waits for the value that is being made, and closes
+    `values`.
     """
     made: queue.Queue[T | _Failed | None] = queue.Queue(depth)
     stopped = threading.Event()
@@ -41,6 +42,9 @@ def ahead(values: Iterable[T], depth: int) -> Iterator[T]:
             put(None)
         except BaseException as error:
             put(_Failed(error))
+        finally:
+            if isinstance(values, Generator):
+                values.close()
 
     worker = threading.Thread(target=work, name="ahead", daemon=True)
     worker.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -133,12 +134,12 @@ def _make(
     # Reading, searching and writing overlap, each in a thread of its own.
     batches = users.read(list(todo), config.shard_users, config.batch_size)
     read = ahead(((part, batch, maker.seen(batch)) for part, batch in batches), _AHEAD)
-    searched = ahead(((part, maker.find(batch, seen)) for part, batch, seen in read), _AHEAD)
-    for part, of_part in groupby(searched, key=itemgetter(0)):
-        with job.writing(part, maker.schema) as writer:
-            for _, found in of_part:
-                writer.write(maker.table(found), len(found.users), found.short)
-                tracker.advance(len(found.users))
+    with closing(read), closing(ahead(((part, maker.find(*of)) for part, *of in read), _AHEAD)) as searched:
+        for part, of_part in groupby(searched, key=itemgetter(0)):
+            with job.writing(part, maker.schema) as writer:
+                for _, found in of_part:
+                    writer.write(maker.table(found), len(found.users), found.short)
+                    tracker.advance(len(found.users))
 
 
 def _summary(output: Path, job: JobFolder, made: int) -> Retrieved:
