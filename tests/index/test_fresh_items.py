@@ -23,7 +23,7 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
 
 
 def narrow_tree(items: int = 2000) -> ItemIndex:
-    """A tree of which a search sees one leaf in 45 and one candidate for each item wanted."""
+    """A tree of which a search sees one leaf in 89 and one candidate for each item wanted."""
     config = IndexConfig(kind="tree", recall=0.01, recall_at=10, max_leaves_to_search=1)
     return build_index([f"i{n}" for n in range(items)], vectors(items), config, QUERIES)
 

@@ -59,7 +59,7 @@ def test_a_tree_reaches_the_recall_asked_for_on_queries_it_was_not_tuned_on(targ
     config = IndexConfig(kind="tree", recall=target, recall_at=50)
     index = build_index(ids, vectors, config, user_vectors(1000)[:600])
     report = index.report
-    assert report["recall"] >= target and report["leaves"] == 63  # round(sqrt(4000)) = 63
+    assert report["recall"] >= target and report["leaves"] == 126  # round(2 sqrt(4000)) = 126
     fresh = user_vectors(1000)[600:]
     assert share_found(index.search(fresh, 50)[1], exact_scores(fresh, vectors, 50)) >= target - 0.01
 
@@ -70,9 +70,9 @@ def test_a_lower_recall_searches_fewer_leaves() -> None:
 
 
 def test_leaves_that_are_too_few_for_a_list_do_not_count_as_found() -> None:
-    # 32 leaves of some 31 items: 100 items take at least 4 leaves, whatever the recall.
+    # 63 leaves of some 16 items: 100 items take several leaves, whatever the recall.
     report = built("tree", 1000, recall=0.9, recall_at=100)[0].report
-    assert report["leaves"] == 32 and report["leaves_to_search"] >= 4
+    assert report["leaves"] == 63 and report["leaves_to_search"] >= 4
 
 
 def test_a_recall_of_one_searches_everything_that_it_takes() -> None:

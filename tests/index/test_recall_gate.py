@@ -91,7 +91,7 @@ def test_the_table_is_printed_with_a_line_for_each_setting() -> None:
     console.print(recall_table(report))
     text = console.export_text()
     assert "recall@20" in text and "3,000 items" in text
-    assert text.count(" of 55") == len(report["settings_tried"])  # round(sqrt(3000)) = 55 leaves.
+    assert text.count(" of 110") == len(report["settings_tried"])  # round(2 sqrt(3000)) = 110 leaves.
     console.print(recall_table(build_index(["a"], vectors(1), IndexConfig(kind="exact")).report))
     assert "exact index of 1 items" in console.export_text()
 
