@@ -184,8 +184,8 @@ def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Cand
     if 2 * kept.sum() >= len(kept):
         return Candidates(release.index, hidden=~kept)
     rows = np.flatnonzero(kept)
-    # The kind that a release was told to have may not suit a part of its items.
-    settings = config.model_copy(update={"kind": "auto"})
+    # What a release was told to have may not suit a part of its items.
+    settings = config.model_copy(update={"kind": "auto", "max_leaves_to_search": None})
     index = build_index(
         release.index.ids[rows], release.index.vectors_at(rows), settings, queries=release.sample().vectors
     )
