@@ -39,7 +39,8 @@ DIMS_PER_CODE = 2
 LEAVES = 2
 """Leaves, in units of the root of the number of items. On 200,000 trained item vectors a recall@100 of 0.983 took 192
 microseconds with 894 leaves (40 searched, 200 candidates), and 303 with 447 and ScaNN's noise shaping (20, 300). Four
-dimensions a code lost more than they saved (0.969 with 300 candidates); with SOAR, an upsert kills the process.
+dimensions a code lost more than they saved (0.969 with 300 candidates); a tree with SOAR and an upsert after its build
+ended in a segmentation fault.
 """
 SCATTERED = 2
 """Bytes of codes, which lie in a row, that are read in the time of one of a candidate: 12 and 6.5 a nanosecond."""
@@ -51,7 +52,7 @@ _IS_RECENT = "is_recent"
 
 
 class TreeIndex(ScannIndex):
-    """A k-means tree with asymmetric hashing and exact reordering, and the latest upserts scored exactly beside it.
+    """A k-means tree with asymmetric hashing and exact reordering, and some items scored exactly beside it.
 
     Settings: leaves, leaves_to_search, max_leaves_to_search, reorder (candidates rescored for each item wanted),
     recall on the held-back queries, recall_at, settings_tried (near the chosen one: recall, queries a second, and
