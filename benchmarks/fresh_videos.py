@@ -47,20 +47,19 @@ def fresh_content(release: Release, count: int, rng: np.random.Generator) -> dic
 def chosen_videos(
     release: Release, users: np.ndarray, vectors: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[Catalogue, np.ndarray]:
-    """Videos within WITHIN for some user, and the lines of those users."""
-    best = np.concatenate(
-        [-np.sort(-(block @ vectors.T), axis=1)[:, [WITHIN - 1]] for block in np.array_split(users, 32)]
-    )
+    """Videos that come within WITHIN for some user, those before counted, and the lines of those users."""
+    blocks = np.array_split(users, 32)
+    best = np.concatenate([-np.sort(-(block @ vectors.T), axis=1)[:, :WITHIN] for block in blocks])
+    tries = pd.DataFrame({columns.ITEM_ID: [f"try {line}" for line in range(1024)], columns.VIEW_COUNT: UNKNOWN_VIEWS})
     kept: list[tuple[dict[str, np.ndarray], int]] = []
     while len(kept) < count:
         content = fresh_content(release, 1024, rng)
-        frame = pd.DataFrame(
-            {columns.ITEM_ID: [f"try {line}" for line in range(1024)], columns.VIEW_COUNT: UNKNOWN_VIEWS}
-        )
-        # The margin keeps them within WITHIN when others of them have come before.
-        lead = users @ release.item_vectors(Catalogue(frame, content)).T - best
-        for line in np.flatnonzero(lead.max(axis=0) > 0)[: count - len(kept)]:
-            kept.append(({name: of[line] for name, of in content.items()}, int(lead[:, line].argmax())))
+        scores = users @ release.item_vectors(Catalogue(tries, content)).T
+        for line in range(1024):
+            within = np.flatnonzero(scores[:, line] > best[:, -1])
+            if len(within) and len(kept) < count:
+                kept.append(({name: of[line] for name, of in content.items()}, int(rng.choice(within))))
+                best = -np.sort(-np.concatenate([best, scores[:, [line]]], axis=1), axis=1)[:, :WITHIN]
     ids = [f"fresh {number}" for number in range(count)]
     frame = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS})
     content = {name: np.stack([of[name] for of, _ in kept]) for name in release.modalities}
@@ -90,7 +89,7 @@ def main(
         inbox.mkdir()
         release = open_release(copy)
         users, base = release.sample().vectors, release.index.vectors(release.index.ids)
-        release.index.search(users[:1], SEARCHED)  # A server has searched before.
+        release.index.search(users[:1], SEARCHED, thorough=True)  # A server has searched before.
         items, owners = chosen_videos(release, users, base, videos, rng)
         follower = subprocess.Popen(
             [sys.executable, SCRIPT, "--follow", inbox, f"run.name={folder.name}", f"run.release_folder={scratch}"],
@@ -102,7 +101,7 @@ def main(
             for line in follower.stdout:
                 if line.startswith("following"):
                     break
-            seconds, exact, found_at = [], 0, []
+            seconds, exact, default, found_at = [], 0, 0, []
             for number, owner in enumerate(owners):
                 arrived = time.perf_counter()
                 put(inbox, f"{number:06d}", items, release, slice(number, number + 1))
@@ -111,7 +110,7 @@ def main(
                     if not release.catch_up():
                         time.sleep(0.005)
                         continue
-                    found, _ = release.index.search(users[[owner]], SEARCHED)
+                    found, _ = release.index.search(users[[owner]], SEARCHED, thorough=True)
                     places = np.flatnonzero(found[0] == f"fresh {number}")
                     rank = int(places[0]) + 1 if len(places) else 0
                 seconds.append(time.perf_counter() - arrived)
@@ -119,6 +118,8 @@ def main(
                 scores = release.index.vectors(came) @ users[owner]
                 truth = 1 + int((base @ users[owner] > scores[-1]).sum() + (scores[:-1] > scores[-1]).sum())
                 exact += rank == truth
+                usual, _ = release.index.search(users[[owner]], SEARCHED)
+                default += usual[0].tolist().index(f"fresh {number}") + 1 == truth
                 found_at.append((rank, truth))
             ids = [f"bulk {line}" for line in range(bulk)]
             frame = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS})
@@ -138,7 +139,8 @@ def main(
     table = Table("what", "figure", title=f"{len(base):,} items, {base.shape[1]} wide", title_justify="left")
     table.add_row("single video, arrival to found: median", f"{statistics.median(seconds):.3f} s")
     table.add_row("single video, arrival to found: longest", f"{max(seconds):.3f} s")
-    table.add_row("found at the rank that exact scoring gives them", f"{exact} of {videos}")
+    table.add_row("found at the rank of exact scoring, thorough search", f"{exact} of {videos}")
+    table.add_row("found at the rank of exact scoring, usual search", f"{default} of {videos}")
     table.add_row("exact ranks of them: largest", str(max(truth for _, truth in found_at)))
     table.add_row(f"{bulk:,} videos in one file, arrival to found", f"{bulk_seconds:.3f} s")
     table.add_row(f"recall@{gate.at} afterwards (at least {gate.asked})", f"{gate.recall:.4f}")

@@ -52,12 +52,14 @@ class ItemIndex(abc.ABC):
         return len(self.ids)
 
     @abc.abstractmethod
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The k items of the largest dot product with each query.
 
         Args:
           queries: float32 [queries, width]; no queries is legal.
           k: items wanted; may exceed the number of items held.
+          thorough: look everywhere, for lists that must not lack an item: a tree then takes about as long as exact
+            search, some milliseconds a query.
 
         Returns:
           ids, object array of str [queries, k], and scores, float32 [queries, k], best first. Places beyond the items
@@ -68,7 +70,7 @@ class ItemIndex(abc.ABC):
         """
 
     @abc.abstractmethod
-    def search_rows(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search_rows(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """`search`, without the ids: for large batches, which need few of them.
 
         Returns:

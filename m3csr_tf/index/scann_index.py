@@ -73,12 +73,12 @@ class ScannIndex(ItemIndex):
         return int(self._settings["changed"])
 
     @override
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, scores = self.search_rows(queries, k)
+    def search(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        rows, scores = self.search_rows(queries, k, thorough)
         return self._items.ids_at(rows), scores
 
     @override
-    def search_rows(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search_rows(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         queries = checked_vectors(queries, "queries", self.width)
@@ -86,7 +86,7 @@ class ScannIndex(ItemIndex):
         scores = np.full([len(queries), k], -np.inf, dtype=np.float32)
         if len(queries):
             wanted = min(k, len(self))
-            rows, values = self._nearest(queries, wanted)
+            rows, values = self._thorough(queries, wanted) if thorough else self._nearest(queries, wanted)
             real = np.isfinite(values)
             np.copyto(found[:, :wanted], rows, where=real, casting="unsafe")
             np.copyto(scores[:, :wanted], values, where=real)
@@ -95,6 +95,10 @@ class ScannIndex(ItemIndex):
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores [queries, k] of the nearest, k at most the number of items; NaN where ScaNN found no more."""
         return self._run(queries, k)
+
+    def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `_nearest`, but whatever it costs."""
+        return self._nearest(queries, k)
 
     def _run(self, queries: np.ndarray, k: int, reorder: int = -1, leaves: int = -1) -> tuple[np.ndarray, np.ndarray]:
         return self._searcher.search_batched(queries, k, reorder, leaves, True, BLOCK)

@@ -51,6 +51,10 @@ SPACE = "space.npy"
 _IS_RECENT = "is_recent"
 
 
+THOROUGH = 8
+"""Candidates of a thorough search for each item wanted: where all leaves are searched, 2 have been enough."""
+
+
 class TreeIndex(ScannIndex):
     """A k-means tree with asymmetric hashing and exact reordering, and some items scored exactly beside it.
 
@@ -222,6 +226,12 @@ class TreeIndex(ScannIndex):
         if short.any():
             # Those leaves held fewer than k items; all of them together hold enough.
             rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
+        return self._beside.merge(queries, rows, scores)
+
+    @override
+    def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        candidates = THOROUGH * max(k, self._settings["recall_at"])
+        rows, scores = self._run(queries, k, min(len(self), candidates), self._settings["leaves"])
         return self._beside.merge(queries, rows, scores)
 
     def _probe(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -100,6 +100,14 @@ def test_a_fresh_item_is_at_its_exact_rank_though_its_leaf_is_not_searched() -> 
     assert plain.measure(QUERIES) < index.measure(QUERIES) - 0.2
 
 
+def test_a_thorough_search_of_a_narrow_tree_lacks_nothing() -> None:
+    index = narrow_tree()
+    index.upsert([f"n{n}" for n in range(50)], vectors(50, 5) * 1.5)
+    exact = -np.sort(-(QUERIES @ index.vectors(index.ids).T), axis=1)[:, :30]
+    np.testing.assert_allclose(index.search(QUERIES, 30, thorough=True)[1], exact, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(index.search(QUERIES, 30)[1], exact, rtol=1e-4, atol=1e-4)
+
+
 def test_only_the_latest_upserts_are_scored_beside_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beside, "RECENT", 50)
     index = narrow_tree()
