@@ -24,6 +24,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 BEST = 10
 """Fresh items are followed into lists where exact scoring ranks them this high."""
@@ -131,16 +132,17 @@ def _random(items: int, width: int, users: int) -> Vectors:
 
 
 def _in_turn(repeats: int, *calls: Callable[[], object], cores: int) -> list[list[float]]:
-    """Seconds of each call, which take turns; all threads of the process keep to `cores` cores."""
+    """Seconds of each call, which take turns; the threads keep to `cores` cores, and BLAS has as many."""
     allowed = sorted(os.sched_getaffinity(0))
     _pin(allowed[-cores:])
     seconds: list[list[float]] = [[] for _ in calls]
-    for turn in range(repeats + 1):  # The first does not count.
-        for took, call in zip(seconds, calls, strict=True):
-            started = time.perf_counter()
-            call()
-            if turn:
-                took.append(time.perf_counter() - started)
+    with threadpool_limits(cores):
+        for turn in range(repeats + 1):  # The first does not count.
+            for took, call in zip(seconds, calls, strict=True):
+                started = time.perf_counter()
+                call()
+                if turn:
+                    took.append(time.perf_counter() - started)
     _pin(allowed)
     return seconds
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from scann.scann_ops.py import scann_ops_pybind as scann
+from threadpoolctl import ThreadpoolController
 from typing_extensions import override
 
 from m3csr_tf import columns
@@ -49,6 +50,10 @@ LONG_SHARE = 0.01
 BESIDE = "beside.parquet"
 SPACE = "space.npy"
 _IS_RECENT = "is_recent"
+_LIBRARIES = ThreadpoolController()
+"""BLAS gets one thread: those that wait for its next product spin, and take the cores from ScaNN's own. On two cores,
+6,700 users a second instead of 3,500.
+"""
 
 
 THOROUGH = 8
@@ -221,12 +226,13 @@ class TreeIndex(ScannIndex):
 
     @override
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, scores = self._tree_alone(queries, k)
-        short = ~np.isfinite(scores).all(axis=1)
-        if short.any():
-            # Those leaves held fewer than k items; all of them together hold enough.
-            rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
-        return self._beside.merge(queries, rows, scores)
+        with _LIBRARIES.limit(limits=1, user_api="blas"):
+            rows, scores = self._tree_alone(queries, k)
+            short = ~np.isfinite(scores).all(axis=1)
+            if short.any():
+                # Those leaves held fewer than k items; all of them together hold enough.
+                rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
+            return self._beside.merge(queries, rows, scores)
 
     @override
     def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
