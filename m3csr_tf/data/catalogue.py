@@ -13,6 +13,10 @@ from m3csr_tf.data.interactions import to_ids, to_seconds
 from m3csr_tf.errors import InputError
 
 UNKNOWN_VIEWS = -1
+LARGEST_ENTRY = 1e12
+"""Of a vector, in absolute value: norms are taken in float32, where the square of 2e19 overflows, and a sum sooner."""
+_NO_COUNTS = {"boolean", "complex", "date", "datetime", "datetime64", "timedelta", "timedelta64"}
+"""Kinds of columns that pandas would turn into numbers without a word."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
 
     Raises:
       InputError: a column is missing or mistyped, an id is empty or repeated, a view count is negative or no whole
-        number, or a vector is infinite or NaN in part.
+        number, or a vector is NaN in part, infinite or beyond `LARGEST_ENTRY`.
     """
     if columns.ITEM_ID not in frame:
         raise InputError(f"{source}: column {columns.ITEM_ID} is missing; found {', '.join(map(str, frame.columns))}")
@@ -60,23 +64,25 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
 
 
 def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: str) -> np.ndarray:
-    """Vectors as float32 [items, width], each finite or NaN throughout.
+    """Vectors as float32 [items, width], each of numbers up to `LARGEST_ENTRY` in absolute value, or NaN throughout.
 
     Raises:
-      InputError: naming the first item whose vector is infinite or NaN in part.
+      InputError: naming the first item whose vector is neither.
     """
     if vectors.shape[1] == 0:
         raise InputError(f"{source}: {modality} vectors have no entries; expected a width of at least 1")
     with np.errstate(over="ignore"):
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite = np.isfinite(vectors)
-    bad = ~finite.all(axis=1) & ~np.isnan(vectors).all(axis=1)
+    good = vectors <= LARGEST_ENTRY
+    good &= vectors >= -LARGEST_ENTRY
+    bad = ~good.all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        entry = int((~finite[row]).argmax())
+        entry = int((~good[row]).argmax())
         raise InputError(
-            f"{source}: entry {entry} of the {modality} vector of item {ids[row]!r} is {vectors[row, entry]}; expected "
-            f"finite numbers (float32), or no vector at all where the item lacks the modality ({bad.sum()} such items)"
+            f"{source}: entry {entry} of the {modality} vector of item {ids[row]!r} is {vectors[row, entry]:.6g}; "
+            f"expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no vector at all where "
+            f"the item lacks the modality ({bad.sum()} such items)"
         )
     return vectors
 
@@ -84,6 +90,9 @@ def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: s
 def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
     if columns.VIEW_COUNT not in frame:
         return np.full(len(frame), UNKNOWN_VIEWS, np.int64)
+    kind = pd.api.types.infer_dtype(frame[columns.VIEW_COUNT], skipna=True)
+    if kind in _NO_COUNTS:
+        raise InputError(f"{source}: {columns.VIEW_COUNT} holds {kind} values; expected whole numbers from 0 up")
     views = pd.to_numeric(frame[columns.VIEW_COUNT], errors="coerce")
     given = frame[columns.VIEW_COUNT].notna()
     bad = np.asarray(given & ~((views >= 0) & (views < 2**63) & (views % 1 == 0)), dtype=bool)

@@ -13,7 +13,7 @@ from m3csr_tf.errors import InputError
 
 
 def read_ids(path: Path) -> list[str]:
-    """Reads item ids: .txt, one a line, or .parquet or .csv with a column item_id.
+    """Reads item ids: .txt, one a line without the spaces around it, or .parquet or .csv with a column item_id.
 
     Returns:
       The ids in the order of the file, each once.
@@ -28,7 +28,7 @@ def read_ids(path: Path) -> list[str]:
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as text ({error})") from None
-        ids = pd.Series([line.removesuffix("\r") for line in lines if line.strip()], dtype=object)
+        ids = pd.Series([line.strip() for line in lines if line.strip()], dtype=object)
     elif path.suffix in {".csv", ".parquet"}:
         table = load_table(path, [columns.ITEM_ID], strings=[columns.ITEM_ID])
         if columns.ITEM_ID not in table.column_names:
