@@ -7,12 +7,16 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = 1.0
+"""Seconds that one waits for a lock without a word: most are held for less."""
 
 
 @contextmanager
@@ -65,12 +69,22 @@ def locked(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.warning("%s: another process holds it; waiting", path)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        until = time.monotonic() + _PATIENCE
+        while not _taken(stream):
+            if time.monotonic() > until:
+                logger.warning("%s: another process holds it; waiting", path)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                break
+            time.sleep(0.01)
         yield
+
+
+def _taken(stream: IO[str]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:
