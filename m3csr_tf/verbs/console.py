@@ -1,4 +1,4 @@
-"""Where verbs print."""
+"""Where verbs print: ids and paths as they are, whatever stands in them."""
 
 from __future__ import annotations
 
@@ -6,4 +6,6 @@ import sys
 
 from rich.console import Console
 
-console = Console(width=None if sys.stdout.isatty() else 130)  # A log has no width; 80 would cut tables.
+_WIDTH_OF_LOGS = 130  # They have none; 80 would cut tables.
+
+console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_LOGS, markup=False, emoji=False)
