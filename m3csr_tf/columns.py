@@ -60,6 +60,8 @@ MANIFEST: Final = "manifest.json"
 
 # The journal of a version: what came and went since it was published.
 REMOVED: Final = "removed"
+REFRESHED: Final = "refreshed"
+HAS_CONTENT: Final = "has_content"
 
 CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(
@@ -79,7 +81,7 @@ RESERVED_MODALITIES: Final = frozenset(
         SLOTS,
         CLUSTER_IDS,
     }
-    | {POPULARITY_BIN, ITEM_VECTOR, USER_VECTOR}
+    | {POPULARITY_BIN, ITEM_VECTOR, USER_VECTOR, REMOVED, REFRESHED, HAS_CONTENT}
 )
 """Words that cannot name a modality: they name something else beside it."""
 

@@ -10,6 +10,12 @@ WORN = 0.2
 """Share of an index's items that may have changed before a build is due, whatever the recall: its tree has worn."""
 
 
+LONG = 10_000
+"""Segments of a journal from which a build is due: each takes about a millisecond whenever a release is opened."""
+QUERIES = 500
+"""Users that recall is measured on: exact search for them takes seconds where millions of items are live."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """What was measured.
@@ -20,6 +26,7 @@ class Gate:
       at: how many nearest are looked at.
       changed: items that came, changed or went since the index was built.
       items: that it holds.
+      segments: of the journal, which every process that opens the release replays.
     """
 
     recall: float
@@ -27,6 +34,7 @@ class Gate:
     at: int
     changed: int
     items: int
+    segments: int
 
     @property
     def holds(self) -> bool:
@@ -36,11 +44,11 @@ class Gate:
     @property
     def rebuild_due(self) -> bool:
         """Whether the index should be built afresh."""
-        return not self.holds or self.changed > WORN * self.items
+        return not self.holds or self.changed > WORN * self.items or self.segments > LONG
 
 
 def recall_now(release: Release) -> Gate:
     """Measures the recall of a live index on the users kept with it."""
     index, settings = release.index, release.manifest["config"]["index"]
-    recall = index.measure(release.sample().vectors)
-    return Gate(recall, settings["recall"], settings["recall_at"], index.changed, len(index))
+    recall = index.measure(release.sample().vectors[:QUERIES])
+    return Gate(recall, settings["recall"], settings["recall_at"], index.changed, len(index), release.position)

@@ -7,6 +7,7 @@ videos into the next version all need content that was given once, perhaps long 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ class ItemStore:
     """Items by id, with those that have come, changed and gone since the store was written.
 
     Args:
-      frame: item_id (str, distinct), view_count (int64, -1: unknown), training_bin (int32, -1: the towers lack it).
+      frame: item_id (str, distinct), view_count (int64, -1: unknown), training_bin (int32, -1: the towers lack it),
+        refreshed (bool: came or changed by refresh).
       content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row of NaN: absent.
       edges: int64, lower edges of the popularity bins from 1 on (`features.popularity`).
       removed: ids that were removed and not given again; a later version must not bring them back.
@@ -40,10 +42,11 @@ class ItemStore:
         self._base = pd.Index(frame[columns.ITEM_ID].to_numpy(dtype=object))
         self._views = frame[columns.VIEW_COUNT].to_numpy(np.int64, copy=True)
         self._bins = frame[columns.TRAINING_BIN].to_numpy(np.int32)
+        self._refreshed = set(frame[columns.ITEM_ID][frame[columns.REFRESHED].to_numpy(bool)])
         self._content = dict(content)
         self._edges = edges
-        self._changed: dict[str, dict[str, np.ndarray]] = {}
-        self._changed_views: dict[str, int] = {}
+        self._views_since: dict[str, int] = {}
+        self._content_since: dict[str, dict[str, np.ndarray]] = {}
         self._gone: set[str] = set()
         self.removed = set(removed)
 
@@ -64,14 +67,18 @@ class ItemStore:
     @property
     def changed(self) -> np.ndarray:
         """Ids given since the store was written, new or known, object array of str."""
-        return np.asarray(list(self._changed), dtype=object)
+        return np.asarray(list(self._views_since), dtype=object)
+
+    def refreshed(self, ids: np.ndarray) -> np.ndarray:
+        """Whether each item came or changed by refresh, in this version or one that it took over from, bool [ids]."""
+        return np.fromiter((item in self._refreshed for item in ids), bool, len(ids))
 
     def holds(self, ids: np.ndarray) -> np.ndarray:
         """Whether each of `ids` is held, bool [ids]."""
         ids = np.asarray(ids, dtype=object)
         held = self._base.get_indexer(ids) >= 0
-        if self._gone or self._changed:
-            changed = np.fromiter((item in self._changed for item in ids), bool, len(ids))
+        if self._gone or self._views_since:
+            changed = np.fromiter((item in self._views_since for item in ids), bool, len(ids))
             gone = np.fromiter((item in self._gone for item in ids), bool, len(ids))
             held = (held & ~gone) | changed
         return held
@@ -85,8 +92,8 @@ class ItemStore:
         rows = self._rows(ids)
         views = np.where(rows >= 0, self._views[np.maximum(rows, 0)], UNKNOWN_VIEWS)
         for line, item in enumerate(ids):
-            if item in self._changed_views:
-                views[line] = self._changed_views[item]
+            if item in self._views_since:
+                views[line] = self._views_since[item]
         return views
 
     def training_bins(self, ids: np.ndarray) -> np.ndarray:
@@ -125,7 +132,7 @@ class ItemStore:
           KeyError: an id is not held.
         """
         rows = self._rows(ids)
-        given = [(line, self._changed[item]) for line, item in enumerate(ids) if item in self._changed]
+        given = [(line, self._content_since[item]) for line, item in enumerate(ids) if item in self._content_since]
         content = {}
         for name, vectors in self._content.items():
             found = np.asarray(vectors[np.maximum(rows, 0)], dtype=np.float32) if len(vectors) else None
@@ -144,21 +151,31 @@ class ItemStore:
         frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
         return Catalogue(frame, self.content(ids))
 
-    def upsert(self, items: Catalogue) -> None:
-        """Adds items, or replaces views and content of items held already."""
+    def upsert(self, items: Catalogue, has_content: np.ndarray, refreshed: np.ndarray) -> None:
+        """Adds items, or replaces views and content of items held already.
+
+        Args:
+          items: what is given.
+          has_content: bool [items]; False where a held item keeps its content.
+          refreshed: bool [items]; whether it comes by refresh.
+        """
         ids = items.frame[columns.ITEM_ID].tolist()
         views = items.frame[columns.VIEW_COUNT].tolist()
         for line, (item, count) in enumerate(zip(ids, views, strict=True)):
-            self._changed[item] = {name: vectors[line] for name, vectors in items.content.items()}
-            self._changed_views[item] = count
+            if has_content[line]:
+                self._content_since[item] = {name: vectors[line].copy() for name, vectors in items.content.items()}
+            if refreshed[line]:
+                self._refreshed.add(item)
+            self._views_since[item] = count
             self._gone.discard(item)
             self.removed.discard(item)
 
     def remove(self, ids: list[str]) -> None:
         """Removes items; one that is not held is noted all the same, so that no later version brings it back."""
         for item in ids:
-            self._changed.pop(item, None)
-            self._changed_views.pop(item, None)
+            self._content_since.pop(item, None)
+            self._views_since.pop(item, None)
+            self._refreshed.discard(item)
             self._gone.add(item)
             self.removed.add(item)
 
@@ -171,20 +188,20 @@ class ItemStore:
                 columns.ITEM_ID: ids,
                 columns.VIEW_COUNT: self.views(ids),
                 columns.TRAINING_BIN: self.training_bins(ids),
+                columns.REFRESHED: self.refreshed(ids),
             }
         )
         frame.to_parquet(folder / ITEMS, index=False)
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
-        written = {
-            name: np.lib.format.open_memmap(_content_path(folder, name), "w+", np.float32, (len(ids), width))
-            for name, width in self.modalities.items()
-        }
-        for start in range(0, len(ids), _WRITTEN_AT_ONCE):
-            block = slice(start, start + _WRITTEN_AT_ONCE)
-            for name, vectors in self.content(ids[block]).items():
-                written[name][block] = vectors
-        for vectors in written.values():
-            vectors.flush()
+        with ExitStack() as opened:
+            # Not through a memory map, which ends the process without a word when the disk is full.
+            streams = {name: opened.enter_context(_content_path(folder, name).open("wb")) for name in self._content}
+            for name, width in self.modalities.items():
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), width)}
+                np.lib.format.write_array_header_1_0(streams[name], header)
+            for start in range(0, len(ids), _WRITTEN_AT_ONCE):
+                for name, vectors in self.content(ids[start : start + _WRITTEN_AT_ONCE]).items():
+                    streams[name].write(np.ascontiguousarray(vectors, "<f4").tobytes())
 
     @classmethod
     def load(cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray) -> ItemStore:
@@ -224,7 +241,12 @@ class ItemStore:
           edges: as above.
         """
         frame = pd.DataFrame(
-            {columns.ITEM_ID: ids, columns.VIEW_COUNT: UNKNOWN_VIEWS, columns.TRAINING_BIN: bins[FIRST_ROW:]}
+            {
+                columns.ITEM_ID: ids,
+                columns.VIEW_COUNT: UNKNOWN_VIEWS,
+                columns.TRAINING_BIN: bins[FIRST_ROW:],
+                columns.REFRESHED: False,
+            }
         )
         return cls(frame, {name: vectors[FIRST_ROW:] for name, vectors in content.items()}, edges, set())
 

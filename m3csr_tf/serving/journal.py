@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import replacing, sync, write_json
+from m3csr_tf.files import replacing, write_json
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "journal"
 HEAD = "head.json"
@@ -38,11 +42,15 @@ class Segment:
       items: those that came: ids, view counts, raw content.
       vectors: their item vectors, float32 [items, D].
       removed: ids of those that went, none of them among `items`.
+      has_content: bool [items]; False where the content is what was known already, and `items` has NaN for it.
+      refreshed: bool [items]; False for an item that came not by refresh but with the catalogue of another version.
     """
 
     items: Catalogue
     vectors: np.ndarray
     removed: list[str]
+    has_content: np.ndarray
+    refreshed: np.ndarray
 
     def __len__(self) -> int:
         """Items that came and went."""
@@ -53,7 +61,7 @@ class Journal:
     """The journal of one version; one process at a time may append (`lifecycle.journal_lock`).
 
     Args:
-      folder: `saved_models/<name>/journal/<version>`; it need not exist before the first segment.
+      folder: `saved_models/<name>/journal/<version>`.
       fingerprint: of the version; a segment of another one is refused.
       modalities: modality -> width of its raw vectors.
     """
@@ -62,6 +70,11 @@ class Journal:
         self.folder = folder
         self._fingerprint = fingerprint
         self._modalities = dict(modalities)
+
+    def begin(self) -> None:
+        """Makes an empty journal; without one, a version is not whole."""
+        if not (self.folder / HEAD).exists():
+            write_json(self.folder / HEAD, {"segments": 0})
 
     def length(self) -> int:
         """Number of segments.
@@ -86,10 +99,13 @@ class Journal:
         try:
             with replacing(self.folder / f"{number:08d}-{digest}.parquet") as beside:
                 beside.write_bytes(content)
-            write_json(self.folder / HEAD, {"segments": number})
-            sync(self.folder)
         except OSError as error:
             raise ReleaseError(f"{self.folder}: the journal cannot be written ({error.strerror or error})") from None
+        try:
+            write_json(self.folder / HEAD, {"segments": number})
+        except OSError as error:
+            # The segment is there, so it counts; the next one brings the head up to date.
+            logger.warning("%s: cannot be written (%s)", self.folder / HEAD, error.strerror or error)
         return number
 
     def read(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Segment]]:
@@ -98,18 +114,32 @@ class Journal:
         Raises:
           ReleaseError: a segment is missing, was changed, or is of another release.
         """
+        if after and until is None and self._head() <= after:
+            return  # Nothing new, told without a look at every name.
         paths = self._segments()
         if until is not None and until > len(paths):
             raise ReleaseError(f"{self.folder}: holds {len(paths)} segments, expected {until}; the rest is missing")
         for number in range(after + 1, (len(paths) if until is None else until) + 1):
             yield number, self._parse(paths[number - 1], number)
 
+    def salvage(self) -> Iterator[Segment]:
+        """What can still be read of a journal that may be broken, in order; says what cannot."""
+        paths = sorted(path for path in self.folder.glob("*") if _NAME.fullmatch(path.name))
+        try:
+            self._segments()
+        except ReleaseError as error:
+            logger.warning("%s", error)
+        for path in paths:
+            try:
+                yield self._parse(path, int(path.name[:8]))
+            except ReleaseError as error:
+                logger.warning("what it held is lost: %s", error)
+
     def _segments(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
+        head = self._head()
         paths = sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
         numbers = [int(path.name[:8]) for path in paths]
-        expected = max(self._head(), numbers[-1] if numbers else 0)
+        expected = max(head, numbers[-1] if numbers else 0)
         if numbers != list(range(1, expected + 1)):
             missing = next(number for number in range(1, expected + 1) if numbers.count(number) != 1)
             raise ReleaseError(
@@ -122,9 +152,12 @@ class Journal:
         try:
             return int(json.loads((self.folder / HEAD).read_text(encoding="utf-8"))["segments"])
         except FileNotFoundError:
-            return 0
+            raise ReleaseError(
+                f"{self.folder / HEAD}: the journal is missing; put it back, or roll back to another version "
+                "(pipelines/release.py rollback)"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError):
-            raise ReleaseError(f"{self.folder / HEAD}: broken; delete it if all segments are there") from None
+            raise ReleaseError(f"{self.folder / HEAD}: broken; put it back") from None
 
     def _table(self, segment: Segment, number: int) -> pa.Table:
         count, gone = len(segment.vectors), len(segment.removed)
@@ -133,8 +166,10 @@ class Journal:
             columns.ITEM_ID: pa.array([*frame[columns.ITEM_ID], *segment.removed], pa.string()),
             columns.REMOVED: pa.array([False] * count + [True] * gone),
             columns.VIEW_COUNT: pa.array([*frame[columns.VIEW_COUNT].tolist(), *[None] * gone], pa.int64()),
-            columns.ITEM_VECTOR: _lists(segment.vectors, gone),
-            **{name: _lists(segment.items.content[name], gone) for name in self._modalities},
+            columns.REFRESHED: pa.array([*segment.refreshed.tolist(), *[False] * gone]),
+            columns.HAS_CONTENT: pa.array([*segment.has_content.tolist(), *[False] * gone]),
+            columns.ITEM_VECTOR: _lists(segment.vectors, gone, np.ones(count, bool)),
+            **{name: _lists(segment.items.content[name], gone, segment.has_content) for name in self._modalities},
         }
         meta = json.dumps({"fingerprint": self._fingerprint, "number": number})
         return pa.table(arrays).replace_schema_metadata({_META: meta.encode()})
@@ -166,18 +201,25 @@ class Journal:
         )
         items = Catalogue(frame, {name: _matrix(came[name]) for name in self._modalities})
         gone = table.filter(pa.array(removed))[columns.ITEM_ID].to_pylist()
-        return Segment(items, _matrix(came[columns.ITEM_VECTOR]), gone)
+        has_content, refreshed = (came[name].to_numpy() for name in (columns.HAS_CONTENT, columns.REFRESHED))
+        return Segment(items, _matrix(came[columns.ITEM_VECTOR]), gone, has_content, refreshed)
 
 
-def _lists(vectors: np.ndarray, blanks: int) -> pa.Array:
-    """Vectors float32 [n, width] as an array of lists, with zeros for `blanks` more."""
-    padded = np.concatenate([vectors, np.zeros([blanks, vectors.shape[1]], np.float32)]).astype(np.float32)
-    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), vectors.shape[1])
+def _lists(vectors: np.ndarray, blanks: int, there: np.ndarray) -> pa.Array:
+    """Vectors float32 [n, width] as an array of lists; null where they are not `there`, and for `blanks` more."""
+    width = vectors.shape[1]
+    padded = np.concatenate([vectors, np.zeros([blanks, width], np.float32)]).astype(np.float32)
+    missing = np.concatenate([~there, np.ones(blanks, bool)])
+    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), width, mask=pa.array(missing))
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Lists as vectors float32 [n, width]; NaN where null."""
     width = column.type.list_size
     lists = column.combine_chunks()
     arrays = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
+    matrix = np.full([len(column), width], np.nan, np.float32)
+    there = pc.is_valid(column).to_numpy()
     pieces = [array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width) for array in arrays]
-    return np.concatenate([np.empty([0, width], np.float32), *pieces])
+    matrix[there] = np.concatenate([np.empty([0, width], np.float32), *pieces])
+    return matrix

@@ -52,7 +52,9 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+    except OSError as error:
+        if path.name == COPY:
+            raise ReleaseError(f"{path}: cannot be read ({error.strerror}); roll back, or release again") from None
         raise ReleaseError(f"{path}: missing, so there is no release here; run pipelines/release.py") from None
     except ValueError:
         manifest = None

@@ -93,8 +93,12 @@ def publish(trained: Trained, version: int | None = None, *, cold_bonus: float =
     folder = trained.config.release_folder
     with publishing(folder) as staging:
         version = free_version(folder, version)
-        with _raised(trained.model.item_tower, cold_bonus):
-            _export(trained, staging)
+        try:
+            with _raised(trained.model.item_tower, cold_bonus):
+                _export(trained, staging)
+        except tf.errors.OpError as error:
+            reason = " ".join(str(error.message).split())
+            raise ReleaseError(f"{folder}: the towers cannot be written ({reason}); check disk and rights") from None
         index = _build_index(trained, staging)
         manifest = _manifest(trained, version, index, cold_bonus, staging)
         commit(folder, staging, manifest, fresh_only)
@@ -198,7 +202,11 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: floa
             "history_length": config.history.length,
             "index": index.report,
             "exposure": {"cold_share": config.exposure.cold_share, "cold_bonus": cold_bonus},
-            "config": config.model_dump(mode="json"),
+            "config": {
+                **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
+                # No path: it would say nothing on another machine.
+                "data": config.data.model_dump(mode="json", include={"format", "modalities"}),
+            },
             "trained": config.fingerprint(),
             "prepared": _prepared_digest(trained),
             "parts": {part: manifests.checksums(staging / part) for part in manifests.PARTS},

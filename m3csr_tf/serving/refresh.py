@@ -16,6 +16,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.serving.items import NEVER_TRAINED
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, is_current
 from m3csr_tf.serving.versions import switching
@@ -61,8 +62,8 @@ def refresh(
       source: what messages call the input.
 
     Raises:
-      InputError: a modality is unknown or of another width, a new item has no content at all, or an id is both given
-        and removed.
+      InputError: a modality is unknown or of another width, an item that no training placed has no content at all or
+        content for which the tower has no finite vector, or an id is both given and removed.
       ReleaseError: the release is not the current version any more, the journal cannot be written, or no item would be
         left. Nothing has changed then.
     """
@@ -83,7 +84,15 @@ def refresh(
         if len(release.index) + int((~held).sum()) == int(held_gone.sum()):
             raise ReleaseError(f"{source}: no item would be left; an index holds at least one")
         catalogue = _completed(release, frame, given, held)
-        segment = Segment(catalogue, release.item_vectors(catalogue), gone)
+        vectors = release.item_vectors(catalogue)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"{source}: the item tower gives item {ids[int(np.argmin(finite))]!r} a vector that is not finite "
+                f"({int((~finite).sum())} such items); check its content vectors"
+            )
+        has_content = ~held | bool(given)
+        segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
         if len(segment):
             release.apply(release.journal.append(segment), segment)
     return Refreshed(
@@ -115,14 +124,29 @@ def check(
     both = min(set(removed).intersection(ids), default=None)
     if both is not None:
         raise InputError(f"{source}: item {both!r} is given and removed at once; do one after the other")
-    placed = release.items.holds(ids)
-    for vectors in content.values():
-        placed |= ~np.isnan(vectors).any(axis=1)
-    if not placed.all():
+    bare = _without_content(release, ids, content)
+    if bare.any():
         raise InputError(
-            f"{source}: item {ids[int(np.argmin(placed))]!r} is new and has no content vector, so it cannot be placed "
-            f"({int((~placed).sum())} such items); give at least one of {', '.join(release.modalities)}"
+            f"{source}: item {ids[int(np.argmax(bare))]!r} is new and has no content vector, so it cannot be placed "
+            f"({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
         )
+
+
+def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether items would be left with nothing that places them: neither a training nor content, bool [ids]."""
+    store = release.items
+    bare = np.ones(len(ids), bool)
+    for vectors in content.values():
+        bare &= np.isnan(vectors).any(axis=1)
+    held = store.holds(ids)
+    bare[held] &= store.training_bins(ids[held]) == NEVER_TRAINED
+    if content:
+        rest = np.flatnonzero(bare & held)
+        kept = [vectors for name, vectors in store.content(ids[rest]).items() if name not in content]
+        bare[rest] = np.all([np.isnan(vectors).any(axis=1) for vectors in kept], axis=0) if kept else True
+    else:
+        bare &= ~held  # What was known already stays.
+    return bare
 
 
 def _completed(release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], held: np.ndarray) -> Catalogue:

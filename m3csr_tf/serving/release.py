@@ -2,6 +2,7 @@
 
 saved_models/<name>/
   manifest.json            what the current version is; replaced last
+  history.json             which versions became current, one after the other
   models.config            for TF Serving, pinned to that version and the one before
   item_tower/<version>/    SavedModel
   index/<version>/         ScaNN index of the item vectors; items/ and sample/ beside it
@@ -11,6 +12,8 @@ saved_models/<name>/
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,11 @@ class Release:
     def modalities(self) -> dict[str, int]:
         """Modality -> width of its raw vectors, in the order in which vectors are laid out."""
         return dict(self.manifest["modalities"])
+
+    @property
+    def width(self) -> int:
+        """Width D of user and item vectors."""
+        return max(place.stop for place in self.layout.values())
 
     @property
     def layout(self) -> dict[str, slice]:
@@ -121,6 +129,8 @@ class Release:
           ReleaseError: a segment is missing, was changed, or is of another release.
         """
         index, items = self._live
+        if not self.journal.folder.exists() and not is_current(self):
+            return 0  # The version was pruned while it was held open.
         return self._replay(index, items, None)
 
     def apply(self, number: int, segment: Segment) -> None:
@@ -136,10 +146,15 @@ class Release:
         _take_in(index, items, segment)
         self._position = number
 
-    def items_alone(self) -> ItemStore:
-        """The items of the version and all that its journal holds by now, without loading an index."""
+    def items_alone(self, salvage: bool = False) -> ItemStore:
+        """The items of the version and all that its journal holds by now, without loading an index.
+
+        Args:
+          salvage: take what can still be read of a journal that may be broken.
+        """
         items = self._stored_items()
-        for _, segment in self.journal.read():
+        segments = self.journal.salvage() if salvage else (segment for _, segment in self.journal.read())
+        for segment in segments:
             _note(items, segment)
         return items
 
@@ -156,18 +171,33 @@ class Release:
     def _replay(self, index: ItemIndex, items: ItemStore, until: int | None) -> int:
         count = 0
         for number, segment in self.journal.read(self._position, until):
-            _take_in(index, items, segment)
+            try:
+                _take_in(index, items, segment)
+            except ValueError as error:
+                raise ReleaseError(f"{self.journal.folder}: segment {number} cannot be replayed ({error})") from None
             self._position = number
             count += len(segment)
         return count
 
     @cached_property
     def _item_tower(self) -> SavedItemTower:
-        return SavedItemTower(self.path(columns.ITEM_TOWER))
+        with self._loading(columns.ITEM_TOWER) as folder:
+            return SavedItemTower(folder)
 
     @cached_property
     def _user_tower(self) -> SavedUserTower:
-        return SavedUserTower(self.path(columns.USER_TOWER), self.manifest["history_length"])
+        with self._loading(columns.USER_TOWER) as folder:
+            return SavedUserTower(folder, self.manifest["history_length"])
+
+    @contextmanager
+    def _loading(self, part: str) -> Iterator[Path]:
+        try:
+            yield self.path(part)
+        except OSError as error:
+            raise ReleaseError(
+                f"{self.path(part)}: cannot be loaded ({' '.join(str(error).split())}); has the version been pruned? "
+                "Open the release again"
+            ) from None
 
 
 def open_release(folder: Path, version: int | None = None, until: int | None = None) -> Release:
@@ -207,5 +237,5 @@ def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
 
 
 def _note(items: ItemStore, segment: Segment) -> None:
-    items.upsert(segment.items)
+    items.upsert(segment.items, segment.has_content, segment.refreshed)
     items.remove(segment.removed)

@@ -10,16 +10,18 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import locked, sync, sync_tree, write_text
+from m3csr_tf.files import locked, sync, sync_tree, write_json, write_text
 from m3csr_tf.serving import journal, tf_serving
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving.items import NEVER_TRAINED, ItemStore
@@ -29,9 +31,11 @@ from m3csr_tf.serving.release import Release, open_release
 logger = logging.getLogger(__name__)
 
 STAGING = ".publishing"
+HISTORY = "history.json"
 _GOING = ".pruning"
 _PUBLISH_LOCK = ".publish.lock"
 _SWITCH_LOCK = ".switch.lock"
+_COMPARED_AT_ONCE = 65_536
 
 Choice = Callable[[ItemStore, ItemStore], np.ndarray]
 """Old items, new items -> ids of the old ones to take into the new version."""
@@ -60,23 +64,30 @@ class Version:
 
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
-    """Holds the lock of those who make versions, and gives an empty folder to make one in; it is removed afterwards."""
+    """Holds the lock of those who make versions, and gives an empty folder to make one in; it is removed afterwards.
+
+    Raises:
+      ReleaseError: the folder cannot be written.
+    """
     staging = folder / STAGING
-    try:
-        with locked(folder / _PUBLISH_LOCK):
-            shutil.rmtree(staging, ignore_errors=True)  # An earlier attempt that was killed.
-            staging.mkdir(parents=True)
-            try:
-                yield staging
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise ReleaseError(f"{folder}: cannot be written ({error.strerror or error}); check disk and rights") from None
+    with _writing(folder), locked(folder / _PUBLISH_LOCK):
+        shutil.rmtree(staging, ignore_errors=True)  # An earlier attempt that was killed.
+        staging.mkdir(parents=True)
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
-def switching(folder: Path) -> AbstractContextManager[None]:
-    """Holds the lock of those who write a journal or move the manifest."""
-    return locked(folder / _SWITCH_LOCK)
+@contextmanager
+def switching(folder: Path) -> Iterator[None]:
+    """Holds the lock of those who write a journal or move the manifest.
+
+    Raises:
+      ReleaseError: the folder cannot be written.
+    """
+    with _writing(folder), locked(folder / _SWITCH_LOCK):
+        yield
 
 
 def free_version(folder: Path, version: int | None) -> int:
@@ -119,32 +130,33 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice
         place.parent.mkdir(exist_ok=True)
         (staging / part).rename(place)
         sync(place.parent)
+    Release(folder, manifest).journal.begin()
     _make_current(folder, Release(folder, manifest), choose)
 
 
-def rollback(folder: Path, version: int | None = None) -> Release:
+def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment | None]:
     """Makes an earlier version current again; videos and removals since then stay in effect.
 
     Args:
       folder: `saved_models/<name>`.
-      version: which one; the latest complete one below the current one when None.
+      version: which one; the one that was current before this one was published when None.
+
+    Returns:
+      The version, and what it took over.
 
     Raises:
       ReleaseError: there is none, or it is not whole; the current version stays so.
     """
-    with locked(folder / _PUBLISH_LOCK):
-        current = manifests.read(folder / columns.MANIFEST)["version"]
+    with _writing(folder), locked(folder / _PUBLISH_LOCK):
         if version is None:
-            earlier = [
-                one for one in manifests.versions(folder) if one < current and manifests.is_complete(folder, one)
-            ]
+            latest = manifests.read(folder / columns.MANIFEST)["version"]
+            earlier = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
             if not earlier:
-                raise ReleaseError(f"{folder}: there is no complete version before {current} to go back to")
+                raise ReleaseError(f"{folder}: no complete version was current before {latest}; name one by --version")
             version = earlier[-1]
         target = open_release(folder, version)
-        if version != current:
-            _make_current(folder, target, _all_changes)
-        return open_release(folder)
+        taken = _make_current(folder, target, _all_changes) if version != current(folder) else None
+        return open_release(folder), taken
 
 
 def prune(folder: Path, keep: int) -> list[int]:
@@ -156,30 +168,34 @@ def prune(folder: Path, keep: int) -> list[int]:
       The versions removed, incomplete ones included.
 
     Raises:
-      ReleaseError: there is no current version, or `keep` is below 1.
+      ReleaseError: there is no current version, `keep` is below 1, or the folder cannot be written.
     """
     if keep < 1:
         raise ReleaseError(f"{folder}: at least one version is kept, got {keep}")
-    with locked(folder / _PUBLISH_LOCK):
-        current = manifests.read(folder / columns.MANIFEST)["version"]
+    with _writing(folder), locked(folder / _PUBLISH_LOCK):
+        latest = manifests.read(folder / columns.MANIFEST)["version"]
         found = set(manifests.versions(folder)) | _journals(folder)
         complete = [one for one in sorted(found) if manifests.is_complete(folder, one)]
-        others = [one for one in complete if one != current]
-        kept = {current, *others[len(others) - (keep - 1) :]}
+        others = [one for one in complete if one != latest]
+        kept = {latest, *others[len(others) - (keep - 1) :]}
         gone = sorted(found - kept)
+        parts = (*manifests.PARTS, journal.FOLDER)
         for version in gone:
-            for part in (*manifests.PARTS, journal.FOLDER):
+            for part in parts:
                 place = folder / part / str(version)
                 if place.exists():
                     place.rename(place.with_name(f"{_GOING}-{version}"))
-        with switching(folder):
-            tf_serving.write(folder, _pinned(folder, current, None))
-        for part in (*manifests.PARTS, journal.FOLDER):
+        # Before anything is written: it may be a full disk that this is to make room on.
+        for part in parts:
             for stale in (folder / part).glob(f"{_GOING}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
         shutil.rmtree(folder / STAGING, ignore_errors=True)
-        for stale in folder.rglob(".*.part"):
-            stale.unlink(missing_ok=True)
+        with switching(folder):
+            for stale in folder.rglob(".*.part"):  # Nobody else writes one while this holds both locks.
+                stale.unlink(missing_ok=True)
+            pinned = {latest, *(one for one in tf_serving.pinned(folder) if one in kept)}
+            tf_serving.write(folder, sorted(pinned))
+            write_json(folder / HISTORY, {"versions": [one for one in _history(folder) if one in kept]})
         return gone
 
 
@@ -189,7 +205,7 @@ def listing(folder: Path) -> list[Version]:
     Raises:
       ReleaseError: the folder holds no release.
     """
-    current = manifests.read(folder / columns.MANIFEST)["version"]
+    latest = manifests.read(folder / columns.MANIFEST)["version"]
     found = []
     for version in manifests.versions(folder):
         complete = manifests.is_complete(folder, version)
@@ -201,59 +217,128 @@ def listing(folder: Path) -> list[Version]:
         places = [folder / part / str(version) for part in (*manifests.PARTS, journal.FOLDER)]
         files = (path for place in places for path in place.rglob("*") if path.is_file())
         size = sum(path.stat().st_size for path in files)
-        found.append(Version(version, version == current, complete, manifest, segments, size))
+        found.append(Version(version, version == latest, complete, manifest, segments, size))
     return found
 
 
 def fresh_only(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What a newly trained version takes over: the old one's items that its own catalogue lacks and no training had.
+    """What a newly trained version takes over: items that came by refresh and that no training has placed.
 
     For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on
     purpose.
     """
     ids = old.ids
-    return ids[(old.training_bins(ids) == NEVER_TRAINED) & ~new.holds(ids)]
+    return ids[(old.training_bins(ids) == NEVER_TRAINED) & old.refreshed(ids) & ~new.holds(ids)]
 
 
 def _all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What an earlier version takes over: every item that it lacks, and every change since the old one was made."""
+    """What an earlier version takes over: every item that it lacks, and what refreshes changed since."""
     ids = old.ids
-    changed = np.isin(ids.astype(str), old.changed.astype(str)) if len(old.changed) else np.zeros(len(ids), bool)
-    return ids[changed | ~new.holds(ids)]
+    held = new.holds(ids)
+    changed = ids[held & old.refreshed(ids)]
+    return np.concatenate([ids[~held], changed[~_alike(old, new, changed)]])
 
 
-def _make_current(folder: Path, target: Release, choose: Choice) -> None:
+def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
+    """Whether items have the same views and content in both, bool [ids]."""
+    alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
+    for start in range(0, len(ids), _COMPARED_AT_ONCE):
+        block = slice(start, start + _COMPARED_AT_ONCE)
+        theirs = new.content(ids[block])
+        for name, vectors in old.content(ids[block]).items():
+            same = (vectors == theirs[name]) | (np.isnan(vectors) & np.isnan(theirs[name]))
+            alike[block] &= same.all(axis=1)
+    return alike
+
+
+def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:
     with switching(folder):
         segment = _taken_over(folder, target, choose)
         if segment is not None:
             target.journal.append(segment)
-        previous = _current(folder)
-        tf_serving.write(folder, _pinned(folder, target.version, previous))
+        previous, version = current(folder), target.version
+        tf_serving.write(folder, _pinned(folder, version, previous))
+        past = _history(folder)
+        past = past[: past.index(version)] if version in past else past
+        write_json(folder / HISTORY, {"versions": [*past, version]})
         write_text(folder / columns.MANIFEST, _text(target.manifest))
+    return segment
 
 
 def _taken_over(folder: Path, target: Release, choose: Choice) -> Segment | None:
-    """What the journal of `target` needs, so that nothing that came or went with the current version is lost."""
-    if _current(folder) is None:
+    """What the journal of `target` needs, so that nothing that came or went with the version before is lost."""
+    before = _before(folder, target.version)
+    if before is None:
         return None
     try:
-        old = Release(folder, manifests.read(folder / columns.MANIFEST)).items_alone()
+        old = before.items_alone(salvage=True)
     except ReleaseError as error:
-        logger.warning("the videos that came since the last version are not taken over: %s", error)
+        logger.warning("videos and removals of version %d are not taken over: %s", before.version, error)
         return None
+    new = target.items_alone()
+    removed = sorted(old.removed - new.removed)
+    chosen = choose(old, new)
     if old.modalities != target.modalities:
         logger.warning(
-            "the videos that came since the last version are not taken over: its modalities are %s, now %s",
+            "%d videos of version %d are not taken over: its modalities are %s, now %s",
+            len(chosen),
+            before.version,
             old.modalities,
             target.modalities,
         )
-        return None
-    new = target.items_alone()
-    chosen, removed = choose(old, new), sorted(old.removed - new.removed)
+        chosen = chosen[:0]
+    if not len(chosen):
+        nothing = {name: np.empty([0, width], np.float32) for name, width in target.modalities.items()}
+        ids = pd.DataFrame({columns.ITEM_ID: chosen, columns.VIEW_COUNT: np.empty(0, np.int64)})
+        catalogue, vectors = Catalogue(ids, nothing), np.empty([0, target.width], np.float32)
+    else:
+        catalogue = old.catalogue(chosen)
+        vectors = target.item_vectors(catalogue)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            logger.warning("%d videos are not taken over: they have no finite vector", int((~finite).sum()))
+            chosen, vectors = chosen[finite], vectors[finite]
+            catalogue = old.catalogue(chosen)
     if not len(chosen) and not removed:
         return None
-    catalogue = old.catalogue(chosen)
-    return Segment(catalogue, target.item_vectors(catalogue), removed)
+    return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen))
+
+
+def _before(folder: Path, version: int) -> Release | None:
+    """The version that was current until now; the latest complete other one where the manifest does not tell."""
+    latest = current(folder)
+    if latest is None:
+        others = [one for one in manifests.versions(folder) if one != version and manifests.is_complete(folder, one)]
+        if not others:
+            return None
+        latest = others[-1]
+        logger.warning(
+            "%s does not say which version was current; videos and removals of version %d are taken over",
+            folder / columns.MANIFEST,
+            latest,
+        )
+    return Release(folder, manifests.of_version(folder, latest))
+
+
+def _history(folder: Path) -> list[int]:
+    """Versions in the order in which they became current, without those that were rolled back; the last is current."""
+    try:
+        past = [int(version) for version in json.loads((folder / HISTORY).read_text(encoding="utf-8"))["versions"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        past = []
+    latest = current(folder)
+    if latest is None:
+        return past
+    return [*(past[: past.index(latest)] if latest in past else past), latest]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or folder
+        raise ReleaseError(f"{place}: cannot be written ({error.strerror or error}); check disk and rights") from None
 
 
 def _pinned(folder: Path, current: int, previous: int | None) -> list[int]:
@@ -263,7 +348,8 @@ def _pinned(folder: Path, current: int, previous: int | None) -> list[int]:
     return sorted([previous, current])
 
 
-def _current(folder: Path) -> int | None:
+def current(folder: Path) -> int | None:
+    """The current version; None where the manifest is missing or broken."""
     try:
         return int(manifests.read(folder / columns.MANIFEST)["version"])
     except ReleaseError:

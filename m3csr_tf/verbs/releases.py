@@ -7,12 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
-from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import recall_table
-from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving import verification, versions
+from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.publish import publish, says_the_same
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training.runs import TrainedRun
@@ -46,11 +45,7 @@ def release(config: Config, again: bool = False) -> Release:
     if report["kind"] != "exact":
         console.print(recall_table(report))
     if released.position:
-        [(_, taken)] = released.journal.read()
-        console.print(
-            f"taken over from the version before: {len(taken.vectors):,} videos that came by refresh, "
-            f"{len(taken.removed):,} removals"
-        )
+        _say_taken_over(next(segment for _, segment in released.journal.read(until=1)))
     return released
 
 
@@ -61,7 +56,7 @@ def list_versions(config: Config) -> None:
         table.columns[column].justify = "right"
     for one in versions.listing(config.release_folder):
         said = one.manifest
-        note = "current" if one.current else "" if one.complete else "incomplete"
+        note = ", ".join(["current"] * one.current + ["incomplete"] * (not one.complete))
         index = said.get("index", {})
         table.add_row(
             str(one.version),
@@ -90,15 +85,16 @@ def verify(config: Config, version: int | None, sample: int) -> None:
 
 def rollback(config: Config, version: int | None) -> Release:
     """Makes an earlier version current again."""
-    before = manifests.read(config.release_folder / columns.MANIFEST)["version"]
-    released = versions.rollback(config.release_folder, version)
+    before = versions.current(config.release_folder)
+    released, taken = versions.rollback(config.release_folder, version)
     if released.version == before:
         console.print(f"{config.release_folder}: version {before} is the current one already")
-    else:
-        console.print(
-            f"{config.release_folder}: version {released.version} is current again, instead of {before}; "
-            "videos that came and went since are taken over"
-        )
+        return released
+    instead = "" if before is None else f", instead of {before}"
+    said = f"version {released.version} of run {released.manifest['run']}"
+    console.print(f"{config.release_folder}: {said} is current again{instead}")
+    if taken is not None:
+        _say_taken_over(taken)
     return released
 
 
@@ -108,6 +104,13 @@ def prune(config: Config, keep: int) -> list[int]:
     said = ", ".join(map(str, gone)) or "none"
     console.print(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
     return gone
+
+
+def _say_taken_over(taken: Segment) -> None:
+    console.print(
+        f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
+        f"{len(taken.removed):,} removals"
+    )
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:

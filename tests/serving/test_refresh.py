@@ -178,6 +178,7 @@ def test_a_journal_that_is_not_what_was_written_is_refused(harm: str, folder: Pa
         manifest = json.loads((folder / columns.MANIFEST).read_text())
         other = Release(folder, {**manifest, "fingerprint": "f" * 64}).journal
         other.folder = folder / "journal" / "2"
+        other.begin()
         for _, segment in release.journal.read():
             other.append(segment)
         shutil.rmtree(folder / "journal" / "1")
@@ -204,6 +205,140 @@ def test_the_next_version_takes_over_what_it_would_not_know(folder: Path, again:
     assert again().items.removed == {known[1], "newer"}
 
 
+def corrupt(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_came_and_went_survives_a_broken_manifest(folder: Path, again: Publish, caplog: Any) -> None:
+    release = open_release(folder)
+    known = str(release.items.ids[0])
+    refresh(release, *videos(release, "new"), removed=[known])
+    corrupt(folder / columns.MANIFEST)
+    with pytest.raises(ReleaseError):
+        open_release(folder)
+    second = again()
+    assert "new" in second.index.ids and known not in second.index.ids
+    assert "does not say which version was current" in caplog.text
+    (folder / columns.MANIFEST).unlink()
+    assert versions.rollback(folder, 1)[0].version == 1
+
+
+def test_what_can_still_be_read_of_a_broken_journal_is_taken_over(folder: Path, again: Publish, caplog: Any) -> None:
+    again()
+    release = open_release(folder)
+    known = release.items.ids[:2].astype(object).tolist()
+    for item, name in zip(known, ("lost", "kept"), strict=True):
+        refresh(release, *videos(release, name), removed=[item])
+    corrupt(min((folder / "journal" / "2").glob("0*")))
+    back, taken = versions.rollback(folder)
+    assert taken is not None and taken.removed == [known[1]]
+    assert "kept" in back.index.ids and "lost" not in back.index.ids and known[1] not in back.index.ids
+    assert "what it held is lost" in caplog.text
+
+
+def test_a_release_without_its_journal_is_refused(folder: Path) -> None:
+    refresh(open_release(folder), *videos(open_release(folder), "new"))
+    shutil.rmtree(folder / "journal")
+    with pytest.raises(ReleaseError, match="the journal is missing"):
+        open_release(folder).index  # noqa: B018
+
+
+def test_a_rollback_goes_to_the_version_that_was_current_before_not_to_one_that_was_left(
+    folder: Path, again: Publish
+) -> None:
+    again()
+    assert versions.rollback(folder)[0].version == 1  # Version 2 was bad.
+    assert again().version == 3
+    assert versions.rollback(folder)[0].version == 1
+    assert versions.rollback(folder, 3)[0].version == 3
+    assert versions.rollback(folder)[0].version == 1
+
+
+def test_a_rollback_over_a_compaction_keeps_what_refreshes_changed_and_says_nothing_twice(folder: Path) -> None:
+    release = open_release(folder)
+    known = str(release.items.ids[0])
+    refresh(release, pd.DataFrame({columns.ITEM_ID: [known], columns.VIEW_COUNT: [2000]}))
+    compact(folder, IndexConfig())
+    second = compact(folder, IndexConfig())
+    refresh(second, pd.DataFrame({columns.ITEM_ID: [known], columns.VIEW_COUNT: [3000]}))
+    third = compact(folder, IndexConfig())
+    back, taken = versions.rollback(folder, 1)
+    assert taken is not None and taken.items.frame[columns.ITEM_ID].tolist() == [known]
+    assert back.items.views(np.array([known], dtype=object)).tolist() == [3000]
+    for version in (third.version, 1):
+        assert versions.rollback(folder, version)[1] is None
+
+
+def test_items_of_another_trainings_catalogue_leave_with_the_next_one(release: Release) -> None:
+    old, new = release.items_alone(), release.items_alone()
+    frame, content = videos(release, "by refresh", "by rollback")
+    given = Catalogue(frame.assign(view_count=-1), content)
+    old.upsert(given, np.array([True, True]), np.array([True, False]))
+    assert versions.fresh_only(old, new).tolist() == ["by refresh"]
+
+
+def test_a_vector_that_is_not_finite_is_refused_before_the_journal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = open_release(folder)
+    vectors = release.item_vectors
+
+    def broken(items: Catalogue) -> np.ndarray:
+        return np.where(np.arange(len(items.frame))[:, np.newaxis] == 1, np.nan, vectors(items))
+
+    monkeypatch.setattr(release, "item_vectors", broken)
+    with pytest.raises(InputError, match=r"gives item 'bad' a vector that is not finite \(1 such items\)"):
+        refresh(release, *videos(release, "good", "bad"))
+    assert open_release(folder).position == 0
+
+
+def test_a_popularity_update_leaves_the_content_out_of_the_journal(folder: Path) -> None:
+    release = open_release(folder)
+    refresh(release, *videos(release, "new"))
+    refresh(release, pd.DataFrame({columns.ITEM_ID: ["new"], columns.VIEW_COUNT: [9]}))
+    first, second = sorted((folder / "journal" / "1").glob("0*"))
+    counts = [[pd.read_parquet(path)[name].isna().sum() for name in release.modalities] for path in (first, second)]
+    assert counts == [[0, 0], [1, 1]]
+    again = open_release(folder)
+    for name, vectors in videos(release, "new")[1].items():
+        np.testing.assert_array_equal(again.items.content(np.array(["new"], dtype=object))[name], vectors)
+
+
+def test_content_can_be_taken_from_a_video_only_if_something_is_left_that_places_it(folder: Path) -> None:
+    release = open_release(folder)
+    known = str(release.items.ids[0])
+    frame, content = videos(release, "new")
+    refresh(release, frame, content)
+    nothing = {name: np.full_like(vectors, np.nan) for name, vectors in content.items()}
+    with pytest.raises(InputError, match="item 'new' is new and has no content vector"):
+        refresh(release, frame, nothing)
+    refresh(release, frame, {"visual": nothing["visual"]})
+    with pytest.raises(InputError, match="item 'new' is new and has no content vector"):
+        refresh(release, frame, {"acoustic": nothing["acoustic"]})
+    refresh(release, pd.DataFrame({columns.ITEM_ID: [known]}), nothing)
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, opened = open_release(folder), Path.open
+
+    def refused(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.suffix == ".lock":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refused)
+    for work in (
+        lambda: refresh(release, *videos(release, "new")),
+        lambda: versions.rollback(folder, 1),
+        lambda: versions.prune(folder, 1),
+        lambda: compact(folder, IndexConfig()),
+    ):
+        with pytest.raises(ReleaseError, match="cannot be written \\(Permission denied\\)"):
+            work()
+
+
 def test_a_rollback_keeps_what_came_and_went_since(folder: Path, again: Publish) -> None:
     first = open_release(folder)
     refresh(first, *videos(first, "came to version 1"))
@@ -211,16 +346,16 @@ def test_a_rollback_keeps_what_came_and_went_since(folder: Path, again: Publish)
     known = second.items.ids[:2].astype(object).tolist()
     refresh(second, *videos(second, "came to version 2", seed=1), removed=[known[1]])
     refresh(second, pd.DataFrame({columns.ITEM_ID: [known[0]], columns.VIEW_COUNT: [10**6]}))
-    back = versions.rollback(folder)
+    back, _ = versions.rollback(folder)
     assert back.version == 1 and open_release(folder).version == 1
     assert {"came to version 1", "came to version 2"} <= set(back.index.ids)
     assert known[1] not in back.index.ids
     assert back.items.views(np.array([known[0]], dtype=object)).tolist() == [10**6]
-    assert versions.rollback(folder, 2).version == 2
+    assert versions.rollback(folder, 2)[0].version == 2
     with pytest.raises(ReleaseError, match="there is no version 7; there are: 1, 2"):
         versions.rollback(folder, 7)
     versions.rollback(folder, 1)
-    with pytest.raises(ReleaseError, match="no complete version before 1"):
+    with pytest.raises(ReleaseError, match="no complete version was current before 1"):
         versions.rollback(folder)
 
 
@@ -230,6 +365,8 @@ def test_tf_serving_is_told_of_the_version_before_as_well(folder: Path, again: P
     again()
     text = (folder / "models.config").read_text()
     assert "versions: 1\n" not in text and text.count("versions: 2") == 2 and text.count("versions: 3") == 2
+    versions.prune(folder, 2)
+    assert (folder / "models.config").read_text().count("versions: 2") == 2
     versions.prune(folder, 1)
     assert "versions: 2" not in (folder / "models.config").read_text()
 
