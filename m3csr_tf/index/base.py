@@ -130,21 +130,6 @@ class ItemIndex(abc.ABC):
         """
 
     @abc.abstractmethod
-    def widen(self, queries: np.ndarray, recall: float) -> float:
-        """Searches more widely from now on, if that is what it takes to reach a recall; never less widely.
-
-        Args:
-          queries: as in `measure`.
-          recall: share of the exact nearest that must be found, (0, 1].
-
-        Returns:
-          The recall on the queries now; below `recall` if the settings of the build set limits that it cannot pass.
-
-        Raises:
-          ValueError: as in `measure`.
-        """
-
-    @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Writes the index to a new folder, which can be moved and copied; nothing in it is a pickle.
 

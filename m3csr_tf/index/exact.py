@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 from scann.scann_ops.py import scann_ops_pybind as scann
-from typing_extensions import override
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
 from m3csr_tf.index.held import HeldItems
@@ -38,7 +37,3 @@ class ExactIndex(ScannIndex):
         vectors = checked_vectors(vectors, "index", count=len(ids))
         searcher = scann.builder(vectors, NEIGHBOURS, "dot_product").score_brute_force().build().searcher
         return cls(searcher, HeldItems(ids, vectors), {"recall": 1.0, "recall_at": recall_at, "changed": 0})
-
-    @override
-    def widen(self, queries: np.ndarray, recall: float) -> float:
-        return self.measure(queries)

@@ -168,10 +168,6 @@ class TreeIndex(ScannIndex):
         return index
 
     @override
-    def widen(self, queries: np.ndarray, recall: float) -> float:
-        return self._widen(self._sample(queries), recall, self._nearest)
-
-    @override
     def _run(self, queries: np.ndarray, k: int, reorder: int = -1, leaves: int = -1) -> tuple[np.ndarray, np.ndarray]:
         return super()._run(queries @ self._space.queries, k, reorder, leaves)
 

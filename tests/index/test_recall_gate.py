@@ -115,27 +115,7 @@ def test_exact_search_has_a_recall_of_one_after_changes() -> None:
     index.upsert(["i1", "new"], vectors(2, 3))
     index.delete(["i0"])
     assert index.changed == 3 and index.report["changed"] == 3
-    assert index.measure(vectors(30, 4)) == index.widen(vectors(30, 4), 0.99) == 1.0
-
-
-def test_a_tree_that_misses_the_recall_is_widened_live_and_never_narrowed() -> None:
-    queries = vectors(200, 1)
-    index, _ = tree(queries=queries, recall=0.5)
-    before = index.report
-    assert index.measure(queries) < 0.95
-    reached = index.widen(queries, 0.95)
-    assert reached == index.measure(queries) >= 0.95
-    wide = index.report
-    assert wide["leaves_to_search"] > before["leaves_to_search"]
-    assert index.widen(queries, 0.5) == reached and index.report == wide
-    assert index.widen(queries, 1.0) == 1.0  # Every leaf and every candidate, if that is what it takes.
-
-
-def test_a_limit_on_leaves_holds_for_a_live_widening_which_says_what_it_reached() -> None:
-    queries = vectors(200, 1)
-    index, _ = tree(queries=queries, recall=0.1, max_leaves_to_search=3)
-    reached = index.widen(queries, 0.99)
-    assert index.report["leaves_to_search"] == 3 and reached == index.measure(queries) < 0.99
+    assert index.measure(vectors(30, 4)) == 1.0
 
 
 def test_recall_is_measured_on_queries() -> None:

@@ -122,12 +122,20 @@ def test_a_killed_compaction_leaves_the_old_version_or_the_new_one(folder: Path)
 def test_a_killed_publication_leaves_the_old_version_or_the_new_one(folder: Path, untrained_run: Any) -> None:
     from m3csr_tf.serving import versions
 
+    from m3csr_tf.serving.refresh import refresh
+    from m3csr_tf.serving.release import open_release
+
     rng, seen = np.random.default_rng(2), []
+    first = open_release(folder)
+    gone = str(first.items.ids[0])
+    refresh(first, *batch(1, first.modalities), removed=[gone])
     tree = untrained_run.config.model_dump(mode="json")
     tree["run"]["release_folder"] = str(folder.parent)
     for _ in range(MOMENTS // 4):
         killed_after(rng.uniform(0, 4), publishing, tree)
-        seen.append(whole(folder).version)
+        found = whole(folder)
+        seen.append(found.version)
+        assert {f"1/{place}" for place in range(BATCH)} <= set(found.index.ids) and gone not in found.index.ids
     assert seen == sorted(seen) and seen[-1] > 1
     versions.prune(folder, 2)
     left = {path.name for part in ("item_tower", "index", "user_tower") for path in (folder / part).iterdir()}
