@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3csr_tf.data.updates import read_updates
-from m3csr_tf.errors import InputError
+from m3csr_tf.errors import InputError, M3CSRError
 from m3csr_tf.files import write_text
 from m3csr_tf.serving.refresh import Refreshed, check, refresh
 from m3csr_tf.serving.release import Release
@@ -70,18 +70,25 @@ def waiting(inbox: Path) -> list[Path]:
 def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:
     """Takes in a file of an inbox and moves it to done/, or, when it is at fault, to rejected/ with the reason beside.
 
+    A file that meets an error nobody thought of is rejected too, so that it does not stop those behind it.
+
     Returns:
       What was done; nothing for a file that was rejected.
 
     Raises:
       ReleaseError: as in `refresh`; the file stays.
+      OSError: a file cannot be read or moved; it stays.
     """
+    release.catch_up()  # What fails here is no fault of the file.
     try:
         done = take_in(release, path)
     except InputError as error:
-        _put_away(path, REJECTED)
-        write_text(path.parent / REJECTED / f"{path.name}.error", f"{error}\n")
-        logger.warning("%s: rejected (%s)", path, error)
+        _reject(path, str(error))
+        return []
+    except (M3CSRError, OSError):
+        raise
+    except Exception as error:
+        _reject(path, f"{type(error).__name__}: {error}", unexpected=True)
         return []
     _put_away(path, DONE)
     return done
@@ -93,7 +100,18 @@ def columns_of(release: Release) -> dict[str, str]:
     return {name: data["modalities"][name] if data["format"] == "table" else name for name in release.modalities}
 
 
-def _put_away(path: Path, folder: str) -> None:
-    target = path.parent / folder
-    target.mkdir(exist_ok=True)
-    path.replace(target / path.name)
+def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
+    there = _put_away(path, REJECTED)
+    write_text(there.with_name(f"{there.name}.error"), f"{reason}\n")
+    logger.warning("%s: rejected (%s)", path, reason, exc_info=unexpected)
+
+
+def _put_away(path: Path, folder: str) -> Path:
+    """Moves a file; one of a name that is taken gets a number."""
+    there = path.parent / folder / path.name
+    there.parent.mkdir(exist_ok=True)
+    number = 1
+    while there.exists():
+        number += 1
+        there = there.with_name(f"{path.stem}.{number}{path.suffix}")
+    return path.replace(there)

@@ -10,6 +10,7 @@ import numpy as np
 from m3csr_tf.config import Config
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.files import locked
 from m3csr_tf.progress import progress
 from m3csr_tf.serving import inbox
 from m3csr_tf.serving.compaction import compact
@@ -19,6 +20,7 @@ from m3csr_tf.serving.refresh import refresh as refresh_items
 from m3csr_tf.serving.release import Release, is_current, open_release
 from m3csr_tf.verbs.console import console
 
+_LOCK = ".follow.lock"
 _POLL = 0.1
 """Seconds between looks into an inbox."""
 _MEASURED_EVERY = 0.02
@@ -66,33 +68,34 @@ def refresh(
 
 
 def _follow(config: Config, folder: Path) -> None:
-    """Takes in what arrives, as the current version has it, until interrupted."""
+    """Takes in what arrives, as the current version has it, until interrupted; one process does, others wait."""
     inbox.waiting(folder)
-    release = open_release(config.release_folder)
-    _warm_up(release)
-    measured = release.index.changed
-    console.print(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
-    while True:
-        files = inbox.waiting(folder)
-        if not is_current(release):
-            release = open_release(config.release_folder)
-            _warm_up(release)
-            measured = release.index.changed
-            console.print(f"version {release.version} is current now")
-        for path in files:
-            try:
-                done = inbox.take_in_and_put_away(release, path)
-            except ReleaseError:
-                if is_current(release):
-                    raise
-                break  # A new version has just been published; the file stays for it.
-            if done:
-                _say(release, path, done)
-        if not files and release.index.changed - measured > _MEASURED_EVERY * len(release.index):
-            measured = release.index.changed
-            _say_gate(recall_now(release))
-        if not files:
-            time.sleep(_POLL)
+    with locked(folder / _LOCK):
+        release = open_release(config.release_folder)
+        _warm_up(release)
+        measured = release.index.changed
+        console.print(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
+        while True:
+            files = inbox.waiting(folder)
+            if not is_current(release):
+                release = open_release(config.release_folder)
+                _warm_up(release)
+                measured = release.index.changed
+                console.print(f"version {release.version} is current now")
+            for path in files:
+                try:
+                    done = inbox.take_in_and_put_away(release, path)
+                except ReleaseError:
+                    if is_current(release):
+                        raise
+                    break  # A new version has just been published; the file stays for it.
+                if done:
+                    _say(release, path, done)
+            if not files and release.index.changed - measured > _MEASURED_EVERY * len(release.index):
+                measured = release.index.changed
+                _say_gate(recall_now(release))
+            if not files:
+                time.sleep(_POLL)
 
 
 def _warm_up(release: Release) -> None:
