@@ -45,7 +45,7 @@ def test_the_parts_sum_to_the_score_that_the_index_gives(release: Any, untrained
     for item, score in zip(found[[0, 5, -1]], scores[[0, 5, -1]], strict=True):
         said = explain_pair(release, user, item, history)
         assert said.score == pytest.approx(score, abs=1e-5)
-        assert sum(said.parts.values()) == pytest.approx(said.score, abs=1e-5)
+        assert sum(said.parts.values()) == pytest.approx(score, abs=1e-5)
         assert list(said.parts) == ["id", "visual", "acoustic", "popularity"]
         assert sum(said.intensities.values()) == pytest.approx(1, abs=1e-5)
 
@@ -131,14 +131,32 @@ def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, unt
     assert "not used: gone" in text and f"bin {told['item']['popularity_bin']}" in text
 
 
+@pytest.mark.parametrize("told", ["{0},{1}", " {0} , {1} ,", '["{0}", "{1}"]', ' [ "{0}","{1}"]'])
+def test_a_history_is_ids_with_commas_or_a_json_list(told: str, release: Any, untrained_run: Any) -> None:
+    first, second, item = untrained_run.prepared.items.known[10:13]
+    history = told.format(first, second)
+    arguments = ["explain", "--user", "u", "--item", item, "--history", history, "--json", *overrides(release)]
+    said = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert said["user"]["history"] == [first, second] and said["user"]["skipped"] == []
+
+
+def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_run: Any) -> None:
+    arguments = ["explain", "--user", "u", "--item", untrained_run.prepared.items.known[0], *overrides(release)]
+    result = CliRunner().invoke(app, [*arguments, "--history", '["a, b", " c"]', "--json"])
+    assert json.loads(result.stdout)["user"]["skipped"] == ["a, b", " c"]
+    for history, refusal in (('["a', "is no JSON"), ("[1, 2]", "expected item ids in quotes")):
+        result = CliRunner().invoke(app, [*arguments, "--history", history])
+        assert result.exit_code == 2 and "--history" in result.stderr and refusal in result.stderr
+
+
 def test_without_a_history_it_is_that_of_the_training(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from m3csr_tf.verbs import explanation
+    from m3csr_tf.verbs import explanation, origin, serving
     from m3csr_tf.verbs.opened import histories_of
 
     prepared = untrained_run.prepared
-    monkeypatch.setattr(explanation, "opened", lambda _: untrained_run)
+    monkeypatch.setattr(origin, "opened", lambda _: untrained_run)
     slots = histories_of(untrained_run)
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
@@ -147,6 +165,17 @@ def test_without_a_history_it_is_that_of_the_training(
     assert json.loads(capsys.readouterr().out) == told.to_json()
     assert explanation.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
     other = untrained_run.config.model_copy(update={"run": untrained_run.config.run.model_copy(update={"seed": 9})})
-    monkeypatch.setattr(explanation, "opened", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
-    with pytest.raises(RunError, match=r"released from another training of this run.*pass --history"):
+    monkeypatch.setattr(origin, "opened", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
+    with pytest.raises(RunError, match=r"version 1, .* came from another training of run small; .* or pass --history"):
         explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)
+    named = untrained_run.config.model_copy(
+        update={"run": untrained_run.config.run.model_copy(update={"name": "tuesday", "release_name": "small"})}
+    )
+    advice = (
+        r"small: version 1, the current one, came from run small, not from tuesday; publish tuesday with "
+        r"pipelines/release.py, name that run \(run.name=small run.release_name=small\), or "
+    )
+    with pytest.raises(RunError, match=advice + "pass --history"):
+        explanation.explain(named, user, prepared.items.known[0], None, True)
+    with pytest.raises(RunError, match=advice + "name a file of users"):
+        serving.retrieve(named)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from m3csr_tf.config import Config
-from m3csr_tf.errors import InputError, RunError
+from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.serving.publish import released_from
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import histories_of, opened
+from m3csr_tf.verbs.opened import histories_of
+from m3csr_tf.verbs.origin import origin
 
 _SHOWN = 5
 
@@ -27,13 +27,13 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     Args:
       config: names the release and, without a history, the run that it came from.
       user, item: their ids.
-      history: item ids with commas between them, oldest first; the user's training history when None.
+      history: item ids, oldest first, with commas between them or as a JSON list; that of the training when None.
       as_json: print JSON alone.
     """
     if not user or not item:
         raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
     release = open_release(config.release_folder)
-    past = _training_history(config, release, user) if history is None else [one for one in history.split(",") if one]
+    past = _training_history(config, release, user) if history is None else _given_history(history)
     explanation = explain_pair(release, user, item, past)
     if as_json:
         json.dump(explanation.to_json(), sys.stdout, indent=2, ensure_ascii=False)
@@ -43,14 +43,24 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     return explanation
 
 
+def _given_history(text: str) -> list[str]:
+    if not text.lstrip().startswith("["):
+        return [one.strip() for one in text.split(",") if one.strip()]
+    try:
+        ids = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"explain: --history starts with [ and is no JSON ({error}); expected a list of item ids, "
+            """e.g. '["v1", "v2, part 2"]'"""
+        ) from None
+    if not all(isinstance(one, str) for one in ids):
+        raise InputError(f"""explain: --history is {text}; expected item ids in quotes, e.g. '["1", "2"]'""")
+    return list(ids)
+
+
 def _training_history(config: Config, release: Release, user: str) -> list[str]:
     """The user's history as the run was trained on it; empty for one that the run lacks."""
-    trained = opened(config)
-    if not released_from(release.manifest, trained):
-        raise RunError(
-            f"{release.folder}: version {release.version} was released from another training of this run, so it says "
-            "nothing of the user's history; pass --history, or run pipelines/release.py first"
-        )
+    trained = origin(config, release, "pass --history")
     [row] = trained.prepared.users.rows([user])
     if row == UNKNOWN_ROW:
         return []
@@ -61,9 +71,9 @@ def _training_history(config: Config, release: Release, user: str) -> list[str]:
 def _print(said: Explanation) -> None:
     known = "" if said.known_user else ", unknown to the user tower: asked about as unknown users are"
     console.print(f"{said.release}, version {said.version} ({said.fingerprint[:12]})", highlight=False)
-    console.print(f"user {said.user}{known}; history of {len(said.history)}", highlight=False, markup=False)
+    console.print(f"user {said.user}{known}; history of {len(said.history)}", highlight=False)
     if said.skipped:
-        console.print(f"  not used: {', '.join(said.skipped)}", highlight=False, markup=False)
+        console.print(f"  not used: {', '.join(said.skipped)}", highlight=False)
     views = "" if said.views is None else f", {said.views:,} views"
     gate = (
         "no gate"
@@ -87,7 +97,7 @@ def _print(said: Explanation) -> None:
         )
     table.add_section()
     table.add_row("score", f"{said.score:+.4f}")
-    console.print(table, markup=False)
+    console.print(table)
 
 
 def _attention(items: Sequence[Attended] | None) -> str:

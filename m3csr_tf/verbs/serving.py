@@ -12,12 +12,11 @@ from m3csr_tf.batch.job import Retrieved
 from m3csr_tf.batch.job import retrieve as retrieve_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config
-from m3csr_tf.errors import RunError
-from m3csr_tf.serving.publish import released_from
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import histories_of, opened
+from m3csr_tf.verbs.opened import histories_of
+from m3csr_tf.verbs.origin import origin
 
 _EXAMPLE_LISTS = 10
 _EXAMPLE_PLACES = 3
@@ -41,12 +40,7 @@ def retrieve(config: Config) -> Path:
 def _users(config: Config, released: Release) -> Users:
     if config.retrieve.users is not None:
         return FileOfUsers(config.retrieve.users)
-    trained = opened(config)
-    if not released_from(released.manifest, trained):
-        raise RunError(
-            f"{config.release_folder}: version {released.version} was released from another training of this run; "
-            "run pipelines/release.py first"
-        )
+    trained = origin(config, released, "name a file of users and their histories, retrieve.users")
     return PreparedUsers(trained.prepared, histories_of(trained))
 
 

@@ -1,0 +1,36 @@
+"""The run that a release came from, opened for a verb."""
+
+from __future__ import annotations
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import RunError
+from m3csr_tf.serving.publish import released_from
+from m3csr_tf.serving.release import Release
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.verbs.opened import opened
+
+
+def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
+    """The configuration's run, which the release came from.
+
+    Args:
+      config: names the run.
+      release: the version in question.
+      otherwise: what to do without the run, as a part of a sentence.
+
+    Raises:
+      RunError: the release came from another run, or from another training of this one; as in `opened`.
+    """
+    trained = opened(config)
+    if released_from(release.manifest, trained):
+        return trained
+    name, run = config.run.name, release.manifest["run"]
+    if run == name:
+        came, this = f"another training of run {run}", ""
+    else:
+        came = f"run {run}, not from {name}"
+        this = f", name that run (run.name={run} run.release_name={release.folder.name})"
+    raise RunError(
+        f"{release.folder}: version {release.version}, the current one, came from {came}; publish {name} with "
+        f"pipelines/release.py{this}, or {otherwise}"
+    )
