@@ -38,6 +38,8 @@ WarmStart = Annotated[
     ),
 ]
 
+_KEPT, _SAMPLE = 3, 500
+
 
 class Split(StrEnum):
     """Interactions that a run can be judged on."""
@@ -120,25 +122,36 @@ def release(
     version: Annotated[
         int | None, typer.Option(help="verify, rollback: which version; the current one, or the one before it.")
     ] = None,
-    keep: Annotated[int, typer.Option(min=1, help="prune: how many versions stay, the current one among them.")] = 3,
-    sample: Annotated[int, typer.Option(min=1, help="verify: items and users whose vectors are recomputed.")] = 500,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"prune: how many versions stay, the current one among them; {_KEPT} by default."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"verify: items and users whose vectors are recomputed; {_SAMPLE} by default."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="publish: also a run that is the current version.")] = False,
 ) -> None:
     """Export towers and ScaNN index as one version to saved_models/NAME; list, verify, roll back, prune versions."""
     word, overrides = "publish", words or []
     if overrides and "=" not in overrides[0]:
         word, overrides = overrides[0], overrides[1:]
-    actions: dict[str, tuple[str, list[object]]] = {
-        "publish": ("release", [again]),
-        "list": ("list_versions", []),
-        "verify": ("verify", [version, sample]),
-        "rollback": ("rollback", [version]),
-        "prune": ("prune", [keep]),
+    actions: dict[str, tuple[str, dict[str, object]]] = {
+        "publish": ("release", {"again": again}),
+        "list": ("list_versions", {}),
+        "verify": ("verify", {"version": version, "sample": sample or _SAMPLE}),
+        "rollback": ("rollback", {"version": version}),
+        "prune": ("prune", {"keep": keep or _KEPT}),
     }
     if word not in actions:
         raise typer.BadParameter(f"{word!r}: expected {', '.join(actions)}, or section.name=value")
-    verb, args = actions[word]
-    _run(verb, config, overrides, *args)
+    verb, taken = actions[word]
+    given = {"version": version, "keep": keep, "sample": sample, "again": again or None}
+    for option, value in given.items():
+        if value is not None and option not in taken:
+            takes = ", ".join(f"--{one}" for one in taken) or "no option of its own"
+            raise typer.BadParameter(f"--{option}: release {word} does not take it; it takes {takes}")
+    _run(verb, config, overrides, *taken.values())
 
 
 @app.command()
@@ -185,7 +198,9 @@ def explain(
     history: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,C", help="Item ids, oldest first; without it, the user's training history.", show_default=False
+            metavar="A,B,C",
+            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, the training history.""",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
@@ -238,7 +253,7 @@ def settings(section: Annotated[str | None, typer.Argument(help="One section, e.
     for name, default, meaning in configuration.described():
         if section is None or name.startswith(f"{section}."):
             table.add_row(name, default, meaning)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def main(verb: str | None = None) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
+import re
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from small_logs import Logs
 from test_nightly import SMALL
+from typer.testing import CliRunner
 
-from m3csr_tf.serving.release import open_release
+from m3csr_tf import files
+from m3csr_tf.cli import app
+from m3csr_tf.files import locked, sha256
+from m3csr_tf.serving import inbox
+from m3csr_tf.serving.refresh import Refreshed
+from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.verbs import refreshing
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +45,11 @@ def logs(trained: Path, tmp_path: Path) -> Logs:
     logs = Logs(tmp_path / "copy")
     logs.overrides |= SMALL | {"data.path": str(trained / "logs")}
     return logs
+
+
+def in_one_line(output: str) -> str:
+    """Without the breaks of lines that are too long for the terminal."""
+    return " ".join(output.split())
 
 
 def fresh(folder: Path, *ids: str, **columns: object) -> Path:
@@ -62,11 +78,28 @@ def test_list_verify_rollback_and_prune_say_what_they_find_and_do(logs: Logs) ->
     verified = logs.run("release", "verify", "--version", "1", "--sample", "5")
     assert verified.exit_code == 0, verified.output
     assert "version 1" in verified.output and "vectors of 5 items and 5 users" in verified.output
-    assert "version 1 is current again, instead of 2" in logs.run("release", "rollback").output
+    assert "is current again, instead of 2" in in_one_line(logs.run("release", "rollback").output)
     assert "version 1 is the current one already" in logs.run("release", "rollback", "--version", "1").output
     assert "versions removed: 2" in logs.run("release", "prune", "--keep", "1").output
     refused = logs.run("release", "rollback")
-    assert refused.exit_code == 2 and "no complete version before 1" in refused.stderr
+    assert refused.exit_code == 2 and re.search("no complete version .*before 1", refused.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (["publish", "--version", "7"], "--version: release publish does not take it; it takes --again"),
+        (["--sample", "7"], "--sample: release publish does not take it"),
+        (["list", "--keep", "3"], "--keep: release list does not take it; it takes no option of its own"),
+        (["verify", "--again"], "--again: release verify does not take it; it takes --version, --sample"),
+        (["rollback", "--sample", "500"], "--sample: release rollback does not take it; it takes --version"),
+        (["prune", "--version", "1"], "--version: release prune does not take it; it takes --keep"),
+    ],
+)
+def test_options_of_other_words_are_refused(arguments: list[str], refusal: str) -> None:
+    result = CliRunner().invoke(app, ["release", *arguments])
+    # The message stands in a box, on lines as wide as the terminal.
+    assert result.exit_code == 2 and refusal in in_one_line(result.stderr.replace("│", " "))
 
 
 def test_an_unknown_word_and_a_release_that_is_not_there_are_refused(logs: Logs) -> None:
@@ -98,6 +131,12 @@ def test_fresh_videos_come_change_and_go_by_file(logs: Logs, tmp_path: Path) -> 
     assert logs.run("release", "verify").exit_code == 0
 
 
+def contents(folder: Path) -> dict[str, str]:
+    """Digest of every file under a folder, locks aside."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
 def cases() -> dict[str, tuple[str, str]]:
     return {
         "item_id\n": ("--items", "no items"),
@@ -118,13 +157,12 @@ def cases() -> dict[str, tuple[str, str]]:
 def test_bad_files_of_items_are_refused_and_nothing_changes(content: str, logs: Logs, tmp_path: Path) -> None:
     option, message = cases()[content]
     (tmp_path / "items.csv").write_text(content)
-    before = logs.written()
+    before = contents(logs.root / "saved_models")
+    assert len(before) > 10
     result = logs.run("refresh", option, str(tmp_path / "items.csv"))
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert "items.csv" in result.stderr
-    assert [name for name in logs.written() if not name.endswith(".lock")] == [
-        name for name in before if not name.endswith(".lock")
-    ]
+    assert contents(logs.root / "saved_models") == before
 
 
 def test_a_refresh_of_nothing_and_an_inbox_that_is_not_there_are_refused(logs: Logs, tmp_path: Path) -> None:
@@ -132,3 +170,69 @@ def test_a_refresh_of_nothing_and_an_inbox_that_is_not_there_are_refused(logs: L
     assert result.exit_code == 2 and "nothing to do" in result.stderr
     result = logs.run("refresh", "--follow", str(tmp_path / "nowhere"))
     assert result.exit_code == 2 and "no such folder" in result.stderr
+
+
+def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "inbox"
+    place.mkdir()
+
+    def some_come() -> None:
+        fresh(place, "new 1").rename(place / "1.parquet")
+        (place / "2.csv").write_text("item_id\nwithout content\n")
+
+    def more_come_as_a_version_is_published() -> None:
+        """Its turn in the loop has begun, so the file meets a version that is not current any more."""
+        fresh(place, "new 2").rename(place / "3.parquet")
+        take_in = inbox.take_in_and_put_away
+
+        def late(release: Release, path: Path) -> list[Refreshed]:
+            monkeypatch.setattr(inbox, "take_in_and_put_away", take_in)
+            assert "released version 2" in logs.run("release", "--again").output
+            return take_in(release, path)
+
+        monkeypatch.setattr(inbox, "take_in_and_put_away", late)
+
+    def another_follower_would_wait() -> None:
+        with (place / ".follow.lock").open() as stream, pytest.raises(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    steps = [some_come, more_come_as_a_version_is_published, another_follower_would_wait, interrupt]
+    waiting: list[list[Path]] = []
+
+    def sleep(_: float) -> None:
+        waiting.append(inbox.waiting(place))
+        steps.pop(0)()
+
+    monkeypatch.setattr(refreshing, "time", SimpleNamespace(sleep=sleep))
+    result = logs.run("refresh", "--follow", str(place))
+    assert result.exit_code == 130 and "interrupted" in result.stderr, result.output
+    assert waiting == [[]] * 4  # It sleeps only when nothing is left to take in.
+    told = [
+        f"following {place} into version 1",
+        "1.parquet: 1 new, 0 changed, 0 removed",
+        "version 2 is current now",
+        "3.parquet: 1 new, 0 changed, 0 removed",
+    ]
+    assert re.search(".*".join(map(re.escape, told)), in_one_line(result.stdout)), result.stdout
+    assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "3.parquet"]
+    assert "no content vector" in (place / "rejected" / "2.csv.error").read_text()
+    release = open_release(logs.root / "saved_models" / "case")
+    assert release.version == 2 and {"new 1", "new 2"} <= set(release.index.ids)
+
+
+def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    fresh(tmp_path, "new").rename(tmp_path / "1.parquet")
+    for module in (files, refreshing):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupt))
+    with locked(tmp_path / ".follow.lock"):
+        result = logs.run("refresh", "--follow", str(tmp_path))
+    assert result.exit_code == 130 and "following" not in result.output
+    assert inbox.waiting(tmp_path) == [tmp_path / "1.parquet"]
