@@ -32,11 +32,16 @@ def clock(monkeypatch: pytest.MonkeyPatch, asleep: Callable[[], object]) -> None
 
 
 def test_a_short_wait_for_a_lock_is_not_told(
-    holder: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    holder: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock(monkeypatch, asleep=holder.close)
+    def warning(text: str, *_: object) -> None:
+        pytest.fail(text)
+
+    slept: list[None] = []
+    clock(monkeypatch, asleep=lambda: (slept.append(None), holder.close()))
+    monkeypatch.setattr(files, "logger", SimpleNamespace(warning=warning))
     with files.locked(tmp_path / "lock"):
-        assert not caplog.records
+        assert len(slept) == 1
 
 
 def test_a_wait_of_more_than_a_second_is_told_once(
