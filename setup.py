@@ -25,7 +25,7 @@ setup(
         "pandas>=2,<3",  # Spark's limit, kept everywhere.
         "scipy>=1.11",
         "scikit-learn>=1.5",
-        "threadpoolctl>=3.5",  # Rankings that do not depend on the number of cores.
+        "threadpoolctl>=3.5",  # Rankings that do not depend on the number of cores; ScaNN searches undisturbed by BLAS.
         "pyarrow>=15",
         "pydantic>=2,<3",
         "PyYAML>=6",

@@ -121,7 +121,6 @@ def test_a_killed_compaction_leaves_the_old_version_or_the_new_one(folder: Path)
 
 def test_a_killed_publication_leaves_the_old_version_or_the_new_one(folder: Path, untrained_run: Any) -> None:
     from m3csr_tf.serving import versions
-
     from m3csr_tf.serving.refresh import refresh
     from m3csr_tf.serving.release import open_release
 
