@@ -15,8 +15,16 @@ START = 240
 """Seconds that a process may take until it begins to work."""
 
 
-def killed_after(seconds: float, work: Callable[..., None], *args: Any) -> None:
-    """Runs `work(begin, *args)` in a new process, and kills it so long after it has called `begin`.
+def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], *args: Any) -> float:
+    """Runs `work(begin, *args)` in a new process, and kills it some time after it has called `begin`.
+
+    Args:
+      moment: seconds, or what is to be true.
+      work: a function of a module.
+      args: its arguments.
+
+    Returns:
+      Seconds that it worked.
 
     The process is forked from one that has imported TensorFlow and nothing else, which takes no time.
     """
@@ -31,10 +39,18 @@ def killed_after(seconds: float, work: Callable[..., None], *args: Any) -> None:
         ours.recv()
     except EOFError:
         raise AssertionError("the process failed before it began") from None
-    time.sleep(seconds)
+    began = time.perf_counter()
+    if callable(moment):
+        while not moment():
+            assert process.is_alive() and time.perf_counter() - began < START, "the process failed, or got nowhere"
+            time.sleep(0.01)
+    else:
+        time.sleep(moment)
+    worked = time.perf_counter() - began
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    return worked
 
 
 def _work(begun: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex
 from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.scann_index import SETTINGS, ScannIndex, read_settings
-from m3csr_tf.index.tree import TreeIndex
+from m3csr_tf.index.tree import FEWEST_ITEMS, TreeIndex
 
 KINDS: dict[str, type[ScannIndex]] = {kind.kind: kind for kind in (ExactIndex, TreeIndex)}
 
@@ -36,7 +36,7 @@ def build_index(
       ValueError: as in `ItemIndex.upsert`, a tree is forced on fewer than 16 items, or its recall on the queries that
         were held back stays below `config.recall`.
     """
-    tree = config.kind == "tree" or (config.kind == "auto" and len(ids) > config.exact_below)
+    tree = config.kind == "tree" or (config.kind == "auto" and len(ids) > max(config.exact_below, FEWEST_ITEMS))
     if tree:
         return TreeIndex.build(ids, vectors, config.recall, config.recall_at, queries, config.max_leaves_to_search)
     return ExactIndex.build(ids, vectors, config.recall_at)

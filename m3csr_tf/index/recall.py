@@ -36,6 +36,29 @@ class Sample(NamedTuple):
         return (search(self.queries, self.k)[1] >= self.cuts[:, np.newaxis]).mean(axis=1)
 
 
+def largest(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k items of the largest dot product, every one scored.
+
+    Args:
+      queries: float32 [queries, width].
+      blocks: all items, float32 [some, width] each.
+      k: at most the number of items.
+
+    Returns:
+      Places of the items int64 and scores float32 [queries, k], best first; of equal ones the earlier.
+    """
+    scores, rows, start = np.empty([len(queries), 0], np.float32), np.empty([len(queries), 0], np.int64), 0
+    for block in blocks:
+        more = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
+        scores = np.concatenate([scores, queries @ block.T], axis=1)
+        rows = np.concatenate([rows, more], axis=1)
+        kept = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
+        scores, rows = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(rows, kept, axis=1)
+        start += len(block)
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
 def kth_scores(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> np.ndarray:
     """Exact score of the k-th nearest item, less the rounding of a dot product, float32 [queries].
 

@@ -163,7 +163,10 @@ class ScannIndex(ItemIndex):
         if folder.exists():
             raise ValueError(f"{folder}: exists already; an index is saved to a new folder")
         folder.mkdir(parents=True)
-        self._searcher.serialize(str(folder), True)
+        try:
+            self._searcher.serialize(str(folder), True)
+        except RuntimeError as error:
+            raise OSError(None, f"ScaNN cannot write it ({' '.join(str(error).split())})", str(folder)) from None
         pd.DataFrame({columns.ITEM_ID: self.ids}).to_parquet(folder / IDS, index=False)
         self._save_more(folder)
         (folder / SETTINGS).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")

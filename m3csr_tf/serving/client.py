@@ -95,7 +95,10 @@ class TowersClient(AbstractContextManager["TowersClient"]):
             skipped.
 
         Raises:
-          ServingError: the server cannot be reached, lacks the version, refuses a request, or takes too long.
+          ServingError: the server cannot be reached, lacks the version, refuses a request, or takes too long; or the
+            version's folder has gone.
+          InputError: an id is no string.
+          ReleaseError: the manifest that the client follows is broken.
         """
 
         def requests(release: _Served) -> Iterable[Request]:
@@ -208,7 +211,14 @@ class _Served:
     @cached_property
     def known(self) -> pd.Index:
         """Ids of the user tower's table."""
-        return known_items(manifests.part_folder(self.folder, columns.USER_TOWER, self.manifest["version"]))
+        version = self.manifest["version"]
+        try:
+            return known_items(manifests.part_folder(self.folder, columns.USER_TOWER, version))
+        except OSError as error:
+            raise ServingError(
+                f"{error.filename}: cannot be read ({error.strerror}); has version {version} been pruned? Open the "
+                "release again"
+            ) from None
 
 
 class _Manifest:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import InputError
 
 NO_CONTENT = -1
 
@@ -80,9 +81,13 @@ def user_requests(
       items: content of other items; without it, they are skipped.
       batch: most users of a request.
       content_bytes: most bytes of content in a request, unless one user alone needs more.
+
+    Raises:
+      InputError: an id is no string.
     """
     for start in range(0, max(1, len(users)), batch):
         block = users.iloc[start : start + batch]
+        _check_strings(block[columns.USER_ID].to_numpy(dtype=object), columns.USER_ID)
         histories = _histories(block[columns.HISTORY], known, history_length, items)
         names = block[columns.USER_ID].to_numpy(dtype=object)
         fresh = (histories.lines != NO_CONTENT).any(axis=1)
@@ -129,6 +134,7 @@ def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _histories(histories: pd.Series, known: pd.Index, history_length: int, items: ContentLookup | None) -> _Histories:
     entries, owners = flatten(histories)
+    _check_strings(entries, columns.HISTORY)
     codes = known.get_indexer(entries)
     lines = np.full(len(entries), NO_CONTENT)
     content: dict[str, np.ndarray] = {}
@@ -152,6 +158,12 @@ def _histories(histories: pd.Series, known: pd.Index, history_length: int, items
     padded_lines = np.full(shape, NO_CONTENT)
     padded_lines[owners[kept], slots] = lines[kept]
     return _Histories(padded, padded_lines, content, np.minimum(sizes, history_length))
+
+
+def _check_strings(ids: np.ndarray, name: str) -> None:
+    if pd.api.types.infer_dtype(ids, skipna=False) not in {"string", "empty"}:
+        wrong = next(value for value in ids if not isinstance(value, str))
+        raise InputError(f"{name} holds {wrong!r}; expected ids as strings")
 
 
 def _at_hand(ids: np.ndarray, items: ContentLookup) -> tuple[np.ndarray, dict[str, np.ndarray]]:

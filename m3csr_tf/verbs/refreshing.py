@@ -18,7 +18,7 @@ from m3csr_tf.serving.gate import Gate, recall_now
 from m3csr_tf.serving.refresh import Refreshed
 from m3csr_tf.serving.refresh import refresh as refresh_items
 from m3csr_tf.serving.release import Release, is_current, open_release
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import say
 
 _LOCK = ".follow.lock"
 _POLL = 0.1
@@ -59,7 +59,7 @@ def refresh(
         _say_gate(recall_now(release))
     if compaction:
         released = compact(config.release_folder, config.index)
-        console.print(
+        say(
             f"compacted version {release.version} into version {released.version}: {len(released.index):,} items, "
             f"recall {released.index.report['recall']}, an empty journal"
         )
@@ -74,14 +74,14 @@ def _follow(config: Config, folder: Path) -> None:
         release = open_release(config.release_folder)
         _warm_up(release)
         measured = release.index.changed
-        console.print(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
+        say(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
         while True:
             files = inbox.waiting(folder)
             if not is_current(release):
                 release = open_release(config.release_folder)
                 _warm_up(release)
                 measured = release.index.changed
-                console.print(f"version {release.version} is current now")
+                say(f"version {release.version} is current now")
             for path in files:
                 try:
                     done = inbox.take_in_and_put_away(release, path)
@@ -109,7 +109,7 @@ def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
         sum(getattr(one, field) for one in done) for field in ("new", "changed", "removed", "absent")
     )
     missing = f" ({absent:,} to remove were not there)" if absent else ""
-    console.print(
+    say(
         f"{path}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
         f"{sum(one.seconds for one in done):.2f} s; version {release.version} holds {len(release.index):,} items"
     )
@@ -118,7 +118,7 @@ def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
 def _say_gate(gate: Gate) -> None:
     due = "; a rebuild is due: pipelines/refresh.py --compact" if gate.rebuild_due else ""
     below = "" if gate.holds else ", BELOW the gate"
-    console.print(
+    say(
         f"recall@{gate.at} {gate.recall:.4f} (at least {gate.asked}{below}) with {gate.changed:,} of {gate.items:,} "
         f"items changed since the index was built{due}"
     )

@@ -17,7 +17,7 @@ from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.streams import item_features
 from m3csr_tf.training.vectors import VectorEncoder
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of
 
 
@@ -30,15 +30,13 @@ def release(config: Config, again: bool = False) -> Release:
     trained = opened(config)
     current = None if again else _published(trained)
     if current is not None:
-        console.print(
-            f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more"
-        )
+        say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
         return current
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     bonus = cold_bonus(trained, vectors_of(trained, encoder, histories_of(trained)))
     released = publish(trained, cold_bonus=bonus)
     report = released.index.report
-    console.print(
+    say(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
         f"({report['kind']}) of {report['items']:,} items, recall {report['recall']}"
     )
@@ -76,7 +74,7 @@ def verify(config: Config, version: int | None, sample: int) -> None:
     """Recomputes checksums, a sample of vectors, and the recall of the live index."""
     released = open_release(config.release_folder, version)
     done = verification.verify(released, sample)
-    console.print(
+    say(
         f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
         f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "
         f"recall {done.recall:.4f} (at least {done.asked})"
@@ -88,11 +86,11 @@ def rollback(config: Config, version: int | None) -> Release:
     before = versions.current(config.release_folder)
     released, taken = versions.rollback(config.release_folder, version)
     if released.version == before:
-        console.print(f"{config.release_folder}: version {before} is the current one already")
+        say(f"{config.release_folder}: version {before} is the current one already")
         return released
     instead = "" if before is None else f", instead of {before}"
     said = f"version {released.version} of run {released.manifest['run']}"
-    console.print(f"{config.release_folder}: {said} is current again{instead}")
+    say(f"{config.release_folder}: {said} is current again{instead}")
     if taken is not None:
         _say_taken_over(taken)
     return released
@@ -102,12 +100,12 @@ def prune(config: Config, keep: int) -> list[int]:
     """Removes old versions, and what attempts that were killed have left behind."""
     gone = versions.prune(config.release_folder, keep)
     said = ", ".join(map(str, gone)) or "none"
-    console.print(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
+    say(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
     return gone
 
 
 def _say_taken_over(taken: Segment) -> None:
-    console.print(
+    say(
         f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
         f"{len(taken.removed):,} removals"
     )

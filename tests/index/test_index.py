@@ -224,6 +224,9 @@ def test_auto_is_exact_up_to_the_limit_and_a_tree_beyond() -> None:
     config = IndexConfig(kind="auto", exact_below=100)
     assert build_index(ids, vectors, config).report["kind"] == "tree"
     assert build_index(ids[:100], vectors[:100], config).report["kind"] == "exact"
+    few = IndexConfig(kind="auto", exact_below=1)  # A tree needs sixteen.
+    assert build_index(ids[:16], vectors[:16], few).report["kind"] == "exact"
+    assert build_index(ids[:17], vectors[:17], few).report["kind"] == "tree"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -242,6 +242,14 @@ def test_a_call_whose_version_vanishes_is_answered_by_the_next_one_as_a_whole(
     server.stop()
 
 
+def test_a_version_that_was_pruned_is_one_clear_error(folder: Path) -> None:
+    release = open_release(folder)
+    shutil.rmtree(folder / "user_tower")
+    users = pd.DataFrame({columns.USER_ID: ["u"], columns.HISTORY: [["v"]]})
+    with TowersClient("localhost:1", release) as client, pytest.raises(ServingError, match="been pruned"):
+        client.user_vectors(users)
+
+
 def test_a_server_that_is_not_there_is_one_clear_error(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -38,8 +38,10 @@ def test_a_release_lies_where_it_should(release: Release) -> None:
     assert sorted(path.name for path in release.folder.iterdir() if path.suffix != ".lock") == [
         "batching.config",
         "compose.yaml",
+        "history.json",
         "index",
         "item_tower",
+        "journal",
         "manifest.json",
         "models.config",
         "user_tower",

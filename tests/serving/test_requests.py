@@ -10,6 +10,7 @@ import pytest
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import InputError
 from m3csr_tf.serving.requests import Request, item_requests, user_requests
 
 KNOWN = pd.Index(["a", "b", "c", "d"], dtype=object)
@@ -163,3 +164,13 @@ def test_the_saved_user_tower_takes_fresh_items_as_its_signature_does(release: A
     without = SavedUserTower(folder, release.manifest["history_length"]).vectors(frame)
     assert np.abs(without - vectors).max(axis=1)[[0, 2]].min() > 1e-3
     np.testing.assert_allclose(without[[1, 3]], vectors[[1, 3]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("user", "history", "message"),
+    [(7, ["a"], "user_id holds 7"), ("u", ["a", None], "history holds None"), ("u", [3], "history holds 3")],
+)
+def test_ids_that_are_no_strings_are_refused(user: Any, history: list[Any], message: str) -> None:
+    users = pd.DataFrame({columns.USER_ID: pd.Series([user], dtype=object), columns.HISTORY: [history]})
+    with pytest.raises(InputError, match=message):
+        list(user_requests(users, pd.Index(["a"], dtype=object), 5, batch=10, content_bytes=1000))
