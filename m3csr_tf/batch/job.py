@@ -97,8 +97,12 @@ def retrieve(
                 total = sum(_size(part, job, config) for part in own)
                 with tracked(total, total - sum(_size(part, job, config) for part in todo)) as tracker:
                     _make(job, todo, users, maker, config, tracker)
-            outputs.commit(output, job)
-            return _summary(output, job, len(todo))
+            while True:
+                in_place = outputs.commit(output, job)
+                done = _summary(output, job, len(todo))
+                # Another process may have made the last part between the two.
+                if in_place or done.missing:
+                    return done
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); check retrieve.output") from None
 

@@ -179,31 +179,34 @@ def claimed(
     try:
         yield job
     finally:
-        if not any(job.folder.glob("part-*")):
-            with locked(_lock(output)):
-                if _alone(working):
-                    shutil.rmtree(job.folder)
-        working.close()
+        with working, locked(_lock(output)):
+            # Parts are looked for last: while one waited for the locks, another process may have made some.
+            if _alone(working) and not any(job.folder.glob("part-*")):
+                shutil.rmtree(job.folder)
 
 
 def commit(output: Path, job: JobFolder) -> bool:
     """Turns the link to the job if all of its parts are there, and removes what it named before.
 
+    What others work on stays; a later sitting removes it.
+
     Returns:
-      Whether the link names the job.
+      Whether all parts are there: the link then names the job, or a later one.
     """
     with locked(_lock(output)):
         if job.missing():
             return False
         before = current(output)
-        if before is None or before.folder != job.folder:
+        if before is None or before.facts.number < job.facts.number:
             beside = output.with_name(f".{output.name}.link")
             beside.unlink(missing_ok=True)
             beside.symlink_to(job.folder.name, target_is_directory=True)
             beside.replace(output)
             sync(output.parent)
             if before is not None:
-                shutil.rmtree(before.folder)
+                with (before.folder / WORKING).open("a") as working:
+                    if _alone(working):
+                        shutil.rmtree(before.folder)
     return True
 
 
@@ -276,12 +279,14 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
 def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:
     """Removes a folder that is not gone on with, and says so if it is of a later job than the finished one."""
     with (folder / WORKING).open("a") as working:
+        job = JobFolder.open(folder)
         if not _alone(working):
+            if job is not None and job.facts.number <= finished:
+                return
             raise RunError(
                 f"{output}: another job is being made for it in {folder.name}; wait until it has ended, or choose "
                 "another retrieve.output"
             )
-        job = JobFolder.open(folder)
         if job is not None and job.facts.number > finished:
             differing = [name for name, value in identity.items() if job.facts.identity.get(name) != value]
             logger.warning(

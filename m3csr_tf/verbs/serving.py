@@ -33,7 +33,7 @@ def retrieve(config: Config) -> Path:
     done = retrieve_lists(released, _users(config, released), output, config.retrieve, config.index)
     _print_done(done, config)
     if not done.missing:
-        _print_examples(output, released)
+        _print_examples(done.folder, released)
     return output
 
 
@@ -63,11 +63,14 @@ def _print_done(done: Retrieved, config: Config) -> None:
         )
 
 
-def _print_examples(output: Path, released: Release) -> None:
-    """The top of the first lists, with the reason for each item."""
-    first = min(output.glob("part-*"))
-    lists = next(pq.ParquetFile(first).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
-    if lists is None:
+def _print_examples(folder: Path, released: Release) -> None:
+    """The top of the first lists, with the reason for each item; nothing if a later job has replaced them meanwhile."""
+    try:
+        first = min(folder.glob("part-*"), default=None)
+        lists = first and next(pq.ParquetFile(first).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
+    except FileNotFoundError:
+        return
+    if not lists:
         return
     lists = lists.to_pandas()
     table = Table("user", "rank", "item", "score", "because of", title="example lists", title_justify="left")

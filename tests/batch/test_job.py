@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +24,7 @@ from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.serving.refresh import refresh
 from m3csr_tf.serving.release import open_release
+from m3csr_tf.verbs import serving
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 SMALL = {"top_n": 3, "batch_size": 4, "shard_users": 10}
@@ -173,6 +177,76 @@ def test_more_shares_than_parts_leave_some_with_nothing_to_do(release: Any, user
     state = run(release, users, output, shard="9/9")
     assert (state.made, state.missing, state.parts) == (0, 4, 4)
     assert folders(output) == []
+
+
+def claimed(output: Path) -> AbstractContextManager[outputs.JobFolder]:
+    """A job of one part."""
+    return outputs.claimed(output, {"shard_users": 10}, 1, 0, lambda: 5)
+
+
+def write_part(job: outputs.JobFolder) -> None:
+    with job.writing(0, pa.schema([("user_id", pa.string())])) as writer:
+        writer.write(pa.table({"user_id": ["a"] * 5}), 5, 0)
+
+
+def test_an_idle_process_does_not_remove_what_another_finishes_while_it_waits_for_the_lock(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = outputs.locked
+
+    def locked(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(outputs, "locked", real)
+        with claimed(output) as job:
+            write_part(job)
+            assert outputs.commit(output, job)
+        return real(path)
+
+    with claimed(output):
+        monkeypatch.setattr(outputs, "locked", locked)
+    assert [path.name[:5] for path in output.glob("part-*")] == ["part-"]
+
+
+def test_a_part_that_another_process_adds_after_the_look_for_all_is_put_in_place(
+    release: Any, users: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(release, users, tmp_path / "whole" / "top_n")
+    real = outputs.commit
+
+    def commit(output: Path, job: outputs.JobFolder) -> bool:
+        there = real(output, job)
+        for part in job.missing():
+            shutil.copy(whole.folder / job.path(part).name, job.path(part))
+        return there
+
+    monkeypatch.setattr(outputs, "commit", commit)
+    done = run(release, users, output, shard="1/2")
+    assert done.missing == 0 and output.resolve() == done.folder.resolve()
+
+
+def test_examples_of_lists_that_have_been_replaced_meanwhile_are_left_out(
+    release: Any, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    serving._print_examples(tmp_path / "gone", release)
+    (tmp_path / "part-00000-a.parquet").symlink_to("gone")
+    serving._print_examples(tmp_path, release)
+    assert capsys.readouterr().out == ""
+
+
+def test_lists_that_somebody_still_works_on_stay_when_others_take_their_place(
+    release: Any, users: Path, output: Path
+) -> None:
+    first = run(release, users, output)
+    job = outputs.current(output)
+    assert job is not None
+    with (first.folder / outputs.WORKING).open("a") as working:
+        fcntl.flock(working, fcntl.LOCK_SH)
+        second = run(release, users, output, overwrite=True)
+        assert folders(output) == sorted([first.folder.name, second.folder.name])
+        assert outputs.commit(output, job) and output.resolve() == second.folder.resolve()
+        third = run(release, users, output, overwrite=True)
+        assert folders(output) == sorted([first.folder.name, third.folder.name])
+    fourth = run(release, users, output, overwrite=True)
+    assert folders(output) == [fourth.folder.name]
 
 
 def test_a_finished_job_is_not_made_again_unless_asked_for(
