@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from m3csr_tf import columns
 from m3csr_tf.batch.search import Candidates
 from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.files import sha256
 from m3csr_tf.index import build_index
@@ -82,12 +78,12 @@ def filter_files(config: RetrieveConfig) -> dict[str, str]:
             try:
                 digests[name] = sha256(path)
             except OSError as error:
-                raise _unreadable(path, name, error.strerror) from None
+                raise InputError(f"{path}: cannot be read ({error.strerror}); check retrieve.{name}") from None
     return digests
 
 
 def item_ids(path: Path, name: str) -> frozenset[str]:
-    """Item ids from a file: .txt, one a line, or .csv or .parquet with a column item_id; whole numbers are ids too.
+    """The item ids of a file, see `read_ids`.
 
     Args:
       path: the file.
@@ -97,38 +93,9 @@ def item_ids(path: Path, name: str) -> frozenset[str]:
       InputError: it is missing, of another kind, cannot be read, or holds no ids.
     """
     try:
-        values = _READERS[path.suffix](path)
-    except KeyError:
-        raise InputError(
-            f"{path}: expected a .txt file, or a .csv or .parquet file with a column {columns.ITEM_ID}; "
-            f"check retrieve.{name}"
-        ) from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, name, str(error).split("\n")[0]) from None
-    ids = frozenset(value for value in values if value)
-    if not ids:
-        raise InputError(f"{path}: holds no item ids; leave retrieve.{name} out, or name a file that has some")
-    return ids
-
-
-def _text(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _csv(path: Path) -> list[str | None]:
-    if path.stat().st_size == 0:
-        return []
-    options = pa.csv.ConvertOptions(column_types={columns.ITEM_ID: pa.string()}, strings_can_be_null=True)
-    return pa.csv.read_csv(path, convert_options=options)[columns.ITEM_ID].to_pylist()
-
-
-def _parquet(path: Path) -> list[str | None]:
-    if path.stat().st_size == 0:
-        return []
-    return pq.ParquetFile(path).read()[columns.ITEM_ID].cast(pa.string()).to_pylist()
-
-
-_READERS: dict[str, Callable[[Path], Sequence[str | None]]] = {".txt": _text, ".csv": _csv, ".parquet": _parquet}
+        return frozenset(read_ids(path))
+    except InputError as error:
+        raise InputError(f"{error}; check retrieve.{name}") from None
 
 
 def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
@@ -190,7 +157,3 @@ def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Cand
         release.index.ids[rows], release.index.vectors_at(rows), settings, queries=release.sample().vectors
     )
     return Candidates(index, rows=rows)
-
-
-def _unreadable(path: Path, name: str, reason: str | None) -> InputError:
-    return InputError(f"{path}: cannot be read ({reason}); check retrieve.{name}")

@@ -23,9 +23,11 @@ def read_ids(path: Path) -> list[str]:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; expected item ids as .txt, .csv or .parquet")
-    if path.suffix == ".txt":
+    if path.is_file() and not path.stat().st_size:
+        ids = pd.Series(dtype=object)
+    elif path.suffix == ".txt":
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_bytes().decode("utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as text ({error})") from None
         ids = pd.Series([line.strip() for line in lines if line.strip()], dtype=object)

@@ -166,6 +166,11 @@ def test_every_kind_of_file_of_item_ids_means_the_same(kind: str, tmp_path: Path
     assert item_ids(path, "block") == {"07", "v1"}
 
 
+def test_items_of_a_csv_may_be_called_null_words(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id\nNA\nnull\nv1\n")
+    assert item_ids(tmp_path / "items.csv", "block") == {"NA", "null", "v1"}
+
+
 def test_whole_numbers_are_item_ids(tmp_path: Path) -> None:
     pd.DataFrame({columns.ITEM_ID: [5, 12]}).to_parquet(tmp_path / "items.parquet")
     assert item_ids(tmp_path / "items.parquet", "allow") == {"5", "12"}
@@ -174,17 +179,14 @@ def test_whole_numbers_are_item_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("items.txt", "", "holds no item ids; leave retrieve.allow out"),
-        ("items.txt", "\n \n", "holds no item ids"),
-        ("items.csv", "", "holds no item ids"),
-        ("items.csv", "item_id\n", "holds no item ids"),
-        ("items.csv", "item\nv1\n", r"or a \.csv or \.parquet file with a column item_id; check retrieve\.allow"),
+        ("items.txt", "", r"holds no item id; .*; check retrieve\.allow"),
+        ("items.csv", "item_id\n", r"holds no item id; .*; check retrieve\.allow"),
+        ("items.csv", "item\nv1\n", r"column item_id is missing; check retrieve\.allow"),
         ("items.csv", "item_id,b\nv1\n", r"cannot be read .*; check retrieve\.allow"),
+        ("items.csv", "item_id,b\n,b\n", r"item_id in data row 1 is nothing; .*; check retrieve\.allow"),
         ("items.parquet", "item_id\n", r"cannot be read .*; check retrieve\.allow"),
-        ("items.parquet", "", "holds no item ids"),
-        ("items.json", "[]", r"expected a \.txt file, or a \.csv .*; check retrieve\.allow"),
-        ("items.txt", None, r"cannot be read .*No such file.*; check retrieve\.allow"),
-        ("items.parquet", None, r"cannot be read .*; check retrieve\.allow"),
+        ("items.json", "[]", r"unknown kind of file; .*; check retrieve\.allow"),
+        ("items.txt", None, r"no such file; .*; check retrieve\.allow"),
     ],
 )
 def test_a_broken_file_of_item_ids_is_one_message(name: str, text: str | None, message: str, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_broken_file_of_item_ids_is_one_message(name: str, text: str | None, m
 
 def test_a_parquet_file_without_item_ids_is_one_message(tmp_path: Path) -> None:
     pd.DataFrame({"item": ["a"]}).to_parquet(tmp_path / "items.parquet")
-    with pytest.raises(InputError, match=r"with a column item_id; check retrieve\.block"):
+    with pytest.raises(InputError, match=r"column item_id is missing; check retrieve\.block"):
         item_ids(tmp_path / "items.parquet", "block")
 
 

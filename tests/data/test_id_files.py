@@ -21,10 +21,22 @@ def test_ids_of_a_table_are_as_they_stand_each_once(tmp_path: Path) -> None:
     assert read_ids(tmp_path / "ids.csv") == ["007", "7"]
 
 
+def test_ids_of_a_csv_may_be_called_null_words(tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("item_id\nNA\nnull\nnan\nv1\n")
+    assert read_ids(tmp_path / "ids.csv") == ["NA", "null", "nan", "v1"]
+
+
+def test_a_text_may_begin_with_a_byte_order_mark_and_its_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_bytes("\ufeffv1\na\u2028b\nc\x0bd\n".encode())
+    assert read_ids(tmp_path / "ids.txt") == ["v1", "a\u2028b", "c\x0bd"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("ids.txt", b" \n\n", "ids.txt: holds no item id"),
+        ("ids.csv", b"", "ids.csv: holds no item id"),
+        ("ids.parquet", b"", "ids.parquet: holds no item id"),
         ("ids.txt", b"\xff\n", "ids.txt: cannot be read as text"),
         ("ids.csv", b"video\na\n", "ids.csv: column item_id is missing"),
         ("ids.json", b"[]", "ids.json: unknown kind of file; expected item ids as .txt, .csv or .parquet"),
