@@ -10,12 +10,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.progress import Tracker, tracked
+from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import Users
 from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.errors import InputError
@@ -137,13 +141,18 @@ def _make(
 ) -> None:
     # Reading, searching and writing overlap, each in a thread of its own.
     batches = users.read(list(todo), config.shard_users, config.batch_size)
-    read = ahead(((part, batch, maker.seen(batch)) for part, batch in batches), _AHEAD)
+    read = ahead(((part, *_with_seen(batch, maker)) for part, batch in batches), _AHEAD)
     with closing(read), closing(ahead(((part, maker.find(*of)) for part, *of in read), _AHEAD)) as searched:
         for part, of_part in groupby(searched, key=itemgetter(0)):
             with job.writing(part, maker.schema) as writer:
                 for _, found in of_part:
                     writer.write(maker.table(found), len(found.users), found.short)
                     tracker.advance(len(found.users))
+
+
+def _with_seen(batch: pd.DataFrame, maker: ListMaker) -> tuple[pd.DataFrame, Seen]:
+    """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
+    return batch[[columns.USER_ID, columns.HISTORY]], maker.seen(batch)
 
 
 def _summary(output: Path, job: JobFolder, made: int) -> Retrieved:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -18,6 +21,10 @@ from m3csr_tf import columns
 from m3csr_tf.errors import InputError
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
+CHUNK_ENTRIES = 1 << 20
+"""Entries of the lists in a chunk of parquet, about; bounds memory where lists are long."""
+CHUNK_BYTES = 1 << 24
+"""Bytes of a chunk of JSON lines, unless one line has more."""
 
 
 class Chunk(NamedTuple):
@@ -27,11 +34,13 @@ class Chunk(NamedTuple):
       start: rows before.
       length: rows.
       frame: (first, last + 1) -> those rows of the chunk as a frame; a column that the file lacks is missing or empty.
+      entries: entries of each row's lists, about, int64 [length]; found without making objects of them.
     """
 
     start: int
     length: int
     frame: Callable[[int, int], pd.DataFrame]
+    entries: Callable[[], np.ndarray]
 
 
 class Source(Protocol):
@@ -94,8 +103,9 @@ class _Parquet:
                     for group in range(file.num_row_groups):
                         rows = range(start, start + file.metadata.row_group(group).num_rows)
                         if wanted is None or _overlap(rows, wanted):
+                            few = _rows_of_chunk(file.metadata.row_group(group), size)
                             yield from _arrow_chunks(
-                                file.iter_batches(size, row_groups=[group], columns=there), rows.start
+                                file.iter_batches(few, row_groups=[group], columns=there), rows.start
                             )
                         start = rows.stop
             except (pa.ArrowException, OSError) as error:
@@ -134,28 +144,63 @@ class _JsonLines:
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         start = 0
+        for lines in self._blocks(size):
+            yield Chunk(start, len(lines), self._frame(lines, names), partial(_commas, lines))
+            start += len(lines)
+
+    def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
+        """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
+        lines, held = [], 0
         with self._path.open("rb") as file:
-            numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
-            while lines := list(islice(numbered, size)):
-                yield Chunk(start, len(lines), self._frame(lines, names))
-                start += len(lines)
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                if lines and (len(lines) == size or held + len(line) > CHUNK_BYTES):
+                    yield lines
+                    lines, held = [], 0
+                lines.append((number, line))
+                held += len(line)
+        if lines:
+            yield lines
 
     def _frame(self, lines: list[tuple[int, bytes]], names: Sequence[str]) -> Callable[[int, int], pd.DataFrame]:
         def frame(first: int, last: int) -> pd.DataFrame:
-            objects = [_json_object(line, number, self._path) for number, line in lines[first:last]]
-            return pd.DataFrame({name: pd.Series([one.get(name) for one in objects], dtype=object) for name in names})
+            # Of each object only what is wanted is kept: the others' lists may be long.
+            rows = [_json_values(line, number, self._path, names) for number, line in lines[first:last]]
+            return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in zip(names, zip(*rows))})
 
         return frame
 
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
     for batch in batches:
-        yield Chunk(start, batch.num_rows, _arrow_frame(batch))
+        yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch))
         start += batch.num_rows
 
 
 def _arrow_frame(batch: pa.RecordBatch) -> Callable[[int, int], pd.DataFrame]:
     return lambda first, last: batch.slice(first, last - first).to_pandas(integer_object_nulls=True)
+
+
+def _arrow_entries(batch: pa.RecordBatch) -> np.ndarray:
+    entries = np.zeros(batch.num_rows, np.int64)
+    for name in {columns.HISTORY, columns.EXCLUSIONS} & set(batch.schema.names):
+        cells = batch[name]
+        if pa.types.is_string(cells.type):
+            entries += np.asarray(pc.fill_null(pc.count_substring(cells, " "), 0)) + 1
+        elif pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
+            entries += np.asarray(pc.fill_null(pc.list_value_length(cells), 0))
+    return entries
+
+
+def _rows_of_chunk(group: pq.RowGroupMetaData, size: int) -> int:
+    """How many rows of a row group to take at once, at most `size`."""
+    values = max((group.column(place).num_values for place in range(group.num_columns)), default=0)
+    return max(1, min(size, CHUNK_ENTRIES * group.num_rows // max(1, values)))
+
+
+def _commas(lines: Sequence[tuple[int, bytes]]) -> np.ndarray:
+    return np.array([line.count(b",") for _, line in lines], np.int64)
 
 
 def _split_texts(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int], pd.DataFrame]:
@@ -182,11 +227,18 @@ def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be read as {kind} ({reason})")
 
 
-def _json_object(line: bytes, number: int, path: Path) -> dict[str, Any]:
+def _json_values(line: bytes, number: int, path: Path, names: Sequence[str]) -> list[Any]:
+    """What an object has under each name; None where it has nothing."""
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode("utf-8-sig"))
+    except RecursionError:
+        raise InputError(f"{path}: line {number} is nested too deep; expected one object a line") from None
     except ValueError as error:
         raise InputError(f"{path}: line {number} is not JSON ({error}); expected one object a line") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: line {number} holds a {type(value).__name__}; expected one object a line")
-    return value
+    values = [value.get(name) for name in names]
+    # Only by an escape can half of a pair come in.
+    if b"\\u" in line and re.search("[\ud800-\udfff]", json.dumps(values, ensure_ascii=False)):
+        raise InputError(f"{path}: line {number} holds half of a surrogate pair, which is no text; expected whole ones")
+    return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,9 @@ CHECKED_AT_ONCE = 65_536
 """User ids that are checked at once."""
 SUSPECTS_AT_ONCE = 1000
 """Hashes that several users share, and are looked into at once."""
+ENTRIES_OF_BATCH = 2_000_000
+"""Entries of the lists of a batch, about, unless one user alone has more: batches of users with a long past are smaller
+than others, so that they fit in memory."""
 
 
 class Users(Protocol):
@@ -51,7 +55,7 @@ class Users(Protocol):
         Args:
           parts: the parts to read; what lies between is skipped.
           part_size: users of a part.
-          batch_size: users of a batch, at most.
+          batch_size: users of a batch, at most; fewer where their lists have many entries.
 
         Yields:
           Frames of user_id (str), history and exclusions (lists of str, empty where missing).
@@ -105,11 +109,10 @@ class FileOfUsers:
         """See `Users`; row groups of parquet without a wanted user are not read."""
         wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
         pieces = self._pieces(wanted, part_size, batch_size)
-        for batch, of_batch in groupby(pieces, key=lambda piece: piece[0]):
+        for start, of_batch in groupby(pieces, key=itemgetter(0)):
             frames = [frame for _, frame in of_batch]
             frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-            part, place = batch
-            yield part, checked(frame, str(self._path), part * part_size + place * batch_size)
+            yield start // part_size, checked(frame, str(self._path), start)
 
     def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
         """All user ids as (rows before, object array of str)."""
@@ -118,20 +121,30 @@ class FileOfUsers:
             values = chunk.frame(0, chunk.length)[columns.USER_ID].to_numpy(dtype=object)
             yield chunk.start, checked_ids(values, rows, columns.USER_ID, str(self._path))
 
-    def _pieces(
-        self, wanted: list[range], part_size: int, batch_size: int
-    ) -> Iterator[tuple[tuple[int, int], pd.DataFrame]]:
-        """What chunks hold of each batch, as ((part, place of the batch in it), frame)."""
+    def _pieces(self, wanted: list[range], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
+        """What chunks hold of each batch, as (first row of the batch, frame)."""
         of_parts = {rows.start // part_size for rows in wanted}
         names = [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS]
+        batch = held = 0
         for chunk in self._source.chunks(names, wanted, batch_size):
             row, end = chunk.start, chunk.start + chunk.length
+            entries = chunk.entries()
             while row < end:
                 part, place = row // part_size, row % part_size // batch_size
-                stop = min(end, (part + 1) * part_size, part * part_size + (place + 1) * batch_size)
-                if part in of_parts:
-                    yield (part, place), chunk.frame(row - chunk.start, stop - chunk.start)
-                row = stop
+                first = part * part_size + place * batch_size
+                stop = min(end, (part + 1) * part_size, first + batch_size)
+                if part not in of_parts:
+                    row = stop
+                    continue
+                if row == first:
+                    batch, held = row, 0
+                sums = held + np.cumsum(entries[row - chunk.start : stop - chunk.start])
+                fitting = _fitting(sums, alone=row == batch)
+                if fitting:
+                    yield batch, chunk.frame(row - chunk.start, row - chunk.start + fitting)
+                    row, held = row + fitting, int(sums[fitting - 1])
+                if row < stop:
+                    batch, held = row, 0
 
 
 class PreparedUsers:
@@ -160,9 +173,13 @@ class PreparedUsers:
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """See `Users`."""
         for part in sorted(parts):
-            end = min((part + 1) * part_size, self.count())
-            for start in range(part * part_size, end, batch_size):
-                yield part, self.frame(start, min(start + batch_size, end))
+            start, end = part * part_size, min((part + 1) * part_size, self.count())
+            for stop in [*range(start + batch_size, end, batch_size), end]:
+                while start < stop:
+                    clicks = np.diff(self._clicks.indptr[FIRST_ROW + start : FIRST_ROW + stop + 1])
+                    fitting = _fitting(np.cumsum(clicks), alone=True)
+                    yield part, self.frame(start, start + fitting)
+                    start += fitting
 
     def frame(self, start: int, stop: int) -> pd.DataFrame:
         """Users `start` to `stop - 1`: user_id, history, exclusions."""
@@ -180,3 +197,8 @@ class PreparedUsers:
         """A column of lists of item ids from the rows of all lists, one after the other."""
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self._prepared.items.ids(rows))).to_pandas()
+
+
+def _fitting(entries: np.ndarray, alone: bool) -> int:
+    """How many users a batch can take that has so many entries with each of them; at least one if it has none yet."""
+    return max(int(alone), int(np.searchsorted(entries, ENTRIES_OF_BATCH, side="right")))

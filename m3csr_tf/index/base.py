@@ -58,8 +58,8 @@ class ItemIndex(abc.ABC):
         Args:
           queries: float32 [queries, width]; no queries is legal.
           k: items wanted; may exceed the number of items held.
-          thorough: score every item, for lists that must not lack one; some milliseconds a query in a batch, a few
-            tenths of a second for one alone where there are hundreds of thousands.
+          thorough: score every item, for lists that must not lack one; with hundreds of thousands of items a tenth of
+            a second for one query, some milliseconds each in a batch.
 
         Returns:
           ids, object array of str [queries, k], and scores, float32 [queries, k], best first. Places beyond the items
