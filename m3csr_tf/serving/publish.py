@@ -28,8 +28,9 @@ from m3csr_tf.serving import sample
 from m3csr_tf.serving.items import ItemStore
 from m3csr_tf.serving.release import ITEMS, Release, open_release
 from m3csr_tf.serving.signatures import ItemServing, UserServing
+from m3csr_tf.serving.takeover import fresh_only
 from m3csr_tf.serving.towers import SavedItemTower, SavedUserTower
-from m3csr_tf.serving.versions import commit, free_version, fresh_only, publishing
+from m3csr_tf.serving.versions import commit, free_version, publishing
 from m3csr_tf.serving.warmup import write_warmup
 from m3csr_tf.towers.layout import parts
 

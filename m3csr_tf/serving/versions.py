@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from m3csr_tf import columns
-from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import locked, sync, sync_tree, write_json, write_text
 from m3csr_tf.serving import journal, tf_serving
 from m3csr_tf.serving import manifest as manifests
-from m3csr_tf.serving.items import NEVER_TRAINED, ItemStore
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.serving.takeover import Choice, all_changes, taken_over
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +31,6 @@ HISTORY = "history.json"
 _GOING = ".pruning"
 _PUBLISH_LOCK = ".publish.lock"
 _SWITCH_LOCK = ".switch.lock"
-_COMPARED_AT_ONCE = 65_536
-
-Choice = Callable[[ItemStore, ItemStore], np.ndarray]
-"""Old items, new items -> ids of the old ones to take into the new version."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment
                 raise ReleaseError(f"{folder}: no complete version was current before {latest}; name one by --version")
             version = earlier[-1]
         target = open_release(folder, version)
-        taken = _make_current(folder, target, _all_changes) if version != current(folder) else None
+        taken = _make_current(folder, target, all_changes) if version != current(folder) else None
         return open_release(folder), taken
 
 
@@ -221,39 +213,10 @@ def listing(folder: Path) -> list[Version]:
     return found
 
 
-def fresh_only(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What a newly trained version takes over: items that came by refresh and that no training has placed.
-
-    For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on
-    purpose.
-    """
-    ids = old.ids
-    return ids[(old.training_bins(ids) == NEVER_TRAINED) & old.refreshed(ids) & ~new.holds(ids)]
-
-
-def _all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What an earlier version takes over: every item that it lacks, and what refreshes changed since."""
-    ids = old.ids
-    held = new.holds(ids)
-    changed = ids[held & old.refreshed(ids)]
-    return np.concatenate([ids[~held], changed[~_alike(old, new, changed)]])
-
-
-def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
-    """Whether items have the same views and content in both, bool [ids]."""
-    alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
-    for start in range(0, len(ids), _COMPARED_AT_ONCE):
-        block = slice(start, start + _COMPARED_AT_ONCE)
-        theirs = new.content(ids[block])
-        for name, vectors in old.content(ids[block]).items():
-            same = (vectors == theirs[name]) | (np.isnan(vectors) & np.isnan(theirs[name]))
-            alike[block] &= same.all(axis=1)
-    return alike
-
-
 def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:
     with switching(folder):
-        segment = _taken_over(folder, target, choose)
+        before = _before(folder, target.version)
+        segment = None if before is None else taken_over(before, target, choose)
         if segment is not None:
             target.journal.append(segment)
         previous, version = current(folder), target.version
@@ -263,45 +226,6 @@ def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | No
         write_json(folder / HISTORY, {"versions": [*past, version]})
         write_text(folder / columns.MANIFEST, _text(target.manifest))
     return segment
-
-
-def _taken_over(folder: Path, target: Release, choose: Choice) -> Segment | None:
-    """What the journal of `target` needs, so that nothing that came or went with the version before is lost."""
-    before = _before(folder, target.version)
-    if before is None:
-        return None
-    try:
-        old = before.items_alone(salvage=True)
-    except ReleaseError as error:
-        logger.warning("videos and removals of version %d are not taken over: %s", before.version, error)
-        return None
-    new = target.items_alone()
-    removed = sorted(old.removed - new.removed)
-    chosen = choose(old, new)
-    if old.modalities != target.modalities:
-        logger.warning(
-            "%d videos of version %d are not taken over: its modalities are %s, now %s",
-            len(chosen),
-            before.version,
-            old.modalities,
-            target.modalities,
-        )
-        chosen = chosen[:0]
-    if not len(chosen):
-        nothing = {name: np.empty([0, width], np.float32) for name, width in target.modalities.items()}
-        ids = pd.DataFrame({columns.ITEM_ID: chosen, columns.VIEW_COUNT: np.empty(0, np.int64)})
-        catalogue, vectors = Catalogue(ids, nothing), np.empty([0, target.width], np.float32)
-    else:
-        catalogue = old.catalogue(chosen)
-        vectors = target.item_vectors(catalogue)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            logger.warning("%d videos are not taken over: they have no finite vector", int((~finite).sum()))
-            chosen, vectors = chosen[finite], vectors[finite]
-            catalogue = old.catalogue(chosen)
-    if not len(chosen) and not removed:
-        return None
-    return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen))
 
 
 def _before(folder: Path, version: int) -> Release | None:

@@ -16,7 +16,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
-from m3csr_tf.serving import inbox, verification, versions
+from m3csr_tf.serving import inbox, takeover, verification, versions
 from m3csr_tf.serving.compaction import compact
 from m3csr_tf.serving.publish import publish
 from m3csr_tf.serving.refresh import refresh
@@ -276,7 +276,7 @@ def test_items_of_another_trainings_catalogue_leave_with_the_next_one(release: R
     frame, content = videos(release, "by refresh", "by rollback")
     given = Catalogue(frame.assign(view_count=-1), content)
     old.upsert(given, np.array([True, True]), np.array([True, False]))
-    assert versions.fresh_only(old, new).tolist() == ["by refresh"]
+    assert takeover.fresh_only(old, new).tolist() == ["by refresh"]
 
 
 def test_a_vector_that_is_not_finite_is_refused_before_the_journal(
