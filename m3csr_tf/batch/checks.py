@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.errors import InputError
-from m3csr_tf.serving.requests import flatten
 
 
 class Repeated(NamedTuple):
@@ -41,7 +41,10 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
     for name in (columns.HISTORY, columns.EXCLUSIONS):
         cells = batch[name].to_numpy(dtype=object) if name in batch else np.full(len(batch), None)
         lists = pd.Series([_list(cell, row, name, source) for cell, row in zip(cells, rows, strict=True)], dtype=object)
-        items, owners = flatten(lists)
+        # Of lists of lists, NumPy would make an array of two dimensions, or refuse to.
+        lengths = lists.map(len).to_numpy(np.int64)
+        items = np.fromiter(chain.from_iterable(lists), object, lengths.sum())
+        owners = np.repeat(np.arange(len(lists)), lengths)
         ids = checked_ids(items, rows[owners], name, source)
         if ids is not items:
             borders = np.cumsum(np.bincount(owners, minlength=len(lists)))[:-1]
@@ -66,8 +69,10 @@ def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) ->
         return values
     bad = next(at for at, value in enumerate(values) if not isinstance(value, str) or not value)
     value = values[bad]
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     missing = value is None or value is pd.NA or value == "" or (isinstance(value, float) and np.isnan(value))
-    got = "nothing" if missing else repr(value.item() if isinstance(value, np.generic) else value)
+    got = "nothing" if missing else repr(value)
     says, expected = ("is", "an id") if name == columns.USER_ID else ("holds", "a list of item ids")
     raise InputError(f"{source}: {name} in data row {rows[bad]} {says} {got}; expected {expected}")
 

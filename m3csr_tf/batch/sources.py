@@ -103,7 +103,7 @@ class _Parquet:
                     for group in range(file.num_row_groups):
                         rows = range(start, start + file.metadata.row_group(group).num_rows)
                         if wanted is None or _overlap(rows, wanted):
-                            few = _rows_of_chunk(file.metadata.row_group(group), size)
+                            few = _rows_of_chunk(file.metadata.row_group(group), there, size)
                             yield from _arrow_chunks(
                                 file.iter_batches(few, row_groups=[group], columns=there), rows.start
                             )
@@ -150,7 +150,8 @@ class _JsonLines:
 
     def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
-        lines, held = [], 0
+        lines: list[tuple[int, bytes]] = []
+        held = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
@@ -167,7 +168,7 @@ class _JsonLines:
         def frame(first: int, last: int) -> pd.DataFrame:
             # Of each object only what is wanted is kept: the others' lists may be long.
             rows = [_json_values(line, number, self._path, names) for number, line in lines[first:last]]
-            return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in zip(names, zip(*rows))})
+            return pd.DataFrame(rows, columns=list(names), dtype=object)
 
         return frame
 
@@ -185,17 +186,18 @@ def _arrow_frame(batch: pa.RecordBatch) -> Callable[[int, int], pd.DataFrame]:
 def _arrow_entries(batch: pa.RecordBatch) -> np.ndarray:
     entries = np.zeros(batch.num_rows, np.int64)
     for name in {columns.HISTORY, columns.EXCLUSIONS} & set(batch.schema.names):
-        cells = batch[name]
-        if pa.types.is_string(cells.type):
+        cells, kind = batch[name], batch[name].type
+        if pa.types.is_string(kind):
             entries += np.asarray(pc.fill_null(pc.count_substring(cells, " "), 0)) + 1
-        elif pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             entries += np.asarray(pc.fill_null(pc.list_value_length(cells), 0))
     return entries
 
 
-def _rows_of_chunk(group: pq.RowGroupMetaData, size: int) -> int:
-    """How many rows of a row group to take at once, at most `size`."""
-    values = max((group.column(place).num_values for place in range(group.num_columns)), default=0)
+def _rows_of_chunk(group: pq.RowGroupMetaData, names: Sequence[str], size: int) -> int:
+    """How many rows of a row group to take at once, at most `size`, if these columns are read."""
+    leaves = [group.column(place) for place in range(group.num_columns)]
+    values = sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".")[0] in names)
     return max(1, min(size, CHUNK_ENTRIES * group.num_rows // max(1, values)))
 
 

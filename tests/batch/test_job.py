@@ -406,3 +406,18 @@ def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
     monkeypatch.setattr(jobs.Tracker, "advance", advance)
     run(release, users, output)
     assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
+
+
+def test_exclusions_do_not_wait_in_memory_once_they_are_rows(
+    release: Any, users: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set()
+    real = ListMaker.find
+
+    def find(self: ListMaker, frame: pd.DataFrame, seen: Any) -> Any:
+        names.update(frame.columns)
+        return real(self, frame, seen)
+
+    monkeypatch.setattr(ListMaker, "find", find)
+    run(release, users, output)
+    assert names == {columns.USER_ID, columns.HISTORY}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
+from m3csr_tf.batch import sources
 from m3csr_tf.batch import users as batch_users
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.errors import InputError
@@ -77,6 +80,64 @@ def test_batches_are_cut_at_parts_and_sizes_whatever_the_file_is_like_inside(
         pd.DataFrame(users).to_parquet(path, row_group_size=group)
     found = [(part, batch["user_id"].tolist()) for part, batch in FileOfUsers(path).read([0, 2], 4, 3)]
     assert found == [(0, ["u0", "u1", "u2"]), (0, ["u3"]), (2, ["u8", "u9", "u10"])]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("group", [1, 2, 3, 11])
+def test_batches_of_users_with_long_lists_are_smaller_whatever_the_file_is_like_inside(
+    kind: str, group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_users, "ENTRIES_OF_BATCH", 100)
+    monkeypatch.setattr(sources, "CHUNK_BYTES", group * 250)
+    lengths = [40, 40, 40, 40, 40, 40, 40, 40, 0, 400, 0, 0]
+    users = [
+        {"user_id": f"u{row}", "history": [], "exclusions": [f"i{k}" for k in range(length)]}
+        for row, length in enumerate(lengths)
+    ]
+    path = write(tmp_path, kind, users)
+    if kind == "parquet":
+        pd.DataFrame(users).to_parquet(path, row_group_size=group)
+    whole = [(part, batch["user_id"].tolist()) for part, batch in FileOfUsers(path).read([0, 1, 2], 4, 3)]
+    assert whole == [
+        *[(0, ["u0", "u1"]), (0, ["u2"]), (0, ["u3"]), (1, ["u4", "u5"]), (1, ["u6"]), (1, ["u7"])],
+        *[(2, ["u8"]), (2, ["u9"]), (2, ["u10"]), (2, ["u11"])],
+    ]
+    some = [(part, batch["user_id"].tolist()) for part, batch in FileOfUsers(path).read([1], 4, 3)]
+    assert some == whole[3:6]
+
+
+def test_batches_of_prepared_users_with_many_clicks_are_smaller(
+    untrained_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = untrained_run.prepared
+    users = batch_users.PreparedUsers(prepared, np.zeros([1 + len(prepared.users), 3], np.int32))
+    [(_, whole)] = users.read([0], 20, 20)
+    longest = int(whole["exclusions"].map(len).max())
+    monkeypatch.setattr(batch_users, "ENTRIES_OF_BATCH", 2 * longest)
+    batches = [batch for _, batch in users.read([0], 20, 20)]
+    assert len(batches) > 1 and max(batch["exclusions"].map(len).sum() for batch in batches) <= 2 * longest
+    assert [user for batch in batches for user in batch["user_id"]] == whole["user_id"].tolist()
+
+
+def test_counting_json_lines_holds_few_lines_and_only_the_ids_of_their_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 100_000)
+    users = [{"user_id": f"u{row}", "exclusions": [f"item{k:06d}" for k in range(500)]} for row in range(200)]
+    path = write(tmp_path, "jsonl", users)
+    tracemalloc.start()
+    assert FileOfUsers(path).count() == 200
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < path.stat().st_size / 2
+
+
+def test_chunks_of_parquet_with_long_lists_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "CHUNK_ENTRIES", 100)
+    path = write(tmp_path, "parquet", [{"user_id": f"u{row}", "history": ["x"] * 24} for row in range(10)])
+    source = sources.source_of(path)
+    assert [chunk.length for chunk in source.chunks(["user_id", "history"], None, 10)] == [4, 4, 2]
+    assert [chunk.length for chunk in source.chunks(["user_id"], None, 10)] == [10]
 
 
 def test_row_groups_without_a_wanted_user_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +276,34 @@ def test_bytes_that_are_no_text_are_one_message(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b'user_id\n{"user_id": "\xff"}\n'[8 if name.endswith("jsonl") else 0 :])
         with pytest.raises(InputError, match="users"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("history", [[["x", "y"], ["z", "w"]], [["x"]], [["x"], ["y"]], [[]]])
+def test_lists_of_lists_are_one_message(kind: str, history: list[Any], tmp_path: Path) -> None:
+    path = write(tmp_path, kind, [{"user_id": "a", "history": history}])
+    with pytest.raises(InputError, match=re.escape(f"history in data row 1 holds {history[0]}; expected a list of")):
+        read(path)
+
+
+@pytest.mark.parametrize("line", ['{"user_id": "\\ud800"}', '{"user_id": "a", "history": ["x", "\\uDFFF\\ud800"]}'])
+def test_half_a_surrogate_pair_in_json_is_one_message(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "users.jsonl"
+    path.write_text('{"user_id": "\\ud83d\\ude00", "title": "\\ud800"}\n' + line + "\n")
+    with pytest.raises(InputError, match="line 2 holds half of a surrogate pair"):
+        read(path)
+
+
+def test_surrogates_as_bytes_in_json_are_one_message(tmp_path: Path) -> None:
+    (tmp_path / "users.jsonl").write_bytes(b'{"user_id": "\xed\xa0\x80"}\n')
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        read(tmp_path / "users.jsonl")
+
+
+def test_json_that_is_nested_too_deep_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "users.jsonl").write_text('{"user_id": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(InputError, match="line 1 is nested too deep"):
+        read(tmp_path / "users.jsonl")
 
 
 def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
