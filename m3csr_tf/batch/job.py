@@ -31,6 +31,10 @@ _AHEAD = 2
 """Batches that wait between two steps."""
 
 
+class _UsersChanged(Exception):
+    """The users are no more those that the job began with."""
+
+
 @dataclass(frozen=True)
 class Retrieved:
     """Where a job stands.
@@ -81,10 +85,13 @@ def retrieve(
         index of their own.
 
     Raises:
-      InputError: users or filters cannot be read or leave nothing to retrieve, or the output cannot be written.
+      InputError: users or filters cannot be read or leave nothing to retrieve, users change while they are read, or the
+        output cannot be written.
       RunError: the output is something else than the lists of a job, or another job is being made for it.
       ReleaseError: the release cannot be loaded, or not as it was when the job began.
     """
+    if output.name in {"", ".."}:
+        raise InputError(f"{output}: does not end in a name; retrieve.output must, e.g. runs/small/top_n")
     index = index or IndexConfig()
     filters = Filters.read(config)
     identity = _identity(release, users, config, index)
@@ -100,7 +107,12 @@ def retrieve(
                 maker = ListMaker(live, select(live, filters, index), config.top_n)
                 total = sum(_size(part, job, config) for part in own)
                 with tracked(total, total - sum(_size(part, job, config) for part in todo)) as tracker:
-                    _make(job, todo, users, maker, config, tracker)
+                    try:
+                        _make(job, todo, users, maker, config, tracker)
+                        _require_same(users, job)
+                    except _UsersChanged:
+                        outputs.discard(output, job, todo)
+                        raise InputError(f"{output}: the file of users changed while it was read; run again") from None
             while True:
                 in_place = outputs.commit(output, job)
                 done = _summary(output, job, len(todo))
@@ -148,6 +160,18 @@ def _make(
                 for _, found in of_part:
                     writer.write(maker.table(found), len(found.users), found.short)
                     tracker.advance(len(found.users))
+                if writer.facts.users != _size(part, job, config):
+                    raise _UsersChanged
+
+
+def _require_same(users: Users, job: JobFolder) -> None:
+    """Raises _UsersChanged unless the users are still those that the job began with."""
+    try:
+        same = users.digest() == job.facts.identity["users"]
+    except OSError:
+        same = False
+    if not same:
+        raise _UsersChanged
 
 
 def _with_seen(batch: pd.DataFrame, maker: ListMaker) -> tuple[pd.DataFrame, Seen]:

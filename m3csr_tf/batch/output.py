@@ -20,7 +20,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -208,6 +208,15 @@ def commit(output: Path, job: JobFolder) -> bool:
                     if _alone(working):
                         shutil.rmtree(before.folder)
     return True
+
+
+def discard(output: Path, job: JobFolder, parts: Iterable[int]) -> None:
+    """Removes parts of a job that turned out wrong, unless the link names it."""
+    with locked(_lock(output)):
+        there = current(output)
+        if there is None or there.folder != job.folder:
+            for part in parts:
+                job.path(part).unlink(missing_ok=True)
 
 
 def current(output: Path) -> JobFolder | None:

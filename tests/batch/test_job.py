@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -377,6 +378,37 @@ def test_bad_users_leave_the_earlier_lists_in_place(release: Any, users: Path, o
     with pytest.raises(InputError, match="data row 36 is 'n0', which data row 1 has too"):
         run(release, users, output)
     assert files(output) == before and len(folders(output)) == 1
+
+
+@pytest.mark.parametrize("change", ["fewer", "a part fewer", "more", "others", "gone"])
+def test_users_that_change_while_they_are_read_are_one_message_and_leave_the_earlier_lists(
+    change: str, release: Any, users: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(release, users, output)
+    before, real, frame = files(output), FileOfUsers.read, pd.read_parquet(users)
+
+    def read(self: FileOfUsers, *args: Any) -> Iterator[Any]:
+        changed = {
+            "fewer": frame.head(33),
+            "a part fewer": frame.head(30),
+            "more": pd.concat([frame, frame]),
+            "others": frame.assign(user_id=frame["user_id"] + "x"),
+        }
+        changed.get(change, frame).to_parquet(users)
+        yield from real(self, *args)
+        if change == "gone":
+            users.unlink()
+
+    monkeypatch.setattr(FileOfUsers, "read", read)
+    with pytest.raises(InputError, match="changed while it was read; run again"):
+        run(release, users, output, top_n=4)
+    assert files(output) == before and len(folders(output)) == 1
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "runs/.."])
+def test_an_output_without_a_name_is_one_message(name: str, release: Any, users: Path) -> None:
+    with pytest.raises(InputError, match=r"does not end in a name; retrieve\.output must"):
+        run(release, users, Path(name))
 
 
 def test_no_users_at_all_is_one_message(release: Any, users: Path, output: Path) -> None:
