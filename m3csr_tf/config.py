@@ -342,7 +342,7 @@ class RetrieveConfig(Section):
     )
     overwrite: bool = Field(False, description="make the lists again even if they are there")
     top_n: int = Field(20, ge=1)
-    batch_size: int = Field(4096, ge=1, description="users whose lists are made at once")
+    batch_size: int = Field(4096, ge=1, description="users at once, at most; fewer where they have seen much")
     shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
     shard: str = Field(
         "1/1",
