@@ -37,7 +37,8 @@ def main(
     from m3csr_tf.training.runs import build_model
     from m3csr_tf.training.runtime import configure
     from m3csr_tf.training.steps import make_optimizer, take_steps
-    from m3csr_tf.training.streams import ExampleStream, TrainingData
+    from m3csr_tf.training.streams import ExampleStream
+    from m3csr_tf.training.training_data import TrainingData
 
     settings = configuration.load(config, overrides or [])
     configure(settings.run)

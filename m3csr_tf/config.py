@@ -273,6 +273,9 @@ class TrainingConfig(Section):
     alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
     beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
+    window_clicks: int = Field(
+        20_000_000, ge=1, description="training clicks held in memory; of a larger log, some shards at a time"
+    )
     learning_rate: float = Field(3e-4, gt=0)
     content_rate: float = Field(
         0.02, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
@@ -282,6 +285,9 @@ class TrainingConfig(Section):
     )
     max_steps: int = Field(400, ge=1)
     evaluate_every: int = Field(25, ge=1, description="steps between validations")
+    validation_users: int = Field(
+        20_000, ge=1, description="users whom a validation ranks items for, at most; a seeded draw of more"
+    )
     patience: int = Field(400, ge=1, description="steps without a better validation Recall@20 before stopping")
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"

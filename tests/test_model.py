@@ -16,7 +16,8 @@ from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training.optimizer import RowwiseAdam
-from m3csr_tf.training.streams import ExampleStream, TrainingData
+from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.training.training_data import TrainingData
 
 KINDS = ("uniform", "shared", "in_batch")
 SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}

@@ -51,3 +51,16 @@ def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.nda
     slots = np.full((users, length), PADDING_ROW, np.int32)
     slots[user[kept], slot[kept]] = item[kept]
     return slots
+
+
+def renumbered(frame: pd.DataFrame, users: np.ndarray) -> pd.DataFrame:
+    """The interactions of some users, their rows replaced by their places among them.
+
+    Args:
+      frame: user_row and more.
+      users: rows of the users, int32 [users], ascending.
+    """
+    rows = frame[columns.USER_ROW].to_numpy()
+    places = np.minimum(np.searchsorted(users, rows), len(users) - 1)
+    theirs = users[places] == rows
+    return frame[theirs].assign(**{columns.USER_ROW: places[theirs]})

@@ -23,7 +23,7 @@ from m3csr_tf.prepare import prepare
 from m3csr_tf.sweep.space import Task
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 

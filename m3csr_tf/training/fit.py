@@ -29,7 +29,8 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import configure
 from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
-from m3csr_tf.training.streams import ExampleStream, TrainingData
+from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import Validation
 from m3csr_tf.training.warm_start import warm_start
 

@@ -17,7 +17,7 @@ from m3csr_tf.features.content_maps import co_click_map, content_appeal, content
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
-from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.training_data import TrainingData
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""

@@ -19,7 +19,7 @@ from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training import runs
-from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 

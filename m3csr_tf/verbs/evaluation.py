@@ -18,7 +18,7 @@ from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.verbs.console import console
 from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of

@@ -15,7 +15,7 @@ from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.publish import publish, says_the_same
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of

@@ -9,7 +9,7 @@ from m3csr_tf.evaluation import variance
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.towers import layout
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.verbs.opened import histories_of
 

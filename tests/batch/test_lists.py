@@ -17,7 +17,7 @@ from m3csr_tf.explain import explain
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]

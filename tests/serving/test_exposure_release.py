@@ -14,7 +14,7 @@ from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.evaluation.exposure import cold_items, with_bonus
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 BONUS = 1.5

@@ -18,7 +18,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish
 from m3csr_tf.serving.release import Release, open_release
-from m3csr_tf.training.streams import item_features
+from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 

@@ -13,7 +13,8 @@ from m3csr_tf.config import AffinitiesConfig, Config
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.training.streams import ExampleStream, TrainingData
+from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.training.training_data import TrainingData
 
 
 def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int = 5) -> TrainingData:
@@ -37,6 +38,7 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
         clicks=matrix,
         histories=histories(frame, users + FIRST_ROW, slots, seed),
         features=features,
+        trained=np.asarray(matrix.sum(axis=0)).ravel() > 0,
         affinities=Affinities.of(matrix, {"visual": features["visual"]}, AffinitiesConfig()),
     )
 

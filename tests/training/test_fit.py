@@ -24,7 +24,7 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.fit import averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
-from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]

@@ -19,7 +19,7 @@ from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts
 from m3csr_tf.training.steps import make_optimizer
-from m3csr_tf.training.streams import TrainingData
+from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
 Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]

@@ -16,7 +16,8 @@ from small_clicks import batch_of, item_rows, stream, training_data, users_of
 from m3csr_tf import columns
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.training.streams import TrainingData, positive_probabilities
+from m3csr_tf.training.draws import positive_probabilities
+from m3csr_tf.training.training_data import TrainingData
 
 KINDS: list[dict[str, Any]] = [{"kind": "uniform"}, {"kind": "shared", "count": 50}, {"kind": "in_batch"}]
 POSITIVES = ["per_interaction", "per_user"]
@@ -195,7 +196,7 @@ def test_in_batch_candidates_are_allowed_where_the_user_has_not_clicked_them_or_
     targets = item_rows(batch, "positive")
     unclicked = data.clicks[users_of(batch)][:, targets].toarray() == 0
     np.testing.assert_array_equal(batch["allowed"], unclicked | np.eye(25, dtype=bool))
-    np.testing.assert_allclose(batch["positive_probability"], positive_probabilities(data.clicks, positives)[targets])
+    np.testing.assert_allclose(batch["positive_probability"], positive_probabilities([data.clicks], positives)[targets])
 
 
 @pytest.mark.parametrize("kind", ["uniform", "shared"])
@@ -256,7 +257,7 @@ def test_the_stream_draws_positives_with_those_probabilities(positives: str) -> 
     data = training_data(15, 8, 60)
     chosen = stream(data, batch_size=6000, positives=positives)
     counts = np.bincount(item_rows(batch_of(chosen, 0), "positive"), minlength=10)
-    expected = positive_probabilities(data.clicks, positives)
+    expected = positive_probabilities([data.clicks], positives)
     there = expected > 0
     assert not counts[~there].any()
     scaled = expected[there].astype(float) * 6000 / expected[there].sum(dtype=float)
@@ -271,7 +272,7 @@ def test_walk_positives_come_from_where_the_users_history_leads() -> None:
     history = np.array([[0], [0], [2]], np.int32)
     features = {columns.ITEM_ROW: np.arange(6, dtype=np.int32), columns.POPULARITY_BIN: np.zeros(6, np.int32)}
     popularity = np.array([0, 0, 0, 0, 0, 1], np.float32)
-    data = TrainingData(clicks, history, features, Affinities(leads, popularity, popular=0.2))
+    data = TrainingData(clicks, history, features, np.arange(6) == 2, Affinities(leads, popularity, popular=0.2))
     walking = stream(data, {"kind": "shared", "count": 2}, walk_positives=0.5, batch_size=8000)
     found = np.bincount(item_rows(batch_of(walking, 0), "positive"), minlength=6) / 8000
     # Five standard deviations of a share of 8,000 are at most 0.028.

@@ -24,7 +24,7 @@ from m3csr_tf.prepare import prepare
 from m3csr_tf.training import runs, warm_start
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.streams import TrainingData, item_features
+from m3csr_tf.training.training_data import TrainingData, item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]

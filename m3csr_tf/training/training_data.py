@@ -1,0 +1,82 @@
+"""What a run is trained on: item features, and the clicks of users held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.features.affinities import Affinities
+from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.training.windows import ShardedClicks
+
+_SAMPLE_CLICKS = 5_000_000
+"""Enough for what is estimated from clicks before training: affinities, singular vectors, maps of content."""
+
+
+def item_features(prepared: Prepared) -> dict[str, np.ndarray]:
+    """Features of every item row, as the towers take them (`ItemTower.call`), each [len(items), ...].
+
+    The padding and unknown rows have no content, no cluster and popularity bin 0.
+    """
+    features: dict[str, np.ndarray] = {
+        columns.ITEM_ROW: np.arange(len(prepared.items), dtype=np.int32),
+        columns.CLUSTER_IDS: prepared.cluster_ids,
+        columns.POPULARITY_BIN: prepared.bins,
+    }
+    for name, raw in prepared.content.items():
+        features[name] = prepared.scaler.transform(name, raw)
+    return features
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What training, validation and closed-form starts look up all the time.
+
+    Attributes:
+      clicks: binary user x item matrix of training clicks, rows of the id tables; of a log with `shards`, a sample of
+        users, renumbered, from which the starts are estimated.
+      histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
+      features: as `item_features`.
+      trained: bool [items], the items with a training click.
+      affinities: of the items, where walks give positives or starts; else None, since they take long on large logs.
+      shards: the clicks on the disk, where they are more than `training.window_clicks`; else None.
+    """
+
+    clicks: csr_matrix
+    histories: np.ndarray
+    features: dict[str, np.ndarray]
+    trained: np.ndarray
+    affinities: Affinities | None
+    shards: ShardedClicks | None = None
+
+    @classmethod
+    def of(cls, prepared: Prepared, config: Config) -> TrainingData:
+        """Takes the training data from a prepared folder."""
+        shards = None
+        if prepared.train_clicks.sum() > config.training.window_clicks:
+            shards = ShardedClicks.of(prepared, config)
+            clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
+        else:
+            train = prepared.split(columns.TRAIN)
+            clicks = click_matrix(train, len(prepared.users), len(prepared.items))
+            slots = histories(train, len(prepared.users), config.history.length, config.split.seed)
+        needed = config.model.id_start == "walks" or config.training.walk_positives > 0
+        return cls(
+            clicks=clicks,
+            histories=slots,
+            features=item_features(prepared),
+            trained=prepared.train_clicks > 0,
+            affinities=Affinities.of(clicks, prepared.content, config.affinities) if needed else None,
+            shards=shards,
+        )
+
+
+def _sample(clicks: np.ndarray) -> tuple[int, ...]:
+    """The first shards, up to _SAMPLE_CLICKS clicks, one at least: users are spread over shards at random."""
+    enough = int(np.searchsorted(np.cumsum(clicks), _SAMPLE_CLICKS)) + 1
+    return tuple(range(min(enough, len(clicks))))

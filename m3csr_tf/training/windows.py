@@ -1,0 +1,186 @@
+"""Windows of users, from which batches are drawn: all users of a small log, or a few shards of a larger one.
+
+Each epoch goes through the shards in another random order, some of them at a time. Users of a shard are a random sample
+of all users already, a window is a larger one, and its examples are shuffled as a whole: what a shuffle buffer of
+`training.window_clicks` clicks would give, without holding an example twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.sparse import csr_matrix
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.features.histories import histories
+from m3csr_tf.ids import PADDING_ROW
+
+
+class Window(NamedTuple):
+    """Users held in memory with all their training clicks; numpy arrays or tensors.
+
+    Attributes:
+      user_rows: int32 [users], their rows of the id table.
+      starts: int64 [users + 1], where each user's clicks begin.
+      items: int32 [clicks], ascending within a user.
+      owners: int32 [clicks], the place of each click's user in this window.
+      keys: int64 [clicks], owner * catalogue + item, ascending: whether a pair is a click is one binary search.
+      active: int32 [users with a click], places.
+      histories: int32 [users, slots], padded with PADDING_ROW.
+      lengths: int32 [users], filled slots.
+      first_step: int64, the step at which its examples begin.
+      number: int64, which window of the run it is; part of the seed of its shuffle.
+    """
+
+    user_rows: tf.Tensor
+    starts: tf.Tensor
+    items: tf.Tensor
+    owners: tf.Tensor
+    keys: tf.Tensor
+    active: tf.Tensor
+    histories: tf.Tensor
+    lengths: tf.Tensor
+    first_step: tf.Tensor
+    number: tf.Tensor
+
+
+SPECS = Window(
+    user_rows=tf.TensorSpec([None], tf.int32),
+    starts=tf.TensorSpec([None], tf.int64),
+    items=tf.TensorSpec([None], tf.int32),
+    owners=tf.TensorSpec([None], tf.int32),
+    keys=tf.TensorSpec([None], tf.int64),
+    active=tf.TensorSpec([None], tf.int32),
+    histories=tf.TensorSpec([None, None], tf.int32),
+    lengths=tf.TensorSpec([None], tf.int32),
+    first_step=tf.TensorSpec([], tf.int64),
+    number=tf.TensorSpec([], tf.int64),
+)
+"""What a window is as tensors."""
+
+
+def window_of(
+    clicks: csr_matrix, slots: np.ndarray, user_rows: np.ndarray | None = None, first_step: int = 0, number: int = 0
+) -> Window:
+    """A window as numpy arrays.
+
+    Args:
+      clicks: binary [users, items], indices sorted.
+      slots: histories int32 [users, slots].
+      user_rows: int32 [users]; the places themselves when None.
+      first_step, number: see `Window`.
+    """
+    users, catalogue = clicks.shape
+    sizes = np.diff(clicks.indptr)
+    owners = np.repeat(np.arange(users, dtype=np.int32), sizes)
+    return Window(
+        user_rows=np.arange(users, dtype=np.int32) if user_rows is None else user_rows.astype(np.int32),
+        starts=clicks.indptr.astype(np.int64),
+        items=clicks.indices.astype(np.int32, copy=False),
+        owners=owners,
+        keys=owners * np.int64(catalogue) + clicks.indices,
+        active=np.flatnonzero(sizes).astype(np.int32),
+        histories=slots.astype(np.int32, copy=False),
+        lengths=(slots != PADDING_ROW).sum(axis=1).astype(np.int32),
+        first_step=np.int64(first_step),
+        number=np.int64(number),
+    )
+
+
+class Turn(NamedTuple):
+    """A window's turn in training.
+
+    Attributes:
+      number: which window of the run, from 1.
+      first_step: its first step.
+      steps: how many it has; the last batch is filled up with the window's first examples.
+      shards: the shards that it is made of.
+    """
+
+    number: int
+    first_step: int
+    steps: int
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShardedClicks:
+    """Training clicks that stay on the disk and are read some shards at a time.
+
+    Attributes:
+      prepared: where they lie.
+      config: settings of windows, histories and batches.
+      examples: int64 [shards], clicks or users with one, by `training.positives`.
+      clicks: int64 [shards].
+    """
+
+    prepared: Prepared
+    config: Config
+    examples: np.ndarray
+    clicks: np.ndarray
+
+    @classmethod
+    def of(cls, prepared: Prepared, config: Config) -> ShardedClicks:
+        """The shards of a prepared folder; an example is what `training.positives` says."""
+        shards = prepared.train_shards  # type: ignore[attr-defined]
+        per_user = config.training.positives == "per_user"
+        return cls(
+            prepared,
+            config,
+            np.array([shard.active_users if per_user else shard.clicks for shard in shards]),
+            np.array([shard.clicks for shard in shards]),
+        )
+
+    def turns(self, first_step: int, last_step: int) -> Iterator[Turn]:
+        """The turns that steps first_step to last_step (exclusive) take part in, in order."""
+        windows = int(-(-self.clicks.sum() // self.config.training.window_clicks))
+        number, begins, epoch = 0, 0, 0
+        while begins < last_step:
+            order = np.random.default_rng([self.config.run.seed, epoch]).permutation(len(self.clicks))
+            middles = np.cumsum(self.clicks[order]) - self.clicks[order] / 2
+            window = np.minimum(middles * windows // self.clicks.sum(), windows - 1)
+            for place in np.unique(window):
+                number += 1
+                shards = order[window == place]
+                steps = int(-(-self.examples[shards].sum() // self.config.training.batch_size))
+                if begins < last_step and begins + steps > first_step:
+                    yield Turn(number, begins, steps, tuple(int(shard) for shard in shards))
+                begins += steps
+            epoch += 1
+
+    def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
+        """The window of some shards, as numpy arrays."""
+        clicks, slots, rows = self.clicks_of(shards)
+        return window_of(clicks, slots, rows, first_step, number)
+
+    def clicks_of(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
+        """Clicks [users, items], histories int32 [users, slots] and user rows int32 [users] of some shards' users."""
+        rows, starts, items, slots = [], [np.zeros(1, np.int64)], [], []
+        for shard in shards:
+            frame = self.prepared.read_shard(shard)  # type: ignore[attr-defined]
+            users = frame[columns.USER_ROW].to_numpy()
+            begins = np.flatnonzero(np.diff(users, prepend=-1))
+            sizes = np.diff(begins, append=len(users))
+            rows.append(users[begins])
+            starts.append(starts[-1][-1] + np.cumsum(sizes))
+            items.append(frame[columns.ITEM_ROW].to_numpy(np.int32))
+            places = np.repeat(np.arange(len(sizes)), sizes)
+            slots.append(
+                histories(
+                    frame.assign(**{columns.USER_ROW: places}),
+                    len(sizes),
+                    self.config.history.length,
+                    self.config.split.seed,
+                )
+            )
+        indices = np.concatenate(items)
+        shape = (sum(map(len, rows)), len(self.prepared.items))
+        ones = np.ones(len(indices), np.float32)
+        clicks = csr_matrix((ones, indices, np.concatenate(starts)), shape=shape)
+        return clicks, np.concatenate(slots), np.concatenate(rows)
