@@ -208,6 +208,12 @@ class ModelConfig(Section):
     """
 
     dim: int = Field(64, ge=2)
+    user_hash_rows: int | None = Field(
+        None, ge=1, description="hash user ids into so many rows of the user table, instead of a row a user"
+    )
+    item_hash_rows: int | None = Field(
+        None, ge=1, description="hash the ids of clicked items into so many rows, instead of a row an item"
+    )
     width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
     heads: int = Field(1, ge=1)
     attention_start: Literal["identity", "xavier"] = Field(

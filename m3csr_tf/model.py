@@ -28,10 +28,13 @@ class M3CSR(tfrs.Model):
 
     Args:
       config: the run's settings.
-      users, items: rows of the id tables.
+      users, items: how many there are, padding and unknown included.
       clusters: number of clusters of each modality, in order.
       bins: number of popularity bins.
       widths: content width of each modality, in order; the weights are created at once.
+
+    Attributes:
+      user_rows: int32 [users], the row of the user table that each user reads, where ids are hashed; None: her own.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class M3CSR(tfrs.Model):
     ) -> None:
         super().__init__()
         self.config = config
+        self.user_rows: tf.Tensor | None = None
         self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
         self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
         self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
@@ -59,7 +63,8 @@ class M3CSR(tfrs.Model):
         del training
         encoded = self.encoder(inputs["items"])
         present = inputs["items"][columns.CLUSTER_IDS] > 0
-        interests = self.user_tower.interests(inputs["query_user"], encoded, present, inputs["query_slots"])
+        user_rows = self.table_rows(inputs["query_user"])
+        interests = self.user_tower.interests(user_rows, encoded, present, inputs["query_slots"])
         queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
         loss = self._task_loss(inputs, queries, self._candidates(inputs, encoded, present))
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
@@ -67,8 +72,14 @@ class M3CSR(tfrs.Model):
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
-            loss += self.config.training.beta / batch * self._squared_weights(inputs, encoded[ID_PART], interests.query)
+            loss += (
+                self.config.training.beta / batch * self._squared_weights(user_rows, encoded[ID_PART], interests.query)
+            )
         return loss
+
+    def table_rows(self, users: tf.Tensor) -> tf.Tensor:
+        """Rows of the user table, int32, for rows of the id table, of the same shape."""
+        return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
     def _task_loss(self, inputs: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """The loss of queries float32 [batch, D] against candidates: positives [batch, D], then the negatives."""
@@ -102,12 +113,12 @@ class M3CSR(tfrs.Model):
             bins = tf.where(as_new, 0, bins)
         return self.item_tower.combine(candidates, tf.gather(present, lines), bins)
 
-    def _squared_weights(self, inputs: Mapping[str, Any], item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
+    def _squared_weights(self, user_rows: tf.Tensor, item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
         """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar."""
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
         # A user has as many queries as masked histories, and shares her row's square among them.
-        _, place, queries = tf.unique_with_counts(inputs["query_user"])
+        _, place, queries = tf.unique_with_counts(user_rows)
         of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / tf.cast(tf.gather(queries, place), tf.float32)
         return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
 

@@ -38,7 +38,7 @@ def make_run() -> Callable[..., UntrainedRun]:
     from m3csr_tf.prepare import prepare
 
     def make(folder: Path, seed: int = 0, **sections: Any) -> UntrainedRun:
-        from m3csr_tf.model import M3CSR
+        from m3csr_tf.training.runs import build_model
 
         world = {"users": 150, "items": 120, "clicks": 1500, "missing": 0.15}
         world["modalities"] = {"visual": 12, "acoustic": 5}
@@ -52,14 +52,7 @@ def make_run() -> Callable[..., UntrainedRun]:
         }
         config = Config.model_validate({**tree, **sections})
         prepared = prepare(config)
-        model = M3CSR(
-            config,
-            users=len(prepared.users),
-            items=len(prepared.items),
-            clusters=prepared.clusters.counts,
-            bins=prepared.popularity.count,
-            widths=[prepared.scaler.width(name) for name in prepared.modalities],
-        )
+        model = build_model(config, prepared)
         rng = np.random.default_rng(seed)
         for weight in model.trainable_variables:
             weight.assign(rng.normal(scale=0.3, size=weight.shape))

@@ -187,5 +187,8 @@ def _skipped(given: Sequence[str], used: Sequence[str]) -> list[str]:
 
 
 def _is_known(folder: Path, user: str) -> bool:
-    with (folder / "assets" / USER_VOCABULARY).open(encoding="utf-8", newline="\n") as lines:
+    vocabulary = folder / "assets" / USER_VOCABULARY
+    if not vocabulary.exists():
+        return True  # Hashed ids have a row, all of them.
+    with vocabulary.open(encoding="utf-8", newline="\n") as lines:
         return any(line.removesuffix("\n") == user for line in lines)

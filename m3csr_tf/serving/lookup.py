@@ -1,4 +1,4 @@
-"""String id to row inside a graph, from a vocabulary file that travels as an asset of the SavedModel."""
+"""String id to row inside a graph: from a vocabulary file that travels as an asset of the SavedModel, or by hashing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
+from m3csr_tf.towers.hashing import hashed_rows
 
 
 class IdLookup(tf.Module):
@@ -41,3 +42,15 @@ class IdLookup(tf.Module):
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
         """Rows int32 of `ids`, string, in the same shape."""
         return tf.cast(self._lines.lookup(ids), tf.int32) + FIRST_ROW
+
+
+class IdHash(tf.Module):
+    """Rows of a hashed table, known ids or not (`towers.hashing`)."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(name="ids")
+        self._rows = rows
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows int32 of `ids`, string, in the same shape."""
+        return hashed_rows(ids, self._rows)

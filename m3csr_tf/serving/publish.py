@@ -141,7 +141,8 @@ def _export(trained: Trained, staging: Path) -> None:
     vocabularies.mkdir()
     model, prepared = trained.model, trained.prepared
     ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
-    UserServing(model.user_tower, prepared, vocabularies).save(staging / columns.USER_TOWER)
+    hash_rows = trained.config.model.user_hash_rows
+    UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
     for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
         write_warmup(staging / tower, tower, trained.config.history.length)
 

@@ -17,7 +17,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.serving.content import ContentTransform
-from m3csr_tf.serving.lookup import IdLookup
+from m3csr_tf.serving.lookup import IdHash, IdLookup
 from m3csr_tf.serving.towers import ITEM_VOCABULARY, USER_VOCABULARY
 from m3csr_tf.towers.user_tower import ExplainedUsers
 
@@ -125,18 +125,24 @@ class UserServing(_Serving):
     attention_id float32 [B, n] (equation 3) and attention_<modality> (equation 4), the weights of the places of the
     history, 0 for those that are skipped or lack the modality (`UserTower.explain`).
 
-    Users that the tower lacks share the unknown row, and no history is an ordinary one.
+    Users that the tower lacks share the unknown row, or with `hash_rows` read the one that their id hashes to, and no
+    history is an ordinary one.
 
     Args:
       tower: takes the features of `UserTower.call`.
       prepared: the data it was trained on.
       vocabularies: folder for the vocabulary files, which must stay until the module is saved.
+      hash_rows: rows of a hashed user table (model.user_hash_rows); None for a vocabulary of the known users.
     """
 
-    def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
+    def __init__(
+        self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path, hash_rows: int | None = None
+    ) -> None:
         super().__init__(tower, prepared, vocabularies, columns.USER_TOWER)
         self._explain: Callable[[Mapping[str, tf.Tensor]], ExplainedUsers] = tower.explain
-        self._users = IdLookup(prepared.users, vocabularies / USER_VOCABULARY)
+        self._users = (
+            IdLookup(prepared.users, vocabularies / USER_VOCABULARY) if hash_rows is None else IdHash(hash_rows)
+        )
         # Variables, not constants: a graph holds no more than 2 GB.
         self.known_content = {
             name: tf.Variable(prepared.scaler.transform(name, raw), trainable=False, name=f"known_{name}")

@@ -34,7 +34,9 @@ def write_warmup(folder: Path, name: str, history_length: int) -> None:
       name: of the model in TF Serving.
       history_length: slots that the tower was trained with.
     """
-    vocabularies = {file.name: _some(file) for file in sorted((folder / "assets").iterdir())}
+    # A tower that hashes user ids has no vocabulary of them.
+    vocabularies = {USER_VOCABULARY: _unknown(25)}
+    vocabularies |= {file.name: _some(file) for file in sorted((folder / "assets").iterdir())}
     with replacing(folder / WARMUP) as beside, tf.io.TFRecordWriter(str(beside)) as writer:
         for signature, definition in sorted(signatures(folder).items()):
             for inputs in _batches(definition, vocabularies, history_length):
@@ -98,4 +100,8 @@ def _some(vocabulary: Path) -> np.ndarray:
     """A few ids of a vocabulary file, and some that are not in it, object array of str."""
     with vocabulary.open(encoding="utf-8", newline="\n") as lines:
         known = [line.removesuffix("\n") for line, _ in zip(lines, range(100), strict=False)]
-    return np.array([*known, *(f"unknown {number}" for number in range(1 + len(known) // 4))], dtype=object)
+    return np.array([*known, *_unknown(1 + len(known) // 4)], dtype=object)
+
+
+def _unknown(count: int) -> np.ndarray:
+    return np.array([f"unknown {number}" for number in range(count)], dtype=object)

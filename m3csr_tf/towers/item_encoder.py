@@ -10,6 +10,7 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.layout import ID_PART, modal_width
 
 
@@ -18,24 +19,28 @@ class ItemEncoder(tf.keras.layers.Layer):
 
     Args:
       config: the model's settings.
-      items: rows of the id table, padding and unknown included.
+      items: items that can be encoded, padding and unknown included.
       clusters: number of clusters of each modality, in order.
 
     Attributes:
-      id_rows: int32 [items], the row of the id table that an item row reads, its own at first; not trained. An item
-        that training cannot place reads the unknown row, as a new video does, rather than what its own started from.
+      id_rows: int32 [items], the row of the id table that an item row reads, not trained: its own at first, or with
+        model.item_hash_rows the one that its id hashes to, which whoever knows the ids sets. An item that training
+        cannot place reads the unknown row, as a new video does, rather than what its own started from.
     """
 
     def __init__(self, config: ModelConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modalities: Sequence[str] = tuple(clusters)
         self.id_embedding = self.add_weight(
-            name="id_embedding", shape=[items, config.dim], initializer="glorot_uniform"
+            name="id_embedding",
+            shape=[table_size(items, config.item_hash_rows), config.dim],
+            initializer="glorot_uniform",
         )
         self.id_rows = self.add_weight(
             name="id_rows", shape=[items], dtype=tf.int32, trainable=False, initializer="zeros"
         )
-        self.id_rows.assign(tf.range(items))
+        if config.item_hash_rows is None:
+            self.id_rows.assign(tf.range(items))
         self.modal_encoders = {
             name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
             for name, count in clusters.items()

@@ -11,6 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
+from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART, modal_width
 
@@ -55,7 +56,7 @@ class UserTower(tf.keras.Model):
     Args:
       config: the model's settings.
       encoder: the item encoder, shared with the item tower.
-      users: rows of the user table, padding and unknown included.
+      users: known users, padding and unknown included; with model.user_hash_rows the table has its rows instead.
     """
 
     def __init__(self, config: ModelConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
@@ -63,7 +64,9 @@ class UserTower(tf.keras.Model):
         self.encoder = encoder
         self._popularity_bias = config.popularity_bias
         self.user_embedding = self.add_weight(
-            name="user_embedding", shape=[users, config.dim], initializer="glorot_uniform"
+            name="user_embedding",
+            shape=[table_size(users, config.user_hash_rows), config.dim],
+            initializer="glorot_uniform",
         )
         start = config.attention_start
         self.behaviour_attention = InterestAttention(config.dim, config.heads, config.dim, start, name="attention_id")
@@ -81,8 +84,8 @@ class UserTower(tf.keras.Model):
         """User vectors, float32 [users, D].
 
         Args:
-          features: user_row int32 [users]; slots int32 [users, slots], lines of the history items below, -1 where
-            a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
+          features: user_row int32 [users], of the user table; slots int32 [users, slots], lines of the history items
+            below, -1 where a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
         """
         return self.combine(self._interests(features))
 

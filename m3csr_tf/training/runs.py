@@ -23,6 +23,7 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.files import sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
+from m3csr_tf.towers.hashing import hashed_table
 
 CONFIG_FILE = "config.yaml"
 VERSIONS_FILE = "versions.json"
@@ -171,8 +172,13 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
         bins=config.popularity.bins,
         widths=[prepared.scaler.width(name) for name in prepared.modalities],
     )
+    hashed = config.model
+    if hashed.user_hash_rows is not None:
+        model.user_rows = tf.constant(hashed_table(prepared.users.known, hashed.user_hash_rows))
     rows = np.arange(len(prepared.items))
     unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
+    if hashed.item_hash_rows is not None:
+        rows = hashed_table(prepared.items.known, hashed.item_hash_rows)
     model.encoder.id_rows.assign(np.where(unplaced, UNKNOWN_ROW, rows))
     return model
 

@@ -46,7 +46,14 @@ def _start_ids(model: M3CSR, data: TrainingData, share: float, config: Config) -
         model.user_tower.behaviour_attention.value_kernel.assign(values / share)
         # Like a new item's: nothing is known of it, so it adds nothing to anybody's score.
         _set_rows(model.encoder.id_embedding, np.array([PADDING_ROW, UNKNOWN_ROW]), np.zeros((2, config.model.dim)))
-    _set_rows(model.encoder.id_embedding, clicked, factors[clicked])
+    rows, shared = np.unique(model.encoder.id_rows.numpy()[clicked], return_inverse=True)
+    if len(rows) == len(clicked):
+        means = factors[clicked][np.argsort(shared)]
+    else:
+        # Hashed ids that share a row start at their mean.
+        lines = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
+        means = normalize(lines, norm="l1") @ factors[clicked]
+    _set_rows(model.encoder.id_embedding, rows, means)
 
 
 def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) -> None:

@@ -75,4 +75,4 @@ class VectorEncoder:
     def _user_features(self, users: tf.Tensor, histories: tf.Tensor) -> dict[str, tf.Tensor]:
         distinct, lines = tf.unique(tf.reshape(histories, [-1]))
         slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(lines, tf.shape(histories)))
-        return self._of(distinct) | {columns.USER_ROW: users, columns.SLOTS: slots}
+        return self._of(distinct) | {columns.USER_ROW: self._model.table_rows(users), columns.SLOTS: slots}

@@ -80,7 +80,7 @@ def warm_start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Con
     _warn_of_known_clicks(before.prepared, prepared)
     tables = {
         model.encoder.id_embedding.ref(): _item_rows(before, data, prepared, config),
-        model.user_tower.user_embedding.ref(): _user_rows(before, prepared),
+        model.user_tower.user_embedding.ref(): _user_rows(before, prepared, config),
     }
     for variable, old in zip(model.trainable_variables, before.model.trainable_variables, strict=True):
         variable.assign(tables.get(variable.ref(), old))
@@ -110,6 +110,8 @@ def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, cli
 
 
 def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
+    if config.model.item_hash_rows is not None:
+        return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
     read = before.model.encoder.id_rows.numpy()[_rows_of(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
     clicked = prepared.train_clicks > 0
@@ -136,7 +138,9 @@ def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
         )
 
 
-def _user_rows(before: runs.TrainedRun, prepared: Prepared) -> np.ndarray:
+def _user_rows(before: runs.TrainedRun, prepared: Prepared, config: Config) -> np.ndarray:
+    if config.model.user_hash_rows is not None:
+        return before.model.user_tower.user_embedding.numpy()
     return before.model.user_tower.user_embedding.numpy()[_rows_of(prepared.users, before.prepared.users)]
 
 
