@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test check benchmark clean
 
 demo: $(READY)
 	$(BIN)/python pipelines/run_all.py --config pipelines/configs/demo.yaml
@@ -15,6 +15,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Speed beside bare products, memory, recall; QUICK=1 takes small sizes and less than five minutes.
+benchmark: $(READY)
+	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

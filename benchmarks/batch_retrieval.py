@@ -11,7 +11,6 @@ the process holds when index, vectors and towers are loaded.
 from __future__ import annotations
 
 import gc
-import statistics
 import tempfile
 import threading
 import time
@@ -22,14 +21,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
+from figures import Figure, compared, report
 
 from m3csr_tf import columns
 from m3csr_tf import config as configuration
 from m3csr_tf.config import RetrieveConfig
-
-MEBIBYTE = 1 << 20
 
 
 def main(
@@ -38,6 +34,8 @@ def main(
     users: Annotated[int, typer.Option(help="Users to make lists for, at most.")] = 100_000,
     top_n: Annotated[int, typer.Option(help="Length of the lists.")] = 20,
     rounds: Annotated[int, typer.Option(help="Rounds; medians are printed.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="At most 10,000 users.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Measure the batch job against its two main parts."""
     import tensorflow as tf
@@ -46,6 +44,7 @@ def main(
     from m3csr_tf.batch.users import FileOfUsers
     from m3csr_tf.serving.release import open_release
 
+    users = min(users, 10_000) if quick else users
     released = open_release(release)
     tower = tf.saved_model.load(str(released.path(columns.USER_TOWER))).signatures[columns.SERVING_DEFAULT]
     settings = RetrieveConfig(top_n=top_n, overwrite=True)
@@ -67,17 +66,13 @@ def main(
             print("; ".join(f"{name} {times[-1]:.1f} s" for name, times in seconds.items()), flush=True)
             del inputs, vectors, search
             gc.collect()
-    table = Table("what", "seconds", "users a second", title=f"{count:,} users, {len(released.index):,} items")
-    for name, times in seconds.items():
-        table.add_row(name, f"{statistics.median(times):.1f}", f"{count / statistics.median(times):,.0f}")
-    Console().print(table)
-    ratios = [
-        job / (of_tower + of_search)
-        for job, of_tower, of_search in zip(*(seconds[name] for name in seconds), strict=True)
-    ]
-    of_rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"job / (tower + search): {statistics.median(ratios):.2f} (rounds: {of_rounds})")
-    print(f"memory of the job beyond index, vectors and towers: {beyond / MEBIBYTE:,.0f} MiB; {done.rows:,} rows")
+    together = "bare tower and bare search"
+    seconds[together] = [sum(pair) for pair in zip(seconds["bare tower"], seconds["bare search"], strict=True)]
+    setting = {"users": count, "items": len(released.index), "top_n": top_n}
+    figures = compared(count, "users/s", seconds, together, setting)
+    figures.append(Figure("memory of the job beyond index, vectors and towers", "GiB", [beyond / 2**30]))
+    report(f"batch job, {count:,} users, {len(released.index):,} items", figures, json_path)
+    print(f"{done.rows:,} rows")
 
 
 def _write_users(run: Path, users: int, file: Path) -> int:

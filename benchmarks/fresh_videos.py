@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,8 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
+from figures import Figure, report
 from rich.console import Console
-from rich.table import Table
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
@@ -80,8 +79,11 @@ def main(
     folder: Annotated[Path, typer.Argument(help="A release, saved_models/NAME.")],
     videos: Annotated[int, typer.Option(help="Single videos, one after the other.")] = 100,
     bulk: Annotated[int, typer.Option(help="Videos of one file.")] = 1000,
+    quick: Annotated[bool, typer.Option("--quick", help="At most 10 single videos.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Measure how soon fresh videos are found, and whether at their exact rank."""
+    videos = min(videos, 10) if quick else videos
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch) / folder.name, copy_function=os.link))
@@ -136,15 +138,18 @@ def main(
             follower.terminate()
             follower.wait()
         gate = recall_now(release)
-    table = Table("what", "figure", title=f"{len(base):,} items, {base.shape[1]} wide", title_justify="left")
-    table.add_row("single video, arrival to found: median", f"{statistics.median(seconds):.3f} s")
-    table.add_row("single video, arrival to found: longest", f"{max(seconds):.3f} s")
-    table.add_row("found at the rank of exact scoring, thorough search", f"{exact} of {videos}")
-    table.add_row("found at the rank of exact scoring, usual search", f"{default} of {videos}")
-    table.add_row("exact ranks of them: largest", str(max(truth for _, truth in found_at)))
-    table.add_row(f"{bulk:,} videos in one file, arrival to found", f"{bulk_seconds:.3f} s")
-    table.add_row(f"recall@{gate.at} afterwards (at least {gate.asked})", f"{gate.recall:.4f}")
-    Console(width=100).print(table)
+    report(
+        f"fresh videos, {len(base):,} items",
+        [
+            Figure("single video, arrival to found", "s", seconds),
+            Figure("found at the rank of exact scoring, thorough search", f"of {videos}", [exact]),
+            Figure("found at the rank of exact scoring, usual search", f"of {videos}", [default]),
+            Figure("largest exact rank of them", "rank", [max(truth for _, truth in found_at)]),
+            Figure(f"{bulk:,} videos in one file, arrival to found", "s", [bulk_seconds]),
+            Figure(f"recall@{gate.at} afterwards, at least {gate.asked}", "share", [gate.recall]),
+        ],
+        json_path,
+    )
     for rank, truth in found_at:
         if rank != truth:
             Console().print(f"found at rank {rank}, exact rank {truth}")

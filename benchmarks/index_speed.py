@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import re
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
+from figures import Figure, compared, report
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
@@ -46,6 +46,8 @@ def main(
     recall_at: Annotated[int, typer.Option(help="Items wanted, as index.recall_at.")] = 100,
     queries: Annotated[int, typer.Option(help="Users searched for at a time when speed is measured.")] = 512,
     repeats: Annotated[int, typer.Option(min=5, help="Turns of exact search and tree.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer users.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Measure a tree index."""
     from m3csr_tf.config import IndexConfig
@@ -54,6 +56,7 @@ def main(
 
     if (release is None) == (gaussian is None):
         raise typer.BadParameter("give the folder of a release, or --gaussian; one of them")
+    users = min(users, 600) if quick else users
     items, people = _random(gaussian, width, users) if gaussian else _of_release(release, users)  # type: ignore[arg-type]
     for_build, held_out = people[::2], people[1::2]
     ids = [f"item {row}" for row in range(len(items))]
@@ -70,7 +73,8 @@ def main(
     best = exact.search_rows(held_out, k)[0]
     found = tree.search_rows(held_out, k)[0]
     share = np.mean([len(np.intersect1d(mine, theirs)) / k for mine, theirs in zip(found, best, strict=True)])
-    speeds = Table("threads on", "exact, users/s", "tree, users/s", "x exact", title=f"recall@{k} {share:.4f}")
+    setting = {"items": len(items), "width": items.shape[1], "k": k}
+    figures = [Figure(f"recall@{k} of the tree", "share", [float(share)], setting=setting)]
 
     def compare(name: str, cores: int) -> None:
         took = _in_turn(
@@ -79,8 +83,8 @@ def main(
             lambda: tree.search_rows(held_out[:queries], k),
             cores=cores,
         )
-        rates = [min(queries, len(held_out)) / statistics.median(seconds) for seconds in took]
-        speeds.add_row(name, f"{rates[0]:,.0f}", f"{rates[1]:,.0f}", f"{rates[1] / rates[0]:.1f}")
+        pieces = {f"exact search, {name}": took[0], f"tree, {name}": took[1]}
+        figures.extend(compared(min(queries, len(held_out)), "users/s", pieces, f"exact search, {name}", setting))
 
     compare("one core", 1)
     compare(f"all {os.cpu_count()} cores", os.cpu_count() or 1)
@@ -109,7 +113,7 @@ def main(
     tree.search(held_out[:1], BEST)
     upserted = time.perf_counter() - started
     compare(f"one core, {len(fresh):,} items fresh", 1)
-    console.print(speeds)
+    report(f"index over {len(items):,} items", figures, json_path)
     listed = exact.rows(tree.search(held_out, k)[0].ravel()).reshape(len(held_out), k)
     isfresh = np.isin(best[:, :BEST], fresh)
     right = int((listed[:, :BEST] == best[:, :BEST])[isfresh].sum())
