@@ -1,8 +1,8 @@
-"""Exact top-N lists from user and item vectors: every item ranked, in blocks of users, ties broken at random.
+"""Exact top-N lists from user and item vectors: every item ranked, in tiles of users and items, ties broken at random.
 
 Ties matter. Breaking them by row leaks the order of the catalogue (popularity, age) into the metrics, and a model that
 scores everything alike must look like chance. So ties are settled by a random key of (seed, user, item), which neither
-the block size nor the number of threads can change.
+the size of blocks nor the number of threads can change.
 
 Vectors may be sparse, on both sides. So a model that scores by weights from item to item is ranked by the same code: a
 user's vector is her history, an item's the weights that lead to it.
@@ -21,18 +21,22 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from m3csr_tf.evaluation.selection import Best, random_columns, random_rows
+
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
 Matrix: TypeAlias = np.ndarray | Csr
 
 NOTHING = -1
 """Fills the places of a list for which no item is left."""
 
-# BLAS rounds a score differently as the shape of the product and the number of threads change. Products of one fixed
-# number of users, at fixed offsets, by one thread keep a user's scores the same bit for bit whatever the block and the
-# machine's cores. The cores share the users instead, which serves the selection as well as the products.
-_TILE = 128
+# BLAS rounds a score differently as the shape of the product and the number of threads change. Products of fixed
+# numbers of users and items, at fixed offsets, by one thread keep a user's scores the same bit for bit whatever the
+# block and the machine's cores. The cores share the users instead, which serves the selection as well as the products.
+# A tile's scores, 2 MiB, are chosen from while they are in the cache; fewer users a tile would slow the product down.
+_USERS, _ITEMS = 256, 2048
+_SPARSE_SCORES = 1 << 24
+_COMPARED = 8
 _BLAS_LIMIT = threading.Lock()
-_TIED_ENTRIES = 1 << 18  # Scores looked at together where ties at the last place are settled: what fits the cache.
 
 
 def top_n(
@@ -58,8 +62,8 @@ def top_n(
       seen: items to leave out, [users, items]; every non-zero entry counts.
       candidates: bool [items], the items that may be listed; all when None.
       seed: of the random order of ties.
-      block: users ranked at once, all threads together, rounded up to a multiple of 128; they take 9 bytes a user and
-        candidate, and sparse vectors up to 8 more.
+      block: users ranked at once, all threads together, rounded up to a multiple of 256 a thread. A thread takes some
+        10 MiB whatever the catalogue; of sparse vectors up to 12 bytes a user and candidate, 200 MiB at most.
 
     Returns:
       Item rows int32 [users, n], best first; -1 where the candidates have run out.
@@ -72,33 +76,31 @@ def top_n(
     _check_shapes(users, items, n, seen, candidates, block)
     count, catalogue = users.shape[0], items.shape[0]
     rows = np.arange(catalogue) if candidates is None else np.flatnonzero(candidates)
-    items = items[rows]
+    items = _those(items, rows)
     _check_finite(users, items)
 
     ranked = np.full((count, n), NOTHING, np.int32)
     if not ranked.size or not len(rows):
         return ranked
     scorer: _Scorer = _Sparse(users, items) if sparse.issparse(users) else _Dense(users, items)
+    rows = rows[scorer.order]
     column_of = np.full(catalogue, NOTHING)
     column_of[rows] = np.arange(len(rows))
-    user_keys = _user_keys(seed, count)
-    item_keys = rows.astype(np.uint64) * _GOLDEN
-    tiles = range(0, count, _TILE)
-    workers = min(len(tiles), -(-block // _TILE), len(os.sched_getaffinity(0)))
+    user_keys, item_keys = random_rows(seed, count), random_columns(rows)
+    tiles = range(0, count, scorer.users_at_once)
+    workers = min(len(tiles), -(-block // scorer.users_at_once), len(os.sched_getaffinity(0)))
 
     def work(worker: int) -> None:
-        scores, spare, mask = (np.empty((_TILE, len(rows)), kind) for kind in (np.float32, np.float32, bool))
         for start in tiles[worker::workers]:
-            some = slice(start, min(start + _TILE, count))
-            size = some.stop - start
-            scorer.score(some, scores, spare)
-            if seen is not None:
-                user, item = seen[some].nonzero()
-                column = column_of[item]
-                scores[user[column >= 0], column[column >= 0]] = -np.inf
-            columns = _best(scores[:size], spare[:size], mask[:size], min(n, len(rows)), user_keys[some], item_keys)
-            ordered = _in_order(scores, columns, user_keys[some], item_keys)
-            ranked[some, : ordered.shape[1]] = np.where(ordered == NOTHING, NOTHING, rows[ordered])
+            some = slice(start, min(start + scorer.users_at_once, count))
+            best = Best(min(n, len(rows)), user_keys[some], item_keys)
+            left_out = _Seen(seen, some, column_of)
+            mask = np.empty((some.stop - start, _ITEMS), bool)
+            for first, scores in scorer.scores(some):
+                left_out.hide(first, scores)
+                best.offer(scores, first, mask[:, : scores.shape[1]])
+            columns = best.columns()
+            ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
 
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, range(workers)))
@@ -113,25 +115,51 @@ def one_blas_thread() -> Iterator[None]:
 
 
 class _Scorer(Protocol):
-    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
-        """Writes the scores of up to _TILE users, those of `some`, into the first rows of `scores`."""
+    """Scores of candidates by columns, where column c is candidate order[c]."""
+
+    order: np.ndarray
+    users_at_once: int
+
+    def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
+        """First columns and scores, float32 [users, up to _ITEMS] that may be written to, of a tile of users."""
 
 
 class _Dense:
+    """Equal item vectors lie side by side and are scored once, so that they tie exactly.
+
+    At different places of a matrix product they can come out unequal in the last bit.
+    """
+
     def __init__(self, users: np.ndarray, items: np.ndarray) -> None:
         self._users = users
-        self._distinct, self._copies = _distinct(items)
+        self.users_at_once = _USERS
+        first = _first_equal(items)
+        self.order = np.argsort(first, kind="stable")
+        distinct = np.unique(first)
+        self._vectors = items if len(distinct) == len(items) else items[distinct]
+        # Column c shows vector _shown[c], and the columns of vector v begin at _begins[v].
+        self._shown = np.searchsorted(distinct, first[self.order])
+        self._begins = np.searchsorted(self._shown, np.arange(len(distinct) + 1))
+        # In any order but the catalogue's own: if the best came last, every score would be among the best so far.
+        self._tiles = np.random.default_rng(0).permutation(np.arange(0, len(distinct), _ITEMS))
 
-    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
+    def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
         users = self._users[some]
-        if len(users) < _TILE:
-            users = np.concatenate([users, np.zeros((_TILE - len(users), users.shape[1]), np.float32)])
-        if self._copies is None:
-            np.matmul(users, self._distinct.T, out=scores)
-        else:
-            few = spare.reshape(-1)[: _TILE * len(self._distinct)].reshape(_TILE, -1)
-            np.matmul(users, self._distinct.T, out=few)
-            np.take(few, self._copies, axis=1, out=scores, mode="clip")  # The default mode would buffer `scores`.
+        size = len(users)
+        if size < _USERS:
+            users = np.concatenate([users, np.zeros((_USERS - size, users.shape[1]), np.float32)])
+        space, copied = np.empty(_USERS * _ITEMS, np.float32), np.empty((size, _ITEMS), np.float32)
+        for start in self._tiles:
+            vectors = self._vectors[start : start + _ITEMS]
+            scores = space[: _USERS * len(vectors)].reshape(_USERS, -1)
+            np.matmul(users, vectors.T, out=scores)
+            begin, end = self._begins[start], self._begins[start + len(vectors)]
+            if end - begin == len(vectors):
+                yield begin, scores[:size]
+                continue
+            for first in range(begin, end, _ITEMS):
+                shown = self._shown[first : min(first + _ITEMS, end)] - start
+                yield first, np.take(scores[:size], shown, axis=1, out=copied[:, : len(shown)], mode="clip")
 
 
 class _Sparse:
@@ -140,102 +168,58 @@ class _Sparse:
     def __init__(self, users: Csr, items: Csr) -> None:
         self._users = users
         self._items = items.T.tocsr()
+        self.order = np.arange(items.shape[0])
+        self.users_at_once = min(_USERS, max(1, _SPARSE_SCORES // items.shape[0]))
 
-    def score(self, some: slice, scores: np.ndarray, spare: np.ndarray) -> None:
-        users = self._users[some]
-        (users @ self._items).toarray(out=scores[: users.shape[0]])
+    def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
+        scores = (self._users[some] @ self._items).toarray()
+        for start in range(0, scores.shape[1], _ITEMS):
+            yield start, scores[:, start : start + _ITEMS]
+
+
+class _Seen:
+    """What the users of a tile have seen, by columns."""
+
+    def __init__(self, seen: Csr | None, some: slice, column_of: np.ndarray) -> None:
+        user, item = (np.zeros(0, int),) * 2 if seen is None else seen[some].nonzero()
+        column = column_of[item]
+        order = np.argsort(column, kind="stable")
+        self._user, self._column = user[order], column[order]
+
+    def hide(self, first: int, scores: np.ndarray) -> None:
+        """Puts -inf, which never makes a list, in the places of what is seen."""
+        start, stop = np.searchsorted(self._column, (first, first + scores.shape[1]))
+        scores[self._user[start:stop], self._column[start:stop] - first] = -np.inf
 
 
 def _float32(vectors: Matrix) -> Matrix:
     return sparse.csr_array(vectors, dtype=np.float32) if sparse.issparse(vectors) else np.asarray(vectors, np.float32)
 
 
-def _distinct(items: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The distinct vectors and each item's place among them (None: all differ).
-
-    Equal vectors at different places of a matrix product can come out unequal in the last bit; scoring each distinct
-    vector once makes them tie exactly.
-    """
-    plain = np.ascontiguousarray(items + np.float32(0))  # -0.0 becomes 0.0, so that equal vectors have equal bytes.
-    if not plain.shape[1]:
-        return plain, None
-    as_bytes = plain.view(f"V{plain.shape[1] * plain.itemsize}").ravel()
-    _, first, copies = np.unique(as_bytes, return_index=True, return_inverse=True)
-    return (plain, None) if len(first) == len(plain) else (plain[first], copies)
+def _those(items: Matrix, rows: np.ndarray) -> Matrix:
+    """`items[rows]` of ascending rows, without a copy where they follow each other."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return items[rows[0] : rows[-1] + 1]
+    return items[rows]
 
 
-def _best(
-    scores: np.ndarray, work: np.ndarray, mask: np.ndarray, k: int, user_keys: np.ndarray, item_keys: np.ndarray
-) -> np.ndarray:
-    """Columns of the `k` best scores of each row, in no order, int [b, k]; -1 where fewer are above -inf."""
-    np.copyto(work, scores)
-    work.partition(scores.shape[1] - k, axis=1)
-    # What is seen (-inf) never makes the list, even where there is nothing else to fill it.
-    edge = np.maximum(work[:, scores.shape[1] - k], np.finfo(np.float32).min)
-    np.greater_equal(scores, edge[:, None], out=mask)
-    counts = np.count_nonzero(mask, axis=1)
-
-    chosen = np.full((len(scores), k), NOTHING)
-    settled = counts <= k
-    mask[~settled] = False
-    row, column = np.divmod(np.flatnonzero(mask), scores.shape[1])
-    chosen[row, _place(np.where(settled, counts, 0))] = column
-
-    contested = np.flatnonzero(~settled)
-    step = max(1, _TIED_ENTRIES // scores.shape[1])
-    for start in range(0, len(contested), step):
-        some = contested[start : start + step]
-        chosen[some] = _draw(scores[some], edge[some], k, user_keys[some], item_keys)
-    return chosen
+def _first_equal(items: np.ndarray) -> np.ndarray:
+    """For each item the first one of an equal vector, often itself; int [items]."""
+    first = np.arange(len(items))
+    if not items.shape[1]:
+        return first
+    # Most vectors differ in a few entries already; only those that do not are compared as a whole.
+    few = _as_bytes(items[:, :: -(-items.shape[1] // _COMPARED)])
+    _, group, sizes = np.unique(few, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(sizes[group] > 1)
+    _, earliest, copies = np.unique(_as_bytes(items[alike]), return_index=True, return_inverse=True)
+    first[alike] = alike[earliest[copies]]
+    return first
 
 
-def _draw(scores: np.ndarray, edge: np.ndarray, k: int, user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
-    """Columns of all scores above the row's edge and of a random choice of those at it, int [b, k]."""
-    keys = _keys(user_keys[:, None], item_keys)
-    np.copyto(keys, np.uint64(0), where=scores > edge[:, None])
-    np.copyto(keys, np.iinfo(np.uint64).max, where=scores < edge[:, None])
-    last = np.partition(keys, k - 1, axis=1)[:, k - 1, None]
-    return (np.flatnonzero(keys <= last) % scores.shape[1]).reshape(-1, k)
-
-
-def _in_order(scores: np.ndarray, columns: np.ndarray, user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
-    """`columns` [b, k] sorted by falling score, ties by their keys, -1 last."""
-    rows = np.arange(len(columns))[:, None]
-    value = np.where(columns == NOTHING, -np.inf, scores[rows, columns])
-    keys = _keys(user_keys[:, None], item_keys[columns])
-    return np.take_along_axis(columns, np.lexsort((keys, -value), axis=1), axis=1)
-
-
-def _place(counts: np.ndarray) -> np.ndarray:
-    """0, 1, .. counts[0] - 1, 0, 1, .. counts[1] - 1, and so on: places of the entries of ragged rows."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
-
-
-# Random keys: the splitmix64 generator (Steele, Lea and Flood, 2014), started at a place of the user's own. Its steps
-# are one-to-one on 64 bits, so that two items never share a key for the same user.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-
-
-def _mix(keys: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64, in place."""
-    keys ^= keys >> np.uint64(30)
-    keys *= _FIRST
-    keys ^= keys >> np.uint64(27)
-    keys *= _SECOND
-    keys ^= keys >> np.uint64(31)
-    return keys
-
-
-def _user_keys(seed: int, users: int) -> np.ndarray:
-    start = _mix(np.array([seed % (1 << 64)], np.uint64))
-    return _mix(np.arange(users, dtype=np.uint64) * _GOLDEN + start)
-
-
-def _keys(user_keys: np.ndarray, item_keys: np.ndarray) -> np.ndarray:
-    return _mix(user_keys + item_keys)
+def _as_bytes(vectors: np.ndarray) -> np.ndarray:
+    plain = np.ascontiguousarray(vectors + np.float32(0))  # -0.0 becomes 0.0, so that equal vectors have equal bytes.
+    return plain.view(f"V{plain.shape[1] * plain.itemsize}").ravel()
 
 
 def _check_shapes(

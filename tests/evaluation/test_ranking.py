@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
+from m3csr_tf.evaluation import ranking
 from m3csr_tf.evaluation.ranking import NOTHING, top_n
 
 
@@ -50,6 +53,19 @@ def test_the_block_size_does_not_change_the_lists(problem, block):
 
 
 @settings(deadline=None, max_examples=60)
+@given(problems(), st.integers(1, 30), st.integers(1, 100))
+def test_the_size_of_tiles_does_not_change_the_lists_of_exact_scores(problem, items, users):
+    expected = top_n(**problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_ITEMS", items)
+        patch.setattr(ranking, "_USERS", users)
+        patch.setattr(ranking, "_SPARSE_SCORES", 5 * users)
+        assert (top_n(**problem) == expected).all()
+        of_sparse = {name: sparse.csr_matrix(problem[name]) for name in ("user_vectors", "item_vectors")}
+        assert (top_n(**(problem | of_sparse)) == expected).all()
+
+
+@settings(deadline=None, max_examples=60)
 @given(problems())
 def test_sparse_vectors_have_the_lists_of_equal_dense_ones(problem):
     of_sparse = {name: sparse.csr_matrix(problem[name]) for name in ("user_vectors", "item_vectors")}
@@ -62,7 +78,7 @@ def test_the_block_size_does_not_change_the_lists_of_sparse_vectors_whose_scores
         sparse.random_array((size, 300), density=0.2, rng=random, format="csr", dtype=np.float32) for size in (700, 900)
     )
     expected = top_n(users, items, 900)
-    for block in (1, 200, 699):
+    for block in (1, 300, 699):
         assert (top_n(users, items, 900, block=block) == expected).all()
 
 
@@ -71,7 +87,7 @@ def test_the_block_size_does_not_change_the_lists_of_vectors_whose_scores_round(
     users, items = (random.standard_normal((n, 33), dtype=np.float32) for n in (700, 900))
     items[:, 1:] *= 1e-3  # Scores so close together that one rounded differently would change its place.
     expected = top_n(users, items, 900)
-    for block in (1, 7, 200, 699):
+    for block in (1, 7, 300, 699):
         assert (top_n(users, items, 900, block=block) == expected).all()
 
 
@@ -135,6 +151,29 @@ def test_equal_item_vectors_tie_exactly_wherever_they_lie():
     first = np.bincount(top_n(liked, items, 1)[:, 0], minlength=203)[[2, 100, 202]]
     assert first.sum() == len(liked)
     assert stats.chisquare(first).pvalue > 1e-3
+
+
+def test_equal_item_vectors_tie_exactly_in_different_tiles_too():
+    random = np.random.default_rng(2)
+    half = random.standard_normal((3000, 40), dtype=np.float32)
+    half[:, ::5] = 1  # What is compared first says nothing.
+    users, items = random.standard_normal((300, 40), dtype=np.float32), np.concatenate([half, half])
+    pairs = top_n(users, items, 20, seed=1).reshape(300, 10, 2)
+    assert (np.sort(pairs, axis=2)[:, :, 0] + 3000 == np.sort(pairs, axis=2)[:, :, 1]).all()
+    assert stats.binomtest(int((pairs[:, :, 0] < 3000).sum()), 3000).pvalue > 1e-3
+
+
+def test_memory_does_not_grow_with_users_times_items():
+    users, items = np.ones((2000, 1), np.float32), np.arange(50_000, dtype=np.float32)[:, None]
+    tracemalloc.start()
+    try:
+        ranked = top_n(users, items, 3)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (ranked == [49_999, 49_998, 49_997]).all()
+    # All scores of two threads' tiles of users would take 2 * 256 * 50,000 * 4 bytes = 102 MB.
+    assert most < 60e6
 
 
 def test_equal_sparse_item_vectors_tie_exactly_wherever_they_lie():
