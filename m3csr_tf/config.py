@@ -107,6 +107,9 @@ class DataConfig(Section):
         default_factory=dict,
         description="modality: its column in the catalogue (table) or its .npy file (mmssl, mmrec)",
     )
+    shard_clicks: int = Field(
+        2_000_000, ge=1, description="training clicks of a shard of the prepared data; a user's stay together"
+    )
     inter_file: str | None = Field(None, description="mmrec: the .inter file, when the folder has several")
     world: WorldConfig = WorldConfig()
 

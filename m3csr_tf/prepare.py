@@ -26,6 +26,7 @@ from m3csr_tf.data import formats
 from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.prepared import FORMAT, Prepared
 from m3csr_tf.data.raw import RawData
+from m3csr_tf.data.shards import ShardWriter
 from m3csr_tf.data.splits import play_cold, split
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.clusters import Clusters
@@ -167,7 +168,8 @@ def _build(config: Config, raw: RawData, before: Prepared | None) -> tuple[Write
     writers: Writers = {
         "users.parquet": _frame_writer(pd.DataFrame({columns.USER_ID: users.known})),
         "items.parquet": _frame_writer(catalogue),
-        **{f"{name}.parquet": _frame_writer(frame) for name, frame in frames.items()},
+        "train.parquet": _shard_writer(frames[columns.TRAIN], config.data.shard_clicks),
+        **{f"{name}.parquet": _frame_writer(frames[name]) for name in (columns.VAL, columns.TEST)},
         **{
             f"content_{name}.npy": _array_writer(_with_reserved_rows(vectors, np.nan))
             for name, vectors in content.items()
@@ -238,6 +240,14 @@ def _with_reserved_rows(values: np.ndarray, fill: float) -> np.ndarray:
 
 def _frame_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
     return lambda path: frame.to_parquet(path, index=False)
+
+
+def _shard_writer(frame: pd.DataFrame, clicks: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with ShardWriter(path, clicks) as shards:
+            shards.write(frame)
+
+    return write
 
 
 def _array_writer(values: np.ndarray) -> Callable[[Path], None]:

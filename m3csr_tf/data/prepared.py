@@ -7,7 +7,8 @@
 | manifest.json | format, fingerprint of settings, input files and versions it came from, counts, SHA-256 of each file |
 | users.parquet | user_id, in row order from FIRST_ROW |
 | items.parquet | item_id, view_count (-1: unknown), publish_time (if known), and more (see below) |
-| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp and weight if known, sorted |
+| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp and weight if known, sorted; the \
+row groups of train.parquet are shards (data/shards.py) |
 | content_<modality>.npy | raw vectors float32 [rows, width] by item row; NaN: a reserved row, or the item lacks it |
 | scaling.npz | the content scaler |
 | centres.npz, clusters.npy | k-means centres a modality; cluster ids int32 [rows, modalities] by item row, 0: none |
@@ -28,15 +29,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.shards import Shard, shards_of
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout; a folder of another one is refused."""
 
 
@@ -73,9 +76,32 @@ class Prepared:
         """Names of the modalities, in the order in which vectors are laid out."""
         return list(self.content)
 
-    def split(self, name: str) -> pd.DataFrame:
-        """Interactions of "train", "val" or "test": user_row, item_row int32, sorted by user row."""
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+    def split(self, name: str, users: np.ndarray | None = None) -> pd.DataFrame:
+        """Interactions of "train", "val" or "test": user_row, item_row int32, sorted by both.
+
+        Args:
+          name: of the split.
+          users: rows int32 [n]; only their interactions, read a row group at a time. All users' when None.
+        """
+        path = self.folder / f"{name}.parquet"
+        if users is None:
+            return pd.read_parquet(path)
+        wanted = np.zeros(len(self.users), bool)
+        wanted[users] = True
+        with pq.ParquetFile(path) as file:
+            groups = (file.read_row_group(group).to_pandas() for group in range(file.num_row_groups))
+            parts = [part[wanted[part[columns.USER_ROW]]] for part in groups]
+        return pd.concat(parts, ignore_index=True) if parts else pd.read_parquet(path)
+
+    @cached_property
+    def train_shards(self) -> list[Shard]:
+        """The shards of the training clicks, in order of their users' rows."""
+        return shards_of(self.folder / "train.parquet")
+
+    def read_shard(self, number: int) -> pd.DataFrame:
+        """A shard's clicks, as `split` gives them."""
+        with pq.ParquetFile(self.folder / "train.parquet") as file:
+            return file.read_row_group(number).to_pandas()
 
     @cached_property
     def train_clicks(self) -> np.ndarray:

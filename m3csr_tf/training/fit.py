@@ -26,7 +26,7 @@ from m3csr_tf.files import write_json, write_text
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training import runs
 from m3csr_tf.training.optimizer import RowwiseAdam
-from m3csr_tf.training.runtime import configure
+from m3csr_tf.training.runtime import configure, resident_gib
 from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
@@ -46,12 +46,15 @@ class Progressed:
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
+      paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
+        step, input included, and the process's memory there.
     """
 
     prepared: str
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
+    paces: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def best(self) -> dict[str, float]:
@@ -124,6 +127,7 @@ class _Loop:
                 self._validate(math.nan)
             while not self._stopped():
                 started = time.perf_counter()
+                before = progressed.step
                 until = min(progressed.step + settings.evaluate_every, settings.max_steps)
                 losses = []
                 while progressed.step < until:
@@ -133,7 +137,9 @@ class _Loop:
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
                     bar.update(task, completed=progressed.step)
-                progressed.seconds += time.perf_counter() - started
+                seconds = time.perf_counter() - started
+                progressed.seconds += seconds
+                self._pace((progressed.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
                 bar.update(task, figures=self._figures())
             bar.update(task, total=progressed.step)
@@ -162,10 +168,9 @@ class _Loop:
         for name, value in progressed.validations[-1].items():
             tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
         self._validation.summarise(progressed.step)
-        # Before the checkpoint: a restart from the last one has nothing left to do that would write the log.
-        lines = [",".join(progressed.validations[0])]
-        lines += [",".join(f"{value:.6g}" for value in validation.values()) for validation in progressed.validations]
-        write_text(self._folder / runs.LOGS / "validations.csv", "\n".join(lines) + "\n")
+        # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
+        _write_csv(self._folder / runs.LOGS / "validations.csv", progressed.validations)
+        _write_csv(self._folder / runs.LOGS / "throughput.csv", progressed.paces)
         self._stored.assign(json.dumps(asdict(progressed)))
         self._manager.save(progressed.step)
         if is_best:
@@ -173,6 +178,12 @@ class _Loop:
             for old in (self._folder / runs.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
+
+    def _pace(self, examples_per_second: float) -> None:
+        pace = {"step": self._progressed.step, "examples_per_second": round(examples_per_second, 1)}
+        self._progressed.paces.append(pace | {"resident_gib": round(resident_gib(), 3)})
+        for name, value in self._progressed.paces[-1].items():
+            tf.summary.scalar(f"throughput/{name}", value, step=self._progressed.step)
 
     def _diverged(self, what: str) -> RunError:
         return RunError(
@@ -211,7 +222,10 @@ class _Loop:
         if not self._progressed.validations:
             return ""
         last, best = self._progressed.validations[-1], self._progressed.best
-        figures = f"loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
+        pace = (
+            f"{self._progressed.paces[-1]['examples_per_second']:,.0f} examples/s  " if self._progressed.paces else ""
+        )
+        figures = f"{pace}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
         return f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
 
 
@@ -226,6 +240,12 @@ def averaged_weights(model: M3CSR, optimizer: RowwiseAdam) -> Iterator[None]:
     finally:
         for variable, weight in zip(model.trainable_variables, weights, strict=True):
             variable.assign(weight)
+
+
+def _write_csv(path: Path, lines: list[dict[str, float]]) -> None:
+    if lines:
+        texts = [",".join(lines[0]), *(",".join(f"{value:.6g}" for value in line.values()) for line in lines)]
+        write_text(path, "\n".join(texts) + "\n")
 
 
 def _progress() -> Progress:

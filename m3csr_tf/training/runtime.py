@@ -1,9 +1,12 @@
-"""What must be set before TensorFlow's first kernel runs: threads, determinism, and how freed memory is kept."""
+"""The process that trains: threads, determinism, how freed memory is kept, and how much of it there is."""
 
 from __future__ import annotations
 
 import ctypes
+import math
+import os
 import sys
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -42,3 +45,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def resident_gib() -> float:
+    """Resident memory of this process in GiB; NaN where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return math.nan
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30

@@ -48,7 +48,7 @@ class ExampleStream:
         assert self._shards is not None
         last_step = first_step + steps
         turns = list(self._shards.turns(first_step, last_step))
-        windows = tf.data.Dataset.range(len(turns)).map(lambda turn: self._load(turns, turn), deterministic=True)
+        windows = tf.data.Dataset.range(len(turns)).map(lambda turn: self._load(turns, turn))
         # One window is read while batches are drawn from the one before.
         return (
             windows.prefetch(1)

@@ -33,7 +33,7 @@ class Validation:
         if data.shards is None:
             self._seen, self._histories = data.clicks[self._users], data.histories[self._users]
         else:
-            train = renumbered(prepared.split(columns.TRAIN, self._users), self._users)  # type: ignore[call-arg]
+            train = renumbered(prepared.split(columns.TRAIN, self._users), self._users)
             self._seen = click_matrix(train, *shape)
             self._histories = histories(train, len(self._users), config.history.length, config.split.seed)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW

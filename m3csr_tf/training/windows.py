@@ -128,7 +128,7 @@ class ShardedClicks:
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> ShardedClicks:
         """The shards of a prepared folder; an example is what `training.positives` says."""
-        shards = prepared.train_shards  # type: ignore[attr-defined]
+        shards = prepared.train_shards
         per_user = config.training.positives == "per_user"
         return cls(
             prepared,
@@ -163,7 +163,7 @@ class ShardedClicks:
         """Clicks [users, items], histories int32 [users, slots] and user rows int32 [users] of some shards' users."""
         rows, starts, items, slots = [], [np.zeros(1, np.int64)], [], []
         for shard in shards:
-            frame = self.prepared.read_shard(shard)  # type: ignore[attr-defined]
+            frame = self.prepared.read_shard(shard)
             users = frame[columns.USER_ROW].to_numpy()
             begins = np.flatnonzero(np.diff(users, prepend=-1))
             sizes = np.diff(begins, append=len(users))
