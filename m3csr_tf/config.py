@@ -107,6 +107,9 @@ class DataConfig(Section):
         default_factory=dict,
         description="modality: its column in the catalogue (table) or its .npy file (mmssl, mmrec)",
     )
+    in_memory_rows: int = Field(
+        20_000_000, ge=0, description="a table of more interactions is prepared in parts of users, on the disk"
+    )
     shard_clicks: int = Field(
         2_000_000, ge=1, description="training clicks of a shard of the prepared data; a user's stay together"
     )

@@ -10,7 +10,8 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,20 @@ from m3csr_tf import __version__, columns
 from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats
 from m3csr_tf.data.earlier import check_widths, fitted_before
-from m3csr_tf.data.prepared import FORMAT, Prepared
-from m3csr_tf.data.raw import RawData
-from m3csr_tf.data.shards import ShardWriter
-from m3csr_tf.data.splits import play_cold, split
+from m3csr_tf.data.logs import SplitLog, split_in_memory
+from m3csr_tf.data.partition import partition
+from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
+from m3csr_tf.data.streamed import split_partition
+from m3csr_tf.data.tables import count_rows
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.files import sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
+from m3csr_tf.progress import progress
 
 logger = logging.getLogger(__name__)
-
-Writers = dict[str, Callable[[Path], None]]
-"""File name -> what writes it."""
 
 
 def prepare(config: Config, folder: Path | None = None) -> Prepared:
@@ -66,9 +66,11 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
     before = fitted_before(config)
-    logger.info("reading %s data", config.data.format)
-    writers, facts = _build(config, formats.read(config.data), before)
-    _write(folder, writers, {"format": FORMAT, **origin, **facts})
+    with _replacing(folder) as beside:
+        facts = _build(config, before, beside)
+        files = sorted(path.name for path in beside.iterdir())
+        digests = {name: sha256(beside / name) for name in files}
+        write_json(beside / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": digests})
     return Prepared.open(folder)
 
 
@@ -127,88 +129,82 @@ def _matches(folder: Path, origin: dict[str, Any]) -> bool:
         return False
 
 
-def _build(config: Config, raw: RawData, before: Prepared | None) -> tuple[Writers, dict[str, Any]]:
-    """All files of the folder but the manifest, and the manifest's facts about them.
+def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, Any]:
+    """Writes all files of the folder but the manifest; returns the manifest's facts about them.
 
     Args:
       config: the run's settings.
-      raw: the checked input.
       before: what to take scaling, centres and edges from; they are fitted when None.
+      folder: to write into.
     """
+    logger.info("reading %s data", config.data.format)
+    if formats.is_larger_than_memory(config.data):
+        raw, catalogue = None, formats.catalogue_of(config.data)
+        items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
+        log = _split_streamed(config, items, folder)
+    else:
+        raw = formats.read(config.data)
+        catalogue = raw.catalogue
+        items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
+        log = split_in_memory(raw, items, config, folder)
     if before is not None:
-        check_widths(config, raw.catalogue.content, before)
-    ids = raw.catalogue.frame[columns.ITEM_ID].to_numpy()
-    labelled, strictly_cold = split(raw.interactions, ids, config.split)
-    labelled, pseudo_cold = play_cold(labelled, config.split)
-    users, items = IdTable(labelled[columns.USER_ID].unique()), IdTable(ids)
-    frames = _row_frames(labelled, users, items)
+        check_widths(config, catalogue.content, before)
+    table = catalogue.frame.copy()
+    table[columns.TRAIN_CLICKS] = log.train_clicks[FIRST_ROW:]
+    table[columns.IS_COLD] = table[columns.TRAIN_CLICKS] == 0
+    table[columns.IS_STRICTLY_COLD] = table[columns.ITEM_ID].isin(log.strictly_cold)
+    table[columns.IS_PSEUDO_COLD] = table[columns.ITEM_ID].isin(log.pseudo_cold)
+    bins = _bins(config, table, before)
+    table[columns.POPULARITY_BIN] = bins.bin(table[config.popularity.source].to_numpy())
 
-    catalogue = raw.catalogue.frame.copy()
-    train_rows = frames[columns.TRAIN][columns.ITEM_ROW].to_numpy()
-    catalogue[columns.TRAIN_CLICKS] = np.bincount(train_rows, minlength=len(items))[FIRST_ROW:]
-    catalogue[columns.IS_COLD] = catalogue[columns.TRAIN_CLICKS] == 0
-    catalogue[columns.IS_STRICTLY_COLD] = catalogue[columns.ITEM_ID].isin(strictly_cold)
-    catalogue[columns.IS_PSEUDO_COLD] = catalogue[columns.ITEM_ID].isin(pseudo_cold)
-    bins = _bins(config, catalogue, before)
-    catalogue[columns.POPULARITY_BIN] = bins.bin(catalogue[config.popularity.source].to_numpy())
-
-    logger.info("scaling and clustering the content of %d items", len(catalogue))
-    content = raw.catalogue.content
+    logger.info("scaling and clustering the content of %d items", len(table))
+    content = catalogue.content
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in content.items()}
     if before is None:
         scaler = ContentScaler.fit(
-            config.content.scaling, content, ~catalogue[columns.IS_COLD].to_numpy(), config.content.components
+            config.content.scaling, content, ~table[columns.IS_COLD].to_numpy(), config.content.components
         )
     else:
         scaler = before.scaler
     scaled = {name: scaler.transform(name, vectors) for name, vectors in content.items()}
-    clusters = _fit_clusters(config, catalogue, scaled, present) if before is None else before.clusters
+    clusters = _fit_clusters(config, table, scaled, present) if before is None else before.clusters
     cluster_ids = _with_reserved_rows(clusters.assign(scaled, present), 0)
 
-    writers: Writers = {
-        "users.parquet": _frame_writer(pd.DataFrame({columns.USER_ID: users.known})),
-        "items.parquet": _frame_writer(catalogue),
-        "train.parquet": _shard_writer(frames[columns.TRAIN], config.data.shard_clicks),
-        **{f"{name}.parquet": _frame_writer(frames[name]) for name in (columns.VAL, columns.TEST)},
-        **{
-            f"content_{name}.npy": _array_writer(_with_reserved_rows(vectors, np.nan))
-            for name, vectors in content.items()
-        },
-        "scaling.npz": scaler.save,
-        "centres.npz": clusters.save,
-        "clusters.npy": _array_writer(cluster_ids),
-        "popularity.json": bins.save,
-    }
-    if raw.truth is not None:
-        writers["truth.npz"] = _truth_writer(raw.truth, users, items)
+    table.to_parquet(folder / "items.parquet", index=False)
+    for name, vectors in content.items():
+        _save_array(folder / f"content_{name}.npy", _with_reserved_rows(vectors, np.nan))
+    scaler.save(folder / "scaling.npz")
+    clusters.save(folder / "centres.npz")
+    _save_array(folder / "clusters.npy", cluster_ids)
+    bins.save(folder / "popularity.json")
+    if raw is not None and raw.truth is not None:
+        _save_truth(folder / "truth.npz", raw.truth, read_users(folder), items)
     counts = {
-        "users": len(users.known),
+        "users": log.users,
         "items": len(items.known),
-        **{f"{name}_interactions": len(frame) for name, frame in frames.items()},
-        "cold_items": int(catalogue[columns.IS_COLD].sum()),
-        "strictly_cold_items": len(strictly_cold),
-        "pseudo_cold_items": len(pseudo_cold),
-        "users_without_training_click": len(users.known) - frames[columns.TRAIN][columns.USER_ROW].nunique(),
-        **raw.counts,
+        **{f"{name}_interactions": size for name, size in log.sizes.items()},
+        "cold_items": int(table[columns.IS_COLD].sum()),
+        "strictly_cold_items": len(log.strictly_cold),
+        "pseudo_cold_items": len(log.pseudo_cold),
+        "users_without_training_click": log.users - log.users_with_clicks,
+        **log.counts,
         **{f"items_without_{name}": int((~there).sum()) for name, there in present.items()},
     }
     settings = config.model_dump(mode="json", include=set(PREPARE_SECTIONS))
-    return writers, {"modalities": list(content), "counts": counts, "config": settings}
+    return {"modalities": list(content), "counts": counts, "config": settings}
 
 
-def _row_frames(labelled: pd.DataFrame, users: IdTable, items: IdTable) -> dict[str, pd.DataFrame]:
-    rows = pd.DataFrame(
-        {
-            columns.USER_ROW: users.rows(labelled[columns.USER_ID].to_numpy()),
-            columns.ITEM_ROW: items.rows(labelled[columns.ITEM_ID].to_numpy()),
-        }
-    )
-    for name in (columns.TIMESTAMP, columns.WEIGHT):
-        if name in labelled:
-            rows[name] = labelled[name].to_numpy()
-    order = [columns.USER_ROW, columns.ITEM_ROW]
-    labels = labelled[columns.SPLIT].to_numpy()
-    return {name: rows[labels == name].sort_values(order, ignore_index=True) for name in columns.SPLITS}
+def _split_streamed(config: Config, items: IdTable, folder: Path) -> SplitLog:
+    """The tables of a log that is larger than memory, by way of buckets on the disk beside them."""
+    path = formats.log_of(config.data)
+    buckets = folder / "buckets"
+    buckets.mkdir()
+    with progress("reading and partitioning the log, rows") as told:
+        parts = partition(path, items, buckets, count_rows(path), config.data.shard_clicks, told)
+    with progress("splitting it, buckets") as told:
+        log = split_partition(parts, items, config, folder, told)
+    shutil.rmtree(buckets)
+    return log
 
 
 def _bins(config: Config, catalogue: pd.DataFrame, before: Prepared | None) -> PopularityBins:
@@ -238,23 +234,11 @@ def _with_reserved_rows(values: np.ndarray, fill: float) -> np.ndarray:
     return np.concatenate([np.full((FIRST_ROW, values.shape[1]), fill, values.dtype), values])
 
 
-def _frame_writer(frame: pd.DataFrame) -> Callable[[Path], None]:
-    return lambda path: frame.to_parquet(path, index=False)
+def _save_array(path: Path, values: np.ndarray) -> None:
+    np.save(path, values, allow_pickle=False)
 
 
-def _shard_writer(frame: pd.DataFrame, clicks: int) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        with ShardWriter(path, clicks) as shards:
-            shards.write(frame)
-
-    return write
-
-
-def _array_writer(values: np.ndarray) -> Callable[[Path], None]:
-    return lambda path: np.save(path, values, allow_pickle=False)
-
-
-def _truth_writer(truth: dict[str, np.ndarray], users: IdTable, items: IdTable) -> Callable[[Path], None]:
+def _save_truth(path: Path, truth: dict[str, np.ndarray], users: IdTable, items: IdTable) -> None:
     """Truth in row order from FIRST_ROW: arrays named user_... or intensities by user, item_... by item."""
     by_id = {
         columns.USER_ID: pd.Index(truth[columns.USER_ID]).get_indexer(users.known),
@@ -265,7 +249,7 @@ def _truth_writer(truth: dict[str, np.ndarray], users: IdTable, items: IdTable) 
         for name, values in truth.items()
         if name not in by_id
     }
-    return lambda path: np.savez(path, allow_pickle=False, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -274,14 +258,15 @@ def _refuse_foreign(folder: Path) -> None:
         raise RunError(f"{folder}: holds something other than prepared data; move it away, or choose another folder")
 
 
-def _write(folder: Path, writers: Writers, manifest: dict[str, Any]) -> None:
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left."""
     beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        for name, write in writers.items():
-            write(beside / name)
-        write_json(beside / columns.MANIFEST, {**manifest, "files": {name: sha256(beside / name) for name in writers}})
+        yield beside
         _swap(beside, folder, old)
     except OSError as error:
         raise RunError(
@@ -289,6 +274,10 @@ def _write(folder: Path, writers: Writers, manifest: dict[str, Any]) -> None:
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        if not folder.exists():
+            for parent in new:
+                with suppress(OSError):
+                    parent.rmdir()
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:

@@ -14,12 +14,14 @@ from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.raw import RawData, check_items_known
-from m3csr_tf.data.tables import first_line, load_table, part_files, to_pandas, vectors_of
+from m3csr_tf.data.tables import count_rows, first_line, load_table, part_files, to_pandas, vectors_of
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import InputError
 
 INTERACTIONS = "interactions"
 CATALOGUE = "catalogue"
+INTERACTION_COLUMNS = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
+INTERACTION_STRINGS = (columns.USER_ID, columns.ITEM_ID, columns.SPLIT)
 MMREC_USER, MMREC_ITEM, MMREC_SPLIT = "userID", "itemID", "x_label"
 
 
@@ -78,9 +80,35 @@ def _existing(path: Path) -> Path:
 
 def _read_table(config: DataConfig, folder: Path) -> tuple[pd.DataFrame, str, Catalogue]:
     path = _find_table(folder, INTERACTIONS)
-    wanted = [columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT]
-    interactions = load_table(path, wanted, strings=[columns.USER_ID, columns.ITEM_ID, columns.SPLIT])
+    interactions = load_table(path, list(INTERACTION_COLUMNS), strings=list(INTERACTION_STRINGS))
     return to_pandas(interactions), str(path), _read_catalogue(config, _find_table(folder, CATALOGUE))
+
+
+def is_larger_than_memory(config: DataConfig) -> bool:
+    """Whether the log has more than `data.in_memory_rows` rows, in a layout that can be read in blocks.
+
+    Raises:
+      InputError: it is missing, or cannot be read.
+    """
+    return config.format == "table" and count_rows(log_of(config)) > config.in_memory_rows
+
+
+def log_of(config: DataConfig) -> Path:
+    """The table of interactions of layout "table".
+
+    Raises:
+      InputError: it is missing, or there twice.
+    """
+    return _find_table(_folder(config), INTERACTIONS)
+
+
+def catalogue_of(config: DataConfig) -> Catalogue:
+    """The catalogue of layout "table".
+
+    Raises:
+      InputError: as `read`.
+    """
+    return _read_catalogue(config, _find_table(_folder(config), CATALOGUE))
 
 
 def _read_catalogue(config: DataConfig, path: Path) -> Catalogue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -28,14 +30,26 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
       InputError: a column is missing or mistyped, an id is empty, a timestamp is missing, a weight is not positive,
         a split is not one of train, val and test, or there are no rows.
     """
-    for name in (columns.USER_ID, columns.ITEM_ID):
-        if name not in frame:
-            raise InputError(
-                f"{source}: column {name} is missing; found {', '.join(map(str, frame.columns)) or 'none'}"
-            )
+    require_ids(frame.columns, source)
     if frame.empty:
         raise InputError(f"{source}: no interactions; expected a row for each click")
-    frame = frame.reset_index(drop=True)
+    return merge(check_rows(frame.reset_index(drop=True), source), (columns.USER_ID, columns.ITEM_ID))
+
+
+def require_ids(names: Iterable[str], source: str) -> None:
+    """Refuses a log that lacks a column that it must have.
+
+    Raises:
+      InputError: naming the column.
+    """
+    names = list(names)
+    for name in (columns.USER_ID, columns.ITEM_ID):
+        if name not in names:
+            raise InputError(f"{source}: column {name} is missing; found {', '.join(map(str, names)) or 'none'}")
+
+
+def check_rows(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Checks rows of a log, as `check_interactions`, without merging any; row numbers in messages are the index + 1."""
     checked = pd.DataFrame(
         {name: to_ids(frame[name], source).to_numpy() for name in (columns.USER_ID, columns.ITEM_ID)}, dtype=object
     )
@@ -51,7 +65,7 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
         known = frame[columns.SPLIT].isin(columns.SPLITS)
         _refuse(~known, frame[columns.SPLIT], source, f"one of {', '.join(columns.SPLITS)}")
         checked[columns.SPLIT] = frame[columns.SPLIT].astype(str).to_numpy()
-    return _merge(checked)
+    return checked
 
 
 def to_ids(column: pd.Series, source: str) -> pd.Series:
@@ -114,8 +128,14 @@ def _refuse(bad: pd.Series | np.ndarray, column: pd.Series, source: str, expecte
         raise InputError(f"{source}: {column.name} in data row {row + 1} is {got}; expected {expected}{more}")
 
 
-def _merge(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    pair = [columns.USER_ID, columns.ITEM_ID]
+def merge(frame: pd.DataFrame, of: tuple[str, str]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Merges rows of the same user and item, as `check_interactions`, which has the counts.
+
+    Args:
+      frame: the columns `of`, and any of timestamp, weight, split.
+      of: names of the columns that hold user and item.
+    """
+    pair = list(of)
     rows = len(frame)
     if not frame.duplicated(pair).any():
         return frame, {"merged_duplicates": 0, "repeated_in_later_split": 0}

@@ -32,6 +32,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.logs import USERS_FILE
 from m3csr_tf.data.shards import Shard, shards_of
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.clusters import Clusters
@@ -144,7 +145,7 @@ class Prepared:
             return cls(
                 folder=folder,
                 manifest=manifest,
-                users=IdTable(pd.read_parquet(folder / "users.parquet")[columns.USER_ID].to_numpy()),
+                users=read_users(folder),
                 items=IdTable(catalogue[columns.ITEM_ID].to_numpy()),
                 catalogue=catalogue,
                 content=content,
@@ -160,3 +161,8 @@ class Prepared:
             raise InputError(
                 f"{error.filename}: missing from the prepared data; run pipelines/prepare.py again"
             ) from None
+
+
+def read_users(folder: Path) -> IdTable:
+    """The id table of users."""
+    return IdTable(pd.read_parquet(folder / USERS_FILE)[columns.USER_ID].to_numpy())

@@ -37,8 +37,17 @@ def check_items_known(interactions: pd.DataFrame, catalogue: Catalogue, source: 
     """
     unknown = ~interactions[columns.ITEM_ID].isin(catalogue.frame[columns.ITEM_ID])
     if unknown.any():
-        example = interactions.loc[unknown, columns.ITEM_ID].iloc[0]
+        refuse_unknown(int(unknown.sum()), interactions.loc[unknown, columns.ITEM_ID].iloc[0], source)
+
+
+def refuse_unknown(count: int, example: str, source: str) -> None:
+    """Refuses a log with `count` interactions with items that the catalogue lacks, `example` among them.
+
+    Raises:
+      InputError: there is one.
+    """
+    if count:
         raise InputError(
-            f"{source}: {unknown.sum()} interactions are with items that the catalogue lacks, e.g. {example!r}; "
+            f"{source}: {count} interactions are with items that the catalogue lacks, e.g. {example!r}; "
             "add the items to the catalogue, or drop the interactions"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,21 +37,18 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     """
     random_split, random_cold = np.random.default_rng(config.seed).spawn(2)
     if config.kind == "given":
-        _require(interactions, columns.SPLIT, config.kind)
+        require(interactions.columns, columns.SPLIT, config.kind)
         labels = interactions[columns.SPLIT].to_numpy(object)
     elif config.kind == "random":
-        labels = _by_user(interactions[columns.USER_ID], config.ratios, random_split)
+        labels = by_user(interactions[columns.USER_ID], config.ratios, random_split)
     else:
-        _require(interactions, columns.TIMESTAMP, config.kind)
-        labels = _by_time(interactions[columns.TIMESTAMP].to_numpy(), config.ratios)
-    cold = _cold_items(interactions, items, config, random_cold)
+        require(interactions.columns, columns.TIMESTAMP, config.kind)
+        ordered = np.sort(interactions[columns.TIMESTAMP].to_numpy())
+        borders = ordered[ranks_of_borders(config.ratios, len(ordered))]
+        labels = cut(interactions[columns.TIMESTAMP].to_numpy(), borders)
+    cold = cold_items(np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold)
     labels[interactions[columns.ITEM_ID].isin(cold).to_numpy()] = columns.TEST
-    for name in columns.SPLITS:
-        if not (labels == name).any():
-            raise InputError(
-                f"split {name} is empty (split.kind={config.kind}, {len(interactions)} interactions, {len(cold)} "
-                "strictly cold items); give more interactions or change the split section"
-            )
+    refuse_empty({name: int((labels == name).sum()) for name in columns.SPLITS}, len(cold), config)
     return interactions.assign(**{columns.SPLIT: labels}), cold
 
 
@@ -73,26 +71,65 @@ def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame
         return labelled, np.empty(0, object)
     labels, ids = labelled[columns.SPLIT].to_numpy(object, copy=True), labelled[columns.ITEM_ID]
     trained = np.sort(ids[labels == columns.TRAIN].unique().astype(object))
-    random = np.random.default_rng(config.pseudo_cold_seed)
-    count = max(1, round(config.pseudo_cold_share * len(trained)))
-    chosen = np.sort(random.choice(trained, count, replace=False))
+    chosen = pseudo_cold_items(trained, config)
     labels[(labels == columns.TRAIN) & ids.isin(chosen).to_numpy()] = columns.VAL
-    if not (labels == columns.TRAIN).any():
-        raise InputError(
-            f"split.pseudo_cold_share={config.pseudo_cold_share} leaves no training interaction "
-            f"({len(trained)} items have one); lower it"
-        )
+    refuse_untrained(int((labels == columns.TRAIN).sum()), len(trained), config)
     return labelled.assign(**{columns.SPLIT: labels}), chosen
 
 
-def _require(interactions: pd.DataFrame, column: str, kind: str) -> None:
-    if column not in interactions:
+def pseudo_cold_items(trained: np.ndarray, config: SplitConfig) -> np.ndarray:
+    """The items that play cold: of the ids with a training click, object, sorted; so is what comes back."""
+    random = np.random.default_rng(config.pseudo_cold_seed)
+    count = max(1, round(config.pseudo_cold_share * len(trained)))
+    return np.sort(random.choice(trained, count, replace=False))
+
+
+def refuse_untrained(clicks: int, trained: int, config: SplitConfig) -> None:
+    """Refuses pseudo-cold items that leave no training click of the `trained` items that had one.
+
+    Raises:
+      InputError: there is none.
+    """
+    if not clicks:
+        raise InputError(
+            f"split.pseudo_cold_share={config.pseudo_cold_share} leaves no training interaction "
+            f"({trained} items have one); lower it"
+        )
+
+
+def refuse_empty(sizes: Mapping[str, int], cold: int, config: SplitConfig) -> None:
+    """Refuses a split without interactions.
+
+    Args:
+      sizes: interactions of each split.
+      cold: strictly cold items.
+      config: for the message.
+
+    Raises:
+      InputError: naming the split.
+    """
+    for name, size in sizes.items():
+        if not size:
+            raise InputError(
+                f"split {name} is empty (split.kind={config.kind}, {sum(sizes.values())} interactions, {cold} "
+                "strictly cold items); give more interactions or change the split section"
+            )
+
+
+def require(names: Iterable[str], column: str, kind: str) -> None:
+    """Refuses interactions that lack the column that a kind of split needs.
+
+    Raises:
+      InputError: they do.
+    """
+    if column not in names:
         raise InputError(
             f"split.kind={kind} needs the column {column} in the interactions, which lack it; choose another kind"
         )
 
 
-def _by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.random.Generator) -> np.ndarray:
+def by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.random.Generator) -> np.ndarray:
+    """Labels, object [n], of the kind "random" (`split`) for interactions of these users."""
     codes, _ = pd.factorize(users)
     order = np.lexsort((random.random(len(codes)), codes))
     sizes = np.bincount(codes)
@@ -100,25 +137,27 @@ def _by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.ra
     rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = (rank + random.random(len(sizes))[codes]) / sizes[codes]
     place[rank == 0] = 0
-    return _cut(place, np.cumsum(ratios[:2]))
+    return cut(place, np.cumsum(ratios[:2]))
 
 
-def _by_time(timestamps: np.ndarray, ratios: tuple[float, float, float]) -> np.ndarray:
-    ordered = np.sort(timestamps)
-    first_of_next = np.minimum(np.rint(np.cumsum(ratios[:2]) * len(ordered)).astype(int), len(ordered) - 1)
-    return _cut(timestamps, ordered[first_of_next])
+def ranks_of_borders(ratios: tuple[float, float, float], count: int) -> np.ndarray:
+    """Places of the first timestamps of val and of test among `count` sorted ones, int [2]."""
+    return np.minimum(np.rint(np.cumsum(ratios[:2]) * count).astype(int), count - 1)
 
 
-def _cut(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
+def cut(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
+    """Labels, object [n]: train below the first border, val below the second, test from there."""
     return np.array(columns.SPLITS, dtype=object)[np.searchsorted(borders, values, side="right")]
 
 
-def _cold_items(
-    interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig, random: np.random.Generator
-) -> np.ndarray:
+def cold_items(clicked: np.ndarray, items: np.ndarray, config: SplitConfig, random: np.random.Generator) -> np.ndarray:
+    """The strictly cold ids, object, sorted: drawn from the clicked ones, object, sorted, or those of the cold file.
+
+    Raises:
+      InputError: the cold file is broken, or names items that are not in the catalogue, `items`.
+    """
     if config.cold_file is not None:
         return _read_cold_file(config.cold_file, items)
-    clicked = np.sort(interactions[columns.ITEM_ID].unique().astype(object))
     count = max(1, round(config.cold_share * len(clicked))) if config.cold_share else 0
     return np.sort(random.choice(clicked, count, replace=False))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +35,54 @@ def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
     Raises:
       InputError: it cannot be read.
     """
+    with _readable(path):
+        dataset = _dataset(path, strings)
+        return dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a table; of parquet they are known, a CSV is read for them.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _readable(path):
+        return _dataset(path, []).count_rows()
+
+
+def read_blocks(path: Path, wanted: list[str], strings: list[str], rows: int) -> Iterator[pa.Table]:
+    """The table of `load_table` in blocks of at most `rows` rows, in order; an empty one has a single empty block.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _readable(path):
+        dataset = _dataset(path, strings)
+        names = [name for name in wanted if name in dataset.schema.names]
+        # What Arrow reads ahead by default is a gigabyte and more.
+        batches = dataset.to_batches(columns=names, batch_size=rows, batch_readahead=2, fragment_readahead=1)
+        some = False
+        for batch in batches:
+            if batch.num_rows:
+                some = True
+                yield pa.Table.from_batches([batch])
+        if not some:
+            yield dataset.schema.empty_table().select(names)
+
+
+def _dataset(path: Path, strings: list[str]) -> ds.Dataset:
     if path.suffix == ".csv":
         convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(strings, pa.string()), null_values=["", "null"])
         file_format: ds.FileFormat = ds.CsvFileFormat(convert_options=convert)
     else:
         file_format = ds.ParquetFileFormat()
+    return ds.dataset([str(part) for part in ([path] if path.is_file() else part_files(path))], format=file_format)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        dataset = ds.dataset(
-            [str(part) for part in ([path] if path.is_file() else part_files(path))], format=file_format
-        )
-        return dataset.to_table(columns=[name for name in wanted if name in dataset.schema.names])
+        yield
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)})") from None
 

@@ -1,0 +1,84 @@
+"""The log as rows, split: the tables of a prepared folder, and how a log that fits in memory becomes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.raw import RawData
+from m3csr_tf.data.shards import ShardWriter
+from m3csr_tf.data.splits import play_cold, split
+from m3csr_tf.ids import IdTable
+
+USERS_FILE = "users.parquet"
+
+
+@dataclass(frozen=True)
+class SplitLog:
+    """What is known of a log whose tables have been written.
+
+    Attributes:
+      users, users_with_clicks: known users, and those of them with a training click.
+      sizes: split -> interactions.
+      train_clicks: int64 [items] by item row.
+      strictly_cold, pseudo_cold: item ids, object, sorted.
+      counts: what was merged and dropped (`interactions.check_interactions`).
+    """
+
+    users: int
+    users_with_clicks: int
+    sizes: dict[str, int]
+    train_clicks: np.ndarray
+    strictly_cold: np.ndarray
+    pseudo_cold: np.ndarray
+    counts: dict[str, int]
+
+
+def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) -> SplitLog:
+    """Splits a log, and writes users.parquet, train.parquet (in shards), val.parquet and test.parquet into `folder`.
+
+    Raises:
+      InputError: as `splits.split` and `splits.play_cold`.
+    """
+    labelled, strictly_cold = split(raw.interactions, items.known, config.split)
+    labelled, pseudo_cold = play_cold(labelled, config.split)
+    users = IdTable(labelled[columns.USER_ID].unique())
+    frames = _row_frames(labelled, users, items)
+    pd.DataFrame({columns.USER_ID: users.known}).to_parquet(folder / USERS_FILE, index=False)
+    for name, frame in frames.items():
+        path = folder / f"{name}.parquet"
+        if name == columns.TRAIN:
+            with ShardWriter(path, config.data.shard_clicks) as shards:
+                shards.write(frame)
+        else:
+            frame.to_parquet(path, index=False)
+    train = frames[columns.TRAIN]
+    return SplitLog(
+        users=len(users.known),
+        users_with_clicks=train[columns.USER_ROW].nunique(),
+        sizes={name: len(frame) for name, frame in frames.items()},
+        train_clicks=np.bincount(train[columns.ITEM_ROW].to_numpy(), minlength=len(items)),
+        strictly_cold=strictly_cold,
+        pseudo_cold=pseudo_cold,
+        counts=raw.counts,
+    )
+
+
+def _row_frames(labelled: pd.DataFrame, users: IdTable, items: IdTable) -> dict[str, pd.DataFrame]:
+    rows = pd.DataFrame(
+        {
+            columns.USER_ROW: users.rows(labelled[columns.USER_ID].to_numpy()),
+            columns.ITEM_ROW: items.rows(labelled[columns.ITEM_ID].to_numpy()),
+        }
+    )
+    for name in (columns.TIMESTAMP, columns.WEIGHT):
+        if name in labelled:
+            rows[name] = labelled[name].to_numpy()
+    order = [columns.USER_ROW, columns.ITEM_ROW]
+    labels = labelled[columns.SPLIT].to_numpy()
+    return {name: rows[labels == name].sort_values(order, ignore_index=True) for name in columns.SPLITS}

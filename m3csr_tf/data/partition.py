@@ -1,0 +1,174 @@
+"""A log larger than memory, read once and partitioned on the disk by user.
+
+All rows of a user land in one bucket, chosen by a stable hash of her id. So what needs a user's other rows (duplicates,
+splits by user, histories) needs one bucket at a time, and a bucket is a random sample of the users. Item ids, of which
+the catalogue knows all, become rows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf import columns
+from m3csr_tf.data.formats import INTERACTION_COLUMNS, INTERACTION_STRINGS
+from m3csr_tf.data.interactions import check_rows, require_ids
+from m3csr_tf.data.raw import refuse_unknown
+from m3csr_tf.data.tables import read_blocks, to_pandas
+from m3csr_tf.errors import InputError
+from m3csr_tf.ids import UNKNOWN_ROW, IdTable
+
+_BLOCK = 1_000_000
+_MOST_BUCKETS = 512
+"""Files that are open at a time."""
+_LABELS = pa.array(columns.SPLITS)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partitioned log.
+
+    Attributes:
+      files: a bucket each: Arrow files of user_id string, item_row int32, and any of timestamp, weight float64, split
+        int8 (place in `columns.SPLITS`), rows in the order of the log.
+      rows: of the log.
+      clicked: bool [items], item rows that occur.
+      names: columns of the files.
+    """
+
+    files: list[Path]
+    rows: int
+    clicked: np.ndarray
+    names: list[str]
+
+
+def partition(
+    path: Path, items: IdTable, folder: Path, rows: int, bucket_rows: int, told: Callable[[int, int | None], None]
+) -> Partition:
+    """Reads a log in blocks, checks it, and writes its buckets.
+
+    Args:
+      path: the table of interactions.
+      items: of the catalogue.
+      folder: where the buckets are written.
+      rows: how many the log has.
+      bucket_rows: how many a bucket should have, about.
+      told: called with the rows that have been read, and all of them.
+
+    Raises:
+      InputError: as `check_interactions` and `check_items_known`, with the row in the whole log.
+    """
+    count = min(_MOST_BUCKETS, max(1, -(-rows // bucket_rows)))
+    files = [folder / f"bucket-{number:04d}.arrow" for number in range(count)]
+    clicked = np.zeros(len(items), bool)
+    done, unknown, example = 0, 0, ""
+    names: list[str] = []
+    with ExitStack() as stack:
+        writers: list[pa.ipc.RecordBatchFileWriter] = []
+        for block in read_blocks(path, list(INTERACTION_COLUMNS), list(INTERACTION_STRINGS), _BLOCK):
+            require_ids(block.column_names, str(path))
+            checked = _checked(block, done, str(path))
+            item_rows = items.rows(checked[columns.ITEM_ID].to_numpy())
+            lacking = item_rows == UNKNOWN_ROW
+            if lacking.any():
+                example = example or str(checked[columns.ITEM_ID][int(lacking.argmax())])
+                unknown += int(lacking.sum())
+            clicked[item_rows] = True
+            table = checked.drop_columns(columns.ITEM_ID).append_column(columns.ITEM_ROW, pa.array(item_rows))
+            if not writers:
+                names = table.column_names
+                writers = [stack.enter_context(pa.ipc.new_file(str(file), table.schema)) for file in files]
+            _write(table, writers)
+            done += block.num_rows
+            told(done, rows)
+    if not done:
+        raise InputError(f"{path}: no interactions; expected a row for each click")
+    refuse_unknown(unknown, example, str(path))
+    return Partition(files, done, clicked, names)
+
+
+def read_bucket(file: Path) -> pa.Table:
+    """A bucket, or what else was written in the same form."""
+    with pa.ipc.open_file(str(file)) as reader:
+        return reader.read_all()
+
+
+def _write(table: pa.Table, writers: list[pa.ipc.RecordBatchFileWriter]) -> None:
+    bucket = pd.util.hash_array(table[columns.USER_ID].to_numpy()) % np.uint64(len(writers))
+    order = np.argsort(bucket, kind="stable")
+    ordered = table.take(pa.array(order)).combine_chunks()
+    ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=len(writers)))
+    for writer, start, end in zip(writers, [0, *ends[:-1]], ends, strict=True):
+        if end > start:
+            writer.write_table(ordered.slice(int(start), int(end - start)))
+
+
+def _checked(block: pa.Table, first: int, source: str) -> pa.Table:
+    """The block with ids as strings, timestamps as numbers, weights float64, splits int8.
+
+    Columns of the usual types are checked by Arrow; whatever looks odd goes the way of small logs, which says what is
+    wrong, or makes it what it should be.
+    """
+    usual = _usual(block)
+    if usual is not None:
+        return usual
+    frame = to_pandas(block)
+    frame.index = pd.RangeIndex(first, first + len(frame))
+    rows = check_rows(frame, source)
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    usual = _usual(table)
+    assert usual is not None  # `check_rows` leaves nothing odd.
+    return usual
+
+
+def _usual(block: pa.Table) -> pa.Table | None:
+    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault."""
+    made = {}
+    for name in block.column_names:
+        column = block[name].combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = pc.cast(column, column.type.value_type)
+        if pa.types.is_large_string(column.type):
+            column = pc.cast(column, pa.string())
+        if column.null_count or column.type == pa.uint64():
+            return None
+        if name in (columns.USER_ID, columns.ITEM_ID):
+            if pa.types.is_integer(column.type):
+                column = pc.cast(column, pa.string())
+            elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r]")):
+                return None
+        elif name == columns.SPLIT:
+            if not pa.types.is_string(column.type):
+                return None
+            column = pc.cast(pc.index_in(column, value_set=_LABELS), pa.int8())
+            if column.null_count:
+                return None
+        elif pa.types.is_integer(column.type):
+            if name == columns.WEIGHT:
+                if _any(pc.less_equal(column, 0)):
+                    return None
+                column = pc.cast(column, pa.float64(), safe=False)
+            else:
+                column = pc.cast(column, pa.int64())
+        elif pa.types.is_floating(column.type):
+            bad = pc.invert(pc.is_finite(column))
+            if name == columns.WEIGHT:
+                bad = pc.or_(bad, pc.less_equal(column, 0))
+            if _any(bad):
+                return None
+            column = pc.cast(column, pa.float64())
+        else:
+            return None
+        made[name] = column
+    return pa.table(made)
+
+
+def _any(mask: pa.Array) -> bool:
+    return bool(pc.any(mask).as_py())

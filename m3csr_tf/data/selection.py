@@ -1,0 +1,54 @@
+"""Values at given places of a sorted column that is too long to sort in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+_BINS = 1 << 16
+_SORTED = 1 << 22
+"""Values that are sorted at once."""
+
+
+def values_at(ranks: np.ndarray, blocks: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
+    """What would stand at `ranks` if all values were sorted; each look narrows the range that holds it.
+
+    Args:
+      ranks: places int [n], from 0.
+      blocks: gives all values, in blocks of one dtype, anew at each call.
+
+    Returns:
+      [n], of the values' dtype.
+    """
+    return np.array([_value_at(int(rank), blocks) for rank in ranks])
+
+
+def _value_at(rank: int, blocks: Callable[[], Iterable[np.ndarray]]) -> np.generic:
+    ends = [(block.min(), block.max()) for block in blocks() if len(block)]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    while True:
+        # Values from low to high, both included, hold the rank-th one of those that are left.
+        if low == high:
+            return low
+        borders = np.unique(np.linspace(low, high, _BINS + 1).astype(low.dtype))
+        if len(borders) == 2:  # Neighbours: no value lies between them.
+            lowest = sum(int(np.count_nonzero(block == low)) for block in blocks())
+            return low if rank < lowest else high
+        counts = np.zeros(len(borders) - 1, np.int64)
+        for block in blocks():
+            some = block[(block >= low) & (block <= high)]
+            counts += np.histogram(some, borders)[0]
+        ends_of_bins = np.cumsum(counts)
+        chosen = int(np.searchsorted(ends_of_bins, rank, side="right"))
+        rank -= int(ends_of_bins[chosen - 1]) if chosen else 0
+        below, above = borders[chosen], borders[chosen + 1]
+        last = chosen == len(counts) - 1
+
+        def inside(block: np.ndarray, below=below, above=above, last=last) -> np.ndarray:  # type: ignore[no-untyped-def]
+            return block[(block >= below) & ((block <= above) if last else (block < above))]
+
+        if counts[chosen] <= _SORTED:
+            return np.partition(np.concatenate([inside(block) for block in blocks()]), rank)[rank]
+        ends = [(some.min(), some.max()) for some in map(inside, blocks()) if len(some)]
+        low, high = min(end[0] for end in ends), max(end[1] for end in ends)

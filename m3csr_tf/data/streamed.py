@@ -1,0 +1,203 @@
+"""A partitioned log to rows, users and splits, a bucket at a time.
+
+It takes the log's buckets through three steps. First, duplicates are merged within a bucket, and users get their rows,
+bucket after bucket; then what needs all of the log is settled: borders of a split by time, and which items are strictly
+or pseudo-cold; last, every interaction gets its split and is written. What is kept in memory grows with the catalogue
+and with a bucket, never with the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data import splits
+from m3csr_tf.data.interactions import merge
+from m3csr_tf.data.logs import USERS_FILE, SplitLog
+from m3csr_tf.data.partition import Partition, read_bucket
+from m3csr_tf.data.selection import values_at
+from m3csr_tf.data.shards import ShardWriter
+from m3csr_tf.ids import FIRST_ROW, IdTable
+
+_TRAIN, _VAL, _TEST = range(len(columns.SPLITS))
+
+Told = Callable[[int, int | None], None]
+
+
+def split_partition(log: Partition, items: IdTable, config: Config, folder: Path, told: Told) -> SplitLog:
+    """Writes users.parquet, train.parquet (in shards), val.parquet and test.parquet of a partitioned log.
+
+    Splits are those of `splits.split` and `splits.play_cold`, but that the kind "random" draws bucket by bucket.
+
+    Args:
+      log: the buckets, which are used up.
+      items: of the catalogue.
+      config: settings of splits and shards.
+      folder: for the tables.
+      told: called with the steps that are done, and all of them.
+
+    Raises:
+      InputError: as `splits.split` and `splits.play_cold`.
+    """
+    kind = config.split.kind
+    needed = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
+    if kind in needed:
+        splits.require(log.names, needed[kind], kind)
+    _, random_cold = np.random.default_rng(config.split.seed).spawn(2)
+    clicked = np.sort(items.ids(np.flatnonzero(log.clicked)))
+    strictly_cold = splits.cold_items(clicked, items.known, config.split, random_cold)
+    is_strict = np.zeros(len(items), bool)
+    is_strict[items.rows(strictly_cold)] = True
+
+    steps = 2 * len(log.files)
+    users, counts, rows = _merge_all(log, len(items), config, folder / USERS_FILE, lambda done: told(done, steps))
+    borders = None
+    if kind == "time":
+        ranks = splits.ranks_of_borders(config.split.ratios, rows)
+        borders = values_at(ranks, lambda: (table[columns.TIMESTAMP].to_numpy() for table in _tables(log)))
+
+    def labels_of(table: pa.Table) -> np.ndarray:
+        """Splits int8 of merged interactions, strictly cold items in test."""
+        if borders is None:
+            labels = table[columns.SPLIT].to_numpy().copy()
+        else:
+            labels = np.searchsorted(borders, table[columns.TIMESTAMP].to_numpy(), side="right").astype(np.int8)
+        labels[is_strict[table[columns.ITEM_ROW].to_numpy()]] = _TEST
+        return labels
+
+    before = _sizes(log, labels_of, len(items))
+    sizes = dict(zip(columns.SPLITS, before.by_split, strict=True))
+    splits.refuse_empty(sizes, len(strictly_cold), config.split)
+    pseudo_cold = np.empty(0, object)
+    is_pseudo = np.zeros(len(items), bool)
+    if config.split.pseudo_cold_share:
+        trained = np.sort(items.ids(np.flatnonzero(before.trained)))
+        pseudo_cold = splits.pseudo_cold_items(trained, config.split)
+        is_pseudo[items.rows(pseudo_cold)] = True
+        splits.refuse_untrained(int(before.trained[~is_pseudo].sum()), len(trained), config.split)
+
+    def final(table: pa.Table) -> np.ndarray:
+        labels = labels_of(table)
+        labels[(labels == _TRAIN) & is_pseudo[table[columns.ITEM_ROW].to_numpy()]] = _VAL
+        return labels
+
+    written = _write_all(log, final, config, folder, len(items), lambda done: told(len(log.files) + done, steps))
+    return SplitLog(
+        users=users,
+        users_with_clicks=written.users_with_clicks,
+        sizes=dict(zip(columns.SPLITS, written.by_split, strict=True)),
+        train_clicks=written.trained,
+        strictly_cold=strictly_cold,
+        pseudo_cold=pseudo_cold,
+        counts=counts,
+    )
+
+
+@dataclass
+class _Sizes:
+    by_split: list[int]
+    trained: np.ndarray
+    users_with_clicks: int = 0
+
+
+def _merge_all(
+    log: Partition, items: int, config: Config, users_file: Path, told: Callable[[int], None]
+) -> tuple[int, dict[str, int], int]:
+    """Merges duplicates and gives users their rows, bucket by bucket, in place.
+
+    Returns:
+      Known users, what was merged and dropped, and how many interactions are left.
+    """
+    users, rows = 0, 0
+    counts: dict[str, int] = {}
+    with pq.ParquetWriter(users_file, pa.schema([(columns.USER_ID, pa.string())])) as writer:
+        for number, file in enumerate(log.files):
+            table = read_bucket(file)
+            told(number + 1)
+            if not table.num_rows:
+                continue
+            ids = table[columns.USER_ID].combine_chunks().dictionary_encode()
+            frame = table.drop_columns(columns.USER_ID).to_pandas()
+            frame[columns.USER_ROW] = ids.indices.to_numpy().astype(np.int32) + np.int32(users + FIRST_ROW)
+            if columns.SPLIT in frame:
+                frame[columns.SPLIT] = np.array(columns.SPLITS, object)[frame[columns.SPLIT].to_numpy()]
+            frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))
+            counts = {name: counts.get(name, 0) + count for name, count in merged.items()}
+            if config.split.kind == "random":
+                random = np.random.default_rng([config.split.seed, number])
+                frame[columns.SPLIT] = splits.by_user(frame[columns.USER_ROW], config.split.ratios, random)
+            if columns.SPLIT in frame:
+                frame[columns.SPLIT] = pd.Index(columns.SPLITS).get_indexer(frame[columns.SPLIT]).astype(np.int8)
+            kept = pa.Table.from_pandas(frame, preserve_index=False)
+            beside = file.with_name(f".{file.name}")
+            with pa.ipc.new_file(str(beside), kept.schema) as merged_file:
+                merged_file.write_table(kept)
+            beside.replace(file)
+            # A group a bucket: a user is looked up in one of them.
+            writer.write_table(pa.table({columns.USER_ID: ids.dictionary}), row_group_size=max(1, len(ids.dictionary)))
+            users += len(ids.dictionary)
+            rows += len(frame)
+    return users, counts, rows
+
+
+def _sizes(log: Partition, labels_of: Callable[[pa.Table], np.ndarray], items: int) -> _Sizes:
+    sizes = _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64))
+    for table in _tables(log):
+        labels = labels_of(table)
+        _add(sizes, labels, table[columns.ITEM_ROW].to_numpy())
+    return sizes
+
+
+def _write_all(
+    log: Partition,
+    labels_of: Callable[[pa.Table], np.ndarray],
+    config: Config,
+    folder: Path,
+    items: int,
+    told: Callable[[int], None],
+) -> _Sizes:
+    sizes = _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64))
+    order = [columns.USER_ROW, columns.ITEM_ROW]
+    with ExitStack() as stack:
+        train = stack.enter_context(ShardWriter(folder / f"{columns.TRAIN}.parquet", config.data.shard_clicks))
+        others: dict[int, pq.ParquetWriter] = {}
+        for number, table in enumerate(_tables(log)):
+            labels = labels_of(table)
+            _add(sizes, labels, table[columns.ITEM_ROW].to_numpy())
+            others_columns = [name for name in (columns.TIMESTAMP, columns.WEIGHT) if name in table.column_names]
+            frame = table.select([*order, *others_columns]).to_pandas()
+            for label, name in enumerate(columns.SPLITS):
+                of_split = frame[labels == label].sort_values(order, ignore_index=True)
+                if label == _TRAIN:
+                    train.write(of_split)
+                    sizes.users_with_clicks += of_split[columns.USER_ROW].nunique()
+                    continue
+                rows = pa.Table.from_pandas(of_split, preserve_index=False)
+                if label not in others:
+                    path = str(folder / f"{name}.parquet")
+                    others[label] = stack.enter_context(pq.ParquetWriter(path, rows.schema))
+                others[label].write_table(rows)
+            told(number + 1)
+    return sizes
+
+
+def _add(sizes: _Sizes, labels: np.ndarray, item_rows: np.ndarray) -> None:
+    counted = np.bincount(labels, minlength=len(columns.SPLITS))
+    sizes.by_split = [size + int(more) for size, more in zip(sizes.by_split, counted, strict=True)]
+    sizes.trained += np.bincount(item_rows[labels == _TRAIN], minlength=len(sizes.trained))
+
+
+def _tables(log: Partition) -> Iterator[pa.Table]:
+    for file in log.files:
+        table = read_bucket(file)
+        if table.num_rows:
+            yield table
