@@ -12,8 +12,6 @@ ranking runs in a process of its own as well, which says how much memory it take
 from __future__ import annotations
 
 import multiprocessing
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +20,11 @@ import typer
 from figures import Figure, compared, in_turn, peak_gib, report, resident_gib
 from scipy import sparse
 
-from m3csr_tf.evaluation.ranking import one_blas_thread, top_n
+from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.threads import cores, each_worker
 
 BLOCK = 256
+PARTED = 32  # Rows of a block partitioned at once: all of them would take 2 GiB for their places.
 SEEN = 50
 
 
@@ -52,7 +52,7 @@ def main(
                     f"full ranking, {what}": lambda u=users_vectors, v=vectors, n=n, s=seen: top_n(u, v, n, seen=s),
                 },
             )
-            setting = {"items": items, "users": users, "width": width, "n": n, "threads": _threads()}
+            setting = {"items": items, "users": users, "width": width, "n": n, "threads": cores()}
             figures += compared(users, "users/s", seconds, reference, setting)
         del vectors
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -77,24 +77,21 @@ def _memory(items: int, users: int, width: int) -> float:
 
 def _reference(users: np.ndarray, items: np.ndarray, n: int) -> np.ndarray:
     lists = np.empty((len(users), n), np.int64)
-    threads = _threads()
+    threads = cores()
 
     def work(worker: int) -> None:
         scores = np.empty((BLOCK, len(items)), np.float32)
         for start in range(worker * BLOCK, len(users), threads * BLOCK):
             some = users[start : start + BLOCK]
             np.matmul(some, items.T, out=scores[: len(some)])
-            best = np.argpartition(scores[: len(some)], len(items) - n, axis=1)[:, len(items) - n :]
-            order = np.argsort(-np.take_along_axis(scores[: len(some)], best, axis=1), axis=1)
-            lists[start : start + BLOCK] = np.take_along_axis(best, order, axis=1)
+            for first in range(0, len(some), PARTED):
+                part = scores[first : min(first + PARTED, len(some))]
+                best = np.argpartition(part, len(items) - n, axis=1)[:, len(items) - n :]
+                order = np.argsort(-np.take_along_axis(part, best, axis=1), axis=1)
+                lists[start + first : start + first + PARTED] = np.take_along_axis(best, order, axis=1)
 
-    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+    each_worker(work, threads)
     return lists
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

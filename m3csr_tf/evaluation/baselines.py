@@ -12,11 +12,12 @@ from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.ranking import Csr, Matrix, one_blas_thread, top_n
+from m3csr_tf.evaluation.ranking import Csr, Matrix, top_n
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.threads import one_blas_thread
 
 PENALTIES = tuple(np.geomspace(1e-2, 1e2, 9).tolist())
 """Ridge penalties tried, a training item: lambda = penalty * items."""

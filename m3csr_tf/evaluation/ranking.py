@@ -10,18 +10,14 @@ user's vector is her history, an item's the weights that lead to it.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from m3csr_tf.evaluation.selection import Best, random_columns, random_rows
+from m3csr_tf.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
 Matrix: TypeAlias = np.ndarray | Csr
@@ -36,7 +32,6 @@ NOTHING = -1
 _USERS, _ITEMS = 256, 2048
 _SPARSE_SCORES = 1 << 24
 _COMPARED = 8
-_BLAS_LIMIT = threading.Lock()
 
 
 def top_n(
@@ -88,7 +83,7 @@ def top_n(
     column_of[rows] = np.arange(len(rows))
     user_keys, item_keys = random_rows(seed, count), random_columns(rows)
     tiles = range(0, count, scorer.users_at_once)
-    workers = min(len(tiles), -(-block // scorer.users_at_once), len(os.sched_getaffinity(0)))
+    workers = min(len(tiles), -(-block // scorer.users_at_once), cores())
 
     def work(worker: int) -> None:
         for start in tiles[worker::workers]:
@@ -102,16 +97,8 @@ def top_n(
             columns = best.columns()
             ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
 
-    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(workers)))
+    each_worker(work, workers)
     return ranked
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keeps BLAS to one thread inside the block; only one block at a time, since the limit is the whole process's."""
-    with _BLAS_LIMIT, threadpool_limits(1, "blas"):
-        yield
 
 
 class _Scorer(Protocol):

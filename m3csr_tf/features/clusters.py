@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.features.blocks import blocks, sample, take
+from m3csr_tf.features.content import ScaledContent
 
 Kind = Literal["joint", "per_modality"]
 
-MINI_BATCH_ABOVE = 100_000
-"""More items than this are clustered by mini-batches."""
+FITTED_ROWS = 100_000
+"""Of more items than this, a seeded draw is clustered, by Lloyd's algorithm: its distances are lower than those of
+mini-batches over all items (docs/performance.md)."""
+_ROWS_A_CLUSTER = 256
+"""At least so many are drawn for each cluster."""
 _BLOCK = 65_536
 
 
@@ -47,7 +53,7 @@ class Clusters:
         cls,
         kind: Kind,
         count: int,
-        scaled: Mapping[str, np.ndarray],
+        scaled: Mapping[str, np.ndarray | ScaledContent],
         present: Mapping[str, np.ndarray],
         rows: np.ndarray,
         max_iterations: int = 100,
@@ -57,32 +63,33 @@ class Clusters:
 
         Args:
           kind, count: see the class; `count` centres.
-          scaled: modality -> float32 [n, width], zeros where absent.
+          scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, for content on the disk.
           present: modality -> bool [n]. Joint leaves out items that lack every modality, and takes a single
             absent one as zeros; per_modality leaves out the items that lack it.
-          rows: the items to fit on, bool [n].
+          rows: the items to fit on, bool [n]; of more than FITTED_ROWS, and 256 a cluster, a seeded draw.
           max_iterations: of k-means.
-          seed: of the start.
+          seed: of the draw and the start.
 
         Raises:
           ConfigError: fewer items than clusters.
         """
+        most = max(FITTED_ROWS, count * _ROWS_A_CLUSTER)
         if kind == "joint":
-            has_any = np.logical_or.reduce(list(present.values()))
-            joined = np.concatenate([vectors[rows & has_any] for vectors in scaled.values()], axis=1)
+            chosen = sample(np.flatnonzero(rows & np.logical_or.reduce(list(present.values()))), most, seed)
+            joined = np.concatenate([_take(vectors, chosen) for vectors in scaled.values()], axis=1)
             borders = np.cumsum([vectors.shape[1] for vectors in scaled.values()])[:-1]
             centres = np.split(_k_means(joined, count, max_iterations, seed, "content"), borders, axis=1)
             return cls(kind, {name: np.ascontiguousarray(part) for name, part in zip(scaled, centres, strict=True)})
-        return cls(
-            kind,
-            {
-                name: _k_means(vectors[rows & present[name]], count, max_iterations, seed, f"{name} content")
-                for name, vectors in scaled.items()
-            },
-        )
+        of_each = {}
+        for name, vectors in scaled.items():
+            chosen = sample(np.flatnonzero(rows & present[name]), most, seed)
+            of_each[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
+        return cls(kind, of_each)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:
         """The nearest centre of each item: argmin over centres of |c|^2 - 2 x.c, in float32.
+
+        For raw content, and for much of it, there is `assignment.assign_clusters`.
 
         Args:
           scaled: modality -> float32 [n, width], zeros where absent.
@@ -93,8 +100,7 @@ class Clusters:
         """
         names = list(self.centres)
         ids = np.zeros((len(scaled[names[0]]), len(names)), np.int32)
-        for start in range(0, len(ids), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for block in blocks(len(ids), _BLOCK):
             distances = [self._distances(name, scaled[name][block]) for name in names]
             if self.kind == "joint":
                 distances = [np.add.reduce(distances)] * len(names)
@@ -105,6 +111,14 @@ class Clusters:
     def _distances(self, modality: str, vectors: np.ndarray) -> np.ndarray:
         centres = self.centres[modality]
         return (centres**2).sum(axis=1) - 2 * (vectors @ centres.T)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of kind, modalities and centres, hex: ids of equal digests mean the same clusters."""
+        digest = hashlib.sha256(self.kind.encode())
+        for name, centres in self.centres.items():
+            digest.update(f"/{name}/{centres.shape}/".encode() + np.ascontiguousarray(centres, "<f4").tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
@@ -125,14 +139,14 @@ class Clusters:
             return cls("joint" if stored["kind"] == "joint" else "per_modality", centres)
 
 
+def _take(vectors: np.ndarray | ScaledContent, rows: np.ndarray) -> np.ndarray:
+    return take(vectors, rows) if isinstance(vectors, np.ndarray) else vectors.take(rows)
+
+
 def _k_means(vectors: np.ndarray, count: int, max_iterations: int, seed: int, what: str) -> np.ndarray:
     if len(vectors) < count:
         raise ConfigError(f"clusters.count={count} is more than the {len(vectors)} items that have {what}; lower it")
-    settings = {"n_clusters": count, "max_iter": max_iterations, "random_state": seed, "init": "k-means++"}
-    if len(vectors) > MINI_BATCH_ABOVE:
-        estimator = MiniBatchKMeans(**settings, batch_size=8192, n_init=1)
-    else:
-        estimator = KMeans(**settings, n_init=1)
+    estimator = KMeans(count, init="k-means++", n_init=1, max_iter=max_iterations, random_state=seed)
     with warnings.catch_warnings():
         # Fewer distinct vectors than clusters leaves some clusters without items, which harms nobody.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -9,8 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from m3csr_tf.features.blocks import sample, take
+
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 
+FITTED_ROWS = 100_000
+"""Of more items than this, a seeded draw of as many is fitted on; no mean or axis is known better than it is needed."""
 _CONSTANT = 1e-6
 """A dimension whose spread is below this share of its size counts as constant."""
 _SHRINKAGE = 0.3
@@ -47,19 +51,22 @@ class ContentScaler:
 
     @classmethod
     def fit(
-        cls, kind: Scaling, content: Mapping[str, np.ndarray], rows: np.ndarray, components: int = 64
+        cls, kind: Scaling, content: Mapping[str, np.ndarray], rows: np.ndarray, components: int = 64, seed: int = 0
     ) -> ContentScaler:
         """Fits one shift and scale a modality, and its projection.
 
         Args:
           kind: see the class.
-          content: modality -> raw vectors float [n, width]; a row of NaN is absent and left out.
-          rows: the items to fit on, bool [n] or indices.
+          content: modality -> raw vectors float [n, width], which may be mapped from files; a row of NaN is absent and
+            left out.
+          rows: the items to fit on, bool [n] or indices; of more than FITTED_ROWS a seeded draw.
           components: most axes of `whitened`; a narrower modality keeps its width.
+          seed: of the draw.
         """
         shift, scale, projection = {}, {}, {}
+        chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
         for name, raw in content.items():
-            vectors = np.asarray(raw[rows], np.float64)
+            vectors = take(raw, chosen).astype(np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
@@ -105,6 +112,30 @@ class ContentScaler:
                 projection={name: stored[key] for name in names if (key := f"{name}_projection") in stored},
                 l2=bool(stored["l2"]),
             )
+
+
+@dataclass(frozen=True)
+class ScaledContent:
+    """Scaled vectors of one modality that are made when rows of them are taken: what clusters of much content fit on.
+
+    Attributes:
+      scaler: fitted.
+      modality: its name.
+      raw: float [n, raw width], which may be mapped from a file.
+    """
+
+    scaler: ContentScaler
+    modality: str
+    raw: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and width of the scaled vectors."""
+        return len(self.raw), self.scaler.width(self.modality)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The scaled vectors of these ascending rows, float32 [rows, width]."""
+        return self.scaler.transform(self.modality, take(self.raw, rows))
 
 
 def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -73,11 +73,42 @@ def test_more_clusters_than_items_are_refused() -> None:
         Clusters.fit("per_modality", 5, SCALED, PRESENT, ALL)
 
 
-def test_many_items_are_clustered_by_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MINI_BATCH_ABOVE", 3)
-    monkeypatch.setattr(module, "_BLOCK", 2)
-    ids = Clusters.fit("per_modality", 2, SCALED, PRESENT, ALL).assign(SCALED, PRESENT)
-    assert ids[0, 0] == ids[1, 0] != ids[2, 0] == ids[3, 0]
+def test_of_many_items_a_draw_is_clustered_and_all_are_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    group = random.integers(0, 2, 5000)
+    scaled = {"visual": (group[:, None] * 9 + random.standard_normal((5000, 2))).astype(np.float32)}
+    present = {"visual": np.ones(5000, bool)}
+    monkeypatch.setattr(module, "FITTED_ROWS", 600)
+    drawn = Clusters.fit("joint", 2, scaled, present, present["visual"], seed=1)
+    again = Clusters.fit("joint", 2, scaled, present, present["visual"], seed=1)
+    assert_array_equal(drawn.centres["visual"], again.centres["visual"])
+    other = Clusters.fit("joint", 2, scaled, present, present["visual"], seed=2)
+    assert (drawn.centres["visual"] != other.centres["visual"]).any()
+    ids = drawn.assign(scaled, present)[:, 0]
+    assert len(set(ids[group == 0])) == 1 and set(ids[group == 0]) != set(ids[group == 1])
+
+
+def test_the_draw_has_256_items_for_each_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FITTED_ROWS", 1)
+    vectors = {"visual": np.zeros((600, 1), np.float32)}
+    vectors["visual"][:256] = 1
+    seen = []
+    monkeypatch.setattr(module, "_k_means", lambda vectors, *others: seen.append(len(vectors)) or vectors[:2])
+    Clusters.fit("per_modality", 2, vectors, {"visual": np.ones(600, bool)}, np.ones(600, bool))
+    assert seen == [512]
+
+
+@pytest.mark.parametrize("kind", ["joint", "per_modality"])
+def test_the_digest_changes_with_kind_modality_and_centres_alone(kind: str, tmp_path: Path) -> None:
+    clusters = Clusters.fit(kind, 2, SCALED, PRESENT, ALL)
+    clusters.save(tmp_path / "centres.npz")
+    assert Clusters.load(tmp_path / "centres.npz").digest == clusters.digest
+    centres = clusters.centres
+    moved = {**centres, "acoustic": np.nextafter(centres["acoustic"], np.float32(9))}
+    renamed = {"visual": centres["visual"], "textual": centres["acoustic"]}
+    other = "joint" if kind == "per_modality" else "per_modality"
+    digests = {Clusters(kind, moved).digest, Clusters(kind, renamed).digest, Clusters(other, centres).digest}
+    assert len(digests | {clusters.digest}) == 4
 
 
 def test_saved_clusters_assign_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.features import content as module
+from m3csr_tf.features.content import ContentScaler, ScaledContent
 
 NAN = np.nan
 # Items 0 and 1 are training items, item 2 lacks the modality, item 3 is cold.
@@ -94,3 +95,25 @@ def test_a_saved_scaler_scales_the_same(kind: str, tmp_path: Path) -> None:
     loaded = ContentScaler.load(tmp_path / "scaling.npz")
     assert list(loaded.shift) == ["visual", "acoustic"]
     assert_array_equal(loaded.transform("visual", RAW), scaler.transform("visual", RAW))
+
+
+def test_of_many_items_a_seeded_draw_is_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = np.random.default_rng(0).standard_normal((1000, 2)).astype(np.float32)
+    raw[500:] = 1000  # Not among the rows.
+    monkeypatch.setattr(module, "FITTED_ROWS", 200)
+    first, again, other = (
+        ContentScaler.fit("standard", {"visual": raw}, np.arange(1000) < 500, seed=seed).shift["visual"]
+        for seed in (1, 1, 2)
+    )
+    assert_array_equal(first, again)
+    assert (first != other).any()
+    assert np.abs(first).max() < 5 / 200**0.5  # Five standard errors.
+    whole = ContentScaler.fit("standard", {"visual": raw}, np.arange(200), seed=1).shift["visual"]
+    assert_array_equal(whole, raw[:200].astype(np.float64).mean(axis=0).astype(np.float32))
+
+
+def test_scaled_content_scales_the_rows_that_are_taken() -> None:
+    scaler = ContentScaler.fit("whitened", {"visual": RAW}, np.array([0, 1]), components=1)
+    lazy = ScaledContent(scaler, "visual", RAW)
+    assert lazy.shape == (len(RAW), 1)
+    assert_array_equal(lazy.take(np.array([0, 2])), scaler.transform("visual", RAW)[[0, 2]])

@@ -1,0 +1,139 @@
+"""Cluster ids of ten million videos, streamed from the disk, beside the bare matrix product; and its memory.
+
+python benchmarks/cluster_speed.py            # 10 million x 256, 10 GB of scratch files
+python benchmarks/cluster_speed.py --quick
+
+One pass reads raw vectors from files, scales them (`standard_l2`) and assigns the nearest centre, joint over two
+modalities of half the width and per modality. The bare product multiplies vectors that lie in memory already, in blocks
+as large, by the centres, by as many threads with one BLAS thread each, and does nothing else. Each pass runs in a
+process of its own, which says how much memory was resident at most; that includes the program's own 0.2 GiB. Whether
+the system still holds the files in its cache is up to its memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from figures import Figure, compared, peak_gib, report
+
+from m3csr_tf.features.assignment import assign_clusters
+from m3csr_tf.features.blocks import ROWS, blocks
+from m3csr_tf.features.clusters import Clusters
+from m3csr_tf.features.content import ContentScaler, ScaledContent
+from m3csr_tf.threads import cores, each_worker
+
+WRITTEN = 100_000
+IN_MEMORY = 1 << 17
+Kind = Literal["joint", "per_modality"]
+
+
+def main(
+    items: Annotated[int, typer.Option(help="Videos.")] = 10_000_000,
+    width: Annotated[int, typer.Option(help="Width of a video's vectors, two modalities of a half each.")] = 256,
+    count: Annotated[int, typer.Option(help="Centres.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Rounds; medians are shown.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="300,000 videos.")] = False,
+    scratch: Annotated[Path | None, typer.Option(help="Folder for the scratch files.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+) -> None:
+    """Measure the assignment of clusters."""
+    items = 300_000 if quick else items
+    setting = {"items": items, "width": width, "clusters": count, "threads": cores()}
+    figures = []
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        _write(Path(folder), items, width // 2)
+        for kind in ("joint", "per_modality"):
+            what = f"{kind}, {items:,} x {width}, {count} centres"
+            fitted, peak = _apart(_fit, folder, kind, count)
+            figures += [
+                Figure(f"fitting scaling and centres, {what}", "s", [fitted], setting=setting),
+                Figure(f"resident at most while fitting, {what}", "GiB", [peak], setting=setting),
+            ]
+            peaks: list[float] = []
+            bare, streamed = [], []
+            for _ in range(rounds):
+                bare.append(_apart(_bare, items, width // 2, count)[0])
+                took, peak = _apart(_assign, folder)
+                streamed.append(took)
+                peaks.append(peak)
+            names = {"bare": f"bare product, {what}", "streamed": f"cluster ids from the disk, {what}"}
+            seconds = {names["bare"]: bare, names["streamed"]: streamed}
+            figures += compared(items, "vectors/s", seconds, names["bare"], setting)
+            figures.append(Figure(f"resident at most while assigning, {what}", "GiB", peaks, setting=setting))
+    report("Clusters", figures, json)
+
+
+def _apart(work, *arguments):  # type: ignore[no-untyped-def]
+    """Seconds and peak memory in GiB of `work`, in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def _write(folder: Path, items: int, width: int) -> None:
+    """Vectors around a thousand topics; one in a hundred is missing."""
+    random = np.random.default_rng(0)
+    topics = random.standard_normal((1000, width), dtype=np.float32)
+    for name in ("visual", "acoustic"):
+        shape = (items, width)
+        vectors = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
+        for block in blocks(items, WRITTEN):
+            size = block.stop - block.start
+            part = topics[random.integers(0, 1000, size)] + random.standard_normal((size, width), dtype=np.float32)
+            part[random.random(size) < 0.01] = np.nan
+            vectors[block] = part
+        vectors.flush()
+
+
+def _content(folder: str) -> dict[str, np.ndarray]:
+    return {name: np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("visual", "acoustic")}
+
+
+def _fit(folder: str, kind: Kind, count: int) -> tuple[float, float]:
+    content = _content(folder)
+    rows = np.ones(len(content["visual"]), bool)
+    present = dict.fromkeys(content, rows)  # The few that are missing count as zeros.
+    started = time.perf_counter()
+    scaler = ContentScaler.fit("standard_l2", content, rows)
+    clusters = Clusters.fit(
+        kind, count, {name: ScaledContent(scaler, name, content[name]) for name in content}, present, rows
+    )
+    took = time.perf_counter() - started
+    scaler.save(Path(folder) / "scaling.npz")
+    clusters.save(Path(folder) / "centres.npz")
+    return took, peak_gib()
+
+
+def _assign(folder: str) -> tuple[float, float]:
+    scaler, clusters = ContentScaler.load(Path(folder) / "scaling.npz"), Clusters.load(Path(folder) / "centres.npz")
+    content = _content(folder)
+    started = time.perf_counter()
+    assign_clusters(scaler, clusters, content)
+    return time.perf_counter() - started, peak_gib()
+
+
+def _bare(items: int, width: int, count: int) -> tuple[float, float]:
+    random = np.random.default_rng(0)
+    vectors = [random.standard_normal((IN_MEMORY, width), dtype=np.float32) for _ in range(2)]
+    centres = [random.standard_normal((count, width), dtype=np.float32) for _ in range(2)]
+    threads = cores()
+
+    def work(worker: int) -> None:
+        out = np.empty((ROWS, count), np.float32)
+        for block in blocks(items, ROWS, worker, threads):
+            size, start = block.stop - block.start, block.start % IN_MEMORY
+            for of_modality, its in zip(vectors, centres, strict=True):
+                np.matmul(of_modality[start : start + size], its.T, out=out[:size])
+
+    started = time.perf_counter()
+    each_worker(work, threads)
+    return time.perf_counter() - started, peak_gib()
+
+
+if __name__ == "__main__":
+    typer.run(main)
