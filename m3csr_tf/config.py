@@ -180,6 +180,11 @@ class ClustersConfig(Section):
     kind: Literal["joint", "per_modality"] = "joint"
     count: int = Field(64, ge=1)
     max_iterations: int = Field(100, ge=1)
+    frozen_from: Name | None = Field(
+        None,
+        description="a prepared run of run.folder whose scaling, centres and bins are taken instead of fitted, so that "
+        "an id means the same from day to day; its weights are not",
+    )
 
 
 class PopularityConfig(Section):
@@ -424,6 +429,16 @@ class Config(Section):
             raise ValueError(
                 f"training.warm_start and run.name are both {self.run.name!r}: a run starts from another one; "
                 "give this run a name of its own"
+            )
+        if self.clusters.frozen_from == self.run.name:
+            raise ValueError(
+                f"clusters.frozen_from and run.name are both {self.run.name!r}: a run takes another one's centres; "
+                "give this run a name of its own"
+            )
+        if self.clusters.frozen_from is not None and self.training.warm_start is not None:
+            raise ValueError(
+                f"training.warm_start={self.training.warm_start} takes that run's centres already; pass "
+                f"clusters.frozen_from=null, got {self.clusters.frozen_from}"
             )
         return self
 

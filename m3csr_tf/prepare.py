@@ -1,7 +1,8 @@
 """Raw input to one prepared folder: read, check, split, fit scaling, clusters and bins, write beside, rename.
 
-A run that goes on from another one (`training.warm_start`) takes that one's scaling, cluster centres and edges of the
-popularity bins instead of fitting its own, since the weights that it starts from were trained on them.
+A run that goes on from another one (`training.warm_start`), or takes its centres alone (`clusters.frozen_from`), takes
+that one's scaling, cluster centres and edges of the popularity bins instead of fitting its own: weights that were
+trained on them, and whoever counts by cluster id, find them unchanged from day to day.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
 from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.data.tables import count_rows
 from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.clusters import Clusters
-from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.features.content import ContentScaler, ScaledContent
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.files import sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
@@ -48,7 +50,8 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     and the same input files, and its own files are intact. Otherwise a new one is built beside it and takes its place
     once it is complete. Nothing is written before the whole input has been read and checked.
 
-    With `training.warm_start`, what is fitted is that run's, and the folder depends on that run's prepared data too.
+    With `training.warm_start`, what is fitted is that run's, and the folder depends on that run's prepared data too;
+    with `clusters.frozen_from` it is as well, and the folder depends on what was fitted.
 
     Args:
       config: the run's configuration; `run.seed` does not matter here, the world and the split have seeds of their own.
@@ -104,10 +107,17 @@ def _origin(config: Config) -> dict[str, Any]:
         | {name: version(name) for name in packages},
         "seed": config.split.seed,
         "warm_start": None
-        if before is None
+        if before is None or config.training.warm_start is None
         else {
             "run": config.training.warm_start,
             "prepared": sha256(before.folder / columns.MANIFEST),
+        },
+        "frozen": None
+        if before is None or config.clusters.frozen_from is None
+        else {
+            "run": config.clusters.frozen_from,
+            "centres": before.clusters.digest,
+            "files": {name: sha256(before.folder / name) for name in ("scaling.npz", "popularity.json")},
         },
     }
 
@@ -166,9 +176,10 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         )
     else:
         scaler = before.scaler
-    scaled = {name: scaler.transform(name, vectors) for name, vectors in content.items()}
+    scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}
     clusters = _fit_clusters(config, table, scaled, present) if before is None else before.clusters
-    cluster_ids = _with_reserved_rows(clusters.assign(scaled, present), 0)
+    with progress("assigning clusters, items") as told:
+        cluster_ids = _with_reserved_rows(assign_clusters(scaler, clusters, content, told), 0)
 
     table.to_parquet(folder / "items.parquet", index=False)
     for name, vectors in content.items():
@@ -191,7 +202,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         **{f"items_without_{name}": int((~there).sum()) for name, there in present.items()},
     }
     settings = config.model_dump(mode="json", include=set(PREPARE_SECTIONS))
-    return {"modalities": list(content), "counts": counts, "config": settings}
+    return {"modalities": list(content), "counts": counts, "centres": clusters.digest, "config": settings}
 
 
 def _split_streamed(config: Config, items: IdTable, folder: Path) -> SplitLog:
@@ -217,7 +228,7 @@ def _bins(config: Config, catalogue: pd.DataFrame, before: Prepared | None) -> P
 
 
 def _fit_clusters(
-    config: Config, catalogue: pd.DataFrame, scaled: dict[str, np.ndarray], present: dict[str, np.ndarray]
+    config: Config, catalogue: pd.DataFrame, scaled: dict[str, ScaledContent], present: dict[str, np.ndarray]
 ) -> Clusters:
     return Clusters.fit(
         config.clusters.kind,

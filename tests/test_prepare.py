@@ -218,3 +218,70 @@ def test_a_prepared_folder_without_one_of_its_files_is_refused_when_opened(tmp_p
 def test_the_default_folder_is_inside_the_run(tmp_path: Path) -> None:
     opened = prepare(config(run={"name": "small", "folder": tmp_path}))
     assert opened.folder == tmp_path / "small" / "prepared"
+
+
+def day(folder: Path, name: str, frozen_from: str | None = None, **sections: Any) -> Config:
+    """A run on a world of its own, as each day's is."""
+    tree = {
+        "run": {"folder": folder, "name": name},
+        "data": {"world": {**WORLD, "seed": len(name)}},
+        "clusters": {"count": 5, "frozen_from": frozen_from},
+    }
+    return config(**{**tree, **sections})
+
+
+def test_with_frozen_centres_a_new_day_is_only_assigned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(day(tmp_path, "monday"))
+    for fitted in (module.ContentScaler, module.Clusters, module.PopularityBins):
+        monkeypatch.setattr(fitted, "fit", lambda *_, **__: pytest.fail("fitted again"))
+    second = prepare(day(tmp_path, "tuesdays", "monday"))
+    assert first.manifest["centres"] == second.manifest["centres"] == first.clusters.digest
+    assert second.manifest["frozen"]["centres"] == first.clusters.digest and first.manifest["frozen"] is None
+    assert (first.content["visual"][FIRST_ROW:] != second.content["visual"][FIRST_ROW:]).any()
+    scaled = {name: first.scaler.transform(name, vectors) for name, vectors in second.content.items()}
+    present = {name: ~np.isnan(vectors).any(axis=1) for name, vectors in second.content.items()}
+    assert_array_equal(second.cluster_ids, first.clusters.assign(scaled, present))
+    assert_array_equal(second.popularity.edges, first.popularity.edges)
+    third = prepare(day(tmp_path, "wednesdays", "tuesdays"))
+    assert third.manifest["centres"] == first.manifest["centres"]
+
+
+def test_a_folder_of_frozen_centres_is_current_until_they_change(tmp_path: Path) -> None:
+    prepare(day(tmp_path, "monday"))
+    second = day(tmp_path, "tuesdays", "monday")
+    folder = prepare(second).folder
+    assert module.is_current(second, folder)
+    prepare(day(tmp_path, "monday", split={"cold_share": 0.2, "seed": 9}))
+    assert not module.is_current(second, folder)
+    assert not module.is_current(day(tmp_path, "tuesdays"), folder)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"clusters": {"count": 5, "frozen_from": "sunday"}}, r"clusters\.frozen_from=sunday: .*no prepared data here"),
+        (
+            {"clusters": {"count": 6, "frozen_from": "monday"}},
+            r"clusters\.frozen_from=monday: .*\(clusters\.count: 5 -> 6\).*let this run fit its own centres",
+        ),
+        (
+            {"data": {"world": {**WORLD, "modalities": {"visual": 7, "acoustic": 3}}}},
+            r"clusters\.frozen_from=monday: that run's visual vectors have width 6, the catalogue's 7",
+        ),
+        (
+            {"data": {"world": {**WORLD, "modalities": {"visual": 6}}}},
+            r"clusters\.frozen_from=monday: that run has the modalities visual, acoustic, this one visual ",
+        ),
+    ],
+)
+def test_centres_that_do_not_fit_are_refused(sections: dict, message: str, tmp_path: Path) -> None:
+    prepare(day(tmp_path, "monday"))
+    with pytest.raises(RunError, match=message):
+        prepare(day(tmp_path, "tuesdays", "monday", **sections))
+    assert not (tmp_path / "tuesdays").exists()
+
+
+@pytest.mark.parametrize("sections", [{"clusters": {"frozen_from": "run"}}, {"training": {"warm_start": "a"}}])
+def test_centres_are_frozen_from_one_other_run(sections: dict) -> None:
+    with pytest.raises(ValueError, match=r"clusters\.frozen_from"):
+        Config.model_validate({"clusters": {"frozen_from": "b"}, **sections})

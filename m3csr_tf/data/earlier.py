@@ -1,4 +1,4 @@
-"""The prepared data of the run that another one starts from, whose scaling, centres and bins it takes over."""
+"""The prepared data of another run whose scaling, centres and bins a run takes over, by warm start or frozen."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ FITTED_SECTIONS = ("content", "clusters", "popularity")
 
 
 def fitted_before(config: Config) -> Prepared | None:
-    """The prepared data of the run that `training.warm_start` names, whose transformations this run is to take.
+    """The prepared data of the run whose transformations this run is to take, None if it fits its own.
+
+    `training.warm_start` or `clusters.frozen_from` names it.
 
     Raises:
       RunError: it is missing, or has other modalities or fitted settings.
     """
-    folder = config.warm_start_folder
-    if folder is None:
+    name = config.training.warm_start or config.clusters.frozen_from
+    if name is None:
         return None
     try:
-        before = Prepared.open(folder / "prepared")
+        before = Prepared.open(config.run.folder / name / "prepared")
     except InputError as error:
-        raise RunError(f"training.warm_start={folder.name}: {error}") from None
+        raise RunError(f"{_setting(config)}: {error}") from None
     names = config.data.modality_names
     if before.modalities != names:
         raise RunError(
-            f"training.warm_start={folder.name}: that run has the modalities {', '.join(before.modalities)}, this one "
-            f"{', '.join(names)} (data.modalities); name the same in the same order, or train without warm start"
+            f"{_setting(config)}: that run has the modalities {', '.join(before.modalities)}, this one "
+            f"{', '.join(names)} (data.modalities); name the same in the same order, or {_without(config)}"
         )
     settings = config.model_dump(mode="json", include=set(FITTED_SECTIONS))
+    del settings["clusters"]["frozen_from"]  # Whoever fitted them, they are taken as they are.
     found = [
         f"{section}.{name}: {before.manifest['config'][section].get(name)} -> {value}"
         for section in FITTED_SECTIONS
@@ -42,8 +45,8 @@ def fitted_before(config: Config) -> Prepared | None:
     ]
     if found:
         raise RunError(
-            f"training.warm_start={folder.name}: that run was prepared with other settings ({'; '.join(found)}), and "
-            "its scaling, clusters and bins are kept; pass the same, or train without warm start"
+            f"{_setting(config)}: that run was prepared with other settings ({'; '.join(found)}), and "
+            f"its scaling, clusters and bins are kept; pass the same, or {_without(config)}"
         )
     return before
 
@@ -58,6 +61,16 @@ def check_widths(config: Config, content: Mapping[str, np.ndarray], before: Prep
         width = before.content[name].shape[1]
         if vectors.shape[1] != width:
             raise RunError(
-                f"training.warm_start={config.training.warm_start}: that run's {name} vectors have width {width}, the "
-                f"catalogue's {vectors.shape[1]}; give vectors of the same model, or train without warm start"
+                f"{_setting(config)}: that run's {name} vectors have width {width}, the "
+                f"catalogue's {vectors.shape[1]}; give vectors of the same model, or {_without(config)}"
             )
+
+
+def _setting(config: Config) -> str:
+    if config.training.warm_start is not None:
+        return f"training.warm_start={config.training.warm_start}"
+    return f"clusters.frozen_from={config.clusters.frozen_from}"
+
+
+def _without(config: Config) -> str:
+    return "train without warm start" if config.training.warm_start is not None else "let this run fit its own centres"

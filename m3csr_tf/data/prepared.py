@@ -4,7 +4,7 @@
 
 | file | holds |
 | --- | --- |
-| manifest.json | format, fingerprint of settings, input files and versions it came from, counts, SHA-256 of each file |
+| manifest.json | format, settings, input and versions it came from, counts, digests of the centres and of each file |
 | users.parquet | user_id, in row order from FIRST_ROW |
 | items.parquet | item_id, view_count (-1: unknown), publish_time (if known), and more (see below) |
 | train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp and weight if known, sorted; the \

@@ -24,7 +24,7 @@ def assign_clusters(
     scaler: ContentScaler,
     clusters: Clusters,
     content: Mapping[str, np.ndarray],
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> np.ndarray:
     """The nearest centre of each item's scaled content, as in `Clusters.assign`, on all cores in bounded memory.
 
@@ -32,7 +32,7 @@ def assign_clusters(
       scaler, clusters: fitted, of the same modalities.
       content: modality -> raw vectors float [n, width], mapped from files (`np.load(..., mmap_mode="r")`) or in memory;
         a row with NaN is absent.
-      progress: called with the number of items done since its last call, from several threads.
+      progress: told how many items are done, and of how many, by several threads.
 
     Returns:
       int32 [n, modalities], from 1; 0 where the item lacks the modality.
@@ -41,6 +41,7 @@ def assign_clusters(
     count = len(content[names[0]])
     ids = np.empty((count, len(names)), np.int32)
     workers = max(1, min(cores(), -(-count // _CHUNK)))
+    done = [0] * workers
 
     def work(worker: int) -> None:
         modalities = {name: _Modality(scaler, clusters, name) for name in names}
@@ -52,7 +53,8 @@ def assign_clusters(
                 ids[chunk][block] = _nearest(clusters.kind == "joint", parts)
             give_back(*raw.values())
             if progress is not None:
-                progress(chunk.stop - chunk.start)
+                done[worker] += chunk.stop - chunk.start
+                progress(sum(done), count)
 
     each_worker(work, workers)
     return ids

@@ -53,7 +53,7 @@ class Clusters:
         cls,
         kind: Kind,
         count: int,
-        scaled: Mapping[str, np.ndarray | ScaledContent],
+        scaled: Mapping[str, np.ndarray] | Mapping[str, ScaledContent],
         present: Mapping[str, np.ndarray],
         rows: np.ndarray,
         max_iterations: int = 100,
@@ -63,7 +63,8 @@ class Clusters:
 
         Args:
           kind, count: see the class; `count` centres.
-          scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, for content on the disk.
+          scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, of which the drawn rows alone
+            are scaled.
           present: modality -> bool [n]. Joint leaves out items that lack every modality, and takes a single
             absent one as zeros; per_modality leaves out the items that lack it.
           rows: the items to fit on, bool [n]; of more than FITTED_ROWS, and 256 a cluster, a seeded draw.
