@@ -11,20 +11,21 @@ import tensorflow_recommenders as tfrs
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.layers.gather import gather_lines
+from m3csr_tf.layers.gather import dot_products, gather_lines
+from m3csr_tf.layers.unmapped_items import UnmappedItems
 from m3csr_tf.losses import BPRLoss, orthogonality_loss
 from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.item_tower import ItemTower
 from m3csr_tf.towers.layout import ID_PART
-from m3csr_tf.towers.user_tower import UserTower
+from m3csr_tf.towers.user_tower import Interests, UserTower
 
 
 class M3CSR(tfrs.Model):
     """The model of the paper, on the batches of `training.streams`.
 
-    Every distinct item of a batch is encoded once, for histories and candidates alike, and every distinct
-    (user, masked history) is attended once, however many examples share it.
+    Candidates are encoded; histories are attended without being encoded, and every distinct (user, masked history)
+    once, however many examples share it.
 
     Args:
       config: the run's settings.
@@ -61,28 +62,30 @@ class M3CSR(tfrs.Model):
           training: unused; the model has no dropout.
         """
         del training
-        encoded = self.encoder(inputs["items"])
-        present = inputs["items"][columns.CLUSTER_IDS] > 0
+        items = inputs["items"]
+        ids = self.encoder.ids(items[columns.ITEM_ROW])
         user_rows = self.table_rows(inputs["query_user"])
-        interests = self.user_tower.interests(user_rows, encoded, present, inputs["query_slots"])
-        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
-        loss = self._task_loss(inputs, queries, self._candidates(inputs, encoded, present))
+        interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
+        loss = self._task_loss(inputs, interests, ids)
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         if self.config.model.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
-            loss += (
-                self.config.training.beta / batch * self._squared_weights(user_rows, encoded[ID_PART], interests.query)
-            )
+            loss += self.config.training.beta / batch * self._squared_weights(user_rows, ids, interests.query)
         return loss
 
     def table_rows(self, users: tf.Tensor) -> tf.Tensor:
         """Rows of the user table, int32, for rows of the id table, of the same shape."""
         return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
-    def _task_loss(self, inputs: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """The loss of queries float32 [batch, D] against candidates: positives [batch, D], then the negatives."""
+    def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+        """The loss of the examples' scores (equation 12)."""
+        if self.config.negatives.kind == "uniform":
+            scores = self._pair_scores(inputs, interests, ids)
+            return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
+        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+        candidates = self._candidates(inputs, ids)
         if self.config.negatives.kind == "in_batch":
             return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
         positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
@@ -100,18 +103,37 @@ class M3CSR(tfrs.Model):
             compute_metrics=False,
         )
 
-    def _candidates(self, inputs: Mapping[str, Any], encoded: Mapping[str, tf.Tensor], present: tf.Tensor) -> tf.Tensor:
+    def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
         kinds = [which for which in ("positive", "negative") if which in inputs]
         lines = tf.concat([inputs[which] for which in kinds], axis=0)
-        candidates = {name: gather_lines(representation, lines) for name, representation in encoded.items()}
-        bins = tf.gather(inputs["items"][columns.POPULARITY_BIN], lines)
+        features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
+        candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
+        bins = features[columns.POPULARITY_BIN]
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
-            unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
-            candidates[ID_PART] = tf.where(as_new[:, tf.newaxis], unknown, candidates[ID_PART])
-            bins = tf.where(as_new, 0, bins)
-        return self.item_tower.combine(candidates, tf.gather(present, lines), bins)
+            candidates[ID_PART], bins = self._shown_as_new(as_new, candidates[ID_PART], bins)
+        return self.item_tower.combine(candidates, features[columns.CLUSTER_IDS] > 0, bins)
+
+    def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+        """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
+        items, query = inputs["items"], inputs["query"]
+        lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
+        of_ids, bins = gather_lines(ids, lines), tf.gather(items[columns.POPULARITY_BIN], lines)
+        if self.config.training.cold_items:
+            as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
+            of_ids, bins = self._shown_as_new(as_new, of_ids, bins)
+        present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
+        parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
+        for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
+            unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
+            parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
+        return self.item_tower.combine_scores(parts, present, bins)
+
+    def _shown_as_new(self, as_new: tf.Tensor, ids: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""
+        unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
+        return tf.where(as_new[..., tf.newaxis], unknown, ids), tf.where(as_new, 0, bins)
 
     def _squared_weights(self, user_rows: tf.Tensor, item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
         """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar."""

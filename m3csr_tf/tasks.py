@@ -14,11 +14,32 @@ MASKED_SCORE = tf.float32.min / 100.0
 """What a masked candidate scores, as in `tfrs.tasks.Retrieval`."""
 
 
-class SampledRetrieval(tfrs.tasks.Retrieval):
-    """A retrieval task over one positive and sampled negatives an example; the positive is column 0.
+class _ScoredRetrieval(tfrs.tasks.Retrieval):
+    """A retrieval task over scores; the base class's loss and metrics options hold."""
 
-    The base class's loss and metrics options hold; the score matrix is what differs.
-    """
+    def _loss_of(
+        self,
+        positive: tf.Tensor,
+        negative: tf.Tensor,
+        sample_weight: tf.Tensor | None,
+        score_mask: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """The loss of scores float32 [batch, 1] and [batch, negatives]."""
+        if self._temperature is not None:
+            positive, negative = positive / self._temperature, negative / self._temperature
+        if score_mask is not None:
+            negative = tf.where(score_mask, negative, MASKED_SCORE)
+        scores = tf.concat([positive, negative], axis=1)
+        labels = tf.concat([tf.ones_like(positive), tf.zeros_like(negative)], axis=1)
+        loss = self._loss(y_true=labels, y_pred=scores, sample_weight=sample_weight)
+        updates = [metric.update_state(loss) for metric in self._loss_metrics]
+        updates += [metric.update_state(labels, scores, sample_weight=sample_weight) for metric in self._batch_metrics]
+        with tf.control_dependencies(updates):
+            return tf.identity(loss)
+
+
+class SampledRetrieval(_ScoredRetrieval):
+    """A retrieval task over one positive and sampled negatives an example; the positive is column 0."""
 
     def call(
         self,
@@ -33,32 +54,30 @@ class SampledRetrieval(tfrs.tasks.Retrieval):
         Args:
           query_embeddings: float32 [batch, D].
           positive_embeddings: float32 [batch, D].
-          negative_embeddings: float32 [negatives, D] that the whole batch shares; in `PairedRetrieval`
-            [batch, D], one for each example.
+          negative_embeddings: float32 [negatives, D] that the whole batch shares.
           sample_weight: float32 [batch] or None.
           score_mask: bool [batch, negatives], False where a negative must not count, or None.
         """
         positive = tf.reduce_sum(query_embeddings * positive_embeddings, axis=1, keepdims=True)
-        negative = self._negative_scores(query_embeddings, negative_embeddings)
-        if self._temperature is not None:
-            positive, negative = positive / self._temperature, negative / self._temperature
-        if score_mask is not None:
-            negative = tf.where(score_mask, negative, MASKED_SCORE)
-        scores = tf.concat([positive, negative], axis=1)
-        labels = tf.concat([tf.ones_like(positive), tf.zeros_like(negative)], axis=1)
-        loss = self._loss(y_true=labels, y_pred=scores, sample_weight=sample_weight)
-        updates = [metric.update_state(loss) for metric in self._loss_metrics]
-        updates += [metric.update_state(labels, scores, sample_weight=sample_weight) for metric in self._batch_metrics]
-        with tf.control_dependencies(updates):
-            return tf.identity(loss)
-
-    def _negative_scores(self, queries: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
-        """Scores float32 [batch, negatives]."""
-        return tf.matmul(queries, negatives, transpose_b=True)
+        negative = tf.matmul(query_embeddings, negative_embeddings, transpose_b=True)
+        return self._loss_of(positive, negative, sample_weight, score_mask)
 
 
-class PairedRetrieval(SampledRetrieval):
-    """One negative an example (equation 12 to the letter): negative_embeddings is [batch, D]."""
+class PairedRetrieval(_ScoredRetrieval):
+    """One negative an example (equation 12 to the letter), on scores: of two pairs an example no vectors are needed."""
 
-    def _negative_scores(self, queries: tf.Tensor, negatives: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(queries * negatives, axis=1, keepdims=True)
+    def call(
+        self,
+        positive_scores: tf.Tensor,
+        negative_scores: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        score_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+          positive_scores, negative_scores: float32 [batch, 1].
+          sample_weight: float32 [batch] or None.
+          score_mask: bool [batch, 1], False where the negative must not count, or None.
+        """
+        return self._loss_of(positive_scores, negative_scores, sample_weight, score_mask)

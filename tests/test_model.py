@@ -255,9 +255,9 @@ def test_a_step_computes_nothing_of_the_size_of_a_table(make_case: Callable[...,
     assert not [tensor.name for tensor in outputs if tensor.shape.rank and tensor.shape[0] in sizes]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_distinct_item_is_encoded_once(
-    kind: str, make_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "candidates"), [("uniform", 0), ("shared", 24 + 40), ("in_batch", 24)])
+def test_only_candidates_whose_vectors_are_needed_are_encoded(
+    kind: str, candidates: int, make_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batch = make_case(kind)
     encoded = []
@@ -266,9 +266,33 @@ def test_every_distinct_item_is_encoded_once(
         ModalEncoder, "call", lambda self, content, ids: encoded.append(len(content)) or plain(self, content, ids)
     )
     model.compute_loss(batch)
-    rows = batch["items"][columns.ITEM_ROW].numpy()
-    assert len(set(rows)) == len(rows)
-    assert encoded == [len(rows)] * len(model.encoder.modalities)
+    assert sum(encoded) == candidates * len(model.encoder.modalities)
+
+
+@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("clusters", [True, False])
+def test_scores_of_pairs_and_their_gradients_are_those_of_the_vectors(
+    gate: bool, bias: bool, clusters: bool, make_case: Callable[..., Case]
+) -> None:
+    model, batch = make_case("uniform", model={"gate": gate, "popularity_bias": bias, "clusters": clusters})
+
+    def both() -> tuple[tf.Tensor, tf.Tensor]:
+        ids = model.encoder.ids(batch["items"][columns.ITEM_ROW])
+        slots, short = batch["query_slots"], batch["short_queries"]
+        interests = model.user_tower.interests(batch["query_user"], ids, batch["items"], slots, short)
+        users = tf.gather(model.user_tower.combine(interests), batch["query"])
+        positives, negatives = tf.split(model._candidates(batch, ids), 2)
+        vectors = [tf.reduce_sum(users * candidates, axis=1) for candidates in (positives, negatives)]
+        return model._pair_scores(batch, interests, ids), tf.stack(vectors, axis=1)
+
+    with tf.GradientTape(persistent=True) as tape:
+        scores, expected = both()
+        costs = [tf.reduce_sum(tf.square(found)) for found in (scores, expected)]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    for weight in model.trainable_variables:
+        ours, plain = (tf.convert_to_tensor(tape.gradient(cost, weight)) for cost in costs)
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(plain))))
 
 
 def test_candidates_shown_as_new_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:

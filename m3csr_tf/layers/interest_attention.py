@@ -1,8 +1,8 @@
 """Multi-head attention of one query a user over the history (equations 3 and 4), with its projections folded.
 
 With a single query q the plain form, softmax((W_Q q)^T (W_K h_i) / sqrt(k)) times W_V h_i, projects every history slot.
-It equals softmax((W_K^T W_Q q)^T h_i / sqrt(k)) and W_V (sum_i a_i h_i), which project once a user. Items come as a
-table of the batch's distinct ones, so nothing is encoded once a slot either.
+It equals softmax((W_K^T W_Q q)^T h_i / sqrt(k)) and W_V (sum_i a_i h_i), which project once a user. The map of content
+in h_i (equation 1) is linear as well, and folds the same way: histories are attended without being encoded.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import gather_lines, sum_into_lines
+from m3csr_tf.layers.gather import matches, sum_into_lines, weighted_sums
+from m3csr_tf.layers.unmapped_items import UnmappedItems
 
 EMPTY_SLOT = 0
 """Index of the "nothing" item in the table of distinct items: what an empty slot points to."""
 
 _MASKED = -1e9
-_SHORT = 4
+SHORT = 4
 """Most users of a real log have fewer clicks than this; their other slots are not worth a product."""
 _STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
 
@@ -57,29 +58,33 @@ class InterestAttention(tf.keras.layers.Layer):
         self.output_kernel = self.add_weight(name="output_kernel", **square)
         super().build(input_shape)
 
-    def call(self, query: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        query: tf.Tensor,
+        items: tf.Tensor | UnmappedItems,
+        slots: tf.Tensor,
+        short: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """The users' interests.
 
         Args:
           query: float32 [users, query width].
-          items: distinct items float32 [items, width]; line EMPTY_SLOT is the "nothing" item.
+          items: distinct items float32 [items, width], or as they are before they are encoded; line EMPTY_SLOT is
+            the "nothing" item.
           slots: int32 [users, slots] lines of `items`, EMPTY_SLOT where there is none.
+          short: how many users, from the first, have nothing beyond their first SHORT slots; None: not known.
 
         Returns:
           float32 [users, width].
         """
-        pooled = pooling_by_length(self._folded_queries(query), items, slots)
-        values = [
-            tf.matmul(pooled[:, head], kernel)
-            for head, kernel in enumerate(tf.split(self.value_kernel, self.heads, axis=1))
-        ]
-        return tf.matmul(tf.concat(values, axis=1), self.output_kernel)
+        pooled = pooling_by_length(self._queries(query, items), items, slots, short)
+        return self._values(pooled, items)
 
-    def attention(self, query: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    def attention(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
         """Attention weights, float32 [users, heads, slots]; arguments as in `call`."""
-        return _weights(self._folded_queries(query), tf.gather(items, slots), slots)
+        return _weights(self._queries(query, items), _history(items, slots), slots)
 
-    def place_weights(self, query: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
+    def place_weights(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
         """Attention weights of a history's places, averaged over the heads; arguments as in `call`.
 
         Returns:
@@ -88,12 +93,25 @@ class InterestAttention(tf.keras.layers.Layer):
         weights = tf.reduce_mean(self.attention(query, items, slots), axis=1)
         return tf.where(slots == EMPTY_SLOT, 0.0, weights)
 
-    def _folded_queries(self, query: tf.Tensor) -> tf.Tensor:
-        """W_K^T W_Q q / sqrt(k), float32 [users, heads, width]."""
-        queries = tf.split(tf.matmul(query, self.query_kernel), self.heads, axis=1)
-        kernels = tf.split(self.key_kernel, self.heads, axis=1)
-        folded = [tf.matmul(one, kernel, transpose_b=True) for one, kernel in zip(queries, kernels, strict=True)]
-        return tf.stack(folded, axis=1) * (self.key_dim // self.heads) ** -0.5
+    def _queries(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems) -> tf.Tensor:
+        """W_K W_Q^T q / sqrt(k) of each head, float32 [users, heads, width]; or what matches unmapped items alike."""
+        queries, keys = (tf.split(kernel, self.heads, axis=1) for kernel in (self.query_kernel, self.key_kernel))
+        folded = [tf.matmul(of_query, of_key, transpose_b=True) for of_query, of_key in zip(queries, keys, strict=True)]
+        if isinstance(items, UnmappedItems):
+            folded = [items.fold_queries(kernel) for kernel in folded]
+        kernel = tf.concat(folded, axis=1) * (self.key_dim // self.heads) ** -0.5
+        return tf.reshape(tf.matmul(query, kernel), [-1, self.heads, folded[0].shape[1]])
+
+    def _values(self, pooled: tf.Tensor, items: tf.Tensor | UnmappedItems) -> tf.Tensor:
+        """W_O^T W_V^T of each head's mean float32 [users, heads, width of what was pooled], summed, [users, width]."""
+        values, outputs = tf.split(self.value_kernel, self.heads, axis=1), tf.split(self.output_kernel, self.heads)
+        folded = [tf.matmul(of_value, of_output) for of_value, of_output in zip(values, outputs, strict=True)]
+        bias: tf.Tensor | float = 0.0
+        if isinstance(items, UnmappedItems):
+            bias = tf.add_n([items.bias_of(kernel) for kernel in folded])
+            folded = [items.fold_values(kernel) for kernel in folded]
+        means = tf.reshape(pooled, [-1, self.heads * pooled.shape[2]])
+        return tf.matmul(means, tf.concat(folded, axis=0)) + bias
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
@@ -105,30 +123,27 @@ class InterestAttention(tf.keras.layers.Layer):
         }
 
 
-def pooling_by_length(queries: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
-    """`attention_pooling`, with short histories on their own, cut to _SHORT slots; arguments and result as there."""
-    is_short = tf.reduce_all(slots[:, _SHORT:] == EMPTY_SLOT, axis=1)
-    short, long = tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]
-    shape = tf.shape(queries)
-    lines = tf.reshape(queries, [shape[0], queries.shape[1] * queries.shape[2]])
+def pooling_by_length(
+    queries: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor, short: tf.Tensor | None
+) -> tf.Tensor:
+    """`attention_pooling`, with the `short` first users on their own, cut to SHORT slots; the rest as there."""
+    if short is None:
+        return attention_pooling(queries, items, slots)
+    sizes = tf.stack([short, tf.shape(queries)[0] - short])
+    of_short, of_long = tf.split(queries, sizes)
+    slots_of_short, slots_of_long = tf.split(slots, sizes)
     pooled = [
-        attention_pooling(
-            tf.reshape(gather_lines(lines, users), [-1, *queries.shape[1:]]), items, tf.gather(some_slots, users)
-        )
-        for users, some_slots in ((short, slots[:, :_SHORT]), (long, slots))
+        attention_pooling(of_short, items, slots_of_short[:, :SHORT]),
+        attention_pooling(of_long, items, slots_of_long),
     ]
-    back = tf.math.invert_permutation(tf.concat([short, long], axis=0))
-    return tf.reshape(gather_lines(tf.reshape(tf.concat(pooled, axis=0), tf.shape(lines)), back), shape)
+    return tf.concat(pooled, axis=0)
 
 
-@tf.custom_gradient
-def attention_pooling(
-    queries: tf.Tensor, items: tf.Tensor, slots: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, None]]]:
+def attention_pooling(queries: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
     """sum_i softmax_i(q . h_i) h_i over each user's usable slots.
 
     The gradient is written out because what automatic differentiation builds touches the gathered history, the largest
-    tensor of a step, three times as often.
+    tensor of a step, three times as often. Content has none; that of cluster ids is summed into their table at once.
 
     Args:
       queries: folded queries float32 [users, heads, width].
@@ -138,22 +153,41 @@ def attention_pooling(
     Returns:
       float32 [users, heads, width].
     """
-    history = tf.gather(items, slots)
+    history = _history(items, slots)
     weights = _weights(queries, history, slots)
+    if not isinstance(items, UnmappedItems):
+        trained, lines = [items], slots
+    elif items.clusters is None:
+        trained, lines = [], slots
+    else:
+        trained, lines = [items.clusters], tf.gather(items.cluster_ids, slots)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
-        of_weights = tf.matmul(upstream, history, transpose_b=True)
-        of_logits = weights * (of_weights - tf.reduce_sum(weights * of_weights, axis=-1, keepdims=True))
-        # A masked slot's weight is zero, or the user has none usable and every slot holds the same item.
-        of_queries = tf.matmul(of_logits, history)
-        # h_i enters as key and as value: both outer products in one product.
-        coefficients = tf.concat([of_logits, weights], axis=1)
-        of_history = tf.matmul(coefficients, tf.concat([queries, upstream], axis=1), transpose_a=True)
-        return of_queries, sum_into_lines(of_history, slots, tf.shape(items)[0]), None
+    @tf.custom_gradient
+    def pool(queries: tf.Tensor, *trained: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            of_weights = matches(upstream, history)
+            of_logits = weights * (of_weights - tf.reduce_sum(weights * of_weights, axis=-1, keepdims=True))
+            # A masked slot's weight is zero, or the user has none usable and every slot holds the same item.
+            gradients = [weighted_sums(of_logits, history)]
+            for table in trained:
+                fixed = history.shape[-1] - table.shape[-1]
+                # An item enters as key and as value: both outer products in one product.
+                coefficients = tf.concat([of_logits, weights], axis=1)
+                entered = tf.concat([queries[..., fixed:], upstream[..., fixed:]], axis=1)
+                of_history = tf.matmul(coefficients, entered, transpose_a=True)
+                gradients.append(sum_into_lines(of_history, lines, tf.shape(table)[0]))
+            return gradients
 
-    return tf.matmul(weights, history), gradient
+        return weighted_sums(weights, history), gradient
+
+    return pool(queries, *trained)
+
+
+def _history(items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
+    """What the slots hold, float32 [users, slots, width]."""
+    return items.rows(slots) if isinstance(items, UnmappedItems) else tf.gather(items, slots)
 
 
 def _weights(queries: tf.Tensor, history: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
-    logits = tf.matmul(queries, history, transpose_b=True)
+    logits = matches(queries, history)
     return tf.nn.softmax(tf.where((slots != EMPTY_SLOT)[:, tf.newaxis, :], logits, _MASKED), axis=-1)

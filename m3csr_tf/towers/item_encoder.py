@@ -56,7 +56,15 @@ class ItemEncoder(tf.keras.layers.Layer):
         Returns:
           "id": e_i^id float32 [items, d], and under each modality's name h_i^m float32 [items, h].
         """
-        encoded = {ID_PART: tf.gather(self.id_embedding, tf.gather(self.id_rows, features[columns.ITEM_ROW]))}
-        for position, name in enumerate(self.modalities):
-            encoded[name] = self.modal_encoders[name](features[name], features[columns.CLUSTER_IDS][:, position])
-        return encoded
+        return {ID_PART: self.ids(features[columns.ITEM_ROW]), **self.modal(features)}
+
+    def ids(self, rows: tf.Tensor) -> tf.Tensor:
+        """e_i^id float32 [items, d] of item rows int32 [items]."""
+        return tf.gather(self.id_embedding, tf.gather(self.id_rows, rows))
+
+    def modal(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The modalities of `call` alone."""
+        return {
+            name: encoder(features[name], features[columns.CLUSTER_IDS][:, position])
+            for position, (name, encoder) in enumerate(self.modal_encoders.items())
+        }

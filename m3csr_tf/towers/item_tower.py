@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -58,17 +58,38 @@ class ItemTower(tf.keras.Model):
         Returns:
           float32 [items, D].
         """
-        has = tf.cast(present, tf.float32)
-        if self.gate is None:
-            id_weight = tf.ones_like(has[:, :1])
-            content_weight = has
-        else:
-            delta = self.gate(bins)
-            id_weight = 1.0 - delta
-            content_weight = has * delta
+        id_weight, content_weight = self.weights_of(present, bins)
         parts = [id_weight * encoded[ID_PART]]
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
         if self.popularity_bias is not None:
             parts.append(tf.gather(self.popularity_bias, bins)[:, tf.newaxis])
         return tf.concat(parts, axis=1)
+
+    def combine_scores(self, parts: Sequence[tf.Tensor], present: tf.Tensor, bins: tf.Tensor) -> tf.Tensor:
+        """Scores of pairs from those of their parts, as the dot product with what `combine` gives.
+
+        Args:
+          parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
+          present, bins: of the items, bool [..., modalities] and int32 [...].
+
+        Returns:
+          float32 [...].
+        """
+        id_weight, content_weight = self.weights_of(present, bins)
+        score = id_weight[..., 0] * parts[0]
+        for position, part in enumerate(parts[1:]):
+            score += content_weight[..., position] * part
+        return score if self.popularity_bias is None else score + tf.gather(self.popularity_bias, bins)
+
+    def weights_of(self, present: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].
+
+        Args:
+          present, bins: as in `combine_scores`.
+        """
+        has = tf.cast(present, tf.float32)
+        if self.gate is None:
+            return tf.ones_like(has[..., :1]), has
+        delta = self.gate(bins)
+        return 1.0 - delta, has * delta

@@ -11,6 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
 from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
+from m3csr_tf.layers.unmapped_items import UnmappedItems
 from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART, modal_width
@@ -95,35 +96,40 @@ class UserTower(tf.keras.Model):
 
     def explain(self, features: Mapping[str, tf.Tensor]) -> ExplainedUsers:
         """User vectors, intensities and attention; arguments as in `call`."""
-        encoded, present, slots = self._history(features)
-        interests = self.interests(features[columns.USER_ROW], encoded, present, slots)
+        ids, items, slots = self._history(features)
+        interests = self.interests(features[columns.USER_ROW], ids, items, slots)
         query = interests.query
-        attention = {ID_PART: self.behaviour_attention.place_weights(query, encoded[ID_PART], slots)}
-        for position, name in enumerate(self.encoder.modalities):
-            usable = _slots_with(present[:, position], slots)
-            attention[name] = self.modal_attention[name].place_weights(query, encoded[name], usable)
+        attention = {ID_PART: self.behaviour_attention.place_weights(query, ids, slots)}
+        for name, (unmapped, usable) in self._modal_histories(items, slots).items():
+            attention[name] = self.modal_attention[name].place_weights(query, unmapped, usable)
         places = tf.shape(features[columns.SLOTS])[1]
         attention = {part: weights[:, :places] for part, weights in attention.items()}
         return ExplainedUsers(self.combine(interests), interests.intensities, attention)
 
     def interests(
-        self, user_rows: tf.Tensor, encoded: Mapping[str, tf.Tensor], present: tf.Tensor, slots: tf.Tensor
+        self,
+        user_rows: tf.Tensor,
+        ids: tf.Tensor,
+        items: Mapping[str, tf.Tensor],
+        slots: tf.Tensor,
+        short: tf.Tensor | None = None,
     ) -> Interests:
-        """Interests from a history that is encoded already.
+        """Interests from histories of distinct items, which are not encoded for that (`UnmappedItems`).
 
         Args:
           user_rows: int32 [users].
-          encoded: output of the encoder for the distinct items; line EMPTY_SLOT is the padding item, "nothing".
-          present: bool [items, modalities], False where an item lacks the modality.
-          slots: int32 [users, slots] lines of the distinct items; EMPTY_SLOT where there is none. At least one slot.
+          ids: e_i^id of the items float32 [items, d]; line EMPTY_SLOT is the padding item, "nothing".
+          items: their cluster ids and scaled content, as `ItemEncoder.call` takes them.
+          slots: int32 [users, slots] lines of the items; EMPTY_SLOT where there is none. At least one slot.
+          short: as `InterestAttention.call` takes it.
         """
         query = tf.gather(self.user_embedding, user_rows)
-        behaviour = self.behaviour_attention(query, encoded[ID_PART], slots)
+        behaviour = self.behaviour_attention(query, ids, slots, short)
         stopped = tf.stop_gradient(query)
-        modal = []
-        for position, name in enumerate(self.encoder.modalities):
-            usable = _slots_with(present[:, position], slots)
-            modal.append(self.modal_attention[name](stopped, encoded[name], usable))
+        modal = [
+            self.modal_attention[name](stopped, unmapped, usable, short)
+            for name, (unmapped, usable) in self._modal_histories(items, slots).items()
+        ]
         if self.intensity is None:
             shape = [tf.shape(slots)[0], len(modal)]
             intensities = tf.fill(shape, 1.0 / len(modal))
@@ -142,20 +148,27 @@ class UserTower(tf.keras.Model):
     def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:
         return self.interests(features[columns.USER_ROW], *self._history(features))
 
-    def _history(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Encoded items, which modalities they have, and slots, as `interests` takes them."""
+    def _history(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+        """Ids and features of the items, and slots, as `interests` takes them."""
         items = {
             name: _with_nothing(features[name])
             for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
         }
         # One empty slot more, so that a history of width 0 is an ordinary one.
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
-        return self.encoder(items), items[columns.CLUSTER_IDS] > 0, slots
+        return self.encoder.ids(items[columns.ITEM_ROW]), items, slots
 
-
-def _slots_with(has: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
-    """The slots whose item has a modality, bool [items]; the others are empty."""
-    return tf.gather(tf.where(has, tf.range(tf.shape(has)[0]), EMPTY_SLOT), slots)
+    def _modal_histories(
+        self, items: Mapping[str, tf.Tensor], slots: tf.Tensor
+    ) -> dict[str, tuple[UnmappedItems, tf.Tensor]]:
+        """Each modality's items, and the slots whose item has it; the others are empty."""
+        lines = tf.range(tf.shape(items[columns.CLUSTER_IDS])[0])
+        histories = {}
+        for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
+            cluster_ids = items[columns.CLUSTER_IDS][:, position]
+            usable = tf.gather(tf.where(cluster_ids > 0, lines, EMPTY_SLOT), slots)
+            histories[name] = UnmappedItems.of(encoder, items[name], cluster_ids), usable
+        return histories
 
 
 def _with_nothing(lines: tf.Tensor) -> tf.Tensor:

@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from m3csr_tf.config import Config
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import Draws
 from m3csr_tf.training.windows import Window
 
@@ -72,6 +73,7 @@ class BatchSampler:
         Returns:
           items: features of the batch's distinct items [items, ...], line 0 the padding item.
           query_user: int32 [queries]; query_slots: int32 [queries, slots], lines of `items`, 0 where empty.
+          short_queries: int32, how many of them, from the first, have no more than SHORT slots.
           query, positive, positive_as_new: the examples' line of the queries, their positive's line of `items`, and
             whether it is shown as new, [batch] each.
           negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
@@ -80,7 +82,7 @@ class BatchSampler:
         """
         users, positives = self._positives(window, step)
         negatives, allowed = self._negatives(window, users, positives, step)
-        query_users, slot_rows, query = self._queries(window, users, positives, step)
+        query_users, slot_rows, query, short = self._queries(window, users, positives, step)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
         rows, lines = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
@@ -89,6 +91,7 @@ class BatchSampler:
             "items": {name: tf.gather(values, rows) for name, values in self._features.items()},
             "query_user": query_users,
             "query_slots": tf.reshape(slots, tf.shape(slot_rows)),
+            "short_queries": short,
             "query": query,
             "positive": positive,
             "positive_as_new": self._as_new(positives, step, "positive"),
@@ -161,11 +164,17 @@ class BatchSampler:
             shared = self._from_pool([self._config.negatives.count], step)
             return shared, tf.logical_not(self._known_positives(window, users, shared))
         tries = self._from_pool([self._config.training.batch_size, _TRIES], step)
-        keys = tf.cast(users, tf.int64)[:, tf.newaxis] * self._catalogue + tf.cast(tries, tf.int64)
-        known = self._is_click(window, keys)
+        firsts = tries[:, 0]
+        owners = tf.cast(users, tf.int64) * self._catalogue
+        clash = self._is_click(window, owners + tf.cast(firsts, tf.int64))
+        # Few draws are clicks: only for those are the others looked at.
+        where = tf.where(clash)
+        others = tf.gather_nd(tries, where)
+        known = self._is_click(window, tf.gather_nd(owners, where)[:, tf.newaxis] + tf.cast(others, tf.int64))
         first_unknown = tf.argmin(tf.cast(known, tf.int32), axis=1)
-        allowed = tf.logical_not(tf.reduce_all(known, axis=1, keepdims=True))
-        return tf.gather(tries, first_unknown, batch_dims=1), allowed
+        negatives = tf.tensor_scatter_nd_update(firsts, where, tf.gather(others, first_unknown, batch_dims=1))
+        allowed = tf.tensor_scatter_nd_update(tf.ones_like(clash), where, tf.logical_not(tf.reduce_all(known, axis=1)))
+        return negatives, allowed[:, tf.newaxis]
 
     def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
         places = tf.random.stateless_uniform(
@@ -195,8 +204,12 @@ class BatchSampler:
 
     def _queries(
         self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Distinct (user, masked slot) pairs: users [queries], item rows [queries, slots], each example's query."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Distinct (user, masked slot) pairs, those of short histories first.
+
+        Returns:
+          users [queries], item rows [queries, slots], each example's query, and the number of short ones.
+        """
         length = window.histories.shape[1]
         masked = tf.fill(tf.shape(users), length)
         if self._config.training.mask_target:
@@ -207,11 +220,15 @@ class BatchSampler:
         as_unknown = tf.cast(self._uniform(tf.shape(users), step, "user") < self._config.training.cold_users, tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
         distinct, query = tf.unique(keys)
+        is_short = tf.gather(window.lengths, distinct // (2 * (length + 1))) <= SHORT
+        order = tf.concat([tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]], axis=0)
+        distinct, query = tf.gather(distinct, order), tf.gather(tf.math.invert_permutation(order), query)
         of_user = distinct // (length + 1)
         rows = tf.gather(window.histories, of_user // 2)
         at_mask = tf.range(length, dtype=tf.int64) == (distinct % (length + 1))[:, tf.newaxis]
         query_users = tf.where(of_user % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, of_user // 2))
-        return query_users, tf.where(at_mask, PADDING_ROW, rows), query
+        short = tf.math.count_nonzero(is_short, dtype=tf.int32)
+        return query_users, tf.where(at_mask, PADDING_ROW, rows), tf.cast(query, tf.int32), short
 
     def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str) -> tf.Tensor:
         return self._uniform(tf.shape(rows), step, f"{which}_as_new") < self._config.training.cold_items

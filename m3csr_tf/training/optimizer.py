@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from m3csr_tf.layers.gather import sum_into_lines
+
 
 class RowwiseAdam(tf.keras.optimizers.Optimizer):
     """Adam [Kingma and Ba 2014], lazy on sparse gradients, with an exponential moving average of the weights.
@@ -73,13 +75,23 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         rate = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         rate *= self._shares[index]
         if not isinstance(gradient, tf.IndexedSlices):
-            first.assign_add((gradient - first) * (1 - self.beta_1))
-            second.assign_add((tf.square(gradient) - second) * (1 - self.beta_2))
-            variable.assign_sub(rate * first / (tf.sqrt(second) + self.epsilon))
+            # One kernel for what would be ten; a model has dozens of small weights.
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=self.beta_1**step,
+                beta2_power=self.beta_2**step,
+                lr=tf.cast(self.learning_rate, tf.float32) * self._shares[index],
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=gradient,
+            )
             if self.averaging:
                 average = self._average[index]
                 average.assign_add((variable - average) * (1 - self.averaging))
-                self._updated[index].assign(tf.fill(tf.shape(self._updated[index]), self.iterations + 1))
+                self._updated[index].assign(tf.fill(self._updated[index].shape, self.iterations + 1))
             return
         rows, slopes = gradient.indices, gradient.values
         old_first, old_second = tf.gather(first, rows), tf.gather(second, rows)
@@ -111,6 +123,10 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         kept = tf.reshape(self.averaging**steps, [-1] + [1] * (len(average.shape) - 1))
         return weight + kept * (average - weight)
 
+    def _deduplicate_sparse_grad(self, grads: Sequence[Any]) -> list[Any]:
+        """Sums lines of the same row, as Keras does, but only where there are any."""
+        return [_with_distinct_rows(grad) if isinstance(grad, tf.IndexedSlices) else grad for grad in grads]
+
     @staticmethod
     def _scatter(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
         variable.scatter_update(tf.IndexedSlices(values, rows))
@@ -124,3 +140,13 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
         }
+
+
+def _with_distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    rows, places = tf.unique(gradient.indices)
+    values = tf.cond(
+        tf.size(rows) == tf.size(places),
+        lambda: gradient.values,
+        lambda: sum_into_lines(gradient.values, places, tf.size(rows)),
+    )
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)

@@ -10,7 +10,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention, attention_pooling, pooling_by_length
+from m3csr_tf.layers.interest_attention import (
+    EMPTY_SLOT,
+    SHORT,
+    InterestAttention,
+    attention_pooling,
+    pooling_by_length,
+)
+from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.layers.unmapped_items import UnmappedItems
 
 NOTHING = [9.0, 9.0]
 
@@ -171,7 +179,7 @@ def test_the_configuration_rebuilds_the_layer(assert_round_trip: Callable[..., N
     )
 
 
-@pytest.mark.parametrize("lengths", [[7, 1, 0, 4, 5], [1, 2, 0], [6, 7, 5]])
+@pytest.mark.parametrize("lengths", [[1, 0, 4, 7, 5], [1, 2, 0], [6, 7, 5]])
 def test_short_histories_apart_give_what_all_together_give(lengths: list[int]) -> None:
     random = np.random.default_rng(0)
     queries = tf.constant(random.normal(size=(len(lengths), 2, 3)), tf.float32)
@@ -181,10 +189,40 @@ def test_short_histories_apart_give_what_all_together_give(lengths: list[int]) -
         slots[user, :length] = random.integers(1, 6, length)
     upstream = tf.constant(random.normal(size=queries.shape), tf.float32)
     found = []
-    for pooling in (pooling_by_length, attention_pooling):
+    for short in (tf.constant(sum(length <= SHORT for length in lengths)), None):
         with tf.GradientTape() as tape:
             tape.watch([queries, items])
-            pooled = pooling(queries, items, tf.constant(slots))
+            pooled = pooling_by_length(queries, items, tf.constant(slots), short)
         found.append([pooled, *tape.gradient(pooled, [queries, items], output_gradients=upstream)])
     for apart, together in zip(*found, strict=True):
         np.testing.assert_allclose(apart, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("use_clusters", [True, False])
+def test_unmapped_items_are_attended_as_encoded_ones_in_values_and_gradients(heads: int, use_clusters: bool) -> None:
+    random = np.random.default_rng(heads)
+    encoder = ModalEncoder(8, clusters=3, use_clusters=use_clusters)
+    layer = InterestAttention(8, heads, key_dim=4)
+    layer.build(tf.TensorShape([None, 5]))
+    query = tf.constant(random.normal(size=(4, 5)), tf.float32)
+    content, cluster_ids = tf.constant(random.normal(size=(7, 6)), tf.float32), tf.constant([0, 1, 2, 3, 1, 1, 2])
+    encoder(content, cluster_ids)
+    slots = random.integers(1, 7, (4, 5))
+    slots[0, 2:] = slots[1] = EMPTY_SLOT
+    slots = tf.constant(slots, tf.int32)
+    weights = [*encoder.trainable_weights, *layer.trainable_weights]
+    for weight in weights:
+        weight.assign(random.normal(size=weight.shape))
+    upstream = tf.constant(random.normal(size=(4, 8)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(query)
+        unmapped = layer(query, UnmappedItems.of(encoder, content, cluster_ids), slots)
+        encoded = layer(query, encoder(content, cluster_ids), slots)
+    np.testing.assert_allclose(unmapped, encoded, rtol=1e-4, atol=1e-4)
+    for source in (query, *weights):
+        ours, plain = (
+            tf.convert_to_tensor(tape.gradient(found, source, output_gradients=upstream))
+            for found in (unmapped, encoded)
+        )
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(plain))))

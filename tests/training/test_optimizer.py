@@ -74,7 +74,8 @@ def test_a_learning_rate_schedule_is_followed() -> None:
     for slope in (1.0, -0.5, 2.0, 0.1, 1.0):
         mine.apply_gradients([(tf.constant([[slope]]), ours)])
         adam.apply_gradients([(tf.constant([[slope]]), keras)])
-        np.testing.assert_allclose(ours, keras, atol=1e-6)
+        # A step is half of one here, and the kernel rounds 1 - beta_2 to float32.
+        np.testing.assert_allclose(ours, keras, atol=1e-5)
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.9])

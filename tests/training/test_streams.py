@@ -16,6 +16,7 @@ from small_clicks import batch_of, item_rows, stream, training_data, users_of
 from m3csr_tf import columns
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import positive_probabilities
 from m3csr_tf.training.training_data import TrainingData
 
@@ -145,6 +146,14 @@ def test_a_query_is_listed_once_however_many_examples_share_it() -> None:
     masked = batch_of(stream(data, batch_size=60), 0)
     queries = {(user, *slots) for user, slots in zip(masked["query_user"], masked["query_slots"], strict=True)}
     assert len(queries) == len(masked["query_user"]) > 4
+
+
+def test_queries_of_short_histories_come_first() -> None:
+    data = training_data(20, 30, 120, slots=9)
+    batch = batch_of(stream(data, batch_size=60), 0)
+    short = [int((data.histories[user] != PADDING_ROW).sum()) <= SHORT for user in batch["query_user"]]
+    assert 0 < batch["short_queries"] < len(short)
+    assert short == sorted(short, reverse=True) and sum(short) == batch["short_queries"]
 
 
 @kinds
