@@ -1,8 +1,8 @@
 """Items that are attended and scored without being encoded: the map of content (equation 1) is linear, and folds.
 
-With h_i = concat(w^T e_i + b, c_i), a product q . h_i is (w q_1) . e_i + q_1 . b + q_2 . c_i, and a weighted mean of h_i
-is that of concat(e_i, c_i), mapped once. A batch has several times as many items as users, content needs no gradient,
-and that of cluster ids is summed into their table at once.
+With h_i = concat(w^T e_i + b, c_i), a product q . h_i is (w q_1) . e_i + q_1 . b + q_2 . c_i, and a weighted mean of
+h_i is that of concat(e_i, c_i), mapped once. A batch has several times as many items as users, content needs no
+gradient, and that of cluster ids is summed into their table at once.
 """
 
 from __future__ import annotations
