@@ -192,7 +192,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         _save_truth(folder / "truth.npz", raw.truth, read_users(folder), items)
     counts = {
         "users": log.users,
-        "items": len(items.known),
+        "items": len(items) - FIRST_ROW,
         **{f"{name}_interactions": size for name, size in log.sizes.items()},
         "cold_items": int(table[columns.IS_COLD].sum()),
         "strictly_cold_items": len(log.strictly_cold),

@@ -168,7 +168,7 @@ class PreparedUsers:
 
     def count(self) -> int:
         """See `Users`; prepared data has each user once."""
-        return len(self._prepared.users.known)
+        return len(self._prepared.users) - FIRST_ROW
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """See `Users`."""
@@ -187,7 +187,7 @@ class PreparedUsers:
         used, clicks = self._histories[rows], self._clicks[rows]
         return pd.DataFrame(
             {
-                columns.USER_ID: self._prepared.users.known[start:stop],
+                columns.USER_ID: self._prepared.users.ids(np.arange(rows.start, rows.stop)),
                 columns.HISTORY: self._lists(used[used != PADDING_ROW], (used != PADDING_ROW).sum(axis=1)),
                 columns.EXCLUSIONS: self._lists(clicks.indices, np.diff(clicks.indptr)),
             }

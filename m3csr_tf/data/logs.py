@@ -13,7 +13,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.shards import ShardWriter
 from m3csr_tf.data.splits import play_cold, split
-from m3csr_tf.ids import IdTable
+from m3csr_tf.ids import FIRST_ROW, IdTable
 
 USERS_FILE = "users.parquet"
 
@@ -59,7 +59,7 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
             frame.to_parquet(path, index=False)
     train = frames[columns.TRAIN]
     return SplitLog(
-        users=len(users.known),
+        users=len(users) - FIRST_ROW,
         users_with_clicks=train[columns.USER_ROW].nunique(),
         sizes={name: len(frame) for name, frame in frames.items()},
         train_clicks=np.bincount(train[columns.ITEM_ROW].to_numpy(), minlength=len(items)),

@@ -24,6 +24,7 @@ from m3csr_tf.data.raw import refuse_unknown
 from m3csr_tf.data.tables import read_blocks, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable
+from m3csr_tf.string_hashes import string_hashes
 
 _BLOCK = 1_000_000
 _MOST_BUCKETS = 512
@@ -75,7 +76,7 @@ def partition(
         for block in read_blocks(path, list(INTERACTION_COLUMNS), list(INTERACTION_STRINGS), _BLOCK):
             require_ids(block.column_names, str(path))
             checked = _checked(block, done, str(path))
-            item_rows = items.rows(checked[columns.ITEM_ID].to_numpy())
+            item_rows = items.rows(checked[columns.ITEM_ID])
             lacking = item_rows == UNKNOWN_ROW
             if lacking.any():
                 example = example or str(checked[columns.ITEM_ID][int(lacking.argmax())])
@@ -101,7 +102,7 @@ def read_bucket(file: Path) -> pa.Table:
 
 
 def _write(table: pa.Table, writers: list[pa.ipc.RecordBatchFileWriter]) -> None:
-    bucket = pd.util.hash_array(table[columns.USER_ID].to_numpy()) % np.uint64(len(writers))
+    bucket = string_hashes(table[columns.USER_ID].cast(pa.large_string()).combine_chunks()) % np.uint64(len(writers))
     order = np.argsort(bucket, kind="stable")
     ordered = table.take(pa.array(order)).combine_chunks()
     ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=len(writers)))

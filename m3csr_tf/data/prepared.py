@@ -52,7 +52,7 @@ class Prepared:
       folder: where it lies.
       manifest: contents of manifest.json.
       users, items: id tables.
-      catalogue: items.parquet as a frame, one line an item, in row order from FIRST_ROW.
+      catalogue: items.parquet but the ids as a frame, one line an item, in row order from FIRST_ROW.
       content: modality -> raw vectors float32 [len(items), width], memory-mapped and read-only; the padding and
         unknown rows are NaN, like the row of an item that lacks the modality.
       scaler, clusters, popularity: the fitted transformations, which the item tower repeats inside its graph.
@@ -137,7 +137,8 @@ class Prepared:
                 "run pipelines/prepare.py again"
             )
         try:
-            catalogue = pd.read_parquet(folder / "items.parquet")
+            items = pq.read_table(folder / "items.parquet")
+            catalogue = items.drop_columns(columns.ITEM_ID).to_pandas()
             content = {
                 name: np.load(folder / f"content_{name}.npy", mmap_mode="r", allow_pickle=False)
                 for name in manifest["modalities"]
@@ -146,7 +147,7 @@ class Prepared:
                 folder=folder,
                 manifest=manifest,
                 users=read_users(folder),
-                items=IdTable(catalogue[columns.ITEM_ID].to_numpy()),
+                items=IdTable(items[columns.ITEM_ID]),
                 catalogue=catalogue,
                 content=content,
                 scaler=ContentScaler.load(folder / "scaling.npz"),
@@ -165,4 +166,4 @@ class Prepared:
 
 def read_users(folder: Path) -> IdTable:
     """The id table of users."""
-    return IdTable(pd.read_parquet(folder / USERS_FILE)[columns.USER_ID].to_numpy())
+    return IdTable(pq.read_table(folder / USERS_FILE)[columns.USER_ID])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
 from m3csr_tf.towers.hashing import hashed_rows
+
+_WRITTEN_AT_ONCE = 100_000
 
 
 class IdLookup(tf.Module):
@@ -24,10 +27,14 @@ class IdLookup(tf.Module):
 
     def __init__(self, table: IdTable, path: Path) -> None:
         super().__init__(name="ids")
-        broken = next((one for one in table.known if "\n" in one or "\r" in one), None)
-        if broken is not None:
-            raise ReleaseError(f"{path.stem}: id {broken!r} holds a line break, so it cannot be served; rename it")
-        path.write_text("".join(f"{one}\n" for one in table.known), encoding="utf-8", newline="")
+        broken = table.strings.filter(pc.match_substring_regex(table.strings, "[\n\r]"))
+        if len(broken):
+            raise ReleaseError(
+                f"{path.stem}: id {broken[0].as_py()!r} holds a line break, so it cannot be served; rename it"
+            )
+        with path.open("w", encoding="utf-8", newline="") as file:
+            for start in range(0, len(table.strings), _WRITTEN_AT_ONCE):
+                file.writelines(f"{one}\n" for one in table.strings[start : start + _WRITTEN_AT_ONCE].to_pylist())
         self._lines = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(path),

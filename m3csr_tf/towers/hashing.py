@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
@@ -24,15 +25,15 @@ def table_size(ids: int, hash_rows: int | None) -> int:
     return ids if hash_rows is None else hash_rows + FIRST_ROW
 
 
-def hashed_table(known: np.ndarray, rows: int) -> np.ndarray:
+def hashed_table(known: pa.LargeStringArray, rows: int) -> np.ndarray:
     """For each row of an id table the row of its hashed embedding table, int32 [len(known) + FIRST_ROW].
 
     Args:
-      known: the known ids in row order, object or string [n].
+      known: the known ids in row order (`IdTable.strings`).
       rows: as in `hashed_rows`.
     """
     blocks = [
-        hashed_rows(tf.constant(known[start : start + _BLOCK], tf.string), rows).numpy()
+        hashed_rows(tf.constant(known[start : start + _BLOCK].to_pylist(), tf.string), rows).numpy()
         for start in range(0, len(known), _BLOCK)
     ]
     return np.concatenate([np.arange(FIRST_ROW, dtype=np.int32), *blocks])

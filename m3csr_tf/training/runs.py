@@ -174,11 +174,11 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
     )
     hashed = config.model
     if hashed.user_hash_rows is not None:
-        model.user_rows = tf.constant(hashed_table(prepared.users.known, hashed.user_hash_rows))
+        model.user_rows = tf.constant(hashed_table(prepared.users.strings, hashed.user_hash_rows))
     rows = np.arange(len(prepared.items))
     unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
     if hashed.item_hash_rows is not None:
-        rows = hashed_table(prepared.items.known, hashed.item_hash_rows)
+        rows = hashed_table(prepared.items.strings, hashed.item_hash_rows)
     model.encoder.id_rows.assign(np.where(unplaced, UNKNOWN_ROW, rows))
     return model
 

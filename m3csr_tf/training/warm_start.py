@@ -146,4 +146,4 @@ def _user_rows(before: runs.TrainedRun, prepared: Prepared, config: Config) -> n
 
 def _rows_of(table: IdTable, before: IdTable) -> np.ndarray:
     """The old row of each new row, int32 [rows]: the reserved rows stay, an id that was not known has UNKNOWN_ROW."""
-    return np.concatenate([np.arange(FIRST_ROW, dtype=np.int32), before.rows(table.known)])
+    return np.concatenate([np.arange(FIRST_ROW, dtype=np.int32), before.rows(table.strings)])

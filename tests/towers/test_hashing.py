@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -27,7 +28,7 @@ def run(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.integers(1, 50))
 def test_an_id_has_the_same_row_alone_and_among_others(ids: list[str], rows: int) -> None:
-    together = hashed_table(np.array(ids, dtype=object), rows)
+    together = hashed_table(pa.array(ids, pa.large_string()), rows)
     assert together[:FIRST_ROW].tolist() == list(range(FIRST_ROW))
     for one, row in zip(ids, together[FIRST_ROW:], strict=True):
         assert FIRST_ROW <= row < rows + FIRST_ROW
@@ -64,7 +65,7 @@ def test_training_moves_the_rows_that_users_hash_to(run: Any) -> None:
     users = stream.batch(tf.constant(0, tf.int64))["query_user"].numpy()
     take_steps(run.model, iter(stream.dataset(0, 1)), tf.constant(1))
     moved = (run.model.user_tower.user_embedding.numpy() != before).any(axis=1)
-    assert set(np.flatnonzero(moved)) == set(hashed_table(run.prepared.users.known, 40)[users])
+    assert set(np.flatnonzero(moved)) == set(hashed_table(run.prepared.users.strings, 40)[users])
 
 
 def test_a_released_tower_reads_the_rows_of_training_and_needs_no_vocabulary_of_users(run: Any) -> None:
