@@ -318,6 +318,9 @@ class EvaluationConfig(Section):
     """Full-ranking evaluation."""
 
     top_n: tuple[int, ...] = (10, 20, 50)
+    users: int | None = Field(
+        None, ge=1, description="so many users of a split at most, a seeded draw; without a number, all of them"
+    )
     block: int = Field(1024, ge=1, description="users ranked at once, rounded up to a multiple of 128")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
     baselines: tuple[Literal["popularity", "random", "rp3beta", "rp3beta_content", "ridge", "truth"], ...] = Field(

@@ -152,12 +152,12 @@ def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_r
 def test_without_a_history_it_is_that_of_the_training(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    from m3csr_tf.features.audience import Audience
     from m3csr_tf.verbs import explanation, origin, serving
-    from m3csr_tf.verbs.opened import histories_of
 
     prepared = untrained_run.prepared
     monkeypatch.setattr(origin, "opened", lambda _: untrained_run)
-    slots = histories_of(untrained_run)
+    slots = Audience(prepared, untrained_run.config).histories(np.arange(len(prepared.users)))
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
     told = explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)

@@ -22,6 +22,7 @@ all its interactions to test) and is_pseudo_cold (it moved its training interact
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,10 +90,19 @@ class Prepared:
             return pd.read_parquet(path)
         wanted = np.zeros(len(self.users), bool)
         wanted[users] = True
-        with pq.ParquetFile(path) as file:
-            groups = (file.read_row_group(group).to_pandas() for group in range(file.num_row_groups))
-            parts = [part[wanted[part[columns.USER_ROW]]] for part in groups]
+        parts = [part[wanted[part[columns.USER_ROW]]] for part in self.blocks(name)]
         return pd.concat(parts, ignore_index=True) if parts else pd.read_parquet(path)
+
+    def blocks(self, name: str, wanted: list[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The interactions of a split a row group at a time: whole users, in order of their rows.
+
+        Args:
+          name: of the split.
+          wanted: columns; all when None.
+        """
+        with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=wanted).to_pandas()
 
     @cached_property
     def train_shards(self) -> list[Shard]:

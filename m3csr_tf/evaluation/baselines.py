@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -31,9 +31,12 @@ _MOST_JUDGES = 4000  # Users of a draw: enough for a standard error of Recall@20
 
 
 class Vectors(NamedTuple):
-    """User and item vectors by row, reserved rows included: float32 [users, dim] and [items, dim], of one kind."""
+    """User and item vectors by row, reserved rows included: float32 [users, dim] and [items, dim], of one kind.
 
-    user_vectors: Matrix
+    Those of users may be anything that gives some rows' by `user_vectors[rows]`.
+    """
+
+    user_vectors: Any
     item_vectors: Matrix
 
 

@@ -17,7 +17,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
-from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 
 EXPOSED_AT = 20
@@ -57,20 +57,22 @@ def calibrated_bonus(
 
     Args:
       prepared: the data of the run.
-      user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus.
+      user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus; of users anything that
+        gives those of some rows by `user_vectors[rows]`.
       config: the share, and how many users tell.
       seed: of the draw of the users.
       block: users ranked at once.
     """
     if config.cold_share == 0:
         return 0.0
+    active = users_with(prepared, columns.TRAIN)
+    asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
     return cold_bonus(
-        user_vectors,
+        user_vectors[asked],
         item_vectors,
         cold_items(prepared),
         config.cold_share,
-        seen=click_matrix(prepared.split(columns.TRAIN), len(prepared.users), len(prepared.items)),
-        users=config.users,
+        seen=clicks_of(prepared, columns.TRAIN, asked),
         seed=seed,
         block=block,
     )
@@ -100,7 +102,6 @@ def cold_bonus(
     *,
     seen: Csr,
     n: int = EXPOSED_AT,
-    users: int = 4000,
     seed: int = 0,
     block: int = 1024,
 ) -> float:
@@ -117,8 +118,7 @@ def cold_bonus(
       share: of the places, from 0 to below 1.
       seen: the training clicks, [users, items], which are no candidates; users without one are not asked.
       n: length of the lists.
-      users: how many are asked, drawn at random; all where there are fewer.
-      seed: of the draw, and of the order of ties.
+      seed: of the order of ties.
       block: users ranked at once.
 
     Returns:
@@ -131,7 +131,6 @@ def cold_bonus(
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, got {share}")
     asked = np.flatnonzero(np.diff(seen.indptr))
-    asked = np.sort(np.random.default_rng(seed).permutation(asked)[:users])
     warm, new = halves(user_vectors[asked], item_vectors, cold, n, seen=seen[asked], seed=seed, block=block)
     listed = new.items != NOTHING
     if not listed.any():

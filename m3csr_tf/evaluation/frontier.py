@@ -18,9 +18,9 @@ from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, calibrated_bonus, cold_items, halves, merged
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
-from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice
+from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, some_of
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.files import replacing
 from m3csr_tf.ids import FIRST_ROW
 
@@ -78,23 +78,23 @@ def frontier(
     Raises:
       InputError: the split has no interactions.
     """
-    shape, seed, block = (len(prepared.users), len(prepared.items)), config.run.seed, config.evaluation.block
-    clicks, truth = (click_matrix(prepared.split(name), *shape) for name in (columns.TRAIN, split))
-    users = np.flatnonzero(np.diff(truth.indptr))
+    seed, block = config.run.seed, config.evaluation.block
+    users = some_of(users_with(prepared, split), config.evaluation.users, seed)
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
-    cold, seen = cold_items(prepared), clicks[users]
+    seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
+    cold = cold_items(prepared)
     warm, new = halves(user_vectors[users], item_vectors, cold, EXPOSED_AT, seen=seen, seed=seed, block=block)
     at_random = top_n(
         np.zeros((len(users), 1), np.float32),
-        np.zeros((shape[1], 1), np.float32),
+        np.zeros((len(prepared.items), 1), np.float32),
         EXPOSED_AT,
         seen=seen,
         candidates=cold,
         seed=seed,
         block=block,
     )
-    judge = _Judge(users, truth[users], cold, at_random, seed)
+    judge = _Judge(users, truth, cold, at_random, seed)
     points = [judge.point(HIDDEN, None, warm, new)]
     for share in shares:
         settings = config.exposure.model_copy(update={"cold_share": share})

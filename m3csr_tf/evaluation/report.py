@@ -27,7 +27,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import metrics, ranking
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
-from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
@@ -85,25 +85,28 @@ class Evaluation:
 
 def evaluate_split(
     prepared: Prepared,
-    user_vectors: Matrix,
+    user_vectors: Any,
     item_vectors: Matrix,
     split: str,
     config: EvaluationConfig,
     seed: int = 0,
 ) -> Evaluation:
-    """`evaluate` on "val" or "test" of a prepared folder.
+    """`evaluate` on "val" or "test" of a prepared folder: all of its users, or a draw of `evaluation.users`.
 
-    `cold_only` ranks the strictly cold items, if any; on "val" the pseudo-cold ones, where the split drew some.
+    User vectors may be anything that gives those of some rows, float32 [n, dim], by `user_vectors[rows]`. `cold_only`
+    ranks the strictly cold items, if any; on "val" the pseudo-cold ones, where the split drew some.
     """
-    shape = (len(prepared.users), len(prepared.items))
+    users = some_of(users_with(prepared, split), config.users, seed)
     pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
     marked = prepared.catalogue[columns.IS_PSEUDO_COLD if pseudo else columns.IS_STRICTLY_COLD].to_numpy(bool)
     alone = np.concatenate([np.zeros(FIRST_ROW, bool), marked])
     return evaluate(
-        user_vectors,
+        user_vectors[users],
         item_vectors,
-        truth=click_matrix(prepared.split(split), *shape),
-        seen=click_matrix(prepared.split(columns.TRAIN), *shape),
+        truth=clicks_of(prepared, split, users),
+        seen=clicks_of(prepared, columns.TRAIN, users),
+        train_clicks=prepared.train_clicks,
+        rows=users,
         top_n=config.top_n,
         seed=seed,
         block=config.block,
@@ -112,12 +115,21 @@ def evaluate_split(
     )
 
 
+def some_of(users: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+    """A seeded draw of `most` of the users, ascending; all where they are no more, or where `most` is None."""
+    if most is None or len(users) <= most:
+        return users
+    return np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
+
+
 def evaluate(
     user_vectors: Matrix,
     item_vectors: Matrix,
     *,
     truth: Csr,
     seen: Csr,
+    train_clicks: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
     top_n: Sequence[int] = (10, 20, 50),
     seed: int = 0,
     block: int = 1024,
@@ -132,6 +144,8 @@ def evaluate(
       item_vectors: float32 [items, dim], by item row, reserved rows included; sparse where `user_vectors` are.
       truth: what the users went on to click, [users, items]; every non-zero entry counts.
       seen: the training clicks, [users, items].
+      train_clicks: of each item, int [items], those of other users included; counted in `seen` when None.
+      rows: int [users], what the slices call the users; their places when None.
       top_n: list lengths of the metrics.
       seed: of the order of ties, and of the bootstrap.
       block: users ranked at once.
@@ -150,7 +164,8 @@ def evaluate(
         )
     if cold_items is not None and (cold_items.shape != shape[1:] or cold_items.dtype != bool):
         raise ValueError(f"cold_items must be bool [{shape[1]}], got {cold_items.dtype} {list(cold_items.shape)}")
-    clicks = np.bincount(seen.nonzero()[1], minlength=shape[1])
+    clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
+    rows = np.arange(shape[0]) if rows is None else rows
     known = np.arange(shape[1]) >= FIRST_ROW
     cold = known & (clicks == 0)
     parts = {
@@ -160,7 +175,7 @@ def evaluate(
         FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
         TAIL: known & (clicks <= FEW_CLICKS),
     }
-    judge = _Judge(user_vectors, item_vectors, truth, tuple(top_n), seed, block, bootstrap)
+    judge = _Judge(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
     users, ranked = judge.rank(known, seen)
     slices = {name: judge.slice(users, ranked, items) for name, items in parts.items()}
     slices[ALL].shares.update(_coverage(ranked[:, :COVERAGE_AT], known, cold))
@@ -177,6 +192,7 @@ class _Judge:
     user_vectors: Matrix
     item_vectors: Matrix
     truth: Csr
+    rows: np.ndarray
     at: tuple[int, ...]
     seed: int
     block: int
@@ -201,10 +217,12 @@ class _Judge:
         truth = self._truth_on(items)[users]
         some = np.diff(truth.indptr) > 0
         if not some.any():
-            return Slice(users[some], {})
+            return Slice(self.rows[users[some]], {})
         values = metrics.per_user(ranked[some], truth[some], self.at)
         return Slice(
-            users[some], values, metrics.intervals(values, self.bootstrap, self.seed) if self.bootstrap else {}
+            self.rows[users[some]],
+            values,
+            metrics.intervals(values, self.bootstrap, self.seed) if self.bootstrap else {},
         )
 
     def _truth_on(self, items: np.ndarray) -> sparse.csr_array:

@@ -19,7 +19,7 @@ from m3csr_tf import __version__, columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.features.histories import histories
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
@@ -173,8 +173,9 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
 def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
     """Some users and their training histories."""
     rows = np.random.default_rng(0).permutation(np.arange(FIRST_ROW, len(prepared.users)))[:SAMPLE_USERS]
-    slots = histories(prepared.split(columns.TRAIN), len(prepared.users), config.history.length, config.split.seed)
-    past = [prepared.items.ids(line[line != PADDING_ROW]) for line in slots[rows]]
+    ordered = np.sort(rows)
+    slots = Audience(prepared, config).histories(ordered)[np.searchsorted(ordered, rows)]
+    past = [prepared.items.ids(line[line != PADDING_ROW]) for line in slots]
     return pd.DataFrame({columns.USER_ID: prepared.users.ids(rows), columns.HISTORY: pd.Series(past, dtype=object)})
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from m3csr_tf import columns
@@ -18,13 +17,13 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation import report
-from m3csr_tf.features.histories import histories
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sweep.space import Task
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 
 
 def judge(config: Config, task: Task, shared: Path) -> float:
@@ -69,11 +68,9 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
     fit(config, prepared)
     trained = runs.load_trained(folder)
     encoder = VectorEncoder(trained.model, item_features(prepared))
-    users = len(prepared.users)
-    slots = histories(prepared.split(columns.TRAIN), users, config.history.length, config.split.seed)
     evaluation = report.evaluate_split(
         prepared,
-        encoder.users(np.arange(users, dtype=np.int32), slots),
+        UserVectors(encoder, Audience(prepared, config)),
         encoder.items(),
         columns.VAL,
         config.evaluation.model_copy(update={"bootstrap": 0}),

@@ -11,7 +11,8 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.ranking import top_n
-from m3csr_tf.features.histories import click_matrix, histories, renumbered
+from m3csr_tf.evaluation.report import some_of
+from m3csr_tf.features.audience import Audience, clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training.training_data import TrainingData
@@ -24,18 +25,13 @@ class Validation:
     """Full ranking of the validation users, or a draw of them, with the model's present weights."""
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
-        val = prepared.split(columns.VAL)
-        self._users = _sample(np.unique(val[columns.USER_ROW].to_numpy()), config)
+        self._users = some_of(users_with(prepared, columns.VAL), config.training.validation_users, config.run.seed)
         if not len(self._users):
             raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
-        shape = (len(self._users), len(prepared.items))
-        self._truth = click_matrix(renumbered(val, self._users), *shape)
-        if data.shards is None:
-            self._seen, self._histories = data.clicks[self._users], data.histories[self._users]
-        else:
-            train = renumbered(prepared.split(columns.TRAIN, self._users), self._users)
-            self._seen = click_matrix(train, *shape)
-            self._histories = histories(train, len(self._users), config.history.length, config.split.seed)
+        self._truth = clicks_of(prepared, columns.VAL, self._users)
+        self._seen = clicks_of(prepared, columns.TRAIN, self._users)
+        held = data.shards is None
+        self._histories = data.histories[self._users] if held else Audience(prepared, config).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._config, self._model = config, model
         self._encoder = VectorEncoder(model, data.features)
@@ -67,10 +63,3 @@ class Validation:
             deltas = self._model.item_tower.gate(tf.range(self._config.popularity.bins)).numpy()[:, 0]
             for position, delta in enumerate(deltas):
                 tf.summary.scalar(f"gate_content_weight/bin_{position}", delta, step=step)
-
-
-def _sample(users: np.ndarray, config: Config) -> np.ndarray:
-    most = config.training.validation_users
-    if len(users) <= most:
-        return users
-    return np.sort(np.random.default_rng(config.run.seed).choice(users, most, replace=False))

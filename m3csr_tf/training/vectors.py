@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from m3csr_tf import columns
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.model import M3CSR
 
@@ -76,3 +78,20 @@ class VectorEncoder:
         distinct, lines = tf.unique(tf.reshape(histories, [-1]))
         slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(lines, tf.shape(histories)))
         return self._of(distinct) | {columns.USER_ROW: self._model.table_rows(users), columns.SLOTS: slots}
+
+
+@dataclass(frozen=True)
+class UserVectors:
+    """A model's vectors of all users, computed when they are asked for: `vectors[rows]` is float32 [n, D].
+
+    Attributes:
+      encoder: the model.
+      audience: what it knows of the users.
+    """
+
+    encoder: VectorEncoder
+    audience: Audience
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of users, whose rows, int [n], ascend."""
+        return self.encoder.users(rows, self.audience.histories(rows))

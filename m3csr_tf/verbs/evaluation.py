@@ -19,9 +19,9 @@ from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import cold_bonus, histories_of, opened, vectors_of
+from m3csr_tf.verbs.opened import cold_bonus, opened, vectors_of
 
 MODEL = "M3CSR"
 
@@ -51,8 +51,7 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     config, prepared = trained.config, trained.prepared
     features = item_features(prepared)
     encoder = VectorEncoder(trained.model, features)
-    slots = histories_of(trained)
-    plain = vectors_of(trained, encoder, slots)
+    plain = vectors_of(trained, encoder)
     bonus = cold_bonus(trained, plain)
     raised = exposure.with_bonus(plain.item_vectors, exposure.cold_items(prepared), bonus)
     systems = {MODEL: baselines.Vectors(plain.user_vectors, raised)}
@@ -73,7 +72,7 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     }
     tree["training"] = trained.finished
     tree["exposure"] = {"cold_share": config.exposure.cold_share, "cold_bonus": bonus}
-    tree["intensity"] = _intensities(trained, encoder, slots)
+    tree["intensity"] = _intensities(trained, plain.user_vectors)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
@@ -85,7 +84,7 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
     trained = opened(config)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder, histories_of(trained)), split, config)
+    points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder), split, config)
     written = frontiers.write(config.run_folder, points)
     console.print(frontiers.table(points, split))
     console.print(f"the same as a table and a plot: {', '.join(map(str, written))}")
@@ -102,11 +101,16 @@ def titled(system: str) -> str:
     return "truth (ceiling)" if system == "truth" else system
 
 
-def _intensities(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> dict[str, dict[str, float]]:
-    """Mean and spread of the learned intensities over the users, and in a world their correlation with the truth."""
+def _intensities(trained: TrainedRun, users: UserVectors) -> dict[str, dict[str, float]]:
+    """Mean and spread of the learned intensities over the users, and in a world their correlation with the truth.
+
+    Of more than `training.validation_users` users, a draw of as many.
+    """
     prepared = trained.prepared
     rows = np.arange(FIRST_ROW, len(prepared.users), dtype=np.int32)
-    learned = encoder.intensities(rows, slots[FIRST_ROW:])
+    if prepared.truth() is None:
+        rows = report.some_of(rows, trained.config.training.validation_users, trained.config.run.seed)
+    learned = users.encoder.intensities(rows, users.audience.histories(rows))
     tree = {
         name: {"mean": float(learned[:, position].mean()), "spread": float(learned[:, position].std())}
         for position, name in enumerate(prepared.modalities)

@@ -12,10 +12,10 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import histories_of
 from m3csr_tf.verbs.origin import origin
 
 _SHOWN = 5
@@ -61,10 +61,10 @@ def _given_history(text: str) -> list[str]:
 def _training_history(config: Config, release: Release, user: str) -> list[str]:
     """The user's history as the run was trained on it; empty for one that the run lacks."""
     trained = origin(config, release, "pass --history")
-    [row] = trained.prepared.users.rows([user])
-    if row == UNKNOWN_ROW:
+    rows = trained.prepared.users.rows([user])
+    if rows[0] == UNKNOWN_ROW:
         return []
-    slots = histories_of(trained)[row]
+    [slots] = Audience(trained.prepared, trained.config).histories(rows)
     return list(trained.prepared.items.ids(slots[slots != PADDING_ROW]))
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
-from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import baselines, exposure
-from m3csr_tf.features.histories import histories
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 
 
 def opened(config: Config) -> TrainedRun:
@@ -31,17 +28,9 @@ def opened(config: Config) -> TrainedRun:
     return dataclasses.replace(load_trained(config.run_folder), config=config)
 
 
-def histories_of(trained: TrainedRun) -> np.ndarray:
-    """The run\'s cut of the training histories, int32 [len(users), history.length], as `features.histories`."""
-    train_clicks = trained.prepared.split(columns.TRAIN)
-    config = trained.config
-    return histories(train_clicks, len(trained.prepared.users), config.history.length, config.split.seed)
-
-
-def vectors_of(trained: TrainedRun, encoder: VectorEncoder, slots: np.ndarray) -> baselines.Vectors:
+def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> baselines.Vectors:
     """The model's own vectors of all users and items, without a bonus for cold items."""
-    rows = np.arange(len(trained.prepared.users), dtype=np.int32)
-    return baselines.Vectors(encoder.users(rows, slots), encoder.items())
+    return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), encoder.items())
 
 
 def cold_bonus(trained: TrainedRun, vectors: baselines.Vectors) -> float:

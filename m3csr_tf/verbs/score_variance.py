@@ -6,12 +6,12 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.evaluation import variance
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.towers import layout
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
-from m3csr_tf.verbs.opened import histories_of
 
 
 def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
@@ -26,7 +26,7 @@ def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     prepared, config = trained.prepared, trained.config
     encoder = VectorEncoder(trained.model, item_features(prepared))
     rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
-    slots = histories_of(trained)[rows]
+    slots = Audience(prepared, config).histories(rows)
     users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
     modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
     shares = variance.shares(users, items, variance.halved(parts, modalities))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 from rich.table import Table
 
@@ -12,10 +13,10 @@ from m3csr_tf.batch.job import Retrieved
 from m3csr_tf.batch.job import retrieve as retrieve_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import histories_of
 from m3csr_tf.verbs.origin import origin
 
 _EXAMPLE_LISTS = 10
@@ -41,7 +42,8 @@ def _users(config: Config, released: Release) -> Users:
     if config.retrieve.users is not None:
         return FileOfUsers(config.retrieve.users)
     trained = origin(config, released, "name a file of users and their histories, retrieve.users")
-    return PreparedUsers(trained.prepared, histories_of(trained))
+    everybody = np.arange(len(trained.prepared.users))
+    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config).histories(everybody))
 
 
 def _print_done(done: Retrieved, config: Config) -> None:

@@ -1,0 +1,44 @@
+"""What is asked of some users of a log does not depend on whether the log fits in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3csr_tf import columns
+from m3csr_tf.config import with_settings
+from m3csr_tf.features.audience import Audience, clicks_of, users_with
+from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.ids import PADDING_ROW
+
+
+@pytest.fixture(scope="module")
+def run(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    world = {"users": 90, "items": 60, "clicks": 900, "modalities": {"visual": 4}}
+    return make_run(tmp_path_factory.mktemp("audience"), data={"world": world, "shard_clicks": 60})
+
+
+def test_clicks_of_some_users_are_their_lines_of_the_whole_matrix(run: Any) -> None:
+    rows = np.array([2, 3, 40, 91])
+    for split in columns.SPLITS:
+        whole = click_matrix(run.prepared.split(split), len(run.prepared.users), len(run.prepared.items))
+        assert (clicks_of(run.prepared, split, rows) != whole[rows]).nnz == 0
+        np.testing.assert_array_equal(users_with(run.prepared, split), np.flatnonzero(np.diff(whole.indptr)))
+
+
+def test_nobody_has_no_clicks(run: Any) -> None:
+    assert clicks_of(run.prepared, columns.VAL, np.zeros(0, np.int32)).shape == (0, len(run.prepared.items))
+
+
+def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(run: Any) -> None:
+    rows = np.array([2, 17, 40, 41])
+    held = Audience(run.prepared, run.config).histories(rows)
+    read = Audience(run.prepared, with_settings(run.config, {"training.window_clicks": 1})).histories(rows)
+    clicks = clicks_of(run.prepared, columns.TRAIN, rows)
+    for place in range(len(rows)):
+        theirs = set(clicks[place].indices)
+        for cut in (held[place], read[place]):
+            kept = cut[cut != PADDING_ROW]
+            assert set(kept) <= theirs and len(kept) == min(len(theirs), run.config.history.length)
