@@ -40,4 +40,6 @@ def test_a_released_bonus_is_that_of_evaluation_and_goes_with_the_first_views(
     frame = pd.DataFrame({columns.ITEM_ID: ["new"] * 4, columns.VIEW_COUNT: [-1, 0, 1, 10**9]})
     content = {name: np.zeros((4, width), np.float32) for name, width in released.modalities.items()}
     last = released.item_vectors(Catalogue(frame, content))[:, -1]
-    np.testing.assert_allclose(last, [trained[0] + BONUS, trained[0] + BONUS, trained[1], trained[-1]], atol=1e-6)
+    np.testing.assert_allclose(
+        last, [trained[0] + BONUS, trained[0] + BONUS, trained[1], trained[prepared.popularity.count - 1]], atol=1e-6
+    )

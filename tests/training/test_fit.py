@@ -151,8 +151,10 @@ def test_a_checkpoint_that_does_not_fit_or_is_broken_is_refused_with_a_way_out(
 def test_without_validation_interactions_training_does_not_start(
     easy_world: Prepared, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Prepared.split
-    monkeypatch.setattr(Prepared, "split", lambda self, name: plain(self, name)[: 0 if name == columns.VAL else None])
+    plain = Prepared.blocks
+    monkeypatch.setattr(
+        Prepared, "blocks", lambda self, name, *wanted: iter([]) if name == columns.VAL else plain(self, name, *wanted)
+    )
     with pytest.raises(InputError, match="validation split is empty"):
         fit(make_config(tmp_path), easy_world)
 
