@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from m3csr_tf.evaluation.selection import Best, random_columns, random_rows
+from m3csr_tf.best import Best, random_columns, random_rows
 from m3csr_tf.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
@@ -94,7 +94,7 @@ def top_n(
             for first, scores in scorer.scores(some):
                 left_out.hide(first, scores)
                 best.offer(scores, first, mask[:, : scores.shape[1]])
-            columns = best.columns()
+            columns, _ = best.lists()
             ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
 
     each_worker(work, workers)

@@ -5,15 +5,20 @@ Both give a matrix [items, items] of weights from an item to others. A user's cl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
+from m3csr_tf.best import Best, random_columns
 from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.threads import cores, each_worker
 
-_ENTRIES = 1 << 24  # Weights computed at once, so that memory does not grow with the square of the catalogue.
+# What a thread works on at once, so that memory does not grow with the square of the catalogue.
+_ENTRIES = 1 << 23
+_ROWS, _COLUMNS = 256, 2048
 
 
 def item_walk(
@@ -59,18 +64,20 @@ def pruned_product(left: sparse.csr_matrix, right: sparse.csr_matrix, count: int
     """
     pattern = sparse.csr_matrix((np.ones(left.nnz), left.indices, left.indptr), shape=left.shape)
     ends = np.cumsum(pattern @ np.diff(right.indptr))
-    blocks, start = [], 0
-    while start < left.shape[0]:
-        done = ends[start - 1] if start else 0
-        until = max(start + 1, int(np.searchsorted(ends, done + _ENTRIES, side="right")))
-        block = (left[start:until] @ right).tocoo()
-        kept = np.flatnonzero(block.row + start != block.col)
-        if count is not None:
-            kept = kept[_largest(block.row[kept], block.col[kept], block.data[kept], count)]
-        weights = block.data[kept].astype(np.float32)
-        blocks.append(sparse.csr_matrix((weights, (block.row[kept], block.col[kept])), shape=block.shape))
-        start = until
-    return sparse.vstack(blocks, format="csr")
+    starts = [0]
+    while starts[-1] < left.shape[0]:
+        done = ends[starts[-1] - 1] if starts[-1] else 0
+        starts.append(max(starts[-1] + 1, int(np.searchsorted(ends, done + _ENTRIES, side="right"))))
+    parts: list[sparse.csr_matrix] = [None] * (len(starts) - 1)
+    workers = max(1, min(cores(), len(parts)))
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(parts), workers):
+            start, stop = starts[number], starts[number + 1]
+            parts[number] = _largest(left[start:stop] @ right, start, count)
+
+    each_worker(work, workers)
+    return sparse.vstack(parts, format="csr")
 
 
 def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -100,28 +107,55 @@ def content_neighbours(content: np.ndarray, count: int = 10) -> sparse.csr_matri
     """
     items = len(content)
     content = normalize(content)
-    count, step = min(count, items), _rows_at_once(items)
-    blocks = []
-    for start in range(0, items, step):
-        cosines = content[start : start + step] @ content.T
-        own = np.arange(len(cosines))
-        cosines[own, start + own] = 0
-        nearest = np.argpartition(cosines, items - count, axis=1)[:, items - count :]
-        weights = np.maximum(np.take_along_axis(cosines, nearest, axis=1), 0)
-        row = np.repeat(own, count)
-        blocks.append(sparse.csr_matrix((weights.ravel(), (row, nearest.ravel())), shape=cosines.shape))
-    found = sparse.vstack(blocks, format="csr")
-    found.eliminate_zeros()
-    return normalize(found, norm="l1")
+    keys = random_columns(np.arange(items))
+    tiles = np.random.default_rng(0).permutation(np.arange(0, items, _COLUMNS))
+    blocks = range(0, items, _ROWS)
+    parts: list[sparse.csr_matrix] = [None] * len(blocks)
+    workers = max(1, min(cores(), len(blocks)))
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(blocks), workers):
+            start = blocks[number]
+            rows = content[start : start + _ROWS]
+            best = Best(min(count, items), keys[: len(rows)], keys)
+            mask = np.empty((len(rows), _COLUMNS), bool)
+            for first in tiles:
+                cosines = rows @ content[first : first + _COLUMNS].T
+                own = np.arange(max(start, first), min(start + len(rows), first + cosines.shape[1]))
+                cosines[own - start, own - first] = -np.inf
+                best.offer(cosines, first, mask[:, : cosines.shape[1]])
+            nearest, weights = best.lists()
+            row, place = np.nonzero(weights > 0)
+            found = weights[row, place], (row, nearest[row, place])
+            parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
+
+    each_worker(work, workers)
+    return normalize(sparse.vstack(parts, format="csr"), norm="l1")
 
 
-def _largest(row: np.ndarray, column: np.ndarray, weight: np.ndarray, count: int) -> np.ndarray:
-    """Places of the `count` largest weights of each row, of equal ones those of the lowest columns."""
-    order = np.lexsort((column, -weight, row))
-    ordered = row[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    return order[rank < count]
+def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.csr_matrix:
+    """The `count` largest weights of each row, of equal ones those of the lowest columns, float32.
 
-
-def _rows_at_once(items: int) -> int:
-    return max(1, _ENTRIES // max(items, 1))
+    Args:
+      block: rows from `start` on; column `start` + i of row i is left out.
+      count: all the others when None.
+    """
+    kept, sizes = [], []
+    for row, (begin, end) in enumerate(itertools.pairwise(block.indptr)):
+        columns, weights = block.indices[begin:end], block.data[begin:end]
+        others = np.flatnonzero(columns != start + row)
+        if count is not None and len(others) > count:
+            weights = weights[others]
+            edge = np.partition(weights, len(weights) - count)[len(weights) - count]
+            tied = others[weights == edge]
+            others = others[weights > edge]
+            lowest = np.argsort(columns[tied])[: count - len(others)]
+            others = np.concatenate([others, tied[lowest]])
+        kept.append(begin + others)
+        sizes.append(len(others))
+    places = np.concatenate(kept)
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    found = block.data[places].astype(np.float32), block.indices[places], indptr
+    result = sparse.csr_matrix(found, shape=block.shape)
+    result.sort_indices()
+    return result

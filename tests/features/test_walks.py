@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.features import walks
-from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
+from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content, pruned_product
 
 # User 0 clicked items 0 and 1, user 1 items 0, 1 and 2; nobody clicked item 3.
 CLICKS = csr_matrix(np.array([[1, 1, 0, 0], [1, 1, 1, 0]], np.float32))
@@ -60,6 +60,23 @@ def test_a_walk_leads_to_the_other_items_of_common_users_alone(clicks: csr_matri
     assert_array_equal(item_walk(clicks).toarray() > 0, together)
 
 
+@settings(deadline=None, max_examples=50)
+@given(click_matrices(), st.integers(1, 5), st.integers(1, 60))
+def test_a_pruned_product_keeps_the_largest_weights_and_of_equal_ones_those_of_the_lowest_columns(
+    clicks: csr_matrix, count: int, entries: int
+) -> None:
+    together = (clicks.T @ clicks).tocsr()  # Whole numbers: many weights are equal.
+    expected = (together @ together).toarray()
+    np.fill_diagonal(expected, 0)
+    for row in expected:
+        row[np.argsort(-row, kind="stable")[count:]] = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walks, "_ENTRIES", entries)
+        kept = pruned_product(together, together, count)
+    assert kept.has_sorted_indices and kept.dtype == np.float32
+    assert_array_equal(kept.toarray(), expected)
+
+
 def test_neighbours_are_weighted_by_cosine_and_none_is_negative_absent_or_the_item_itself() -> None:
     found = content_neighbours(CONTENT)
     expected = np.zeros((5, 5))
@@ -80,6 +97,8 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     content = random.standard_normal((25, 4)).astype(np.float32)
     whole = item_walk(clicks), item_walk(clicks, neighbours=3), content_neighbours(content, 5)
     monkeypatch.setattr(walks, "_ENTRIES", 75)  # Three items at once.
+    monkeypatch.setattr(walks, "_ROWS", 3)
+    monkeypatch.setattr(walks, "_COLUMNS", 7)
     blocks = item_walk(clicks), item_walk(clicks, neighbours=3), content_neighbours(content, 5)
     for one, other in zip(whole, blocks, strict=True):
         assert_allclose(one.toarray(), other.toarray(), rtol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3csr_tf.evaluation.selection import Best, random_columns, random_rows
+from m3csr_tf.best import Best, random_columns, random_rows
 
 
 def chosen(scores: np.ndarray, k: int, widths: list[int], order: np.ndarray) -> np.ndarray:
@@ -14,7 +14,11 @@ def chosen(scores: np.ndarray, k: int, widths: list[int], order: np.ndarray) -> 
     for piece in order:
         part = scores[:, starts[piece] : starts[piece + 1]]
         best.offer(part, int(starts[piece]), np.empty(part.shape, bool))
-    return best.columns()
+    columns, values = best.lists()
+    listed = columns >= 0
+    assert (values[listed] == scores[np.nonzero(listed)[0], columns[listed]]).all()
+    assert (values[~listed] == -np.inf).all()
+    return columns
 
 
 @settings(deadline=None, max_examples=80)

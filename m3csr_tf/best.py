@@ -60,14 +60,18 @@ class Best:
         if self._waiting > self._k * len(scores):
             self._settle()
 
-    def columns(self) -> np.ndarray:
-        """The chosen columns, best first, int [rows, k]; -1 where there were fewer."""
-        chosen = np.full((len(self._edge), self._k), -1)
+    def lists(self) -> tuple[np.ndarray, np.ndarray]:
+        """The chosen columns, best first, int [rows, k], and their float32 scores; -1 and -inf where there were fewer."""
+        columns, scores = (
+            np.full((len(self._edge), self._k), -1),
+            np.full((len(self._edge), self._k), -np.inf, np.float32),
+        )
         if self._found:
             self._settle()
-            row, column, _ = self._found[0]
-            chosen[row, places(np.bincount(row, minlength=len(chosen)))] = column
-        return chosen
+            row, column, value = self._found[0]
+            place = places(np.bincount(row, minlength=len(columns)))
+            columns[row, place], scores[row, place] = column, value
+        return columns, scores
 
     def _settle(self) -> None:
         row, column, value = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
