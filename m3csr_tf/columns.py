@@ -57,6 +57,7 @@ USER_TOWER: Final = "user_tower"
 ITEM_TOWER: Final = "item_tower"
 INDEX: Final = "index"
 MANIFEST: Final = "manifest.json"
+DIGESTS: Final = "digests.json"
 
 # The journal of a version: what came and went since it was published.
 REMOVED: Final = "removed"

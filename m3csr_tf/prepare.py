@@ -31,6 +31,7 @@ from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
 from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.data.tables import count_rows
+from m3csr_tf.digests import Digests
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.clusters import Clusters
@@ -47,8 +48,8 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     """Opens the prepared folder of `config`, building it first unless it is there already.
 
     A folder is taken as it is when it came from the same settings (the sections PREPARE_SECTIONS), the same versions
-    and the same input files, and its own files are intact. Otherwise a new one is built beside it and takes its place
-    once it is complete. Nothing is written before the whole input has been read and checked.
+    and the same input files, and its own files are intact (digests.py says how that is known). Otherwise a new one is
+    built beside it and takes its place once it is complete; if the input is at fault, nothing is left.
 
     With `training.warm_start`, what is fitted is that run's, and the folder depends on that run's prepared data too;
     with `clusters.frozen_from` it is as well, and the folder depends on what was fitted.
@@ -64,16 +65,18 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     """
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
     _refuse_foreign(folder)
-    origin = _origin(config)
-    if _matches(folder, origin):
+    digests = Digests(folder / columns.DIGESTS)
+    origin = _origin(config, digests)
+    if _matches(folder, origin, digests):
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
     before = fitted_before(config)
     with _replacing(folder) as beside:
         facts = _build(config, before, beside)
         files = sorted(path.name for path in beside.iterdir())
-        digests = {name: sha256(beside / name) for name in files}
-        write_json(beside / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": digests})
+        of_files = {name: digests.sha256(beside / name) for name in files}
+        write_json(beside / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": of_files})
+        digests.save(beside / columns.DIGESTS)
     return Prepared.open(folder)
 
 
@@ -93,7 +96,7 @@ def summary(prepared: Prepared) -> str:
     return capture.get().rstrip()
 
 
-def _origin(config: Config) -> dict[str, Any]:
+def _origin(config: Config, digests: Digests) -> dict[str, Any]:
     """All that the folder's contents depend on."""
     inputs = formats.input_files(config.data)
     if config.split.cold_file is not None and config.split.cold_file.is_file():
@@ -102,7 +105,7 @@ def _origin(config: Config) -> dict[str, Any]:
     before = fitted_before(config)
     return {
         "fingerprint": config.fingerprint(*PREPARE_SECTIONS),
-        "inputs": {str(path): sha256(path) for path in inputs},
+        "inputs": {str(path): digests.sha256(path) for path in inputs},
         "versions": {"m3csr_tf": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
         "seed": config.split.seed,
@@ -124,19 +127,23 @@ def _origin(config: Config) -> dict[str, Any]:
 
 def is_current(config: Config, folder: Path) -> bool:
     """Whether `prepare` would take a folder as it is; input files that cannot be read raise, as there."""
-    return _matches(folder, _origin(config))
+    digests = Digests(folder / columns.DIGESTS)
+    return _matches(folder, _origin(config, digests), digests)
 
 
-def _matches(folder: Path, origin: dict[str, Any]) -> bool:
+def _matches(folder: Path, origin: dict[str, Any], digests: Digests) -> bool:
     try:
         manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
-        return (
+        matches = (
             manifest["format"] == FORMAT
             and all(manifest.get(key) == value for key, value in origin.items())
-            and all(sha256(folder / name) == digest for name, digest in manifest["files"].items())
+            and all(digests.sha256(folder / name) == digest for name, digest in manifest["files"].items())
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    with suppress(OSError):  # A folder that cannot be written can be used all the same.
+        digests.save(folder / columns.DIGESTS)
+    return matches
 
 
 def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, Any]:

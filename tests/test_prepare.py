@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir()}
+    paths = [path for path in folder.iterdir() if path.name != "digests.json"]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
 def test_arrays_lie_by_item_row_with_the_reserved_rows_empty(prepared: Prepared) -> None:
@@ -106,7 +108,7 @@ def test_the_manifest_tells_counts_seed_versions_and_checksums(prepared: Prepare
     assert counts["users"] == 80 and counts["items"] == 60 and counts["merged_duplicates"] == 0
     assert counts["train_interactions"] == len(prepared.split("train"))
     assert counts["items_without_visual"] == np.isnan(prepared.content["visual"][FIRST_ROW:, 0]).sum()
-    others = {path.name for path in prepared.folder.iterdir()} - {"manifest.json"}
+    others = {path.name for path in prepared.folder.iterdir()} - {"manifest.json", "digests.json"}
     assert set(manifest["files"]) == others
     assert all(sha256(prepared.folder / name) == digest for name, digest in manifest["files"].items())
 
@@ -140,6 +142,30 @@ def test_changed_input_rebuilds_the_folder(tmp_path: Path) -> None:
     np.save(tmp_path / "logs" / "image_feat.npy", vectors + 1)
     again = prepare(settings, tmp_path / "prepared")
     assert_array_equal(again.content["visual"][FIRST_ROW:], vectors + 1)
+
+
+def test_a_file_that_keeps_its_size_and_time_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    settings = write_mmssl(tmp_path / "logs")
+    prepare(settings, tmp_path / "prepared")
+    path = tmp_path / "logs" / "image_feat.npy"
+    vectors, before = np.load(path), path.stat()
+    np.save(path, vectors + 1)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert_array_equal(prepare(settings, tmp_path / "prepared").content["visual"][FIRST_ROW:], vectors + 1)
+
+
+def test_a_folder_that_cannot_be_written_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare(config(), tmp_path / "prepared").folder
+    (folder / "digests.json").unlink()
+
+    def fail(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("m3csr_tf.digests.write_json", fail)
+    before = state(folder)
+    prepare(config(), folder)
+    assert state(folder) == before and not (folder / "digests.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["changed", "deleted", "no manifest entry"])
