@@ -53,6 +53,8 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("training_speed"),
+    Benchmark("input_pipeline"),
+    Benchmark("sharded_training"),
     Benchmark("catalogue_cost"),
     Benchmark("prepare_speed"),
     Benchmark("cluster_speed"),
