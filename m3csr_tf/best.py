@@ -61,7 +61,7 @@ class Best:
             self._settle()
 
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
-        """The chosen columns, best first, int [rows, k], and their float32 scores; -1 and -inf where there were fewer."""
+        """The chosen columns, best first, int [rows, k], and their float32 scores; -1 and -inf for none."""
         columns, scores = (
             np.full((len(self._edge), self._k), -1),
             np.full((len(self._edge), self._k), -np.inf, np.float32),
