@@ -40,7 +40,7 @@ def main(
     """Measure the batch job against its two main parts."""
     import tensorflow as tf
 
-    from m3csr_tf.batch.job import retrieve
+    from m3csr_tf.batch.retrieval import retrieve
     from m3csr_tf.batch.users import FileOfUsers
     from m3csr_tf.serving.release import open_release
 

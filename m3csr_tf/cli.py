@@ -190,6 +190,19 @@ def retrieve(
 
 
 @app.command()
+def embed(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Make the I-th of N shares alone; the same as embed.shard."),
+    ] = None,
+) -> None:
+    """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
+    _run("embed", config, [*(overrides or []), *([] if shard is None else [f"embed.shard={shard}"])])
+
+
+@app.command()
 def explain(
     user: Annotated[str, typer.Option(help="Id of the user, known or not.")],
     item: Annotated[str, typer.Option(help="Id of an item of the release.")],

@@ -40,6 +40,11 @@ Name = Annotated[
 """Names a folder."""
 
 
+def _as_spark_says(value: Any) -> Any:
+    """A setting of Spark as text: true, not True."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
 class Section(BaseModel):
     """A part of the tree: unknown keys are refused, values cannot change after reading."""
 
@@ -359,27 +364,18 @@ class IndexConfig(Section):
     )
 
 
-class RetrieveConfig(Section):
-    """The batch job: users in, top-N lists out."""
+class JobConfig(Section):
+    """What all batch jobs have in common."""
 
-    users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
-    output: Path | None = Field(
-        None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
+    engine: Literal["local", "spark"] = Field(
+        "local", description="local: this process makes the parts; spark: Spark's workers make the same (section spark)"
     )
-    overwrite: bool = Field(False, description="make the lists again even if they are there")
-    top_n: int = Field(20, ge=1)
-    batch_size: int = Field(4096, ge=1, description="users at once, at most; fewer where they have seen much")
-    shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
+    overwrite: bool = Field(False, description="make the output again even if it is there")
+    batch_size: int = Field(4096, ge=1, description="users or items at once, at most; fewer where they have much")
     shard: str = Field(
         "1/1",
         coerce_numbers_to_str=True,
         description="i/n: of n processes or machines that share the job, this is the i-th",
-    )
-    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
-    allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
-    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
-    cold_quota: float = Field(
-        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
     )
 
     @field_validator("shard")
@@ -387,7 +383,7 @@ class RetrieveConfig(Section):
     def _is_one_of_several(cls, value: str) -> str:
         found = re.fullmatch(r"(\d+)/(\d+)", value)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"retrieve.shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
+            raise ValueError(f"shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
         return value
 
     @property
@@ -395,6 +391,63 @@ class RetrieveConfig(Section):
         """`shard` as (i, n)."""
         one, of = self.shard.split("/")
         return int(one), int(of)
+
+    @property
+    def part_size(self) -> int:
+        """Users or items of a part."""
+        raise NotImplementedError
+
+
+class EmbedConfig(JobConfig):
+    """The batch job that embeds items: a catalogue in, item vectors out."""
+
+    items: Path | None = Field(
+        None, description="catalogue of the items (.parquet, .csv, a folder of parts); without one, the release's items"
+    )
+    output: Path | None = Field(
+        None, description="link to the folder of parquet parts; without one, <run folder>/item_vectors"
+    )
+    shard_items: int = Field(50_000, ge=1, description="items of a part; a job that died goes on at the part it was at")
+
+    @property
+    def part_size(self) -> int:
+        """Items of a part."""
+        return self.shard_items
+
+
+class RetrieveConfig(JobConfig):
+    """The batch job: users in, top-N lists out."""
+
+    users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
+    output: Path | None = Field(
+        None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
+    )
+    top_n: int = Field(20, ge=1)
+    shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
+    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
+    allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
+    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
+    cold_quota: float = Field(
+        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
+    )
+
+    @property
+    def part_size(self) -> int:
+        """Users of a part."""
+        return self.shard_users
+
+
+class SparkConfig(Section):
+    """The Spark that batch jobs run on, where their engine is spark."""
+
+    master: str | None = Field(
+        None,
+        description="its address, or local[N] or local-cluster[N,CORES,MIB] on this machine; without one, that of "
+        "spark-submit or spark-defaults.conf, else local[*]",
+    )
+    conf: dict[str, Annotated[str, BeforeValidator(_as_spark_says)]] = Field(
+        default_factory=dict, description="further settings of Spark, e.g. {spark.executor.memory: 8g}"
+    )
 
 
 class Config(Section):
@@ -414,7 +467,9 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     exposure: ExposureConfig = ExposureConfig()
     index: IndexConfig = IndexConfig()
+    embed: EmbedConfig = EmbedConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
+    spark: SparkConfig = SparkConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Config:

@@ -24,5 +24,9 @@ class ReleaseError(M3CSRError):
     """A release is missing, incomplete, or its parts do not belong together."""
 
 
+class EngineError(M3CSRError):
+    """Spark is not installed, cannot be started, or gave up."""
+
+
 class ServingError(M3CSRError):
     """TF Serving cannot be reached, does not serve what is asked for, or refuses a request."""

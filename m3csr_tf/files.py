@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,12 @@ _PATIENCE = 1.0
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it onto `path` if the block succeeds."""
+    """Gives a path beside `path` to write to, and renames it onto `path` if the block succeeds.
+
+    The path is no other process's either, on whatever machine that shares the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield beside
         sync(beside)

@@ -14,9 +14,9 @@ from m3csr_tf.errors import InputError
 
 
 class Repeated(NamedTuple):
-    """A user id that is there twice: the data rows, counted from 1, of its first two places."""
+    """An id that is there twice: the data rows, counted from 1, of its first two places."""
 
-    user: str
+    id: str
     first: int
     again: int
 

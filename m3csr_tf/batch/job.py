@@ -1,58 +1,104 @@
-"""The batch job: a release and users in, parts of lists out; it survives being killed and can be shared by machines."""
+"""A batch job: parts made by an engine, put in place together; it survives being killed, and machines can share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import pandas as pd
-
-from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.ahead import ahead
-from m3csr_tf.batch.filters import Filters, filter_files, select
-from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.output import JobFolder, PartFacts
-from m3csr_tf.batch.progress import Tracker, tracked
-from m3csr_tf.batch.search import Seen
-from m3csr_tf.batch.users import Users
-from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.batch.progress import tracked
+from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.serving.release import Release
 
-_FORMAT = 1
-"""Of the lists; lists of another one are made again."""
-_AHEAD = 2
-"""Batches that wait between two steps."""
+Advance = Callable[[int], object]
+"""Is told how many users or items have been done."""
 
 
-class _UsersChanged(Exception):
-    """The users are no more those that the job began with."""
+class InputsChanged(Exception):
+    """The users or items are no more those that the job began with."""
+
+
+class Inputs(Protocol):
+    """Users or items in a fixed order."""
+
+    def digest(self) -> str:
+        """SHA-256 of what they are, hex."""
+        ...
+
+    def count(self) -> int:
+        """How many they are."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes parts of a job, with all that it takes in memory."""
+
+    def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+        """Makes parts, one after the other; what is in one depends on its number alone.
+
+        Raises:
+          InputsChanged: there are fewer users or items than when the job began.
+        """
+        ...
+
+
+class Work(Protocol):
+    """What a job makes. Pickled, it can be sent to another process that sees the same folders."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files and folders that it reads."""
+        ...
+
+    def opened(self) -> Maker:
+        """What makes it, loaded into this process."""
+        ...
+
+    def shared(self, path: Path) -> Work:
+        """The same work for other processes; what they cannot read otherwise is written to `path`."""
+        ...
+
+
+class Engine(Protocol):
+    """Has parts of a job made, wherever."""
+
+    def __call__(self, work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+        """Returns when all parts are there.
+
+        Raises:
+          InputsChanged: as in `Maker`.
+          M3CSRError: a part could not be made.
+        """
+        ...
+
+
+def here(work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+    """The engine that makes all parts in this process."""
+    work.opened().make(job, parts, advance)
 
 
 @dataclass(frozen=True)
-class Retrieved:
+class Outcome:
     """Where a job stands.
 
     Attributes:
       output: the link to the parts.
       folder: where the parts lie.
-      users, rows, short: of the parts that are there: users, rows, and users with fewer than N items, because no more
-        were left that they had not seen.
+      inputs, rows, short: of the parts that are there: users or items, rows, and users with fewer than N items, because
+        no more were left that they had not seen.
       parts: of the job.
-      made: parts that this process made.
-      missing: parts that are not there, which other processes are to make; only without any the lists are in place.
-      position: segments of the release's journal that the lists know of.
+      made: parts that this process made, or had made.
+      missing: parts that are not there, which other processes are to make; only without any the output is in place.
+      position: segments of the release's journal that the parts know of.
     """
 
     output: Path
     folder: Path
-    users: int
+    inputs: int
     rows: int
     short: int
     parts: int
@@ -61,58 +107,65 @@ class Retrieved:
     position: int
 
 
-def retrieve(
-    release: Release, users: Users, output: Path, config: RetrieveConfig, index: IndexConfig | None = None
-) -> Retrieved:
-    """Makes the top-N lists of all users, or of the share of `config.shard`, and puts them in place when all are there.
+@dataclass(frozen=True)
+class Job:
+    """What is to be made, from what, and where to.
 
-    Columns: user_id, rank (from 1), item_id, score, model_version (the release's), part_id and part_<modality>. The
-    parts sum to the score. They are kept as they are and not divided by it: a part can be negative, and then shares of
-    the sum mean nothing; who wants shares of what speaks for an item divides the positive parts (`explain.reasons`).
-    Users come in the order of the input, with one row group a batch. Users whom the release has never seen, and users
-    without a history, get lists too.
-
-    The lists are a folder of parquet parts behind a link, see `output`. Killed at any moment, the same call makes the
-    parts that are missing, from the same items: fresh ones that came meanwhile are left to the next job. If release,
-    users, filters or settings have changed, the job starts anew. A finished job is not made again.
-
-    Args:
-      release: a verified release; index and towers are loaded if there is something to do.
-      users: whose lists; items of history and exclusions are left out of a user's list.
+    Attributes:
+      inputs: users or items.
+      what: what they are called: "users" or "items".
+      identity: what the parts depend on besides the inputs, the size of parts and the journal, as JSON.
+      version, position: of the release now; position 0 where its journal does not matter.
+      work: what to make, as of a position of the journal.
       output: the link.
-      config: length of the lists, users of a batch and of a part, share, filters.
-      index: recall and size from which a search is no longer exact, where filters leave few items and those get an
-        index of their own.
+      setting: name of the setting of the output, for messages.
+    """
+
+    inputs: Inputs
+    what: str
+    identity: Mapping[str, Any]
+    version: int
+    position: int
+    work: Callable[[int], Work]
+    output: Path
+    setting: str
+
+
+def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
+    """Makes all parts, or the share of `config.shard`, and puts them in place when all are there.
+
+    What is made is a folder of parquet parts behind a link, see `output`. Killed at any moment, the same call makes the
+    parts that are missing, as of the same position of the journal. If anything else has changed, the job starts anew. A
+    finished job is not made again.
 
     Raises:
-      InputError: users or filters cannot be read or leave nothing to retrieve, users change while they are read, or the
-        output cannot be written.
-      RunError: the output is something else than the lists of a job, or another job is being made for it.
-      ReleaseError: the release cannot be loaded, or not as it was when the job began.
+      InputError: inputs cannot be read, change while they are read, or the output cannot be written.
+      RunError: the output is something else than a job's, or another job is being made for it.
     """
+    output = wanted.output
     if output.name in {"", ".."}:
-        raise InputError(f"{output}: does not end in a name; retrieve.output must, e.g. runs/small/top_n")
-    index = index or IndexConfig()
-    filters = Filters.read(config)
-    identity = _identity(release, users, config, index)
-    position = release.journal.length()
+        raise InputError(f"{output}: does not end in a name; {wanted.setting} must, e.g. runs/small/top_n")
+    identity = {**wanted.identity, wanted.what: wanted.inputs.digest(), "part_size": config.part_size}
     share, shares = config.shard_of
     try:
-        with outputs.claimed(output, identity, release.version, position, users.count, config.overwrite) as job:
+        with outputs.claimed(
+            output, identity, wanted.version, wanted.position, wanted.inputs.count, config.overwrite
+        ) as job:
             own = range(share - 1, job.facts.parts, shares)
             there = {part: job.part(part) for part in own}
             todo = [part for part, facts in there.items() if facts is None]
             if todo:
-                live = _as_it_was(release, job.facts.position)
-                maker = ListMaker(live, select(live, filters, index), config.top_n)
-                total = sum(_size(part, job, config) for part in own)
-                with tracked(total, total - sum(_size(part, job, config) for part in todo)) as tracker:
+                work = wanted.work(job.facts.position)
+                total = sum(map(job.size, own))
+                with tracked(total, total - sum(map(job.size, todo)), wanted.what) as tracker:
                     try:
-                        _make(job, todo, users, maker, config, tracker)
-                        _require_same(users, job)
-                    except _UsersChanged:
+                        engine(work, job, todo, tracker.advance)
+                        _require_same(wanted.inputs, identity[wanted.what])
+                    except InputsChanged:
                         outputs.discard(output, job, todo)
-                        raise InputError(f"{output}: the file of users changed while it was read; run again") from None
+                        raise InputError(
+                            f"{output}: the file of {wanted.what} changed while it was read; run again"
+                        ) from None
             while True:
                 in_place = outputs.commit(output, job)
                 done = _summary(output, job, len(todo))
@@ -120,69 +173,30 @@ def retrieve(
                 if in_place or done.missing:
                     return done
     except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error}); check retrieve.output") from None
+        raise InputError(f"{output}: cannot be written ({error.strerror or error}); check {wanted.setting}") from None
 
 
-def _identity(release: Release, users: Users, config: RetrieveConfig, index: IndexConfig) -> dict[str, Any]:
-    """What the lists depend on, but for the journal."""
-    settings = {name: getattr(config, name) for name in ("top_n", "batch_size", "only", "cold_quota")}
-    return {
-        "format": _FORMAT,
-        "release": release.manifest["fingerprint"],
-        "users": users.digest(),
-        "filters": filter_files(config),
-        "settings": settings | {"index": index.model_dump(mode="json")},
-        "shard_users": config.shard_users,
-    }
-
-
-def _as_it_was(release: Release, position: int) -> Release:
+def as_it_was(release: Release, position: int) -> Release:
     """The release as of a position of its journal."""
     if release.journal.length() == position and release.position == position:
         return release
     return Release(release.folder, release.manifest, until=position)
 
 
-def _size(part: int, job: JobFolder, config: RetrieveConfig) -> int:
-    """Users of a part."""
-    return min(config.shard_users, job.facts.users - part * config.shard_users)
-
-
-def _make(
-    job: JobFolder, todo: Iterable[int], users: Users, maker: ListMaker, config: RetrieveConfig, tracker: Tracker
-) -> None:
-    # Reading, searching and writing overlap, each in a thread of its own.
-    batches = users.read(list(todo), config.shard_users, config.batch_size)
-    read = ahead(((part, *_with_seen(batch, maker)) for part, batch in batches), _AHEAD)
-    with closing(read), closing(ahead(((part, maker.find(*of)) for part, *of in read), _AHEAD)) as searched:
-        for part, of_part in groupby(searched, key=itemgetter(0)):
-            with job.writing(part, maker.schema) as writer:
-                for _, found in of_part:
-                    writer.write(maker.table(found), len(found.users), found.short)
-                    tracker.advance(len(found.users))
-                if writer.facts.users != _size(part, job, config):
-                    raise _UsersChanged
-
-
-def _require_same(users: Users, job: JobFolder) -> None:
-    """Raises _UsersChanged unless the users are still those that the job began with."""
+def _require_same(inputs: Inputs, digest: str) -> None:
+    """Raises InputsChanged unless the users or items are still those that the job began with."""
     try:
-        same = users.digest() == job.facts.identity["users"]
+        same = inputs.digest() == digest
     except OSError:
         same = False
     if not same:
-        raise _UsersChanged
+        raise InputsChanged
 
 
-def _with_seen(batch: pd.DataFrame, maker: ListMaker) -> tuple[pd.DataFrame, Seen]:
-    """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
-    return batch[[columns.USER_ID, columns.HISTORY]], maker.seen(batch)
-
-
-def _summary(output: Path, job: JobFolder, made: int) -> Retrieved:
+def _summary(output: Path, job: JobFolder, made: int) -> Outcome:
     there = [facts for part in range(job.facts.parts) if (facts := job.part(part))]
     sums = PartFacts(*(sum(column) for column in zip(*there, strict=True))) if there else PartFacts(0, 0, 0)
     missing = job.facts.parts - len(there)
-    return Retrieved(
+    return Outcome(
         output, job.folder, *sums, parts=job.facts.parts, made=made, missing=missing, position=job.facts.position
     )

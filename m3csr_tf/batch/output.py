@@ -1,4 +1,4 @@
-"""Where a job's lists go: parts in a hidden folder, and a link to it that is turned when the last part is there.
+"""Where what a job makes goes: parts in a hidden folder, and a link to it that is turned when the last part is there.
 
 runs/<name>/
   top_n -> .top_n-<id>     what readers open, e.g. pandas.read_parquet("runs/<name>/top_n")
@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,13 +39,15 @@ JOB = "_job.json"
 WORKING = "_working"
 """Locked by every process that works on the job, so that no other job removes it."""
 _META = b"m3csr_tf"
-_LEFTOVERS = ".part-*"
+_INPUTS = "_inputs-"
+"""Users that the job lays beside its parts for other processes, while those work."""
+_LEFTOVERS = (".part-*", f"{_INPUTS}*", f".{_INPUTS}*")
 
 
 class PartFacts(NamedTuple):
-    """What a part holds: users, rows, and users whose list is short."""
+    """What a part holds: users or items it was made for, rows, and users whose list is short."""
 
-    users: int
+    inputs: int
     rows: int
     short: int
 
@@ -54,13 +57,13 @@ class JobFacts:
     """What makes a job what it is.
 
     Attributes:
-      id: of these lists; the same on every machine that makes the same lists.
-      identity: what the lists depend on, as JSON: release, users, filters, settings.
+      id: of these parts; the same on every machine that makes the same.
+      identity: what the parts depend on, as JSON: release, users or items, filters, settings.
       version: of the release.
-      position: segments of the release's journal that the lists know of.
-      again: how many times these lists had been made before.
+      position: segments of the release's journal that the parts know of.
+      again: how many times the same parts had been made before.
       number: of the job among those of the same output.
-      users: how many there are.
+      inputs: how many users or items there are.
       parts: into how many parts they are divided.
     """
 
@@ -70,7 +73,7 @@ class JobFacts:
     position: int
     again: int
     number: int
-    users: int
+    inputs: int
     parts: int
 
 
@@ -94,6 +97,11 @@ class JobFolder:
         except (OSError, ValueError, TypeError):
             return None
 
+    def size(self, part: int) -> int:
+        """Users or items of a part."""
+        part_size = int(self.facts.identity["part_size"])
+        return min(part_size, self.facts.inputs - part * part_size)
+
     def path(self, part: int) -> Path:
         """Where a part lies."""
         return self.folder / f"part-{part:05d}-{self.facts.id}.parquet"
@@ -114,11 +122,24 @@ class JobFolder:
         """Parts that are not there."""
         return [part for part in range(self.facts.parts) if self.part(part) is None]
 
+    def inputs_path(self) -> Path:
+        """A new name for a parquet file of users or items that other processes read while they make parts."""
+        return self.folder / f"{_INPUTS}{secrets.token_hex(8)}.parquet"
+
+    def tidy(self, parts: Iterable[int]) -> None:
+        """Removes what processes that died have left of some parts, on which nobody works any more."""
+        names = {f".{self.path(part).name}" for part in parts}
+        for path in self.folder.glob(".part-*"):
+            if path.name.partition(".parquet")[0] + ".parquet" in names:
+                path.unlink(missing_ok=True)
+
     @contextmanager
     def writing(self, part: int, schema: pa.Schema) -> Iterator[PartWriter]:
         """A writer of a part, which takes its place, on the disk, if the block succeeds."""
-        # Scores are all different: a dictionary of them takes time and room.
-        named = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        # Scores and vectors are all different: a dictionary of them takes time and room.
+        named = [
+            field.name for field in schema if not (pa.types.is_floating(field.type) or pa.types.is_list(field.type))
+        ]
         with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema, use_dictionary=named) as stream:
             writer = PartWriter(stream)
             yield writer
@@ -126,7 +147,7 @@ class JobFolder:
 
 
 class PartWriter:
-    """Writes batches of lists, a row group each.
+    """Writes batches, a row group each.
 
     Args:
       stream: of the part.
@@ -136,10 +157,10 @@ class PartWriter:
         self._stream = stream
         self.facts = PartFacts(0, 0, 0)
 
-    def write(self, lists: pa.Table, users: int, short: int) -> None:
-        """Appends the lists of `users` users, of whom `short` have a short one."""
-        self._stream.write_table(lists, row_group_size=max(1, len(lists)))
-        self.facts = PartFacts(self.facts.users + users, self.facts.rows + len(lists), self.facts.short + short)
+    def write(self, batch: pa.Table, inputs: int, short: int = 0) -> None:
+        """Appends what was made for `inputs` users or items; of the users, `short` have a short list."""
+        self._stream.write_table(batch, row_group_size=max(1, len(batch)))
+        self.facts = PartFacts(self.facts.inputs + inputs, self.facts.rows + len(batch), self.facts.short + short)
 
 
 @contextmanager
@@ -148,7 +169,7 @@ def claimed(
     identity: Mapping[str, Any],
     version: int,
     position: int,
-    count_users: Callable[[], int],
+    count: Callable[[], int],
     overwrite: bool = False,
 ) -> Iterator[JobFolder]:
     """The job with this identity: one that is there, finished or not, or a new one.
@@ -157,10 +178,10 @@ def claimed(
 
     Args:
       output: the link.
-      identity: as in `JobFacts`, with the key "shard_users", users of a part.
+      identity: as in `JobFacts`, with the key "part_size", users or items of a part.
       version, position: of the release now. A finished job counts if it is of this position; an unfinished one goes on
         at the position that it began with.
-      count_users: how many users there are; called only for a new job.
+      count: how many users or items there are; called only for a new job.
       overwrite: make a finished job again.
 
     Raises:
@@ -170,10 +191,10 @@ def claimed(
     with locked(_lock(output)):
         job = _found(output, identity, position, overwrite)
         if job is None:
-            job = _created(output, identity, version, position, count_users())
+            job = _created(output, identity, version, position, count())
         working = (job.folder / WORKING).open("a")
         if _alone(working):
-            for leftover in job.folder.glob(_LEFTOVERS):
+            for leftover in (path for pattern in _LEFTOVERS for path in job.folder.glob(pattern)):
                 leftover.unlink()
         fcntl.flock(working, fcntl.LOCK_SH)
     try:
@@ -233,7 +254,7 @@ def current(output: Path) -> JobFolder | None:
         return None
     raise RunError(
         f"{output}: is not a link that an earlier job made, so it is not replaced; move it away, or choose another "
-        "retrieve.output"
+        "output (retrieve.output, embed.output)"
     )
 
 
@@ -262,7 +283,7 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
     return unfinished
 
 
-def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, users: int) -> JobFolder:
+def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, inputs: int) -> JobFolder:
     finished = current(output)
     again = 0
     if finished is not None and finished.facts.identity == identity and finished.facts.position == position:
@@ -276,8 +297,8 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
         position=position,
         again=again,
         number=1 if finished is None else finished.facts.number + 1,
-        users=users,
-        parts=-(-users // identity["shard_users"]),
+        inputs=inputs,
+        parts=-(-inputs // identity["part_size"]),
     )
     folder = output.with_name(f".{output.name}-{name}")
     folder.mkdir()
@@ -294,7 +315,7 @@ def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: i
                 return
             raise RunError(
                 f"{output}: another job is being made for it in {folder.name}; wait until it has ended, or choose "
-                "another retrieve.output"
+                "another output"
             )
         if job is not None and job.facts.number > finished:
             differing = [name for name, value in identity.items() if job.facts.identity.get(name) != value]

@@ -16,27 +16,29 @@ SAID_EVERY = 30
 
 
 class Tracker:
-    """Counts users.
+    """Counts users or items.
 
     Args:
       progress: what shows them.
-      total: users in all.
-      done: users that an earlier sitting has done; they count as done, but not for the speed.
+      total: of them in all.
+      done: those that an earlier sitting has done; they count as done, but not for the speed.
+      what: what they are called.
     """
 
-    def __init__(self, progress: Progress, total: int, done: int) -> None:
+    def __init__(self, progress: Progress, total: int, done: int, what: str = "users") -> None:
         self._progress = progress
-        self._task = progress.add_task("retrieving", total=total, completed=done)
+        self._task = progress.add_task(what, total=total, completed=done)
+        self._what = what
         self._said = time.monotonic()
 
     @property
     def done(self) -> int:
-        """Users done."""
+        """How many are done."""
         return int(self._progress.tasks[0].completed)
 
     @property
     def total(self) -> int:
-        """Users in all."""
+        """How many there are in all."""
         return int(self._progress.tasks[0].total or 0)
 
     @property
@@ -44,17 +46,17 @@ class Tracker:
         """Estimate of the time left; None before there is a speed."""
         return self._progress.tasks[0].time_remaining
 
-    def advance(self, users: int) -> None:
-        """Counts users as done."""
-        self._progress.advance(self._task, users)
+    def advance(self, count: int) -> None:
+        """Counts some as done."""
+        self._progress.advance(self._task, count)
         if self._progress.disable and time.monotonic() >= self._said + SAID_EVERY:
             self._said = time.monotonic()
             left = "" if self.seconds_left is None else f", {timedelta(seconds=round(self.seconds_left))} left"
-            self._progress.console.print(f"{self.done:,} of {self.total:,} users{left}")
+            self._progress.console.print(f"{self.done:,} of {self.total:,} {self._what}{left}")
 
 
 @contextmanager
-def tracked(total: int, done: int) -> Iterator[Tracker]:
+def tracked(total: int, done: int, what: str = "users") -> Iterator[Tracker]:
     """A tracker that shows itself on stderr."""
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Batches take seconds: the speed is that of the last minutes.
@@ -67,4 +69,4 @@ def tracked(total: int, done: int) -> Iterator[Tracker]:
         speed_estimate_period=300,
     )
     with progress:
-        yield Tracker(progress, total, done)
+        yield Tracker(progress, total, done, what)

@@ -1,4 +1,4 @@
-"""Files of users as chunks of rows, with no more of the file in memory than that."""
+"""Files of users or items as chunks of rows, with no more of the file in memory than that."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ class Chunk(NamedTuple):
       length: rows.
       frame: (first, last + 1) -> those rows of the chunk as a frame; a column that the file lacks is missing or empty.
       entries: entries of each row's lists, about, int64 [length]; found without making objects of them.
+      batch: the rows as Arrow has them; None for JSON lines.
     """
 
     start: int
     length: int
     frame: Callable[[int, int], pd.DataFrame]
     entries: Callable[[], np.ndarray]
+    batch: pa.RecordBatch | None = None
 
 
 class Source(Protocol):
-    """A file, or a folder of files, of users."""
+    """A file, or a folder of files, of users or items."""
 
     def files(self) -> list[Path]:
         """Its files, in the order in which they are read."""
@@ -64,8 +66,8 @@ class Source(Protocol):
         ...
 
 
-def source_of(path: Path) -> Source:
-    """The file at `path`, by its ending.
+def users_source(path: Path) -> Source:
+    """The file of users at `path`, by its ending.
 
     Raises:
       InputError: it is missing, of an unknown kind, cannot be read, or has no column user_id.
@@ -73,21 +75,36 @@ def source_of(path: Path) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
     if path.suffix == ".parquet" or path.is_dir():
-        return _Parquet(path)
+        return _Parquet(path, columns.USER_ID)
     if path.suffix == ".csv":
-        return _Csv(path)
+        return _CsvOfUsers(path, columns.USER_ID, [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS])
     if path.suffix in JSON_LINES:
         return _JsonLines(path)
     raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
 
 
+def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
+    """The file of items at `path`, by its ending; `vector_columns` are text in CSV.
+
+    Raises:
+      InputError: it is missing, of an unknown kind, cannot be read, or has no column item_id.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; embed.items must name the items to embed")
+    if path.suffix == ".parquet" or path.is_dir():
+        return _Parquet(path, columns.ITEM_ID)
+    if path.suffix == ".csv":
+        return _Csv(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
+    raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
+
+
 class _Parquet:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, id_column: str) -> None:
         self._path = path
         try:
             self._files = [Path(file) for file in ds.dataset(str(path), format="parquet").files]
             for file in self._files:
-                _require_user_id(pq.read_schema(file).names, file)
+                _require_id(id_column, pq.read_schema(file).names, file)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, "parquet", error) from None
 
@@ -113,15 +130,15 @@ class _Parquet:
 
 
 class _Csv:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, id_column: str, texts: Sequence[str]) -> None:
         self._path = path
-        types = dict.fromkeys((columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS), pa.string())
+        types = dict.fromkeys(texts, pa.string())
         options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
         try:
             self._dataset = ds.dataset(str(path), format=ds.CsvFileFormat(convert_options=options))
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, "csv", error) from None
-        _require_user_id(self._dataset.schema.names, path)
+        _require_id(id_column, self._dataset.schema.names, path)
 
     def files(self) -> list[Path]:
         return [self._path]
@@ -129,10 +146,15 @@ class _Csv:
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         there = [name for name in names if name in self._dataset.schema.names]
         try:
-            for chunk in _arrow_chunks(self._dataset.to_batches(columns=there, batch_size=size), 0):
-                yield chunk._replace(frame=_split_texts(chunk.frame))
+            yield from _arrow_chunks(self._dataset.to_batches(columns=there, batch_size=size), 0)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self._path, "csv", error) from None
+
+
+class _CsvOfUsers(_Csv):
+    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(names, wanted, size):
+            yield chunk._replace(frame=_split_texts(chunk.frame))
 
 
 class _JsonLines:
@@ -175,7 +197,7 @@ class _JsonLines:
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
     for batch in batches:
-        yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch))
+        yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch), batch)
         start += batch.num_rows
 
 
@@ -219,9 +241,9 @@ def _overlap(rows: range, wanted: Sequence[range]) -> bool:
     return any(rows.start < one.stop and one.start < rows.stop for one in wanted)
 
 
-def _require_user_id(names: Iterable[str], path: Path) -> None:
-    if columns.USER_ID not in names:
-        raise InputError(f"{path}: column {columns.USER_ID} is missing; found {', '.join(map(str, names)) or 'none'}")
+def _require_id(column: str, names: Iterable[str], path: Path) -> None:
+    if column not in names:
+        raise InputError(f"{path}: column {column} is missing; found {', '.join(map(str, names)) or 'none'}")
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> InputError:

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy import sparse
 
 from m3csr_tf import columns
-from m3csr_tf.batch.checks import checked, checked_ids, duplicate_hashes, repeated
-from m3csr_tf.batch.sources import source_of
+from m3csr_tf.batch.checks import checked
+from m3csr_tf.batch.rows import FileOfRows, fitting
+from m3csr_tf.batch.sources import users_source
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError
 from m3csr_tf.features.histories import click_matrix
-from m3csr_tf.files import sha256
+from m3csr_tf.files import replacing, sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 
-CHECKED_AT_ONCE = 65_536
-"""User ids that are checked at once."""
-SUSPECTS_AT_ONCE = 1000
-"""Hashes that several users share, and are looked into at once."""
-ENTRIES_OF_BATCH = 2_000_000
-"""Entries of the lists of a batch, about, unless one user alone has more: batches of users with a long past are smaller
-than others, so that they fit in memory."""
+WRITTEN_AT_ONCE = 4096
+"""Users of a row group of a file that other processes read."""
+_SHARED = pa.schema(
+    [
+        (columns.USER_ID, pa.string()),
+        (columns.HISTORY, pa.list_(pa.string())),
+        (columns.EXCLUSIONS, pa.list_(pa.string())),
+    ]
+)
 
 
 class Users(Protocol):
@@ -65,9 +66,13 @@ class Users(Protocol):
         """
         ...
 
+    def shared(self, path: Path) -> FileOfUsers:
+        """The same users as a file, for other processes: their own, or one written to `path`."""
+        ...
 
-class FileOfUsers:
-    """Users in a file.
+
+class FileOfUsers(FileOfRows):
+    """Users in a file; pickled, they are the users of that file where they arrive.
 
     Args:
       path: a parquet file or a folder of them, a CSV or a JSON-lines file: user_id, and, if there are any, history
@@ -79,72 +84,21 @@ class FileOfUsers:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-        self._source = source_of(self._path)
+        super().__init__(Path(path), users_source(Path(path)), columns.USER_ID, "user")
 
-    def digest(self) -> str:
-        """SHA-256 of the file, or of the names and contents of the folder's files, hex."""
-        files = self._source.files()
-        if files == [self._path]:
-            return sha256(self._path)
-        names = [f"{file.relative_to(self._path).as_posix()} {sha256(file)}\n" for file in files]
-        return hashlib.sha256("".join(names).encode()).hexdigest()
-
-    def count(self) -> int:
-        """See `Users`; only the ids are read, and 8 bytes a user are kept to find duplicates."""
-        hashes = [pd.util.hash_array(ids, categorize=False) for _, ids in self._ids()]
-        if not any(map(len, hashes)):
-            raise InputError(f"{self._path}: no users; expected a row for each user")
-        suspects = duplicate_hashes(hashes)
-        for start in range(0, len(suspects), SUSPECTS_AT_ONCE):
-            found = repeated(self._ids(), suspects[start : start + SUSPECTS_AT_ONCE])
-            if found:
-                raise InputError(
-                    f"{self._path}: {columns.USER_ID} in data row {found.again} is {found.user!r}, "
-                    f"which data row {found.first} has too"
-                )
-        return sum(map(len, hashes))
+    def __reduce__(self) -> tuple[type[FileOfUsers], tuple[Path]]:
+        return FileOfUsers, (self.path.absolute(),)
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """See `Users`; row groups of parquet without a wanted user are not read."""
-        wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
-        pieces = self._pieces(wanted, part_size, batch_size)
-        for start, of_batch in groupby(pieces, key=itemgetter(0)):
-            frames = [frame for _, frame in of_batch]
-            frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-            yield start // part_size, checked(frame, str(self._path), start)
-
-    def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
-        """All user ids as (rows before, object array of str)."""
-        for chunk in self._source.chunks([columns.USER_ID], None, CHECKED_AT_ONCE):
-            rows = chunk.start + 1 + np.arange(chunk.length)
-            values = chunk.frame(0, chunk.length)[columns.USER_ID].to_numpy(dtype=object)
-            yield chunk.start, checked_ids(values, rows, columns.USER_ID, str(self._path))
-
-    def _pieces(self, wanted: list[range], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-        """What chunks hold of each batch, as (first row of the batch, frame)."""
-        of_parts = {rows.start // part_size for rows in wanted}
         names = [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS]
-        batch = held = 0
-        for chunk in self._source.chunks(names, wanted, batch_size):
-            row, end = chunk.start, chunk.start + chunk.length
-            entries = chunk.entries()
-            while row < end:
-                part, place = row // part_size, row % part_size // batch_size
-                first = part * part_size + place * batch_size
-                stop = min(end, (part + 1) * part_size, first + batch_size)
-                if part not in of_parts:
-                    row = stop
-                    continue
-                if row == first:
-                    batch, held = row, 0
-                sums = held + np.cumsum(entries[row - chunk.start : stop - chunk.start])
-                fitting = _fitting(sums, alone=row == batch)
-                if fitting:
-                    yield batch, chunk.frame(row - chunk.start, row - chunk.start + fitting)
-                    row, held = row + fitting, int(sums[fitting - 1])
-                if row < stop:
-                    batch, held = row, 0
+        for start, frames in self.batches(parts, part_size, batch_size, names, lambda chunk, *rows: chunk.frame(*rows)):
+            frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+            yield start // part_size, checked(frame, str(self.path), start)
+
+    def shared(self, path: Path) -> FileOfUsers:
+        """See `Users`."""
+        return self
 
 
 class PreparedUsers:
@@ -177,9 +131,23 @@ class PreparedUsers:
             for stop in [*range(start + batch_size, end, batch_size), end]:
                 while start < stop:
                     clicks = np.diff(self._clicks.indptr[FIRST_ROW + start : FIRST_ROW + stop + 1])
-                    fitting = _fitting(np.cumsum(clicks), alone=True)
-                    yield part, self.frame(start, start + fitting)
-                    start += fitting
+                    used = (self._histories[FIRST_ROW + start : FIRST_ROW + stop] != PADDING_ROW).sum(axis=1)
+                    count = fitting(np.cumsum(clicks + used), alone=True)
+                    yield part, self.frame(start, start + count)
+                    start += count
+
+    def shared(self, path: Path) -> FileOfUsers:
+        """See `Users`; a batch of the file is what a batch here is."""
+        with replacing(path) as beside:
+            writer = None
+            for start in range(0, self.count(), WRITTEN_AT_ONCE):
+                frame = self.frame(start, min(start + WRITTEN_AT_ONCE, self.count()))
+                table = pa.Table.from_pandas(frame, _SHARED, preserve_index=False)
+                writer = writer or pq.ParquetWriter(beside, _SHARED)
+                writer.write_table(table)
+            if writer is not None:
+                writer.close()
+        return FileOfUsers(path)
 
     def frame(self, start: int, stop: int) -> pd.DataFrame:
         """Users `start` to `stop - 1`: user_id, history, exclusions."""
@@ -197,8 +165,3 @@ class PreparedUsers:
         """A column of lists of item ids from the rows of all lists, one after the other."""
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self._prepared.items.ids(rows))).to_pandas()
-
-
-def _fitting(entries: np.ndarray, alone: bool) -> int:
-    """How many users a batch can take that has so many entries with each of them; at least one if it has none yet."""
-    return max(int(alone), int(np.searchsorted(entries, ENTRIES_OF_BATCH, side="right")))

@@ -92,8 +92,11 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(integer_object_nulls=False, date_as_object=False)
 
 
-def vectors_of(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    """A column of lists, or of text "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing."""
+def vectors_of(column: pa.ChunkedArray, name: str, path: Path, before: int = 0) -> np.ndarray:
+    """A column of lists, or of text "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing.
+
+    Messages count rows from 1, beyond the `before` rows that came earlier.
+    """
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = pc.utf8_trim(pc.replace_substring(column, ",", " "), characters="[] \t")
@@ -116,7 +119,8 @@ def vectors_of(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     if odd.any():
         row = int(odd.argmax())
         raise InputError(
-            f"{path}: {name} in data row {row + 1} has {widths[row]} entries, {width} in the first; expected one width"
+            f"{path}: {name} in data row {before + row + 1} has {widths[row]} entries, {width} in the first; expected "
+            "one width"
         )
     try:
         values = pc.cast(pc.list_flatten(lists), pa.float32(), safe=False)

@@ -37,7 +37,8 @@ ITEMS = "items"
 class Release:
     """A verified version; towers, index and items are loaded on first use, and then the journal is replayed.
 
-    Not for several threads at once while `catch_up` or `apply` runs.
+    Not for several threads at once while `catch_up` or `apply` runs. Pickled, it is opened again where it arrives, from
+    the same folder, with as much of the journal.
 
     Args:
       folder: `saved_models/<name>`.
@@ -53,6 +54,9 @@ class Release:
         )
         self._until = until
         self._position = 0
+
+    def __reduce__(self) -> tuple[type[Release], tuple[Path, dict[str, Any], int | None]]:
+        return Release, (self.folder.absolute(), self.manifest, self._until)
 
     @property
     def version(self) -> int:
@@ -147,13 +151,15 @@ class Release:
         self._position = number
 
     def items_alone(self, salvage: bool = False) -> ItemStore:
-        """The items of the version and all that its journal holds by now, without loading an index.
+        """The items of the version and all that its journal holds by now, or up to `until`, without loading an index.
 
         Args:
           salvage: take what can still be read of a journal that may be broken.
         """
         items = self._stored_items()
-        segments = self.journal.salvage() if salvage else (segment for _, segment in self.journal.read())
+        segments = (
+            self.journal.salvage() if salvage else (segment for _, segment in self.journal.read(until=self._until))
+        )
         for segment in segments:
             _note(items, segment)
         return items

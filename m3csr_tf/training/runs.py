@@ -33,6 +33,7 @@ LOGS = "logs"
 METRICS_FILE = "metrics.json"
 FINISHED_FILE = "finished.json"
 LISTS = "top_n"
+ITEM_VECTORS = "item_vectors"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
@@ -102,9 +103,9 @@ def open_run(config: Config, afresh: bool = False) -> Path:
     if afresh or differing(config):
         for stale in (CHECKPOINTS, LOGS):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, LISTS):
+        for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS):
             (folder / stale).unlink(missing_ok=True)
-        for lists in folder.glob(f".{LISTS}-*"):
+        for lists in (*folder.glob(f".{LISTS}-*"), *folder.glob(f".{ITEM_VECTORS}-*")):
             shutil.rmtree(lists)
     write_text(folder / CONFIG_FILE, config.to_yaml())
     write_json(folder / VERSIONS_FILE, versions())

@@ -6,11 +6,12 @@ from m3csr_tf.verbs.explanation import explain
 from m3csr_tf.verbs.nightly import run_all
 from m3csr_tf.verbs.refreshing import refresh
 from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
-from m3csr_tf.verbs.serving import retrieve
+from m3csr_tf.verbs.serving import embed, retrieve
 from m3csr_tf.verbs.training import prepare, train
 
 __all__ = [
     "ablations",
+    "embed",
     "evaluate",
     "explain",
     "frontier",

@@ -1,4 +1,4 @@
-"""retrieve: from a release to lists."""
+"""retrieve, embed: from a release to lists and item vectors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from m3csr_tf import columns, explain
-from m3csr_tf.batch.job import Retrieved
-from m3csr_tf.batch.job import retrieve as retrieve_lists
+from m3csr_tf.batch import job as jobs
+from m3csr_tf.batch import spark
+from m3csr_tf.batch.embedding import embed as embed_items
+from m3csr_tf.batch.items import FileOfItems
+from m3csr_tf.batch.job import Engine, Outcome
+from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.features.audience import Audience
+from m3csr_tf.serving.inbox import columns_of
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
@@ -31,11 +36,35 @@ def retrieve(config: Config) -> Path:
     """
     released = open_release(config.release_folder)
     output = config.retrieve.output or config.run_folder / runs.LISTS
-    done = retrieve_lists(released, _users(config, released), output, config.retrieve, config.index)
+    engine = _engine(config, config.retrieve)
+    done = retrieve_lists(released, _users(config, released), output, config.retrieve, config.index, engine)
     _print_done(done, config)
     if not done.missing:
         _print_examples(done.folder, released)
     return output
+
+
+def embed(config: Config) -> Path:
+    """Item vectors from the release, of a catalogue or of all items of the release.
+
+    Returns:
+      The link to the folder of the vectors, there or to come.
+    """
+    released = open_release(config.release_folder)
+    path, output = config.embed.items, config.embed.output or config.run_folder / runs.ITEM_VECTORS
+    items = None if path is None else FileOfItems(path, columns_of(released), released.modalities)
+    done = embed_items(released, items, output, config.embed, _engine(config, config.embed))
+    if done.missing:
+        _print_missing(done, config.embed)
+        return output
+    console.print(f"{done.rows:,} item vectors of {released.width} numbers in {done.output} ({_parts(done)})")
+    if not done.made:
+        console.print("these vectors were made before; embed.overwrite=true makes them again")
+    return output
+
+
+def _engine(config: Config, job: JobConfig) -> Engine:
+    return jobs.here if job.engine == "local" else spark.SparkEngine(config.spark)
 
 
 def _users(config: Config, released: Release) -> Users:
@@ -46,16 +75,23 @@ def _users(config: Config, released: Release) -> Users:
     return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config).histories(everybody))
 
 
-def _print_done(done: Retrieved, config: Config) -> None:
-    parts = f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
+def _parts(done: Outcome) -> str:
+    return f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
+
+
+def _print_missing(done: Outcome, config: JobConfig) -> None:
+    console.print(
+        f"shard {config.shard} is done: {_parts(done)}; {done.missing:,} parts of other shards are missing, and "
+        f"{done.output} is put in place with the last of them; on other disks, copy the parts into "
+        f"{done.folder} and run this again"
+    )
+
+
+def _print_done(done: Outcome, config: Config) -> None:
     if done.missing:
-        console.print(
-            f"shard {config.retrieve.shard} is done: {parts}; {done.missing:,} parts of other shards are missing, and "
-            f"{done.output} is put in place with the last of them; on other disks, copy the parts into "
-            f"{done.folder} and run this again"
-        )
+        _print_missing(done, config.retrieve)
         return
-    console.print(f"{done.rows:,} rows for {done.users:,} users in {done.output} ({parts})")
+    console.print(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({_parts(done)})")
     if not done.made:
         console.print("these lists were made before; retrieve.overwrite=true makes them again")
     if done.short:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from m3csr_tf import columns
 from m3csr_tf.batch import filters as batch_filters
 from m3csr_tf.batch.filters import Filters, item_ids, select
-from m3csr_tf.batch.job import retrieve
 from m3csr_tf.batch.lists import top_n_lists
+from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import IndexConfig, RetrieveConfig
@@ -43,7 +43,9 @@ def by_sorting(release: Any, users: pd.DataFrame, n: int, filters: Filters) -> l
     """The lists by the definition: all scores of a user sorted, then as many cold ones moved in as the quota asks."""
     ids = list(release.index.ids)
     cold = dict(zip(ids, release.items.is_cold(release.index.ids), strict=True))
-    scores = release.user_vectors(users) @ release.index.vectors(ids).T
+    vectors = release.index.vectors(ids).astype(np.float64)
+    # Not as a product of matrices, which gives equal items scores that differ in the last bit.
+    scores = (release.user_vectors(users)[:, np.newaxis] * vectors).sum(axis=2)
     lists = []
     for line, (_, history, exclusions) in zip(scores, users.itertuples(index=False), strict=True):
         score = dict(zip(ids, line, strict=True))

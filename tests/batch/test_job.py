@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.job import Retrieved, retrieve
+from m3csr_tf.batch import progress as batch_progress
+from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
@@ -54,7 +55,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "top_n"
 
 
-def run(release: Any, users: Path, output: Path, **settings: Any) -> Retrieved:
+def run(release: Any, users: Path, output: Path, **settings: Any) -> Outcome:
     return retrieve(release, FileOfUsers(users), output, RetrieveConfig(**(SMALL | settings)))
 
 
@@ -97,7 +98,7 @@ def test_the_lists_are_those_of_one_batch_in_parts_behind_a_link(release: Any, u
     assert output.is_symlink() and not output.readlink().is_absolute()
     assert output.resolve() == done.folder.resolve()
     assert [pq.read_metadata(path).num_rows for path in sorted(output.glob("*.parquet"))] == [30, 30, 30, 15]
-    assert (done.users, done.rows, done.short, done.parts, done.made, done.missing) == (35, 105, 0, 4, 4, 0)
+    assert (done.inputs, done.rows, done.short, done.parts, done.made, done.missing) == (35, 105, 0, 4, 4, 0)
 
 
 def test_a_part_has_the_columns_types_and_row_groups_promised(release: Any, users: Path, output: Path) -> None:
@@ -182,7 +183,7 @@ def test_more_shares_than_parts_leave_some_with_nothing_to_do(release: Any, user
 
 def claimed(output: Path) -> AbstractContextManager[outputs.JobFolder]:
     """A job of one part."""
-    return outputs.claimed(output, {"shard_users": 10}, 1, 0, lambda: 5)
+    return outputs.claimed(output, {"part_size": 10}, 1, 0, lambda: 5)
 
 
 def write_part(job: outputs.JobFolder) -> None:
@@ -281,7 +282,7 @@ def test_readers_have_the_old_lists_until_the_new_ones_are_all_there(release: An
 
 
 @pytest.mark.parametrize(
-    ("change", "word"), [({"top_n": 4}, "settings"), ({"shard_users": 9}, "shard users"), ({"users": 34}, "users")]
+    ("change", "word"), [({"top_n": 4}, "settings"), ({"shard_users": 9}, "part size"), ({"users": 34}, "users")]
 )
 def test_a_job_of_other_users_or_settings_starts_anew_and_says_so(
     change: dict[str, int], word: str, release: Any, users: Path, output: Path, caplog: pytest.LogCaptureFixture
@@ -429,13 +430,13 @@ def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
 ) -> None:
     dead_job(release, users, output, 8)
     states = []
-    real = jobs.Tracker.advance
+    real = batch_progress.Tracker.advance
 
-    def advance(self: jobs.Tracker, count: int) -> None:
+    def advance(self: batch_progress.Tracker, count: int) -> None:
         real(self, count)
         states.append((self.done, self.total))
 
-    monkeypatch.setattr(jobs.Tracker, "advance", advance)
+    monkeypatch.setattr(batch_progress.Tracker, "advance", advance)
     run(release, users, output)
     assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
 

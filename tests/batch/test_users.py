@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.batch import sources
+from m3csr_tf.batch import rows, sources
 from m3csr_tf.batch import users as batch_users
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.errors import InputError
@@ -87,7 +87,7 @@ def test_batches_are_cut_at_parts_and_sizes_whatever_the_file_is_like_inside(
 def test_batches_of_users_with_long_lists_are_smaller_whatever_the_file_is_like_inside(
     kind: str, group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_users, "ENTRIES_OF_BATCH", 100)
+    monkeypatch.setattr(rows, "ENTRIES_OF_BATCH", 100)
     monkeypatch.setattr(sources, "CHUNK_BYTES", group * 250)
     lengths = [40, 40, 40, 40, 40, 40, 40, 40, 0, 400, 0, 0]
     users = [
@@ -113,7 +113,7 @@ def test_batches_of_prepared_users_with_many_clicks_are_smaller(
     users = batch_users.PreparedUsers(prepared, np.zeros([1 + len(prepared.users), 3], np.int32))
     [(_, whole)] = users.read([0], 20, 20)
     longest = int(whole["exclusions"].map(len).max())
-    monkeypatch.setattr(batch_users, "ENTRIES_OF_BATCH", 2 * longest)
+    monkeypatch.setattr(rows, "ENTRIES_OF_BATCH", 2 * longest)
     batches = [batch for _, batch in users.read([0], 20, 20)]
     assert len(batches) > 1 and max(batch["exclusions"].map(len).sum() for batch in batches) <= 2 * longest
     assert [user for batch in batches for user in batch["user_id"]] == whole["user_id"].tolist()
@@ -135,7 +135,7 @@ def test_counting_json_lines_holds_few_lines_and_only_the_ids_of_their_users(
 def test_chunks_of_parquet_with_long_lists_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CHUNK_ENTRIES", 100)
     path = write(tmp_path, "parquet", [{"user_id": f"u{row}", "history": ["x"] * 24} for row in range(10)])
-    source = sources.source_of(path)
+    source = sources.users_source(path)
     assert [chunk.length for chunk in source.chunks(["user_id", "history"], None, 10)] == [4, 4, 2]
     assert [chunk.length for chunk in source.chunks(["user_id"], None, 10)] == [10]
 
@@ -173,7 +173,7 @@ def test_users_of_one_hash_are_not_taken_for_one(tmp_path: Path, monkeypatch: py
 
 
 def test_every_one_of_many_shared_hashes_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_users, "SUSPECTS_AT_ONCE", 1)
+    monkeypatch.setattr(rows, "SUSPECTS_AT_ONCE", 1)
     monkeypatch.setattr(
         pd.util, "hash_array", lambda ids, categorize: np.array([ord(one[0]) % 2 for one in ids], np.uint64)
     )

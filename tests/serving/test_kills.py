@@ -70,7 +70,7 @@ def publishing(begin: Callable[[], None], tree: dict[str, Any]) -> None:
 
 def retrieving(begin: Callable[[], None], folder: Path, users: Path, output: Path) -> None:
     """Makes the lists of a file of users."""
-    from m3csr_tf.batch.job import retrieve
+    from m3csr_tf.batch.retrieval import retrieve
     from m3csr_tf.batch.users import FileOfUsers
     from m3csr_tf.serving.release import open_release
 
@@ -150,7 +150,7 @@ def test_a_killed_publication_leaves_the_old_version_or_the_new_one(folder: Path
 
 
 def test_a_killed_batch_job_has_no_row_missing_or_doubled(folder: Path, tmp_path: Path) -> None:
-    from m3csr_tf.batch.job import retrieve
+    from m3csr_tf.batch.retrieval import retrieve
     from m3csr_tf.batch.users import FileOfUsers
     from m3csr_tf.serving.release import open_release
 

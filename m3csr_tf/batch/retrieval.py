@@ -1,0 +1,146 @@
+"""The top-N job: a release and users in, lists out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.batch import job as jobs
+from m3csr_tf.batch.ahead import ahead
+from m3csr_tf.batch.filters import Filters, filter_files, select
+from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.lists import ListMaker
+from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.search import Seen
+from m3csr_tf.batch.users import FileOfUsers, Users
+from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.serving.release import Release
+
+_FORMAT = 2
+"""Of the lists; lists of another one are made again."""
+_AHEAD = 2
+"""Batches that wait between two steps."""
+
+
+def retrieve(
+    release: Release,
+    users: Users,
+    output: Path,
+    config: RetrieveConfig,
+    index: IndexConfig | None = None,
+    engine: Engine = jobs.here,
+) -> Outcome:
+    """Makes the top-N lists of all users, or of the share of `config.shard`, as a job (`job.run`).
+
+    Columns: user_id, rank (from 1), item_id, score, model_version (the release's), part_id and part_<modality>. The
+    parts sum to the score. They are kept as they are and not divided by it: a part can be negative, and then shares of
+    the sum mean nothing; who wants shares of what speaks for an item divides the positive parts (`explain.reasons`).
+    Users come in the order of the input, with one row group a batch. Users whom the release has never seen, and users
+    without a history, get lists too.
+
+    A job that was killed goes on from the same items: fresh ones that came meanwhile are left to the next job.
+
+    Args:
+      release: a verified release; index and towers are loaded if there is something to do.
+      users: whose lists; items of history and exclusions are left out of a user's list.
+      output: the link.
+      config: length of the lists, users of a batch and of a part, share, filters.
+      index: recall and size from which a search is no longer exact, where filters leave few items and those get an
+        index of their own.
+      engine: where parts are made; the lists are the same.
+
+    Raises:
+      InputError: users or filters cannot be read or leave nothing to retrieve, users change while they are read, or the
+        output cannot be written.
+      RunError: the output is something else than the lists of a job, or another job is being made for it.
+      ReleaseError: the release cannot be loaded, or not as it was when the job began.
+    """
+    index = index or IndexConfig()
+    filters = Filters.read(config)
+    settings = {name: getattr(config, name) for name in ("top_n", "batch_size", "only", "cold_quota")}
+    identity = {
+        "format": _FORMAT,
+        "release": release.manifest["fingerprint"],
+        "filters": filter_files(config),
+        "settings": settings | {"index": index.model_dump(mode="json")},
+    }
+
+    def work(position: int) -> Retrieval:
+        return Retrieval(jobs.as_it_was(release, position), users, filters, config, index)
+
+    position = release.journal.length()
+    job = Job(users, "users", identity, release.version, position, work, output, "retrieve.output")
+    return jobs.run(job, config, engine)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The work of a top-N job.
+
+    Attributes:
+      release: as of the job's position.
+      users: whose lists.
+      filters: what is in no list.
+      config, index: see `retrieve`.
+    """
+
+    release: Release
+    users: Users
+    filters: Filters
+    config: RetrieveConfig
+    index: IndexConfig
+
+    @property
+    def paths(self) -> list[Path]:
+        """See `job.Work`."""
+        return [self.release.folder, *([self.users.path] if isinstance(self.users, FileOfUsers) else [])]
+
+    def opened(self) -> ListsOfParts:
+        """See `job.Work`."""
+        selection = select(self.release, self.filters, self.index)
+        return ListsOfParts(ListMaker(self.release, selection, self.config.top_n), self.users, self.config)
+
+    def shared(self, path: Path) -> Retrieval:
+        """See `job.Work`."""
+        return replace(self, users=self.users.shared(path))
+
+
+@dataclass(frozen=True)
+class ListsOfParts:
+    """Makes parts of lists.
+
+    Attributes:
+      maker: of lists.
+      users: whose.
+      config: users of a batch and of a part.
+    """
+
+    maker: ListMaker
+    users: Users
+    config: RetrieveConfig
+
+    def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+        """See `job.Maker`; reading, searching and writing overlap, each in a thread of its own."""
+        maker = self.maker
+        batches = self.users.read(parts, self.config.part_size, self.config.batch_size)
+        read = ahead(((part, *_with_seen(batch, maker)) for part, batch in batches), _AHEAD)
+        with closing(read), closing(ahead(((part, maker.find(*of)) for part, *of in read), _AHEAD)) as searched:
+            for part, of_part in groupby(searched, key=itemgetter(0)):
+                with job.writing(part, maker.schema) as writer:
+                    for _, found in of_part:
+                        writer.write(maker.table(found), len(found.users), found.short)
+                        advance(len(found.users))
+                    if writer.facts.inputs != job.size(part):
+                        raise InputsChanged
+
+
+def _with_seen(batch: pd.DataFrame, maker: ListMaker) -> tuple[pd.DataFrame, Seen]:
+    """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
+    return batch[[columns.USER_ID, columns.HISTORY]], maker.seen(batch)

@@ -1,0 +1,138 @@
+"""Rows of a file of users or items, of which any stretch can be read: in parts, and those in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf.batch.checks import checked_ids, duplicate_hashes, repeated
+from m3csr_tf.batch.sources import Chunk, Source
+from m3csr_tf.errors import InputError
+from m3csr_tf.files import sha256
+
+T = TypeVar("T")
+
+CHECKED_AT_ONCE = 65_536
+"""Ids that are checked at once."""
+SUSPECTS_AT_ONCE = 1000
+"""Hashes that several ids share, and are looked into at once."""
+ENTRIES_OF_BATCH = 2_000_000
+"""Entries of the lists of a batch, about, unless one row alone has more: batches of users with a long past are smaller
+than others, so that they fit in memory."""
+
+
+class FileOfRows:
+    """A file, or a folder of files, with an id a row.
+
+    Args:
+      path: where it lies.
+      source: reads it.
+      id_column: name of the column of ids.
+      what: what the rows are, for messages: "user" or "item".
+    """
+
+    def __init__(self, path: Path, source: Source, id_column: str, what: str) -> None:
+        self.path = path
+        self._source = source
+        self._id_column = id_column
+        self._what = what
+
+    def digest(self) -> str:
+        """SHA-256 of the file, or of the names and contents of the folder's files, hex."""
+        files = self._source.files()
+        if files == [self.path]:
+            return sha256(self.path)
+        names = [f"{file.relative_to(self.path).as_posix()} {sha256(file)}\n" for file in files]
+        return hashlib.sha256("".join(names).encode()).hexdigest()
+
+    def count(self) -> int:
+        """How many rows there are; only the ids are read, and 8 bytes a row are kept to find duplicates.
+
+        Raises:
+          InputError: there are none, or a row has no id, or one that an earlier row has.
+        """
+        hashes = [pd.util.hash_array(ids, categorize=False) for _, ids in self._ids()]
+        if not any(map(len, hashes)):
+            raise InputError(f"{self.path}: no {self._what}s; expected a row for each {self._what}")
+        suspects = duplicate_hashes(hashes)
+        for start in range(0, len(suspects), SUSPECTS_AT_ONCE):
+            found = repeated(self._ids(), suspects[start : start + SUSPECTS_AT_ONCE])
+            if found:
+                raise InputError(
+                    f"{self.path}: {self._id_column} in data row {found.again} is {found.id!r}, "
+                    f"which data row {found.first} has too"
+                )
+        return sum(map(len, hashes))
+
+    def batches(
+        self,
+        parts: Collection[int],
+        part_size: int,
+        batch_size: int,
+        names: Sequence[str],
+        cut: Callable[[Chunk, int, int], T],
+    ) -> Iterator[tuple[int, list[T]]]:
+        """The batches of some parts in order; row groups of parquet without a wanted row are not read.
+
+        Args:
+          parts, part_size, batch_size: as in `Users.read`.
+          names: columns to read.
+          cut: (chunk, first, last + 1) -> those rows of the chunk, in whatever form.
+
+        Yields:
+          The first row of a batch, and its rows in pieces.
+        """
+        wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
+        pieces = self._pieces(wanted, part_size, batch_size, names, cut)
+        for start, of_batch in groupby(pieces, key=itemgetter(0)):
+            yield start, [piece for _, piece in of_batch]
+
+    def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All ids as (rows before, object array of str)."""
+        for chunk in self._source.chunks([self._id_column], None, CHECKED_AT_ONCE):
+            rows = chunk.start + 1 + np.arange(chunk.length)
+            values = chunk.frame(0, chunk.length)[self._id_column].to_numpy(dtype=object)
+            yield chunk.start, checked_ids(values, rows, self._id_column, str(self.path))
+
+    def _pieces(
+        self,
+        wanted: list[range],
+        part_size: int,
+        batch_size: int,
+        names: Sequence[str],
+        cut: Callable[[Chunk, int, int], T],
+    ) -> Iterator[tuple[int, T]]:
+        """What chunks hold of each batch, as (first row of the batch, piece)."""
+        of_parts = {rows.start // part_size for rows in wanted}
+        batch = held = 0
+        for chunk in self._source.chunks(names, wanted, batch_size):
+            row, end = chunk.start, chunk.start + chunk.length
+            entries = chunk.entries()
+            while row < end:
+                part, place = row // part_size, row % part_size // batch_size
+                first = part * part_size + place * batch_size
+                stop = min(end, (part + 1) * part_size, first + batch_size)
+                if part not in of_parts:
+                    row = stop
+                    continue
+                if row == first:
+                    batch, held = row, 0
+                sums = held + np.cumsum(entries[row - chunk.start : stop - chunk.start])
+                count = fitting(sums, alone=row == batch)
+                if count:
+                    yield batch, cut(chunk, row - chunk.start, row - chunk.start + count)
+                    row, held = row + count, int(sums[count - 1])
+                if row < stop:
+                    batch, held = row, 0
+
+
+def fitting(entries: np.ndarray, alone: bool) -> int:
+    """How many rows a batch can take that has so many entries with each of them; at least one if it has none yet."""
+    return max(int(alone), int(np.searchsorted(entries, ENTRIES_OF_BATCH, side="right")))

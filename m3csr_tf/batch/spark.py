@@ -1,0 +1,223 @@
+"""The engine that has the parts of a job made by Spark's workers, a task a part.
+
+A task does what the local engine does for its part: the work is pickled, opened once a worker process, and kept there.
+Parts go to the job's folder, which driver and workers share, each written beside and renamed; so a task that runs
+twice, because an executor died or Spark speculated, puts the same part in the same place. What ends a job for good,
+such as an error in a user's row, comes back to the driver as it was raised, through an accumulator, and is not tried
+again.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from m3csr_tf.batch.job import Advance, InputsChanged, Maker, Work
+from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.spark_session import java_message, session
+from m3csr_tf.config import SparkConfig
+from m3csr_tf.errors import EngineError, InputError, M3CSRError
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+_POLL = 0.2
+"""Seconds between looks at what has been done."""
+_PATIENCE = 30.0
+"""Seconds that tasks of a job that is given up have to end."""
+
+Finished = dict[int, Exception | None]
+"""Parts whose tasks have ended, and what ended them, if they failed for good."""
+
+
+class SparkEngine:
+    """Has parts made by Spark (`job.Engine`).
+
+    Args:
+      config: which Spark; without effect where this process has a session already.
+    """
+
+    def __init__(self, config: SparkConfig) -> None:
+        self._config = config
+
+    def __call__(self, work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+        """See `job.Engine`.
+
+        Raises:
+          EngineError: Spark cannot be started, gave a part up, or its workers do not share the job's folder.
+        """
+        with session(self._config) as spark:
+            inputs = job.inputs_path()
+            try:
+                _make(spark.sparkContext, _Task.of(work.shared(inputs), job), job, parts, advance)
+            finally:
+                inputs.unlink(missing_ok=True)
+                job.tidy(parts)
+        lost = [part for part in parts if job.part(part) is None]
+        if lost:
+            raise EngineError(
+                f"{job.folder}: {len(lost)} of the {len(parts)} parts that Spark's workers made are not there; the "
+                "output must be in a folder that driver and workers share"
+            )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker is sent.
+
+    Attributes:
+      work: pickled by cloudpickle, so that what goes wrong when it arrives is caught there.
+      paths: what the work reads.
+      folder: of the job.
+      job: id of the job.
+    """
+
+    work: bytes
+    paths: list[Path]
+    folder: Path
+    job: str
+
+    @classmethod
+    def of(cls, work: Work, job: JobFolder) -> _Task:
+        from pyspark import cloudpickle
+
+        paths = [path.absolute() for path in work.paths]
+        return cls(cloudpickle.dumps(work), paths, job.folder.absolute(), job.facts.id)
+
+    def make(self, part: int) -> None:
+        """Makes a part, in a worker."""
+        job = self._job()
+        if job.part(part) is None:
+            _opened(self.work).make(job, [part], lambda count: None)
+
+    def _job(self) -> JobFolder:
+        for path in (self.folder, *self.paths):
+            if not path.exists():
+                raise InputError(
+                    f"{path}: Spark's worker on {socket.gethostname()} does not see it; release, inputs and output "
+                    "must lie in folders that driver and workers share, under the same path"
+                )
+        job = JobFolder.open(self.folder)
+        if job is None or job.facts.id != self.job:
+            raise InputError(
+                f"{self.folder}: Spark's worker on {socket.gethostname()} sees another folder there than the driver; "
+                "the output must be in a folder that they share"
+            )
+        return job
+
+
+_held: tuple[bytes, Maker] | None = None
+"""The work that this worker process did last: release and index stay loaded from task to task."""
+
+
+def _opened(work: bytes) -> Maker:
+    global _held
+    if _held is None or _held[0] != work:
+        _held = None
+        _use_cores_of_task()
+        from pyspark import cloudpickle
+
+        _held = work, cloudpickle.loads(work).opened()
+    return _held[1]
+
+
+def _use_cores_of_task() -> None:
+    """Gives TensorFlow the cores that Spark counts for a task, spark.task.cpus; each has a process of its own."""
+    import tensorflow as tf
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    cores = context.cpus() if context is not None else 1
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(cores)
+        tf.config.threading.set_inter_op_parallelism_threads(cores)
+    except RuntimeError:
+        pass  # Already started, by an earlier job's task in this process.
+
+
+def _run(task: _Task, finished: Any) -> Callable[[Iterable[int]], None]:
+    def run(parts: Iterable[int]) -> None:
+        for part in parts:
+            try:
+                task.make(part)
+                finished.add({part: None})
+            except (M3CSRError, InputsChanged) as error:
+                finished.add({part: error})
+
+    return run
+
+
+def _make(context: SparkContext, task: _Task, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+    from pyspark import AccumulatorParam, InheritableThread
+
+    class Union(AccumulatorParam[Finished]):
+        def zero(self, value: Finished) -> Finished:
+            return {}
+
+        def addInPlace(self, value1: Finished, value2: Finished) -> Finished:
+            value1.update(value2)
+            return value1
+
+    finished = context.accumulator({}, Union())
+    group, failed = f"m3csr_tf-{uuid4().hex}", []
+
+    def submit() -> None:
+        context.setJobGroup(group, f"parts of {job.folder.name}")
+        try:
+            context.parallelize(parts, len(parts)).foreachPartition(_run(task, finished))
+        except Exception as error:
+            failed.append(error)
+
+    thread = InheritableThread(target=submit, daemon=True)
+    counted: set[int] = set()
+    thread.start()
+    try:
+        while True:
+            running = thread.is_alive()
+            done: Finished = dict(finished.value)
+            for part in done.keys() - counted:
+                counted.add(part)
+                if done[part] is not None:
+                    raise done[part]  # type: ignore[misc]
+                advance(job.size(part))
+            if not running:
+                break
+            thread.join(_POLL)
+    finally:
+        if thread.is_alive():
+            _give_up(context, group)
+            thread.join(_PATIENCE)
+    if failed:
+        raise EngineError(f"{job.folder}: Spark gave a part up ({_reason(failed[0])}); the executors' logs say more")
+
+
+def _give_up(context: SparkContext, group: str) -> None:
+    """Cancels the tasks of a group, and waits for those that run to end: none is to write any more."""
+    tracker, until = context.statusTracker(), time.monotonic() + _PATIENCE
+    stages = [
+        stage
+        for number in tracker.getJobIdsForGroup(group)
+        if (found := tracker.getJobInfo(number))
+        for stage in found.stageIds
+    ]
+    context.cancelJobGroup(group)
+    while time.monotonic() < until:
+        running = [info.numActiveTasks for stage in stages if (info := tracker.getStageInfo(stage))]
+        if not any(running):
+            return
+        time.sleep(_POLL)
+
+
+def _reason(error: Exception) -> str:
+    """Why Spark gave up, in one line: the last line of the worker's traceback, where there is one."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    starts = [at for at, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    if starts:
+        after = next((at for at in range(starts[-1], len(lines)) if not lines[at]), len(lines))
+        return lines[after - 1]
+    return java_message(error)

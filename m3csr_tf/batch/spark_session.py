@@ -1,0 +1,94 @@
+"""A session of Spark: the one that is running, or one by the configuration, with one message where it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3csr_tf.config import SparkConfig
+from m3csr_tf.errors import EngineError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA = 17
+"""Oldest Java that Spark 4 runs on."""
+
+
+@contextmanager
+def session(config: SparkConfig) -> Iterator[SparkSession]:
+    """The session of this process; without one, a new one, which ends with the block.
+
+    Raises:
+      EngineError: pyspark or Java is missing, or Spark does not start.
+    """
+    require_spark()
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
+    if config.master is not None and config.master.startswith("local"):
+        _stay_on_this_machine()
+    builder = SparkSession.builder.appName("m3csr_tf").config("spark.ui.showConsoleProgress", "false")
+    if config.master is not None:
+        builder = builder.master(config.master)
+    for name, value in config.conf.items():
+        builder = builder.config(name, value)
+    try:
+        started = builder.getOrCreate()
+    except Exception as error:  # Py4J's errors have no base of their own before its gateway runs.
+        reason = str(error) if isinstance(error, PySparkException) else java_message(error)
+        raise EngineError(f"Spark does not start ({reason}); check spark.master and spark.conf") from error
+    started.sparkContext.setLogLevel("ERROR")
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def require_spark() -> None:
+    """Raises EngineError unless pyspark is installed, and a Java that it runs on."""
+    try:
+        import pyspark  # noqa: F401
+    except ImportError:
+        raise EngineError("engine spark needs pyspark, which is not installed: pip install 'm3csr_tf[spark]'") from None
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else "java"
+    if shutil.which(java) is None:
+        raise EngineError(
+            f"engine spark needs Java {JAVA} or later, and there is no {java}: install it (Debian, Ubuntu: apt-get "
+            f"install openjdk-{JAVA}-jre-headless), or let JAVA_HOME name its folder"
+        )
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    if found and int(found[1]) < JAVA:
+        raise EngineError(
+            f"engine spark needs Java {JAVA} or later, and {java} is Java {found[1]}: let JAVA_HOME name the folder "
+            "of a later one"
+        )
+
+
+def java_message(error: BaseException) -> str:
+    """The first line of what Java says of an error, without the names of classes before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if re.match(r": [\w.$]+(Exception|Error)", line)), lines[0] if lines else "")
+    return re.sub(r"^: ([\w$]+\.)+", "", said) or type(error).__name__
+
+
+def _stay_on_this_machine() -> None:
+    """Where all of Spark runs here, workers take this Python, and nobody asks the network for this machine's name."""
+    import pyspark
+
+    os.environ.setdefault("SPARK_HOME", str(Path(pyspark.__file__).parent))
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
