@@ -34,7 +34,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
-        "spark": ["pyspark>=4,<5"],
+        "spark": ["pyspark>=4,<5"],  # Batch jobs on many machines; needs Java 17.
         "plots": PLOTS,
         "sweep": ["optuna>=4,<5", *PLOTS],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],

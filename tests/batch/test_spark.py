@@ -33,6 +33,7 @@ CLUSTER = SparkConfig(
         "spark.executor.memory": "512m",
         "spark.driver.memory": "512m",
         "spark.ui.enabled": False,
+        "spark.task.maxFailures": 2,
     },
 )
 LISTS = RetrieveConfig(top_n=5, batch_size=16, shard_users=40)
@@ -110,7 +111,7 @@ def test_item_vectors_are_the_local_jobs_bit_for_bit(
     spark: SparkEngine, release: Any, untrained_run: Any, tmp_path: Path
 ) -> None:
     catalogue = release.items.catalogue(release.items.ids)
-    frame = catalogue.frame.assign(**{name: list(vectors) for name, vectors in catalogue.content.items()})
+    frame = catalogue.frame.assign(**{name: list(vectors) for name, vectors in catalogue.content.items()}, view_count=7)
     frame.to_parquet(tmp_path / "catalogue.parquet", row_group_size=30)
     of_file = FileOfItems(
         tmp_path / "catalogue.parquet", {name: name for name in release.modalities}, release.modalities
@@ -154,7 +155,7 @@ def kill_an_executor() -> None:
 def test_an_executor_that_is_killed_on_the_way_changes_nothing(
     spark: SparkEngine, release: Any, users: Path, tmp_path: Path
 ) -> None:
-    small = LISTS.model_copy(update={"shard_users": 3})
+    small = LISTS.model_copy(update={"shard_users": 6})
     retrieve(release, FileOfUsers(users), tmp_path / "local", small)
     when_killed: list[int] = []
 
@@ -173,7 +174,7 @@ def test_an_executor_that_is_killed_on_the_way_changes_nothing(
 
     done = retrieve(release, FileOfUsers(users), tmp_path / "spark", small, engine=engine)
     assert when_killed[0] > 1
-    assert (done.made, done.missing) == (100, 0)
+    assert (done.made, done.missing) == (50, 0)
     assert files(tmp_path / "spark") == files(tmp_path / "local")
     assert left_over(done.folder) == {"_job.json", "_working"}
 
@@ -197,7 +198,7 @@ def test_an_error_in_a_users_row_is_one_message_and_exit_code_2(
 def test_what_workers_do_not_see_is_one_message(spark: SparkEngine, release: Any, users: Path, tmp_path: Path) -> None:
     def engine(work: Any, job: JobFolder, parts: Any, advance: Any) -> None:
         class Elsewhere:
-            paths = [Path("/nowhere/release")]
+            paths = (Path("/nowhere/release"),)
 
             def shared(self, path: Path) -> Any:
                 return self
@@ -212,7 +213,7 @@ def test_an_error_that_nobody_thought_of_is_one_message_after_spark_has_tried_ag
     spark: SparkEngine, release: Any, users: Path, tmp_path: Path
 ) -> None:
     class Broken:
-        paths: list[Path] = []
+        paths = ()
 
         def shared(self, path: Path) -> Any:
             return self
@@ -223,8 +224,9 @@ def test_an_error_that_nobody_thought_of_is_one_message_after_spark_has_tried_ag
     def engine(work: Any, job: JobFolder, parts: Any, advance: Any) -> None:
         spark(Broken(), job, parts, advance)  # type: ignore[arg-type]
 
+    whole = LISTS.model_copy(update={"shard_users": 300})
     with pytest.raises(EngineError, match=r"Spark gave a part up \(ZeroDivisionError: of no use\)"):
-        retrieve(release, FileOfUsers(users), tmp_path / "lists", LISTS, engine=engine)
+        retrieve(release, FileOfUsers(users), tmp_path / "lists", whole, engine=engine)
 
 
 def test_without_java_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
