@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -367,6 +367,8 @@ class IndexConfig(Section):
 class JobConfig(Section):
     """What all batch jobs have in common."""
 
+    section: ClassVar[str]
+
     engine: Literal["local", "spark"] = Field(
         "local", description="local: this process makes the parts; spark: Spark's workers make the same (section spark)"
     )
@@ -383,7 +385,7 @@ class JobConfig(Section):
     def _is_one_of_several(cls, value: str) -> str:
         found = re.fullmatch(r"(\d+)/(\d+)", value)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
+            raise ValueError(f"{cls.section}.shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
         return value
 
     @property
@@ -401,6 +403,8 @@ class JobConfig(Section):
 class EmbedConfig(JobConfig):
     """The batch job that embeds items: a catalogue in, item vectors out."""
 
+    section: ClassVar[str] = "embed"
+
     items: Path | None = Field(
         None, description="catalogue of the items (.parquet, .csv, a folder of parts); without one, the release's items"
     )
@@ -417,6 +421,8 @@ class EmbedConfig(JobConfig):
 
 class RetrieveConfig(JobConfig):
     """The batch job: users in, top-N lists out."""
+
+    section: ClassVar[str] = "retrieve"
 
     users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
     output: Path | None = Field(
