@@ -25,6 +25,7 @@ from rich.table import Table
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats
+from m3csr_tf.data.content_files import ITEMS_AT_ONCE
 from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
@@ -34,6 +35,7 @@ from m3csr_tf.data.tables import count_rows
 from m3csr_tf.digests import Digests
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.assignment import assign_clusters
+from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler, ScaledContent
 from m3csr_tf.features.popularity import PopularityBins
@@ -141,8 +143,9 @@ def _matches(folder: Path, origin: dict[str, Any], digests: Digests) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    with suppress(OSError):  # A folder that cannot be written can be used all the same.
-        digests.save(folder / columns.DIGESTS)
+    if matches:
+        with suppress(OSError):  # A folder that cannot be written can be used all the same.
+            digests.save(folder / columns.DIGESTS)
     return matches
 
 
@@ -156,11 +159,11 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     """
     logger.info("reading %s data", config.data.format)
     if formats.is_larger_than_memory(config.data):
-        raw, catalogue = None, formats.catalogue_of(config.data)
+        raw, catalogue = None, formats.catalogue_of(config.data, folder)
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
         log = _split_streamed(config, items, folder)
     else:
-        raw = formats.read(config.data)
+        raw = formats.read(config.data, folder)
         catalogue = raw.catalogue
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
         log = split_in_memory(raw, items, config, folder)
@@ -176,7 +179,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
 
     logger.info("scaling and clustering the content of %d items", len(table))
     content = catalogue.content
-    present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in content.items()}
+    present = {name: _present(vectors) for name, vectors in content.items()}
     if before is None:
         scaler = ContentScaler.fit(
             config.content.scaling, content, ~table[columns.IS_COLD].to_numpy(), config.content.components
@@ -186,14 +189,13 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}
     clusters = _fit_clusters(config, table, scaled, present) if before is None else before.clusters
     with progress("assigning clusters, items") as told:
-        cluster_ids = _with_reserved_rows(assign_clusters(scaler, clusters, content, told), 0)
+        assigned = assign_clusters(scaler, clusters, content, told)
+    cluster_ids = np.concatenate([np.zeros((FIRST_ROW, assigned.shape[1]), assigned.dtype), assigned])
 
     table.to_parquet(folder / "items.parquet", index=False)
-    for name, vectors in content.items():
-        _save_array(folder / f"content_{name}.npy", _with_reserved_rows(vectors, np.nan))
     scaler.save(folder / "scaling.npz")
     clusters.save(folder / "centres.npz")
-    _save_array(folder / "clusters.npy", cluster_ids)
+    np.save(folder / "clusters.npy", cluster_ids, allow_pickle=False)
     bins.save(folder / "popularity.json")
     if raw is not None and raw.truth is not None:
         _save_truth(folder / "truth.npz", raw.truth, read_users(folder), items)
@@ -248,12 +250,13 @@ def _fit_clusters(
     )
 
 
-def _with_reserved_rows(values: np.ndarray, fill: float) -> np.ndarray:
-    return np.concatenate([np.full((FIRST_ROW, values.shape[1]), fill, values.dtype), values])
-
-
-def _save_array(path: Path, values: np.ndarray) -> None:
-    np.save(path, values, allow_pickle=False)
+def _present(vectors: np.ndarray) -> np.ndarray:
+    """Which items have a modality, bool [items], of its vectors, which may be more than fit in memory."""
+    present = np.empty(len(vectors), bool)
+    for block in blocks(len(vectors), ITEMS_AT_ONCE):
+        present[block] = ~np.isnan(vectors[block, 0])
+        give_back(vectors[block])
+    return present
 
 
 def _save_truth(path: Path, truth: dict[str, np.ndarray], users: IdTable, items: IdTable) -> None:

@@ -69,22 +69,71 @@ def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: s
     Raises:
       InputError: naming the first item whose vector is neither.
     """
-    if vectors.shape[1] == 0:
-        raise InputError(f"{source}: {modality} vectors have no entries; expected a width of at least 1")
-    with np.errstate(over="ignore"):
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    good = vectors <= LARGEST_ENTRY
-    good &= vectors >= -LARGEST_ENTRY
-    bad = ~good.all(axis=1) & ~np.isnan(vectors).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        entry = int((~good[row]).argmax())
-        raise InputError(
-            f"{source}: entry {entry} of the {modality} vector of item {ids[row]!r} is {vectors[row, entry]:.6g}; "
-            f"expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no vector at all where "
-            f"the item lacks the modality ({bad.sum()} such items)"
-        )
-    return vectors
+    check = VectorCheck(modality, source)
+    checked = check.checked(vectors)
+    check.refuse(ids)
+    return checked
+
+
+class VectorCheck:
+    """The check of `check_vectors`, block by block.
+
+    Args:
+      modality: its name.
+      source: how messages call the input.
+
+    Attributes:
+      rows: vectors that have come before.
+    """
+
+    def __init__(self, modality: str, source: str) -> None:
+        self.rows = 0
+        self._modality = modality
+        self._source = source
+        self._bad = 0
+        self._first: tuple[int, int, float] | None = None
+
+    def checked(self, vectors: np.ndarray) -> np.ndarray:
+        """The next vectors [n, width] as float32, C-contiguous; what is wrong with them is kept for `refuse`.
+
+        Raises:
+          InputError: their width is 0.
+        """
+        if vectors.shape[1] == 0:
+            raise InputError(
+                f"{self._source}: {self._modality} vectors have no entries; expected a width of at least 1"
+            )
+        with np.errstate(over="ignore"):
+            vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        good = vectors <= LARGEST_ENTRY
+        good &= vectors >= -LARGEST_ENTRY
+        bad = ~good.all(axis=1)
+        if bad.any():
+            bad &= ~np.isnan(vectors).all(axis=1)
+        if bad.any() and self._first is None:
+            row = int(bad.argmax())
+            entry = int((~good[row]).argmax())
+            self._first = self.rows + row, entry, float(vectors[row, entry])
+        self._bad += int(bad.sum())
+        self.rows += len(vectors)
+        return vectors
+
+    def refuse(self, ids: np.ndarray) -> None:
+        """Refuses what is wrong with the vectors so far.
+
+        Args:
+          ids: of their items, object [items].
+
+        Raises:
+          InputError: naming the first item whose vector is neither numbers throughout nor absent.
+        """
+        if self._first is not None:
+            row, entry, value = self._first
+            raise InputError(
+                f"{self._source}: entry {entry} of the {self._modality} vector of item {ids[row]!r} is {value:.6g}; "
+                f"expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no vector at all "
+                f"where the item lacks the modality ({self._bad} such items)"
+            )
 
 
 def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
+from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.raw import RawData, check_items_known
-from m3csr_tf.data.tables import count_rows, first_line, load_table, part_files, to_pandas, vectors_of
+from m3csr_tf.data.tables import VectorReader, count_rows, first_line, load_table, part_files, read_blocks, to_pandas
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import InputError
+from m3csr_tf.progress import progress
 
 INTERACTIONS = "interactions"
 CATALOGUE = "catalogue"
@@ -25,21 +30,27 @@ INTERACTION_STRINGS = (columns.USER_ID, columns.ITEM_ID, columns.SPLIT)
 MMREC_USER, MMREC_ITEM, MMREC_SPLIT = "userID", "itemID", "x_label"
 
 
-def read(config: DataConfig) -> RawData:
+def read(config: DataConfig, folder: Path) -> RawData:
     """Reads and checks the raw input that `config` names.
+
+    Args:
+      config: the section.
+      folder: where the content vectors are written (`content_files`) that the catalogue maps: they may be more than fit
+        in memory.
 
     Raises:
       InputError: a file is missing, malformed, or contradicts another; the message says which, and what to do.
     """
     if config.format == "world":
-        return make_world(config.world)
+        raw = make_world(config.world)
+        return replace(raw, catalogue=_stored(raw.catalogue.frame, raw.catalogue.content, "world", folder))
     readers: dict[str, Callable[[DataConfig, Path], tuple[pd.DataFrame, str, Catalogue]]] = {
         "table": _read_table,
         "mmssl": _read_mmssl,
         "mmrec": _read_mmrec,
     }
-    raw, source, catalogue = readers[config.format](config, _folder(config))
-    interactions, counts = check_interactions(raw, source)
+    clicks, source, catalogue = readers[config.format](config, folder)
+    interactions, counts = check_interactions(clicks, source)
     check_items_known(interactions, catalogue, source)
     return RawData(interactions, catalogue, counts)
 
@@ -79,9 +90,9 @@ def _existing(path: Path) -> Path:
 
 
 def _read_table(config: DataConfig, folder: Path) -> tuple[pd.DataFrame, str, Catalogue]:
-    path = _find_table(folder, INTERACTIONS)
+    path = log_of(config)
     interactions = load_table(path, list(INTERACTION_COLUMNS), strings=list(INTERACTION_STRINGS))
-    return to_pandas(interactions), str(path), _read_catalogue(config, _find_table(folder, CATALOGUE))
+    return to_pandas(interactions), str(path), catalogue_of(config, folder)
 
 
 def is_larger_than_memory(config: DataConfig) -> bool:
@@ -102,25 +113,39 @@ def log_of(config: DataConfig) -> Path:
     return _find_table(_folder(config), INTERACTIONS)
 
 
-def catalogue_of(config: DataConfig) -> Catalogue:
-    """The catalogue of layout "table".
+def catalogue_of(config: DataConfig, folder: Path) -> Catalogue:
+    """The catalogue of layout "table", whose content is read and written in blocks.
+
+    Args:
+      config, folder: as in `read`.
 
     Raises:
       InputError: as `read`.
     """
-    return _read_catalogue(config, _find_table(_folder(config), CATALOGUE))
-
-
-def _read_catalogue(config: DataConfig, path: Path) -> Catalogue:
-    vector_columns = list(config.modalities.values())
+    path = _find_table(_folder(config), CATALOGUE)
     plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME]
-    table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])
-    for name, column in config.modalities.items():
-        if column not in table.column_names:
-            raise InputError(f"{path}: column {column} of modality {name} is missing; check data.modalities")
-    frame = to_pandas(table.select([name for name in plain if name in table.column_names]))
-    content = {name: vectors_of(table[column], column, path) for name, column in config.modalities.items()}
-    return check_catalogue(frame, content, str(path))
+    vector_columns = list(config.modalities.values())
+    readers = {name: VectorReader(column, path) for name, column in config.modalities.items()}
+    items, kept = count_rows(path), []
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(ContentFile(folder, name, items, str(path))) for name in readers}
+        told = stack.enter_context(progress("reading the catalogue, items"))
+        done = 0
+        strings = [columns.ITEM_ID, *vector_columns]
+        for block in read_blocks(path, [*plain, *vector_columns], strings, ITEMS_AT_ONCE):
+            for name, column in config.modalities.items():
+                if column not in block.column_names:
+                    raise InputError(f"{path}: column {column} of modality {name} is missing; check data.modalities")
+                files[name].append(readers[name].read(block[column]))
+            kept.append(block.select([name for name in plain if name in block.column_names]))
+            done += block.num_rows
+            told(done, items)
+        if items:
+            for reader in readers.values():
+                reader.finish()
+        checked = check_catalogue(to_pandas(pa.concat_tables(kept)), {}, str(path))
+        ids = checked.frame[columns.ITEM_ID].to_numpy()
+        return Catalogue(checked.frame, {name: file.finish(ids) for name, file in files.items()})
 
 
 def _find_table(folder: Path, name: str) -> Path:
@@ -136,10 +161,11 @@ def _find_table(folder: Path, name: str) -> Path:
 
 
 def _read_mmssl(config: DataConfig, folder: Path) -> tuple[pd.DataFrame, str, Catalogue]:
+    source = _folder(config)
     interactions = pd.concat(
-        [_read_user_lists(_existing(folder / f"{name}.json"), name) for name in columns.SPLITS], ignore_index=True
+        [_read_user_lists(_existing(source / f"{name}.json"), name) for name in columns.SPLITS], ignore_index=True
     )
-    return interactions, str(folder), _catalogue_of_rows(config, folder)
+    return interactions, str(source), _catalogue_of_rows(config, folder)
 
 
 def _read_user_lists(path: Path, name: str) -> pd.DataFrame:
@@ -159,7 +185,7 @@ def _read_user_lists(path: Path, name: str) -> pd.DataFrame:
 
 
 def _read_mmrec(config: DataConfig, folder: Path) -> tuple[pd.DataFrame, str, Catalogue]:
-    path = _inter_file(config, folder)
+    path = _inter_file(config, _folder(config))
     names = {MMREC_USER: columns.USER_ID, MMREC_ITEM: columns.ITEM_ID, columns.TIMESTAMP: columns.TIMESTAMP}
     wanted = {*names, MMREC_SPLIT}
     try:
@@ -194,20 +220,28 @@ def _inter_file(config: DataConfig, folder: Path) -> Path:
 
 def _catalogue_of_rows(config: DataConfig, folder: Path) -> Catalogue:
     """A catalogue whose item k is row k of every modality's file."""
-    content = {name: _load_array(_existing(folder / file)) for name, file in config.modalities.items()}
+    source = _folder(config)
+    content = {name: _load_array(_existing(source / file)) for name, file in config.modalities.items()}
     sizes = {name: len(vectors) for name, vectors in content.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{config.modalities[name]} {size}" for name, size in sizes.items())
-        raise InputError(f"{folder}: the modalities have differing numbers of rows ({listed}); expected a row an item")
+        raise InputError(f"{source}: the modalities have differing numbers of rows ({listed}); expected a row an item")
     frame = pd.DataFrame({columns.ITEM_ID: np.arange(next(iter(sizes.values())))})
-    return check_catalogue(frame, content, str(folder))
+    return _stored(check_catalogue(frame, {}, str(source)).frame, content, str(source), folder)
+
+
+def _stored(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str, folder: Path) -> Catalogue:
+    """A catalogue whose content has been checked and written into `folder`."""
+    ids = frame[columns.ITEM_ID].to_numpy()
+    return Catalogue(frame, {name: store(folder, name, vectors, ids, source) for name, vectors in content.items()})
 
 
 def _load_array(path: Path) -> np.ndarray:
     try:
-        vectors = np.load(path, allow_pickle=False)
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        reason = "it is pickled or holds objects" if "allow_pickle" in str(error) else first_line(error)
+        pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
+        reason = "it is pickled or holds objects" if pickled else first_line(error)
         raise InputError(
             f"{path}: cannot be read as .npy ({reason}); expected numbers [items, width], never a pickle"
         ) from None

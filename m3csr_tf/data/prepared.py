@@ -33,6 +33,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.content_files import content_file
 from m3csr_tf.data.logs import USERS_FILE
 from m3csr_tf.data.shards import Shard, shards_of
 from m3csr_tf.errors import InputError
@@ -150,7 +151,7 @@ class Prepared:
             items = pq.read_table(folder / "items.parquet")
             catalogue = items.drop_columns(columns.ITEM_ID).to_pandas()
             content = {
-                name: np.load(folder / f"content_{name}.npy", mmap_mode="r", allow_pickle=False)
+                name: np.load(folder / content_file(name), mmap_mode="r", allow_pickle=False)
                 for name in manifest["modalities"]
             }
             return cls(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,20 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from m3csr_tf.config import Config, DataConfig
-from m3csr_tf.data.formats import input_files, read
+from m3csr_tf.data import formats
+from m3csr_tf.data.formats import input_files
+from m3csr_tf.data.raw import RawData
 from m3csr_tf.errors import InputError
 
 CLICKS = pd.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["1", "2", "1"], "timestamp": [10, 20, 30]})
 VISUAL = [[0.5, 1.0], None, [2.0, -3.0]]
 ITEMS = pd.DataFrame({"item_id": ["1", "2", "3"], "view_count": [7, None, 0], "clip": VISUAL})
 EXPECTED = np.array([[0.5, 1.0], [np.nan, np.nan], [2.0, -3.0]], np.float32)
+
+
+def read(config: DataConfig) -> RawData:
+    with TemporaryDirectory() as folder:
+        return formats.read(config, Path(folder))
 
 
 def table(folder: Path, **modalities: str) -> DataConfig:

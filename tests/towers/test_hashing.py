@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3csr_tf import columns
@@ -27,6 +27,7 @@ def run(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.integers(1, 50))
+@settings(deadline=None)
 def test_an_id_has_the_same_row_alone_and_among_others(ids: list[str], rows: int) -> None:
     together = hashed_table(pa.array(ids, pa.large_string()), rows)
     assert together[:FIRST_ROW].tolist() == list(range(FIRST_ROW))
