@@ -84,6 +84,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         warm_start(model, data, prepared, config)
     optimizer = make_optimizer(config.training, model)
     model.compile(optimizer=optimizer)
+    data = data.on_device()
     validation = Validation(prepared, config, data, model)
     _Loop(config, folder, model, optimizer, data, validation, runs.data_digest(prepared)).run()
     return folder
@@ -233,8 +234,8 @@ class _Loop:
 def averaged_weights(model: M3CSR, optimizer: RowwiseAdam) -> Iterator[None]:
     """Puts the averaged weights into a model for the length of a block."""
     weights = [tf.identity(variable) for variable in model.trainable_variables]
-    for variable, average in zip(model.trainable_variables, optimizer.averages(model.trainable_variables), strict=True):
-        variable.assign(average)
+    for variable in model.trainable_variables:
+        optimizer.put_averages(variable)
     try:
         yield
     finally:

@@ -15,6 +15,9 @@ import tensorflow as tf
 
 from m3csr_tf.layers.gather import sum_into_lines
 
+_ROWS = 1 << 18
+"""Rows of a table that are averaged at once."""
+
 
 class RowwiseAdam(tf.keras.optimizers.Optimizer):
     """Adam [Kingma and Ba 2014], lazy on sparse gradients, with an exponential moving average of the weights.
@@ -116,6 +119,20 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             self._rested(self._average[index], variable, self._updated[index])
             for index, variable in zip(indices, variables, strict=True)
         ]
+
+    def put_averages(self, variable: tf.Variable) -> None:
+        """Assigns a variable its average, some rows at a time: an embedding table need not be in memory once more."""
+        index = self._index_dict[self._var_key(variable)]
+        if not self.averaging:
+            return
+        average, updated = self._average[index], self._updated[index]
+        if variable.shape.rank < 2:
+            variable.assign(self._rested(average, variable, updated))
+            return
+        for start in range(0, variable.shape[0], _ROWS):
+            rows = tf.range(start, min(start + _ROWS, variable.shape[0]))
+            some = (tf.gather(table, rows) for table in (average, variable, updated))
+            self._scatter(variable, rows, self._rested(*some))
 
     def _rested(self, average: tf.Tensor, weight: tf.Tensor, updated: tf.Tensor) -> tf.Tensor:
         """The average after all finished steps, of weights that have not moved since step `updated`."""

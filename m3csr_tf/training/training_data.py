@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
@@ -41,7 +43,7 @@ class TrainingData:
       clicks: binary user x item matrix of training clicks, rows of the id tables; of a log with `shards`, a sample of
         users, renumbered, from which the starts are estimated.
       histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
-      features: as `item_features`.
+      features: as `item_features`, arrays or tensors.
       trained: bool [items], the items with a training click.
       affinities: of the items, where walks give positives or starts; else None, since they take long on large logs.
       shards: the clicks on the disk, where they are more than `training.window_clicks`; else None.
@@ -74,6 +76,11 @@ class TrainingData:
             affinities=Affinities.of(clicks, prepared.content, config.affinities) if needed else None,
             shards=shards,
         )
+
+    def on_device(self) -> TrainingData:
+        """The same with features as tensors: whoever makes constants of them makes no copies."""
+        features = {name: tf.constant(values) for name, values in self.features.items()}
+        return dataclasses.replace(self, features=features)
 
 
 def _sample(clicks: np.ndarray) -> tuple[int, ...]:

@@ -161,6 +161,20 @@ def test_averages_follow_the_order_that_is_asked_for() -> None:
     np.testing.assert_array_equal(optimizer.averages([second, first]), [[[2.0]], [[1.0]]])
 
 
+def test_variables_take_their_averages_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m3csr_tf.training.optimizer._ROWS", 2)
+    variable, bias = table(), tf.Variable([1.0, 2.0, 3.0])
+    optimizer = RowwiseAdam(RATE, averaging=0.5)
+    optimizer.build([variable, bias])
+    for gradient in gradients()[:3]:
+        optimizer.apply_gradients([(gradient, variable), (tf.constant([1.0, -1.0, 0.5]), bias)])
+    expected = [average.numpy() for average in optimizer.averages([variable, bias])]
+    assert not np.allclose(expected[0], variable)
+    for weight, average in zip((variable, bias), expected, strict=True):
+        optimizer.put_averages(weight)
+        np.testing.assert_allclose(weight, average, rtol=1e-6)
+
+
 def test_without_averaging_the_averages_are_the_weights() -> None:
     variable = table()
     optimizer = RowwiseAdam(RATE)
