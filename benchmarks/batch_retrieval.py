@@ -78,12 +78,11 @@ def main(
 def _write_users(run: Path, users: int, file: Path) -> int:
     from m3csr_tf.batch.users import PreparedUsers
     from m3csr_tf.data.prepared import Prepared
-    from m3csr_tf.features.histories import histories
+    from m3csr_tf.features.audience import Audience
 
     config = configuration.load(run / "config.yaml")
     prepared = Prepared.open(run / "prepared")
-    clicks = prepared.split(columns.TRAIN)
-    source = PreparedUsers(prepared, histories(clicks, len(prepared.users), config.history.length, config.split.seed))
+    source = PreparedUsers(prepared, Audience(prepared, config))
     frame = source.frame(0, min(users, source.count()))
     frame.to_parquet(file, row_group_size=50_000)
     return len(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,13 @@ from m3csr_tf.batch.checks import checked
 from m3csr_tf.batch.rows import FileOfRows, fitting
 from m3csr_tf.batch.sources import users_source
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.features.audience import Audience
 from m3csr_tf.files import replacing, sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 
 WRITTEN_AT_ONCE = 4096
 """Users of a row group of a file that other processes read."""
+_READ_AT_ONCE = 20_000
 _SHARED = pa.schema(
     [
         (columns.USER_ID, pa.string()),
@@ -101,24 +102,31 @@ class FileOfUsers(FileOfRows):
         return self
 
 
+class _Read(NamedTuple):
+    """Users from `start` on: histories int32 [users, slots] and clicks [users, items]."""
+
+    start: int
+    histories: np.ndarray
+    clicks: sparse.csr_matrix
+
+
 class PreparedUsers:
     """The users of prepared data; a user's exclusions are all items that she clicked in training.
 
     Args:
       prepared: the data.
-      histories: the run's cut of them, int32 [len(users), slots] of item rows, earliest first, PADDING_ROW where empty.
+      audience: her history, and her clicks.
     """
 
-    def __init__(self, prepared: Prepared, histories: np.ndarray) -> None:
+    def __init__(self, prepared: Prepared, audience: Audience) -> None:
         self._prepared = prepared
-        self._histories = histories
-        clicks = click_matrix(prepared.split(columns.TRAIN), len(prepared.users), len(prepared.items))
-        self._clicks: sparse.csr_matrix = clicks
+        self._audience = audience
+        self._read = _Read(0, np.zeros((0, 1), np.int32), sparse.csr_matrix((0, len(prepared.items))))
 
     def digest(self) -> str:
-        """SHA-256 of the prepared data's manifest and the histories, hex."""
+        """SHA-256 of the prepared data's manifest and the length of histories, hex."""
         manifest = sha256(self._prepared.folder / columns.MANIFEST)
-        return hashlib.sha256(manifest.encode() + np.ascontiguousarray(self._histories).tobytes()).hexdigest()
+        return hashlib.sha256(f"{manifest} {self._audience.length}".encode()).hexdigest()
 
     def count(self) -> int:
         """See `Users`; prepared data has each user once."""
@@ -130,9 +138,9 @@ class PreparedUsers:
             start, end = part * part_size, min((part + 1) * part_size, self.count())
             for stop in [*range(start + batch_size, end, batch_size), end]:
                 while start < stop:
-                    clicks = np.diff(self._clicks.indptr[FIRST_ROW + start : FIRST_ROW + stop + 1])
-                    used = (self._histories[FIRST_ROW + start : FIRST_ROW + stop] != PADDING_ROW).sum(axis=1)
-                    count = fitting(np.cumsum(clicks + used), alone=True)
+                    slots, clicks = self._of(start, stop)
+                    used = (slots != PADDING_ROW).sum(axis=1)
+                    count = fitting(np.cumsum(np.diff(clicks.indptr) + used), alone=True)
                     yield part, self.frame(start, start + count)
                     start += count
 
@@ -151,15 +159,23 @@ class PreparedUsers:
 
     def frame(self, start: int, stop: int) -> pd.DataFrame:
         """Users `start` to `stop - 1`: user_id, history, exclusions."""
-        rows = slice(FIRST_ROW + start, FIRST_ROW + stop)
-        used, clicks = self._histories[rows], self._clicks[rows]
+        used, clicks = self._of(start, stop)
         return pd.DataFrame(
             {
-                columns.USER_ID: self._prepared.users.ids(np.arange(rows.start, rows.stop)),
+                columns.USER_ID: self._prepared.users.ids(np.arange(FIRST_ROW + start, FIRST_ROW + stop)),
                 columns.HISTORY: self._lists(used[used != PADDING_ROW], (used != PADDING_ROW).sum(axis=1)),
                 columns.EXCLUSIONS: self._lists(clicks.indices, np.diff(clicks.indptr)),
             }
         )
+
+    def _of(self, start: int, stop: int) -> tuple[np.ndarray, sparse.csr_matrix]:
+        """Histories and clicks of users `start` to `stop - 1`, read for many users at a time."""
+        held = self._read
+        if not held.start <= start <= stop <= held.start + len(held.histories):
+            rows = FIRST_ROW + np.arange(start, max(stop, min(start + _READ_AT_ONCE, self.count())))
+            held = self._read = _Read(start, self._audience.histories(rows), self._audience.clicks(rows))
+        some = slice(start - held.start, stop - held.start)
+        return held.histories[some], held.clicks[some]
 
     def _lists(self, rows: np.ndarray, lengths: np.ndarray) -> pd.Series:
         """A column of lists of item ids from the rows of all lists, one after the other."""

@@ -91,18 +91,26 @@ class Prepared:
             return pd.read_parquet(path)
         wanted = np.zeros(len(self.users), bool)
         wanted[users] = True
-        parts = [part[wanted[part[columns.USER_ROW]]] for part in self.blocks(name)]
-        return pd.concat(parts, ignore_index=True) if parts else pd.read_parquet(path)
+        parts = [part[wanted[part[columns.USER_ROW]]] for part in self.blocks(name, users=users)]
+        return pd.concat(parts, ignore_index=True) if parts else pq.read_schema(path).empty_table().to_pandas()
 
-    def blocks(self, name: str, wanted: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    def blocks(
+        self, name: str, wanted: list[str] | None = None, users: np.ndarray | None = None
+    ) -> Iterator[pd.DataFrame]:
         """The interactions of a split a row group at a time: whole users, in order of their rows.
 
         Args:
           name: of the split.
           wanted: columns; all when None.
+          users: rows; groups that have none of them are left out.
         """
         with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
+            place = file.schema_arrow.get_field_index(columns.USER_ROW)
             for group in range(file.num_row_groups):
+                known = file.metadata.row_group(group).column(place).statistics
+                if users is not None and known is not None and known.has_min_max:
+                    if not ((users >= known.min) & (users <= known.max)).any():
+                        continue
                 yield file.read_row_group(group, columns=wanted).to_pandas()
 
     @cached_property

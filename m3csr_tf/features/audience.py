@@ -26,19 +26,22 @@ def users_with(prepared: Prepared, split: str) -> np.ndarray:
 
 
 class Audience:
-    """Training histories of the users of a run.
+    """Training histories and clicks of the users of a run.
 
-    Those of a log of up to `training.window_clicks` clicks are cut once; of a larger one, those of the users that are
-    asked for, each time.
+    A log of up to `training.window_clicks` clicks is read once; of a larger one, only the users that are asked for.
 
     Args:
       prepared: the data.
       config: settings of histories and windows.
+
+    Attributes:
+      length: slots of a history.
     """
 
     def __init__(self, prepared: Prepared, config: Config) -> None:
         self._prepared = prepared
-        self._length, self._seed = config.history.length, config.split.seed
+        self.length = config.history.length
+        self._seed = config.split.seed
         self._held = prepared.train_clicks.sum() <= config.training.window_clicks
 
     def histories(self, rows: np.ndarray) -> np.ndarray:
@@ -46,9 +49,18 @@ class Audience:
         if self._held:
             return self._all[rows]
         train = renumbered(self._prepared.split(columns.TRAIN, rows), rows)
-        return histories(train, len(rows), self._length, self._seed)
+        return histories(train, len(rows), self.length, self._seed)
+
+    def clicks(self, rows: np.ndarray) -> sparse.csr_matrix:
+        """Training clicks [n, items] of users whose rows, int [n], ascend."""
+        return self._all_clicks[rows] if self._held else clicks_of(self._prepared, columns.TRAIN, rows)
 
     @cached_property
     def _all(self) -> np.ndarray:
         train = self._prepared.split(columns.TRAIN)
-        return histories(train, len(self._prepared.users), self._length, self._seed)
+        return histories(train, len(self._prepared.users), self.length, self._seed)
+
+    @cached_property
+    def _all_clicks(self) -> sparse.csr_matrix:
+        train = self._prepared.split(columns.TRAIN)
+        return click_matrix(train, len(self._prepared.users), len(self._prepared.items))

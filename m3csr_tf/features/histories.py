@@ -60,6 +60,8 @@ def renumbered(frame: pd.DataFrame, users: np.ndarray) -> pd.DataFrame:
       frame: user_row and more.
       users: rows of the users, int32 [users], ascending.
     """
+    if not len(users):
+        return frame[:0]
     rows = frame[columns.USER_ROW].to_numpy()
     places = np.minimum(np.searchsorted(users, rows), len(users) - 1)
     theirs = users[places] == rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 from rich.table import Table
 
@@ -71,8 +70,7 @@ def _users(config: Config, released: Release) -> Users:
     if config.retrieve.users is not None:
         return FileOfUsers(config.retrieve.users)
     trained = origin(config, released, "name a file of users and their histories, retrieve.users")
-    everybody = np.arange(len(trained.prepared.users))
-    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config).histories(everybody))
+    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config))
 
 
 def _parts(done: Outcome) -> str:

@@ -14,7 +14,8 @@ from m3csr_tf import columns
 from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.users import PreparedUsers
 from m3csr_tf.explain import explain
-from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.features.audience import Audience
+from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish
 from m3csr_tf.training.training_data import item_features
@@ -26,9 +27,9 @@ PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 def own_users(run: Any) -> tuple[pd.DataFrame, np.ndarray]:
     """The run's users as a batch job takes them, and the histories they came from."""
     prepared = run.prepared
-    slots = histories(prepared.split("train"), len(prepared.users), run.config.history.length, run.config.split.seed)
-    users = PreparedUsers(prepared, slots)
-    return users.frame(0, users.count()), slots
+    audience = Audience(prepared, run.config)
+    users = PreparedUsers(prepared, audience)
+    return users.frame(0, users.count()), audience.histories(np.arange(len(prepared.users)))
 
 
 def keras_lists(run: Any, slots: np.ndarray, n: int) -> list[list[str]]:

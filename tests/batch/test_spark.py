@@ -25,7 +25,7 @@ from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.cli import app
 from m3csr_tf.config import EmbedConfig, RetrieveConfig, SparkConfig
 from m3csr_tf.errors import EngineError, InputError
-from m3csr_tf.features.histories import histories
+from m3csr_tf.features.audience import Audience
 
 CLUSTER = SparkConfig(
     master="local-cluster[2,1,1024]",
@@ -89,9 +89,9 @@ def test_lists_of_prepared_users_are_the_local_jobs_too(
     spark: SparkEngine, release: Any, untrained_run: Any, tmp_path: Path
 ) -> None:
     prepared = untrained_run.prepared
-    slots = histories(prepared.split(columns.TRAIN), len(prepared.users), 6, 0)
+    audience = Audience(prepared, untrained_run.config)
     for output, others in (("local", {}), ("spark", {"engine": spark})):
-        retrieve(release, PreparedUsers(prepared, slots), tmp_path / output, LISTS, **others)
+        retrieve(release, PreparedUsers(prepared, audience), tmp_path / output, LISTS, **others)
     assert files(tmp_path / "spark") == files(tmp_path / "local")
     assert left_over((tmp_path / "spark").resolve()) == {"_job.json", "_working"}
 

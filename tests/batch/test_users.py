@@ -17,7 +17,9 @@ from m3csr_tf import columns
 from m3csr_tf.batch import rows, sources
 from m3csr_tf.batch import users as batch_users
 from m3csr_tf.batch.users import FileOfUsers
+from m3csr_tf.config import with_settings
 from m3csr_tf.errors import InputError
+from m3csr_tf.features.audience import Audience
 
 USERS = [
     {"user_id": "a", "history": ["x", "y"], "exclusions": ["z"]},
@@ -110,7 +112,7 @@ def test_batches_of_prepared_users_with_many_clicks_are_smaller(
     untrained_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = untrained_run.prepared
-    users = batch_users.PreparedUsers(prepared, np.zeros([1 + len(prepared.users), 3], np.int32))
+    users = batch_users.PreparedUsers(prepared, Audience(prepared, untrained_run.config))
     [(_, whole)] = users.read([0], 20, 20)
     longest = int(whole["exclusions"].map(len).max())
     monkeypatch.setattr(rows, "ENTRIES_OF_BATCH", 2 * longest)
@@ -316,3 +318,21 @@ def test_a_parquet_file_of_a_folder_without_user_ids_is_named(tmp_path: Path) ->
     pd.DataFrame({"user": ["a"]}).to_parquet(tmp_path / "zz.parquet")
     with pytest.raises(InputError, match=r"zz\.parquet: column user_id is missing; found user"):
         FileOfUsers(tmp_path)
+
+
+def test_prepared_users_of_a_log_on_the_disk_are_read_as_those_of_one_in_memory(
+    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = {"users": 90, "items": 60, "clicks": 900, "modalities": {"visual": 4}}
+    run = make_run(tmp_path, data={"world": world, "shard_clicks": 60}, history={"length": 60})
+    on_disk = with_settings(run.config, {"training.window_clicks": 1})
+    monkeypatch.setattr(batch_users, "_READ_AT_ONCE", 7)
+    frames = []
+    for config in (run.config, on_disk):
+        users = batch_users.PreparedUsers(run.prepared, Audience(run.prepared, config))
+        frame = pd.concat([batch for _, batch in users.read(range(9), 11, 4)], ignore_index=True)
+        # Histories hold every click here, in an order that is drawn.
+        frames.append(frame.assign(history=frame["history"].map(lambda items: sorted(items))))
+        frames[-1]["exclusions"] = frames[-1]["exclusions"].map(list)
+    assert len(frames[0]) == 90
+    pd.testing.assert_frame_equal(frames[0], frames[1])
