@@ -16,7 +16,7 @@ from rich.table import Table
 
 from m3csr_tf import columns
 from m3csr_tf import config as configuration
-from m3csr_tf.errors import M3CSRError
+from m3csr_tf.errors import ConfigError, M3CSRError
 
 ConfigOption = Annotated[
     Path | None,
@@ -39,6 +39,8 @@ WarmStart = Annotated[
 ]
 
 _KEPT, _SAMPLE = 3, 500
+_OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep")
+"""Verbs that train and then do something else with what was trained."""
 
 
 class Split(StrEnum):
@@ -62,6 +64,11 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         config = configuration.load(config_file, overrides or [])
+        if verb in _OF_ONE_MACHINE and config.run.strategy == "multi_worker":
+            raise ConfigError(
+                f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "
+                "pipelines/train.py on all of them, then the other verbs on one with run.strategy=one_device"
+            )
         # Only now: importing TensorFlow takes seconds, and a mistyped setting should not.
         from m3csr_tf import verbs
 

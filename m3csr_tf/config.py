@@ -66,6 +66,14 @@ class RunConfig(Section):
     )
     threads: int = Field(0, ge=0, description="threads of TensorFlow's kernels; 0 takes every core")
     deterministic: bool = Field(False, description="TensorFlow's op determinism: the same numbers, bit for bit")
+    strategy: Literal["one_device", "mirrored", "multi_worker"] = Field(
+        "one_device",
+        description="what shares a training batch: nothing, the GPUs of a machine, the workers of TF_CONFIG "
+        "(docs/distributed.md)",
+    )
+    replicas: int | None = Field(
+        None, ge=1, description="of run.strategy=mirrored: GPUs, all without a number; or parts of the CPU"
+    )
 
 
 class WorldConfig(Section):

@@ -20,11 +20,17 @@ class BPRLoss(tf.keras.losses.Loss):
 
     Args:
       weighting: "uniform" or "softmax".
+      reduction: of the examples' losses, as Keras has it; a mean, unless replicas share a batch.
     """
 
-    def __init__(self, weighting: str = "uniform", name: str = "bpr") -> None:
-        # TFRS hands over whole matrices, so an example's mean is taken here and Keras only averages examples.
-        super().__init__(reduction=tf.keras.losses.Reduction.SUM_OVER_BATCH_SIZE, name=name)
+    def __init__(
+        self,
+        weighting: str = "uniform",
+        reduction: str = tf.keras.losses.Reduction.SUM_OVER_BATCH_SIZE,
+        name: str = "bpr",
+    ) -> None:
+        # TFRS hands over whole matrices, so an example's mean is taken here and Keras only reduces examples.
+        super().__init__(reduction=reduction, name=name)
         if weighting not in {"uniform", "softmax"}:
             raise ValueError(f"weighting must be uniform or softmax, got {weighting!r}")
         self.weighting = weighting
@@ -48,7 +54,7 @@ class BPRLoss(tf.keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the loss."""
-        return {"weighting": self.weighting, "name": self.name}
+        return {"weighting": self.weighting, "reduction": self.reduction, "name": self.name}
 
 
 def orthogonality_loss(weighted_interests: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from m3csr_tf import columns
+from m3csr_tf import columns, replicas
 from m3csr_tf.config import Config
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.layers.gather import dot_products, gather_lines
@@ -55,7 +55,7 @@ class M3CSR(tfrs.Model):
 
         The first two are means over the batch's examples. The third is divided by the batch size too, so that the
         whole is equation 13 over the batch, divided by its size; theta is read as the rows that the batch touches
-        and the dense weights.
+        and the dense weights. Where replicas share a batch this is a replica's part, and their sum is the loss.
 
         Args:
           inputs: a batch of `training.streams`.
@@ -66,30 +66,32 @@ class M3CSR(tfrs.Model):
         ids = self.encoder.ids(items[columns.ITEM_ROW])
         user_rows = self.table_rows(inputs["query_user"])
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
-        loss = self._task_loss(inputs, interests, ids)
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
+        loss = self._task_loss(inputs, interests, ids) / batch
         if self.config.model.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
-            loss += self.config.training.beta / batch * self._squared_weights(user_rows, ids, interests.query)
-        return loss
+            squared = self._squared_weights(user_rows, interests.query, items[columns.ITEM_ROW], ids)
+            loss += self.config.training.beta / batch * squared
+        return loss / replicas.count()
 
     def table_rows(self, users: tf.Tensor) -> tf.Tensor:
         """Rows of the user table, int32, for rows of the id table, of the same shape."""
         return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
     def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
-        """The loss of the examples' scores (equation 12)."""
+        """The sum of the losses of the examples' scores (equation 12)."""
         if self.config.negatives.kind == "uniform":
             scores = self._pair_scores(inputs, interests, ids)
             return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
         queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
         candidates = self._candidates(inputs, ids)
         if self.config.negatives.kind == "in_batch":
+            candidates = replicas.gathered_own_first(candidates)
             return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
         positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
-        return self.task(queries, positives, negatives, score_mask=inputs["allowed"])
+        return self.task(queries, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
 
     @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
     def _square_loss(
@@ -135,14 +137,21 @@ class M3CSR(tfrs.Model):
         unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
         return tf.where(as_new[..., tf.newaxis], unknown, ids), tf.where(as_new, 0, bins)
 
-    def _squared_weights(self, user_rows: tf.Tensor, item_ids: tf.Tensor, user_ids: tf.Tensor) -> tf.Tensor:
-        """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar."""
+    def _squared_weights(
+        self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor
+    ) -> tf.Tensor:
+        """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar.
+
+        Users [queries, d] come as often as they have masked histories, items [items, d] once.
+        """
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
-        # A user has as many queries as masked histories, and shares her row's square among them.
-        _, place, queries = tf.unique_with_counts(user_rows)
-        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / tf.cast(tf.gather(queries, place), tf.float32)
-        return 2.0 * (tf.add_n(dense) + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
+        # A user shares her row's square among her queries, and replicas that of an item among them.
+        shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
+        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
+        if replicas.count() > 1:
+            item_ids *= tf.math.rsqrt(tf.cast(replicas.occurrences(item_rows), tf.float32))[:, tf.newaxis]
+        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
 
     def _build(self, widths: Mapping[str, int]) -> None:
         """Creates the weights by one call on one item and one user."""
@@ -153,10 +162,14 @@ class M3CSR(tfrs.Model):
 
 
 def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:
-    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs."""
+    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs.
+
+    It sums the losses of its examples: what they are a mean over, the replicas' whole batch, it cannot know.
+    """
+    total = tf.keras.losses.Reduction.SUM
     if config.training.loss == "bpr":
-        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting)
+        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting, reduction=total)
     else:
-        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
+        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)
     tasks = {"uniform": PairedRetrieval, "shared": SampledRetrieval, "in_batch": tfrs.tasks.Retrieval}
     return tasks[config.negatives.kind](loss=loss)

@@ -39,7 +39,8 @@ def sum_into_lines(values: tf.Tensor, lines: tf.Tensor, count: tf.Tensor) -> tf.
     flat = tf.reshape(lines, [-1])
     order = tf.argsort(flat)
     return tf.raw_ops.SparseSegmentSumWithNumSegments(
-        data=tf.reshape(values, [-1, values.shape[-1]]),
+        # What replicas have gathered does not know its width.
+        data=values if values.shape.rank == 2 else tf.reshape(values, [-1, values.shape[-1]]),
         indices=order,
         segment_ids=tf.gather(flat, order),
         num_segments=count,

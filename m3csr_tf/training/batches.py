@@ -39,6 +39,7 @@ class BatchSampler:
       probability: float32 [items], how often a positive is drawn (`draws.positive_probabilities`), for in-batch
         negatives; else None.
       affinities: of the items, where walks give positives.
+      replicas: how many share a batch: each takes its part of the examples and of the shared negatives.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class BatchSampler:
         trained: np.ndarray,
         probability: np.ndarray | None,
         affinities: Affinities | None,
+        replicas: int = 1,
     ) -> None:
         self._config = config
+        self._replicas = replicas
         self._seed = config.run.seed
         self._catalogue = len(trained)
         self._features = {name: tf.constant(values) for name, values in features.items()}
@@ -63,14 +66,15 @@ class BatchSampler:
             self._popularity = Draws.of_rows(csr_matrix(affinities.popularity))
             self._popular = affinities.popular
 
-    def batch(self, window: Window, step: tf.Tensor) -> Batch:
-        """The batch of a step.
+    def batch(self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
+        """A replica's part of the batch of a step; put together, the parts are the batch that one replica alone draws.
 
         Args:
           window: the users that it is drawn from.
           step: int64 scalar, counted from the first step of training.
+          place: int64 scalar, which replica it is for, from 0.
 
-        Returns:
+        Returns (batch and count being the replica's part of them, candidates those of all replicas):
           items: features of the batch's distinct items [items, ...], line 0 the padding item.
           query_user: int32 [queries]; query_slots: int32 [queries, slots], lines of `items`, 0 where empty.
           short_queries: int32, how many of them, from the first, have no more than SHORT slots.
@@ -78,11 +82,14 @@ class BatchSampler:
             whether it is shown as new, [batch] each.
           negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
           allowed: bool [batch, candidates], False where a candidate is a known positive; [batch, 1] for uniform ones.
-          positive_probability: float32 [batch], how often the stream draws it (in-batch, for the logQ correction).
+          positive_probability: float32 [candidates], how often the stream draws it (in-batch, for the logQ correction).
+            In-batch candidates begin with the replica's own, the others follow by place, the first after the last.
         """
-        users, positives = self._positives(window, step)
-        negatives, allowed = self._negatives(window, users, positives, step)
-        query_users, slot_rows, query, short = self._queries(window, users, positives, step)
+        all_users, all_positives = self._positives(window, step)
+        users, positives = self._part(all_users, place), self._part(all_positives, place)
+        own_first = self._own_first(all_positives, place)
+        negatives, allowed = self._negatives(window, users, own_first, step, place)
+        query_users, slot_rows, query, short = self._queries(window, users, positives, step, place)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
         rows, lines = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
@@ -94,14 +101,28 @@ class BatchSampler:
             "short_queries": short,
             "query": query,
             "positive": positive,
-            "positive_as_new": self._as_new(positives, step, "positive"),
+            "positive_as_new": self._as_new(positives, step, "positive", place),
             "allowed": allowed,
         }
         if self._config.negatives.kind == "in_batch":
-            batch["positive_probability"] = tf.gather(self._probability, positives)
+            batch["positive_probability"] = tf.gather(self._probability, own_first)
         else:
-            batch |= {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative")}
+            batch |= {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative", place)}
         return batch
+
+    def _part(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
+        """What a replica takes of the values of all [all, ...]."""
+        if self._replicas == 1:
+            return values
+        size = tf.shape(values, tf.int64)[0] // self._replicas
+        return values[place * size : (place + 1) * size]
+
+    def _own_first(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
+        """The values of all replicas [all], turned so that they begin with a replica's own."""
+        if self._replicas == 1:
+            return values
+        size = tf.size(values, tf.int64) // self._replicas
+        return tf.roll(values, -place * size, axis=0)
 
     def _positives(self, window: Window, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Users, by their place in the window, and their positives, int32 [batch] each."""
@@ -152,18 +173,21 @@ class BatchSampler:
         return tf.reshape(found, tf.shape(keys)) == keys
 
     def _negatives(
-        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count."""
+        """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count.
+
+        Users are the replica's own, positives those of all, its own first.
+        """
         kind = self._config.negatives.kind
         if kind == "in_batch":
             clashes = self._known_positives(window, users, positives)
-            same = tf.eye(tf.size(positives), dtype=tf.bool)
+            same = tf.eye(tf.size(users), tf.size(positives), dtype=tf.bool)
             return tf.zeros([0], tf.int32), tf.logical_or(tf.logical_not(clashes), same)
         if kind == "shared":
             shared = self._from_pool([self._config.negatives.count], step)
-            return shared, tf.logical_not(self._known_positives(window, users, shared))
-        tries = self._from_pool([self._config.training.batch_size, _TRIES], step)
+            return self._part(shared, place), tf.logical_not(self._known_positives(window, users, shared))
+        tries = self._part(self._from_pool([self._config.training.batch_size, _TRIES], step), place)
         firsts = tries[:, 0]
         owners = tf.cast(users, tf.int64) * self._catalogue
         clash = self._is_click(window, owners + tf.cast(firsts, tf.int64))
@@ -203,7 +227,7 @@ class BatchSampler:
         return tf.gather(marked, runs, axis=1) > 0
 
     def _queries(
-        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Distinct (user, masked slot) pairs, those of short histories first.
 
@@ -217,7 +241,8 @@ class BatchSampler:
             masked = tf.where(
                 tf.reduce_any(at_target, axis=1), tf.argmax(at_target, axis=1, output_type=tf.int32), length
             )
-        as_unknown = tf.cast(self._uniform(tf.shape(users), step, "user") < self._config.training.cold_users, tf.int64)
+        unknown = self._uniform(tf.shape(users) * self._replicas, step, "user") < self._config.training.cold_users
+        as_unknown = tf.cast(self._part(unknown, place), tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
         distinct, query = tf.unique(keys)
         is_short = tf.gather(window.lengths, distinct // (2 * (length + 1))) <= SHORT
@@ -230,8 +255,9 @@ class BatchSampler:
         short = tf.math.count_nonzero(is_short, dtype=tf.int32)
         return query_users, tf.where(at_mask, PADDING_ROW, rows), tf.cast(query, tf.int32), short
 
-    def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str) -> tf.Tensor:
-        return self._uniform(tf.shape(rows), step, f"{which}_as_new") < self._config.training.cold_items
+    def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
+        drawn = self._uniform(tf.shape(rows) * self._replicas, step, f"{which}_as_new")
+        return self._part(drawn, place) < self._config.training.cold_items
 
     def _uniform(self, shape: Any, step: tf.Tensor, purpose: str) -> tf.Tensor:
         return tf.random.stateless_uniform(shape, self._draw_seed(step, purpose))

@@ -21,12 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import RunError
+from m3csr_tf.errors import M3CSRError, RunError
 from m3csr_tf.files import write_json, write_text
 from m3csr_tf.model import M3CSR
-from m3csr_tf.training import runs
+from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
-from m3csr_tf.training.runtime import configure, resident_gib
+from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
@@ -35,6 +36,8 @@ from m3csr_tf.training.validation import Validation
 from m3csr_tf.training.warm_start import warm_start
 
 _STEPS_PER_CALL = 20
+_FINISHED, _FAILED = 0, -1
+"""What the chief announces to the other workers instead of a number of steps."""
 
 
 @dataclass
@@ -65,48 +68,82 @@ class Progressed:
 def fit(config: Config, prepared: Prepared) -> Path:
     """Trains a run to its end, or goes on with one that was stopped; returns the run's folder.
 
-    Early stopping, the weights kept and the figures logged are those of the averaged weights.
+    Early stopping, the weights kept and the figures logged are those of the averaged weights. Of several workers
+    (`run.strategy`) the chief writes the run, and all return when it has.
 
     Raises:
       RunError: another configuration has this name, its checkpoint cannot be read, the run to start from is missing
-        or has another model, or the loss or the vectors are no longer finite.
+        or has another model, the loss or the vectors are no longer finite, or another worker is gone.
       InputError: the validation split is empty.
+      ConfigError: the replicas that `run.strategy` asks for are not to be had, or cannot share a batch.
     """
-    configure(config.run)
-    folder = runs.open_run(config)
-    if (folder / runs.FINISHED_FILE).exists():
-        return folder
-    model = runs.build_model(config, prepared)
-    data = TrainingData.of(prepared, config)
+    replicas = distribution.opened(config.run)
+    replicas.check(config)
+    with replicas.together():
+        if replicas.is_chief:
+            runs.open_run(config)
+        if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):
+            return config.run_folder
+        with replicas.strategy.scope():
+            model = runs.build_model(config, prepared)
+        data = TrainingData.of(prepared, config)
+        if replicas.is_chief:
+            _start(model, data, prepared, config)
+        with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
+            optimizer = make_optimizer(config.training, model)
+            model.compile(optimizer=optimizer)
+        data = data.on_device()
+        if not replicas.is_chief:
+            _follow(config, model, optimizer, data, replicas)
+            return config.run_folder
+        try:
+            validation = Validation(prepared, config, data, model)
+            _Loop(config, model, optimizer, data, validation, replicas, runs.data_digest(prepared)).run()
+        except M3CSRError:
+            replicas.agree(_FAILED)
+            raise
+    return config.run_folder
+
+
+def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> None:
     if config.warm_start_folder is None:
         start(model, data, config)
-    elif tf.train.latest_checkpoint(str(folder / runs.CHECKPOINTS)) is None:
+    elif tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is None:
         warm_start(model, data, prepared, config)
-    optimizer = make_optimizer(config.training, model)
-    model.compile(optimizer=optimizer)
-    data = data.on_device()
-    validation = Validation(prepared, config, data, model)
-    _Loop(config, folder, model, optimizer, data, validation, runs.data_digest(prepared)).run()
-    return folder
+
+
+def _follow(config: Config, model: M3CSR, optimizer: RowwiseAdam, data: TrainingData, replicas: Distribution) -> None:
+    """Takes the chief's weights, and its part of the steps that the chief announces, until that announces none."""
+    step = replicas.agree(0)
+    if step != _FAILED:
+        replicas.share([*model.variables, *optimizer.state])
+        batches = replicas.batches(
+            ExampleStream(data, config, replicas.replicas), step, config.training.max_steps - step
+        )
+        while (count := replicas.agree(0)) > 0:
+            take_steps(model, batches, tf.constant(count))
+        if count != _FAILED:
+            return
+    raise RunError(f"{config.run_folder}: the chief worker has stopped the training; its own output says why")
 
 
 class _Loop:
     def __init__(
         self,
         config: Config,
-        folder: Path,
         model: M3CSR,
         optimizer: RowwiseAdam,
         data: TrainingData,
         validation: Validation,
+        replicas: Distribution,
         digest: str,
     ) -> None:
-        self._config, self._folder, self._model, self._optimizer = config, folder, model, optimizer
-        self._data, self._validation = data, validation
+        self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
+        self._data, self._validation, self._replicas = data, validation, replicas
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
-            str(folder / runs.CHECKPOINTS),
+            str(self._folder / runs.CHECKPOINTS),
             max_to_keep=2,
             checkpoint_name="training",
         )
@@ -119,8 +156,10 @@ class _Loop:
         writer = tf.summary.create_file_writer(
             str(self._folder / runs.LOGS), filename_suffix=f".from-{progressed.step}"
         )
-        stream = ExampleStream(self._data, self._config)
-        batches = iter(stream.dataset(progressed.step, settings.max_steps - progressed.step))
+        self._replicas.agree(progressed.step)
+        self._replicas.share([*self._model.variables, *self._optimizer.state])
+        stream = ExampleStream(self._data, self._config, self._replicas.replicas)
+        batches = self._replicas.batches(stream, progressed.step, settings.max_steps - progressed.step)
         with _progress() as bar, writer.as_default():
             task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
             if settings.warm_start is not None and not progressed.validations:
@@ -132,7 +171,7 @@ class _Loop:
                 until = min(progressed.step + settings.evaluate_every, settings.max_steps)
                 losses = []
                 while progressed.step < until:
-                    count = min(_STEPS_PER_CALL, until - progressed.step)
+                    count = self._replicas.agree(min(_STEPS_PER_CALL, until - progressed.step))
                     losses.append(float(take_steps(self._model, batches, tf.constant(count))) / count)
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
@@ -151,6 +190,7 @@ class _Loop:
             | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
             | {"examples_per_epoch": stream.examples_per_epoch, "prepared": progressed.prepared},
         )
+        self._replicas.agree(_FINISHED)
 
     def _validate(self, loss: float) -> None:
         """Validates the averaged weights, keeps them if they are the best, and writes the checkpoint."""

@@ -65,6 +65,11 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
                 rows = variable.shape[:1] if variable.shape.rank > 1 else [1]
                 self._updated.append(tf.Variable(tf.zeros(rows, tf.int64), trainable=False, name="updated_at"))
 
+    @property
+    def state(self) -> list[tf.Variable]:
+        """All that it remembers between steps. After `build`."""
+        return [*self.variables, *self._updated]
+
     def slow_down(self, shares: Mapping[Any, float]) -> None:
         """Gives variables (by `variable.ref()`) a share of the learning rate; 0 freezes them. After `build`."""
         for reference, share in shares.items():

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from m3csr_tf.config import TrainingConfig
 from m3csr_tf.model import M3CSR
+from m3csr_tf.training.batches import Batch
 from m3csr_tf.training.optimizer import RowwiseAdam
 
 
@@ -30,12 +31,31 @@ def content_maps(model: M3CSR) -> list[tf.Variable]:
     return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
 
-@tf.function
 def take_steps(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
-    """Takes `count` steps (int32 scalar) in one call; returns the sum of their losses, a scalar."""
+    """Takes `count` steps (int32 scalar), in one call where one replica trains; returns the sum of their losses."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return _steps_alone(model, batches, count)
+    # In a graph's loop a collective operation is one and the same at every turn, and refuses another batch's shapes.
+    return tf.add_n([_shared_step(model, batches) for _ in range(int(count))])
+
+
+@tf.function
+def _steps_alone(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
     # Only this loop is Python to convert to a graph; looking for more in the model takes seconds.
     train_step = tf.autograph.experimental.do_not_convert(model.train_step)
     total = tf.constant(0.0)
     for _ in tf.range(count):
         total += train_step(next(batches))["loss"]
     return total
+
+
+@tf.function(autograph=False)
+def _shared_step(model: M3CSR, batches: Iterator) -> tf.Tensor:
+    """One step of several replicas; its loss, the sum of their parts."""
+    strategy = model.distribute_strategy
+
+    def step(batch: Batch) -> tf.Tensor:
+        part = model.train_step(batch)["loss"]
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part)
+
+    return strategy.experimental_local_results(strategy.run(step, (next(batches),)))[0]

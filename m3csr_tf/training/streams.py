@@ -20,9 +20,10 @@ class ExampleStream:
     Args:
       data: what to draw from.
       config: settings of negatives, positives, cold simulation, windows and batch size.
+      replicas: how many share a batch.
     """
 
-    def __init__(self, data: TrainingData, config: Config) -> None:
+    def __init__(self, data: TrainingData, config: Config, replicas: int = 1) -> None:
         self._config = config
         self._shards = shards = data.shards
         self._window = _tensors(window_of(data.clicks, data.histories)) if shards is None else None
@@ -30,7 +31,7 @@ class ExampleStream:
         if config.negatives.kind == "in_batch":
             clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
             probability = positive_probabilities(clicks, config.training.positives)
-        self._sampler = BatchSampler(config, data.features, data.trained, probability, data.affinities)
+        self._sampler = BatchSampler(config, data.features, data.trained, probability, data.affinities, replicas)
 
     @property
     def examples_per_epoch(self) -> int:
@@ -41,10 +42,15 @@ class ExampleStream:
         per_user = self._config.training.positives == "per_user"
         return int((self._window.active if per_user else self._window.items).shape[0])
 
-    def dataset(self, first_step: int, steps: int) -> tf.data.Dataset:
-        """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order."""
+    def dataset(self, first_step: int, steps: int, places: range = range(1)) -> tf.data.Dataset:
+        """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order.
+
+        Args:
+          first_step, steps: see above.
+          places: the replicas that they are for; of each step each replica's part, one after the other.
+        """
         if self._window is not None:
-            return self._batches(self._window, first_step, first_step + steps).prefetch(_BATCHES_AHEAD)
+            return self._batches(self._window, first_step, first_step + steps, places).prefetch(_BATCHES_AHEAD)
         assert self._shards is not None
         last_step = first_step + steps
         turns = list(self._shards.turns(first_step, last_step))
@@ -54,22 +60,28 @@ class ExampleStream:
             windows.prefetch(1)
             .flat_map(
                 lambda window, first, last: self._batches(
-                    window, tf.maximum(first, first_step), tf.minimum(last, last_step)
+                    window, tf.maximum(first, first_step), tf.minimum(last, last_step), places
                 )
             )
             .prefetch(_BATCHES_AHEAD)
         )
 
-    def batch(self, step: tf.Tensor) -> Batch:
-        """The batch of a step (int64 scalar) of a log that is held in memory, as `BatchSampler.batch`."""
+    def batch(self, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
+        """A batch (int64 scalar step) of a log that is held in memory, as `BatchSampler.batch`."""
         assert self._window is not None
-        return self._sampler.batch(self._window, step)
+        return self._sampler.batch(self._window, step, place)
 
-    def _batches(self, window: Window, first: int | tf.Tensor, last: int | tf.Tensor) -> tf.data.Dataset:
+    def _batches(self, window: Window, first: int | tf.Tensor, last: int | tf.Tensor, places: range) -> tf.data.Dataset:
         parallel = tf.data.AUTOTUNE if self._config.run.threads != 1 else 1
+        here = len(places)
+
         # All of it is graph code already; looking for Python to convert takes seconds.
-        draw = tf.autograph.experimental.do_not_convert(lambda step: self._sampler.batch(window, step))
-        return tf.data.Dataset.range(first, last).map(draw, num_parallel_calls=parallel, deterministic=True)
+        @tf.autograph.experimental.do_not_convert
+        def draw(number: tf.Tensor) -> Batch:
+            return self._sampler.batch(window, number // here, places.start + number % here)
+
+        numbers = tf.data.Dataset.range(first * here, last * here)
+        return numbers.map(draw, num_parallel_calls=parallel, deterministic=True)
 
     def _load(self, turns: list[Turn], place: tf.Tensor) -> tuple[Window, tf.Tensor, tf.Tensor]:
         """A turn's window, its first step and the one after its last."""

@@ -6,7 +6,7 @@ from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
-from m3csr_tf.training import runs
+from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.warm_start import check_warm_start
@@ -31,13 +31,22 @@ def prepare(config: Config) -> Prepared:
 
 
 def train(config: Config) -> TrainedRun:
-    """Prepares if need be, then trains, or goes on with a run that was stopped."""
-    prepared = prepare(config)
-    folder = fit(config, prepared)
-    trained = load_trained(folder)
+    """Prepares if need be, then trains, or goes on with a run that was stopped.
+
+    Of several workers (`run.strategy`) the chief prepares, and speaks for all.
+    """
+    replicas = distribution.opened(config.run)
+    with replicas.together():
+        if replicas.is_chief:
+            prepared = prepare(config)
+        replicas.agree(0)
+    if not replicas.is_chief:
+        prepared = Prepared.open(config.run_folder / runs.PREPARED_FOLDER)
+    trained = load_trained(fit(config, prepared))
     finished = trained.finished
-    console.print(
-        f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s; "
-        f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
-    )
+    if replicas.is_chief:
+        console.print(
+            f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s; "
+            f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
+        )
     return trained

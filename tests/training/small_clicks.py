@@ -44,12 +44,12 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
 
 
 def stream(
-    data: TrainingData, negatives: dict[str, Any] | None = None, seed: int = 0, **training: Any
+    data: TrainingData, negatives: dict[str, Any] | None = None, seed: int = 0, replicas: int = 1, **training: Any
 ) -> ExampleStream:
     """A stream of clicks alone, without cold simulation; `training` settings replace the defaults."""
     settings = {"cold_items": 0.0, "cold_users": 0.0, "walk_positives": 0.0, "positives": "per_interaction"} | training
     config = {"negatives": negatives or {"kind": "uniform"}, "training": settings, "run": {"seed": seed}}
-    return ExampleStream(data, Config.model_validate(config))
+    return ExampleStream(data, Config.model_validate(config), replicas)
 
 
 def batch_of(stream: ExampleStream, step: int) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""Where a run trains: on one device, on several of one machine, or on many machines (`run.strategy`).
+
+Workers meet in collective operations alone. The chief decides and writes everything: it starts the weights, validates,
+stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data need be the
+same for all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import tensorflow as tf
+
+from m3csr_tf.config import Config, RunConfig
+from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.training.runtime import configure
+from m3csr_tf.training.streams import ExampleStream
+
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
+"""What collective operations raise where a worker is gone."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The replicas that train together.
+
+    Attributes:
+      strategy: what model and optimizer are made under; the default one where there is one replica.
+      is_chief: whether this process decides and writes.
+      workers: processes that train together.
+    """
+
+    strategy: tf.distribute.Strategy
+    is_chief: bool = True
+    workers: int = 1
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    def check(self, config: Config) -> None:
+        """Refuses a batch that the replicas cannot share evenly.
+
+        Raises:
+          ConfigError: a size is no multiple of the number of replicas.
+        """
+        sizes = {"training.batch_size": config.training.batch_size}
+        if config.negatives.kind == "shared":
+            sizes["negatives.count"] = config.negatives.count
+        for name, size in sizes.items():
+            if size % self.replicas:
+                raise ConfigError(
+                    f"{name}={size} is shared by {self.replicas} replicas (run.strategy={config.run.strategy}): "
+                    f"give a multiple of {self.replicas}"
+                )
+
+    def batches(self, stream: ExampleStream, first_step: int, steps: int) -> Iterator:
+        """This worker's part of the batches of some steps, one element a step."""
+        if self.replicas == 1:
+            return iter(stream.dataset(first_step, steps))
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = self.replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * here
+            batches = stream.dataset(first_step, steps, range(first, first + here))
+            # Else the workers would ask each other at every step whether anybody's input has ended.
+            return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+
+    def agree(self, number: int) -> int:
+        """The chief's number; every worker waits here for the others."""
+        return number if self.workers == 1 else int(_number_of_chief(self.strategy, tf.constant(number, tf.int64)))
+
+    def share(self, variables: Sequence[tf.Variable]) -> None:
+        """Gives variables the values that they have in the chief."""
+        if self.workers == 1:
+            return
+        # A graph of its own: one that is kept would read the variables of its first call for ever.
+        values = tf.function(lambda: _of_chief(self.strategy, variables), autograph=False)()
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Says in one sentence that a worker is gone.
+
+        Raises:
+          RunError: it is.
+        """
+        try:
+            yield
+        except _LOST:
+            if self.workers == 1:
+                raise
+            raise RunError(
+                f"run.strategy=multi_worker: one of {self.workers} workers is gone or cannot be reached, its own "
+                "output says why; start all of them again with the same command, they go on from the last checkpoint"
+            ) from None
+
+
+@tf.function(autograph=False)
+def _number_of_chief(strategy: tf.distribute.Strategy, number: tf.Tensor) -> tf.Tensor:
+    return _of_chief(strategy, [number])[0]
+
+
+def _of_chief(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor | tf.Variable]) -> list[tf.Tensor]:
+    def summed() -> list[tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        is_first = replica.replica_id_in_sync_group == 0
+        return [
+            replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(is_first, value, tf.zeros_like(value)))
+            for value in values
+        ]
+
+    return [strategy.experimental_local_results(value)[0] for value in strategy.run(summed)]
+
+
+def opened(run: RunConfig) -> Distribution:
+    """The replicas that `run.strategy` asks for, after `runtime.configure`; the same ones at every call of a process.
+
+    With multi_worker it waits until all workers of TF_CONFIG are there.
+
+    Raises:
+      ConfigError: there are not as many devices, TensorFlow has started too early to divide them, or TF_CONFIG does not
+        say which workers there are.
+    """
+    configure(run)
+    return _opened(run.strategy, run.replicas)
+
+
+@cache
+def _opened(strategy: str, replicas: int | None) -> Distribution:
+    if strategy == "one_device":
+        return Distribution(tf.distribute.get_strategy())
+    if strategy == "mirrored":
+        devices = _devices(replicas)
+        several = len(devices) > 1
+        return Distribution(tf.distribute.MirroredStrategy(devices) if several else tf.distribute.get_strategy())
+    workers = _check_cluster()
+    if workers == 1:
+        return _opened("mirrored", replicas)
+    try:
+        many = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"run.strategy=multi_worker: TensorFlow had started before the workers could meet ({error}); train in a "
+            "process of its own, with pipelines/train.py"
+        ) from None
+    resolver = many.cluster_resolver
+    is_chief = resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    )
+    return Distribution(many, is_chief, workers)
+
+
+def _devices(replicas: int | None) -> list[str]:
+    """Devices of the replicas of a machine: GPUs, or where there is none as many parts of the CPU as are asked for."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        if replicas is not None and replicas > len(gpus):
+            raise ConfigError(f"run.replicas={replicas}: this machine has {len(gpus)} GPUs; give at most so many")
+        return [f"GPU:{number}" for number in range(replicas or len(gpus))]
+    parts = [tf.config.LogicalDeviceConfiguration()] * (replicas or 1)
+    try:
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    except RuntimeError:
+        if len(tf.config.list_logical_devices("CPU")) < len(parts):
+            raise ConfigError(
+                f"run.replicas={replicas}: TensorFlow had started before the CPU could be divided; train in a process "
+                "of its own, with pipelines/train.py"
+            ) from None
+    return [f"CPU:{number}" for number in range(len(parts))]
+
+
+def _check_cluster() -> int:
+    """How many workers TF_CONFIG names."""
+    example = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        tree = json.loads(text)
+        jobs, task = tree["cluster"], tree["task"]
+        if not jobs[task["type"]][int(task["index"])] or set(jobs) - {"chief", "worker"}:
+            raise ValueError
+        return sum(len(hosts) for hosts in jobs.values())
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise ConfigError(
+            "run.strategy=multi_worker: the environment variable TF_CONFIG must name all workers and this one's place, "
+            f"like {example}, got {text or 'nothing'!r}"
+        ) from None

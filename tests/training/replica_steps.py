@@ -1,0 +1,82 @@
+"""Losses and weights of some steps, by any strategy: `replica_steps.py CONFIG OUTPUT KIND...`, a process a worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import m3csr_tf  # noqa: F401, before TensorFlow
+from m3csr_tf import replicas
+from m3csr_tf.config import Config, load
+from m3csr_tf.model import M3CSR
+from m3csr_tf.prepare import prepare
+from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.starts import start
+from m3csr_tf.training.steps import make_optimizer, take_steps
+from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.training.training_data import TrainingData
+
+STEPS = 100
+SETTINGS = {
+    "shared": ["negatives.kind=shared"],
+    "in_batch": ["negatives.kind=in_batch", "training.walk_positives=0"],
+    "uniform": ["negatives.kind=uniform"],
+}
+UNSHARED = "in_batch_unshared"
+"""In-batch negatives of a replica's own examples alone: what it would be without gathering."""
+
+
+def unshare() -> None:
+    """Takes the other replicas' candidates away."""
+    square_loss = M3CSR._square_loss
+    replicas.gathered_own_first = lambda values: values  # type: ignore[assignment]
+
+    def of_own(model: M3CSR, queries: Any, candidates: Any, probability: Any, allowed: Any) -> Any:
+        own = tf.shape(candidates)[0]
+        return square_loss(model, queries, candidates, probability[:own], allowed[:, :own])
+
+    M3CSR._square_loss = of_own
+
+
+def steps(config: Config) -> dict[str, np.ndarray]:
+    """Losses of STEPS steps, and the weights after them."""
+    several = distribution.opened(config.run)
+    several.check(config)
+    prepared = prepare(config)
+    data = TrainingData.of(prepared, config)
+    with several.strategy.scope():
+        model = runs.build_model(config, prepared)
+    if several.is_chief:
+        start(model, data, config)
+    with several.strategy.scope():
+        optimizer = make_optimizer(config.training, model)
+        model.compile(optimizer=optimizer)
+    several.share([*model.variables, *optimizer.state])
+    batches = several.batches(ExampleStream(data, config, several.replicas), 0, STEPS)
+    losses = [float(take_steps(model, batches, tf.constant(1))) for _ in range(STEPS)]
+    averages = optimizer.averages(model.trainable_variables)
+    weights = {f"weight_{place}": value.numpy() for place, value in enumerate(model.trainable_variables)}
+    return {
+        "losses": np.array(losses),
+        **weights,
+        **{f"average_{place}": value.numpy() for place, value in enumerate(averages)},
+    }
+
+
+def main(config_file: str, output: str, *kinds: str) -> None:
+    for kind in kinds:
+        if kind == UNSHARED:
+            unshare()
+        settings = SETTINGS["in_batch" if kind == UNSHARED else kind]
+        np.savez(Path(output) / f"{kind}.npz", **steps(load(Path(config_file), settings)))
+    sys.stdout.flush()
+    os._exit(0)  # A worker that tears TensorFlow down while another still trains would wait for it.
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,105 @@
+"""What replicas share of a batch, and who may train together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_clicks import item_rows, stream, training_data, users_of
+from typer.testing import CliRunner
+
+from m3csr_tf.cli import app
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ConfigError
+from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.distribution import Distribution
+from m3csr_tf.training.fit import fit
+
+
+@pytest.mark.parametrize("kind", ["uniform", "shared", "in_batch"])
+def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None:
+    data = training_data(users=30, items=40, clicks=200)
+    settings: dict[str, Any] = {"batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
+    if kind != "in_batch":
+        settings["walk_positives"] = 0.5
+    negatives = {"kind": kind, "count": 9}
+    whole = tf.nest.map_structure(np.asarray, stream(data, negatives, **settings).batch(tf.constant(5, tf.int64)))
+    of_three = stream(data, negatives, replicas=3, **settings)
+    parts = [
+        tf.nest.map_structure(np.asarray, of_three.batch(tf.constant(5, tf.int64), tf.constant(place, tf.int64)))
+        for place in range(3)
+    ]
+
+    def together(of: Callable[[Any], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of(part) for part in parts])
+
+    np.testing.assert_array_equal(together(users_of), users_of(whole))
+    np.testing.assert_array_equal(together(lambda part: part["positive_as_new"]), whole["positive_as_new"])
+    for which in ("positive", "negative")[: 1 if kind == "in_batch" else 2]:
+        rows = together(lambda part, which=which: item_rows(part, which))
+        np.testing.assert_array_equal(rows, item_rows(whole, which))
+    slots = together(lambda part: item_rows(part, "query_slots")[part["query"]])
+    np.testing.assert_array_equal(slots, item_rows(whole, "query_slots")[whole["query"]])
+    if kind == "in_batch":  # Each begins with its own: turned back, the columns are those of the whole.
+        for name in ("allowed", "positive_probability"):
+            turned = [np.roll(part[name], 8 * place, axis=-1) for place, part in enumerate(parts)]
+            whole_of = np.concatenate(turned) if name == "allowed" else turned[1]
+            np.testing.assert_array_equal(whole_of, whole[name])
+    else:
+        np.testing.assert_array_equal(together(lambda part: part["negative_as_new"]), whole["negative_as_new"])
+        np.testing.assert_array_equal(together(lambda part: part["allowed"]), whole["allowed"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_workers_that_nobody_has_named_are_asked_for(
+    text: str, make_config: Callable[..., Config], easy_world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError, match="TF_CONFIG must name all workers"):
+        fit(make_config(tmp_path, run={"strategy": "multi_worker"}), easy_world)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"training": {"batch_size": 65}}, r"training\.batch_size=65"), ({"negatives": {"count": 7}}, r"count=7")],
+)
+def test_a_batch_that_the_replicas_cannot_share_evenly_is_refused(
+    sizes: dict[str, Any], message: str, make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    class TwoReplicas:
+        num_replicas_in_sync = 2
+
+    with pytest.raises(ConfigError, match=f"{message} is shared by 2 replicas.*give a multiple of 2"):
+        Distribution(TwoReplicas()).check(make_config(tmp_path, **sizes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", ["run_all", "seeds", "ablations"])
+def test_verbs_that_do_more_than_train_are_refused_on_many_workers(verb: str) -> None:
+    ran = CliRunner().invoke(app, [verb, "run.strategy=multi_worker"])
+    assert ran.exit_code == 2 and "run pipelines/train.py on all of them" in " ".join(ran.stderr.split())
+
+
+def test_one_device_is_the_default_and_one_replica_of_several_is_the_same(make_config: Any, tmp_path: Path) -> None:
+    plain = distribution.opened(make_config(tmp_path).run)
+    assert (plain.replicas, plain.is_chief, plain.workers) == (1, True, 1)
+    assert plain.strategy is tf.distribute.get_strategy()
+
+
+def test_strategies_do_not_make_another_run(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    one = make_config(tmp_path)
+    other = make_config(tmp_path, run={"strategy": "mirrored", "replicas": 2})
+    assert runs.differences(one, other) == [] and one.fingerprint() == other.fingerprint()
