@@ -75,7 +75,8 @@ def _dataset(path: Path, strings: list[str]) -> ds.Dataset:
         convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(strings, pa.string()), null_values=["", "null"])
         file_format: ds.FileFormat = ds.CsvFileFormat(convert_options=convert)
     else:
-        file_format = ds.ParquetFileFormat()
+        # By default Arrow reads the whole file ahead, and keeps what it has read.
+        file_format = ds.ParquetFileFormat(pre_buffer=False, use_buffered_stream=True)
     return ds.dataset([str(part) for part in ([path] if path.is_file() else part_files(path))], format=file_format)
 
 
