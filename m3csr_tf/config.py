@@ -463,6 +463,17 @@ class SparkConfig(Section):
         default_factory=dict, description="further settings of Spark, e.g. {spark.executor.memory: 8g}"
     )
 
+    @field_validator("conf")
+    @classmethod
+    def _is_spark_s(cls, value: dict[str, str]) -> dict[str, str]:
+        others = [name for name in value if not name.startswith("spark.")]
+        if others:
+            raise ValueError(
+                f"spark.conf holds {others[0]}, which Spark would ignore; its settings begin with spark., e.g. "
+                "spark.executor.memory"
+            )
+        return value
+
 
 class Config(Section):
     """The whole tree."""

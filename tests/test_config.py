@@ -301,3 +301,12 @@ def test_the_cold_split_of_tiktok_has_the_settings_of_the_warm_one() -> None:
     del warm["run"]["name"], cold["run"]["name"]
     assert cold["split"].pop("cold_file") and warm["split"].pop("cold_file") is None
     assert cold == warm
+
+
+def test_settings_that_spark_would_ignore_are_refused() -> None:
+    assert load(None, ["spark.conf={spark.task.cpus: 2, spark.ui.enabled: false}"]).spark.conf == {
+        "spark.task.cpus": "2",
+        "spark.ui.enabled": "false",
+    }
+    with pytest.raises(ConfigError, match=r"executor\.memory, which Spark would ignore"):
+        load(None, ["spark.conf={executor.memory: 4g}"])

@@ -56,7 +56,9 @@ class Release:
         self._position = 0
 
     def __reduce__(self) -> tuple[type[Release], tuple[Path, dict[str, Any], int | None]]:
-        return Release, (self.folder.absolute(), self.manifest, self._until)
+        loaded = "_live" in self.__dict__
+        until = self._position if loaded else self.journal.length() if self._until is None else self._until
+        return Release, (self.folder.absolute(), self.manifest, until)
 
     @property
     def version(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -330,6 +331,17 @@ def test_a_release_that_knows_less_than_its_journal_catches_up_for_the_job(
     add_item(living, "fresh", living.index.ids[0])
     assert run(behind, users, output, top_n=1000).position == 1
     assert (lists_at(output)[columns.ITEM_ID] == "fresh").sum() == 35
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_release_that_is_sent_to_another_process_knows_there_what_it_knew_here(living: Any, loaded: bool) -> None:
+    if loaded:
+        assert living.position == 0
+    sent = pickle.dumps(living)
+    add_item(open_release(living.folder), "fresh", living.items.ids[0])
+    arrived = pickle.loads(sent)  # noqa: S301  Ours, of a line before.
+    assert (living.journal.length(), arrived.position) == (1, 0)
+    assert not arrived.items.holds(np.array(["fresh"], object)).any()
 
 
 def test_two_jobs_are_not_made_for_one_output_at_once(release: Any, users: Path, output: Path) -> None:
