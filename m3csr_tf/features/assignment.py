@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from m3csr_tf.features.blocks import ROWS, blocks, give_back, read_ahead
+from m3csr_tf.features.blocks import blocks, give_back, read_ahead
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.threads import cores, each_worker
 
-_CHUNK = 16 * ROWS
+_CHUNK = 16_384
 """Rows that a worker asks the disk for at once."""
+_ROWS = 512
+_ENTRIES = 1 << 18
+"""A block has at most so many rows, and so many distances, that a core's own cache holds what is made of it."""
 
 
 def assign_clusters(
@@ -44,14 +47,13 @@ def assign_clusters(
     done = [0] * workers
 
     def work(worker: int) -> None:
-        modalities = {name: _Modality(scaler, clusters, name) for name in names}
-        for chunk in blocks(count, _CHUNK, worker, workers):
-            raw = {name: content[name][chunk] for name in names}
-            read_ahead(*raw.values())
-            for block in blocks(chunk.stop - chunk.start, ROWS):
-                parts = [modality.distances(raw[name][block]) for name, modality in modalities.items()]
-                ids[chunk][block] = _nearest(clusters.kind == "joint", parts)
-            give_back(*raw.values())
+        nearest = _Nearest(scaler, clusters)
+        mine = list(blocks(count, _CHUNK, worker, workers))
+        for chunk, following in zip(mine, [*mine[1:], slice(0)], strict=True):
+            read_ahead(*(content[name][following] for name in names))
+            raw = [content[name][chunk] for name in names]
+            nearest.of([np.asarray(of_modality) for of_modality in raw], ids[chunk])
+            give_back(*raw)
             if progress is not None:
                 done[worker] += chunk.stop - chunk.start
                 progress(sum(done), count)
@@ -60,47 +62,72 @@ def assign_clusters(
     return ids
 
 
-def _nearest(joint: bool, parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Ids int [b, modalities] from the distances [b, clusters] and the absence, bool [b], of each modality."""
-    distances = [of_modality for of_modality, _ in parts]
-    if joint:
-        for others in distances[1:]:
-            distances[0] += others
-        nearest = [distances[0].argmin(axis=1)] * len(parts)
-    else:
-        nearest = [of_modality.argmin(axis=1) for of_modality in distances]
-    return np.where(np.stack([absent for _, absent in parts], axis=1), 0, np.stack(nearest, axis=1) + 1)
+class _Nearest:
+    """Ids of one chunk after another."""
+
+    def __init__(self, scaler: ContentScaler, clusters: Clusters) -> None:
+        self._rows = max(1, min(_ROWS, _ENTRIES // max(clusters.counts.values())))
+        self._modalities = [_Modality(scaler, clusters, name, self._rows) for name in clusters.centres]
+        self._joint = clusters.kind == "joint"
+        squares = [(centres**2).sum(axis=1) for centres in clusters.centres.values()]
+        self._squares = [_repeated(of_one, self._rows) for of_one in ([sum(squares)] if self._joint else squares)]
+        self._nearest = np.empty((len(self._squares), _CHUNK), np.intp)
+        self._absent = np.empty((len(squares), _CHUNK), bool)
+
+    def of(self, raw: list[np.ndarray], ids: np.ndarray) -> None:
+        """Writes the ids int32 [n, modalities] of up to _CHUNK raw vectors of each modality."""
+        for block in blocks(len(ids), self._rows):
+            absent = self._absent[:, block]
+            products = [
+                modality.products(of_modality[block], where)
+                for modality, of_modality, where in zip(self._modalities, raw, absent, strict=True)
+            ]
+            if self._joint:  # The first one becomes the sum, and the only one that is looked through.
+                for of_modality, where in zip(products, absent, strict=True):
+                    of_modality[where] = 0
+                for others in products[1:]:
+                    products[0] += others
+            for distances, squares, nearest in zip(products, self._squares, self._nearest, strict=False):
+                distances += squares[: len(distances)]
+                distances.argmin(axis=1, out=nearest[block])
+        np.add(self._nearest[:, : len(ids)].T, 1, out=ids, casting="unsafe")
+        ids[self._absent[:, : len(ids)].T] = 0
 
 
 class _Modality:
-    """Distances of blocks of one modality, in memory that is used again."""
+    """Products of blocks of one modality with the centres, in memory that is used again."""
 
-    def __init__(self, scaler: ContentScaler, clusters: Clusters, name: str) -> None:
+    def __init__(self, scaler: ContentScaler, clusters: Clusters, name: str, rows: int) -> None:
         centres = clusters.centres[name]
-        self._shift = scaler.shift[name] if scaler.shift[name].any() else None
+        self._shift = _repeated(scaler.shift[name], rows) if scaler.shift[name].any() else None
         self._projection = scaler.scale[name][:, None] * scaler.projection[name] if scaler.projection else None
         scale = np.ones(centres.shape[1], np.float32) if scaler.projection else scaler.scale[name]
-        self._weights, self._squares = -2 * centres * scale, (centres**2).sum(axis=1)
+        self._weights = np.ascontiguousarray((-2 * centres * scale).T)
         self._lengths = scale**2 if scaler.l2 else None
-        self._shifted = np.empty((ROWS, len(scaler.shift[name])), np.float32)
-        self._projected, self._squared = (np.empty((ROWS, centres.shape[1]), np.float32) for _ in range(2))
-        self._distances = np.empty((ROWS, len(centres)), np.float32)
+        self._shifted = np.empty((rows, len(scaler.shift[name])), np.float32)
+        self._projected = np.empty((rows, centres.shape[1]), np.float32)
+        self._products = np.empty((rows, len(centres)), np.float32)
 
-    def distances(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """|c|^2 - 2 x.c float32 [b, clusters] of up to ROWS vectors, x = 0 where absent; and absence, bool [b]."""
+    def products(self, raw: np.ndarray, absent: np.ndarray) -> np.ndarray:
+        """-2 x.c float32 [b, clusters] of raw vectors, anything where they are absent; writes absence, bool [b]."""
         size = len(raw)
         vectors = np.asarray(raw, np.float32)
         if self._shift is not None:
-            vectors = np.subtract(vectors, self._shift, out=self._shifted[:size])
+            vectors = np.subtract(vectors, self._shift[:size], out=self._shifted[:size])
         if self._projection is not None:
             vectors = np.matmul(vectors, self._projection, out=self._projected[:size])
-        distances = np.matmul(vectors, self._weights.T, out=self._distances[:size])
-        if self._lengths is not None:
-            lengths = np.sqrt(np.multiply(vectors, vectors, out=self._squared[:size]) @ self._lengths)
-            distances *= np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)[:, None]
-            absent = np.isnan(lengths)
+        products = np.matmul(vectors, self._weights, out=self._products[:size])
+        if self._lengths is None:
+            np.isnan(products[:, 0], out=absent)  # A NaN anywhere in a row makes NaN of every product with it.
         else:
-            absent = np.isnan(distances[:, 0])  # A NaN anywhere in a row makes NaN of every product with it.
-        distances[absent] = 0
-        distances += self._squares
-        return distances, absent
+            squared = self._shifted if self._projection is None else self._projected
+            lengths = np.sqrt(np.multiply(vectors, vectors, out=squared[:size]) @ self._lengths)
+            np.isnan(lengths, out=absent)
+            lengths += lengths == 0  # A vector of zeros stays one.
+            products *= (1 / lengths)[:, None]
+        return products
+
+
+def _repeated(row: np.ndarray, rows: int) -> np.ndarray:
+    """[rows, n]: numpy goes through two arrays of one shape two to three times as fast as it repeats a short row."""
+    return np.tile(row, (rows, 1))

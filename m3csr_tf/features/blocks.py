@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ROWS = 1024
-"""Rows of content that scaling and clusters work on at once: what a core's own cache holds."""
 _TAKEN = 16_384
 
 

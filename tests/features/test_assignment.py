@@ -8,11 +8,11 @@ from numpy.testing import assert_array_equal
 
 from m3csr_tf.features import assignment
 from m3csr_tf.features.assignment import assign_clusters
-from m3csr_tf.features.blocks import ROWS
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 
-COUNT = 2 * ROWS + 300
+CHUNK = 600
+COUNT = 3 * CHUNK + 300
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def fitted(content: dict[str, np.ndarray], scaling: str, kind: str) -> tuple[Con
 def test_streamed_ids_are_those_of_scaling_and_then_assigning(
     scaling: str, kind: str, content: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assignment, "_CHUNK", ROWS)
+    monkeypatch.setattr(assignment, "_CHUNK", CHUNK)  # More than a block, and not a whole number of them.
     scaler, clusters, expected = fitted(content, scaling, kind)
     ids = assign_clusters(scaler, clusters, content)
     assert ids.dtype == np.int32
@@ -57,6 +57,13 @@ def test_an_item_at_the_mean_lies_at_zero_and_goes_to_the_shortest_centre(scalin
     width = scaler.width("visual")
     clusters = Clusters("joint", {"visual": np.array([[3] * width, [1] * width, [-2] * width], np.float32)})
     assert assign_clusters(scaler, clusters, content)[2] == 2
+
+
+def test_vectors_too_short_for_their_squares_are_zeros_as_in_scaling() -> None:
+    content = {"visual": np.array([[1e-30, 0], [0, 1]], np.float32)}
+    scaler = ContentScaler.fit("l2", content, np.arange(2))
+    clusters = Clusters("per_modality", {"visual": np.array([[2, 0], [0, 1]], np.float32)})
+    assert assign_clusters(scaler, clusters, content)[:, 0].tolist() == [2, 2]
 
 
 def test_content_on_the_disk_is_assigned_without_staying_in_memory(tmp_path: Path) -> None:
