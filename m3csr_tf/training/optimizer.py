@@ -9,7 +9,7 @@ has a closed form.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,6 +17,25 @@ from m3csr_tf.layers.gather import sum_into_lines
 
 _ROWS = 1 << 18
 """Rows of a table that are averaged at once."""
+_NEVER_RESTS = tf.int64.max
+"""When a row that no sparse gradient has named moved last: its average is that of the last step, as it stands."""
+
+
+class _Step(NamedTuple):
+    """What all variables of a step have in common: scalars, computed once.
+
+    Attributes:
+      number: int64, counted from 1.
+      rate: float32, the learning rate.
+      corrected_rate: float32, with Adam's bias corrections.
+      beta_1_power, beta_2_power: float32, the decays to the power of the number.
+    """
+
+    number: tf.Tensor
+    rate: tf.Tensor
+    corrected_rate: tf.Tensor
+    beta_1_power: tf.Tensor
+    beta_2_power: tf.Tensor
 
 
 class RowwiseAdam(tf.keras.optimizers.Optimizer):
@@ -63,7 +82,8 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             if self.averaging:
                 self._average.append(self.add_variable_from_reference(variable, "average", initial_value=variable))
                 rows = variable.shape[:1] if variable.shape.rank > 1 else [1]
-                self._updated.append(tf.Variable(tf.zeros(rows, tf.int64), trainable=False, name="updated_at"))
+                never = tf.fill(rows, _NEVER_RESTS)
+                self._updated.append(tf.Variable(never, trainable=False, name="updated_at"))
 
     @property
     def state(self) -> list[tf.Variable]:
@@ -75,22 +95,31 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         for reference, share in shares.items():
             self._shares[self._index_dict[self._var_key(reference.deref())]] = share
 
+    def _distributed_apply_gradients_fn(self, distribution: Any, grads_and_vars: Any, **kwargs: Any) -> Any:
+        """Keras' own, with what the variables have in common computed once."""
+        self._step = self._next_step()
+        return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
+
+    def _next_step(self) -> _Step:
+        number = self.iterations + 1
+        exponent, rate = tf.cast(number, tf.float32), tf.cast(self.learning_rate, tf.float32)
+        first, second = self.beta_1**exponent, self.beta_2**exponent
+        return _Step(number, rate, rate * tf.sqrt(1 - second) / (1 - first), first, second)
+
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """Updates one variable; rows that a sparse gradient does not name keep all their state."""
         index = self._index_dict[self._var_key(variable)]
         first, second = self._first[index], self._second[index]
-        step = tf.cast(self.iterations + 1, tf.float32)
-        rate = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        rate *= self._shares[index]
+        step, share = self._step, self._shares[index]
         if not isinstance(gradient, tf.IndexedSlices):
             # One kernel for what would be ten; a model has dozens of small weights.
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=first.handle,
                 v=second.handle,
-                beta1_power=self.beta_1**step,
-                beta2_power=self.beta_2**step,
-                lr=tf.cast(self.learning_rate, tf.float32) * self._shares[index],
+                beta1_power=step.beta_1_power,
+                beta2_power=step.beta_2_power,
+                lr=step.rate if share == 1 else step.rate * share,
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,
@@ -98,19 +127,20 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             )
             if self.averaging:
                 average = self._average[index]
-                average.assign_add((variable - average) * (1 - self.averaging))
-                self._updated[index].assign(tf.fill(self._updated[index].shape, self.iterations + 1))
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=average.handle, alpha=1 - self.averaging, delta=average - variable
+                )
             return
         rows, slopes = gradient.indices, gradient.values
         old_first, old_second = tf.gather(first, rows), tf.gather(second, rows)
         new_first = old_first + (slopes - old_first) * (1 - self.beta_1)
         new_second = old_second + (tf.square(slopes) - old_second) * (1 - self.beta_2)
         old = tf.gather(variable, rows)
-        new = old - rate * new_first / (tf.sqrt(new_second) + self.epsilon)
+        new = old - step.corrected_rate * share * new_first / (tf.sqrt(new_second) + self.epsilon)
         if self.averaging:
             rested = self._rested(tf.gather(self._average[index], rows), old, tf.gather(self._updated[index], rows))
             self._scatter(self._average[index], rows, rested + (new - rested) * (1 - self.averaging))
-            self._scatter(self._updated[index], rows, tf.fill(tf.shape(rows), self.iterations + 1))
+            self._scatter(self._updated[index], rows, tf.fill(tf.shape(rows), step.number))
         self._scatter(first, rows, new_first)
         self._scatter(second, rows, new_second)
         self._scatter(variable, rows, new)
@@ -140,8 +170,8 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             self._scatter(variable, rows, self._rested(*some))
 
     def _rested(self, average: tf.Tensor, weight: tf.Tensor, updated: tf.Tensor) -> tf.Tensor:
-        """The average after all finished steps, of weights that have not moved since step `updated`."""
-        steps = tf.cast(self.iterations - updated, tf.float32)
+        """The average after all finished steps, of weights at rest since step `updated`, if that is past."""
+        steps = tf.cast(tf.maximum(self.iterations - updated, 0), tf.float32)
         kept = tf.reshape(self.averaging**steps, [-1] + [1] * (len(average.shape) - 1))
         return weight + kept * (average - weight)
 
