@@ -51,7 +51,7 @@ def main(
     seconds: dict[str, list[float]] = {"job": [], "bare tower": [], "bare search": []}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "users.parquet"
-        count = _write_users(run, users, file)
+        count = write_users(run, users, file)
         _load_all(released)
         beyond = 0
         for number in range(rounds):
@@ -75,7 +75,8 @@ def main(
     print(f"{done.rows:,} rows")
 
 
-def _write_users(run: Path, users: int, file: Path) -> int:
+def write_users(run: Path, users: int, file: Path) -> int:
+    """Writes the first users of a run, their histories and all their clicks to a parquet file; how many they are."""
     from m3csr_tf.batch.users import PreparedUsers
     from m3csr_tf.data.prepared import Prepared
     from m3csr_tf.features.audience import Audience

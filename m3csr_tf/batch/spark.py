@@ -9,6 +9,8 @@ again.
 
 from __future__ import annotations
 
+import logging
+import math
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +27,14 @@ from m3csr_tf.errors import EngineError, InputError, M3CSRError
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
+    from pyspark.status import SparkStageInfo
+
+logger = logging.getLogger(__name__)
 
 _POLL = 0.2
 """Seconds between looks at what has been done."""
+_IDLE = 60.0
+"""Seconds without a task that runs or has ended, after which the log says that Spark waits for executors."""
 _PATIENCE = 30.0
 """Seconds that tasks of a job that is given up have to end."""
 
@@ -119,10 +126,11 @@ def _opened(work: bytes) -> Maker:
     global _held
     if _held is None or _held[0] != work:
         _held = None
-        _use_cores_of_task()
         from pyspark import cloudpickle
 
-        _held = work, cloudpickle.loads(work).opened()
+        arrived: Work = cloudpickle.loads(work)
+        _use_cores_of_task()
+        _held = work, arrived.opened()
     return _held[1]
 
 
@@ -175,6 +183,7 @@ def _make(context: SparkContext, task: _Task, job: JobFolder, parts: Sequence[in
 
     thread = InheritableThread(target=submit, daemon=True)
     counted: set[int] = set()
+    warn_at = time.monotonic() + _IDLE
     thread.start()
     try:
         while True:
@@ -187,6 +196,8 @@ def _make(context: SparkContext, task: _Task, job: JobFolder, parts: Sequence[in
                 advance(job.size(part))
             if not running:
                 break
+            if time.monotonic() > warn_at:
+                warn_at = _warn_if_idle(context, group)
             thread.join(_POLL)
     finally:
         if thread.is_alive():
@@ -196,21 +207,31 @@ def _make(context: SparkContext, task: _Task, job: JobFolder, parts: Sequence[in
         raise EngineError(f"{job.folder}: Spark gave a part up ({_reason(failed[0])}); the executors' logs say more")
 
 
+def _warn_if_idle(context: SparkContext, group: str) -> float:
+    """Says so if no task of a group has started; when to look again."""
+    if any(info.numActiveTasks or info.numCompletedTasks for info in _stages(context, group)):
+        return math.inf
+    logger.warning(
+        "Spark has started no task for %.0f s, and goes on waiting: no executor has joined, or none is free; has the "
+        "cluster got a worker with spark.executor.memory and spark.executor.cores to spare?",
+        _IDLE,
+    )
+    return time.monotonic() + 10 * _IDLE
+
+
 def _give_up(context: SparkContext, group: str) -> None:
     """Cancels the tasks of a group, and waits for those that run to end: none is to write any more."""
-    tracker, until = context.statusTracker(), time.monotonic() + _PATIENCE
-    stages = [
-        stage
-        for number in tracker.getJobIdsForGroup(group)
-        if (found := tracker.getJobInfo(number))
-        for stage in found.stageIds
-    ]
+    until = time.monotonic() + _PATIENCE
     context.cancelJobGroup(group)
-    while time.monotonic() < until:
-        running = [info.numActiveTasks for stage in stages if (info := tracker.getStageInfo(stage))]
-        if not any(running):
-            return
+    while time.monotonic() < until and any(info.numActiveTasks for info in _stages(context, group)):
         time.sleep(_POLL)
+
+
+def _stages(context: SparkContext, group: str) -> list[SparkStageInfo]:
+    """The stages of a group of jobs, as Spark sees them now."""
+    tracker = context.statusTracker()
+    jobs = [found for number in tracker.getJobIdsForGroup(group) if (found := tracker.getJobInfo(number))]
+    return [info for job in jobs for stage in job.stageIds if (info := tracker.getStageInfo(stage))]
 
 
 def _reason(error: Exception) -> str:

@@ -48,7 +48,8 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
         started = builder.getOrCreate()
     except Exception as error:  # Py4J's errors have no base of their own before its gateway runs.
         reason = str(error) if isinstance(error, PySparkException) else java_message(error)
-        raise EngineError(f"Spark does not start ({reason}); check spark.master and spark.conf") from error
+        where = "" if config.master is None else f" on {config.master}"
+        raise EngineError(f"Spark does not start{where} ({reason}); check spark.master and spark.conf") from error
     started.sparkContext.setLogLevel("ERROR")
     try:
         yield started
