@@ -21,6 +21,8 @@ from typing import Annotated
 import typer
 from figures import Figure, report
 
+from m3csr_tf import config as configuration
+
 STRATEGIES = {
     "one process": ["run.strategy=one_device"],
     "two mirrored replicas": ["run.strategy=mirrored", "run.replicas=2"],
@@ -69,7 +71,6 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     """Steps a second of each round in this process."""
     import tensorflow as tf
 
-    from m3csr_tf import config as configuration
     from m3csr_tf.prepare import prepare
     from m3csr_tf.training import distribution
     from m3csr_tf.training.runs import build_model
