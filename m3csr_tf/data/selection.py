@@ -31,7 +31,7 @@ def _value_at(rank: int, blocks: Callable[[], Iterable[np.ndarray]]) -> np.gener
         # Values from low to high, both included, hold the rank-th one of those that are left.
         if low == high:
             return low
-        borders = np.unique(np.linspace(low, high, _BINS + 1).astype(low.dtype))
+        borders = _borders(low, high)
         if len(borders) == 2:  # Neighbours: no value lies between them.
             lowest = sum(int(np.count_nonzero(block == low)) for block in blocks())
             return low if rank < lowest else high
@@ -52,3 +52,12 @@ def _value_at(rank: int, blocks: Callable[[], Iterable[np.ndarray]]) -> np.gener
             return np.partition(np.concatenate([inside(block) for block in blocks()]), rank)[rank]
         ends = [(some.min(), some.max()) for some in map(inside, blocks()) if len(some)]
         low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+
+
+def _borders(low: np.generic, high: np.generic) -> np.ndarray:
+    """Distinct borders of up to _BINS ranges of equal width, from `low` to `high`, both exactly."""
+    if isinstance(low, np.floating):
+        return np.unique(np.linspace(float(low), float(high), _BINS + 1, dtype=low.dtype))
+    # Not in float64, which is too coarse for times in nanoseconds.
+    first, span = int(low), int(high) - int(low)
+    return np.unique(np.array([first + span * place // _BINS for place in range(_BINS + 1)], low.dtype))
