@@ -97,7 +97,7 @@ class Prepared:
     def blocks(
         self, name: str, wanted: list[str] | None = None, users: np.ndarray | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The interactions of a split a row group at a time: whole users, in order of their rows.
+        """The interactions of a split a row group at a time, in order of their users' rows; of "train", whole users.
 
         Args:
           name: of the split.

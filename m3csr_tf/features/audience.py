@@ -22,7 +22,8 @@ def clicks_of(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_ma
 def users_with(prepared: Prepared, split: str) -> np.ndarray:
     """Rows of the users with an interaction in a split, int [n], ascending."""
     users = [block[columns.USER_ROW].unique() for block in prepared.blocks(split, [columns.USER_ROW])]
-    return np.concatenate(users) if users else np.zeros(0, np.int32)
+    # A user's interactions may lie in two row groups of val.parquet or test.parquet.
+    return np.unique(np.concatenate(users)) if users else np.zeros(0, np.int32)
 
 
 class Audience:

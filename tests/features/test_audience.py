@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,14 @@ def test_clicks_of_some_users_are_their_lines_of_the_whole_matrix(run: Any) -> N
         whole = click_matrix(run.prepared.split(split), len(run.prepared.users), len(run.prepared.items))
         assert (clicks_of(run.prepared, split, rows) != whole[rows]).nnz == 0
         np.testing.assert_array_equal(users_with(run.prepared, split), np.flatnonzero(np.diff(whole.indptr)))
+
+
+def test_a_user_whose_interactions_lie_in_two_row_groups_is_one_user(run: Any, tmp_path: Path) -> None:
+    interactions = run.prepared.split(columns.TEST)
+    interactions.to_parquet(tmp_path / "test.parquet", index=False, row_group_size=1)
+    users = users_with(dataclasses.replace(run.prepared, folder=tmp_path), columns.TEST)
+    np.testing.assert_array_equal(users, np.unique(interactions[columns.USER_ROW]))
+    assert len(users) < len(interactions)
 
 
 def test_nobody_has_no_clicks(run: Any) -> None:
