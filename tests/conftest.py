@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from m3csr_tf.config import Config
+
+# A machine that is busy with something else is no fault of the code.
+hypothesis.settings.register_profile("m3csr_tf", deadline=None)
+hypothesis.settings.load_profile("m3csr_tf")
 
 
 @pytest.fixture(scope="session")
