@@ -78,8 +78,8 @@ def main(
 def write_users(run: Path, users: int, file: Path) -> int:
     """Writes the first users of a run, their histories and all their clicks to a parquet file; how many they are."""
     from m3csr_tf.batch.users import PreparedUsers
+    from m3csr_tf.data.audience import Audience
     from m3csr_tf.data.prepared import Prepared
-    from m3csr_tf.features.audience import Audience
 
     config = configuration.load(run / "config.yaml")
     prepared = Prepared.open(run / "prepared")

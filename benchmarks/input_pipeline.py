@@ -119,7 +119,7 @@ def _write_examples(prepared, config: Config, records: Path, arrow: Path) -> Non
     """Every training click with its user's history, in random order, in both forms."""
     import tensorflow as tf
 
-    from m3csr_tf.features.audience import Audience
+    from m3csr_tf.data.audience import Audience
 
     train = prepared.split(columns.TRAIN).sample(frac=1, random_state=0)
     users = np.unique(train[columns.USER_ROW])

@@ -152,7 +152,7 @@ def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_r
 def test_without_a_history_it_is_that_of_the_training(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from m3csr_tf.features.audience import Audience
+    from m3csr_tf.data.audience import Audience
     from m3csr_tf.verbs import explanation, origin, serving
 
     prepared = untrained_run.prepared

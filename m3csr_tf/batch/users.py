@@ -17,8 +17,8 @@ from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked
 from m3csr_tf.batch.rows import FileOfRows, fitting
 from m3csr_tf.batch.sources import users_source
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.files import replacing, sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
+from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
-from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 
 EXPOSED_AT = 20

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation import metrics
@@ -20,7 +21,6 @@ from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, calibrated_bonus, c
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, some_of
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.files import replacing
 from m3csr_tf.ids import FIRST_ROW
 

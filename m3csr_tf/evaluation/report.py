@@ -23,11 +23,11 @@ from scipy import sparse
 
 from m3csr_tf import columns, files
 from m3csr_tf.config import EvaluationConfig
+from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import metrics, ranking
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
-from m3csr_tf.features.audience import clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"

@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation import report
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sweep.space import Task
 from m3csr_tf.training import runs

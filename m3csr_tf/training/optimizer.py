@@ -81,7 +81,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             self._second.append(self.add_variable_from_reference(variable, "second_moment"))
             if self.averaging:
                 self._average.append(self.add_variable_from_reference(variable, "average", initial_value=variable))
-                rows = variable.shape[:1] if variable.shape.rank > 1 else [1]
+                rows = variable.shape[:1] if variable.shape.rank else [1]
                 never = tf.fill(rows, _NEVER_RESTS)
                 self._updated.append(tf.Variable(never, trainable=False, name="updated_at"))
 

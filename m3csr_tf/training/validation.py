@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.evaluation.report import some_of
-from m3csr_tf.features.audience import Audience, clicks_of, users_with
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training.training_data import TrainingData

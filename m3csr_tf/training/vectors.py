@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.features.audience import Audience
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.model import M3CSR
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs.console import console

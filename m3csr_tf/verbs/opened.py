@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import baselines, exposure
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from m3csr_tf import columns
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.evaluation import variance
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.towers import layout
 from m3csr_tf.training.runs import TrainedRun

@@ -16,7 +16,7 @@ from m3csr_tf.batch.job import Engine, Outcome
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config, JobConfig
-from m3csr_tf.features.audience import Audience
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.serving.inbox import columns_of
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs

@@ -13,8 +13,8 @@ import pytest
 from m3csr_tf import columns
 from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.users import PreparedUsers
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.explain import explain
-from m3csr_tf.features.audience import Audience
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.serving.publish import publish

@@ -25,8 +25,8 @@ from m3csr_tf.batch.spark import SparkEngine
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.cli import app
 from m3csr_tf.config import EmbedConfig, RetrieveConfig, SparkConfig
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import EngineError, InputError
-from m3csr_tf.features.audience import Audience
 
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Half the processor time of JVMs that live for a minute."""

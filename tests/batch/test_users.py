@@ -18,8 +18,8 @@ from m3csr_tf.batch import rows, sources
 from m3csr_tf.batch import users as batch_users
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import with_settings
+from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import InputError
-from m3csr_tf.features.audience import Audience
 
 USERS = [
     {"user_id": "a", "history": ["x", "y"], "exclusions": ["z"]},

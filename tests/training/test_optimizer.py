@@ -161,6 +161,20 @@ def test_averages_follow_the_order_that_is_asked_for() -> None:
     np.testing.assert_array_equal(optimizer.averages([second, first]), [[[2.0]], [[1.0]]])
 
 
+def test_a_vector_of_weights_may_have_sparse_gradients_too() -> None:
+    weights = tf.Variable([1.0, 2.0, 3.0, 4.0])
+    optimizer = RowwiseAdam(RATE, averaging=0.5)
+    optimizer.build([weights])
+    expected = weights.numpy().astype(np.float64)
+    for row in (2, 0, 2):
+        optimizer.apply_gradients(
+            [(tf.IndexedSlices(tf.constant([1.0]), tf.constant([row]), tf.constant([4])), weights)]
+        )
+        expected = 0.5 * expected + 0.5 * weights.numpy()
+    np.testing.assert_allclose(optimizer.averages([weights])[0], expected, atol=1e-6)
+    assert weights.numpy()[1] == 2 and weights.numpy()[2] < 3
+
+
 def test_variables_take_their_averages_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m3csr_tf.training.optimizer._ROWS", 2)
     variable, bias = table(), tf.Variable([1.0, 2.0, 3.0])

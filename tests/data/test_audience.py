@@ -11,7 +11,7 @@ import pytest
 
 from m3csr_tf import columns
 from m3csr_tf.config import with_settings
-from m3csr_tf.features.audience import Audience, clicks_of, users_with
+from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import PADDING_ROW
 
