@@ -15,7 +15,6 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.factors import affinity_factors
-from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training import runs
@@ -58,7 +57,7 @@ def warm_start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Con
     - Rows of users and items that the run knew are copied, found by id; those of others are dropped.
     - A new user starts as the run saw unknown users. So does an item that no training click places.
     - Items that it did not know, or could not place for want of a training click, start where their clicks put them in
-      the run's own space (`new_item_rows`).
+      the run's own space (`new_item_rows`); of a log with shards, the clicks of the users in `data.clicks`.
     - All other weights are copied: attention, maps and clusters of content, intensities, gate, popularity bias.
 
     Args:
@@ -114,7 +113,7 @@ def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, 
         return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
     read = before.model.encoder.id_rows.numpy()[_rows_of(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
-    clicked = prepared.train_clicks > 0
+    clicked = np.bincount(data.clicks.indices, minlength=len(prepared.items)) > 0
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
@@ -124,11 +123,14 @@ def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, 
 
 def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
     """Says so if validation would judge the run by clicks that the weights were trained on."""
-    trained = click_matrix(before.split(columns.TRAIN), len(before.users), len(before.items))
     judged = prepared.split(columns.VAL)
     users = _rows_of(prepared.users, before.users)[judged[columns.USER_ROW]]
     items = _rows_of(prepared.items, before.items)[judged[columns.ITEM_ROW]]
-    known = int(trained[users, items].sum())
+    pairs = users * np.int64(len(before.items)) + items
+    known = 0
+    for block in before.blocks(columns.TRAIN, [columns.USER_ROW, columns.ITEM_ROW]):
+        trained = block[columns.USER_ROW].to_numpy() * np.int64(len(before.items)) + block[columns.ITEM_ROW].to_numpy()
+        known += int(np.isin(pairs, trained).sum())
     if known:
         logger.warning(
             "%d of %d validation clicks are training clicks of the run that this one starts from, so its validation "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -212,6 +213,23 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
 
     assert len(later) > 15
     assert percentile(nights.model) > percentile(model) + 0.02
+
+
+def test_new_items_that_the_sampled_users_did_not_click_start_as_unknown_ones(nights: Nights) -> None:
+    prepared, data = nights.prepared, nights.data
+    new = np.setdiff1d(prepared.items.known, nights.before.prepared.items.known)
+    rows = prepared.items.rows(new)
+    sampled = data.clicks[: len(prepared.users) // 4]
+    seen = np.asarray(sampled[:, rows].sum(axis=0)).ravel() > 0
+    missed = ~seen & (prepared.train_clicks[rows] > 0)
+    assert seen.any() and missed.any()
+    model = runs.build_model(nights.config, prepared)
+    sample = dataclasses.replace(data, clicks=sampled, histories=data.histories[: sampled.shape[0]], affinities=None)
+    warm_start.warm_start(model, sample, prepared, nights.config)
+    unknown = nights.before.model.encoder.id_embedding.numpy()[UNKNOWN_ROW]
+    started = model.encoder.id_embedding.numpy()[rows]
+    np.testing.assert_array_equal(started[missed], np.tile(unknown, (missed.sum(), 1)))
+    assert (started[seen] != unknown).any(axis=1).all()
 
 
 @pytest.fixture(scope="module")
