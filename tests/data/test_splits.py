@@ -215,8 +215,8 @@ def test_an_empty_split_is_named(empty: str) -> None:
         split(frame, ITEMS, SplitConfig(kind="given"))
 
 
-def test_the_public_cold_split_has_its_known_size(tiktok: Config) -> None:
-    raw = read(tiktok.data)
+def test_the_public_cold_split_has_its_known_size(tiktok: Config, tmp_path: Path) -> None:
+    raw = read(tiktok.data, tmp_path)
     cold_file = tiktok.data.path / "cold_items.json"
     items = raw.catalogue.frame["item_id"].to_numpy()
     labelled, cold = split(raw.interactions, items, SplitConfig(kind="given", cold_file=cold_file))
