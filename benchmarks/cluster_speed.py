@@ -42,12 +42,12 @@ def main(
     width: Annotated[int, typer.Option(help="Width of a video's vectors, two modalities of a half each.")] = 256,
     count: Annotated[int, typer.Option(help="Centres.")] = 64,
     rounds: Annotated[int, typer.Option(help="Rounds; medians are shown.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="200,000 videos, two rounds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="200,000 videos, one round.")] = False,
     scratch: Annotated[Path | None, typer.Option(help="Folder for the scratch files.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
     """Measure the assignment of clusters."""
-    items, rounds = (200_000, 2) if quick else (items, rounds)
+    items, rounds = (200_000, 1) if quick else (items, rounds)
     setting = {"items": items, "width": width, "clusters": count, "threads": cores()}
     figures = []
     with tempfile.TemporaryDirectory(dir=scratch) as folder:

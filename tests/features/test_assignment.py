@@ -11,7 +11,7 @@ from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 
-CHUNK = 600
+CHUNK = 2300
 COUNT = 3 * CHUNK + 300
 
 
