@@ -16,7 +16,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Speed beside bare products, memory, recall; QUICK=1 takes small sizes and less than five minutes.
+# Speed beside bare products, memory, recall; QUICK=1 takes small sizes.
 benchmark: $(READY)
 	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick)
 

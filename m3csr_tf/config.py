@@ -334,7 +334,7 @@ class EvaluationConfig(Section):
     users: int | None = Field(
         None, ge=1, description="so many users of a split at most, a seeded draw; without a number, all of them"
     )
-    block: int = Field(1024, ge=1, description="users ranked at once, rounded up to a multiple of 128")
+    block: int = Field(1024, ge=1, description="users ranked at once, rounded up to 256 a thread")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
     baselines: tuple[Literal["popularity", "random", "rp3beta", "rp3beta_content", "ridge", "truth"], ...] = Field(
         ("popularity", "random"), description="evaluated on the same users; truth: the synthetic world's own utilities"
