@@ -11,7 +11,8 @@ import tensorflow_recommenders as tfrs
 from m3csr_tf import columns, replicas
 from m3csr_tf.config import Config
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.layers.gather import dot_products, gather_lines
+from m3csr_tf.layers.gather import gather_lines
+from m3csr_tf.layers.products import dot_products
 from m3csr_tf.layers.unmapped_items import UnmappedItems
 from m3csr_tf.losses import BPRLoss, orthogonality_loss
 from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval

@@ -48,37 +48,45 @@ def sum_into_lines(values: tf.Tensor, lines: tf.Tensor, count: tf.Tensor) -> tf.
 
 
 @tf.custom_gradient
-def dot_products(
-    queries: tf.Tensor, rows: tf.Tensor
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-    """Dot products of each query with its own rows.
+def gather_entries(
+    table: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None, None]]]:
+    """Single numbers of a table that is small and computed.
 
     Args:
-      queries: float32 [queries, width].
-      rows: float32 [queries, rows, width].
+      table: float32 [lines, columns], of a known number of columns.
+      lines, columns: int32, of shapes that broadcast to [..., entries].
 
     Returns:
-      float32 [queries, rows].
+      float32 [..., entries].
     """
+    places = lines * table.shape[1] + columns
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return weighted_sums(upstream[:, tf.newaxis], rows)[:, 0], upstream[:, :, tf.newaxis] * queries[:, tf.newaxis]
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return tf.reshape(_added(upstream, places, tf.size(table)), tf.shape(table)), None, None
 
-    return tf.reduce_sum(queries[:, tf.newaxis] * rows, axis=2), gradient
-
-
-def matches(queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Dot products float32 [users, heads, slots] of queries [users, heads, width] and rows [users, slots, width]."""
-    return _narrow_matmul(queries, rows, adj_y=True)
+    return tf.gather(tf.reshape(table, [-1]), places), gradient
 
 
-def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Sums float32 [users, heads, width] of rows [users, slots, width] by weights [users, heads, slots]."""
-    return _narrow_matmul(weights, rows)
+def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
+    """Adds numbers up by line and column, the transpose of `gather_entries`.
+
+    Args:
+      values: float32 [lines, entries].
+      columns: int32 [lines, entries], less than `count`.
+
+    Returns:
+      float32 [lines, count].
+    """
+    lines = tf.range(tf.shape(columns)[0])[:, tf.newaxis]
+
+    @tf.custom_gradient
+    def add(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        table = tf.reshape(_added(values, lines * count + columns, tf.shape(values)[0] * count), [-1, count])
+        return table, lambda upstream: gather_entries(upstream, lines, columns)
+
+    return add(values)
 
 
-def _narrow_matmul(x: tf.Tensor, y: tf.Tensor, adj_y: bool = False) -> tf.Tensor:
-    if x.shape[1] == 1:
-        # The op itself: oneDNN, which takes over what `tf.matmul` makes, is slow at a matrix times a vector.
-        return tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=tf.float32, adj_y=adj_y)
-    return tf.matmul(x, y, transpose_b=adj_y)
+def _added(values: tf.Tensor, places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.DenseBincount(input=tf.reshape(places, [-1]), size=count, weights=tf.reshape(values, [-1]))

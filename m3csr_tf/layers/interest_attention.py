@@ -7,16 +7,13 @@ in h_i (equation 1) is linear as well, and folds the same way: histories are att
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import matches, sum_into_lines, weighted_sums
+from m3csr_tf.layers.slot_rows import Histories
 from m3csr_tf.layers.unmapped_items import UnmappedItems
-
-EMPTY_SLOT = 0
-"""Index of the "nothing" item in the table of distinct items: what an empty slot points to."""
 
 _MASKED = -1e9
 SHORT = 4
@@ -82,7 +79,7 @@ class InterestAttention(tf.keras.layers.Layer):
 
     def attention(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
         """Attention weights, float32 [users, heads, slots]; arguments as in `call`."""
-        return _weights(self._queries(query, items), _history(items, slots), slots)
+        return _weights(self._queries(query, items), _histories(items, slots))
 
     def place_weights(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
         """Attention weights of a history's places, averaged over the heads; arguments as in `call`.
@@ -91,27 +88,36 @@ class InterestAttention(tf.keras.layers.Layer):
           float32 [users, slots], 0 for empty slots; a user's sum is 1, or 0 where no slot is usable.
         """
         weights = tf.reduce_mean(self.attention(query, items, slots), axis=1)
-        return tf.where(slots == EMPTY_SLOT, 0.0, weights)
+        return tf.where(_histories(items, slots).empty, 0.0, weights)
 
-    def _queries(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems) -> tf.Tensor:
-        """W_K W_Q^T q / sqrt(k) of each head, float32 [users, heads, width]; or what matches unmapped items alike."""
-        queries, keys = (tf.split(kernel, self.heads, axis=1) for kernel in (self.query_kernel, self.key_kernel))
-        folded = [tf.matmul(of_query, of_key, transpose_b=True) for of_query, of_key in zip(queries, keys, strict=True)]
-        if isinstance(items, UnmappedItems):
-            folded = [items.fold_queries(kernel) for kernel in folded]
-        kernel = tf.concat(folded, axis=1) * (self.key_dim // self.heads) ** -0.5
-        return tf.reshape(tf.matmul(query, kernel), [-1, self.heads, folded[0].shape[1]])
+    def _queries(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems) -> list[tf.Tensor]:
+        """W_K W_Q^T q / sqrt(k) of each head: float32 [users, heads, part's width] for each part of the items' rows."""
+        queries = tf.split(self.query_kernel * (self.key_dim // self.heads) ** -0.5, self.heads, axis=1)
+        parts = []
+        for key_kernel in _fold(items, self.key_kernel):
+            keys = tf.split(key_kernel, self.heads, axis=1)
+            kernels = [tf.matmul(*of_head, transpose_b=True) for of_head in zip(queries, keys, strict=True)]
+            folded = tf.matmul(query, tf.concat(kernels, axis=1))
+            parts.append(tf.reshape(folded, [-1, self.heads, key_kernel.shape[0]]))
+        return parts
 
-    def _values(self, pooled: tf.Tensor, items: tf.Tensor | UnmappedItems) -> tf.Tensor:
-        """W_O^T W_V^T of each head's mean float32 [users, heads, width of what was pooled], summed, [users, width]."""
+    def _values(self, pooled: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems) -> tf.Tensor:
+        """W_O^T W_V^T of each head's mean, summed over heads, float32 [users, width].
+
+        Args:
+          pooled: the means' parts, float32 [users, heads, part's width] each.
+          items: what was pooled.
+        """
         values, outputs = tf.split(self.value_kernel, self.heads, axis=1), tf.split(self.output_kernel, self.heads)
-        folded = [tf.matmul(of_value, of_output) for of_value, of_output in zip(values, outputs, strict=True)]
-        bias: tf.Tensor | float = 0.0
+        kernels = [tf.matmul(*of_head) for of_head in zip(values, outputs, strict=True)]
+        folded = zip(*(_fold(items, kernel) for kernel in kernels), strict=True)
+        interests = [
+            tf.matmul(tf.reshape(means, [-1, self.heads * means.shape[2]]), tf.concat(of_part, axis=0))
+            for means, of_part in zip(pooled, folded, strict=True)
+        ]
         if isinstance(items, UnmappedItems):
-            bias = tf.add_n([items.bias_of(kernel) for kernel in folded])
-            folded = [items.fold_values(kernel) for kernel in folded]
-        means = tf.reshape(pooled, [-1, self.heads * pooled.shape[2]])
-        return tf.matmul(means, tf.concat(folded, axis=0)) + bias
+            interests.extend(items.bias_of(kernel) for kernel in kernels)
+        return sum(interests[1:], start=interests[0])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""
@@ -124,70 +130,51 @@ class InterestAttention(tf.keras.layers.Layer):
 
 
 def pooling_by_length(
-    queries: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor, short: tf.Tensor | None
-) -> tf.Tensor:
+    queries: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems, slots: tf.Tensor, short: tf.Tensor | None
+) -> list[tf.Tensor]:
     """`attention_pooling`, with the `short` first users on their own, cut to SHORT slots; the rest as there."""
     if short is None:
         return attention_pooling(queries, items, slots)
-    sizes = tf.stack([short, tf.shape(queries)[0] - short])
-    of_short, of_long = tf.split(queries, sizes)
+    sizes = tf.stack([short, tf.shape(slots)[0] - short])
+    of_short, of_long = zip(*(tf.split(part, sizes) for part in queries), strict=True)
     slots_of_short, slots_of_long = tf.split(slots, sizes)
-    pooled = [
+    pooled = zip(
         attention_pooling(of_short, items, slots_of_short[:, :SHORT]),
         attention_pooling(of_long, items, slots_of_long),
-    ]
-    return tf.concat(pooled, axis=0)
+        strict=True,
+    )
+    return [tf.concat(part, axis=0) for part in pooled]
 
 
-def attention_pooling(queries: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
+def attention_pooling(
+    queries: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems, slots: tf.Tensor
+) -> list[tf.Tensor]:
     """sum_i softmax_i(q . h_i) h_i over each user's usable slots.
 
-    The gradient is written out because what automatic differentiation builds touches the gathered history, the largest
-    tensor of a step, three times as often. Content has none; that of cluster ids is summed into their table at once.
-
     Args:
-      queries: folded queries float32 [users, heads, width].
-      items: float32 [items, width].
+      queries: folded queries float32 [users, heads, part's width], for each part of the items' rows.
+      items: float32 [items, width], or unmapped ones.
       slots: int32 [users, slots].
 
     Returns:
-      float32 [users, heads, width].
+      The sum's parts, float32 [users, heads, part's width] each.
     """
-    history = _history(items, slots)
-    weights = _weights(queries, history, slots)
-    if not isinstance(items, UnmappedItems):
-        trained, lines = [items], slots
-    elif items.clusters is None:
-        trained, lines = [], slots
-    else:
-        trained, lines = [items.clusters], tf.gather(items.cluster_ids, slots)
-
-    @tf.custom_gradient
-    def pool(queries: tf.Tensor, *trained: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
-        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            of_weights = matches(upstream, history)
-            of_logits = weights * (of_weights - tf.reduce_sum(weights * of_weights, axis=-1, keepdims=True))
-            # A masked slot's weight is zero, or the user has none usable and every slot holds the same item.
-            gradients = [weighted_sums(of_logits, history)]
-            for table in trained:
-                fixed = history.shape[-1] - table.shape[-1]
-                # An item enters as key and as value: both outer products in one product.
-                coefficients = tf.concat([of_logits, weights], axis=1)
-                entered = tf.concat([queries[..., fixed:], upstream[..., fixed:]], axis=1)
-                of_history = tf.matmul(coefficients, entered, transpose_a=True)
-                gradients.append(sum_into_lines(of_history, lines, tf.shape(table)[0]))
-            return gradients
-
-        return weighted_sums(weights, history), gradient
-
-    return pool(queries, *trained)
+    histories = _histories(items, slots)
+    weights = _weights(queries, histories)
+    return [part.sums(weights) for part in histories.parts]
 
 
-def _history(items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
-    """What the slots hold, float32 [users, slots, width]."""
-    return items.rows(slots) if isinstance(items, UnmappedItems) else tf.gather(items, slots)
+def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
+    logits = tf.add_n([part.matches(of_part) for part, of_part in zip(histories.parts, queries, strict=True)])
+    # Added, for what a masked slot's logit was is lost in it: a choice would cost its gradient another one.
+    masks = tf.where(histories.empty, _MASKED, 0.0)
+    return tf.nn.softmax(logits + masks[:, tf.newaxis], axis=-1)
 
 
-def _weights(queries: tf.Tensor, history: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
-    logits = matches(queries, history)
-    return tf.nn.softmax(tf.where((slots != EMPTY_SLOT)[:, tf.newaxis, :], logits, _MASKED), axis=-1)
+def _histories(items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> Histories:
+    return items.histories(slots) if isinstance(items, UnmappedItems) else Histories.of(items, slots)
+
+
+def _fold(items: tf.Tensor | UnmappedItems, kernel: tf.Tensor) -> list[tf.Tensor]:
+    """What maps each part of the items' rows as a kernel float32 [width, outputs] maps the items."""
+    return items.fold(kernel) if isinstance(items, UnmappedItems) else [kernel]

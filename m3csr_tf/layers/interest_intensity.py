@@ -41,12 +41,14 @@ class InterestIntensity(tf.keras.layers.Layer):
           float32 [users, modalities], each line sums to 1.
         """
         behaviour, interests = inputs
-        stopped = tf.stop_gradient(behaviour)
+        # Products with the parts of w_int: concat(h_u, h_u^m) is the largest tensor here, and need not be made.
+        of_behaviour, of_interests = tf.split(self.kernel, [behaviour.shape[-1], interests[0].shape[-1]], axis=1)
+        each = tf.split(of_interests, len(interests)) if self.per_modality else [of_interests] * len(interests)
         factors = [
-            tf.linalg.matvec(tf.concat([stopped, interest], axis=1), self.kernel[m if self.per_modality else 0])
-            for m, interest in enumerate(interests)
+            tf.matmul(interest, weights, transpose_b=True) for interest, weights in zip(interests, each, strict=True)
         ]
-        return tf.nn.softmax(tf.stack(factors, axis=1) / self.temperature, axis=1)
+        shared = tf.matmul(tf.stop_gradient(behaviour), of_behaviour, transpose_b=True)
+        return tf.nn.softmax((tf.concat(factors, axis=1) + shared) / self.temperature, axis=1)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

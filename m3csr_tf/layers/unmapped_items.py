@@ -1,8 +1,9 @@
-"""Items that are attended and scored without being encoded: the map of content (equation 1) is linear, and folds.
+"""Items that are attended and scored without being encoded: the encoder is linear (equations 1 and 2), and folds.
 
-With h_i = concat(w^T e_i + b, c_i), a product q . h_i is (w q_1) . e_i + q_1 . b + q_2 . c_i, and a weighted mean of
-h_i is that of concat(e_i, c_i), mapped once. A batch has several times as many items as users, content needs no
-gradient, and that of cluster ids is summed into their table at once.
+h_i = concat(w^T e_i + b, c_i) = M^T x_i + concat(b, 0), where x_i is the content e_i beside a one-hot vector of the
+cluster id, and M has w and the table of c on its diagonal. A product q . h_i is (M q) . x_i + q_1 . b, and a weighted
+mean of h_i is that of x_i, mapped once. A batch has several times as many items as users; content needs no gradient,
+and a product with a one-hot vector is one number picked.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import dot_products, gather_lines
+from m3csr_tf.layers.gather import gather_entries, gather_lines
 from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.layers.products import dot_products
+from m3csr_tf.layers.slot_rows import GatheredRows, Histories, OneHotRows, SlotRows
+
+FEW_CLUSTERS = 128
+"""With more rows than this in a table of c, gathering them costs less than products with it (docs/performance.md)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class UnmappedItems:
 
     Attributes:
       encoder: of the modality.
-      content: scaled vectors float32 [items, content width], constants to the gradient.
+      content: scaled vectors float32 [items, content width], constants to the gradient; zeros where absent.
       cluster_ids: int32 [items], 0 where absent.
       clusters: the encoder's table of c, float32 [clusters + 1, width / 2]; None without clusters.
     """
@@ -39,29 +45,35 @@ class UnmappedItems:
         clusters = tf.convert_to_tensor(encoder.cluster_embedding) if encoder.use_clusters else None
         return cls(encoder, content, cluster_ids, clusters)
 
-    def rows(self, lines: tf.Tensor) -> tf.Tensor:
-        """concat(e_i, c_i), float32 [..., content width + width / 2], of lines int32 [...]."""
-        content = tf.gather(self.content, lines)
-        if self.clusters is None:
-            return content
-        return tf.concat([content, tf.gather(self.clusters, tf.gather(self.cluster_ids, lines))], axis=-1)
+    def histories(self, slots: tf.Tensor) -> Histories:
+        """The parts of x_i, content and clusters if any, in slots int32 [users, slots].
 
-    def fold_queries(self, queries: tf.Tensor) -> tf.Tensor:
-        """What matches `rows` as the queries float32 [queries, width] match h_i, but for q_1 . b, the same for all."""
-        of_content, of_clusters = self._split(queries)
-        folded = tf.matmul(of_content, self.encoder.mapping.kernel, transpose_b=True)
-        return folded if self.clusters is None else tf.concat([folded, of_clusters], axis=1)
-
-    def fold_values(self, kernel: tf.Tensor) -> tf.Tensor:
-        """What maps a mean of `rows`, of weights that sum to 1, as `kernel` float32 [width, outputs] maps that of h_i.
-
-        But for the bias, `bias_of`. Float32 [row width, outputs].
+        A slot whose item lacks the modality is empty, and its row is that of the "nothing" item.
         """
-        return tf.transpose(self.fold_queries(tf.transpose(kernel)))
+        cluster_ids = tf.gather(self.cluster_ids, slots)
+        parts: list[SlotRows] = [GatheredRows.fixed(self.content, slots)]
+        if self.clusters is not None and self._few:
+            parts.append(OneHotRows(cluster_ids, self.clusters.shape[0]))
+        elif self.clusters is not None:
+            parts.append(GatheredRows.trained(self.clusters, cluster_ids))
+        return Histories(parts, cluster_ids == 0)
+
+    def fold(self, kernel: tf.Tensor) -> list[tf.Tensor]:
+        """What maps the parts of x_i as a kernel float32 [width, outputs] maps h_i, but for the bias (`bias_of`).
+
+        Returns:
+          float32 [part's width, outputs] for each part.
+        """
+        of_content, of_clusters = self._split(kernel, axis=0)
+        folded = [tf.matmul(self.encoder.mapping.kernel, of_content)]
+        if self.clusters is not None:
+            folded.append(tf.matmul(self.clusters, of_clusters) if self._few else of_clusters)
+        return folded
 
     def bias_of(self, kernel: tf.Tensor) -> tf.Tensor:
         """What b adds to the outputs of a kernel float32 [width, outputs], float32 [outputs]."""
-        return tf.linalg.matvec(kernel[: self.encoder.mapping.units], self.encoder.mapping.bias, transpose_a=True)
+        of_content, _ = self._split(kernel, axis=0)
+        return tf.linalg.matvec(of_content, self.encoder.mapping.bias, transpose_a=True)
 
     def score_pairs(self, queries: tf.Tensor, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Dot products of h_i of each example's own candidates with its query.
@@ -74,17 +86,24 @@ class UnmappedItems:
         Returns:
           float32 [examples, candidates].
         """
-        of_content, of_clusters = self._split(queries)
+        of_content, of_clusters = self._split(queries, axis=1)
         folded = tf.matmul(of_content, self.encoder.mapping.kernel, transpose_b=True)
         bias = tf.linalg.matvec(of_content, self.encoder.mapping.bias)
         scores = dot_products(gather_lines(folded, query), tf.gather(self.content, candidates))
         scores += tf.gather(bias, query)[:, tf.newaxis]
         if self.clusters is None:
             return scores
-        clusters = gather_lines(self.clusters, tf.gather(self.cluster_ids, candidates))
-        return scores + dot_products(gather_lines(of_clusters, query), clusters)
+        cluster_ids = tf.gather(self.cluster_ids, candidates)
+        if self._few:
+            of_table = tf.matmul(of_clusters, self.clusters, transpose_b=True)
+            return scores + gather_entries(of_table, query[:, tf.newaxis], cluster_ids)
+        return scores + dot_products(gather_lines(of_clusters, query), gather_lines(self.clusters, cluster_ids))
 
-    def _split(self, vectors: tf.Tensor) -> list[tf.Tensor]:
-        """The parts of vectors float32 [vectors, width] that meet mapped content and cluster ids."""
+    @property
+    def _few(self) -> bool:
+        return self.clusters is not None and self.clusters.shape[0] <= FEW_CLUSTERS
+
+    def _split(self, values: tf.Tensor, axis: int) -> list[tf.Tensor]:
+        """The parts of an axis of size width that meet mapped content and cluster ids."""
         units = self.encoder.mapping.units
-        return tf.split(vectors, [units, self.encoder.width - units], axis=1)
+        return tf.split(values, [units, self.encoder.width - units], axis=axis)

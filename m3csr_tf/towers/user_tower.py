@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
-from m3csr_tf.layers.interest_attention import EMPTY_SLOT, InterestAttention
+from m3csr_tf.layers.interest_attention import InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
+from m3csr_tf.layers.slot_rows import EMPTY_SLOT
 from m3csr_tf.layers.unmapped_items import UnmappedItems
 from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.item_encoder import ItemEncoder
@@ -100,8 +101,8 @@ class UserTower(tf.keras.Model):
         interests = self.interests(features[columns.USER_ROW], ids, items, slots)
         query = interests.query
         attention = {ID_PART: self.behaviour_attention.place_weights(query, ids, slots)}
-        for name, (unmapped, usable) in self._modal_histories(items, slots).items():
-            attention[name] = self.modal_attention[name].place_weights(query, unmapped, usable)
+        for name, unmapped in self._unmapped(items).items():
+            attention[name] = self.modal_attention[name].place_weights(query, unmapped, slots)
         places = tf.shape(features[columns.SLOTS])[1]
         attention = {part: weights[:, :places] for part, weights in attention.items()}
         return ExplainedUsers(self.combine(interests), interests.intensities, attention)
@@ -127,8 +128,8 @@ class UserTower(tf.keras.Model):
         behaviour = self.behaviour_attention(query, ids, slots, short)
         stopped = tf.stop_gradient(query)
         modal = [
-            self.modal_attention[name](stopped, unmapped, usable, short)
-            for name, (unmapped, usable) in self._modal_histories(items, slots).items()
+            self.modal_attention[name](stopped, unmapped, slots, short)
+            for name, unmapped in self._unmapped(items).items()
         ]
         if self.intensity is None:
             shape = [tf.shape(slots)[0], len(modal)]
@@ -158,17 +159,12 @@ class UserTower(tf.keras.Model):
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
         return self.encoder.ids(items[columns.ITEM_ROW]), items, slots
 
-    def _modal_histories(
-        self, items: Mapping[str, tf.Tensor], slots: tf.Tensor
-    ) -> dict[str, tuple[UnmappedItems, tf.Tensor]]:
-        """Each modality's items, and the slots whose item has it; the others are empty."""
-        lines = tf.range(tf.shape(items[columns.CLUSTER_IDS])[0])
-        histories = {}
-        for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
-            cluster_ids = items[columns.CLUSTER_IDS][:, position]
-            usable = tf.gather(tf.where(cluster_ids > 0, lines, EMPTY_SLOT), slots)
-            histories[name] = UnmappedItems.of(encoder, items[name], cluster_ids), usable
-        return histories
+    def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
+        """The items of each modality."""
+        return {
+            name: UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
+            for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items())
+        }
 
 
 def _with_nothing(lines: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import dot_products, gather_lines, matches, sum_into_lines, weighted_sums
+from m3csr_tf.layers.gather import add_entries, gather_entries, gather_lines, sum_into_lines
 
 TABLE = np.arange(8, dtype=np.float32).reshape(4, 2)
 
@@ -31,23 +31,21 @@ def test_values_of_equal_lines_are_summed_and_other_lines_are_zero() -> None:
     )
 
 
-def test_dot_products_of_each_query_with_its_own_rows_and_their_gradients() -> None:
-    queries, rows = tf.random.stateless_normal([3, 4], seed=[1, 2]), tf.random.stateless_normal([3, 2, 4], seed=[3, 4])
-    upstream = tf.random.stateless_normal([3, 2], seed=[5, 6])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch([queries, rows])
-        ours, plain = dot_products(queries, rows), tf.einsum("qw,qrw->qr", queries, rows)
-    np.testing.assert_allclose(ours, plain, rtol=1e-5)
-    for source in (queries, rows):
-        ours_gradient, plain_gradient = (
-            tape.gradient(found, source, output_gradients=upstream) for found in (ours, plain)
-        )
-        np.testing.assert_allclose(ours_gradient, plain_gradient, rtol=1e-5)
+def test_entries_are_single_numbers_and_their_gradients_add_up_where_they_came_from() -> None:
+    table = tf.constant(TABLE)
+    with tf.GradientTape() as tape:
+        tape.watch(table)
+        entries = gather_entries(table, tf.constant([[3], [0], [3]]), tf.constant([[0, 1], [1, 1], [0, 0]]))
+    np.testing.assert_array_equal(entries, [[6, 7], [1, 1], [6, 6]])
+    gradient = tape.gradient(entries, table, output_gradients=tf.constant([[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]]))
+    np.testing.assert_array_equal(gradient, [[0, 30], [0, 0], [0, 0], [301, 2]])
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-def test_matches_and_weighted_sums_are_batched_products(heads: int) -> None:
-    queries, rows = tf.random.stateless_normal([3, heads, 4], [1, 2]), tf.random.stateless_normal([3, 5, 4], [3, 4])
-    weights = tf.random.stateless_normal([3, heads, 5], seed=[5, 6])
-    np.testing.assert_allclose(matches(queries, rows), np.einsum("uhw,usw->uhs", queries, rows), rtol=1e-5)
-    np.testing.assert_allclose(weighted_sums(weights, rows), np.einsum("uhs,usw->uhw", weights, rows), rtol=1e-5)
+def test_entries_add_up_by_column_and_each_has_the_gradient_of_its_sum() -> None:
+    values = tf.constant([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        sums = add_entries(values, tf.constant([[1, 3, 1], [0, 0, 0]]), 4)
+    np.testing.assert_array_equal(sums, [[0, 5, 0, 2], [56, 0, 0, 0]])
+    gradient = tape.gradient(sums, values, output_gradients=tf.constant(TABLE.reshape(2, 4)))
+    np.testing.assert_array_equal(gradient, [[1, 3, 1], [4, 4, 4]])

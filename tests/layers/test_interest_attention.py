@@ -10,14 +10,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3csr_tf.layers import unmapped_items
 from m3csr_tf.layers.interest_attention import (
-    EMPTY_SLOT,
     SHORT,
     InterestAttention,
     attention_pooling,
     pooling_by_length,
 )
 from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.layers.slot_rows import EMPTY_SLOT
 from m3csr_tf.layers.unmapped_items import UnmappedItems
 
 NOTHING = [9.0, 9.0]
@@ -130,7 +131,7 @@ def test_the_written_out_gradient_of_pooling_is_that_of_automatic_differentiatio
     upstream = tf.constant(random.normal(size=(users, heads, width)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([queries, table])
-        ours, plain = attention_pooling(queries, table, lines), plain_pooling(queries, table, lines)
+        (ours,), plain = attention_pooling([queries], table, lines), plain_pooling(queries, table, lines)
     np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
     for source in (queries, table):
         np.testing.assert_allclose(
@@ -145,7 +146,7 @@ def test_a_user_without_usable_slots_gives_the_query_no_gradient_and_the_nothing
     queries, slots = tf.ones([1, 1, 2]), tf.constant([[EMPTY_SLOT] * 3])
     with tf.GradientTape() as tape:
         tape.watch([queries, ITEMS])
-        pooled = attention_pooling(queries, ITEMS, slots)
+        (pooled,) = attention_pooling([queries], ITEMS, slots)
     of_queries, of_items = tape.gradient(pooled, [queries, ITEMS])
     # Three weights of a third each on one item: the derivative of the sum of its entries is 1.
     np.testing.assert_allclose(of_queries, [[[0, 0]]], atol=1e-5)
@@ -192,17 +193,20 @@ def test_short_histories_apart_give_what_all_together_give(lengths: list[int]) -
     for short in (tf.constant(sum(length <= SHORT for length in lengths)), None):
         with tf.GradientTape() as tape:
             tape.watch([queries, items])
-            pooled = pooling_by_length(queries, items, tf.constant(slots), short)
+            (pooled,) = pooling_by_length([queries], items, tf.constant(slots), short)
         found.append([pooled, *tape.gradient(pooled, [queries, items], output_gradients=upstream)])
     for apart, together in zip(*found, strict=True):
         np.testing.assert_allclose(apart, together, atol=1e-5)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize("use_clusters", [True, False])
-def test_unmapped_items_are_attended_as_encoded_ones_in_values_and_gradients(heads: int, use_clusters: bool) -> None:
+@pytest.mark.parametrize("clusters", ["few", "many", "none"])
+def test_unmapped_items_are_attended_as_encoded_ones_in_values_and_gradients(
+    heads: int, clusters: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unmapped_items, "FEW_CLUSTERS", 3 if clusters == "many" else 4)  # Rows, that of 0 included.
     random = np.random.default_rng(heads)
-    encoder = ModalEncoder(8, clusters=3, use_clusters=use_clusters)
+    encoder = ModalEncoder(8, clusters=3, use_clusters=clusters != "none")
     layer = InterestAttention(8, heads, key_dim=4)
     layer.build(tf.TensorShape([None, 5]))
     query = tf.constant(random.normal(size=(4, 5)), tf.float32)
