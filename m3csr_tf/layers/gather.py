@@ -63,7 +63,8 @@ def gather_entries(
     places = lines * table.shape[1] + columns
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        return tf.reshape(_added(upstream, places, tf.size(table)), tf.shape(table)), None, None
+        all_at_once = (tf.reshape(values, [1, -1]) for values in (upstream, places))
+        return tf.reshape(_added(*all_at_once, tf.size(table)), tf.shape(table)), None, None
 
     return tf.gather(tf.reshape(table, [-1]), places), gradient
 
@@ -82,11 +83,11 @@ def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def add(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        table = tf.reshape(_added(values, lines * count + columns, tf.shape(values)[0] * count), [-1, count])
-        return table, lambda upstream: gather_entries(upstream, lines, columns)
+        return _added(values, columns, count), lambda upstream: gather_entries(upstream, lines, columns)
 
     return add(values)
 
 
-def _added(values: tf.Tensor, places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    return tf.raw_ops.DenseBincount(input=tf.reshape(places, [-1]), size=count, weights=tf.reshape(values, [-1]))
+def _added(values: tf.Tensor, columns: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
+    # By lines, each of which one thread adds up: of a flat list threads add parts, in an order that no seed fixes.
+    return tf.raw_ops.DenseBincount(input=columns, size=count, weights=values)

@@ -49,3 +49,19 @@ def test_entries_add_up_by_column_and_each_has_the_gradient_of_its_sum() -> None
     np.testing.assert_array_equal(sums, [[0, 5, 0, 2], [56, 0, 0, 0]])
     gradient = tape.gradient(sums, values, output_gradients=tf.constant(TABLE.reshape(2, 4)))
     np.testing.assert_array_equal(gradient, [[1, 3, 1], [4, 4, 4]])
+
+
+def test_sums_of_entries_have_the_same_bits_every_time() -> None:
+    random = np.random.default_rng(0)
+    values = tf.constant(random.normal(size=(2, 200_000)), tf.float32)
+    columns = tf.constant(random.integers(0, 50, (2, 200_000)), tf.int32)
+    table, lines = tf.zeros([2, 50]), tf.constant([[0], [1]])
+
+    def sums() -> tuple[bytes, bytes]:
+        with tf.GradientTape() as tape:
+            tape.watch(table)
+            entries = gather_entries(table, lines, columns)
+        gradient = tape.gradient(entries, table, output_gradients=values)
+        return add_entries(values, columns, 50).numpy().tobytes(), gradient.numpy().tobytes()
+
+    assert len({sums() for _ in range(10)}) == 1
