@@ -1,8 +1,7 @@
 """Runs every benchmark, each in a process of its own, and writes benchmarks/results.json and one table.
 
-make benchmark            the sizes that docs/performance.md speaks of: walks take ten minutes, each of the others less,
-                          after a training of the large world
-make benchmark QUICK=1    small sizes: whether everything runs, and roughly how fast; five minutes on two free cores
+make benchmark            the sizes that docs/performance.md speaks of; the walks alone take ten minutes
+make benchmark QUICK=1    small sizes: whether everything runs, and roughly how fast; 4:41 minutes on two free cores
 
 Index, batch job and fresh videos are measured on a release of pipelines/configs/large_world.yaml, which is trained
 first unless it is there. A benchmark that fails is named at the end, and the others' figures are kept.
