@@ -2,6 +2,7 @@
 
 TensorFlow hands the gradient of a gather on as indexed slices, concatenates those of all gathers of one tensor and
 cuts them up again on the way back; here each is summed into the table's shape directly, a quarter of a step cheaper.
+`gather_entries` and `add_entries` are for products with a one-hot vector: single numbers instead of lines.
 Embedding variables are gathered with tf.gather: their gradients must stay sparse.
 """
 
@@ -55,7 +56,7 @@ def gather_entries(
 
     Args:
       table: float32 [lines, columns], of a known number of columns.
-      lines, columns: int32, of shapes that broadcast to [..., entries].
+      lines, columns: int32, of shapes that broadcast to [..., entries]; a column beyond the table is not found out.
 
     Returns:
       float32 [..., entries].
@@ -63,8 +64,8 @@ def gather_entries(
     places = lines * table.shape[1] + columns
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        all_at_once = (tf.reshape(values, [1, -1]) for values in (upstream, places))
-        return tf.reshape(_added(*all_at_once, tf.size(table)), tf.shape(table)), None, None
+        added = _added(tf.reshape(upstream, [1, -1]), tf.reshape(places, [1, -1]), tf.size(table))
+        return tf.reshape(added, tf.shape(table)), None, None
 
     return tf.gather(tf.reshape(table, [-1]), places), gradient
 
@@ -89,5 +90,5 @@ def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _added(values: tf.Tensor, columns: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
-    # By lines, each of which one thread adds up: of a flat list threads add parts, in an order that no seed fixes.
+    # By lines, which one thread each adds up on CPUs: of a flat list threads add parts, in an order that no seed fixes.
     return tf.raw_ops.DenseBincount(input=columns, size=count, weights=values)

@@ -87,8 +87,9 @@ class InterestAttention(tf.keras.layers.Layer):
         Returns:
           float32 [users, slots], 0 for empty slots; a user's sum is 1, or 0 where no slot is usable.
         """
-        weights = tf.reduce_mean(self.attention(query, items, slots), axis=1)
-        return tf.where(_histories(items, slots).empty, 0.0, weights)
+        histories = _histories(items, slots)
+        weights = tf.reduce_mean(_weights(self._queries(query, items), histories), axis=1)
+        return tf.where(histories.empty, 0.0, weights)
 
     def _queries(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems) -> list[tf.Tensor]:
         """W_K W_Q^T q / sqrt(k) of each head: float32 [users, heads, part's width] for each part of the items' rows."""
@@ -166,7 +167,8 @@ def attention_pooling(
 
 def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
     logits = tf.add_n([part.matches(of_part) for part, of_part in zip(histories.parts, queries, strict=True)])
-    # Added, for what a masked slot's logit was is lost in it: a choice would cost its gradient another one.
+    # Added, not chosen, which would cost the gradient another choice. Beside a usable slot an empty one then weighs
+    # nothing, and where none is usable all rows are the same.
     masks = tf.where(histories.empty, _MASKED, 0.0)
     return tf.nn.softmax(logits + masks[:, tf.newaxis], axis=-1)
 

@@ -17,7 +17,7 @@ from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.layers.products import dot_products
 from m3csr_tf.layers.slot_rows import GatheredRows, Histories, OneHotRows, SlotRows
 
-FEW_CLUSTERS = 128
+FEW_ROWS = 128
 """With more rows than this in a table of c, gathering them costs less than products with it (docs/performance.md)."""
 
 
@@ -52,7 +52,7 @@ class UnmappedItems:
         """
         cluster_ids = tf.gather(self.cluster_ids, slots)
         parts: list[SlotRows] = [GatheredRows.fixed(self.content, slots)]
-        if self.clusters is not None and self._few:
+        if self.clusters is not None and _one_hot(self.clusters):
             parts.append(OneHotRows(cluster_ids, self.clusters.shape[0]))
         elif self.clusters is not None:
             parts.append(GatheredRows.trained(self.clusters, cluster_ids))
@@ -67,7 +67,7 @@ class UnmappedItems:
         of_content, of_clusters = self._split(kernel, axis=0)
         folded = [tf.matmul(self.encoder.mapping.kernel, of_content)]
         if self.clusters is not None:
-            folded.append(tf.matmul(self.clusters, of_clusters) if self._few else of_clusters)
+            folded.append(tf.matmul(self.clusters, of_clusters) if _one_hot(self.clusters) else of_clusters)
         return folded
 
     def bias_of(self, kernel: tf.Tensor) -> tf.Tensor:
@@ -94,16 +94,17 @@ class UnmappedItems:
         if self.clusters is None:
             return scores
         cluster_ids = tf.gather(self.cluster_ids, candidates)
-        if self._few:
+        if _one_hot(self.clusters):
             of_table = tf.matmul(of_clusters, self.clusters, transpose_b=True)
             return scores + gather_entries(of_table, query[:, tf.newaxis], cluster_ids)
         return scores + dot_products(gather_lines(of_clusters, query), gather_lines(self.clusters, cluster_ids))
-
-    @property
-    def _few(self) -> bool:
-        return self.clusters is not None and self.clusters.shape[0] <= FEW_CLUSTERS
 
     def _split(self, values: tf.Tensor, axis: int) -> list[tf.Tensor]:
         """The parts of an axis of size width that meet mapped content and cluster ids."""
         units = self.encoder.mapping.units
         return tf.split(values, [units, self.encoder.width - units], axis=axis)
+
+
+def _one_hot(clusters: tf.Tensor) -> bool:
+    """Whether cluster ids are one-hot, not rows of their table. Not on GPUs: bincount is not deterministic there."""
+    return clusters.shape[0] <= FEW_ROWS and not tf.config.list_physical_devices("GPU")

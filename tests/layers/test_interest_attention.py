@@ -119,7 +119,7 @@ def plain_pooling(queries: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.
     items=st.integers(1, 5),
     width=st.integers(1, 4),
 )
-def test_the_written_out_gradient_of_pooling_is_that_of_automatic_differentiation(
+def test_pooling_has_the_values_and_gradients_of_the_plain_form(
     seed: int, users: int, heads: int, slots: int, items: int, width: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -204,7 +204,7 @@ def test_short_histories_apart_give_what_all_together_give(lengths: list[int]) -
 def test_unmapped_items_are_attended_as_encoded_ones_in_values_and_gradients(
     heads: int, clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unmapped_items, "FEW_CLUSTERS", 3 if clusters == "many" else 4)  # Rows, that of 0 included.
+    monkeypatch.setattr(unmapped_items, "FEW_ROWS", 3 if clusters == "many" else 4)  # Of 4.
     random = np.random.default_rng(heads)
     encoder = ModalEncoder(8, clusters=3, use_clusters=clusters != "none")
     layer = InterestAttention(8, heads, key_dim=4)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from m3csr_tf.layers import unmapped_items
 from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.layers.slot_rows import GatheredRows, OneHotRows
 from m3csr_tf.layers.unmapped_items import UnmappedItems
 
 
@@ -15,7 +16,7 @@ from m3csr_tf.layers.unmapped_items import UnmappedItems
 def test_pairs_score_as_encoded_items_do_in_values_and_gradients(
     clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unmapped_items, "FEW_CLUSTERS", 3 if clusters == "many" else 4)  # Rows, that of 0 included.
+    monkeypatch.setattr(unmapped_items, "FEW_ROWS", 3 if clusters == "many" else 4)  # Of 4.
     random = np.random.default_rng(0)
     encoder = ModalEncoder(8, clusters=3, use_clusters=clusters != "none")
     content, cluster_ids = tf.constant(random.normal(size=(7, 6)), tf.float32), tf.constant([0, 1, 2, 3, 1, 1, 2])
@@ -38,3 +39,13 @@ def test_pairs_score_as_encoded_items_do_in_values_and_gradients(
             for found in (unmapped, encoded)
         )
         np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(plain))))
+
+
+@pytest.mark.parametrize(("gpus", "kind"), [([], OneHotRows), (["one"], GatheredRows)])
+def test_on_a_gpu_clusters_are_rows_since_its_bincount_is_not_deterministic(
+    gpus: list[str], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda device: gpus)
+    encoder = ModalEncoder(8, clusters=3)
+    items = UnmappedItems.of(encoder, tf.zeros([2, 6]), tf.constant([0, 3]))
+    assert isinstance(items.histories(tf.constant([[1]])).parts[1], kind)

@@ -42,7 +42,7 @@ def test_an_item_that_lacks_a_modality_is_left_out_in_that_modality_alone() -> N
     np.testing.assert_allclose(vector, [[3, 4, 0.5, 0, -0.5, 3]], rtol=1e-5)
 
 
-def test_the_absent_vector_of_an_item_has_no_influence() -> None:
+def test_the_absent_vector_of_an_item_has_no_influence_beside_one_that_is_there() -> None:
     tower = hand_made_towers().user
     odd = user_features([[0, 1]], visual=[[3.0], [123.0]])  # B is still absent: its cluster id is 0.
     np.testing.assert_array_equal(tower(odd), tower(user_features([[0, 1]])))
