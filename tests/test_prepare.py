@@ -241,6 +241,15 @@ def test_a_prepared_folder_without_one_of_its_files_is_refused_when_opened(tmp_p
         Prepared.open(folder)
 
 
+def test_cluster_ids_of_other_centres_are_refused_when_opened(tmp_path: Path) -> None:
+    folder = prepare(config(), tmp_path / "prepared").folder
+    ids = np.load(folder / "clusters.npy")
+    ids[-1, 1] = 1000
+    np.save(folder / "clusters.npy", ids)
+    with pytest.raises(InputError, match=r"clusters\.npy: cluster id 1000 of modality \w+, but centres\.npz has \d+"):
+        Prepared.open(folder)
+
+
 def test_the_default_folder_is_inside_the_run(tmp_path: Path) -> None:
     opened = prepare(config(run={"name": "small", "folder": tmp_path}))
     assert opened.folder == tmp_path / "small" / "prepared"

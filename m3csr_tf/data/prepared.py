@@ -141,7 +141,7 @@ class Prepared:
         """Opens a prepared folder.
 
         Raises:
-          InputError: the folder is missing, unfinished, or of another format.
+          InputError: the folder is missing, unfinished, or of another format, or its cluster ids are of other centres.
         """
         folder = Path(folder)
         try:
@@ -162,6 +162,7 @@ class Prepared:
                 name: np.load(folder / content_file(name), mmap_mode="r", allow_pickle=False)
                 for name in manifest["modalities"]
             }
+            clusters = Clusters.load(folder / "centres.npz")
             return cls(
                 folder=folder,
                 manifest=manifest,
@@ -170,9 +171,9 @@ class Prepared:
                 catalogue=catalogue,
                 content=content,
                 scaler=ContentScaler.load(folder / "scaling.npz"),
-                clusters=Clusters.load(folder / "centres.npz"),
+                clusters=clusters,
                 popularity=PopularityBins.load(folder / "popularity.json"),
-                cluster_ids=np.load(folder / "clusters.npy", allow_pickle=False),
+                cluster_ids=_cluster_ids(folder / "clusters.npy", clusters),
                 bins=np.concatenate(
                     [np.zeros(FIRST_ROW, np.int32), catalogue[columns.POPULARITY_BIN].to_numpy(np.int32)]
                 ),
@@ -186,3 +187,15 @@ class Prepared:
 def read_users(folder: Path) -> IdTable:
     """The id table of users."""
     return IdTable(pq.read_table(folder / USERS_FILE)[columns.USER_ID])
+
+
+def _cluster_ids(path: Path, clusters: Clusters) -> np.ndarray:
+    ids = np.load(path, allow_pickle=False)
+    for position, (name, count) in enumerate(clusters.counts.items()):
+        # Products with one-hot vectors would take another user's number for it.
+        if (largest := ids[:, position].max()) > count:
+            raise InputError(
+                f"{path}: cluster id {largest} of modality {name}, but centres.npz has {count} centres; "
+                "run pipelines/prepare.py again"
+            )
+    return ids
