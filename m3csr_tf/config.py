@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -403,9 +404,9 @@ class JobConfig(Section):
         return int(one), int(of)
 
     @property
+    @abstractmethod
     def part_size(self) -> int:
         """Users or items of a part."""
-        raise NotImplementedError
 
 
 class EmbedConfig(JobConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 RoundTrip = Callable[..., None]
+SameGradients = Callable[..., None]
 
 
 @pytest.fixture
@@ -23,5 +24,22 @@ def assert_round_trip() -> RoundTrip:
         rebuilt(*inputs)
         rebuilt.set_weights(layer.get_weights())
         np.testing.assert_array_equal(rebuilt(*inputs), expected)
+
+    return check
+
+
+@pytest.fixture
+def assert_same_gradients() -> SameGradients:
+    """`assert_same_gradients(tape, ours, plain, sources, upstream)`: two results have the same gradients."""
+
+    def check(
+        tape: tf.GradientTape, ours: tf.Tensor, plain: tf.Tensor, sources: Sequence[tf.Tensor], upstream: tf.Tensor
+    ) -> None:
+        for source in sources:
+            mine, its = (
+                tf.convert_to_tensor(tape.gradient(result, source, output_gradients=upstream))
+                for result in (ours, plain)
+            )
+            np.testing.assert_allclose(mine, its, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(its))))
 
     return check
