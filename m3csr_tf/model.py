@@ -116,7 +116,8 @@ class M3CSR(tfrs.Model):
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
             candidates[ID_PART], bins = self._shown_as_new(as_new, candidates[ID_PART], bins)
-        return self.item_tower.combine(candidates, features[columns.CLUSTER_IDS] > 0, bins)
+        appeals = self.item_tower.appeals(features)
+        return self.item_tower.combine(candidates, appeals, features[columns.CLUSTER_IDS] > 0, bins)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
@@ -131,7 +132,8 @@ class M3CSR(tfrs.Model):
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
             parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
-        return self.item_tower.combine_scores(parts, present, bins)
+        appeals = tf.gather(self.item_tower.appeals(items), lines)
+        return self.item_tower.combine_scores(parts, appeals, tf.gather(interests.trust, query), present, bins)
 
     def _shown_as_new(self, as_new: tf.Tensor, ids: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""

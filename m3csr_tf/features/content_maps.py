@@ -20,8 +20,8 @@ _FOLLOWED = 0.5
 new items alike, 6% above content as it is; on the synthetic world, whose content has more to tell, 30% above."""
 _MAP_RIDGE = 1.0
 """Ridge of the map, in mean variances of the content; 0.5 to 2 rank alike."""
-_APPEAL_RIDGE = 100.0
-"""Ridge of the regression of popularity on content, whose rows have length 1: a hundred items to believe an entry."""
+_APPEAL_RIDGE = 10.0
+"""Ridge of the regression of popularity on content, for rows of length 1; 10 to 100 rank alike."""
 _PAIRS = 20_000
 """Clicks that the weights of the modalities are estimated from."""
 _RANDOM_ITEMS = 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -51,6 +53,25 @@ def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.nda
     slots = np.full((users, length), PADDING_ROW, np.int32)
     slots[user[kept], slot[kept]] = item[kept]
     return slots
+
+
+def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:
+    """Places of histories, those of like length together, so that padded to their longest they take `slots` at most.
+
+    Args:
+      lengths: int [n].
+      slots: of a group, the padding included; a longer history is a group of its own.
+
+    Yields:
+      Places of at least one history, int64, each place once.
+    """
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        padded = np.maximum(lengths[order[first:]], 1) * np.arange(1, len(order) - first + 1)
+        count = max(1, int(np.searchsorted(padded, slots, side="right")))
+        yield order[first : first + count]
+        first += count
 
 
 def renumbered(frame: pd.DataFrame, users: np.ndarray) -> pd.DataFrame:

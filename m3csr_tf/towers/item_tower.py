@@ -15,12 +15,13 @@ from m3csr_tf.towers.layout import ID_PART
 
 
 class ItemTower(tf.keras.Model):
-    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., b) (equation 11, and popularity's own part).
+    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., a, b) (equation 11, and popularity's own part).
 
     A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
-    With model.popularity_bias a last entry b, a number a popularity bin, is added to every user's score of the item:
-    what the bin is worth whoever looks. It is not in the paper; it lets the other parts learn tastes alone, and holds
-    the balance between new items and others where it can be seen and set (`evaluation.exposure`).
+    With model.popularity_bias two entries follow that say how popular the item is, whoever looks: its appeal a, the sum
+    of delta v_m . e_i^m over the modalities, and b, a number a popularity bin. They are not in the paper; they let the
+    other parts learn tastes alone, tell new items apart for users of whom nothing is known, and hold the balance
+    between new items and others where it can be seen and set (`evaluation.exposure`).
 
     Args:
       config: the model's settings.
@@ -37,6 +38,11 @@ class ItemTower(tf.keras.Model):
             if config.popularity_bias
             else None
         )
+        # Named by place, since a modality may be called like a layer's own attribute.
+        self.appeal_kernels = [
+            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"appeal_{name}")
+            for name in (encoder.modalities if config.popularity_bias else ())
+        ]
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Item vectors, float32 [items, D].
@@ -45,13 +51,31 @@ class ItemTower(tf.keras.Model):
           features: as `ItemEncoder.call`, and popularity_bin int32 [items].
         """
         present = features[columns.CLUSTER_IDS] > 0
-        return self.combine(self.encoder(features), present, features[columns.POPULARITY_BIN])
+        return self.combine(self.encoder(features), self.appeals(features), present, features[columns.POPULARITY_BIN])
 
-    def combine(self, encoded: Mapping[str, tf.Tensor], present: tf.Tensor, bins: tf.Tensor) -> tf.Tensor:
+    def appeals(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What the scaled content of each modality says of popularity, v_m . e_i^m.
+
+        Args:
+          features: under each modality's name its scaled content float32 [items, width].
+
+        Returns:
+          float32 [items, modalities]; [items, 0] without model.popularity_bias.
+        """
+        names = self.encoder.modalities
+        if not self.appeal_kernels:
+            return tf.zeros_like(features[names[0]][:, :0])
+        told = [kernel(features[name]) for name, kernel in zip(names, self.appeal_kernels, strict=True)]
+        return tf.concat(told, axis=1)
+
+    def combine(
+        self, encoded: Mapping[str, tf.Tensor], appeals: tf.Tensor, present: tf.Tensor, bins: tf.Tensor
+    ) -> tf.Tensor:
         """Item vectors of items that are encoded already.
 
         Args:
           encoded: output of the encoder for these items.
+          appeals: output of `appeals` for them.
           present: bool [items, modalities], False where an item lacks the modality.
           bins: popularity bins int32 [items].
 
@@ -63,14 +87,24 @@ class ItemTower(tf.keras.Model):
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
         if self.popularity_bias is not None:
+            parts.append(tf.reduce_sum(content_weight * appeals, axis=1, keepdims=True))
             parts.append(tf.gather(self.popularity_bias, bins)[:, tf.newaxis])
         return tf.concat(parts, axis=1)
 
-    def combine_scores(self, parts: Sequence[tf.Tensor], present: tf.Tensor, bins: tf.Tensor) -> tf.Tensor:
+    def combine_scores(
+        self,
+        parts: Sequence[tf.Tensor],
+        appeals: tf.Tensor,
+        trust: tf.Tensor,
+        present: tf.Tensor,
+        bins: tf.Tensor,
+    ) -> tf.Tensor:
         """Scores of pairs from those of their parts, as the dot product with what `combine` gives.
 
         Args:
           parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
+          appeals: output of `appeals` for the items, float32 [..., modalities].
+          trust: the entry of the user vectors that meets the appeal, float32 [...] or what broadcasts to it.
           present, bins: of the items, bool [..., modalities] and int32 [...].
 
         Returns:
@@ -80,7 +114,9 @@ class ItemTower(tf.keras.Model):
         score = id_weight[..., 0] * parts[0]
         for position, part in enumerate(parts[1:]):
             score += content_weight[..., position] * part
-        return score if self.popularity_bias is None else score + tf.gather(self.popularity_bias, bins)
+        if self.popularity_bias is None:
+            return score
+        return score + trust * tf.reduce_sum(content_weight * appeals, axis=-1) + tf.gather(self.popularity_bias, bins)
 
     def weights_of(self, present: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].

@@ -8,6 +8,7 @@ from m3csr_tf.config import ModelConfig
 
 ID_PART = "id"
 POPULARITY_PART = "popularity"
+_POPULARITY_WIDTH = 2
 
 
 def modal_width(model: ModelConfig) -> int:
@@ -18,7 +19,8 @@ def modal_width(model: ModelConfig) -> int:
 def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
     """Slices of a user or item vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
 
-    The last is one number: the user's is 1 and the item's what its popularity bin alone is worth (`ItemTower`).
+    The last are two numbers: the user's trust meets what the item's content says of popularity, and 1 what the item's
+    popularity bin alone is worth (`ItemTower`, `UserTower`).
     """
     width = modal_width(model)
     slices = {ID_PART: slice(0, model.dim)}
@@ -26,10 +28,11 @@ def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
         start = model.dim + position * width
         slices[modality] = slice(start, start + width)
     if model.popularity_bias:
-        slices[POPULARITY_PART] = slice(vector_width(model, modalities) - 1, vector_width(model, modalities))
+        width = vector_width(model, modalities)
+        slices[POPULARITY_PART] = slice(width - _POPULARITY_WIDTH, width)
     return slices
 
 
 def vector_width(model: ModelConfig, modalities: Sequence[str]) -> int:
-    """Width of user and item vectors: d + h * |M|, and 1 for popularity."""
-    return model.dim + modal_width(model) * len(modalities) + int(model.popularity_bias)
+    """Width of user and item vectors: d + h * |M|, and 2 for popularity."""
+    return model.dim + modal_width(model) * len(modalities) + _POPULARITY_WIDTH * int(model.popularity_bias)

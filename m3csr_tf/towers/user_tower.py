@@ -26,12 +26,14 @@ class Interests(NamedTuple):
       behaviour: h_u float32 [users, d] (equation 3).
       weighted: each modality's weighted interest float32 [users, h] (equation 7).
       intensities: float32 [users, modalities] (equation 6).
+      trust: float32 [users, 1], how much she follows what content says of popularity.
     """
 
     query: tf.Tensor
     behaviour: tf.Tensor
     weighted: list[tf.Tensor]
     intensities: tf.Tensor
+    trust: tf.Tensor
 
 
 class ExplainedUsers(NamedTuple):
@@ -51,7 +53,11 @@ class ExplainedUsers(NamedTuple):
 
 
 class UserTower(tf.keras.Model):
-    """h_u = concat(h_u, weighted interests of each modality, 1) (equation 9; the 1 meets the item's popularity part).
+    """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
+
+    The last two, with model.popularity_bias, meet an item's appeal and its bin's number. Of n clicks in a history an
+    interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less counts what content says
+    of popularity for everybody. Without a click n is 1.
 
     Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
 
@@ -137,13 +143,14 @@ class UserTower(tf.keras.Model):
         else:
             intensities = self.intensity((behaviour, modal))
         weighted = [intensities[:, position, tf.newaxis] * interest for position, interest in enumerate(modal)]
-        return Interests(query, behaviour, weighted, intensities)
+        clicks = tf.reduce_sum(tf.cast(slots != EMPTY_SLOT, tf.float32), axis=1, keepdims=True)
+        return Interests(query, behaviour, weighted, intensities, tf.math.rsqrt(tf.maximum(clicks, 1.0)))
 
     def combine(self, interests: Interests) -> tf.Tensor:
         """User vectors float32 [users, D] (equation 9)."""
         parts = [interests.behaviour, *interests.weighted]
         if self._popularity_bias:
-            parts.append(tf.ones_like(interests.behaviour[:, :1]))
+            parts += [interests.trust, tf.ones_like(interests.trust)]
         return tf.concat(parts, axis=1)
 
     def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:

@@ -33,7 +33,7 @@ def start(model: M3CSR, data: TrainingData, config: Config) -> None:
     if config.model.id_start != "xavier":
         _start_ids(model, data, share, config)
     if config.model.content_start == "co_clicks":
-        _start_content(model, data, share / len(model.encoder.modalities), config.run.seed)
+        _start_content(model, data, share, config.run.seed)
 
 
 def _start_ids(model: M3CSR, data: TrainingData, share: float, config: Config) -> None:
@@ -57,10 +57,10 @@ def _start_ids(model: M3CSR, data: TrainingData, share: float, config: Config) -
 
 
 def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) -> None:
-    """Starts the modal encoders; `share` is what gate and intensities leave to a modality at first.
+    """Starts modal encoders and appeals; `share` is what the gate leaves to content at first.
 
-    The product of two representations becomes (gain x . y + appeal . (x + y)) _BESIDE_IDS / share over mapped contents
-    x and y, plus a number that all items have in common, plus the clusters' product.
+    Where nothing is known of tastes, a history of content x says of content y gain P'x . P'y, P the map, plus the
+    clusters' product, plus its appeal; all of it times _BESIDE_IDS.
     """
     encoders = model.encoder.modal_encoders
     maps = {
@@ -69,12 +69,13 @@ def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) ->
     }
     mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
     gains = content_gains(data.clicks, data.histories, mapped, seed)
-    appeal = content_appeal(data.clicks, mapped)
+    appeal = content_appeal(data.clicks, {name: data.features[name] for name in encoders})
+    for name, layer in zip(encoders, model.item_tower.appeal_kernels, strict=False):
+        layer.kernel.assign(_BESIDE_IDS / share * appeal[name][:, np.newaxis])
     clicked = _clicked(data)
     for position, (name, encoder) in enumerate(encoders.items()):
-        size = np.sqrt(_BESIDE_IDS * gains[name] / share)
+        size = np.sqrt(_BESIDE_IDS * gains[name] * len(encoders) / share)
         encoder.mapping.kernel.assign(maps[name] * size)
-        encoder.mapping.bias.assign(_BESIDE_IDS * appeal[name] / (size * share))
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))

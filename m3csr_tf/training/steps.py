@@ -25,9 +25,10 @@ def make_optimizer(config: TrainingConfig, model: M3CSR) -> RowwiseAdam:
 
 
 def content_maps(model: M3CSR) -> list[tf.Variable]:
-    """What turns scaled content into vectors: the modal mappings, and W_V and W_O of the modal attention."""
+    """What turns scaled content into vectors: modal mappings, W_V and W_O of modal attention, and appeals."""
     attention = model.user_tower.modal_attention.values()
-    maps = [encoder.mapping.kernel for encoder in model.encoder.modal_encoders.values()]
+    maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.mapping.weights]
+    maps += [layer.kernel for layer in model.item_tower.appeal_kernels]
     return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
 

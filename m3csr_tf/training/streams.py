@@ -98,7 +98,7 @@ class ExampleStream:
             array.set_shape(spec.shape)
         last.set_shape([])
         window = Window(*arrays)
-        slots = self._config.history.length
+        slots = self._config.history.trained
         window = window._replace(histories=tf.ensure_shape(window.histories, [None, slots]))
         return window, window.first_step, last
 

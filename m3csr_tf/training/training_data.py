@@ -66,7 +66,7 @@ class TrainingData:
         else:
             train = prepared.split(columns.TRAIN)
             clicks = click_matrix(train, len(prepared.users), len(prepared.items))
-            slots = histories(train, len(prepared.users), config.history.length, config.split.seed)
+            slots = histories(train, len(prepared.users), config.history.trained, config.split.seed)
         needed = config.model.id_start == "walks" or config.training.walk_positives > 0
         return cls(
             clicks=clicks,

@@ -30,8 +30,7 @@ class Validation:
             raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
-        held = data.shards is None
-        self._histories = data.histories[self._users] if held else Audience(prepared, config).histories(self._users)
+        self._histories = Audience(prepared, config).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._config, self._model = config, model
         self._encoder = VectorEncoder(model, data.features)

@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
+from m3csr_tf.features.histories import length_groups
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.model import M3CSR
 
 _BLOCK = 8192
+_SLOTS = 1 << 18
+"""Slots of histories at once: some tens of megabytes a modality."""
 
 
 class VectorEncoder:
@@ -63,13 +66,18 @@ class VectorEncoder:
     def _in_blocks(
         self, encode: tf.types.experimental.GenericFunction, rows: np.ndarray, histories: np.ndarray
     ) -> np.ndarray:
-        starts = range(0, max(len(rows), 1), _BLOCK)
-        return np.concatenate(
-            [
-                encode(rows[s : s + _BLOCK].astype(np.int32), histories[s : s + _BLOCK].astype(np.int32)).numpy()
-                for s in starts
-            ]
-        )
+        rows, histories = rows.astype(np.int32), histories.astype(np.int32)
+        if not len(rows):
+            return encode(rows, histories).numpy()
+        used = histories != PADDING_ROW
+        ends = np.where(used.any(axis=1), histories.shape[1] - used[:, ::-1].argmax(axis=1), 0)
+        encoded = None
+        for group in length_groups(ends, _SLOTS):
+            of_group = encode(rows[group], histories[group, : ends[group].max()]).numpy()
+            if encoded is None:
+                encoded = np.empty((len(rows), of_group.shape[1]), np.float32)
+            encoded[group] = of_group
+        return encoded
 
     def _of(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tf.gather(values, rows) for name, values in self._features.items()}

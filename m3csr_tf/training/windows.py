@@ -175,7 +175,7 @@ class ShardedClicks:
                 histories(
                     frame.assign(**{columns.USER_ROW: places}),
                     len(sizes),
-                    self.config.history.length,
+                    self.config.history.trained,
                     self.config.split.seed,
                 )
             )
