@@ -10,7 +10,7 @@ from scipy import sparse
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.features.histories import click_matrix, histories, renumbered
+from m3csr_tf.features.histories import Sequences, click_matrix, histories, renumbered
 
 
 def clicks_of(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
@@ -48,7 +48,7 @@ class Audience:
     def histories(self, rows: np.ndarray) -> np.ndarray:
         """Histories int32 [n, slots], as `features.histories`, of users whose rows, int [n], ascend."""
         if self._held:
-            return self._all[rows]
+            return self._all.last(self.length, rows)
         train = renumbered(self._prepared.split(columns.TRAIN, rows), rows)
         return histories(train, len(rows), self.length, self._seed)
 
@@ -57,9 +57,8 @@ class Audience:
         return self._all_clicks[rows] if self._held else clicks_of(self._prepared, columns.TRAIN, rows)
 
     @cached_property
-    def _all(self) -> np.ndarray:
-        train = self._prepared.split(columns.TRAIN)
-        return histories(train, len(self._prepared.users), self.length, self._seed)
+    def _all(self) -> Sequences:
+        return Sequences.of(self._prepared.split(columns.TRAIN), len(self._prepared.users), self._seed)
 
     @cached_property
     def _all_clicks(self) -> sparse.csr_matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,33 +27,59 @@ def click_matrix(frame: pd.DataFrame, users: int, items: int) -> sparse.csr_matr
     return matrix
 
 
+class Sequences(NamedTuple):
+    """What users clicked, in order.
+
+    Attributes:
+      items: rows int32 [clicks], a user's together, earliest first.
+      ends: int64 [users], where each user's end.
+      sizes: int64 [users], how many each user has.
+    """
+
+    items: np.ndarray
+    ends: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, users: int, seed: int) -> Sequences:
+        """Of training clicks.
+
+        The order of a file says nothing of time, so without timestamps the order is a seeded draw.
+
+        Args:
+          frame: user_row, item_row and, if known, timestamp.
+          users: size of the id table, reserved rows included.
+          seed: of the draw, and of the order of equal timestamps.
+        """
+        user, item = frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy()
+        keys = [np.random.default_rng(seed).permutation(len(frame)), user]
+        if columns.TIMESTAMP in frame:
+            keys.insert(1, frame[columns.TIMESTAMP].to_numpy())
+        sizes = np.bincount(user, minlength=users)
+        return cls(item[np.lexsort(keys)].astype(np.int32), np.cumsum(sizes), sizes)
+
+    def last(self, length: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """The last `length` items of each user, or of those of some rows, int [n].
+
+        Returns:
+          int32 [n, length] of item rows, earliest first, padded on the right with PADDING_ROW.
+        """
+        ends, sizes = (self.ends, self.sizes) if rows is None else (self.ends[rows], self.sizes[rows])
+        kept = np.minimum(sizes, length)
+        slots = np.full((len(kept), length), PADDING_ROW, np.int32)
+        line = np.repeat(np.arange(len(kept)), kept)
+        slot = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
+        slots[line, slot] = self.items[np.repeat(ends - kept, kept) + slot]
+        return slots
+
+
 def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.ndarray:
-    """The last `length` items of each user, or `length` drawn ones where there are no timestamps.
-
-    The order of a file says nothing of time, so without timestamps both the choice and the order are a seeded draw.
-
-    Args:
-      frame: user_row, item_row and, if known, timestamp.
-      users: size of the id table, reserved rows included.
-      length: slots of a history.
-      seed: of the draw, and of the order of equal timestamps.
+    """The last `length` items of each user, or `length` drawn ones where there are no timestamps (`Sequences`).
 
     Returns:
       int32 [users, length] of item rows, earliest first, padded on the right with PADDING_ROW.
     """
-    user, item = frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy()
-    keys = [np.random.default_rng(seed).permutation(len(frame)), user]
-    if columns.TIMESTAMP in frame:
-        keys.insert(1, frame[columns.TIMESTAMP].to_numpy())
-    order = np.lexsort(keys)
-    user, item = user[order], item[order]
-    sizes = np.bincount(user, minlength=users)
-    ends = np.cumsum(sizes)
-    slot = np.arange(len(user)) - np.maximum(ends - length, ends - sizes)[user]
-    kept = slot >= 0
-    slots = np.full((users, length), PADDING_ROW, np.int32)
-    slots[user[kept], slot[kept]] = item[kept]
-    return slots
+    return Sequences.of(frame, users, seed).last(length)
 
 
 def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:

@@ -12,8 +12,11 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError
+from m3csr_tf.features.histories import length_groups
 
 NO_CONTENT = -1
+_SLOTS = 1 << 18
+"""Slots of histories in a request, unless one user alone has more: the tower gathers a row of content for each."""
 
 
 class ContentLookup(Protocol):
@@ -77,7 +80,7 @@ def user_requests(
     Args:
       users: user_id, and history, a list of item ids, oldest first.
       known: ids of the user tower's table.
-      history_length: slots that the tower was trained with.
+      history_length: slots that the tower reads.
       items: content of other items; without it, they are skipped.
       batch: most users of a request.
       content_bytes: most bytes of content in a request, unless one user alone needs more.
@@ -91,19 +94,19 @@ def user_requests(
         histories = _histories(block[columns.HISTORY], known, history_length, items)
         names = block[columns.USER_ID].to_numpy(dtype=object)
         fresh = (histories.lines != NO_CONTENT).any(axis=1)
-        if len(fresh) == 0 or not fresh.all():
-            rows = np.flatnonzero(~fresh)
-            slots = 1 + int(histories.lengths[rows].max(initial=0))
-            inputs = {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
-            yield Request(columns.SERVING_DEFAULT, start + rows, inputs)
+        if len(fresh) == 0:
+            yield Request(columns.SERVING_DEFAULT, start + np.arange(0), _inputs(names, histories, np.arange(0)))
+        usual = np.flatnonzero(~fresh)
+        for group in length_groups(1 + histories.lengths[usual], _SLOTS):
+            rows = np.sort(usual[group])
+            yield Request(columns.SERVING_DEFAULT, start + rows, _inputs(names, histories, rows))
         others = np.flatnonzero(fresh)
         width = histories.ids.shape[1] * sum(vectors.shape[1] for vectors in histories.content.values())
         step = max(1, content_bytes // max(1, 4 * width))
         for first in range(0, len(others), step):
             rows = others[first : first + step]
-            slots = 1 + int(histories.lengths[rows].max())
-            lines = histories.lines[rows, :slots]
-            inputs = {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
+            inputs = _inputs(names, histories, rows)
+            lines = histories.lines[rows, : inputs[columns.HISTORY].shape[1]]
             for name, vectors in histories.content.items():
                 spread = np.zeros([*lines.shape, vectors.shape[1]], np.float32)
                 spread[lines != NO_CONTENT] = vectors[lines[lines != NO_CONTENT]]
@@ -130,6 +133,12 @@ def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     entries = np.empty(int(lengths.sum()), dtype=object)
     entries[:] = list(chain.from_iterable(lists))
     return entries, np.repeat(np.arange(len(lists)), lengths)
+
+
+def _inputs(names: np.ndarray, histories: _Histories, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Ids and histories of some users, as wide as the longest needs, the first slot empty."""
+    slots = 1 + int(histories.lengths[rows].max(initial=0))
+    return {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
 
 
 def _histories(histories: pd.Series, known: pd.Index, history_length: int, items: ContentLookup | None) -> _Histories:

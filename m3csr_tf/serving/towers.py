@@ -40,7 +40,7 @@ class SavedUserTower:
 
     Args:
       folder: the SavedModel.
-      history_length: slots that the tower was trained with.
+      history_length: slots that the tower reads.
     """
 
     def __init__(self, folder: Path, history_length: int) -> None:

@@ -32,7 +32,7 @@ def write_warmup(folder: Path, name: str, history_length: int) -> None:
     Args:
       folder: the SavedModel.
       name: of the model in TF Serving.
-      history_length: slots that the tower was trained with.
+      history_length: slots that the tower reads.
     """
     # A tower that hashes user ids has no vocabulary of them.
     vocabularies = {USER_VOCABULARY: _unknown(25)}

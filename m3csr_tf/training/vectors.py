@@ -69,15 +69,12 @@ class VectorEncoder:
         rows, histories = rows.astype(np.int32), histories.astype(np.int32)
         if not len(rows):
             return encode(rows, histories).numpy()
-        used = histories != PADDING_ROW
-        ends = np.where(used.any(axis=1), histories.shape[1] - used[:, ::-1].argmax(axis=1), 0)
-        encoded = None
-        for group in length_groups(ends, _SLOTS):
-            of_group = encode(rows[group], histories[group, : ends[group].max()]).numpy()
-            if encoded is None:
-                encoded = np.empty((len(rows), of_group.shape[1]), np.float32)
-            encoded[group] = of_group
-        return encoded
+        ends = ((histories != PADDING_ROW) * np.arange(1, histories.shape[1] + 1)).max(axis=1, initial=0)
+        groups = list(length_groups(ends, _SLOTS))
+        encoded = np.concatenate([encode(rows[some], histories[some, : ends[some].max()]).numpy() for some in groups])
+        placed = np.empty_like(encoded)
+        placed[np.concatenate(groups)] = encoded
+        return placed
 
     def _of(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tf.gather(values, rows) for name, values in self._features.items()}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.features.histories import Sequences, click_matrix, histories, length_groups
 from m3csr_tf.ids import PADDING_ROW
 
 
@@ -33,6 +33,28 @@ def test_the_draw_hangs_on_the_seed_alone() -> None:
     first, again, other = (histories(clicks, users=3, length=10, seed=seed) for seed in (1, 1, 2))
     assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_some_rows_of_sequences_are_those_of_all() -> None:
+    clicks = frame([(3, 7), (2, 4), (2, 5), (2, 6), (4, 9)], timestamps=[9, 30, 10, 20, 1])
+    sequences = Sequences.of(clicks, users=6, seed=0)
+    assert_array_equal(sequences.last(2, np.array([2, 4, 5])), [[6, 4], [9, 0], [0, 0]])
+    assert_array_equal(sequences.last(2), histories(clicks, users=6, length=2, seed=0))
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 25))
+@settings(deadline=None, max_examples=100)
+def test_length_groups_hold_each_history_once_and_no_more_slots_than_allowed(lengths, slots) -> None:
+    found = list(length_groups(np.array(lengths, int), slots))
+    assert sorted(np.concatenate([[], *found]).astype(int).tolist()) == list(range(len(lengths)))
+    for group in found:
+        padded = len(group) * max(lengths[place] for place in group)
+        assert padded <= slots or len(group) == 1
+
+
+def test_length_groups_are_as_large_as_allowed() -> None:
+    # Sorted 1, 1, 2, 4: of two slots the first two fit, and then each alone.
+    assert [group.tolist() for group in length_groups(np.array([4, 1, 2, 1]), 2)] == [[1, 3], [2], [0]]
 
 
 def test_no_clicks_give_empty_histories() -> None:

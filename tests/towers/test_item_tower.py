@@ -46,7 +46,8 @@ def test_an_item_reads_the_id_row_that_it_is_given() -> None:
 def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
     tower, features = hand_made_towers().item, item_features()
     present = tf.constant([[True, True], [False, True]])
-    combined = tower.combine(tower.encoder(features), present, features[columns.POPULARITY_BIN])
+    appeals = tower.appeals(features)
+    combined = tower.combine(tower.encoder(features), appeals, present, features[columns.POPULARITY_BIN])
     np.testing.assert_array_equal(combined, tower(features))
 
 
@@ -84,4 +85,22 @@ def test_the_last_entry_of_an_item_is_what_its_popularity_bin_is_worth_and_that_
     config = ModelConfig(dim=2, width="half", popularity_bias=True)
     names = list(towers.item.encoder.modalities)
     width = towers.item(item_features()).shape[1]
-    assert parts(config, names)["popularity"] == slice(width - 1, width) and vector_width(config, names) == width
+    assert parts(config, names)["popularity"] == slice(width - 2, width) and vector_width(config, names) == width
+
+
+def test_the_entry_before_it_is_what_content_says_of_popularity_as_far_as_the_gate_trusts_it() -> None:
+    tower = hand_made_towers(popularity_bias=True).item
+    for kernel, weight in zip(tower.appeal_kernels, (2.0, -1.0), strict=True):
+        kernel.kernel.assign([[weight]])
+    # A, delta 1/4: (2 * 3 - 4) / 4; B, delta 3/4 and no look: -1 * 3/4.
+    np.testing.assert_allclose(tower(item_features())[:, -2], [0.5, -0.75], rtol=1e-6)
+    ungated = hand_made_towers(popularity_bias=True, gate=False).item
+    for kernel, weight in zip(ungated.appeal_kernels, (2.0, -1.0), strict=True):
+        kernel.kernel.assign([[weight]])
+    np.testing.assert_allclose(ungated(item_features())[:, -2], [2, -1], rtol=1e-6)
+
+
+def test_a_user_follows_what_content_says_of_popularity_less_the_more_she_has_clicked() -> None:
+    towers = hand_made_towers(popularity_bias=True)
+    vectors = towers.user(user_features([[0, -1, -1, -1], [0, 1, -1, 1], [0, 1, 0, 1], [-1, -1, -1, -1]]))
+    np.testing.assert_allclose(vectors[:, -2], [1, 3**-0.5, 0.5, 1], rtol=1e-6)

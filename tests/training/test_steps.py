@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig
-from m3csr_tf.features.content_maps import co_click_map, content_appeal
+from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts
@@ -81,10 +81,8 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 ) -> None:
     model, _, data = start(intensity=False)
     names = model.encoder.modalities
-    maps = {name: co_click_map(data.clicks, data.features[name], 8) for name in names}
-    mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
-    appeal = content_appeal(data.clicks, mapped)
-    expected = sum(mapped[name] @ appeal[name] for name in names)
+    appeal = content_appeal(data.clicks, {name: data.features[name] for name in names})
+    expected = sum(data.features[name] @ appeal[name] for name in names)
     whole = (data.features[columns.CLUSTER_IDS] > 0).all(axis=1)
     new = np.flatnonzero((data.features[columns.POPULARITY_BIN] == 0) & whole)
     unknown = VectorEncoder(model, data.features).users(

@@ -63,8 +63,10 @@ def test_users_are_what_the_user_tower_says(
 def test_blocks_do_not_show(encoder: VectorEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     rows, histories = np.arange(20), random.integers(0, 100, (20, 4))
+    histories[5:] *= np.arange(4) < random.integers(0, 5, (15, 1))
     whole = encoder.items(), encoder.users(rows, histories), encoder.intensities(rows, histories)
     monkeypatch.setattr(vectors, "_BLOCK", 7)
+    monkeypatch.setattr(vectors, "_SLOTS", 9)
     for one, other in zip(
         whole, (encoder.items(), encoder.users(rows, histories), encoder.intensities(rows, histories)), strict=True
     ):
