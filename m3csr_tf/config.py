@@ -362,11 +362,10 @@ class EvaluationConfig(Section):
 class ExposureConfig(Section):
     """How often items without a click are shown: set after training, through the item vectors alone."""
 
-    cold_share: float = Field(
-        0.05,
-        ge=0,
-        lt=1,
-        description="least share of the top-20 places that items without a click are to take; 0 adds nothing",
+    cold_share: Literal["catalogue", "trained"] | Annotated[float, Field(ge=0, lt=1)] = Field(
+        "catalogue",
+        description="share of the top-20 places that items without a click take; catalogue: their share of the items, "
+        "a fifth at most; trained: as training has left them",
     )
     users: int = Field(4000, ge=1, description="users sampled to calibrate it")
 
@@ -514,10 +513,10 @@ class Config(Section):
                 "negatives.kind=in_batch needs training.walk_positives=0, since its logQ correction knows the chances "
                 f"of clicks alone, got {self.training.walk_positives}"
             )
-        if self.exposure.cold_share and not self.model.popularity_bias:
+        if self.exposure.cold_share != "trained" and not self.model.popularity_bias:
             raise ValueError(
                 "exposure.cold_share needs model.popularity_bias=true, since it is set in that part of the vectors, "
-                f"got {self.exposure.cold_share}; or pass exposure.cold_share=0"
+                f"got {self.exposure.cold_share}; or pass exposure.cold_share=trained"
             )
         if self.training.warm_start == self.run.name:
             raise ValueError(

@@ -33,7 +33,7 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
     def make(kind: str, model: dict[str, Any] | None = None, **training: Any) -> Case:
         base = untrained_run.config.model_dump()
         base |= {"model": MODEL | (model or {}), "training": SETTINGS | training}
-        base["exposure"] |= {"cold_share": 0.0}
+        base["exposure"] |= {"cold_share": "trained"}
         base["negatives"] = {"kind": kind, "count": 40}
         if kind == "in_batch":
             base["training"] |= {"walk_positives": 0.0}

@@ -1,9 +1,9 @@
 """How often items without a click are shown, set by one number that is added to all their scores.
 
 How new items compare with those that have clicks, training knows from items that it shows as new alone: no training
-click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, the smallest with
-which cold items take at least a given share of the users' top places. The bonus is an entry of the item vectors
-(`towers.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
+click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, below 0 where there
+are too many of them, with which cold items take a given share of the users' top places. The bonus is an entry of the
+item vectors (`towers.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from m3csr_tf.ids import FIRST_ROW
 EXPOSED_AT = 20
 """Length of the lists whose places are shared out."""
 
+MOST = 0.2
+"""Of the places, where cold items take their share of the catalogue, of which much may be of no use to anybody."""
 _SCORED = 256  # Users whose listed items are scored at once.
 _ROUNDING = 8  # Steps of float32 at the largest score: by so much can a score differ from one product to the next.
 
@@ -53,7 +55,7 @@ def calibrated_bonus(
     seed: int,
     block: int = 1024,
 ) -> float:
-    """`cold_bonus` of a run's vectors, for the settings of the run; 0 without any look at them where the share is 0.
+    """`cold_bonus` of a run's vectors, for the settings of the run; 0 for "trained", without any look at them.
 
     Args:
       prepared: the data of the run.
@@ -63,19 +65,29 @@ def calibrated_bonus(
       seed: of the draw of the users.
       block: users ranked at once.
     """
-    if config.cold_share == 0:
+    if config.cold_share == "trained":
         return 0.0
+    cold = cold_items(prepared)
     active = users_with(prepared, columns.TRAIN)
     asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
     return cold_bonus(
         user_vectors[asked],
         item_vectors,
-        cold_items(prepared),
-        config.cold_share,
+        cold,
+        catalogue_share(cold) if config.cold_share == "catalogue" else config.cold_share,
         seen=clicks_of(prepared, columns.TRAIN, asked),
         seed=seed,
         block=block,
     )
+
+
+def catalogue_share(cold: np.ndarray) -> float:
+    """The share of the places that cold items take if they are worth what others are: theirs of the items, up to MOST.
+
+    Args:
+      cold: bool [items], reserved rows included.
+    """
+    return min(MOST, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0
 
 
 def with_bonus(item_vectors: np.ndarray, cold: np.ndarray, bonus: float) -> np.ndarray:
@@ -105,7 +117,7 @@ def cold_bonus(
     seed: int = 0,
     block: int = 1024,
 ) -> float:
-    """The smallest bonus at which cold items take at least `share` of the users' top-n places.
+    """The smallest bonus at which cold items take `share` of the users' top-n places; it may be below 0.
 
     A user's list holds her k-th best cold item as soon as its score passes that of the (n - k + 1)-th best other item.
     The differences of the two, of all users and k, are where the cold items' places grow by one; so the bonus is an
@@ -122,8 +134,9 @@ def cold_bonus(
       block: users ranked at once.
 
     Returns:
-      At least 0; 0 where the share holds already and where there is no cold item. Where the cold items are too few for
-      the share, what puts all of them into the lists.
+      For a share of 0, the largest bonus with which no cold item is listed. 0 where there is no cold item. Where they
+      are too few for the share, what puts all of them into the lists; where the other items are too few, what lists no
+      more cold ones than it must.
 
     Raises:
       ValueError: the share is none, shapes do not fit, or vectors are not finite.
@@ -139,11 +152,13 @@ def cold_bonus(
     reached = np.sort(warm.scores[:, ::-1][listed].astype(np.float64) - new.scores[listed])
     available = np.count_nonzero(warm.items != NOTHING, axis=1) + np.count_nonzero(listed, axis=1)
     wanted = math.ceil(share * np.minimum(available, n).sum())
-    found = reached[min(wanted, len(reached)) - 1]
-    if not wanted or found < 0:
+    must = np.count_nonzero(np.isinf(reached))
+    if must == len(reached):
         return 0.0
+    found = reached[min(max(wanted, must + 1), len(reached)) - 1]
     largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (warm, new))
-    return float(found + _ROUNDING * np.spacing(np.float32(largest + found)))
+    rounding = _ROUNDING * np.spacing(np.float32(largest + abs(found)))
+    return float(found + rounding if wanted > must else found - rounding)
 
 
 def halves(

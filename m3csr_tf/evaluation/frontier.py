@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.files import replacing
 from m3csr_tf.ids import FIRST_ROW
 
-SHARES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+SHARES: tuple[Literal["trained"] | float, ...] = ("trained", 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 HIDDEN = "hidden"
 """The row in which no cold item is listed."""
 TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
@@ -38,7 +39,7 @@ class Point:
     """The lists at one share.
 
     Attributes:
-      share: the least share of the top 20 places asked for, or "hidden".
+      share: the share of the top 20 places asked for, "trained" or "hidden".
       bonus: what cold items' scores gain; None where they are hidden.
       cold_share: the share of the places that cold items take for the users judged.
       recall, ndcg: of a slice, at 20; slices without truth are left out.
@@ -61,7 +62,7 @@ def frontier(
     item_vectors: np.ndarray,
     split: str,
     config: Config,
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[Literal["trained"] | float] = SHARES,
 ) -> list[Point]:
     """A point where cold items are hidden, and one a share.
 
@@ -73,7 +74,7 @@ def frontier(
       user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus.
       split: "val" or "test".
       config: settings of exposure and evaluation, and the seed.
-      shares: least shares of cold items.
+      shares: shares of cold items, as `exposure.cold_share`.
 
     Raises:
       InputError: the split has no interactions.
@@ -99,7 +100,7 @@ def frontier(
     for share in shares:
         settings = config.exposure.model_copy(update={"cold_share": share})
         bonus = calibrated_bonus(prepared, user_vectors, item_vectors, settings, seed, block)
-        points.append(judge.point(f"{share:g}", bonus, warm, new))
+        points.append(judge.point(share if isinstance(share, str) else f"{share:g}", bonus, warm, new))
     return points
 
 
@@ -160,7 +161,7 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
 def table(points: Sequence[Point], split: str) -> Table:
     """The points, a row each."""
     slices = [name for name in _SLICES if name in points[0].recall]
-    title = f"{split}: lists of {EXPOSED_AT} by the least share of items without a click"
+    title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
     headings = [f"{title} {name}" for name in slices for title in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}")]
     result = Table("share", "bonus", "cold places", *headings, "random cold", "p", title=title, title_justify="left")
     for column in result.columns:

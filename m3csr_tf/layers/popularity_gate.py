@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -27,6 +28,17 @@ class PopularityGate(tf.keras.layers.Layer):
     def call(self, bins: tf.Tensor) -> tf.Tensor:
         """Content weights delta, float32 [items, 1] in (0, 1), of popularity bins int32 [items]."""
         return tf.gather(tf.sigmoid(self.score(self.popularity_embedding)), bins)
+
+    def start(self, weights: np.ndarray) -> None:
+        """Sets the layer, built already, to these content weights of the bins, float [bins] in (0, 1).
+
+        The first entry of e^pop holds them; the others stay as drawn, and w_pop does not look at them yet.
+        """
+        first = tf.one_hot([0], self.dim)
+        logits = np.log(weights / (1 - weights)).astype(np.float32)[:, np.newaxis]
+        self.popularity_embedding.assign(first * logits + (1 - first) * self.popularity_embedding)
+        self.score.kernel.assign(tf.transpose(first))
+        self.score.bias.assign([0.0])
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that rebuild the layer."""

@@ -181,7 +181,7 @@ def overrides(folder: Path) -> list[str]:
         "training.max_steps=4",
         "training.evaluate_every=4",
         "evaluation.bootstrap=0",
-        "exposure.cold_share=0",
+        "exposure.cold_share=trained",
         "evaluation.baselines=[popularity]",
     ]
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from m3csr_tf import columns
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.evaluation.exposure import cold_bonus, halves, merged, with_bonus
+from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus, halves, merged, with_bonus
 from m3csr_tf.evaluation.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
 from m3csr_tf.evaluation.ranking import NOTHING, top_n
 from m3csr_tf.evaluation.report import evaluate_split
@@ -40,9 +40,9 @@ def one_user() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    # Lists of 4 hold the warm 10, 8, 6, 4 and the cold 5, 3, 1. The first cold item (5) passes the fourth warm one (4)
-    # as it is; the second (3) must pass the third (6), by 3; the third (1) the second (8), by 7; there is no fourth.
-    [(0.0, 0), (0.25, 0), (0.26, 3), (0.5, 3), (0.51, 7), (0.75, 7), (0.9, 7)],
+    # Lists of 4 hold the warm 10, 8, 6, 4 and the cold 5, 3, 1. The first cold item (5) keeps ahead of the fourth
+    # warm one (4) until it has lost 1; the second (3) must pass the third (6), by 3; the third (1) the second (8), by 7; there is no fourth.
+    [(0.0, -1), (0.25, -1), (0.26, 3), (0.5, 3), (0.51, 7), (0.75, 7), (0.9, 7)],
 )
 def test_the_bonus_is_what_the_cold_items_lack(share: float, expected: float) -> None:
     assert cold_bonus(**one_user(), share=share, n=4) == pytest.approx(expected, abs=1e-4)
@@ -105,13 +105,26 @@ def test_the_bonus_reaches_the_share_and_a_smaller_one_does_not(problem: dict[st
     lists = lists_with(problem, bonus)
     most = cold_places(problem, lists_with(problem, 1000.0))
     wanted = min(share * (lists != NOTHING).sum(), most)
-    if bonus:
-        # Scores are whole numbers: half a step below the bonus, a tie has become a loss.
-        assert cold_places(problem, lists) >= wanted
-        assert cold_places(problem, lists_with(problem, bonus - 0.5)) < wanted
-    elif (problem["cold"][FIRST_ROW:]).any():
-        # Nothing was added; ties may cost places, and any bonus at all would win them.
-        assert cold_places(problem, lists_with(problem, 1e-3)) >= wanted
+    assert cold_places(problem, lists) >= wanted
+    if problem["cold"][FIRST_ROW:].any():
+        # Scores are whole numbers: half a step below the bonus, a tie has become a loss. Some cold items may have to be
+        # listed whatever they score, for want of others.
+        must = cold_places(problem, lists_with(problem, -1000.0))
+        assert cold_places(problem, lists_with(problem, bonus - 0.5)) < max(wanted, must + 1)
+    else:
+        assert bonus == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems())
+def test_a_share_of_none_lists_no_more_cold_items_than_it_must(problem: dict[str, Any]) -> None:
+    must = cold_places(problem, lists_with(problem, -1000.0))
+    assert cold_places(problem, lists_with(problem, cold_bonus(**problem, share=0.0))) == must
+
+
+@pytest.mark.parametrize(("cold", "expected"), [(1, 0.1), (2, 0.2), (7, 0.2), (0, 0)])
+def test_cold_items_are_worth_their_share_of_the_catalogue_up_to_a_fifth(cold: int, expected: float) -> None:
+    assert catalogue_share(np.arange(FIRST_ROW + 10) >= FIRST_ROW + 10 - cold) == expected
 
 
 @settings(deadline=None, max_examples=60)
@@ -150,7 +163,7 @@ def vectors(untrained_run: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_frontier_says_what_an_evaluation_of_the_same_vectors_says(untrained_run: Any, vectors: Any) -> None:
     prepared, config = untrained_run.prepared, untrained_run.config
-    hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=(0.0, 0.3))
+    hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=("trained", 0.3))
     assert (hidden.share, hidden.cold_share, hidden.recall["cold"]) == (HIDDEN, 0, 0)
     assert raised.bonus is not None and raised.bonus > 0
     for point, bonus in ((plain, 0.0), (raised, raised.bonus)):
@@ -184,10 +197,10 @@ def test_cold_items_that_are_no_better_than_chance_do_not_differ_from_the_contro
 
 
 def test_a_frontier_is_written_as_a_table_and_a_plot(untrained_run: Any, vectors: Any, tmp_path: Any) -> None:
-    points = frontier(untrained_run.prepared, *vectors, columns.TEST, untrained_run.config, shares=(0.0, 0.1))
+    points = frontier(untrained_run.prepared, *vectors, columns.TEST, untrained_run.config, shares=("trained", 0.1))
     assert write(tmp_path, points) == (tmp_path / TABLE_FILE, tmp_path / PLOT_FILE)
     stored = pd.read_csv(tmp_path / TABLE_FILE)
-    assert stored["share"].tolist() == [HIDDEN, "0", "0.1"]
+    assert stored["share"].tolist() == [HIDDEN, "trained", "0.1"]
     assert stored["recall.cold"].tolist() == pytest.approx([point.recall["cold"] for point in points])
     assert (tmp_path / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
 
@@ -195,7 +208,8 @@ def test_a_frontier_is_written_as_a_table_and_a_plot(untrained_run: Any, vectors
 def test_a_share_needs_the_part_of_the_vectors_that_it_is_set_in() -> None:
     with pytest.raises(ConfigError, match=r"exposure.cold_share needs model.popularity_bias=true"):
         load(None, ["model.popularity_bias=false", "exposure.cold_share=0.05"])
-    assert load(None, ["model.popularity_bias=false", "exposure.cold_share=0"]).exposure.cold_share == 0
+    without = ["model.popularity_bias=false", "exposure.cold_share=trained"]
+    assert load(None, without).exposure.cold_share == "trained"
 
 
 def test_the_share_can_change_without_another_training() -> None:

@@ -18,6 +18,7 @@ from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts
+from m3csr_tf.training.starts import _TRUST_IN_CLICKED
 from m3csr_tf.training.steps import make_optimizer
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
@@ -69,9 +70,9 @@ def test_started_from_walks_the_id_part_of_a_score_is_that_of_the_factors(start:
     model.user_tower.user_embedding.assign(tf.zeros_like(model.user_tower.user_embedding))
     scores = encoder.users(users, history)[:, :dim] @ encoder.items()[FIRST_ROW:, :dim].T
     mean = factors.items[history].sum(axis=1) / (history != PADDING_ROW).sum(axis=1, keepdims=True)
-    # The start makes up for a gate of one half; a random one is near it, and rescales each item.
+    # The start makes up for what the gate leaves to items with a click; new ones have less.
     delta = 0.0 if model.item_tower.gate is None else model.item_tower.gate(data.features["popularity_bin"][FIRST_ROW:])
-    start_share = 1.0 if model.item_tower.gate is None else 0.5
+    start_share = 1.0 if model.item_tower.gate is None else 1 - _TRUST_IN_CLICKED
     expected = mean @ factors.values @ factors.items[FIRST_ROW:].T * np.ravel(1.0 - delta) / start_share
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
