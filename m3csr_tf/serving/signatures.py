@@ -67,6 +67,7 @@ class ItemServing(_Serving):
     def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
         super().__init__(tower, prepared, vocabularies, columns.ITEM_TOWER)
         self._gate: Callable[[tf.Tensor], tf.Tensor] | None = tower.gate.__call__ if tower.gate else None
+        self._gated_bins = tower.gated_bins
         self._bins = tf.constant(prepared.bins)
         self._edges = tf.constant(prepared.popularity.edges)
 
@@ -93,7 +94,7 @@ class ItemServing(_Serving):
             columns.CLUSTER_IDS: features[columns.CLUSTER_IDS],
         }
         if self._gate is not None:
-            answer[columns.GATE] = self._gate(features[columns.POPULARITY_BIN])[:, 0]
+            answer[columns.GATE] = self._gate(self._gated_bins(features))[:, 0]
         return answer
 
     def _features(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

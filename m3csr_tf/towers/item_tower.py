@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
+from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.layers.popularity_gate import PopularityGate
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART
@@ -51,7 +52,16 @@ class ItemTower(tf.keras.Model):
           features: as `ItemEncoder.call`, and popularity_bin int32 [items].
         """
         present = features[columns.CLUSTER_IDS] > 0
-        return self.combine(self.encoder(features), self.appeals(features), present, features[columns.POPULARITY_BIN])
+        encoded, bins = self.encoder(features), features[columns.POPULARITY_BIN]
+        return self.combine(encoded, self.appeals(features), present, bins, self.gated_bins(features))
+
+    def gated_bins(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The popularity bins that the gate looks at, int32 [items]: 0 for an item whose id training has not seen.
+
+        However often such a video has been viewed, its id says nothing yet. Arguments as in `call`.
+        """
+        unknown = tf.gather(self.encoder.id_rows, features[columns.ITEM_ROW]) == UNKNOWN_ROW
+        return tf.where(unknown, 0, features[columns.POPULARITY_BIN])
 
     def appeals(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What the scaled content of each modality says of popularity, v_m . e_i^m.
@@ -69,7 +79,12 @@ class ItemTower(tf.keras.Model):
         return tf.concat(told, axis=1)
 
     def combine(
-        self, encoded: Mapping[str, tf.Tensor], appeals: tf.Tensor, present: tf.Tensor, bins: tf.Tensor
+        self,
+        encoded: Mapping[str, tf.Tensor],
+        appeals: tf.Tensor,
+        present: tf.Tensor,
+        bins: tf.Tensor,
+        gated: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Item vectors of items that are encoded already.
 
@@ -78,11 +93,12 @@ class ItemTower(tf.keras.Model):
           appeals: output of `appeals` for them.
           present: bool [items, modalities], False where an item lacks the modality.
           bins: popularity bins int32 [items].
+          gated: those that the gate looks at (`gated_bins`); the same when None.
 
         Returns:
           float32 [items, D].
         """
-        id_weight, content_weight = self.weights_of(present, bins)
+        id_weight, content_weight = self.weights_of(present, bins if gated is None else gated)
         parts = [id_weight * encoded[ID_PART]]
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])

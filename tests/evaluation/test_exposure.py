@@ -41,7 +41,8 @@ def one_user() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("share", "expected"),
     # Lists of 4 hold the warm 10, 8, 6, 4 and the cold 5, 3, 1. The first cold item (5) keeps ahead of the fourth
-    # warm one (4) until it has lost 1; the second (3) must pass the third (6), by 3; the third (1) the second (8), by 7; there is no fourth.
+    # warm one (4) until it has lost 1; the second (3) must pass the third (6), by 3; the third (1) the
+    # second (8), by 7; there is no fourth.
     [(0.0, -1), (0.25, -1), (0.26, 3), (0.5, 3), (0.51, 7), (0.75, 7), (0.9, 7)],
 )
 def test_the_bonus_is_what_the_cold_items_lack(share: float, expected: float) -> None:

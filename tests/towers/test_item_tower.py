@@ -9,6 +9,7 @@ from small_towers import hand_made_towers, item_features, make_towers, user_feat
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
+from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.towers.layout import parts, vector_width
 
 
@@ -41,6 +42,12 @@ def test_an_item_reads_the_id_row_that_it_is_given() -> None:
     assert not [weight for weight in tower.trainable_weights if "id_rows" in weight.name]
     tower.encoder.id_rows.assign([0, 1, 2, 1])  # B has no id of its own: it reads the unknown row, [9, 9].
     np.testing.assert_allclose(tower(item_features()), [[1, 2, 7, 10, -4, 6], [9, 9, 0, 0, -1, 6]])
+
+
+def test_the_gate_trusts_content_alone_where_training_has_not_seen_the_id_however_popular_the_item() -> None:
+    # An unknown item in bin 1: delta is that of bin 0, 3/4: 1/4 [9, 9], 3/4 [7, 10], 3/4 [-4, 6].
+    features = item_features(**{columns.ITEM_ROW: [UNKNOWN_ROW, 3]})
+    np.testing.assert_allclose(hand_made_towers().item(features)[0], [2.25, 2.25, 5.25, 7.5, -3, 4.5], rtol=1e-6)
 
 
 def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
