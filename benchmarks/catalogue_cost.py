@@ -84,7 +84,13 @@ def _measured(cases: dict[str, Case], steps: int, rounds: int) -> list[Figure]:
 
 
 def _settings(length: int) -> configuration.Config:
-    changes = [f"history.length={length}", "training.positives=per_user", "run.threads=1", "data.format=world"]
+    changes = [
+        f"history.length={length}",
+        f"history.training_length={length}",
+        "training.positives=per_user",
+        "run.threads=1",
+        "data.format=world",
+    ]
     return configuration.load(PAPER, [*changes, "split.kind=random"])
 
 

@@ -63,7 +63,7 @@ def _measure(folder: Path, clicks: int, rounds: int) -> list[Figure]:
     per_epoch = stream.examples_per_epoch
     records, arrow = folder / "examples.tfrecord", folder / "examples.arrow"
     _write_examples(prepared, config, records, arrow)
-    slots = config.history.length
+    slots = config.history.trained
     spec = {name: tf.io.FixedLenFeature([size], tf.int64) for name, size in _sizes(slots).items()}
 
     def count(dataset: tf.data.Dataset) -> None:
