@@ -28,7 +28,7 @@ from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
-from m3csr_tf.training.starts import start
+from m3csr_tf.training.starts import balance_new, start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
@@ -110,6 +110,7 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
         start(model, data, config)
     elif tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is None:
         warm_start(model, data, prepared, config)
+        balance_new(model, data, config.run.seed)
 
 
 def _follow(config: Config, model: M3CSR, optimizer: RowwiseAdam, data: TrainingData, replicas: Distribution) -> None:

@@ -51,23 +51,28 @@ def start(model: M3CSR, data: TrainingData, config: Config) -> None:
         _start_ids(model, data, of_ids, config)
     if config.model.content_start == "co_clicks":
         _start_content(model, data, of_content, config.run.seed)
-        if model.item_tower.popularity_bias is not None:
-            _start_balance(model, model.item_tower.popularity_bias, data, config.run.seed)
+        balance_new(model, data, config.run.seed)
 
 
-def _start_balance(model: M3CSR, worth: tf.Variable, data: TrainingData, seed: int) -> None:
-    """Starts `worth`, of bin 0, so that new items take their share of the catalogue among the users' first places.
+def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
+    """Sets the number of bin 0 so that new items take their share of the catalogue among the users' first places.
 
     Validation would choose among other lists than those that are released if it were left to training, which hardly
-    moves it in some hundred steps.
+    moves it in some hundred steps. A model without model.popularity_bias stays as it is.
+
+    Args:
+      model: with its other weights started.
+      data: its users tell, up to _BALANCED_ON of them, whoever they are.
+      seed: of the draw of the users.
     """
+    worth = model.item_tower.popularity_bias
     items = data.clicks.shape[1]
     cold = (np.arange(items) >= FIRST_ROW) & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
     users = sample(np.flatnonzero(np.diff(data.clicks.indptr)), _BALANCED_ON, seed)
-    if not cold.any() or not len(users):
+    if worth is None or not cold.any() or not len(users):
         return
     encoder = VectorEncoder(model, data.features)
-    # Of a log with shards users are renumbered, and nothing is known of any of them yet.
+    # Of a log with shards users are renumbered, so that their own rows cannot be asked.
     of_users = encoder.users(np.full(len(users), UNKNOWN_ROW), data.histories[users])
     bonus = cold_bonus(of_users, encoder.items(), cold, catalogue_share(cold), seen=data.clicks[users], seed=seed)
     worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))

@@ -207,12 +207,13 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
 
     def percentile(of: Any) -> float:
         encoder = VectorEncoder(of, data.features)
-        scores = encoder.users(everybody, data.histories[everybody]) @ encoder.items().T
+        width = nights.config.model.dim
+        scores = encoder.users(everybody, data.histories[everybody])[:, :width] @ encoder.items()[:, :width].T
         own = scores[users - FIRST_ROW, items]
         return float((scores[:, items] < own).mean())
 
     assert len(later) > 15
-    assert percentile(nights.model) > percentile(model) + 0.02
+    assert percentile(nights.model) > percentile(model) + 0.2
 
 
 def test_new_items_that_the_sampled_users_did_not_click_start_as_unknown_ones(nights: Nights) -> None:
@@ -241,7 +242,7 @@ def second_night(nights: Nights, night: Callable[..., Config]) -> Config:
     return config
 
 
-def test_the_second_night_starts_far_above_a_fresh_run_and_ends_no_worse(
+def test_the_second_night_gets_better_and_ends_no_worse_than_a_fresh_run(
     second_night: Config, night: Callable[..., Config]
 ) -> None:
     warm = second_night
@@ -249,8 +250,7 @@ def test_the_second_night_starts_far_above_a_fresh_run_and_ends_no_worse(
     fit(fresh, prepare(fresh))
     steps = pd.read_csv(warm.run_folder / runs.LOGS / "validations.csv")["step"].tolist()
     assert steps == [0, *range(5, 41, 5)]  # What it started from is a candidate too.
-    assert recalls(warm)[0] > recalls(fresh)[0] + 0.1
-    assert recalls(warm)[2:].max() >= recalls(warm)[0]
+    assert recalls(warm)[2:].max() > recalls(warm)[0] + 0.02
     assert recalls(warm).max() >= recalls(fresh).max()
     resolved = (warm.run_folder / runs.CONFIG_FILE).read_text()
     assert "warm_start: one" in resolved
@@ -398,4 +398,6 @@ def test_a_night_that_makes_things_worse_keeps_what_it_started_from(
     trained = load_trained(worse.run_folder)
     assert trained.finished["best_step"] == 0 and recalls(worse)[1:].max() < recalls(worse)[0]
     for kept, start in zip(trained.model.trainable_variables, nights.model.trainable_variables, strict=True):
-        np.testing.assert_array_equal(kept, start, err_msg=start.name)
+        # Bin 0 is balanced anew between the weights of the night before and the first step.
+        first = 1 if "popularity_bias" in start.name else 0
+        np.testing.assert_array_equal(kept[first:], start[first:], err_msg=start.name)
