@@ -25,7 +25,19 @@ from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.files import replacing
 from m3csr_tf.ids import FIRST_ROW
 
-SHARES: tuple[Literal["trained"] | float, ...] = ("trained", 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
+    "trained",
+    "catalogue",
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+)
 HIDDEN = "hidden"
 """The row in which no cold item is listed."""
 TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
@@ -39,7 +51,7 @@ class Point:
     """The lists at one share.
 
     Attributes:
-      share: the share of the top 20 places asked for, "trained" or "hidden".
+      share: the share of the top 20 places asked for, as `exposure.cold_share`, or "hidden".
       bonus: what cold items' scores gain; None where they are hidden.
       cold_share: the share of the places that cold items take for the users judged.
       recall, ndcg: of a slice, at 20; slices without truth are left out.
@@ -62,7 +74,7 @@ def frontier(
     item_vectors: np.ndarray,
     split: str,
     config: Config,
-    shares: Sequence[Literal["trained"] | float] = SHARES,
+    shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
 ) -> list[Point]:
     """A point where cold items are hidden, and one a share.
 

@@ -193,7 +193,7 @@ def test_cold_items_that_are_no_better_than_chance_do_not_differ_from_the_contro
     points = frontier(
         prepared, users, np.zeros((len(prepared.items), 1), np.float32), columns.TEST, untrained_run.config
     )
-    assert len(points) == 11
+    assert len(points) == 12
     assert points[1].p_value is not None and points[1].p_value > 0.01
 
 
