@@ -359,10 +359,20 @@ class EvaluationConfig(Section):
         return tuple(sorted(set(value)))
 
 
+def _share(value: Any) -> Any:
+    """A share of the places, or a word for one; 0, which would hide every new item, is more likely meant as none."""
+    if value in ("catalogue", "trained") or (type(value) in (int, float) and 0 < value < 1):
+        return value
+    raise ValueError(
+        "exposure.cold_share must be catalogue, trained (which adds nothing) or a share above 0 and below 1, "
+        f"got {value!r}"
+    )
+
+
 class ExposureConfig(Section):
     """How often items without a click are shown: set after training, through the item vectors alone."""
 
-    cold_share: Literal["catalogue", "trained"] | Annotated[float, Field(ge=0, lt=1)] = Field(
+    cold_share: Annotated[Literal["catalogue", "trained"] | float, BeforeValidator(_share)] = Field(
         "catalogue",
         description="share of the top-20 places that items without a click take; catalogue: their share of the items, "
         "a fifth at most; trained: as training has left them",

@@ -116,8 +116,10 @@ class M3CSR(tfrs.Model):
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
             candidates[ID_PART], bins = self._shown_as_new(as_new, candidates[ID_PART], bins)
-        appeals = self.item_tower.appeals(features)
-        return self.item_tower.combine(candidates, appeals, features[columns.CLUSTER_IDS] > 0, bins)
+        appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
+        # Bin 0 where a candidate is shown as new.
+        gated = tf.minimum(bins, self.item_tower.gated_bins(features))
+        return self.item_tower.combine(candidates, appeals, present, bins, gated)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
@@ -133,7 +135,9 @@ class M3CSR(tfrs.Model):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
             parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
         appeals = tf.gather(self.item_tower.appeals(items), lines)
-        return self.item_tower.combine_scores(parts, appeals, tf.gather(interests.trust, query), present, bins)
+        gated = tf.minimum(bins, tf.gather(self.item_tower.gated_bins(items), lines))
+        trust = tf.gather(interests.trust, query)
+        return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
 
     def _shown_as_new(self, as_new: tf.Tensor, ids: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""

@@ -295,6 +295,16 @@ def test_scores_of_pairs_and_their_gradients_are_those_of_the_vectors(
         np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(plain))))
 
 
+def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(make_case: Callable[..., Case]) -> None:
+    model, batch = make_case("shared", cold_items=0.0, model={"popularity_bias": True})
+    items, lines = batch["items"], tf.concat([batch["positive"], batch["negative"]], axis=0)
+    popular = tf.gather(items[columns.ITEM_ROW], tf.argmax(items[columns.POPULARITY_BIN]))
+    model.encoder.id_rows.assign(tf.where(model.encoder.id_rows == popular, UNKNOWN_ROW, model.encoder.id_rows))
+    ranked = model.item_tower({name: tf.gather(values, lines) for name, values in items.items()})
+    trained = model._candidates(batch, model.encoder.ids(items[columns.ITEM_ROW]))
+    np.testing.assert_allclose(trained, ranked, rtol=1e-5, atol=1e-6)
+
+
 def test_candidates_shown_as_new_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
     model, batch = make_case("shared", cold_items=1.0, alpha=0.0, beta=0.0)
     with tf.GradientTape() as tape:

@@ -42,7 +42,7 @@ class Explanation:
       skipped: the others that were given: unknown and without content, given twice, or beyond the history's length.
       item: its id.
       views: its view count, if the release was given one.
-      popularity_bin: what the gate looks at.
+      popularity_bin: what the gate looks at; it looks at bin 0 where training has not seen the id.
       gate: delta of equation 10, the weight of the item's content; its id weighs 1 - delta. None without a gate.
       clusters: modality -> number of the nearest centre, from 1; None where the item lacks the modality.
       score: what the index scores the item by, the dot product of the vectors (equations 9 and 11).

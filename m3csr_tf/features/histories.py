@@ -95,7 +95,8 @@ def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:
     order = np.argsort(lengths, kind="stable")
     first = 0
     while first < len(order):
-        padded = np.maximum(lengths[order[first:]], 1) * np.arange(1, len(order) - first + 1)
+        some = lengths[order[first : first + slots]]  # No more can fit.
+        padded = np.maximum(some, 1) * np.arange(1, len(some) + 1)
         count = max(1, int(np.searchsorted(padded, slots, side="right")))
         yield order[first : first + count]
         first += count

@@ -112,8 +112,8 @@ class Release:
         """Vectors of users, known or new, float32 [users, D].
 
         Args:
-          users: user_id, and history, a list of item ids, oldest first; what exceeds the length that the tower was
-            trained with is cut off at the old end. Items that came after the training count by their content.
+          users: user_id, and history, a list of item ids, oldest first; what exceeds the length that the tower
+            reads is cut off at the old end. Items that came after the training count by their content.
         """
         return self._user_tower.vectors(users, self.items)
 

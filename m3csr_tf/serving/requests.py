@@ -72,7 +72,7 @@ def user_requests(
 ) -> Iterator[Request]:
     """Requests for the vectors of users; every user is in one of them, and there is at least one, if without users.
 
-    A history becomes its last `history_length` different items that the tower can use, as in training: those of its
+    A history becomes its last `history_length` different items that the tower can use: those of its
     table, and those with content at hand. Users without one of the latter go to `serving_default`, the others to
     `with_content`. The first slot is always empty: where TF Serving merges requests of different lengths, it pads each
     with its own first entry.

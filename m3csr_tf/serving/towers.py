@@ -53,7 +53,7 @@ class SavedUserTower:
 
         Args:
           users: user_id, and history, a list of item ids, oldest first. The last `history_length` different ones that
-            the tower can use are used, as in training: those of its table, and those that `items` has content of.
+            the tower can use are used: those of its table, and those that `items` has content of.
           items: content of the items that the table lacks; without it, they are skipped.
         """
         requests = user_requests(

@@ -27,7 +27,7 @@ def write_warmup(folder: Path, name: str, history_length: int) -> None:
     """Writes the warmup requests of a tower into its SavedModel: the same bytes for the same tower.
 
     Every signature is asked with batches of 1, 32 and the largest that TF Serving takes, without history, with one item
-    and with as many as the tower was trained with, with and without content.
+    and with as many as the tower reads, with and without content.
 
     Args:
       folder: the SavedModel.

@@ -39,7 +39,7 @@ class ItemTower(tf.keras.Model):
             if config.popularity_bias
             else None
         )
-        # Named by place, since a modality may be called like a layer's own attribute.
+        # A list, since a modality may be called like an attribute that Keras keeps for itself.
         self.appeal_kernels = [
             tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"appeal_{name}")
             for name in (encoder.modalities if config.popularity_bias else ())
@@ -84,7 +84,7 @@ class ItemTower(tf.keras.Model):
         appeals: tf.Tensor,
         present: tf.Tensor,
         bins: tf.Tensor,
-        gated: tf.Tensor | None = None,
+        gated: tf.Tensor,
     ) -> tf.Tensor:
         """Item vectors of items that are encoded already.
 
@@ -93,12 +93,12 @@ class ItemTower(tf.keras.Model):
           appeals: output of `appeals` for them.
           present: bool [items, modalities], False where an item lacks the modality.
           bins: popularity bins int32 [items].
-          gated: those that the gate looks at (`gated_bins`); the same when None.
+          gated: those that the gate looks at (`gated_bins`).
 
         Returns:
           float32 [items, D].
         """
-        id_weight, content_weight = self.weights_of(present, bins if gated is None else gated)
+        id_weight, content_weight = self.weights_of(present, gated)
         parts = [id_weight * encoded[ID_PART]]
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
@@ -114,6 +114,7 @@ class ItemTower(tf.keras.Model):
         trust: tf.Tensor,
         present: tf.Tensor,
         bins: tf.Tensor,
+        gated: tf.Tensor,
     ) -> tf.Tensor:
         """Scores of pairs from those of their parts, as the dot product with what `combine` gives.
 
@@ -121,12 +122,12 @@ class ItemTower(tf.keras.Model):
           parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
           appeals: output of `appeals` for the items, float32 [..., modalities].
           trust: the entry of the user vectors that meets the appeal, float32 [...] or what broadcasts to it.
-          present, bins: of the items, bool [..., modalities] and int32 [...].
+          present, bins, gated: of the items, as `combine`, bool [..., modalities] and int32 [...].
 
         Returns:
           float32 [...].
         """
-        id_weight, content_weight = self.weights_of(present, bins)
+        id_weight, content_weight = self.weights_of(present, gated)
         score = id_weight[..., 0] * parts[0]
         for position, part in enumerate(parts[1:]):
             score += content_weight[..., position] * part
@@ -138,7 +139,7 @@ class ItemTower(tf.keras.Model):
         """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].
 
         Args:
-          present, bins: as in `combine_scores`.
+          present, bins: of the items, bool [..., modalities] and int32 [...], the bins those that the gate looks at.
         """
         has = tf.cast(present, tf.float32)
         if self.gate is None:

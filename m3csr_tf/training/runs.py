@@ -233,7 +233,7 @@ def load_trained(folder: Path) -> TrainedRun:
         weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()
     except UNREADABLE:
         raise RunError(
-            f"{folder}: the weights of step {finished['best_step']} are missing or broken; "
-            "delete the folder and run pipelines/train.py"
+            f"{folder}: the weights of step {finished['best_step']} are missing or broken, or another version of "
+            "this package wrote them; delete the folder and run pipelines/train.py"
         ) from None
     return TrainedRun(config, prepared, model, finished)

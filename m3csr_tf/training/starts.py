@@ -34,8 +34,8 @@ _TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
 others, their content then weighs half of what it would alone, and finds them twice as often as if it weighed no more
 than others' does; at all of it, the lists of clicked items suffer (docs/results.md)."""
 
-_BALANCED_ON = 1000
-"""Users whose lists tell how new items compare with others at the start."""
+_BALANCED_ON, _BALANCED_AMONG = 1000, 200_000
+"""Users and items, at most, whose lists tell how new items compare with others at the start."""
 
 
 def start(model: M3CSR, data: TrainingData, config: Config) -> None:
@@ -71,10 +71,14 @@ def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
     users = sample(np.flatnonzero(np.diff(data.clicks.indptr)), _BALANCED_ON, seed)
     if worth is None or not cold.any() or not len(users):
         return
-    encoder = VectorEncoder(model, data.features)
+    histories = data.histories[users]
+    drawn = sample(np.arange(FIRST_ROW, items), _BALANCED_AMONG, seed)
+    rows = np.unique(np.concatenate([np.arange(FIRST_ROW), drawn, histories.ravel()]))
+    encoder = VectorEncoder(model, {name: values[rows] for name, values in data.features.items()})
     # Of a log with shards users are renumbered, so that their own rows cannot be asked.
-    of_users = encoder.users(np.full(len(users), UNKNOWN_ROW), data.histories[users])
-    bonus = cold_bonus(of_users, encoder.items(), cold, catalogue_share(cold), seen=data.clicks[users], seed=seed)
+    of_users = encoder.users(np.full(len(users), UNKNOWN_ROW), np.searchsorted(rows, histories))
+    seen = data.clicks[users][:, rows]
+    bonus = cold_bonus(of_users, encoder.items(), cold[rows], catalogue_share(cold), seen=seen, seed=seed)
     worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
 
 

@@ -66,10 +66,12 @@ class VectorEncoder:
     def _in_blocks(
         self, encode: tf.types.experimental.GenericFunction, rows: np.ndarray, histories: np.ndarray
     ) -> np.ndarray:
-        rows, histories = rows.astype(np.int32), histories.astype(np.int32)
+        rows, histories = rows.astype(np.int32, copy=False), histories.astype(np.int32, copy=False)
         if not len(rows):
             return encode(rows, histories).numpy()
-        ends = ((histories != PADDING_ROW) * np.arange(1, histories.shape[1] + 1)).max(axis=1, initial=0)
+        ends = ((histories != PADDING_ROW) * np.arange(1, histories.shape[1] + 1, dtype=np.int32)).max(
+            axis=1, initial=0
+        )
         groups = list(length_groups(ends, _SLOTS))
         encoded = np.concatenate([encode(rows[some], histories[some, : ends[some].max()]).numpy() for some in groups])
         placed = np.empty_like(encoded)
@@ -99,4 +101,5 @@ class UserVectors:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Vectors of users, whose rows, int [n], ascend."""
-        return self.encoder.users(rows, self.audience.histories(rows))
+        blocks = [rows[start : start + _BLOCK] for start in range(0, max(len(rows), 1), _BLOCK)]
+        return np.concatenate([self.encoder.users(block, self.audience.histories(block)) for block in blocks])

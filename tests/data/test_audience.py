@@ -14,6 +14,7 @@ from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import PADDING_ROW
+from m3csr_tf.training.training_data import TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,17 @@ def test_a_user_whose_interactions_lie_in_two_row_groups_is_one_user(run: Any, t
 
 def test_nobody_has_no_clicks(run: Any) -> None:
     assert clicks_of(run.prepared, columns.VAL, np.zeros(0, np.int32)).shape == (0, len(run.prepared.items))
+
+
+def test_training_reads_fewer_slots_than_ranking_the_latest_of_the_same(run: Any) -> None:
+    settings = with_settings(run.config, {"history.length": 5, "history.training_length": 2})
+    ranked = Audience(run.prepared, settings).histories(np.arange(len(run.prepared.users)))
+    trained = TrainingData.of(run.prepared, settings).histories
+    assert ranked.shape[1] == 5 and trained.shape[1] == 2
+    for of_ranking, of_training in zip(ranked, trained, strict=True):
+        kept = of_ranking[of_ranking != PADDING_ROW]
+        np.testing.assert_array_equal(kept[-2:], of_training[of_training != PADDING_ROW])
+    assert (ranked[:, 2] != PADDING_ROW).any()
 
 
 def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(run: Any) -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from m3csr_tf import columns
-from m3csr_tf.config import load
+from m3csr_tf.config import ExposureConfig, load
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus, halves, merged, with_bonus
+from m3csr_tf.evaluation.exposure import MOST, calibrated_bonus, catalogue_share, cold_bonus, halves, merged, with_bonus
 from m3csr_tf.evaluation.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
 from m3csr_tf.evaluation.ranking import NOTHING, top_n
 from m3csr_tf.evaluation.report import evaluate_split
@@ -211,6 +211,23 @@ def test_a_share_needs_the_part_of_the_vectors_that_it_is_set_in() -> None:
         load(None, ["model.popularity_bias=false", "exposure.cold_share=0.05"])
     without = ["model.popularity_bias=false", "exposure.cold_share=trained"]
     assert load(None, without).exposure.cold_share == "trained"
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.1", "false", "none"])
+def test_a_share_that_would_hide_or_flood_is_refused_with_what_to_say_instead(share: str) -> None:
+    with pytest.raises(ConfigError, match=r"exposure.cold_share must be catalogue, trained .* or a share above 0"):
+        load(None, [f"exposure.cold_share={share}"])
+
+
+def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: Any, vectors: Any) -> None:
+    prepared, settings_ = untrained_run.prepared, ExposureConfig()
+    share = float(prepared.catalogue["is_cold"].mean())
+    assert 0.02 < share < MOST
+    of_catalogue, of_share = (
+        calibrated_bonus(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0)
+        for wanted in ("catalogue", share)
+    )
+    assert of_catalogue == of_share != 0
 
 
 def test_the_share_can_change_without_another_training() -> None:

@@ -87,6 +87,15 @@ def test_no_users_are_one_empty_request() -> None:
     assert request.inputs[columns.HISTORY].shape == (0, 1)
 
 
+def test_users_of_like_histories_share_a_request_that_holds_no_more_slots_than_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("m3csr_tf.serving.requests._SLOTS", 6)
+    made = requests(["a", "b", "c"], ["a"], [], ["b"], ["c", "a", "b"])
+    assert [request.rows.tolist() for request in made] == [[1, 2, 3], [0], [4]]
+    assert [request.inputs[columns.HISTORY].shape for request in made] == [(3, 2), (1, 4), (1, 4)]
+
+
 @pytest.mark.parametrize(("batch", "content_bytes"), [(2, 10_000), (100, 100), (100, 1), (3, 48)])
 def test_limits_split_requests_and_lose_nobody(batch: int, content_bytes: int) -> None:
     rng = np.random.default_rng(0)

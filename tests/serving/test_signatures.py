@@ -432,6 +432,17 @@ def test_an_item_is_explained_by_its_gate_its_bin_and_its_clusters(signatures: A
     np.testing.assert_allclose(answer[columns.ITEM_VECTOR], keras_items(untrained_run, inputs), atol=1e-5)
 
 
+def test_the_gate_of_an_id_that_training_has_not_seen_is_that_of_bin_0(signatures: Any, untrained_run: Any) -> None:
+    import tensorflow as tf
+
+    prepared, item_tower = untrained_run.prepared, untrained_run.model.item_tower
+    inputs = item_inputs(prepared, ["brand new"], [10**6], [FIRST_ROW])
+    signature = signatures["loaded"][columns.ITEM_TOWER].signatures[columns.EXPLAIN]
+    answer = signature(**{name: tf.constant(values) for name, values in inputs.items()})
+    assert answer[columns.POPULARITY_BIN].numpy().tolist() == [prepared.popularity.count - 1]
+    np.testing.assert_allclose(answer[columns.GATE], item_tower.gate(tf.constant([0]))[:, 0], atol=1e-6)
+
+
 def test_a_tower_without_a_gate_says_nothing_of_one(without_gate: Any) -> None:
     _, item, _, _ = without_gate
     assert set(item.structured_outputs) == {columns.ITEM_VECTOR, columns.POPULARITY_BIN, columns.CLUSTER_IDS}

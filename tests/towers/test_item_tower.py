@@ -54,7 +54,8 @@ def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
     tower, features = hand_made_towers().item, item_features()
     present = tf.constant([[True, True], [False, True]])
     appeals = tower.appeals(features)
-    combined = tower.combine(tower.encoder(features), appeals, present, features[columns.POPULARITY_BIN])
+    bins = features[columns.POPULARITY_BIN]
+    combined = tower.combine(tower.encoder(features), appeals, present, bins, tower.gated_bins(features))
     np.testing.assert_array_equal(combined, tower(features))
 
 

@@ -103,7 +103,9 @@ def test_a_finished_run_whose_weights_are_damaged_is_refused(
         shutil.rmtree(weights.parent)
     else:
         weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(RunError, match="missing or broken; delete the folder"):
+    with pytest.raises(
+        RunError, match="missing or broken, or another version of this package wrote them; delete the folder"
+    ):
         load_trained(folder)
 
 

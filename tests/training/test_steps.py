@@ -19,7 +19,7 @@ from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts
 from m3csr_tf.training.starts import _TRUST_IN_CLICKED
-from m3csr_tf.training.steps import make_optimizer
+from m3csr_tf.training.steps import content_maps, make_optimizer
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
@@ -92,6 +92,18 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
     scores = unknown @ VectorEncoder(model, data.features).items()[new].T
     assert len(new) > 5
     np.testing.assert_array_equal(np.argsort(scores[0]), np.argsort(expected[new]))
+
+
+def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
+    model, _, _ = start()
+    slow = {weight.ref() for weight in content_maps(model)}
+    maps = ("mapping", "appeal_", "value_kernel", "output_kernel")
+    expected = {
+        weight.ref()
+        for weight in model.trainable_variables
+        if any(part in weight.name for part in maps) and "attention_id" not in weight.name
+    }
+    assert slow == expected and len(slow) >= 10
 
 
 @pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.5] * 3), ("cosine", [0.5, 0.25, 0.0])])
