@@ -211,8 +211,8 @@ class PopularityConfig(Section):
 class HistoryConfig(Section):
     """A user's behaviour sequence s_u (section 4.4.1).
 
-    New items are ranked for a heavy user a third better by 256 of her clicks than by 20 (docs/results.md); training on
-    more than 20 costs time and gives nothing, for she is one user of many.
+    New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
+    popularity counts less for her (docs/results.md); training reads 20, for she is one user of many.
     """
 
     length: int = Field(
