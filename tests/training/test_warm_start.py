@@ -242,7 +242,7 @@ def second_night(nights: Nights, night: Callable[..., Config]) -> Config:
     return config
 
 
-def test_the_second_night_gets_better_and_ends_no_worse_than_a_fresh_run(
+def test_the_second_night_starts_far_above_random_weights_and_ends_no_worse_than_a_fresh_run(
     second_night: Config, night: Callable[..., Config]
 ) -> None:
     warm = second_night
@@ -250,6 +250,10 @@ def test_the_second_night_gets_better_and_ends_no_worse_than_a_fresh_run(
     fit(fresh, prepare(fresh))
     steps = pd.read_csv(warm.run_folder / runs.LOGS / "validations.csv")["step"].tolist()
     assert steps == [0, *range(5, 41, 5)]  # What it started from is a candidate too.
+    random = fresh.model.model_copy(update={"id_start": "xavier", "content_start": "xavier"}).model_dump()
+    blank = night("blank", "two", model=random, training={**fresh.training.model_dump(), "max_steps": 1})
+    fit(blank, prepare(blank))
+    assert recalls(warm)[0] > recalls(blank)[0] + 0.1
     assert recalls(warm)[2:].max() > recalls(warm)[0] + 0.02
     assert recalls(warm).max() >= recalls(fresh).max()
     resolved = (warm.run_folder / runs.CONFIG_FILE).read_text()
