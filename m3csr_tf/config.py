@@ -258,7 +258,9 @@ class ModelConfig(Section):
         "walks", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
     )
     content_start: Literal["co_clicks", "xavier"] = Field(
-        "co_clicks", description="w_m, b_m and clusters of eq. 2: from what clicks say about content, or at random"
+        "co_clicks",
+        description="w_m and clusters of eq. 2, the gate of eq. 10 and what content says of popularity: from clicks and "
+        "content, or at random",
     )
     popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
