@@ -259,8 +259,8 @@ class ModelConfig(Section):
     )
     content_start: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
-        description="w_m and clusters of eq. 2, the gate of eq. 10 and what content says of popularity: from clicks and "
-        "content, or at random",
+        description="w_m and clusters of eq. 2, the gate of eq. 10 and what content says of popularity: from clicks "
+        "and content, or at random",
     )
     popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
