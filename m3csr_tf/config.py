@@ -262,7 +262,9 @@ class ModelConfig(Section):
         description="w_m and clusters of eq. 2, the gate of eq. 10 and what content says of popularity: from clicks "
         "and content, or at random",
     )
-    popularity_bias: bool = Field(True, description="one number a popularity bin, added to an item's score")
+    popularity_bias: bool = Field(
+        True, description="what an item's popularity bin and its content say of its popularity, added to its score"
+    )
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
