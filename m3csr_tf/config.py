@@ -259,15 +259,17 @@ class ModelConfig(Section):
     )
     content_start: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
-        description="w_m and clusters of eq. 2, the gate of eq. 10 and what content says of popularity: from clicks "
-        "and content, or at random",
+        description="w_m and clusters of eq. 2, w_int of eq. 5, the gate of eq. 10 and what content says of "
+        "popularity: from clicks and content, or at random",
     )
     popularity_bias: bool = Field(
         True, description="what an item's popularity bin and its content say of its popularity, added to its score"
     )
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
-        "shared", description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6"
+        "per_modality",
+        description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6, and every "
+        "modality's interest is measured along the same direction",
     )
     intensity: bool = Field(True, description="off: w/o MIIL, every modality at 1/|M|")
     clusters: bool = Field(True, description="off: w/o Cluster, the mapped content alone")

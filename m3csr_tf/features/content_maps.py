@@ -1,4 +1,4 @@
-"""What clicks say about content, in closed form: which directions people follow, how far, and what they like at once.
+"""What clicks say about content, in closed form: which directions people follow, and what they like at once.
 
 Some ten thousand clicks do not teach a map of content by gradient steps, which follow the noise of each batch; least
 squares over all of them at once do. The towers start from these (`training.starts`) and go on slowly.
@@ -10,10 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
-
-from m3csr_tf.ids import PADDING_ROW
 
 _FOLLOWED = 0.5
 """Weight of what clicks say about directions of content, beside that of content as it is. On short videos 0.3 to 1 rank
@@ -22,12 +20,6 @@ _MAP_RIDGE = 1.0
 """Ridge of the map, in mean variances of the content; 0.5 to 2 rank alike."""
 _APPEAL_RIDGE = 10.0
 """Ridge of the regression of popularity on content, for rows of length 1; 10 to 100 rank alike."""
-_PAIRS = 20_000
-"""Clicks that the weights of the modalities are estimated from."""
-_RANDOM_ITEMS = 5
-"""Items that nobody clicked, beside each click."""
-_LEAST_GAIN = 0.1
-"""A modality that seems to tell nothing still starts with a little, since content that weighs 0 cannot be learned."""
 
 
 def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarray:
@@ -72,45 +64,6 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
     mapped = np.zeros((width, dim), np.float32)
     mapped[:, : len(strongest)] = directions[:, strongest] * np.sqrt(np.maximum(strengths[strongest], 0))
     return mapped
-
-
-def content_gains(
-    clicks: csr_matrix, histories: np.ndarray, content: Mapping[str, np.ndarray], seed: int
-) -> dict[str, float]:
-    """How much a modality's similarity tells of a click: weights of a logistic regression, at least _LEAST_GAIN.
-
-    A click is told from random clicked items by the mean dot product, one a modality, of the item's content with that
-    of the user's other clicks.
-
-    Args:
-      clicks: binary [users, items] training clicks.
-      histories: int32 [users, slots], padded with PADDING_ROW.
-      content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
-      seed: of the clicks and random items drawn.
-    """
-    random = np.random.default_rng(seed)
-    lengths = (histories != PADDING_ROW).sum(axis=1)
-    users = np.flatnonzero(lengths > 1)
-    clicked = np.flatnonzero(np.diff(clicks.tocsc().indptr))
-    if not len(users) or len(clicked) <= 1:
-        return dict.fromkeys(content, 1.0)
-    users = random.choice(users, _PAIRS)
-    slot = (random.random(len(users)) * lengths[users]).astype(int)
-    targets = histories[users, slot]
-    rest = histories[users].copy()
-    rest[np.arange(len(users)), slot] = PADDING_ROW
-    candidates = np.concatenate([targets[:, None], random.choice(clicked, (len(users), _RANDOM_ITEMS))], axis=1)
-    similarities = []
-    for vectors in content.values():
-        profiles = np.zeros((len(users), vectors.shape[1]), np.float32)
-        for column in rest.T:  # The padding row's content is zeros.
-            profiles += vectors[column]
-        profiles /= (lengths[users] - 1)[:, None]
-        similarities.append(np.einsum("uw,ucw->uc", profiles, vectors[candidates]).ravel())
-    labels = np.zeros(candidates.shape, bool)
-    labels[:, 0] = True
-    fitted = LogisticRegression().fit(np.stack(similarities, axis=1), labels.ravel())
-    return {name: max(float(gain), _LEAST_GAIN) for name, gain in zip(content, fitted.coef_[0], strict=True)}
 
 
 def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -15,7 +15,8 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.features.blocks import sample
-from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_gains
+from m3csr_tf.features.choices import Choices, content_gains, intensity_weights
+from m3csr_tf.features.content_maps import co_click_map, content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
@@ -51,6 +52,7 @@ def start(model: M3CSR, data: TrainingData, config: Config) -> None:
         _start_ids(model, data, of_ids, config)
     if config.model.content_start == "co_clicks":
         _start_content(model, data, of_content, config.run.seed)
+        _start_intensity(model, data, config)
         balance_new(model, data, config.run.seed)
 
 
@@ -114,7 +116,7 @@ def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) ->
         for name, encoder in encoders.items()
     }
     mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
-    gains = content_gains(data.clicks, data.histories, mapped, seed)
+    gains = content_gains(Choices.draw(data.clicks, data.histories, seed), mapped)
     appeal = content_appeal(data.clicks, {name: data.features[name] for name in encoders})
     for name, layer in zip(encoders, model.item_tower.appeal_kernels, strict=False):
         layer.kernel.assign(_BESIDE_IDS / share * appeal[name][:, np.newaxis])
@@ -127,6 +129,27 @@ def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) ->
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(_OF_CENTROID * size * (members @ mapped[name][clicked]))
+
+
+def _start_intensity(model: M3CSR, data: TrainingData, config: Config) -> None:
+    """Starts w_int from choices: at random, it would favour modalities for no reason that a user could see.
+
+    Behind attention that starts anywhere an interest is not the mean that is fitted, and w_int stays as drawn.
+    """
+    layer = model.user_tower.intensity
+    if layer is None or config.model.attention_start != "identity":
+        return
+    rows, choices = Choices.draw(data.clicks, data.histories, config.run.seed, popular=True).distinct()
+    encoded = model.encoder.modal({name: tf.gather(values, rows) for name, values in data.features.items()})
+    fitted = intensity_weights(
+        choices,
+        {name: vectors.numpy() for name, vectors in encoded.items()},
+        config.run.seed,
+        shared=not layer.per_modality,
+    )
+    # Of behaviour nothing is fitted; it may be learned.
+    behaviour = np.zeros((len(fitted), config.model.dim), np.float32)
+    layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
 
 
 def _clicked(data: TrainingData) -> np.ndarray:

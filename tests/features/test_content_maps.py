@@ -1,4 +1,4 @@
-"""What clicks say about content: followed directions, weights of modalities, appeal."""
+"""What clicks say about content: followed directions, appeal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_gains
+from m3csr_tf.features.content_maps import co_click_map, content_appeal
 from m3csr_tf.features.walks import item_walk
 from m3csr_tf.ids import FIRST_ROW
 
@@ -67,21 +67,6 @@ def test_without_clicks_the_map_leaves_content_as_it_is_and_wider_ones_end_in_ze
     mapped = co_click_map(csr_matrix((USERS, ITEMS), dtype=np.float32), content, WIDTH + 2)
     np.testing.assert_allclose(mapped @ mapped.T, np.eye(WIDTH), atol=1e-6)
     np.testing.assert_array_equal(mapped[:, WIDTH:], 0)
-
-
-def test_content_that_tells_of_clicks_gains_more_than_noise(content: np.ndarray) -> None:
-    clicks = clicks_by_side(content)
-    histories = clicks.indices.reshape(USERS, 5).astype(np.int32)
-    side = np.sign(content[:, :1])
-    noise = np.random.default_rng(2).normal(size=(ITEMS, WIDTH)).astype(np.float32)
-    noise[:FIRST_ROW] = 0
-    gains = content_gains(clicks, histories, {"telling": side, "noise": noise}, seed=0)
-    assert gains["telling"] > 1 and gains["noise"] < 0.3
-
-
-def test_without_histories_every_modality_gains_1(content: np.ndarray) -> None:
-    none = csr_matrix((USERS, ITEMS), dtype=np.float32)
-    assert content_gains(none, np.zeros((USERS, 5), np.int32), {"visual": content}, seed=0) == {"visual": 1.0}
 
 
 def test_appeal_points_to_the_content_of_popular_items(content: np.ndarray) -> None:

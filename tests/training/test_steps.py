@@ -14,6 +14,8 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig
+from m3csr_tf.features.choices import Choices
+from m3csr_tf.features.choices import intensity_weights as choice_weights
 from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
@@ -92,6 +94,36 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
     scores = unknown @ VectorEncoder(model, data.features).items()[new].T
     assert len(new) > 5
     np.testing.assert_array_equal(np.argsort(scores[0]), np.argsort(expected[new]))
+
+
+@pytest.mark.parametrize("intensity_weights", ["shared", "per_modality"])
+def test_intensities_start_from_choices_and_know_nothing_of_behaviour(start: Start, intensity_weights: str) -> None:
+    model, _, data = start(intensity_weights=intensity_weights, temperature=0.5)
+    encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
+    choices = Choices.draw(data.clicks, data.histories, model.config.run.seed, popular=True)
+    fitted = choice_weights(choices, encoded, model.config.run.seed, shared=intensity_weights == "shared")
+    behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.dim], axis=1)
+    np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
+    np.testing.assert_allclose(interests, 0.5 * fitted, rtol=1e-3, atol=1e-9)
+
+
+def test_behind_attention_that_starts_anywhere_intensities_stay_as_drawn(start: Start) -> None:
+    model, before, _ = start(attention_start="xavier", id_start="svd")
+    kernel = model.user_tower.intensity.kernel
+    np.testing.assert_array_equal(kernel, before[kernel.ref()])
+
+
+def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: Any, tmp_path: Path) -> None:
+    world = {"seed": 41, "users": 1500, "items": 800, "clicks": 30_000}
+    run = make_run(tmp_path, data={"world": world}, model={}, history={})
+    data = TrainingData.of(run.prepared, run.config)
+    model = runs.build_model(run.config, run.prepared)
+    starts.start(model, data, run.config)
+    rows = np.arange(FIRST_ROW, len(run.prepared.users), dtype=np.int32)
+    learned = VectorEncoder(model, data.features).intensities(rows, data.histories[rows])
+    true = run.prepared.truth()["intensities"]
+    correlations = [np.corrcoef(learned[:, m], true[:, m])[0, 1] for m in range(3)]
+    assert min(correlations) > 0.2 and learned.std(axis=0).min() > 0.02
 
 
 def test_everything_that_maps_content_learns_slowly(start: Start) -> None:

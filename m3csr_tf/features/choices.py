@@ -1,0 +1,197 @@
+"""Clicks as choices: what tells a click from other items by the user's other clicks, fitted as a logistic model.
+
+Of a few items a user clicked the first; the weights that make that likely, given how alike the items and the rest of
+her history are in each modality, say how much a modality tells, of everybody and of each user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+
+from m3csr_tf.ids import PADDING_ROW
+
+_CHOICES = 20_000
+"""Clicks that the weights are estimated from."""
+_OTHERS = 5
+"""Items that were not chosen, beside each click."""
+_LEAST_GAIN = 0.1
+"""A modality that seems to tell nothing still starts with a little, since content that weighs 0 cannot be learned."""
+_INTENSITY_RIDGES = (1e9, 1000.0, 300.0, 100.0, 30.0, 10.0)
+"""Penalties of w_int in choices, for interests of length 1, tried in turn until new items are foreseen no better; the
+first leaves every modality at 1/|M|."""
+_HELD_OUT = 0.3
+"""Share of the clicked items whose choices judge a penalty."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Some clicks, each beside items that were not chosen.
+
+    Attributes:
+      histories: int32 [n, slots], the user's other clicks, PADDING_ROW where there is none.
+      candidates: int [n, 1 + others], the click first.
+    """
+
+    histories: np.ndarray
+    candidates: np.ndarray
+
+    @classmethod
+    def draw(cls, clicks: csr_matrix, histories: np.ndarray, seed: int, popular: bool = False) -> Choices:
+        """Draws clicks of users with others beside them, all users alike; none where nobody has two clicks.
+
+        Args:
+          clicks: binary [users, items] training clicks.
+          histories: int32 [users, slots], padded with PADDING_ROW at the end.
+          seed: of the draw.
+          popular: whether an item comes among the others as often as it is clicked, so that popularity tells nothing of
+            a choice, instead of as often as every clicked item.
+        """
+        random = np.random.default_rng(seed)
+        lengths = (histories != PADDING_ROW).sum(axis=1)
+        users = np.flatnonzero(lengths > 1)
+        clicked = np.flatnonzero(np.diff(clicks.tocsc().indptr))
+        if not len(users) or len(clicked) <= 1:
+            return cls(histories[:0], np.zeros((0, 1 + _OTHERS), np.int32))
+        users = random.choice(users, _CHOICES)
+        slot = (random.random(len(users)) * lengths[users]).astype(int)
+        targets = histories[users, slot]
+        rest = histories[users].copy()
+        rest[np.arange(len(users)), slot] = PADDING_ROW
+        others = random.choice(targets if popular else clicked, (len(users), _OTHERS))
+        return cls(rest, np.concatenate([targets[:, None], others], axis=1))
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def distinct(self) -> tuple[np.ndarray, Choices]:
+        """The rows of all items that occur, PADDING_ROW first, and the same choices among those, by their places."""
+        rows = np.unique(np.concatenate([[PADDING_ROW], self.histories.ravel(), self.candidates.ravel()]))
+        places = (np.searchsorted(rows, self.histories), np.searchsorted(rows, self.candidates))
+        return rows, Choices(*places)
+
+    def compared(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means of the histories' vectors, float32 [n, width], and their dot products with the candidates' [n, c].
+
+        Args:
+          vectors: float32 [items, width]; zeros for the padding row, and where an item has none: it is in no mean.
+        """
+        profiles = np.zeros((len(self), vectors.shape[1]), np.float32)
+        for column in self.histories.T:
+            profiles += vectors[column]
+        profiles /= np.maximum((vectors != 0).any(axis=1)[self.histories].sum(axis=1), 1)[:, None]
+        return profiles, np.einsum("uw,ucw->uc", profiles, vectors[self.candidates])
+
+
+def content_gains(choices: Choices, content: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How much a modality's similarity tells of a click: weights of a logistic regression, at least _LEAST_GAIN.
+
+    Args:
+      choices: clicks among others; without any, every modality gains 1.
+      content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
+    """
+    if not len(choices):
+        return dict.fromkeys(content, 1.0)
+    similarities = [choices.compared(vectors)[1].ravel() for vectors in content.values()]
+    labels = np.zeros(choices.candidates.shape, bool)
+    labels[:, 0] = True
+    fitted = LogisticRegression().fit(np.stack(similarities, axis=1), labels.ravel())
+    return {name: max(float(gain), _LEAST_GAIN) for name, gain in zip(content, fitted.coef_[0], strict=True)}
+
+
+def intensity_weights(choices: Choices, encoded: Mapping[str, np.ndarray], seed: int, shared: bool) -> np.ndarray:
+    """Weights w of modal interests such that softmax_m(w_m . h_u^m) (equation 6, tau 1) foresees choices best.
+
+    The chance of a candidate i is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) h_u^m . h_i^m), g fitted too, h_u^m the
+    mean of the history. How far w may go is judged by choices of items that it was not fitted on: tastes for a modality
+    that hold for new items are wanted, not a memory of the clicked ones. Where there are none, w is next to 0.
+
+    Args:
+      choices: clicks among others that are as popular; without any, zeros come back.
+      encoded: modality -> h_i^m float32 [items, h], zeros for the padding row.
+      seed: of the draw of the items that judge.
+      shared: one w for all modalities, as equation 5 prints it, instead of one each.
+
+    Returns:
+      float32 [1 or modalities, h].
+    """
+    rows, width = (1 if shared else len(encoded)), next(iter(encoded.values())).shape[1]
+    if not len(choices):
+        return np.zeros((rows, width), np.float32)
+    compared = [choices.compared(vectors) for vectors in encoded.values()]
+    interests, similarities = (np.stack(parts) for parts in zip(*compared, strict=True))
+    length = np.sqrt(np.square(interests).sum(axis=2).mean())
+    interests /= max(length, np.finfo(np.float32).tiny)
+    targets = choices.candidates[:, 0]
+    judges = np.random.default_rng(seed).random(targets.max() + 1) < _HELD_OUT
+    judging = judges[targets]
+    some = _IntensityFit(interests[:, ~judging], similarities[:, ~judging], rows)
+    others = _IntensityFit(interests[:, judging], similarities[:, judging], rows)
+    best, least, found = _INTENSITY_RIDGES[0], np.inf, some.nothing
+    for ridge in _INTENSITY_RIDGES:
+        found = some.fit(ridge, found)
+        loss = others.loss(found)
+        if not loss < least:
+            break
+        best, least = ridge, loss
+    whole = _IntensityFit(interests, similarities, rows)
+    weights = whole.fit(best, whole.nothing)[:-1].reshape(rows, width)
+    return (weights / max(length, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+class _IntensityFit:
+    """The likelihood of choices; parameters are w, one row after the other, and log g."""
+
+    def __init__(self, interests: np.ndarray, similarities: np.ndarray, rows: int) -> None:
+        self._interests = interests  # float32 [modalities, n, h]
+        self._similarities = similarities * len(interests)  # [modalities, n, candidates]
+        self._rows = rows
+        self.nothing = np.zeros(rows * interests.shape[2] + 1)
+
+    def fit(self, ridge: float, start: np.ndarray) -> np.ndarray:
+        """The parameters of the least penalised loss."""
+
+        def penalised(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            loss, gradient = self._loss_and_gradient(parameters)
+            penalty = ridge / max(1, self._interests.shape[1]) * np.append(parameters[:-1], 0)
+            return loss + penalty @ parameters / 2, gradient + penalty
+
+        return np.asarray(
+            minimize(penalised, start, jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-6}).x
+        )
+
+    def loss(self, parameters: np.ndarray) -> float:
+        """Mean of -log of the chance of the click; NaN without choices."""
+        return self._loss_and_gradient(parameters)[0]
+
+    def _loss_and_gradient(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        modalities, choices, width = self._interests.shape
+        if not choices:
+            return float("nan"), np.zeros_like(parameters)
+        weights = parameters[:-1].reshape(self._rows, width).astype(np.float32)
+        gain = np.float32(np.exp(parameters[-1]))  # A float64 would make float64 of all that it meets.
+        of_modality = np.broadcast_to(weights, (modalities, width))
+        intensities = _softmax(np.stack([each @ w for each, w in zip(self._interests, of_modality, strict=True)]))
+        scores = gain * np.einsum("mn,mnc->nc", intensities, self._similarities)
+        chances = _softmax(scores.T).T
+        loss = -np.log(np.maximum(chances[:, 0], np.finfo(np.float32).tiny)).mean()
+        slopes = chances.copy()
+        slopes[:, 0] -= 1
+        slopes /= choices
+        by_intensity = gain * np.einsum("nc,mnc->mn", slopes, self._similarities)
+        by_factor = intensities * (by_intensity - (intensities * by_intensity).sum(axis=0))
+        by_weights = np.stack([slope @ each for slope, each in zip(by_factor, self._interests, strict=True)])
+        if self._rows == 1:
+            by_weights = by_weights.sum(axis=0)
+        return float(loss), np.append(by_weights.ravel(), (slopes * scores).sum()).astype(np.float64)
+
+
+def _softmax(factors: np.ndarray) -> np.ndarray:
+    """Over the first axis."""
+    raised = np.exp(factors - factors.max(axis=0))
+    return np.asarray(raised / raised.sum(axis=0))

@@ -1,0 +1,140 @@
+"""Clicks as choices: what they tell of modalities, of everybody and of each user."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from m3csr_tf.features.choices import Choices, content_gains, intensity_weights
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+
+USERS, ITEMS, CLICKS = 400, 200, 5
+KNOWN = np.arange(FIRST_ROW, ITEMS)
+NONE = csr_matrix((USERS, ITEMS), dtype=np.float32)
+
+
+def histories_of(chosen: list[np.ndarray]) -> tuple[csr_matrix, np.ndarray]:
+    histories = np.stack(chosen).astype(np.int32)
+    lines = np.zeros((len(chosen), ITEMS), np.float32)
+    np.put_along_axis(lines, histories, 1, axis=1)
+    return csr_matrix(lines), histories
+
+
+def signs(seed: int) -> np.ndarray:
+    """A side of each item, float32 [items, 1]."""
+    sides = np.random.default_rng(seed).choice([-1.0, 1.0], (ITEMS, 1)).astype(np.float32)
+    sides[:FIRST_ROW] = 0
+    return sides
+
+
+def clicks_by(*of_users: np.ndarray) -> tuple[csr_matrix, np.ndarray]:
+    """Users who click items of one side: half of them, in turn, the upper; user u goes by `of_users[u % n]`."""
+    random = np.random.default_rng(1)
+    chosen = []
+    for user in range(USERS):
+        side = 1 if user % (2 * len(of_users)) < len(of_users) else -1
+        sides = of_users[user % len(of_users)]
+        chosen.append(random.choice(KNOWN[sides[KNOWN, 0] == side], CLICKS, replace=False))
+    return histories_of(chosen)
+
+
+@pytest.mark.parametrize("popular", [False, True])
+def test_a_choice_is_a_click_apart_from_its_users_other_clicks(popular: bool) -> None:
+    # User u clicks items 2 + 3u, 3 + 3u and 4 + 3u, the last user one alone.
+    clicks, histories = histories_of([np.arange(3 * user, 3 * user + 3) + FIRST_ROW for user in range(19)])
+    histories[-1, 1:] = PADDING_ROW
+    choices = Choices.draw(clicks, histories, seed=0, popular=popular)
+    targets, users = choices.candidates[:, 0], (choices.candidates[:, 0] - FIRST_ROW) // 3
+    assert set(users) == set(range(18))
+    whole = np.sort(np.concatenate([choices.histories, targets[:, None]], axis=1), axis=1)
+    expected = np.concatenate([np.full((len(users), 1), PADDING_ROW), histories[users]], axis=1)
+    np.testing.assert_array_equal(whole, expected)
+    assert choices.candidates.shape[1] > 1 and choices.candidates.min() >= FIRST_ROW
+
+
+def test_popular_items_come_among_the_others_as_often_as_they_are_clicked() -> None:
+    # Everybody clicks item 2, a quarter of the users each of 3, 4, 5 and 6.
+    clicks, histories = histories_of([np.array([2, 3 + user % 4]) for user in range(USERS)])
+    others = Choices.draw(clicks, histories, seed=0, popular=True).candidates[:, 1:]
+    assert np.mean(others == 2) == pytest.approx(0.5, abs=0.02)
+    others = Choices.draw(clicks, histories, seed=0).candidates[:, 1:]
+    assert np.mean(others == 2) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_history_is_compared_by_the_mean_over_its_items_that_have_the_modality() -> None:
+    vectors = np.array([[0, 0], [0, 0], [1, 2], [3, 0], [0, 0], [0, 5]], np.float32)  # Item 4 lacks it.
+    choices = Choices(np.array([[2, 3, 4], [4, 0, 0]]), np.array([[5, 2], [3, 5]]))
+    profiles, similarities = choices.compared(vectors)
+    np.testing.assert_array_equal(profiles, [[2, 1], [0, 0]])
+    np.testing.assert_array_equal(similarities, [[5, 4], [0, 0]])
+
+
+def test_among_distinct_items_the_choices_are_the_same() -> None:
+    vectors = np.random.default_rng(0).normal(size=(ITEMS, 3)).astype(np.float32)
+    vectors[:FIRST_ROW] = 0
+    choices = Choices(np.array([[50, 7, PADDING_ROW], [9, 50, 20]]), np.array([[7, 33], [20, 9]]))
+    rows, small = choices.distinct()
+    np.testing.assert_array_equal(rows, [PADDING_ROW, 7, 9, 20, 33, 50])
+    for found, expected in zip(small.compared(vectors[rows]), choices.compared(vectors), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_content_that_tells_of_clicks_gains_more_than_noise() -> None:
+    telling = signs(0)
+    noise = np.random.default_rng(2).normal(size=(ITEMS, 4)).astype(np.float32)
+    noise[:FIRST_ROW] = 0
+    gains = content_gains(Choices.draw(*clicks_by(telling), seed=0), {"telling": telling, "noise": noise})
+    assert gains["telling"] > 1 and gains["noise"] < 0.3
+
+
+def test_without_histories_every_modality_gains_1_and_no_intensity_is_known() -> None:
+    choices = Choices.draw(NONE, np.zeros((USERS, CLICKS), np.int32), seed=0)
+    assert content_gains(choices, {"visual": signs(0)}) == {"visual": 1.0}
+    weights = intensity_weights(choices, {"visual": signs(0), "acoustic": signs(1)}, seed=0, shared=False)
+    np.testing.assert_array_equal(weights, np.zeros((2, 1)))
+
+
+def salient(sides: np.ndarray, loud: np.ndarray) -> np.ndarray:
+    """Vectors of length 1: the louder an item, the more of it is its side."""
+    vectors = np.concatenate([sides * loud, np.sqrt(1 - loud**2)], axis=1).astype(np.float32)
+    vectors[:FIRST_ROW] = 0
+    return vectors
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_users_who_choose_by_a_modality_get_more_of_its_intensity(shared: bool) -> None:
+    # Half of the users go by looks and click videos that are a feast for the eye, the others by sound.
+    random = np.random.default_rng(3)
+    of_modality = [(signs(0), random.random((ITEMS, 1))), (signs(1), random.random((ITEMS, 1)))]
+    encoded = {name: salient(*of) for name, of in zip(("visual", "acoustic"), of_modality, strict=True)}
+    chosen = []
+    for user in range(USERS):
+        sides, loud = of_modality[user % 2]
+        chances = (sides[KNOWN, 0] == (1 if user % 4 < 2 else -1)) * loud[KNOWN, 0] ** 2
+        chosen.append(random.choice(KNOWN, CLICKS, replace=False, p=chances / chances.sum()))
+    clicks, histories = histories_of(chosen)
+    choices = Choices.draw(clicks, histories, seed=0, popular=True)
+    weights = intensity_weights(choices, encoded, seed=0, shared=shared)
+    assert weights.shape == (1 if shared else 2, 2)
+    visual, acoustic = (
+        vectors[histories].mean(axis=1) @ weight
+        for vectors, weight in zip(encoded.values(), np.broadcast_to(weights, (2, 2)), strict=True)
+    )
+    of_looks = 1 / (1 + np.exp(acoustic - visual))
+    assert of_looks[::2].mean() > of_looks[1::2].mean() + 0.1
+    assert np.corrcoef(of_looks, np.arange(USERS) % 2 == 0)[0, 1] > 0.5
+
+
+def test_where_new_items_are_foreseen_no_better_every_modality_keeps_its_share() -> None:
+    # Tastes are the same for everybody, and vectors wide enough to remember items by.
+    random = np.random.default_rng(4)
+    encoded = {}
+    for seed, name in enumerate(("visual", "acoustic")):
+        encoded[name] = np.concatenate([signs(seed), random.normal(size=(ITEMS, 20)) / 20], axis=1).astype(np.float32)
+        encoded[name][:FIRST_ROW] = 0
+    choices = Choices.draw(*clicks_by(signs(0)), seed=0, popular=True)
+    weights = intensity_weights(choices, encoded, seed=0, shared=False)
+    interests = np.stack([vectors[choices.histories].mean(axis=1) for vectors in encoded.values()])
+    factors = np.einsum("mnh,mh->mn", interests, weights)
+    assert np.abs(factors[0] - factors[1]).max() < 1e-3
