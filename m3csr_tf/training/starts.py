@@ -134,10 +134,12 @@ def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) ->
 def _start_intensity(model: M3CSR, data: TrainingData, config: Config) -> None:
     """Starts w_int from choices: at random, it would favour modalities for no reason that a user could see.
 
-    Behind attention that starts anywhere an interest is not the mean that is fitted, and w_int stays as drawn.
+    Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
+    intensity anyway: there w_int stays as drawn.
     """
     layer = model.user_tower.intensity
-    if layer is None or config.model.attention_start != "identity":
+    alone = len(model.encoder.modalities) == 1
+    if layer is None or alone or config.model.attention_start != "identity":
         return
     rows, choices = Choices.draw(data.clicks, data.histories, config.run.seed, popular=True).distinct()
     encoded = model.encoder.modal({name: tf.gather(values, rows) for name, values in data.features.items()})
