@@ -260,7 +260,7 @@ class ModelConfig(Section):
     content_start: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
         description="w_m and clusters of eq. 2, w_int of eq. 5, the gate of eq. 10 and what content says of "
-        "popularity: from clicks and content, or at random",
+        "popularity: from clicks and content, or at random; w_int only with attention_start=identity",
     )
     popularity_bias: bool = Field(
         True, description="what an item's popularity bin and its content say of its popularity, added to its score"

@@ -12,7 +12,7 @@ class InterestIntensity(tf.keras.layers.Layer):
     """softmax over modalities of w_int^T concat(sg(h_u), h_u^m) / tau.
 
     With the one w_int that equation 5 prints, the term of h_u is the same for every modality and cancels in the
-    softmax; `per_modality` gives each modality its own w_int, so that behaviour counts too.
+    softmax, and every modality's interest is measured along the same direction; `per_modality` gives each its own.
 
     Args:
       temperature: tau of equation 6.

@@ -15,7 +15,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.features.blocks import sample
-from m3csr_tf.features.choices import Choices, content_gains, intensity_weights
+from m3csr_tf.features.choices import Choices, content_gains, fitted_intensity
 from m3csr_tf.features.content_maps import co_click_map, content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
@@ -142,13 +142,9 @@ def _start_intensity(model: M3CSR, data: TrainingData, config: Config) -> None:
     if layer is None or alone or config.model.attention_start != "identity":
         return
     rows, choices = Choices.draw(data.clicks, data.histories, config.run.seed, popular=True).distinct()
-    encoded = model.encoder.modal({name: tf.gather(values, rows) for name, values in data.features.items()})
-    fitted = intensity_weights(
-        choices,
-        {name: vectors.numpy() for name, vectors in encoded.items()},
-        config.run.seed,
-        shared=not layer.per_modality,
-    )
+    encoded = model.encoder.modal({name: values[rows] for name, values in data.features.items()})
+    vectors = {name: values.numpy() for name, values in encoded.items()}
+    fitted = fitted_intensity(choices, vectors, shared=not layer.per_modality)
     # Of behaviour nothing is fitted; it may be learned.
     behaviour = np.zeros((len(fitted), config.model.dim), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))

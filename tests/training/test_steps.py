@@ -15,7 +15,6 @@ from scipy.sparse import csr_matrix
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig
 from m3csr_tf.features.choices import Choices
-from m3csr_tf.features.choices import intensity_weights as choice_weights
 from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
@@ -97,14 +96,28 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 
 
 @pytest.mark.parametrize("intensity_weights", ["shared", "per_modality"])
-def test_intensities_start_from_choices_and_know_nothing_of_behaviour(start: Start, intensity_weights: str) -> None:
+def test_intensities_start_from_choices_and_know_nothing_of_behaviour(
+    start: Start, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Choices, dict[str, np.ndarray]]] = []
+
+    def fitted(choices: Choices, encoded: dict[str, np.ndarray], shared: bool) -> np.ndarray:
+        assert shared == (intensity_weights == "shared")
+        asked.append((choices, encoded))
+        shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])
+        return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+    monkeypatch.setattr(starts, "fitted_intensity", fitted)
     model, _, data = start(intensity_weights=intensity_weights, temperature=0.5)
-    encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
-    choices = Choices.draw(data.clicks, data.histories, model.config.run.seed, popular=True)
-    fitted = choice_weights(choices, encoded, model.config.run.seed, shared=intensity_weights == "shared")
     behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.dim], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
-    np.testing.assert_allclose(interests, 0.5 * fitted, rtol=1e-3, atol=1e-9)
+    np.testing.assert_array_equal(interests.ravel(), 0.5 * np.arange(interests.size))
+    ((choices, encoded),) = asked
+    whole = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
+    expected = Choices.draw(data.clicks, data.histories, model.config.run.seed, popular=True)
+    for name, vectors in encoded.items():
+        for one, other in zip(choices.compared(vectors), expected.compared(whole[name]), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_behind_attention_that_starts_anywhere_intensities_stay_as_drawn(start: Start) -> None:
