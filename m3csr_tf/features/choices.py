@@ -161,8 +161,7 @@ class IntensityFit:
 
     def losses(self, parameters: np.ndarray) -> np.ndarray:
         """-log of the chance of each click, [n]."""
-        _, _, chances = self._chances(parameters)
-        return -np.log(np.maximum(chances[:, 0], np.finfo(np.float32).tiny))
+        return _losses(self._chances(parameters)[2])
 
     def loss_and_gradient(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean of `losses`, and its slopes."""
@@ -176,8 +175,8 @@ class IntensityFit:
         by_weights = np.stack([slope @ each for slope, each in zip(by_factor, self._interests, strict=True)])
         if self._rows == 1:
             by_weights = by_weights.sum(axis=0)
-        loss = float(self.losses(parameters).mean())
-        return loss, np.append(by_weights.ravel(), (slopes * scores).sum()).astype(np.float64)
+        by_gain = (slopes * scores).sum()
+        return float(_losses(chances).mean()), np.append(by_weights.ravel(), by_gain).astype(np.float64)
 
     def _chances(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Intensities [modalities, n], scores and chances of the candidates [n, c] each."""
@@ -188,6 +187,10 @@ class IntensityFit:
         gain = np.float32(np.exp(parameters[-1]))
         scores = gain * np.einsum("mn,mnc->nc", intensities, self._similarities)
         return intensities, scores, _softmax(scores.T).T
+
+
+def _losses(chances: np.ndarray) -> np.ndarray:
+    return -np.log(np.maximum(chances[:, 0], np.finfo(np.float32).tiny))
 
 
 def _rms(values: np.ndarray) -> float:

@@ -48,7 +48,7 @@ class Progressed:
       prepared: digest of the data (`runs.data_digest`).
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each, from step 0 on, whose loss is NaN.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
       paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
         step, input included, and the process's memory there.
     """
@@ -163,8 +163,8 @@ class _Loop:
         batches = self._replicas.batches(stream, progressed.step, settings.max_steps - progressed.step)
         with _progress() as bar, writer.as_default():
             task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
-            if not progressed.validations:
-                # What a night or a closed form started from is kept, should training not rank better.
+            if settings.warm_start is not None and not progressed.validations:
+                # So that a night that learns nothing new keeps what it started from.
                 self._validate(math.nan)
             while not self._stopped():
                 started = time.perf_counter()
