@@ -199,6 +199,12 @@ def _with_distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     values = tf.cond(
         tf.size(rows) == tf.size(places),
         lambda: gradient.values,
-        lambda: sum_into_lines(gradient.values, places, tf.size(rows)),
+        lambda: _summed(gradient.values, places, tf.size(rows)),
     )
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _summed(values: tf.Tensor, places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    if values.shape.rank > 1:
+        return sum_into_lines(values, places, count)
+    return sum_into_lines(values[:, tf.newaxis], places, count)[:, 0]

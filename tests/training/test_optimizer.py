@@ -175,6 +175,15 @@ def test_a_vector_of_weights_may_have_sparse_gradients_too() -> None:
     assert weights.numpy()[1] == 2 and weights.numpy()[2] < 3
 
 
+def test_slopes_of_a_number_that_many_examples_read_are_summed() -> None:
+    ours, dense = tf.Variable([1.0, 2.0, 3.0]), tf.Variable([1.0, 2.0, 3.0])
+    one, other = RowwiseAdam(RATE), RowwiseAdam(RATE)
+    slices = tf.IndexedSlices(tf.constant([1.0, 0.5, -3.0, 2.0]), tf.constant([2, 0, 2, 0]), tf.constant([3]))
+    one.apply_gradients([(slices, ours)])
+    other.apply_gradients([(tf.constant([2.5, 0.0, -2.0]), dense)])
+    np.testing.assert_allclose(ours, dense, atol=1e-6)
+
+
 def test_variables_take_their_averages_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m3csr_tf.training.optimizer._ROWS", 2)
     variable, bias = table(), tf.Variable([1.0, 2.0, 3.0])
