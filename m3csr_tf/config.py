@@ -254,8 +254,10 @@ class ModelConfig(Section):
     attention_start: Literal["identity", "xavier"] = Field(
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
-    id_start: Literal["walks", "svd", "xavier"] = Field(
-        "walks", description="e_i^id: from random walks over the clicks, their singular vectors, or at random"
+    id_start: Literal["auto", "walks", "svd", "xavier"] = Field(
+        "auto",
+        description="e_i^id: from random walks over the clicks, from their singular vectors, from whichever of the two "
+        "ranks validation better, or at random",
     )
     content_start: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
@@ -282,10 +284,10 @@ class ModelConfig(Section):
             raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
-        if self.id_start == "walks" and self.attention_start != "identity":
+        if self.id_start in ("auto", "walks") and self.attention_start != "identity":
             raise ValueError(
-                "model.id_start=walks needs model.attention_start=identity, since it sets W_V and counts on W_O as it "
-                f"starts, got {self.attention_start}; or start the ids by svd or xavier"
+                f"model.id_start={self.id_start} needs model.attention_start=identity, since walks set W_V and count on "
+                f"W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
             )
         return self
 

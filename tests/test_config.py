@@ -285,9 +285,10 @@ def test_a_run_and_its_release_lie_under_its_name() -> None:
     assert (config.run_folder, config.release_folder) == (Path("a/tonight"), Path("b/tonight"))
 
 
-def test_starting_from_walks_needs_attention_that_starts_as_the_identity() -> None:
-    with pytest.raises(ConfigError, match="attention_start"):
-        load(None, ["model.id_start=walks", "model.attention_start=xavier"])
+@pytest.mark.parametrize("id_start", ["auto", "walks"])
+def test_starting_from_walks_needs_attention_that_starts_as_the_identity(id_start: str) -> None:
+    with pytest.raises(ConfigError, match=f"model.id_start={id_start} needs model.attention_start=identity"):
+        load(None, [f"model.id_start={id_start}", "model.attention_start=xavier"])
 
 
 def test_in_batch_negatives_refuse_walk_positives_whose_probability_nobody_knows() -> None:

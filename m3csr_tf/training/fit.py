@@ -32,7 +32,7 @@ from m3csr_tf.training.starts import balance_new, start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import Validation
+from m3csr_tf.training.validation import JUDGED_BY, Validation
 from m3csr_tf.training.warm_start import warm_start
 
 _STEPS_PER_CALL = 20
@@ -46,6 +46,7 @@ class Progressed:
 
     Attributes:
       prepared: digest of the data (`runs.data_digest`).
+      id_start: where ids have started: walks, svd, xavier, or another run.
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
@@ -54,6 +55,7 @@ class Progressed:
     """
 
     prepared: str
+    id_start: str
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Progressed:
     @property
     def best(self) -> dict[str, float]:
         """The validation of highest Recall@20; the earliest of equals."""
-        return max(self.validations, key=lambda validation: (validation["recall@20"], -validation["step"]))
+        return max(self.validations, key=lambda validation: (validation[JUDGED_BY], -validation["step"]))
 
 
 def fit(config: Config, prepared: Prepared) -> Path:
@@ -87,8 +89,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         with replicas.strategy.scope():
             model = runs.build_model(config, prepared)
         data = TrainingData.of(prepared, config)
-        if replicas.is_chief:
-            _start(model, data, prepared, config)
+        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
         with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
             optimizer = make_optimizer(config.training, model)
             model.compile(optimizer=optimizer)
@@ -98,19 +99,23 @@ def fit(config: Config, prepared: Prepared) -> Path:
             return config.run_folder
         try:
             validation = Validation(prepared, config, data, model)
-            _Loop(config, model, optimizer, data, validation, replicas, runs.data_digest(prepared)).run()
+            progressed = Progressed(runs.data_digest(prepared), id_start)
+            _Loop(config, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
             raise
     return config.run_folder
 
 
-def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> None:
-    if config.warm_start_folder is None:
-        start(model, data, config)
-    elif tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is None:
-        warm_start(model, data, prepared, config)
-        balance_new(model, data, config.run.seed)
+def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> str:
+    """Starts the weights, unless a checkpoint has later ones; returns where ids start."""
+    if tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is not None:
+        return ""
+    if config.training.warm_start is None:
+        return start(model, data, prepared, config)
+    warm_start(model, data, prepared, config)
+    balance_new(model, data, config.run.seed)
+    return config.training.warm_start
 
 
 def _follow(config: Config, model: M3CSR, optimizer: RowwiseAdam, data: TrainingData, replicas: Distribution) -> None:
@@ -137,7 +142,7 @@ class _Loop:
         data: TrainingData,
         validation: Validation,
         replicas: Distribution,
-        digest: str,
+        afresh: Progressed,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
         self._data, self._validation, self._replicas = data, validation, replicas
@@ -148,7 +153,7 @@ class _Loop:
             max_to_keep=2,
             checkpoint_name="training",
         )
-        self._progressed = self._restore(digest)
+        self._progressed = self._restore(afresh)
 
     def run(self) -> None:
         """Trains until patience or steps run out, then writes finished.json."""
@@ -187,9 +192,10 @@ class _Loop:
         best = progressed.best
         write_json(
             self._folder / runs.FINISHED_FILE,
-            {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best["recall@20"]}
+            {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best[JUDGED_BY]}
             | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
-            | {"examples_per_epoch": stream.examples_per_epoch, "prepared": progressed.prepared},
+            | {"id_start": progressed.id_start, "examples_per_epoch": stream.examples_per_epoch}
+            | {"prepared": progressed.prepared},
         )
         self._replicas.agree(_FINISHED)
 
@@ -241,10 +247,10 @@ class _Loop:
             bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._config.training.patience
         )
 
-    def _restore(self, digest: str) -> Progressed:
+    def _restore(self, afresh: Progressed) -> Progressed:
         latest = self._manager.latest_checkpoint
         if latest is None:
-            return Progressed(digest)
+            return afresh
         try:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
         except runs.UNREADABLE:
@@ -253,7 +259,7 @@ class _Loop:
                 f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
             ) from None
         progressed = Progressed(**json.loads(self._stored.numpy()))
-        if progressed.prepared != digest:
+        if progressed.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "
                 "pass run.overwrite=true to train anew, or choose another run.name"

@@ -49,7 +49,8 @@ class TrainedRun:
       config: its resolved configuration.
       prepared: the data it was trained on.
       model: the model with the averaged weights of its best validation.
-      finished: contents of finished.json: best_step, steps, validation recall@20, seconds of training.
+      finished: contents of finished.json: best_step, steps, validation recall@20, seconds of training, and where ids
+        have started.
     """
 
     config: Config

@@ -1,10 +1,12 @@
 """Where the towers start: what can be known of clicks and content before the first step.
 
 From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids start
-from the affinities of items, and content from what clicks say about it.
+from the affinities of items or from singular vectors of the clicks, and content from what clicks say about it.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.features.blocks import sample
 from m3csr_tf.features.choices import Choices, content_gains, fitted_intensity
@@ -21,7 +24,13 @@ from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.training.validation import JUDGED_BY, Validation
 from m3csr_tf.training.vectors import VectorEncoder
+
+IdStart = Literal["walks", "svd", "xavier"]
+
+_ID_STARTS: tuple[IdStart, ...] = ("walks", "svd")
+"""What `model.id_start=auto` chooses from; the first of equals."""
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
@@ -39,8 +48,15 @@ _BALANCED_ON, _BALANCED_AMONG = 1000, 200_000
 """Users and items, at most, whose lists tell how new items compare with others at the start."""
 
 
-def start(model: M3CSR, data: TrainingData, config: Config) -> None:
-    """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn."""
+def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdStart:
+    """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
+
+    Returns:
+      Where ids start: `model.id_start`, or what `auto` has chosen.
+
+    Raises:
+      InputError: `auto` has no validation clicks to choose by.
+    """
     of_ids = of_content = 1.0
     gate = model.item_tower.gate
     if gate is not None and config.model.content_start == "xavier":
@@ -48,12 +64,21 @@ def start(model: M3CSR, data: TrainingData, config: Config) -> None:
     elif gate is not None:
         gate.start(np.where(np.arange(gate.bins) == 0, _TRUST_IN_NEW, _TRUST_IN_CLICKED))
         of_ids, of_content = 1 - _TRUST_IN_CLICKED, _TRUST_IN_CLICKED
-    if config.model.id_start != "xavier":
-        _start_ids(model, data, of_ids, config)
     if config.model.content_start == "co_clicks":
         _start_content(model, data, of_content, config.run.seed)
         _start_intensity(model, data, config)
-        balance_new(model, data, config.run.seed)
+    if config.model.id_start != "auto":
+        _start_ids(model, data, config.model.id_start, of_ids, config)
+        return config.model.id_start
+    validation = Validation(prepared, config, data, model)
+    figures = []
+    for kind in _ID_STARTS:
+        _start_ids(model, data, kind, of_ids, config)
+        figures.append(validation.figures()[JUDGED_BY])
+    best = _ID_STARTS[int(np.argmax(figures))]
+    if best != kind:
+        _start_ids(model, data, best, of_ids, config)
+    return best
 
 
 def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
@@ -84,16 +109,27 @@ def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
     worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
 
 
-def _start_ids(model: M3CSR, data: TrainingData, share: float, config: Config) -> None:
-    clicked = _clicked(data)
-    if config.model.id_start == "svd":
-        factors = item_factors(data.clicks, config.model.dim, config.run.seed)
-    else:
-        assert data.affinities is not None
-        factors, values = affinity_factors(data.affinities, data.clicks, config.model.dim, config.run.seed)
-        model.user_tower.behaviour_attention.value_kernel.assign(values / share)
-        # Like a new item's: nothing is known of it, so it adds nothing to anybody's score.
-        _set_rows(model.encoder.id_embedding, np.array([PADDING_ROW, UNKNOWN_ROW]), np.zeros((2, config.model.dim)))
+def _start_ids(model: M3CSR, data: TrainingData, kind: IdStart, share: float, config: Config) -> None:
+    """Starts ids, and the balance of new items that hangs on them; `share` is what the gate leaves to ids at first."""
+    dim = config.model.dim
+    if kind != "xavier":
+        if kind == "svd":
+            factors, values = item_factors(data.clicks, dim, config.run.seed), np.eye(dim, dtype=np.float32)
+        else:
+            assert data.affinities is not None
+            factors, values = affinity_factors(data.affinities, data.clicks, dim, config.run.seed)
+        if config.model.attention_start == "identity":
+            model.user_tower.behaviour_attention.value_kernel.assign(values / share)
+        _place_factors(model, factors, _clicked(data))
+    if config.model.content_start == "co_clicks":
+        if model.item_tower.popularity_bias is not None:
+            model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
+        balance_new(model, data, config.run.seed)
+
+
+def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
+    # Of a new item nothing is known, so its id adds nothing to anybody's score.
+    _set_rows(model.encoder.id_embedding, np.array([PADDING_ROW, UNKNOWN_ROW]), np.zeros((2, factors.shape[1])))
     rows, shared = np.unique(model.encoder.id_rows.numpy()[clicked], return_inverse=True)
     if len(rows) == len(clicked):
         means = factors[clicked][np.argsort(shared)]

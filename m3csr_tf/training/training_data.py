@@ -67,7 +67,7 @@ class TrainingData:
             train = prepared.split(columns.TRAIN)
             clicks = click_matrix(train, len(prepared.users), len(prepared.items))
             slots = histories(train, len(prepared.users), config.history.trained, config.split.seed)
-        needed = config.model.id_start == "walks" or config.training.walk_positives > 0
+        needed = config.model.id_start in ("auto", "walks") or config.training.walk_positives > 0
         return cls(
             clicks=clicks,
             histories=slots,

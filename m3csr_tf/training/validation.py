@@ -19,6 +19,8 @@ from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
 _AT = 20
+JUDGED_BY = f"recall@{_AT}"
+"""The figure by which weights, and where they start, are chosen."""
 
 
 class Validation:

@@ -46,7 +46,8 @@ def train(config: Config) -> TrainedRun:
     finished = trained.finished
     if replicas.is_chief:
         console.print(
-            f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s; "
+            f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s, "
+            f"ids started from {finished['id_start']}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
         )
     return trained

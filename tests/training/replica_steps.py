@@ -52,7 +52,7 @@ def steps(config: Config) -> dict[str, np.ndarray]:
     with several.strategy.scope():
         model = runs.build_model(config, prepared)
     if several.is_chief:
-        start(model, data, config)
+        start(model, data, prepared, config)
     with several.strategy.scope():
         optimizer = make_optimizer(config.training, model)
         model.compile(optimizer=optimizer)

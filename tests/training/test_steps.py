@@ -13,7 +13,7 @@ import tensorflow as tf
 from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, TrainingConfig
+from m3csr_tf.config import Config, TrainingConfig, with_settings
 from m3csr_tf.features.choices import Choices
 from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
@@ -22,6 +22,7 @@ from m3csr_tf.training import runs, starts
 from m3csr_tf.training.starts import _TRUST_IN_CLICKED
 from m3csr_tf.training.steps import content_maps, make_optimizer
 from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.training.validation import Validation
 from m3csr_tf.training.vectors import VectorEncoder
 
 Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
@@ -37,7 +38,7 @@ def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path
         model = runs.build_model(config, prepared)
         data = TrainingData.of(prepared, config)
         before = {weight.ref(): weight.numpy() for weight in model.trainable_variables}
-        starts.start(model, data, config)
+        starts.start(model, data, prepared, config)
         return model, before, data
 
     return make
@@ -53,10 +54,39 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     unclicked = np.setdiff1d(np.arange(table.shape[0]), clicked)
     assert len(unclicked) > FIRST_ROW
     np.testing.assert_array_equal(table.numpy()[clicked], item_factors(data.clicks, table.shape[1], 0)[clicked])
+    np.testing.assert_array_equal(table.numpy()[:FIRST_ROW], np.zeros((FIRST_ROW, table.shape[1])))
+    unclicked = unclicked[unclicked >= FIRST_ROW]
     np.testing.assert_array_equal(table.numpy()[unclicked], before[table.ref()][unclicked])
+    values = model.user_tower.behaviour_attention.value_kernel
+    np.testing.assert_allclose(values, 2 * np.eye(table.shape[1]), rtol=1e-6)  # The gate leaves half to ids.
     for weight in model.trainable_variables:
-        if weight is not table:
+        if weight is not table and weight is not values:
             np.testing.assert_array_equal(weight, before[weight.ref()])
+
+
+@pytest.mark.parametrize(
+    ("world", "chosen"),
+    [
+        ({"seed": 3, "users": 300, "items": 200, "clicks": 9000}, "svd"),
+        ({"seed": 3, "users": 900, "items": 500, "clicks": 3600}, "walks"),
+    ],
+    ids=["dozens of clicks a user", "a few clicks a user"],
+)
+def test_by_default_ids_start_from_what_ranks_validation_better(
+    make_run: Any, tmp_path: Path, world: dict[str, Any], chosen: str
+) -> None:
+    run = make_run(tmp_path, data={"world": world | {"modalities": {"visual": 12, "acoustic": 5}}})
+    data = TrainingData.of(run.prepared, run.config)
+    figures, weights = {}, {}
+    for kind in ("walks", "svd", "auto"):
+        config = with_settings(run.config, {"model.id_start": kind})
+        model = runs.build_model(config, run.prepared)
+        assert starts.start(model, data, run.prepared, config) == (chosen if kind == "auto" else kind)
+        figures[kind] = Validation(run.prepared, config, data, model).figures()["recall@20"]
+        weights[kind] = [weight.numpy() for weight in model.trainable_variables]
+    assert figures["auto"] == max(figures["walks"], figures["svd"]) > min(figures["walks"], figures["svd"])
+    for found, expected in zip(weights["auto"], weights[chosen], strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("gate", [True, False])
@@ -131,7 +161,7 @@ def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: A
     run = make_run(tmp_path, data={"world": world}, model={}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
-    starts.start(model, data, run.config)
+    starts.start(model, data, run.prepared, run.config)
     rows = np.arange(FIRST_ROW, len(run.prepared.users), dtype=np.int32)
     learned = VectorEncoder(model, data.features).intensities(rows, data.histories[rows])
     true = run.prepared.truth()["intensities"]
