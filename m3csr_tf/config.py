@@ -286,8 +286,8 @@ class ModelConfig(Section):
             raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
         if self.id_start in ("auto", "walks") and self.attention_start != "identity":
             raise ValueError(
-                f"model.id_start={self.id_start} needs model.attention_start=identity, since walks set W_V and count on "
-                f"W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
+                f"model.id_start={self.id_start} needs model.attention_start=identity, since walks set W_V and count "
+                f"on W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
             )
         return self
 
@@ -378,12 +378,19 @@ def _share(value: Any) -> Any:
 
 
 class ExposureConfig(Section):
-    """How often items without a click are shown: set after training, through the item vectors alone."""
+    """How often items without a click, or with few, are shown: set after training, through the item vectors alone."""
 
     cold_share: Annotated[Literal["catalogue", "trained"] | float, BeforeValidator(_share)] = Field(
         "catalogue",
         description="share of the top-20 places that items without a click take; catalogue: their share of the items, "
-        "a fifth at most; trained: as training has left them",
+        "a fifth at most; trained: as training has left them, and nothing is added to those with few clicks",
+    )
+    few_share: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="least share of the places that items with 1 to 4 clicks take, but no more than theirs of the "
+        "items; 0 adds nothing",
     )
     users: int = Field(4000, ge=1, description="users sampled to calibrate it")
 

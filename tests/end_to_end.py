@@ -22,9 +22,9 @@ def run_script(verb: str, folder: Path, config: str | Path, *overrides: str) -> 
 def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     """Mean overlap at 20, over a run's users, of retrieved lists with the Keras model's exact ranking.
 
-    Cold items have the bonus that the evaluation of the run found for them, as a release gives it.
+    Items have the bonuses that the evaluation of the run found for them, as a release gives it.
     """
-    from m3csr_tf.evaluation.exposure import cold_items, with_bonus
+    from m3csr_tf.evaluation.exposure import with_bonuses
     from m3csr_tf.evaluation.ranking import top_n
     from m3csr_tf.features.histories import click_matrix, histories
     from m3csr_tf.ids import FIRST_ROW
@@ -41,7 +41,7 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     rows = np.arange(FIRST_ROW, len(prepared.users))
     ranked = top_n(
         encoder.users(rows, slots[rows]),
-        with_bonus(encoder.items(), cold_items(prepared), metrics["exposure"]["cold_bonus"]),
+        with_bonuses(encoder.items(), prepared, np.array(metrics["exposure"]["bonuses"], np.float32)),
         20,
         seen=click_matrix(train, len(prepared.users), len(prepared.items))[rows],
         candidates=np.arange(len(prepared.items)) >= FIRST_ROW,

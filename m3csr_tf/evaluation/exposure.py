@@ -1,14 +1,17 @@
-"""How often items without a click are shown, set by one number that is added to all their scores.
+"""How often items without a click, or with few, are shown, set by numbers that are added to their scores.
 
 How new items compare with those that have clicks, training knows from items that it shows as new alone: no training
 click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, below 0 where there
-are too many of them, with which cold items take a given share of the users' top places. The bonus is an entry of the
-item vectors (`towers.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
+are too many of them, with which cold items take a given share of the users' top places. Items with a few clicks have a
+bonus of their own, never below 0: next to popular ones they would hardly be listed at all, and a new video that had its
+places would lose them by its first click. A bonus is of a popularity bin and an entry of the item vectors
+(`towers.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +21,8 @@ from m3csr_tf.config import ExposureConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
+from m3csr_tf.evaluation.report import FEW_CLICKS
+from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 
 EXPOSED_AT = 20
@@ -25,6 +30,8 @@ EXPOSED_AT = 20
 
 MOST = 0.2
 """Of the places, where cold items take their share of the catalogue, of which much may be of no use to anybody."""
+_ROUNDS = 3
+"""The two bonuses hang on each other's; the shares are off by some thousandths of themselves after so many turns."""
 _SCORED = 256  # Users whose listed items are scored at once.
 _ROUNDING = 8  # Steps of float32 at the largest score: by so much can a score differ from one product to the next.
 
@@ -47,38 +54,70 @@ def cold_items(prepared: Prepared) -> np.ndarray:
     return (np.arange(len(prepared.items)) >= FIRST_ROW) & (prepared.bins == 0)
 
 
-def calibrated_bonus(
+def few_bins(popularity: PopularityBins) -> np.ndarray:
+    """Bins of items with few clicks (or views), bool [bins]: the first above 0, and all that end by FEW_CLICKS."""
+    last = np.append(popularity.edges[1:] - 1, np.iinfo(np.int64).max)
+    few = np.append(False, last <= FEW_CLICKS)
+    few[1] = True
+    return few
+
+
+def calibrated_bonuses(
     prepared: Prepared,
     user_vectors: np.ndarray,
     item_vectors: np.ndarray,
     config: ExposureConfig,
     seed: int,
     block: int = 1024,
-) -> float:
-    """`cold_bonus` of a run's vectors, for the settings of the run; 0 for "trained", without any look at them.
+) -> np.ndarray:
+    """What the items of each popularity bin gain by the settings of a run.
 
     Args:
       prepared: the data of the run.
       user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus; of users anything that
         gives those of some rows by `user_vectors[rows]`.
-      config: the share, and how many users tell.
+      config: the shares, and how many users tell.
       seed: of the draw of the users.
       block: users ranked at once.
+
+    Returns:
+      float32 [bins]: of bin 0 what takes cold items to their share, of the bins of few clicks what takes those to
+      theirs at least, of others 0. For the share "trained" all 0, without any look at the vectors.
     """
+    bonuses = np.zeros(prepared.popularity.count, np.float32)
     if config.cold_share == "trained":
-        return 0.0
-    cold = cold_items(prepared)
+        return bonuses
+    kinds = by_clicks(prepared)
+    cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
+    few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
     asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
-    return cold_bonus(
-        user_vectors[asked],
-        item_vectors,
-        cold,
-        catalogue_share(cold) if config.cold_share == "catalogue" else config.cold_share,
-        seen=clicks_of(prepared, columns.TRAIN, asked),
-        seed=seed,
-        block=block,
+    seen = clicks_of(prepared, columns.TRAIN, asked)
+    others, few, cold = ranked_apart(
+        user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
     )
+    of_few = of_cold = 0.0
+    for _ in range(_ROUNDS if few_share else 1):
+        if few_share:
+            of_few = max(0.0, _lacking(merged(others, cold, of_cold, seed), few, few_share))
+        of_cold = _lacking(merged(others, few, of_few, seed), cold, cold_share)
+    bonuses[few_bins(prepared.popularity)] = of_few
+    bonuses[0] = of_cold
+    return bonuses
+
+
+def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Known items with many clicks (or views), with few, and without any, bool [items] each."""
+    known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
+    cold = cold_items(prepared)
+    return known & ~few & ~cold, known & few, cold
+
+
+def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarray) -> np.ndarray:
+    """Item vectors float32 [items, D] whose last entries are raised by what their bins gain, float32 [bins]."""
+    raised = item_vectors.copy()
+    raised[FIRST_ROW:, -1] += bonuses[prepared.bins[FIRST_ROW:]]
+    return raised
 
 
 def catalogue_share(cold: np.ndarray) -> float:
@@ -144,66 +183,74 @@ def cold_bonus(
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, got {share}")
     asked = np.flatnonzero(np.diff(seen.indptr))
-    warm, new = halves(user_vectors[asked], item_vectors, cold, n, seen=seen[asked], seed=seed, block=block)
-    listed = new.items != NOTHING
+    warm, new = ranked_apart(
+        user_vectors[asked], item_vectors, (~cold, cold), n, seen=seen[asked], seed=seed, block=block
+    )
+    return _lacking(warm, new, share)
+
+
+def _lacking(others: Ranked, chosen: Ranked, share: float) -> float:
+    """`cold_bonus`, for the chosen items beside the others, of users who are all asked."""
+    listed = chosen.items != NOTHING
     if not listed.any():
         return 0.0
-    # Where the other items run out, -inf: a cold item takes the place whatever it scores.
-    reached = np.sort(warm.scores[:, ::-1][listed].astype(np.float64) - new.scores[listed])
-    available = np.count_nonzero(warm.items != NOTHING, axis=1) + np.count_nonzero(listed, axis=1)
-    wanted = math.ceil(share * np.minimum(available, n).sum())
+    # Where the other items run out, -inf: a chosen one takes the place whatever it scores.
+    reached = np.sort(others.scores[:, ::-1][listed].astype(np.float64) - chosen.scores[listed])
+    available = np.count_nonzero(others.items != NOTHING, axis=1) + np.count_nonzero(listed, axis=1)
+    wanted = math.ceil(share * np.minimum(available, listed.shape[1]).sum())
     must = np.count_nonzero(np.isinf(reached))
     if must == len(reached):
         return 0.0
     found = reached[min(max(wanted, must + 1), len(reached)) - 1]
-    largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (warm, new))
+    largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (others, chosen))
     rounding = _ROUNDING * np.spacing(np.float32(largest + abs(found)))
     return float(found + rounding if wanted > must else found - rounding)
 
 
-def halves(
+def ranked_apart(
     user_vectors: np.ndarray,
     item_vectors: np.ndarray,
-    cold: np.ndarray,
+    kinds: Sequence[np.ndarray],
     n: int,
     *,
     seen: Csr,
     seed: int = 0,
     block: int = 1024,
-) -> tuple[Ranked, Ranked]:
-    """The best `n` of the other items and the best `n` of the cold ones; their union holds every list of any bonus.
+) -> tuple[Ranked, ...]:
+    """The best `n` of the items of each kind; `merged`, they hold every list of any bonuses.
 
     Args:
       user_vectors: float32 [users, D].
       item_vectors: float32 [items, D], reserved rows included, which are never listed.
-      cold: bool [items].
+      kinds: bool [items] each.
       n: length of the lists.
       seen: items to leave out, [users, items].
       seed: of the order of ties.
       block: users ranked at once.
     """
     known = np.arange(len(item_vectors)) >= FIRST_ROW
-    of_warm, of_cold = (
-        top_n(user_vectors, item_vectors, n, seen=seen, candidates=candidates, seed=seed, block=block)
-        for candidates in (known & ~cold, known & cold)
+    lists = (
+        top_n(user_vectors, item_vectors, n, seen=seen, candidates=known & kind, seed=seed, block=block)
+        for kind in kinds
     )
-    return _scored(user_vectors, item_vectors, of_warm), _scored(user_vectors, item_vectors, of_cold)
+    return tuple(_scored(user_vectors, item_vectors, items) for items in lists)
 
 
-def merged(warm: Ranked, cold: Ranked, bonus: float, seed: int = 0) -> np.ndarray:
-    """The lists when every cold item's score gains `bonus`: item rows int32 [users, n], best first, -1 at the end.
+def merged(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked:
+    """The lists of both, when the second's scores gain `bonus`: the best of them, as many as the first has places.
 
     Args:
-      warm, cold: as `halves` gives them.
-      bonus: what cold items gain; -inf leaves them out.
-      seed: of the order of equal scores of a cold item and another.
+      others, raised: as `ranked_apart` gives them.
+      bonus: what the second's items gain; -inf leaves them out.
+      seed: of the order of equal scores of an item of each.
     """
-    raised = cold.scores + np.float32(bonus)
-    items, scores = np.concatenate([warm.items, cold.items], axis=1), np.concatenate([warm.scores, raised], axis=1)
+    gained = raised.scores + np.float32(bonus)
+    items = np.concatenate([others.items, raised.items], axis=1)
+    scores = np.concatenate([others.scores, gained], axis=1)
     ties = np.random.default_rng(seed).random(scores.shape)
-    best = np.lexsort((ties, -scores), axis=1)[:, : warm.items.shape[1]]
-    listed = np.take_along_axis(scores, best, axis=1) > -np.inf
-    return np.where(listed, np.take_along_axis(items, best, axis=1), NOTHING)
+    best = np.lexsort((ties, -scores), axis=1)[:, : others.items.shape[1]]
+    scores = np.take_along_axis(scores, best, axis=1)
+    return Ranked(np.where(scores > -np.inf, np.take_along_axis(items, best, axis=1), NOTHING), scores)
 
 
 def _scored(user_vectors: np.ndarray, item_vectors: np.ndarray, items: np.ndarray) -> Ranked:

@@ -18,7 +18,7 @@ from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, calibrated_bonus, cold_items, halves, merged
+from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_apart
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, some_of
 from m3csr_tf.evaluation.significance import compare
@@ -76,7 +76,7 @@ def frontier(
     config: Config,
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
 ) -> list[Point]:
-    """A point where cold items are hidden, and one a share.
+    """A point where cold items are hidden and nothing is added to others, and one a share.
 
     The bonus of a share is found as for a release, on users with a training click; what it gives is judged on the users
     of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold ones.
@@ -96,8 +96,11 @@ def frontier(
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
     seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
-    cold = cold_items(prepared)
-    warm, new = halves(user_vectors[users], item_vectors, cold, EXPOSED_AT, seen=seen, seed=seed, block=block)
+    kinds = by_clicks(prepared)
+    cold = kinds[-1]
+    others, few, new = ranked_apart(
+        user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
+    )
     at_random = top_n(
         np.zeros((len(users), 1), np.float32),
         np.zeros((len(prepared.items), 1), np.float32),
@@ -108,11 +111,12 @@ def frontier(
         block=block,
     )
     judge = _Judge(users, truth, cold, at_random, seed)
-    points = [judge.point(HIDDEN, None, warm, new)]
+    points = [judge.point(HIDDEN, None, merged(others, few, 0.0, seed), new)]
     for share in shares:
         settings = config.exposure.model_copy(update={"cold_share": share})
-        bonus = calibrated_bonus(prepared, user_vectors, item_vectors, settings, seed, block)
-        points.append(judge.point(share if isinstance(share, str) else f"{share:g}", bonus, warm, new))
+        bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block)
+        clicked = merged(others, few, float(bonuses[1]), seed)
+        points.append(judge.point(share if isinstance(share, str) else f"{share:g}", float(bonuses[0]), clicked, new))
     return points
 
 
@@ -126,9 +130,9 @@ class _Judge:
     at_random: np.ndarray
     seed: int
 
-    def point(self, share: str, bonus: float | None, warm: Ranked, cold: Ranked) -> Point:
+    def point(self, share: str, bonus: float | None, clicked: Ranked, cold: Ranked) -> Point:
         """The lists with a bonus, judged."""
-        lists = merged(warm, cold, -np.inf if bonus is None else bonus, self.seed)
+        lists = merged(clicked, cold, -np.inf if bonus is None else bonus, self.seed).items
         found = {name: self._slice(lists, name) for name in _SLICES}
         found = {name: part for name, part in found.items() if len(part.users)}
         random_recall = p_value = None

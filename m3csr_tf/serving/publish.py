@@ -75,7 +75,7 @@ class Trained(Protocol):
         ...
 
 
-def publish(trained: Trained, version: int | None = None, *, cold_bonus: float = 0.0) -> Release:
+def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
     """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
 
     Videos that came by refresh and that the new catalogue lacks are taken over, placed by the new item tower; so are
@@ -84,24 +84,26 @@ def publish(trained: Trained, version: int | None = None, *, cold_bonus: float =
     Args:
       trained: what to release.
       version: a number above 0; one more than the latest when None.
-      cold_bonus: what the released tower adds to every score of an item of popularity bin 0, beside what was trained
-        (`evaluation.exposure`); only a model with model.popularity_bias takes one.
+      bonuses: what the released tower adds to every score of an item, by popularity bin, beside what was trained,
+        float32 [bins] (`evaluation.exposure`); only a model with model.popularity_bias takes other than zeros.
 
     Raises:
       ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed to the recall that
         is asked for, or the folder cannot be written; the release that was current stays so.
     """
     folder = trained.config.release_folder
+    if bonuses is None:
+        bonuses = np.zeros(trained.prepared.popularity.count, np.float32)
     with publishing(folder) as staging:
         version = free_version(folder, version)
         try:
-            with _raised(trained.model.item_tower, cold_bonus):
+            with _raised(trained.model.item_tower, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
             reason = " ".join(str(error.message).split())
             raise ReleaseError(f"{folder}: the towers cannot be written ({reason}); check disk and rights") from None
         index = _build_index(trained, staging)
-        manifest = _manifest(trained, version, index, cold_bonus, staging)
+        manifest = _manifest(trained, version, index, bonuses, staging)
         commit(folder, staging, manifest, fresh_only)
         return open_release(folder)
 
@@ -120,15 +122,15 @@ def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
 
 
 @contextmanager
-def _raised(item_tower: tf.keras.Model, cold_bonus: float) -> Iterator[None]:
-    """Adds the bonus to what bin 0 is worth, inside the block: the run's own model stays as it was trained."""
-    if not cold_bonus:
+def _raised(item_tower: tf.keras.Model, bonuses: np.ndarray) -> Iterator[None]:
+    """Adds the bonuses to what the bins are worth, inside the block: the run's own model stays as it was trained."""
+    if not bonuses.any():
         yield
         return
     worth = item_tower.popularity_bias
     trained = worth.numpy()
     raised = trained.copy()
-    raised[0] += cold_bonus
+    raised[: len(bonuses)] += bonuses
     worth.assign(raised)
     try:
         yield
@@ -183,7 +185,7 @@ def _prepared_digest(trained: Trained) -> str:
     return sha256(trained.prepared.folder / columns.MANIFEST)
 
 
-def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: float, staging: Path) -> dict[str, Any]:
+def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
     layout = parts(config.model, prepared.modalities)
     return manifests.sealed(
@@ -204,7 +206,10 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, cold_bonus: floa
             "popularity_edges": prepared.popularity.edges.tolist(),
             "history_length": config.history.length,
             "index": index.report,
-            "exposure": {"cold_share": config.exposure.cold_share, "cold_bonus": cold_bonus},
+            "exposure": {
+                **config.exposure.model_dump(mode="json", include={"cold_share", "few_share"}),
+                "bonuses": bonuses.tolist(),
+            },
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
                 # No path: it would say nothing on another machine.

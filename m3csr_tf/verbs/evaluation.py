@@ -21,7 +21,7 @@ from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.opened import cold_bonus, opened, vectors_of
+from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
 
 MODEL = "M3CSR"
 
@@ -38,7 +38,7 @@ _BASELINES = {
 def evaluate(config: Config) -> dict[str, Evaluation]:
     """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json.
 
-    The item vectors are those of a release, cold items' bonus (`exposure`) included.
+    The item vectors are those of a release, the bonuses of items without a click or with few (`exposure`) included.
 
     Returns:
       System -> its evaluation on the test split.
@@ -52,8 +52,8 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     features = item_features(prepared)
     encoder = VectorEncoder(trained.model, features)
     plain = vectors_of(trained, encoder)
-    bonus = cold_bonus(trained, plain)
-    raised = exposure.with_bonus(plain.item_vectors, exposure.cold_items(prepared), bonus)
+    added = bonuses(trained, plain)
+    raised = exposure.with_bonuses(plain.item_vectors, prepared, added)
     systems = {MODEL: baselines.Vectors(plain.user_vectors, raised)}
     systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
     without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
@@ -71,7 +71,8 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
         if name != MODEL
     }
     tree["training"] = trained.finished
-    tree["exposure"] = {"cold_share": config.exposure.cold_share, "cold_bonus": bonus}
+    tree["exposure"] = {"cold_share": config.exposure.cold_share, "few_share": config.exposure.few_share}
+    tree["exposure"] |= {"bonuses": added.tolist()}
     tree["intensity"] = _intensities(trained, plain.user_vectors)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
@@ -33,9 +35,9 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> baselines.Vectors
     return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), encoder.items())
 
 
-def cold_bonus(trained: TrainedRun, vectors: baselines.Vectors) -> float:
-    """What evaluation and release add to the scores of cold items: one number, so that the two agree."""
+def bonuses(trained: TrainedRun, vectors: baselines.Vectors) -> np.ndarray:
+    """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
     config = trained.config
-    return exposure.calibrated_bonus(
+    return exposure.calibrated_bonuses(
         trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block
     )

@@ -18,7 +18,7 @@ from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.opened import cold_bonus, opened, vectors_of
+from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
 
 
 def release(config: Config, again: bool = False) -> Release:
@@ -33,8 +33,7 @@ def release(config: Config, again: bool = False) -> Release:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
         return current
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    bonus = cold_bonus(trained, vectors_of(trained, encoder))
-    released = publish(trained, cold_bonus=bonus)
+    released = publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
     report = released.index.report
     say(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "

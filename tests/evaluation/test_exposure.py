@@ -1,4 +1,4 @@
-"""One bonus for all cold items sets their share of the lists, and what that share costs can be seen."""
+"""Bonuses set the share of the lists that items without a click, or with few, take; what that costs can be seen."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig, load
+from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.evaluation.exposure import MOST, calibrated_bonus, catalogue_share, cold_bonus, halves, merged, with_bonus
+from m3csr_tf.evaluation.exposure import (
+    EXPOSED_AT,
+    MOST,
+    by_clicks,
+    calibrated_bonuses,
+    catalogue_share,
+    cold_bonus,
+    few_bins,
+    merged,
+    ranked_apart,
+    with_bonus,
+    with_bonuses,
+)
 from m3csr_tf.evaluation.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
 from m3csr_tf.evaluation.ranking import NOTHING, top_n
 from m3csr_tf.evaluation.report import evaluate_split
+from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 
 WARM_SCORES, COLD_SCORES = [10, 8, 6, 4], [5, 3, 1]
@@ -130,11 +144,11 @@ def test_cold_items_are_worth_their_share_of_the_catalogue_up_to_a_fifth(cold: i
 
 @settings(deadline=None, max_examples=60)
 @given(problems(), st.sampled_from([0.0, 0.25, 1.25, 4.0]))
-def test_merged_halves_are_the_lists_ranked_anew(problem: dict[str, Any], bonus: float) -> None:
+def test_merged_lists_of_two_kinds_are_the_lists_ranked_anew(problem: dict[str, Any], bonus: float) -> None:
     raised = with_bonus(problem["item_vectors"], problem["cold"], bonus)
     scores = np.concatenate([problem["user_vectors"] @ raised.T, np.full((len(problem["user_vectors"]), 1), np.nan)], 1)
-    parts = [problem[name] for name in ("user_vectors", "item_vectors", "cold", "n")]
-    lists = merged(*halves(*parts, seen=problem["seen"]), bonus)
+    vectors, cold = (problem["user_vectors"], problem["item_vectors"]), problem["cold"]
+    lists = merged(*ranked_apart(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
     anew = lists_with(problem, bonus)
     np.testing.assert_array_equal(np.take_along_axis(scores, lists, 1), np.take_along_axis(scores, anew, 1))
 
@@ -164,11 +178,14 @@ def vectors(untrained_run: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_frontier_says_what_an_evaluation_of_the_same_vectors_says(untrained_run: Any, vectors: Any) -> None:
     prepared, config = untrained_run.prepared, untrained_run.config
+    vectors = vectors[0], with_bonus(vectors[1], by_clicks(prepared)[1], -6.0)
     hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=("trained", 0.3))
     assert (hidden.share, hidden.cold_share, hidden.recall["cold"]) == (HIDDEN, 0, 0)
-    assert raised.bonus is not None and raised.bonus > 0
-    for point, bonus in ((plain, 0.0), (raised, raised.bonus)):
-        items = with_bonus(vectors[1], np.concatenate([[False] * FIRST_ROW, prepared.catalogue["is_cold"]]), bonus)
+    exposure = config.exposure.model_copy(update={"cold_share": 0.3})
+    bonuses = calibrated_bonuses(prepared, *vectors, exposure, config.run.seed)
+    assert raised.bonus == bonuses[0] > 0 < bonuses[1]
+    for point, added in ((plain, np.zeros_like(bonuses)), (raised, bonuses)):
+        items = with_bonuses(vectors[1], prepared, added)
         expected = evaluate_split(prepared, vectors[0], items, columns.TEST, config.evaluation)
         assert point.cold_share == pytest.approx(expected["all"].shares["cold_share@20"])
         for name in ("all", "warm", "cold"):
@@ -219,15 +236,87 @@ def test_a_share_that_would_hide_or_flood_is_refused_with_what_to_say_instead(sh
         load(None, [f"exposure.cold_share={share}"])
 
 
+@pytest.mark.parametrize(
+    ("edges", "few"),
+    # Bins of 1, 2 to 3, 4 to 6 and more; of 1, 2, 3, 4, 5 and more; of 1 to 7 and more; of 1 and more.
+    [([1, 2, 4, 7], [1, 2]), ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4]), ([1, 8], [1]), ([1], [1])],
+)
+def test_few_clicks_are_those_of_the_first_bin_and_of_all_that_end_by_four(edges: list[int], few: list[int]) -> None:
+    found = few_bins(PopularityBins("train_clicks", np.array(edges)))
+    assert len(found) == len(edges) + 1 and np.flatnonzero(found).tolist() == few
+
+
+def shares(prepared: Any, users: np.ndarray, items: np.ndarray) -> list[float]:
+    """Of the places of the users with a training click: those of items with many clicks, with few, and without."""
+    asked = users_with(prepared, columns.TRAIN)
+    seen = clicks_of(prepared, columns.TRAIN, asked)
+    known = np.arange(len(items)) >= FIRST_ROW
+    lists = top_n(users[asked], items, EXPOSED_AT, seen=seen, candidates=known)
+    return [float(kind[lists].mean()) for kind in by_clicks(prepared)]
+
+
+@pytest.mark.parametrize("few_share", [0.02, 0.1])
+def test_items_with_few_clicks_take_their_share_at_least_beside_cold_ones(
+    untrained_run: Any, vectors: Any, few_share: float
+) -> None:
+    prepared, (users, items) = untrained_run.prepared, vectors
+    _, few, cold = by_clicks(prepared)
+    assert few[FIRST_ROW:].mean() > 0.1 < cold[FIRST_ROW:].mean()
+    hardly_listed = with_bonus(items, few, -6.0)
+    settings_ = ExposureConfig(cold_share=0.2, few_share=few_share)
+    assert shares(prepared, users, hardly_listed)[1] < 0.01
+    bonuses = calibrated_bonuses(prepared, users, hardly_listed, settings_, seed=0)
+    found = shares(prepared, users, with_bonuses(hardly_listed, prepared, bonuses))
+    # A place more or less of all users' is as near as whole places come.
+    assert found[1:] == pytest.approx([few_share, 0.2], abs=2 / (EXPOSED_AT * len(users)) + 0.01 * few_share)
+    assert (bonuses[few_bins(prepared.popularity)] > 1).all()
+    others = ~few_bins(prepared.popularity)
+    others[0] = False
+    assert others.any() and not bonuses[others].any()
+
+
+def test_items_with_few_clicks_are_never_pushed_down(untrained_run: Any, vectors: Any) -> None:
+    prepared, (users, items) = untrained_run.prepared, vectors
+    often = with_bonus(items, by_clicks(prepared)[1], 1.0)
+    assert shares(prepared, users, often)[1] > 0.1
+    bonuses = calibrated_bonuses(prepared, users, often, ExposureConfig(cold_share=0.2, few_share=0.05), seed=0)
+    assert bonuses[0] != 0 and not bonuses[1:].any()
+
+
+def test_few_items_of_few_clicks_are_not_asked_to_fill_more_places_than_their_share_of_the_items(
+    untrained_run: Any, vectors: Any
+) -> None:
+    prepared, (users, items) = untrained_run.prepared, vectors
+    few = by_clicks(prepared)[1]
+    hardly_listed = with_bonus(items, few, -6.0)
+    of_items = float(few[FIRST_ROW:].mean())
+    whole, asked = (
+        calibrated_bonuses(prepared, users, hardly_listed, ExposureConfig(few_share=share), seed=0)
+        for share in (of_items, 0.99)
+    )
+    np.testing.assert_array_equal(whole, asked)
+
+
+@pytest.mark.parametrize(("cold_share", "few_share"), [("trained", 0.05), ("catalogue", 0.0)])
+def test_nothing_is_added_to_items_of_few_clicks_where_none_is_asked_for(
+    untrained_run: Any, vectors: Any, cold_share: Any, few_share: float
+) -> None:
+    settings_ = ExposureConfig(cold_share=cold_share, few_share=few_share)
+    bonuses = calibrated_bonuses(untrained_run.prepared, *vectors, settings_, seed=0)
+    assert bonuses.shape == (untrained_run.prepared.popularity.count,) and not bonuses[1:].any()
+    assert (bonuses[0] != 0) == (cold_share != "trained")
+
+
 def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: Any, vectors: Any) -> None:
     prepared, settings_ = untrained_run.prepared, ExposureConfig()
     share = float(prepared.catalogue["is_cold"].mean())
     assert 0.02 < share < MOST
     of_catalogue, of_share = (
-        calibrated_bonus(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0)
+        calibrated_bonuses(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0)
         for wanted in ("catalogue", share)
     )
-    assert of_catalogue == of_share != 0
+    np.testing.assert_array_equal(of_catalogue, of_share)
+    assert of_catalogue[0] != 0
 
 
 def test_the_share_can_change_without_another_training() -> None:
