@@ -389,10 +389,24 @@ class ExposureConfig(Section):
         0.05,
         ge=0,
         lt=1,
-        description="least share of the places that items with 1 to 4 clicks take, but no more than theirs of the "
-        "items; 0 adds nothing",
+        description="least share of the places that items with few clicks take (of the popularity bins up to 4 clicks, "
+        "at least the first), but no more than theirs of the items; 0 adds nothing",
     )
-    users: int = Field(4000, ge=1, description="users sampled to calibrate it")
+    users: int = Field(4000, ge=1, description="users sampled to calibrate them")
+
+    @model_validator(mode="after")
+    def _check(self) -> ExposureConfig:
+        if not isinstance(self.cold_share, str) and self.cold_share + self.few_share >= 1:
+            raise ValueError(
+                "exposure.cold_share and exposure.few_share must leave places to other items, so be below 1 together, "
+                f"got {self.cold_share} and {self.few_share}"
+            )
+        return self
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """The shares that are asked for, as metrics and manifests say it."""
+        return {"cold_share": self.cold_share, "few_share": 0.0 if self.cold_share == "trained" else self.few_share}
 
 
 class IndexConfig(Section):

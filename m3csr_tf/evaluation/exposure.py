@@ -31,7 +31,7 @@ EXPOSED_AT = 20
 MOST = 0.2
 """Of the places, where cold items take their share of the catalogue, of which much may be of no use to anybody."""
 _ROUNDS = 3
-"""The two bonuses hang on each other's; the shares are off by some thousandths of themselves after so many turns."""
+"""The two bonuses hang on each other's; so many turns bring them near what they would end at, the cold ones' last."""
 _SCORED = 256  # Users whose listed items are scored at once.
 _ROUNDING = 8  # Steps of float32 at the largest score: by so much can a score differ from one product to the next.
 
@@ -69,6 +69,7 @@ def calibrated_bonuses(
     config: ExposureConfig,
     seed: int,
     block: int = 1024,
+    hide_cold: bool = False,
 ) -> np.ndarray:
     """What the items of each popularity bin gain by the settings of a run.
 
@@ -79,6 +80,7 @@ def calibrated_bonuses(
       config: the shares, and how many users tell.
       seed: of the draw of the users.
       block: users ranked at once.
+      hide_cold: as if cold items were to take no place; their bonus is -inf then.
 
     Returns:
       float32 [bins]: of bin 0 what takes cold items to their share, of the bins of few clicks what takes those to
@@ -86,6 +88,7 @@ def calibrated_bonuses(
     """
     bonuses = np.zeros(prepared.popularity.count, np.float32)
     if config.cold_share == "trained":
+        bonuses[0] = -np.inf if hide_cold else 0
         return bonuses
     kinds = by_clicks(prepared)
     cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
@@ -96,11 +99,12 @@ def calibrated_bonuses(
     others, few, cold = ranked_apart(
         user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
     )
-    of_few = of_cold = 0.0
+    of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
             of_few = max(0.0, _lacking(merged(others, cold, of_cold, seed), few, few_share))
-        of_cold = _lacking(merged(others, few, of_few, seed), cold, cold_share)
+        if not hide_cold:
+            of_cold = _lacking(merged(others, few, of_few, seed), cold, cold_share)
     bonuses[few_bins(prepared.popularity)] = of_few
     bonuses[0] = of_cold
     return bonuses
@@ -127,22 +131,6 @@ def catalogue_share(cold: np.ndarray) -> float:
       cold: bool [items], reserved rows included.
     """
     return min(MOST, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0
-
-
-def with_bonus(item_vectors: np.ndarray, cold: np.ndarray, bonus: float) -> np.ndarray:
-    """Item vectors whose last entry, popularity's, is raised by `bonus` for cold items.
-
-    Args:
-      item_vectors: float32 [items, D], left as they are.
-      cold: bool [items].
-      bonus: what their scores gain, as the last entry of every user vector is 1.
-
-    Returns:
-      float32 [items, D].
-    """
-    raised = item_vectors.copy()
-    raised[cold, -1] += np.float32(bonus)
-    return raised
 
 
 def cold_bonus(

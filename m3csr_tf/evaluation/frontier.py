@@ -1,11 +1,14 @@
-"""What shares of cold items in the lists cost and give, a row a share, beside random cold items in their places."""
+"""What shares of cold items in the lists cost and give, a row a share, beside random cold items in their places.
+
+Items of few clicks have the bonus that goes with each share, as in a release; where nothing is added, "trained", none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +26,6 @@ from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, some_of
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.files import replacing
-from m3csr_tf.ids import FIRST_ROW
 
 SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     "trained",
@@ -39,7 +41,7 @@ SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     0.3,
 )
 HIDDEN = "hidden"
-"""The row in which no cold item is listed."""
+"""The row in which no cold item is listed, and the places that are left are shared out as ever."""
 TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
 
 RECALL, NDCG = metrics.name(metrics.RECALL, EXPOSED_AT), metrics.name(metrics.NDCG, EXPOSED_AT)
@@ -53,7 +55,9 @@ class Point:
     Attributes:
       share: the share of the top 20 places asked for, as `exposure.cold_share`, or "hidden".
       bonus: what cold items' scores gain; None where they are hidden.
-      cold_share: the share of the places that cold items take for the users judged.
+      few_bonus: what those of items with few clicks gain.
+      cold_share, few_share: the shares of the places that cold items, and those with few clicks, take for the users
+        judged.
       recall, ndcg: of a slice, at 20; slices without truth are left out.
       random_cold_recall: cold recall with random cold items in a user's cold places; None without cold truth.
       p_value: of the paired test of the cold recall against that; None without cold truth.
@@ -61,7 +65,9 @@ class Point:
 
     share: str
     bonus: float | None
+    few_bonus: float
     cold_share: float
+    few_share: float
     recall: dict[str, float]
     ndcg: dict[str, float]
     random_cold_recall: float | None
@@ -76,7 +82,7 @@ def frontier(
     config: Config,
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
 ) -> list[Point]:
-    """A point where cold items are hidden and nothing is added to others, and one a share.
+    """A point where cold items are hidden, and one a share.
 
     The bonus of a share is found as for a release, on users with a training click; what it gives is judged on the users
     of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold ones.
@@ -97,7 +103,6 @@ def frontier(
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
     seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
     kinds = by_clicks(prepared)
-    cold = kinds[-1]
     others, few, new = ranked_apart(
         user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
     )
@@ -106,45 +111,60 @@ def frontier(
         np.zeros((len(prepared.items), 1), np.float32),
         EXPOSED_AT,
         seen=seen,
-        candidates=cold,
+        candidates=kinds[-1],
         seed=seed,
         block=block,
     )
-    judge = _Judge(users, truth, cold, at_random, seed)
-    points = [judge.point(HIDDEN, None, merged(others, few, 0.0, seed), new)]
-    for share in shares:
+    judge = _Judge(users, truth, kinds, at_random, seed)
+
+    def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
-        bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block)
-        clicked = merged(others, few, float(bonuses[1]), seed)
-        points.append(judge.point(share if isinstance(share, str) else f"{share:g}", float(bonuses[0]), clicked, new))
-    return points
+        bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
+        return judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+
+    names = [share if isinstance(share, str) else f"{share:g}" for share in shares]
+    hidden = point(HIDDEN, "catalogue", hide_cold=True)
+    return [hidden, *(point(name, share) for name, share in zip(names, shares, strict=True))]
 
 
 @dataclass(frozen=True)
 class _Judge:
-    """What the points of one frontier share: users int [users], their truth [users, items], random cold items."""
+    """What the points of one frontier share.
+
+    Attributes:
+      users: int [users].
+      truth: [users, items].
+      kinds: bool [items] each, as `exposure.by_clicks`.
+      at_random: random cold items, int32 [users, n].
+      seed: of the order of ties.
+    """
 
     users: np.ndarray
     truth: Csr
-    cold: np.ndarray
+    kinds: tuple[np.ndarray, np.ndarray, np.ndarray]
     at_random: np.ndarray
     seed: int
 
-    def point(self, share: str, bonus: float | None, clicked: Ranked, cold: Ranked) -> Point:
-        """The lists with a bonus, judged."""
-        lists = merged(clicked, cold, -np.inf if bonus is None else bonus, self.seed).items
+    def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, Ranked, Ranked]) -> Point:
+        """The lists with bonuses, judged; ranked are the items of each kind."""
+        others, few, cold = ranked
+        lists = merged(merged(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
         found = {name: self._slice(lists, name) for name in _SLICES}
         found = {name: part for name, part in found.items() if len(part.users)}
         random_recall = p_value = None
         if COLD in found:
-            control = self._slice(replaced(lists, self.cold, self.at_random), COLD)
+            control = self._slice(replaced(lists, self.kinds[-1], self.at_random), COLD)
             random_recall = control.mean(RECALL)
             if len(control.users) > 1:
                 p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
+        places = lists[lists != NOTHING]
+        few_share, cold_share = (float(kind[places].mean()) if len(places) else 0.0 for kind in self.kinds[1:])
         return Point(
             share,
-            bonus,
-            float(self.cold[lists[lists != NOTHING]].mean()) if (lists != NOTHING).any() else 0.0,
+            None if np.isneginf(bonus) else bonus,
+            few_bonus,
+            cold_share,
+            few_share,
             {name: part.mean(RECALL) for name, part in found.items()},
             {name: part.mean(NDCG) for name, part in found.items()},
             random_recall,
@@ -152,8 +172,8 @@ class _Judge:
         )
 
     def _slice(self, lists: np.ndarray, name: str) -> Slice:
-        known = np.arange(len(self.cold)) >= FIRST_ROW
-        items = {ALL: known, WARM: known & ~self.cold, COLD: known & self.cold}[name]
+        many, few, cold = self.kinds
+        items = {ALL: many | few | cold, WARM: many | few, COLD: cold}[name]
         truth = sparse.csr_array(self.truth, copy=True)
         truth.data = truth.data * items[truth.indices]
         truth.eliminate_zeros()
@@ -179,7 +199,17 @@ def table(points: Sequence[Point], split: str) -> Table:
     slices = [name for name in _SLICES if name in points[0].recall]
     title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
     headings = [f"{title} {name}" for name in slices for title in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}")]
-    result = Table("share", "bonus", "cold places", *headings, "random cold", "p", title=title, title_justify="left")
+    result = Table(
+        "share",
+        "bonus",
+        "cold places",
+        "few-click places",
+        *headings,
+        "random cold",
+        "p",
+        title=title,
+        title_justify="left",
+    )
     for column in result.columns:
         column.justify = "right"
     for point in points:
@@ -188,6 +218,7 @@ def table(points: Sequence[Point], split: str) -> Table:
             point.share,
             "" if point.bonus is None else f"{point.bonus:.3f}",
             f"{point.cold_share:.4f}",
+            f"{point.few_share:.4f}",
             *cells,
             "" if point.random_cold_recall is None else f"{point.random_cold_recall:.4f}",
             "" if point.p_value is None else f"{point.p_value:.1e}",

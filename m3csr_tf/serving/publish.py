@@ -206,10 +206,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
             "popularity_edges": prepared.popularity.edges.tolist(),
             "history_length": config.history.length,
             "index": index.report,
-            "exposure": {
-                **config.exposure.model_dump(mode="json", include={"cold_share", "few_share"}),
-                "bonuses": bonuses.tolist(),
-            },
+            "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
                 # No path: it would say nothing on another machine.

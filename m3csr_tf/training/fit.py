@@ -32,7 +32,7 @@ from m3csr_tf.training.starts import balance_new, start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import JUDGED_BY, Validation
+from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation
 from m3csr_tf.training.warm_start import warm_start
 
 _STEPS_PER_CALL = 20
@@ -46,7 +46,7 @@ class Progressed:
 
     Attributes:
       prepared: digest of the data (`runs.data_digest`).
-      id_start: where ids have started: walks, svd, xavier, or another run.
+      id_start: where ids have started: walks, svd, xavier, or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
@@ -55,7 +55,7 @@ class Progressed:
     """
 
     prepared: str
-    id_start: str
+    id_start: str = ""
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -81,6 +81,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     """
     replicas = distribution.opened(config.run)
     replicas.check(config)
+    check_validation(prepared)
     with replicas.together():
         if replicas.is_chief:
             runs.open_run(config)

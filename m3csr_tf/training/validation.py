@@ -23,13 +23,21 @@ JUDGED_BY = f"recall@{_AT}"
 """The figure by which weights, and where they start, are chosen."""
 
 
+def check_validation(prepared: Prepared) -> None:
+    """Refuses data that training cannot be judged on.
+
+    Raises:
+      InputError: the validation split is empty.
+    """
+    if not len(users_with(prepared, columns.VAL)):
+        raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
+
+
 class Validation:
     """Full ranking of the validation users, or a draw of them, with the model's present weights."""
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
         self._users = some_of(users_with(prepared, columns.VAL), config.training.validation_users, config.run.seed)
-        if not len(self._users):
-            raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config).histories(self._users)

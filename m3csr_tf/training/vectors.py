@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -33,15 +34,10 @@ class VectorEncoder:
         self._items = len(features[columns.ITEM_ROW])
         rows = tf.TensorSpec([None], tf.int32)
         slots = tf.TensorSpec([None, None], tf.int32)
-        self._encode_items = tf.function(lambda chosen: model.item_tower(self._of(chosen)), input_signature=[rows])
-        self._encode_users = tf.function(
-            lambda users, histories: model.user_tower(self._user_features(users, histories)),
-            input_signature=[rows, slots],
-        )
-        self._encode_intensities = tf.function(
-            lambda users, histories: model.user_tower.intensities(self._user_features(users, histories)),
-            input_signature=[rows, slots],
-        )
+        users = self._user_features
+        self._encode_items = _traced(lambda chosen: model.item_tower(self._of(chosen)), rows)
+        self._encode_users = _traced(lambda *of: model.user_tower(users(*of)), rows, slots)
+        self._encode_intensities = _traced(lambda *of: model.user_tower.intensities(users(*of)), rows, slots)
 
     def items(self) -> np.ndarray:
         """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows."""
@@ -85,6 +81,12 @@ class VectorEncoder:
         distinct, lines = tf.unique(tf.reshape(histories, [-1]))
         slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(lines, tf.shape(histories)))
         return self._of(distinct) | {columns.USER_ROW: self._model.table_rows(users), columns.SLOTS: slots}
+
+
+def _traced(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
+    # TensorFlow counts tracings by a function's code, which all encoders share, and would warn of too many; a partial
+    # has none.
+    return tf.function(partial(function), input_signature=signature)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.features.affinities import Affinities
@@ -21,6 +21,9 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
+
+_OF_FRESH_RUNS = ("id_start", "content_start", "attention_start")
+"""Settings of the model that say where weights start, and nothing to a run that starts from another one."""
 
 _RIDGE = 1e-3
 """Of the map from factors to rows, in mean variances of the factors."""
@@ -43,7 +46,8 @@ def check_warm_start(config: Config) -> None:
         before, _, _ = runs.read_finished(folder)
     except (InputError, RunError) as error:
         raise RunError(f"training.warm_start={folder.name}: {error}") from None
-    found = runs.differences(before, config, "model")
+    alike = with_settings(config, {f"model.{name}": getattr(before.model, name) for name in _OF_FRESH_RUNS})
+    found = runs.differences(before, alike, "model")
     if found:
         raise RunError(
             f"training.warm_start={folder.name}: that run's model has other settings ({'; '.join(found)}); "

@@ -81,13 +81,14 @@ def ablations(config: Config, count: int) -> Path:
             runs.check_run(of_seed)
     first = variants[ablation.FULL][0]
     evaluated: dict[str, dict[str, list[Evaluation]]] = {}
-    variances = []
+    variances, id_starts = [], {}
     for variant, of_seeds in variants.items():
         evaluated[variant] = {columns.TEST: [], columns.VAL: []}
         for of_seed in of_seeds:
             console.print(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
             _share_prepared(first, of_seed)
             trained = train(of_seed)
+            id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
             found = evaluate_run(trained)
             for split, outcomes in evaluated[variant].items():
                 outcomes.append(found[split][MODEL])
@@ -106,10 +107,15 @@ def ablations(config: Config, count: int) -> Path:
                 tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
     of_score = ablation.over_seeds(variances)
     path = config.run.folder / f"{config.run.name}-ablations.json"
-    write_json(path, {"seeds": count, "variants": tree, "variance": of_score})
+    write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "id_start": id_starts})
     for split in (columns.TEST, columns.VAL):
         console.print(ablation.table(split, tree))
     console.print(ablation.variance_table(of_score))
+    if len(set(id_starts.values())) > 1:
+        console.print(
+            f"ids did not start alike ({id_starts}), so contributions are not of the components alone; "
+            "model.id_start=walks or svd makes them"
+        )
     console.print(f"all figures, seed by seed: {path}")
     return path
 

@@ -71,8 +71,8 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
         if name != MODEL
     }
     tree["training"] = trained.finished
-    tree["exposure"] = {"cold_share": config.exposure.cold_share, "few_share": config.exposure.few_share}
-    tree["exposure"] |= {"bonuses": added.tolist()}
+    edges = prepared.popularity.edges.tolist()
+    tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
     tree["intensity"] = _intensities(trained, plain.user_vectors)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]

@@ -25,7 +25,6 @@ from m3csr_tf.evaluation.exposure import (
     few_bins,
     merged,
     ranked_apart,
-    with_bonus,
     with_bonuses,
 )
 from m3csr_tf.evaluation.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
@@ -36,6 +35,11 @@ from m3csr_tf.ids import FIRST_ROW
 
 WARM_SCORES, COLD_SCORES = [10, 8, 6, 4], [5, 3, 1]
 """Scores of one user, items in this order from FIRST_ROW on."""
+
+
+def raised_by(item_vectors: np.ndarray, chosen: np.ndarray, bonus: float) -> np.ndarray:
+    """Item vectors whose last entries, which users meet with 1, are raised for some items, bool [items]."""
+    return item_vectors + np.float32(bonus) * np.outer(chosen, np.eye(item_vectors.shape[1])[-1]).astype(np.float32)
 
 
 def one_user() -> dict[str, Any]:
@@ -104,7 +108,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
 
 def lists_with(problem: dict[str, Any], bonus: float) -> np.ndarray:
     """Lists ranked anew from vectors that hold the bonus."""
-    raised = with_bonus(problem["item_vectors"], problem["cold"], bonus)
+    raised = raised_by(problem["item_vectors"], problem["cold"], bonus)
     known = np.arange(len(raised)) >= FIRST_ROW
     return top_n(problem["user_vectors"], raised, problem["n"], seen=problem["seen"], candidates=known)
 
@@ -145,7 +149,7 @@ def test_cold_items_are_worth_their_share_of_the_catalogue_up_to_a_fifth(cold: i
 @settings(deadline=None, max_examples=60)
 @given(problems(), st.sampled_from([0.0, 0.25, 1.25, 4.0]))
 def test_merged_lists_of_two_kinds_are_the_lists_ranked_anew(problem: dict[str, Any], bonus: float) -> None:
-    raised = with_bonus(problem["item_vectors"], problem["cold"], bonus)
+    raised = raised_by(problem["item_vectors"], problem["cold"], bonus)
     scores = np.concatenate([problem["user_vectors"] @ raised.T, np.full((len(problem["user_vectors"]), 1), np.nan)], 1)
     vectors, cold = (problem["user_vectors"], problem["item_vectors"]), problem["cold"]
     lists = merged(*ranked_apart(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
@@ -153,11 +157,14 @@ def test_merged_lists_of_two_kinds_are_the_lists_ranked_anew(problem: dict[str, 
     np.testing.assert_array_equal(np.take_along_axis(scores, lists, 1), np.take_along_axis(scores, anew, 1))
 
 
-def test_a_bonus_changes_no_vector_but_the_copies_of_cold_items() -> None:
-    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
-    raised = with_bonus(vectors, np.array([False, False, True, False]), 0.5)
-    assert (raised - vectors).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 0.5], [0, 0, 0]]
-    assert vectors[2, 2] == 8
+def test_bonuses_change_no_vector_but_the_copies_of_items_of_their_bins(untrained_run: Any) -> None:
+    prepared = untrained_run.prepared
+    vectors = np.ones((len(prepared.items), 3), np.float32)
+    bonuses = np.arange(prepared.popularity.count, dtype=np.float32)
+    raised = with_bonuses(vectors, prepared, bonuses)
+    expected = 1 + np.where(np.arange(len(vectors)) >= FIRST_ROW, prepared.bins, 0)
+    np.testing.assert_array_equal(raised[:, -1], expected)
+    assert (raised[:, :-1] == 1).all() and (vectors == 1).all() and expected.max() > 2
 
 
 def test_the_control_fills_the_places_of_cold_items_in_order() -> None:
@@ -178,13 +185,17 @@ def vectors(untrained_run: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_frontier_says_what_an_evaluation_of_the_same_vectors_says(untrained_run: Any, vectors: Any) -> None:
     prepared, config = untrained_run.prepared, untrained_run.config
-    vectors = vectors[0], with_bonus(vectors[1], by_clicks(prepared)[1], -6.0)
+    _, few, _ = by_clicks(prepared)
+    vectors = vectors[0], raised_by(vectors[1], few, -6.0)
     hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=("trained", 0.3))
-    assert (hidden.share, hidden.cold_share, hidden.recall["cold"]) == (HIDDEN, 0, 0)
     exposure = config.exposure.model_copy(update={"cold_share": 0.3})
     bonuses = calibrated_bonuses(prepared, *vectors, exposure, config.run.seed)
-    assert raised.bonus == bonuses[0] > 0 < bonuses[1]
-    for point, added in ((plain, np.zeros_like(bonuses)), (raised, bonuses)):
+    assert raised.bonus == bonuses[0] > 0 < bonuses[1] == raised.few_bonus
+    without = np.where(np.arange(len(bonuses)) == 0, np.float32(-1000), np.float32(hidden.few_bonus))
+    without *= few_bins(prepared.popularity) | (np.arange(len(bonuses)) == 0)
+    assert (hidden.share, hidden.bonus, hidden.cold_share, hidden.recall["cold"]) == (HIDDEN, None, 0, 0)
+    assert hidden.few_bonus > 0 and hidden.few_share == pytest.approx(raised.few_share, abs=0.01)
+    for point, added in ((hidden, without), (plain, np.zeros_like(bonuses)), (raised, bonuses)):
         items = with_bonuses(vectors[1], prepared, added)
         expected = evaluate_split(prepared, vectors[0], items, columns.TEST, config.evaluation)
         assert point.cold_share == pytest.approx(expected["all"].shares["cold_share@20"])
@@ -197,7 +208,7 @@ def test_a_bonus_leaves_the_order_of_the_cold_items_alone(untrained_run: Any, ve
     prepared, config = untrained_run.prepared, untrained_run.config
     cold = np.concatenate([[False] * FIRST_ROW, prepared.catalogue["is_cold"]])
     first, second = (
-        evaluate_split(prepared, vectors[0], with_bonus(vectors[1], cold, bonus), columns.TEST, config.evaluation)
+        evaluate_split(prepared, vectors[0], raised_by(vectors[1], cold, bonus), columns.TEST, config.evaluation)
         for bonus in (0.0, 2.0)
     )
     np.testing.assert_array_equal(first["cold_only"].values["ndcg@20"], second["cold_only"].values["ndcg@20"])
@@ -262,7 +273,7 @@ def test_items_with_few_clicks_take_their_share_at_least_beside_cold_ones(
     prepared, (users, items) = untrained_run.prepared, vectors
     _, few, cold = by_clicks(prepared)
     assert few[FIRST_ROW:].mean() > 0.1 < cold[FIRST_ROW:].mean()
-    hardly_listed = with_bonus(items, few, -6.0)
+    hardly_listed = raised_by(items, few, -6.0)
     settings_ = ExposureConfig(cold_share=0.2, few_share=few_share)
     assert shares(prepared, users, hardly_listed)[1] < 0.01
     bonuses = calibrated_bonuses(prepared, users, hardly_listed, settings_, seed=0)
@@ -277,7 +288,7 @@ def test_items_with_few_clicks_take_their_share_at_least_beside_cold_ones(
 
 def test_items_with_few_clicks_are_never_pushed_down(untrained_run: Any, vectors: Any) -> None:
     prepared, (users, items) = untrained_run.prepared, vectors
-    often = with_bonus(items, by_clicks(prepared)[1], 1.0)
+    often = raised_by(items, by_clicks(prepared)[1], 1.0)
     assert shares(prepared, users, often)[1] > 0.1
     bonuses = calibrated_bonuses(prepared, users, often, ExposureConfig(cold_share=0.2, few_share=0.05), seed=0)
     assert bonuses[0] != 0 and not bonuses[1:].any()
@@ -288,7 +299,7 @@ def test_few_items_of_few_clicks_are_not_asked_to_fill_more_places_than_their_sh
 ) -> None:
     prepared, (users, items) = untrained_run.prepared, vectors
     few = by_clicks(prepared)[1]
-    hardly_listed = with_bonus(items, few, -6.0)
+    hardly_listed = raised_by(items, few, -6.0)
     of_items = float(few[FIRST_ROW:].mean())
     whole, asked = (
         calibrated_bonuses(prepared, users, hardly_listed, ExposureConfig(few_share=share), seed=0)
@@ -305,6 +316,11 @@ def test_nothing_is_added_to_items_of_few_clicks_where_none_is_asked_for(
     bonuses = calibrated_bonuses(untrained_run.prepared, *vectors, settings_, seed=0)
     assert bonuses.shape == (untrained_run.prepared.popularity.count,) and not bonuses[1:].any()
     assert (bonuses[0] != 0) == (cold_share != "trained")
+
+
+def test_shares_that_leave_nothing_to_other_items_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"must leave places to other items, .* got 0.9 and 0.1"):
+        load(None, ["exposure.cold_share=0.9", "exposure.few_share=0.1"])
 
 
 def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: Any, vectors: Any) -> None:

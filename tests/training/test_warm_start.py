@@ -16,7 +16,7 @@ import pytest
 from easy_world import WORLD
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, WorldConfig
+from m3csr_tf.config import Config, WorldConfig, with_settings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, RunError
@@ -317,6 +317,14 @@ def test_validation_clicks_that_the_first_night_trained_on_are_said(
     judged, trained = pairs(prepared, columns.VAL), pairs(nights.before.prepared, columns.TRAIN)
     said = f"{len(judged & trained)} of {len(judged)} validation clicks are training clicks of the run"
     assert said in record.getMessage()
+
+
+def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights: Nights) -> None:
+    own = nights.config.model
+    assert (own.id_start, own.content_start) != ("svd", "xavier")
+    warm_start.check_warm_start(
+        with_settings(nights.config, {"model.id_start": "svd", "model.content_start": "xavier"})
+    )
 
 
 @pytest.mark.parametrize(
