@@ -31,7 +31,7 @@ def opened(config: Config) -> TrainedRun:
 
 
 def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> baselines.Vectors:
-    """The model's own vectors of all users and items, without a bonus for cold items."""
+    """The model's own vectors of all users and items, without bonuses (`bonuses`)."""
     return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), encoder.items())
 
 

@@ -17,7 +17,7 @@ from m3csr_tf.training.vectors import VectorEncoder
 def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     """What a full model's scores of all known items are made of, averaged over the validation users.
 
-    Its own scores, without a bonus for cold items.
+    Its own scores, without bonuses.
 
     Returns:
       "parts": part of the score -> share of the variance, modalities whole and in halves; "components": ablation ->
