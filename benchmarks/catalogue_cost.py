@@ -122,6 +122,7 @@ def _case(size: int, length: int, exponent: float, steps: int) -> Case:
     import tensorflow as tf
 
     from m3csr_tf.model import M3CSR
+    from m3csr_tf.training.budget import Budget
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
     from m3csr_tf.training.training_data import TrainingData
@@ -151,7 +152,8 @@ def _case(size: int, length: int, exponent: float, steps: int) -> Case:
         bins=config.popularity.bins,
         widths=[CONTENT_WIDTH, CONTENT_WIDTH],
     )
-    model.compile(optimizer=make_optimizer(config.training, model))
+    budget = Budget.of(config.training, clicks.nnz)
+    model.compile(optimizer=make_optimizer(config.training, model, budget.steps))
     counted = list(stream.dataset(0, COUNTED_BATCHES))
     batches = iter(stream.dataset(COUNTED_BATCHES, 2**40))
     return Case(

@@ -83,7 +83,7 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     prepared = prepare(config)
     with replicas.strategy.scope():
         model = build_model(config, prepared)
-        model.compile(optimizer=make_optimizer(config.training, model))
+        model.compile(optimizer=make_optimizer(config.training, model, (ROUNDS + 1) * steps))
     stream = ExampleStream(TrainingData.of(prepared, config), config, replicas.replicas)
     batches = replicas.batches(stream, 0, (ROUNDS + 1) * steps)
     take_steps(model, batches, tf.constant(steps))

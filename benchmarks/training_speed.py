@@ -43,6 +43,7 @@ def main(
     import tensorflow as tf
 
     from m3csr_tf.prepare import prepare
+    from m3csr_tf.training.budget import Budget
     from m3csr_tf.training.runs import build_model
     from m3csr_tf.training.runtime import configure
     from m3csr_tf.training.steps import make_optimizer, take_steps
@@ -55,7 +56,8 @@ def main(
         prepared = prepare(settings, Path(folder) / "prepared")
         stream = ExampleStream(TrainingData.of(prepared, settings), settings)
         model = build_model(settings, prepared)
-        model.compile(optimizer=make_optimizer(settings.training, model))
+        budget = Budget.of(settings.training, int(prepared.train_clicks.sum()))
+        model.compile(optimizer=make_optimizer(settings.training, model, budget.steps))
         size = settings.training.batch_size
         steps = -(-stream.examples_per_epoch // size)
         # Before the graph is built: they run some steps one operation at a time.

@@ -312,7 +312,7 @@ class TrainingConfig(Section):
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
     walk_positives: float = Field(
-        0.4, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+        0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
@@ -330,14 +330,29 @@ class TrainingConfig(Section):
         0.02, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
     )
     schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="cosine: the learning rate falls to zero at max_steps"
+        "cosine", description="cosine: the learning rate falls to zero at the last step"
     )
-    max_steps: int = Field(400, ge=1)
-    evaluate_every: int = Field(25, ge=1, description="steps between validations")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="passes over the training clicks, so many examples each; without a number, as many as their count "
+        "asks for (training/budget.py)",
+    )
+    max_steps: int | None = Field(None, ge=1, description="steps, instead of epochs")
+    evaluate_every: int | None = Field(
+        None, ge=1, description="steps between validations; without a number, a twentieth of all, at least 25"
+    )
     validation_users: int = Field(
-        20_000, ge=1, description="users whom a validation ranks items for, at most; a seeded draw of more"
+        20_000,
+        ge=1,
+        description="users whom a validation ranks items for, at most; a seeded draw, of as many as take a fifth of "
+        "the time, but 1,000 at least",
     )
-    patience: int = Field(400, ge=1, description="steps without a better validation Recall@20 before stopping")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="steps without a better validation Recall@20 before stopping; without a number, half of all",
+    )
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
     )
@@ -345,13 +360,25 @@ class TrainingConfig(Section):
         None, description="a finished run of run.folder to go on from: its weights, scaling, clusters and bins"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.epochs is not None and self.max_steps is not None:
+            raise ValueError(
+                "training.epochs and training.max_steps are both set and both say how long to train, got "
+                f"{self.epochs:g} and {self.max_steps}; pass training.max_steps=null to train for epochs, or "
+                "training.epochs=null for steps"
+            )
+        return self
+
 
 class EvaluationConfig(Section):
     """Full-ranking evaluation."""
 
     top_n: tuple[int, ...] = (10, 20, 50)
-    users: int | None = Field(
-        None, ge=1, description="so many users of a split at most, a seeded draw; without a number, all of them"
+    users: Annotated[int, Field(ge=1)] | Literal["auto", "all"] | None = Field(
+        "auto",
+        description="so many users of a split at most, a draw that is the same for every run; auto: 20,000, and fewer, "
+        "down to 2,000, where the catalogue has more than 100,000 items; all, or null: all of them",
     )
     block: int = Field(1024, ge=1, description="users ranked at once, rounded up to 256 a thread")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")

@@ -1,25 +1,147 @@
-"""A progress bar with an estimate of the time left, on stderr, where a person looks on."""
+"""How far a stage is and how long it will take, on stderr: a bar in a terminal, a line now and then in a log.
+
+Every stage that may take more than some seconds runs inside `progress`. In a terminal it is a bar with the time left.
+In a log it is a plain line soon after it has begun, and another every SAID_EVERY seconds, whether or not it can tell
+how far it is; a stage of less than SAID_AFTER seconds says nothing there. A stage inside another one, such as a
+validation inside a training, has a bar below the other's.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SAID_AFTER = 2.0
+"""Seconds before a stage's first line in a log."""
+SAID_EVERY = 30.0
+"""Seconds between its lines."""
+
+_bars: Progress | None = None
+"""The bars on the terminal while there are any: a terminal can show one group of them only."""
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr as it is, above the bars if there are any."""
+    console = _bars.console if _bars is not None else Console(stderr=True)
+    console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+class Told:
+    """What a stage tells how far it is; called by any thread.
+
+    Args:
+      description: of the stage, perhaps with what it counts after a comma: "assigning clusters, items".
+      total: how many it has to do; None while that is not known.
+      done: how many of them were done before it began; they do not count for the speed.
+    """
+
+    def __init__(self, description: str, total: int | None = None, done: int = 0) -> None:
+        self.task: TaskID | None = None
+        self._description, self._total, self._done, self._at_first = description, total, done, done
+        self._figures = ""
+        self._began = time.monotonic()
+
+    def __call__(self, done: int, total: int | None = None, figures: str | None = None) -> None:
+        """Tells how many are done, of how many (None: as before), and what figures go with it (None: as before)."""
+        self._done = done
+        if total is not None:
+            self._total = total
+        if figures is not None:
+            self._figures = figures
+        if _bars is not None:
+            self._on_bar(_bars)
+
+    def line(self) -> str:
+        """What a log says of the stage now."""
+        elapsed = time.monotonic() - self._began
+        parts = [self._description]
+        if self._total:
+            stage, _, counted = self._description.rpartition(", ")
+            parts = [f"{stage or counted}: {self._done:,} of {self._total:,}{f' {counted}' if stage else ''}"]
+            new = self._done - self._at_first
+            if 0 < new and self._done < self._total:
+                left = elapsed * (self._total - self._done) / new
+                parts.append(f"{timedelta(seconds=round(left))} left")
+        if elapsed >= SAID_EVERY:
+            parts.append(f"{timedelta(seconds=round(elapsed))} so far")
+        return ", ".join(parts) + (f"; {self._figures}" if self._figures else "")
+
+    def _on_bar(self, bars: Progress) -> None:
+        if self.task is None:
+            self.task = bars.add_task(self._description, total=self._total, completed=self._done, figures=self._figures)
+        bars.update(self.task, completed=self._done, total=self._total, figures=self._figures)
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows how far the block has come; it tells by calling what it is given with (done, total or None)."""
-    shown = (
+def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Told]:
+    """Shows how far the block has come; it tells by calling what it is given (`Told`) with (done, total or None)."""
+    told = Told(description, total, done)
+    with _on_terminal(told) if sys.stderr.isatty() else _in_log(told):
+        yield told
+
+
+@contextmanager
+def _on_terminal(told: Told) -> Iterator[None]:
+    global _bars
+    outermost = _bars is None
+    bars = _new_bars() if _bars is None else _bars
+    if outermost:
+        _bars = bars
+        bars.start()
+    told._on_bar(bars)
+    try:
+        yield
+    finally:
+        if outermost:
+            _bars = None
+            bars.stop()
+        else:
+            assert told.task is not None
+            bars.remove_task(told.task)
+
+
+@contextmanager
+def _in_log(told: Told) -> Iterator[None]:
+    ended = threading.Event()
+
+    def lines() -> None:
+        wait = SAID_AFTER
+        while not ended.wait(wait):
+            say(told.line())
+            wait = SAID_EVERY
+
+    # A thread, since a stage inside a library, such as a decomposition, cannot tell how far it is.
+    thread = threading.Thread(target=lines, name=f"progress of {told.line()}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _new_bars() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
     )
-    with Progress(*shown, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

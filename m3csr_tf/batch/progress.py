@@ -11,8 +11,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-SAID_EVERY = 30
-"""Seconds between the lines in a log."""
+from m3csr_tf.progress import SAID_EVERY
 
 
 class Tracker:

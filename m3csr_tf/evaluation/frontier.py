@@ -17,13 +17,13 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import clicks_of
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_apart
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
-from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, some_of
+from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.files import replacing
 
@@ -98,7 +98,7 @@ def frontier(
       InputError: the split has no interactions.
     """
     seed, block = config.run.seed, config.evaluation.block
-    users = some_of(users_with(prepared, split), config.evaluation.users, seed)
+    users, _ = drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
     seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))

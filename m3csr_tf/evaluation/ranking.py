@@ -10,7 +10,7 @@ user's vector is her history, an item's the weights that lead to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -43,6 +43,7 @@ def top_n(
     candidates: np.ndarray | None = None,
     seed: int = 0,
     block: int = 1024,
+    told: Callable[[int, int | None], None] | None = None,
 ) -> np.ndarray:
     """Ranks every candidate by dot product and returns the best `n` of each user.
 
@@ -59,6 +60,7 @@ def top_n(
       seed: of the random order of ties.
       block: users ranked at once, all threads together, rounded up to a multiple of 256 a thread. A thread takes some
         10 MiB whatever the catalogue; of sparse vectors up to 12 bytes a user and candidate, 200 MiB at most.
+      told: told how many users are done, and of how many, by several threads.
 
     Returns:
       Item rows int32 [users, n], best first; -1 where the candidates have run out.
@@ -84,6 +86,7 @@ def top_n(
     user_keys, item_keys = random_rows(seed, count), random_columns(rows)
     tiles = range(0, count, scorer.users_at_once)
     workers = min(len(tiles), -(-block // scorer.users_at_once), cores())
+    done = [0] * workers
 
     def work(worker: int) -> None:
         for start in tiles[worker::workers]:
@@ -96,6 +99,9 @@ def top_n(
                 best.offer(scores, first, mask[:, : scores.shape[1]])
             columns, _ = best.lists()
             ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
+            if told is not None:
+                done[worker] += some.stop - some.start
+                told(sum(done), count)
 
     each_worker(work, workers)
     return ranked

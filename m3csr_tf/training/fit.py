@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, RunError
 from m3csr_tf.files import write_json, write_text
 from m3csr_tf.model import M3CSR
+from m3csr_tf.progress import progress, say
 from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
@@ -89,19 +90,21 @@ def fit(config: Config, prepared: Prepared) -> Path:
             return config.run_folder
         with replicas.strategy.scope():
             model = runs.build_model(config, prepared)
+        budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config)
         id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
         with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
-            optimizer = make_optimizer(config.training, model)
+            optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
         data = data.on_device()
         if not replicas.is_chief:
-            _follow(config, model, optimizer, data, replicas)
+            _follow(config, budget, model, optimizer, data, replicas)
             return config.run_folder
         try:
-            validation = Validation(prepared, config, data, model)
+            with progress("reading the validation users"):
+                validation = Validation(prepared, config, data, model)
             progressed = Progressed(runs.data_digest(prepared), id_start)
-            _Loop(config, model, optimizer, data, validation, replicas, progressed).run()
+            _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
             raise
@@ -119,14 +122,19 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
     return config.training.warm_start
 
 
-def _follow(config: Config, model: M3CSR, optimizer: RowwiseAdam, data: TrainingData, replicas: Distribution) -> None:
+def _follow(
+    config: Config,
+    budget: Budget,
+    model: M3CSR,
+    optimizer: RowwiseAdam,
+    data: TrainingData,
+    replicas: Distribution,
+) -> None:
     """Takes the chief's weights, and its part of the steps that the chief announces, until that announces none."""
     step = replicas.agree(0)
     if step != _FAILED:
         replicas.share([*model.variables, *optimizer.state])
-        batches = replicas.batches(
-            ExampleStream(data, config, replicas.replicas), step, config.training.max_steps - step
-        )
+        batches = replicas.batches(ExampleStream(data, config, replicas.replicas), step, budget.steps - step)
         while (count := replicas.agree(0)) > 0:
             take_steps(model, batches, tf.constant(count))
         if count != _FAILED:
@@ -138,6 +146,7 @@ class _Loop:
     def __init__(
         self,
         config: Config,
+        budget: Budget,
         model: M3CSR,
         optimizer: RowwiseAdam,
         data: TrainingData,
@@ -146,7 +155,7 @@ class _Loop:
         afresh: Progressed,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
-        self._data, self._validation, self._replicas = data, validation, replicas
+        self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
@@ -158,7 +167,7 @@ class _Loop:
 
     def run(self) -> None:
         """Trains until patience or steps run out, then writes finished.json."""
-        settings = self._config.training
+        settings, budget = self._config.training, self._budget
         progressed = self._progressed
         writer = tf.summary.create_file_writer(
             str(self._folder / runs.LOGS), filename_suffix=f".from-{progressed.step}"
@@ -166,16 +175,17 @@ class _Loop:
         self._replicas.agree(progressed.step)
         self._replicas.share([*self._model.variables, *self._optimizer.state])
         stream = ExampleStream(self._data, self._config, self._replicas.replicas)
-        batches = self._replicas.batches(stream, progressed.step, settings.max_steps - progressed.step)
-        with _progress() as bar, writer.as_default():
-            task = bar.add_task("train", total=settings.max_steps, completed=progressed.step, figures=self._figures())
+        batches = self._replicas.batches(stream, progressed.step, budget.steps - progressed.step)
+        say(budget.sentence(len(self._validation.users)))
+        with progress("training, steps", budget.steps, progressed.step) as told, writer.as_default():
+            told(progressed.step, figures=self._figures())
             if settings.warm_start is not None and not progressed.validations:
                 # So that a night that learns nothing new keeps what it started from.
                 self._validate(math.nan)
             while not self._stopped():
                 started = time.perf_counter()
                 before = progressed.step
-                until = min(progressed.step + settings.evaluate_every, settings.max_steps)
+                until = min(progressed.step + budget.evaluate_every, budget.steps)
                 losses = []
                 while progressed.step < until:
                     count = self._replicas.agree(min(_STEPS_PER_CALL, until - progressed.step))
@@ -183,19 +193,20 @@ class _Loop:
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
-                    bar.update(task, completed=progressed.step)
+                    told(progressed.step)
                 seconds = time.perf_counter() - started
                 progressed.seconds += seconds
                 self._pace((progressed.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
-                bar.update(task, figures=self._figures())
-            bar.update(task, total=progressed.step)
+                told(progressed.step, figures=self._figures())
+            told(progressed.step, progressed.step)
         best = progressed.best
         write_json(
             self._folder / runs.FINISHED_FILE,
             {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best[JUDGED_BY]}
             | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
             | {"id_start": progressed.id_start, "examples_per_epoch": stream.examples_per_epoch}
+            | {"budget": budget.to_json() | {"validation_users": len(self._validation.users)}}
             | {"prepared": progressed.prepared},
         )
         self._replicas.agree(_FINISHED)
@@ -242,11 +253,9 @@ class _Loop:
 
     def _stopped(self) -> bool:
         progressed = self._progressed
-        if progressed.step >= self._config.training.max_steps:
+        if progressed.step >= self._budget.steps:
             return True
-        return (
-            bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._config.training.patience
-        )
+        return bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._budget.patience
 
     def _restore(self, afresh: Progressed) -> Progressed:
         latest = self._manager.latest_checkpoint
@@ -295,14 +304,3 @@ def _write_csv(path: Path, lines: list[dict[str, float]]) -> None:
     if lines:
         texts = [",".join(lines[0]), *(",".join(f"{value:.6g}" for value in line.values()) for line in lines)]
         write_text(path, "\n".join(texts) + "\n")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )

@@ -23,14 +23,14 @@ from m3csr_tf.features.content_maps import co_click_map, content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
+from m3csr_tf.progress import progress
+from m3csr_tf.training.budget import tries_walks
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
 from m3csr_tf.training.vectors import VectorEncoder
 
 IdStart = Literal["walks", "svd", "xavier"]
-
-_ID_STARTS: tuple[IdStart, ...] = ("svd", "walks")
-"""What `model.id_start=auto` tries, in this order: singular vectors are the quicker to make again."""
+_CALLED = {"walks": "random walks", "svd": "singular vectors"}
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
@@ -58,7 +58,8 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
       config: the run's settings.
 
     Returns:
-      Where ids start: `model.id_start`, or what `auto` has chosen.
+      Where ids start: `model.id_start`, or what `auto` has chosen. It tries walks where `budget.tries_walks` says so;
+      on larger logs it is singular vectors, without any validation.
     """
     of_ids = of_content = 1.0
     gate = model.item_tower.gate
@@ -68,17 +69,20 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
         gate.start(np.where(np.arange(gate.bins) == 0, _TRUST_IN_NEW, _TRUST_IN_CLICKED))
         of_ids, of_content = 1 - _TRUST_IN_CLICKED, _TRUST_IN_CLICKED
     if config.model.content_start == "co_clicks":
-        _start_content(model, data, of_content, config.run.seed)
-        _start_intensity(model, data, config)
+        with progress("content starts from what clicks say of it"):
+            _start_content(model, data, of_content, config.run.seed)
+            _start_intensity(model, data, config)
     if config.model.id_start != "auto":
         _start_ids(model, data, config.model.id_start, of_ids, config)
         return config.model.id_start
+    _start_ids(model, data, "svd", of_ids, config)
+    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items)):
+        return "svd"
+    # Singular vectors first, since they are the quicker to make again.
     validation = Validation(prepared, config, data, model)
-    figures = {}
-    for kind in _ID_STARTS:
-        _start_ids(model, data, kind, of_ids, config)
-        figures[kind] = validation.figures()[JUDGED_BY]
-    if figures["svd"] > figures["walks"]:
+    of_svd = validation.figures()[JUDGED_BY]
+    _start_ids(model, data, "walks", of_ids, config)
+    if of_svd > validation.figures()[JUDGED_BY]:
         _start_ids(model, data, "svd", of_ids, config)
         return "svd"
     return "walks"
@@ -116,18 +120,20 @@ def _start_ids(model: M3CSR, data: TrainingData, kind: IdStart, share: float, co
     """Starts ids, and the balance of new items that hangs on them; `share` is what the gate leaves to ids at first."""
     dim = config.model.dim
     if kind != "xavier":
-        if kind == "svd":
-            factors, values = item_factors(data.clicks, dim, config.run.seed), np.eye(dim, dtype=np.float32)
-        else:
-            assert data.affinities is not None
-            factors, values = affinity_factors(data.affinities, data.clicks, dim, config.run.seed)
+        with progress(f"ids start from {_CALLED[kind]}"):
+            if kind == "svd":
+                factors, values = item_factors(data.clicks, dim, config.run.seed), np.eye(dim, dtype=np.float32)
+            else:
+                assert data.affinities is not None
+                factors, values = affinity_factors(data.affinities, data.clicks, dim, config.run.seed)
         if config.model.attention_start == "identity":
             model.user_tower.behaviour_attention.value_kernel.assign(values / share)
         _place_factors(model, factors, _clicked(data))
     if config.model.content_start == "co_clicks":
         if model.item_tower.popularity_bias is not None:
             model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
-        balance_new(model, data, config.run.seed)
+        with progress("new items are balanced with others"):
+            balance_new(model, data, config.run.seed)
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:

@@ -12,11 +12,17 @@ from m3csr_tf.training.batches import Batch
 from m3csr_tf.training.optimizer import RowwiseAdam
 
 
-def make_optimizer(config: TrainingConfig, model: M3CSR) -> RowwiseAdam:
-    """The optimizer of a model, with its state for every weight created."""
+def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseAdam:
+    """The optimizer of a model, with its state for every weight created.
+
+    Args:
+      config: learning rates, their schedule, averaging.
+      model: the model.
+      steps: of the whole training (`Budget.steps`), where a cosine schedule ends.
+    """
     rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.schedule == "cosine":
-        rate = tf.keras.optimizers.schedules.CosineDecay(rate, config.max_steps)
+        rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = RowwiseAdam(rate, config.averaging)
     optimizer.build(model.trainable_variables)
     if config.content_rate != 1:

@@ -14,6 +14,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.progress import progress
+from m3csr_tf.training.budget import tries_walks
 from m3csr_tf.training.windows import ShardedClicks
 
 _SAMPLE_CLICKS = 5_000_000
@@ -45,7 +47,8 @@ class TrainingData:
       histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
       features: as `item_features`, arrays or tensors.
       trained: bool [items], the items with a training click.
-      affinities: of the items, where walks give positives or starts; else None, since they take long on large logs.
+      affinities: of the items, where walks give positives or may start ids; else None, since they take long on large
+        logs.
       shards: the clicks on the disk, where they are more than `training.window_clicks`; else None.
     """
 
@@ -59,21 +62,20 @@ class TrainingData:
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> TrainingData:
         """Takes the training data from a prepared folder."""
-        shards = None
-        if prepared.train_clicks.sum() > config.training.window_clicks:
-            shards = ShardedClicks.of(prepared, config)
-            clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
-        else:
-            train = prepared.split(columns.TRAIN)
-            clicks = click_matrix(train, len(prepared.users), len(prepared.items))
-            slots = histories(train, len(prepared.users), config.history.trained, config.split.seed)
-        needed = config.model.id_start in ("auto", "walks") or config.training.walk_positives > 0
+        with progress("reading the training clicks"):
+            clicks, slots, shards = _clicks_and_histories(prepared, config)
+            features = item_features(prepared)
+        walked = tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items))
+        affinities = None
+        if walked or config.training.walk_positives > 0:
+            with progress("affinities of items, by random walks over the clicks"):
+                affinities = Affinities.of(clicks, prepared.content, config.affinities)
         return cls(
             clicks=clicks,
             histories=slots,
-            features=item_features(prepared),
+            features=features,
             trained=prepared.train_clicks > 0,
-            affinities=Affinities.of(clicks, prepared.content, config.affinities) if needed else None,
+            affinities=affinities,
             shards=shards,
         )
 
@@ -81,6 +83,18 @@ class TrainingData:
         """The same with features as tensors: whoever makes constants of them makes no copies."""
         features = {name: tf.constant(values) for name, values in self.features.items()}
         return dataclasses.replace(self, features=features)
+
+
+def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matrix, np.ndarray, ShardedClicks | None]:
+    """Clicks, histories and shards, as the attributes of `TrainingData`."""
+    if prepared.train_clicks.sum() > config.training.window_clicks:
+        shards = ShardedClicks.of(prepared, config)
+        clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
+        return clicks, slots, shards
+    train = prepared.split(columns.TRAIN)
+    clicks = click_matrix(train, len(prepared.users), len(prepared.items))
+    slots = histories(train, len(prepared.users), config.history.trained, config.split.seed)
+    return clicks, slots, None
 
 
 def _sample(clicks: np.ndarray) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
+from m3csr_tf.progress import progress
+from m3csr_tf.training.budget import validation_users
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
@@ -34,10 +36,15 @@ def check_validation(prepared: Prepared) -> None:
 
 
 class Validation:
-    """Full ranking of the validation users, or a draw of them, with the model's present weights."""
+    """Full ranking of the validation users, or a draw of them, with the model's present weights.
+
+    The draw is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
+    rank the same ones.
+    """
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
-        self._users = some_of(users_with(prepared, columns.VAL), config.training.validation_users, config.run.seed)
+        most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items))
+        self._users = some_of(users_with(prepared, columns.VAL), most, config.run.seed)
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config).histories(self._users)
@@ -45,17 +52,24 @@ class Validation:
         self._config, self._model = config, model
         self._encoder = VectorEncoder(model, data.features)
 
+    @property
+    def users(self) -> np.ndarray:
+        """Rows of the users that are ranked, int [users], ascending."""
+        return self._users
+
     def figures(self) -> dict[str, float]:
         """Mean recall@20 and ndcg@20 over the validation users."""
-        ranked = top_n(
-            self._encoder.users(self._users, self._histories),
-            self._encoder.items(),
-            _AT,
-            seen=self._seen,
-            candidates=self._candidates,
-            seed=self._config.run.seed,
-            block=self._config.evaluation.block,
-        )
+        with progress("validation, users", len(self._users)) as told:
+            ranked = top_n(
+                self._encoder.users(self._users, self._histories),
+                self._encoder.items(),
+                _AT,
+                seen=self._seen,
+                candidates=self._candidates,
+                seed=self._config.run.seed,
+                block=self._config.evaluation.block,
+                told=told,
+            )
         values = per_user(ranked, self._truth, [_AT])
         return {
             f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),

@@ -39,10 +39,18 @@ class VectorEncoder:
         self._encode_users = _traced(lambda *of: model.user_tower(users(*of)), rows, slots)
         self._encode_intensities = _traced(lambda *of: model.user_tower.intensities(users(*of)), rows, slots)
 
-    def items(self) -> np.ndarray:
-        """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows."""
+    def items(self, told: Callable[[int, int | None], None] | None = None) -> np.ndarray:
+        """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows.
+
+        Args:
+          told: told how many items are done, and of how many.
+        """
         rows = np.arange(FIRST_ROW, self._items, dtype=np.int32)
-        blocks = [self._encode_items(rows[start : start + _BLOCK]).numpy() for start in range(0, len(rows), _BLOCK)]
+        blocks = []
+        for start in range(0, len(rows), _BLOCK):
+            blocks.append(self._encode_items(rows[start : start + _BLOCK]).numpy())
+            if told is not None:
+                told(min(start + _BLOCK, len(rows)), len(rows))
         known = np.concatenate(blocks)
         return np.concatenate([np.zeros((FIRST_ROW, known.shape[1]), np.float32), known])
 

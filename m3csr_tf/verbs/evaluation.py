@@ -9,13 +9,14 @@ import numpy as np
 from rich.table import Table
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import baselines, exposure, report
 from m3csr_tf.evaluation import frontier as frontiers
 from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.progress import progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
@@ -58,10 +59,7 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
     without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
     evaluated = {
-        split: {
-            name: report.evaluate_split(prepared, *of_system, split, settings, config.run.seed)
-            for name, of_system in systems.items()
-        }
+        split: {name: _evaluated(name, of_system, split, trained, settings) for name, of_system in systems.items()}
         for split, settings in ((columns.TEST, config.evaluation), (columns.VAL, without_intervals))
     }
     tree: dict[str, Any] = {split: of_split[MODEL].to_json() for split, of_split in evaluated.items()}
@@ -79,6 +77,13 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
     print_intensities(tree["intensity"])
     return evaluated
+
+
+def _evaluated(
+    name: str, vectors: baselines.Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
+) -> Evaluation:
+    with progress(f"evaluating {titled(name)} on {split}, users") as told:
+        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:

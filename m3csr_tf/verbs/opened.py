@@ -10,6 +10,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import baselines, exposure
+from m3csr_tf.progress import progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
@@ -32,12 +33,15 @@ def opened(config: Config) -> TrainedRun:
 
 def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> baselines.Vectors:
     """The model's own vectors of all users and items, without bonuses (`bonuses`)."""
-    return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), encoder.items())
+    with progress("item vectors, items") as told:
+        items = encoder.items(told)
+    return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), items)
 
 
 def bonuses(trained: TrainedRun, vectors: baselines.Vectors) -> np.ndarray:
     """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
     config = trained.config
-    return exposure.calibrated_bonuses(
-        trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block
-    )
+    with progress("calibrating how often new items are shown"):
+        return exposure.calibrated_bonuses(
+            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block
+        )

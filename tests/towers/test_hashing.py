@@ -61,7 +61,7 @@ def test_training_moves_the_rows_that_users_hash_to(run: Any) -> None:
 
     config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"cold_users": 0.0})})
     stream = ExampleStream(TrainingData.of(run.prepared, config), config)
-    run.model.compile(optimizer=make_optimizer(config.training, run.model))
+    run.model.compile(optimizer=make_optimizer(config.training, run.model, 400))
     before = run.model.user_tower.user_embedding.numpy()
     users = stream.batch(tf.constant(0, tf.int64))["query_user"].numpy()
     take_steps(run.model, iter(stream.dataset(0, 1)), tf.constant(1))

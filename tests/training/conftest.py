@@ -18,6 +18,7 @@ TRAINING = {
     "learning_rate": 0.01,
     "max_steps": 120,
     "evaluate_every": 20,
+    "patience": 120,
     "averaging": 0.9,
     "cold_items": 0.2,
 }

@@ -54,7 +54,7 @@ def steps(config: Config) -> dict[str, np.ndarray]:
     if several.is_chief:
         start(model, data, prepared, config)
     with several.strategy.scope():
-        optimizer = make_optimizer(config.training, model)
+        optimizer = make_optimizer(config.training, model, 400)
         model.compile(optimizer=optimizer)
     several.share([*model.variables, *optimizer.state])
     batches = several.batches(ExampleStream(data, config, several.replicas), 0, STEPS)

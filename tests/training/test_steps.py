@@ -183,9 +183,9 @@ def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
 
 @pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.5] * 3), ("cosine", [0.5, 0.25, 0.0])])
 def test_the_learning_rate_stays_or_falls_to_zero_at_the_last_step(schedule: str, rates: list[float]) -> None:
-    config = TrainingConfig(learning_rate=0.5, schedule=schedule, max_steps=4, content_rate=1)
+    config = TrainingConfig(learning_rate=0.5, schedule=schedule, content_rate=1)
     variable = tf.Variable([[1.0]])
-    optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable]))
+    optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable]), 4)
     found = []
     for step in range(5):
         optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])
