@@ -44,6 +44,9 @@ _TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
 others, their content then weighs half of what it would alone, and finds them twice as often as if it weighed no more
 than others' does; at all of it, the lists of clicked items suffer (docs/results.md)."""
 
+_TELLING_OF_CONTENT = 2_000_000
+"""Clicks, at most, that tell where content starts: maps of some dozen columns need no more, and time grows with them."""
+
 _BALANCED_ON, _BALANCED_AMONG = 1000, 200_000
 """Users and items, at most, whose lists tell how new items compare with others at the start."""
 
@@ -70,8 +73,9 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
         of_ids, of_content = 1 - _TRUST_IN_CLICKED, _TRUST_IN_CLICKED
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
-            _start_content(model, data, of_content, config.run.seed)
-            _start_intensity(model, data, config)
+            some = data.some_users(_TELLING_OF_CONTENT, config.run.seed)
+            _start_content(model, some, of_content, config.run.seed)
+            _start_intensity(model, some, config)
     if config.model.id_start != "auto":
         _start_ids(model, data, config.model.id_start, of_ids, config)
         return config.model.id_start

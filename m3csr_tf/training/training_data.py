@@ -79,6 +79,15 @@ class TrainingData:
             shards=shards,
         )
 
+    def some_users(self, clicks: int, seed: int) -> TrainingData:
+        """The same of a seeded draw of users, renumbered, who have `clicks` training clicks at most; all, if no more."""
+        if self.clicks.nnz <= clicks:
+            return self
+        order = np.random.default_rng(seed).permutation(self.clicks.shape[0])
+        within = np.cumsum(np.diff(self.clicks.indptr)[order]) <= clicks
+        users = np.sort(order[within])
+        return dataclasses.replace(self, clicks=self.clicks[users], histories=self.histories[users], shards=None)
+
     def on_device(self) -> TrainingData:
         """The same with features as tensors: whoever makes constants of them makes no copies."""
         features = {name: tf.constant(values) for name, values in self.features.items()}

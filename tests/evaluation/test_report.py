@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import sparse
 
+from m3csr_tf import columns
+from m3csr_tf.config import EvaluationConfig
+from m3csr_tf.data.audience import users_with
 from m3csr_tf.errors import RunError
-from m3csr_tf.evaluation.report import evaluate, table, write_metrics
+from m3csr_tf.evaluation.report import Evaluation, affordable_users, evaluate, evaluate_split, table, write_metrics
 
 # Rows 0 and 1 are padding and unknown on both sides. Items 2-5 rank in this order for everybody: 2, 3, 4, 5.
 ITEM_VECTORS = np.array([[9], [9], [4], [3], [2], [1]], np.float32)
@@ -184,3 +189,38 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(RunError, match=r"metrics\.json: cannot write the metrics"):
         write_metrics(tmp_path / "metrics.json", {})
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_by_default_the_users_of_a_small_split_are_all_judged_and_of_a_large_catalogue_fewer():
+    # 20,000 users at most; 2,000 million scores; 2,000 users at least.
+    assert [affordable_users(items) for items in (1, 6_710, 100_000, 200_000, 1_000_000, 50_000_000)] == [
+        20_000,
+        20_000,
+        20_000,
+        10_000,
+        2_000,
+        2_000,
+    ]
+
+
+def test_a_split_s_evaluation_says_of_how_many_users_its_draw_is(untrained_run):
+    prepared = untrained_run.prepared
+    vectors = np.ones((len(prepared.users), 1), np.float32), prepared.train_clicks[:, None].astype(np.float32)
+
+    def judged(seed: int = 0, **settings: Any) -> Evaluation:
+        return evaluate_split(prepared, *vectors, columns.TEST, EvaluationConfig(bootstrap=50, **settings), seed)
+
+    users = users_with(prepared, columns.TEST)
+    assert len(users) > 40
+    drawn, larger = judged(users=20), judged(users=40)
+    assert set(drawn["all"].users) < set(larger["all"].users) < set(users)
+    assert judged(users=20, seed=1)["all"].users.tolist() == drawn["all"].users.tolist()  # Runs stay comparable.
+    assert drawn.to_json()["all"]["users"] == 20 and drawn.to_json()["all"]["of"] == len(users)
+    assert "of" not in drawn.to_json()["warm"]
+    for asked in ({}, {"users": "all"}, {"users": None}):
+        every = judged(**asked)
+        assert every["all"].users.tolist() == users.tolist() and every["all"].of == len(users)
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(table({"drawn": drawn, "every": judged()}))
+    text = shown.export_text()
+    assert f"20 of {len(users)}" in text and f"{len(users)} of" not in text

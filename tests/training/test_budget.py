@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig, load
@@ -150,3 +152,31 @@ def test_a_run_says_its_budget_before_the_first_step_and_writes_it_down(
     assert finished["steps"] == finished["budget"]["steps"] == steps
     assert finished["budget"]["validation_users"] == users
     assert f"{steps:,} steps of 64 examples, 0.53 epochs of {clicks:,} training clicks" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_after_a_kill_keeps_its_budget(
+    easy_world: Prepared, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"max_steps": None, "evaluate_every": None, "patience": None, "epochs": 4}
+    whole = fit(make_config(tmp_path, "whole", training=training), easy_world)
+    save = tf.train.CheckpointManager.save
+
+    def save_and_die(manager: tf.train.CheckpointManager, step: int) -> None:
+        save(manager, step)
+        raise KeyboardInterrupt
+
+    config = make_config(tmp_path, "killed", training=training)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(tf.train.CheckpointManager, "save", save_and_die)
+        fit(config, easy_world)
+    assert not (config.run_folder / runs.FINISHED_FILE).exists()
+    fit(config, easy_world)
+    found, expected = (
+        json.loads((folder / runs.FINISHED_FILE).read_text())["budget"] for folder in (config.run_folder, whole)
+    )
+    assert found == expected and found["steps"] == math.ceil(4 * easy_world.train_clicks.sum() / 64)
+    tables = [
+        (folder / runs.LOGS / "validations.csv").read_text().splitlines() for folder in (config.run_folder, whole)
+    ]
+    assert [line.split(",")[0] for line in tables[0]] == [line.split(",")[0] for line in tables[1]]
+    assert len(tables[0]) > 3
