@@ -45,7 +45,7 @@ others, their content then weighs half of what it would alone, and finds them tw
 than others' does; at all of it, the lists of clicked items suffer (docs/results.md)."""
 
 _TELLING_OF_CONTENT = 2_000_000
-"""Clicks, at most, that tell where content starts: maps of some dozen columns need no more, and time grows with them."""
+"""Clicks, at most, that tell where content starts: maps of some dozen columns need no more, and more take longer."""
 
 _BALANCED_ON, _BALANCED_AMONG = 1000, 200_000
 """Users and items, at most, whose lists tell how new items compare with others at the start."""

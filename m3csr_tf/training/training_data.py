@@ -80,7 +80,10 @@ class TrainingData:
         )
 
     def some_users(self, clicks: int, seed: int) -> TrainingData:
-        """The same of a seeded draw of users, renumbered, who have `clicks` training clicks at most; all, if no more."""
+        """The same of a seeded draw of users, renumbered, who have `clicks` training clicks at most.
+
+        All users, as they are numbered, where they have no more.
+        """
         if self.clicks.nnz <= clicks:
             return self
         order = np.random.default_rng(seed).permutation(self.clicks.shape[0])
