@@ -32,9 +32,11 @@ VALIDATION_SHARE = 0.2
 """Of the time that training and validations take together, the most that validations take, by the costs below."""
 LEAST_VALIDATION_USERS = 1000
 """Fewer cannot tell one step from another: the standard error of their Recall@20 is near 0.01."""
-EXAMPLE_COST, CANDIDATE_COST = 4_000, 6
+EXAMPLE_COST, CANDIDATE_COST = 2_500, 2
 """What an example costs to train, and what each candidate that it is compared with adds to that, in scores: products of
-one user vector with one item vector, chosen from. Measured on two cores (docs/scale.md)."""
+one user vector with one item vector, chosen from. By the processor's time it was 4,400 and 3.5 on two cores
+(docs/scale.md); less than that leaves time for item vectors and checkpoints, and for cores that others are using, on
+which ranking slows down more than training does."""
 
 WALKED_ITEMS, WALKED_CLICKS = 50_000, 2_000_000
 """Largest catalogue and log for which `model.id_start=auto` tries walks, whose time grows faster than either: minutes
