@@ -136,7 +136,7 @@ def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tup
     A draw is nested, and the same for every run on the data.
     """
     users = users_with(prepared, split)
-    most = affordable_users(len(prepared.items)) if config.users == "auto" else config.users
+    most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
     return some_of(users, None if most == "all" else most, _DRAW), len(users)
 
 

@@ -80,7 +80,7 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
         _start_ids(model, data, config.model.id_start, of_ids, config)
         return config.model.id_start
     _start_ids(model, data, "svd", of_ids, config)
-    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items)):
+    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW):
         return "svd"
     # Singular vectors first, since they are the quicker to make again.
     validation = Validation(prepared, config, data, model)

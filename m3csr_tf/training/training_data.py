@@ -14,6 +14,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.progress import progress
 from m3csr_tf.training.budget import tries_walks
 from m3csr_tf.training.windows import ShardedClicks
@@ -65,7 +66,7 @@ class TrainingData:
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
-        walked = tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items))
+        walked = tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
         affinities = None
         if walked or config.training.walk_positives > 0:
             with progress("affinities of items, by random walks over the clicks"):

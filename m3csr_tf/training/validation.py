@@ -43,7 +43,7 @@ class Validation:
     """
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
-        most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items))
+        most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
         self._users = some_of(users_with(prepared, columns.VAL), most, config.run.seed)
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)

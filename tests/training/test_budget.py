@@ -98,7 +98,7 @@ def settings(**sections: Any) -> Config:
 
 
 def test_users_of_a_validation_cost_a_fifth_of_the_time_by_the_model() -> None:
-    # An example costs 2,500 + 2 * 500 scores, so 100 steps of 1,000 cost 3.5e8; a quarter of that is a fifth of the sum.
+    # An example costs 2,500 + 2 * 500 scores, so 100 steps of 1,000 cost 3.5e8; a quarter of it is a fifth of the sum.
     config = settings(training={"max_steps": 2000, "evaluate_every": 100, "batch_size": 1000}, negatives={"count": 500})
     assert validation_users(config, 10**6, 50_000) == 1750
     assert validation_users(config, 10**6, 25_000) == 3500
