@@ -29,7 +29,8 @@ and 1 to 4% more than by a half (docs/results.md)."""
 
 _MANY_CLICKS, _TURNS = 2_000_000, 4
 """Beyond so many clicks, the power iterations of the randomised decomposition, instead of scikit-learn's 7: on ten
-million clicks of 200,000 items they take 20 s of the processor instead of 28 and rank validation alike (docs/scale.md)."""
+million clicks of 200,000 items they take 20 s of the processor instead of 28, and rank validation alike
+(docs/scale.md)."""
 
 
 def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
