@@ -117,8 +117,9 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
         return ""
     if config.training.warm_start is None:
         return start(model, data, prepared, config)
-    warm_start(model, data, prepared, config)
-    balance_new(model, data, config.run.seed)
+    with progress(f"weights start from those of {config.training.warm_start}"):
+        warm_start(model, data, prepared, config)
+        balance_new(model, data, config.run.seed)
     return config.training.warm_start
 
 
