@@ -32,7 +32,7 @@ VALIDATION_SHARE = 0.2
 """Of the time that training and validations take together, the most that validations take, by the costs below."""
 LEAST_VALIDATION_USERS = 1000
 """Fewer cannot tell one step from another: the standard error of their Recall@20 is near 0.01."""
-EXAMPLE_COST, CANDIDATE_COST = 2_500, 2
+EXAMPLE_COST, CANDIDATE_COST = 2_000, 2
 """What an example costs to train, and what each candidate that it is compared with adds to that, in scores: products of
 one user vector with one item vector, chosen from. By the processor's time it was 4,400 and 3.5 on two cores
 (docs/scale.md); less than that leaves time for item vectors and checkpoints, and for cores that others are using, on

@@ -98,11 +98,11 @@ def settings(**sections: Any) -> Config:
 
 
 def test_users_of_a_validation_cost_a_fifth_of_the_time_by_the_model() -> None:
-    # An example costs 2,500 + 2 * 500 scores, so 100 steps of 1,000 cost 3.5e8; a quarter of it is a fifth of the sum.
+    # An example costs 2,000 + 2 * 500 scores, so 100 steps of 1,000 cost 3e8; a quarter of it is a fifth of the sum.
     config = settings(training={"max_steps": 2000, "evaluate_every": 100, "batch_size": 1000}, negatives={"count": 500})
-    assert validation_users(config, 10**6, 50_000) == 1750
-    assert validation_users(config, 10**6, 25_000) == 3500
-    assert validation_users(config, 10**6, 10**7) == 1000  # 8 would not tell one step from another.
+    assert validation_users(config, 10**6, 50_000) == 1500
+    assert validation_users(config, 10**6, 25_000) == 3000
+    assert validation_users(config, 10**6, 10**7) == 1000  # 7 would not tell one step from another.
     assert validation_users(config, 10**6, 1000) == 20_000
     fewer = {"max_steps": 2000, "evaluate_every": 100, "batch_size": 1000, "validation_users": 300}
     assert validation_users(settings(training=fewer, negatives={"count": 500}), 10**6, 100_000) == 300
