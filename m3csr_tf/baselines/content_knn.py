@@ -50,7 +50,7 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
 
         found = nearest(similarities, lines, len(trained), most)
         for settings in group:
-            yield Vectors(log.clicks, found.matrix(len(trained), settings["neighbours"]))
+            yield Vectors(log.clicks, found.matrix(settings["neighbours"]))
 
 
 CONTENT_KNN = Baseline(fits, grid, "pseudo-cold", Limits(items=50_000, clicks=5_000_000))

@@ -27,11 +27,11 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     Settings: `asymmetry`, `discount` and `shrinkage` of the cosine; `neighbours`, k.
     """
     most = max(settings["neighbours"] for settings in grid)
-    lines, size = log.clicks.T.tocsr(), log.clicks.shape[1]
+    lines = log.clicks.T.tocsr()
     for cosine, group in itertools.groupby(grid, key=_cosine):
         found = cosine_neighbours(lines, *cosine, most)
         for settings in group:
-            yield Vectors(log.clicks, found.matrix(size, settings["neighbours"]))
+            yield Vectors(log.clicks, found.matrix(settings["neighbours"]))
 
 
 def _cosine(settings: Settings) -> tuple[float, float, float]:

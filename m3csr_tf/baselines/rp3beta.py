@@ -27,11 +27,12 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
 
     Settings: `alpha`, exponent of the chances; `beta`, how much popular items are held back (`features.walks`).
     """
-    popular = np.maximum(log.by_item, 1).astype(np.float64)
+    popular = np.maximum(log.by_item, 1)
     for alpha, group in itertools.groupby(grid, key=lambda settings: settings["alpha"]):
         leading = item_walk(log.clicks, alpha, 0.0).T.tocsr()
         for settings in group:
-            yield Vectors(log.clicks, (sparse.diags(popular ** -settings["beta"]) @ leading).astype(np.float32))
+            held_back = (popular ** -float(settings["beta"])).astype(np.float32)
+            yield Vectors(log.clicks, sparse.diags(held_back) @ leading)
 
 
 RP3BETA = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000))

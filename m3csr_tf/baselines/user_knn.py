@@ -26,11 +26,11 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     Settings: `asymmetry`, `discount` and `shrinkage` of the cosine; `neighbours`, k.
     """
     most = max(settings["neighbours"] for settings in grid)
-    size, by_item = log.clicks.shape[0], log.clicks.T.tocsr()
+    by_item = log.clicks.T.tocsr()
     for cosine, group in itertools.groupby(grid, key=_cosine):
         found = cosine_neighbours(log.clicks, *cosine, most)
         for settings in group:
-            yield Vectors(found.matrix(size, settings["neighbours"]), by_item)
+            yield Vectors(found.matrix(settings["neighbours"]), by_item)
 
 
 def _cosine(settings: Settings) -> tuple[float, float, float]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from small_log import log_of, scores
 
+from m3csr_tf.baselines import ease
 from m3csr_tf.baselines.ease import EASE, item_weights
 
 
@@ -18,6 +20,13 @@ def test_ease_on_three_items_is_the_closed_form() -> None:
     clicks = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]])
     expected = clicks @ direct(clicks, 2.0)
     np.testing.assert_allclose(scores(EASE.fit(log_of(clicks), {"penalty": 2.0})), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_blocks_do_not_change_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(2)
+    clicks = (random.random((90, 30)) < 0.3).astype(float)
+    monkeypatch.setattr(ease, "_BLOCK", 7)
+    np.testing.assert_allclose(item_weights(log_of(clicks).clicks, 3.0), direct(clicks, 3.0), rtol=1e-9, atol=1e-12)
 
 
 def test_fewer_users_than_items_give_the_same_weights_through_the_smaller_matrix() -> None:

@@ -49,11 +49,15 @@ def test_user_knn_sums_the_similarities_of_the_neighbours_who_clicked() -> None:
 
 def test_equally_similar_neighbours_are_drawn_not_taken_by_row() -> None:
     alike = nearest(lambda some: np.ones((len(some), 200), np.float32), np.arange(200), 200, 20)
-    assert np.bincount(alike.places.ravel(), minlength=200)[:20].sum() == pytest.approx(400, abs=80)
+    assert np.bincount(alike.ranked.indices, minlength=200)[:20].sum() == pytest.approx(400, abs=80)
+    # One user has clicked all items, so all cosines are 1.
+    alike = cosine_neighbours(np.ones((200, 1)), 0.5, 0, 0, 20)
+    assert (np.diff(alike.ranked.indptr) == 20).all()
+    assert np.bincount(alike.ranked.indices, minlength=200)[:20].sum() == pytest.approx(400, abs=80)
 
 
 def test_nobody_is_a_neighbour_of_itself_or_without_anything_shared() -> None:
     found = cosine_neighbours(log_of([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]]).clicks, 0.5, 0, 0, 10)
-    matrix = found.matrix(3, 10).toarray()
+    matrix = found.matrix(10).toarray()
     assert (np.diag(matrix) == 0).all()
     assert matrix[0, 1] > 0 and (matrix[2] == 0).all()

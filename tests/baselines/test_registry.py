@@ -10,8 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
-from m3csr_tf.baselines import registry, search
+from m3csr_tf.baselines import registry, ridge, search
 from m3csr_tf.baselines.log import Baseline, Limits, Log
 from m3csr_tf.baselines.search import choose
 from m3csr_tf.baselines.stored import Stored, digest
@@ -58,6 +59,20 @@ def test_the_modality_that_tells_is_chosen_on_pseudo_cold_items(world: Prepared,
     weights = choice.settings.get("weights") or dict.fromkeys(choice.settings["modalities"], 1)
     assert weights["utilities"] > weights.get("noise", 0)
     assert choice.judged == "pseudo-cold" and choice.grid == len(baseline.grid(log))
+
+
+def test_the_penalty_grows_with_the_noise(world: Prepared) -> None:
+    random = np.random.default_rng(1)
+    content = random.standard_normal((400, 8)).astype(np.float32)
+    scores = random.standard_normal((300, 8)) @ content.T
+    clicks = sparse.csr_matrix((scores > np.quantile(scores, 0.95, axis=1, keepdims=True)).astype(np.float32))
+    noise = random.standard_normal((400, 150)).astype(np.float32)
+    penalties = []
+    for only in (content, np.concatenate([content, noise], axis=1)):
+        log = Log(clicks, {"only": only}, np.ones(400, bool))
+        choice = choose(registry.BASELINES["ridge"], ridge.grid(log), world, log, None, 0, quiet)
+        penalties.append(choice.settings["penalty"])
+    assert penalties[0] < penalties[1]
 
 
 def test_validation_recall_decides_and_is_told(world: Prepared) -> None:
