@@ -74,9 +74,7 @@ def test_the_table_of_choices_has_a_line_a_baseline_and_no_settings_within_setti
     weighted = {"weights": {"visual": 2, "textual": 1}, "neighbours": 50}
     settings = {"ials": {"factors": 8}, "modalities": ["visual", "textual"], "penalty": 10**-0.5}
     choices = {
-        "content_knn": Choice(
-            {"weights": {"visual": 2, "textual": 1}, "neighbours": 50}, "pseudo-cold", 0.2, 0.1, 9, 3
-        ),
+        "content_knn": Choice(weighted, "pseudo-cold", 0.2, 0.1, 9, 3),
         "ridge_ials": Choice(settings, "pseudo-cold", None, None, 18, 1234.5),
     }
     console = Console(width=130)
