@@ -371,6 +371,22 @@ class TrainingConfig(Section):
         return self
 
 
+BaselineName = Literal[
+    "popularity",
+    "random",
+    "item_knn",
+    "user_knn",
+    "rp3beta",
+    "rp3beta_content",
+    "ease",
+    "ials",
+    "content_knn",
+    "ridge",
+    "ridge_ials",
+    "truth",
+]
+
+
 class EvaluationConfig(Section):
     """Full-ranking evaluation."""
 
@@ -382,8 +398,11 @@ class EvaluationConfig(Section):
     )
     block: int = Field(1024, ge=1, description="users ranked at once, rounded up to 256 a thread")
     bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
-    baselines: tuple[Literal["popularity", "random", "rp3beta", "rp3beta_content", "ridge", "truth"], ...] = Field(
-        ("popularity", "random"), description="evaluated on the same users; truth: the synthetic world's own utilities"
+    baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
+        None,
+        description="evaluated on the same users, each tuned on validation or on pseudo-cold items; tuned: all that "
+        "apply; without a word, tuned for seeds, popularity and random for other verbs; truth: the synthetic world's "
+        "own utilities",
     )
 
     @field_validator("top_n")

@@ -4,14 +4,14 @@ Ties matter. Breaking them by row leaks the order of the catalogue (popularity, 
 scores everything alike must look like chance. So ties are settled by a random key of (seed, user, item), which neither
 the size of blocks nor the number of threads can change.
 
-Vectors may be sparse, on both sides. So a model that scores by weights from item to item is ranked by the same code: a
-user's vector is her history, an item's the weights that lead to it.
+Vectors may be sparse. So a model that scores by weights from item to item is ranked by the same code: a user's vector
+is her history, an item's the weights that lead to it, which may be dense.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +21,17 @@ from m3csr_tf.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
 Matrix: TypeAlias = np.ndarray | Csr
+
+
+class Vectors(NamedTuple):
+    """User and item vectors by row, reserved rows included, as `top_n` takes them: float32 [users, dim], [items, dim].
+
+    Those of users may be anything that gives some rows' by `user_vectors[rows]`.
+    """
+
+    user_vectors: Any
+    item_vectors: Matrix
+
 
 NOTHING = -1
 """Fills the places of a list for which no item is left."""
@@ -53,13 +64,14 @@ def top_n(
 
     Args:
       user_vectors: float32 [users, dim].
-      item_vectors: float32 [items, dim]; sparse where `user_vectors` are, dense where they are.
+      item_vectors: float32 [items, dim]; dense where `user_vectors` are, else sparse or dense.
       n: length of the lists.
       seen: items to leave out, [users, items]; every non-zero entry counts.
       candidates: bool [items], the items that may be listed; all when None.
       seed: of the random order of ties.
       block: users ranked at once, all threads together, rounded up to a multiple of 256 a thread. A thread takes some
-        10 MiB whatever the catalogue; of sparse vectors up to 12 bytes a user and candidate, 200 MiB at most.
+        10 MiB whatever the catalogue; of sparse users up to 12 bytes a user and candidate, 200 MiB at most, and once a
+        copy of the item vectors.
       told: told how many users are done, and of how many, by several threads.
 
     Returns:
@@ -158,14 +170,16 @@ class _Dense:
 class _Sparse:
     """Scores add up in the order of the user's entries, item by item: equal item vectors tie, whatever the tile."""
 
-    def __init__(self, users: Csr, items: Csr) -> None:
+    def __init__(self, users: Csr, items: Matrix) -> None:
         self._users = users
-        self._items = items.T.tocsr()
+        # Dense ones one dimension after the other, else each product would copy them into that order.
+        self._items = np.ascontiguousarray(items.T) if isinstance(items, np.ndarray) else items.T.tocsr()
         self.order = np.arange(items.shape[0])
         self.users_at_once = min(_USERS, max(1, _SPARSE_SCORES // items.shape[0]))
 
     def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
-        scores = (self._users[some] @ self._items).toarray()
+        found = self._users[some] @ self._items
+        scores = found if isinstance(found, np.ndarray) else found.toarray()
         for start in range(0, scores.shape[1], _ITEMS):
             yield start, scores[:, start : start + _ITEMS]
 
@@ -223,8 +237,8 @@ def _check_shapes(
     candidates: np.ndarray | None,
     block: int,
 ) -> None:
-    if sparse.issparse(users) != sparse.issparse(items):
-        raise ValueError("user_vectors and item_vectors must both be dense or both be sparse")
+    if sparse.issparse(items) and not sparse.issparse(users):
+        raise ValueError("item_vectors are sparse and user_vectors dense; make the user vectors sparse, too")
     if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
         raise ValueError(f"user_vectors {users.shape} and item_vectors {items.shape} must be matrices of one width")
     if n < 1 or block < 1:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
+from m3csr_tf.evaluation import metrics as names
 from m3csr_tf.evaluation.report import Evaluation, Slice
 from m3csr_tf.evaluation.significance import compare
 
@@ -70,3 +72,50 @@ def summarise(
                 },
             }
     return tree
+
+
+def best_rival(figures: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str | None:
+    """The rival of the highest mean, of those that are not to be left out (a ceiling is no rival); None without any.
+
+    Args:
+      figures: of a slice and metric, as `summarise` gives them.
+      leave_out: names.
+    """
+    rivals = {name: rival["mean"] for name, rival in figures["rivals"].items() if name not in leave_out}
+    return max(rivals, key=lambda name: rivals[name]) if rivals else None
+
+
+def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out: Sequence[str] = ()) -> Table:
+    """Slice by slice and metric by metric: the system's mean and spread, the best rival, their ratio, the p-value."""
+    title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
+    table = Table("slice", "metric", f"{system}, {seeds} seeds", title=title, title_justify="left")
+    table.add_column("best rival", no_wrap=True)
+    for heading in ("its mean", "ratio", "p"):
+        table.add_column(heading, justify="right")
+    for slice_name, of_slice in summary.items():
+        for place, (metric, figures) in enumerate(of_slice.items()):
+            row = ["" if place else slice_name, metric, f"{figures['mean']:.4f} +- {figures['sd']:.4f}"]
+            best = best_rival(figures, leave_out)
+            if best is not None:
+                rival = figures["rivals"][best]
+                ratio = f"{figures['mean'] / rival['mean']:.2f}" if rival["mean"] else "-"
+                row += [best, f"{rival['mean']:.4f}", ratio, f"{rival['p']:.1e}"]
+            table.add_row(*row)
+    return table
+
+
+def of_systems(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
+    """A row a system, a column a slice: Recall and NDCG at `at`."""
+    recall, ndcg = names.name(names.RECALL, at), names.name(names.NDCG, at)
+    table = Table("system", title=f"test, Recall@{at} / NDCG@{at}", title_justify="left")
+    rivals: list[str] = []
+    for slice_name, of_slice in summary.items():
+        table.add_column(slice_name, justify="right")
+        rivals += [name for name in of_slice[recall]["rivals"] if name not in rivals]
+    for name in (system, *rivals):
+        pairs = (
+            tuple(of_slice[metric] if name == system else of_slice[metric]["rivals"][name] for metric in (recall, ndcg))
+            for of_slice in summary.values()
+        )
+        table.add_row(name, *(f"{first['mean']:.4f}/{second['mean']:.4f}" for first, second in pairs))
+    return table

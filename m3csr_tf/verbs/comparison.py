@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from rich.table import Table
 
 from m3csr_tf import columns
+from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.evaluation.spread import summarise
+from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
 from m3csr_tf.files import write_json
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
@@ -30,12 +30,15 @@ from m3csr_tf.verbs.training import train
 def seeds(config: Config, count: int) -> None:
     """Trains and evaluates the configuration with `count` run seeds; prints means, spreads and the baselines beside.
 
-    Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json.
+    Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json. The baselines, tuned ones where
+    `evaluation.baselines` does not say, are the same for every seed, so they are evaluated with the first alone.
     """
+    wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
     outcomes, written = [], []
     for seed in range(count):
         run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
-        of_seed = config.model_copy(update={"run": run})
+        evaluation = config.evaluation.model_copy(update={"baselines": () if seed else wanted})
+        of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
         train(of_seed)
         outcomes.append(evaluate(of_seed))
         written.append(json.loads((of_seed.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8")))
@@ -44,15 +47,13 @@ def seeds(config: Config, count: int) -> None:
     path = config.run.folder / f"{config.run.name}-seeds.json"
     validation = [metrics[columns.VAL]["all"] for metrics in written]
     intensity = [metrics["intensity"] for metrics in written]
-    write_json(path, {"seeds": count, "test": summary, "validation": validation, "intensity": intensity})
+    tree = {"seeds": count, "test": summary, "validation": validation, "intensity": intensity}
+    # Every baseline's choice and its figures on both splits.
+    write_json(path, tree | {"baselines": written[0]["baselines"]})
 
-    title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
-    table = Table("slice", "metric", f"{MODEL}, {count} seeds", *rivals, title=title, title_justify="left")
-    for slice_name, metrics in summary.items():
-        for metric, figures in metrics.items():
-            cells = [f"{rival['mean']:.4f} (p {rival['p']:.1e})" for rival in figures["rivals"].values()]
-            table.add_row(slice_name, metric, f"{figures['mean']:.4f} +- {figures['sd']:.4f}", *cells)
-    console.print(table)
+    console.print(against_best(summary, MODEL, count, leave_out=[titled(CEILING)]))
+    if rivals:
+        console.print(of_systems(summary, MODEL))
     recalls = [figures["recall@20"] for figures in validation]
     console.print(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
     means = {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from m3csr_tf import columns
+from m3csr_tf.baselines import registry
+from m3csr_tf.baselines.search import Choice
 from m3csr_tf.config import Config, EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation import baselines, exposure, report
+from m3csr_tf.evaluation import exposure, report
 from m3csr_tf.evaluation import frontier as frontiers
 from m3csr_tf.evaluation.intensities import intensity_correlations
+from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.progress import progress
@@ -21,19 +24,13 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
 
 MODEL = "M3CSR"
 
-_BASELINES = {
-    "popularity": baselines.popularity,
-    "random": baselines.random_order,
-    "rp3beta": baselines.rp3beta,
-    "rp3beta_content": baselines.rp3beta_content,
-    "ridge": baselines.ridge,
-    "truth": baselines.true_utilities,
-}
+FEW = ("popularity", "random")
+"""The baselines beside a single run, where `evaluation.baselines` does not say."""
 
 
 def evaluate(config: Config) -> dict[str, Evaluation]:
@@ -55,17 +52,20 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     plain = vectors_of(trained, encoder)
     added = bonuses(trained, plain)
     raised = exposure.with_bonuses(plain.item_vectors, prepared, added)
-    systems = {MODEL: baselines.Vectors(plain.user_vectors, raised)}
-    systems |= {name: _BASELINES[name](prepared) for name in config.evaluation.baselines if _possible(name, prepared)}
-    without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
-    evaluated = {
-        split: {name: _evaluated(name, of_system, split, trained, settings) for name, of_system in systems.items()}
-        for split, settings in ((columns.TEST, config.evaluation), (columns.VAL, without_intervals))
-    }
+    evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
+    choices: dict[str, Choice] = {}
+    for name, vectors, choice in _systems(config, prepared, Vectors(plain.user_vectors, raised)):
+        if choice is not None:
+            choices[name] = choice
+        for split, of_split in evaluated.items():
+            without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
+            settings = config.evaluation if split == columns.TEST else without_intervals
+            of_split[name] = _evaluated(name, vectors, split, trained, settings)
     tree: dict[str, Any] = {split: of_split[MODEL].to_json() for split, of_split in evaluated.items()}
     tree["baselines"] = {
         name: {split: of_split[name].to_json() for split, of_split in evaluated.items()}
-        for name in systems
+        | ({"choice": choices[name].to_json()} if name in choices else {})
+        for name in evaluated[columns.TEST]
         if name != MODEL
     }
     tree["training"] = trained.finished
@@ -75,15 +75,53 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
+    if choices:
+        console.print(choices_table(choices))
     print_intensities(tree["intensity"])
     return evaluated
 
 
-def _evaluated(
-    name: str, vectors: baselines.Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
-) -> Evaluation:
+def _evaluated(name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig) -> Evaluation:
     with progress(f"evaluating {titled(name)} on {split}, users") as told:
         return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
+
+
+def _systems(config: Config, prepared: Prepared, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
+    """The model and the baselines, one after the other, each with what has been chosen for it."""
+    yield MODEL, of_model, None
+    wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
+    names = registry.named(wanted, prepared)
+    yield from registry.fitted(names, prepared, config.run.folder, config.evaluation.users, say)
+
+
+def choices_table(choices: Mapping[str, Choice]) -> Table:
+    """What a search has chosen for each baseline, on what, and how long it took."""
+    title = "settings of the baselines, as chosen by Recall@20"
+    table = Table("baseline", "settings", "chosen on", title=title, title_justify="left")
+    for heading in ("Recall@20", "NDCG@20", "tried", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, choice in choices.items():
+        figures = ("-" if value is None else f"{value:.4f}" for value in (choice.recall, choice.ndcg))
+        table.add_row(
+            name, _in_words(choice.settings), choice.judged, *figures, str(choice.grid), f"{choice.seconds:,.0f}"
+        )
+    return table
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    """Settings on a line, those within settings left out: they have a line of their own."""
+    parts = []
+    for name, value in settings.items():
+        if name in registry.BASELINES:
+            continue
+        if isinstance(value, Mapping):
+            value = " ".join(f"{key}:{weight:g}" for key, weight in value.items())
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            value = "+".join(map(str, value))
+        elif isinstance(value, float):
+            value = f"{value:.3g}"
+        parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
@@ -95,11 +133,6 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     console.print(frontiers.table(points, split))
     console.print(f"the same as a table and a plot: {', '.join(map(str, written))}")
     return points
-
-
-def _possible(baseline: str, prepared: Prepared) -> bool:
-    """Whether a baseline can be had: only a synthetic world knows its truth."""
-    return baseline != "truth" or prepared.truth() is not None
 
 
 def titled(system: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
-from m3csr_tf.evaluation import baselines, exposure
+from m3csr_tf.evaluation import exposure
+from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.progress import progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
@@ -31,14 +32,14 @@ def opened(config: Config) -> TrainedRun:
     return dataclasses.replace(load_trained(config.run_folder), config=config)
 
 
-def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> baselines.Vectors:
+def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
     """The model's own vectors of all users and items, without bonuses (`bonuses`)."""
     with progress("item vectors, items") as told:
         items = encoder.items(told)
-    return baselines.Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), items)
+    return Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), items)
 
 
-def bonuses(trained: TrainedRun, vectors: baselines.Vectors) -> np.ndarray:
+def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
     """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
     config = trained.config
     with progress("calibrating how often new items are shown"):

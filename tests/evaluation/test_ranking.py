@@ -63,6 +63,7 @@ def test_the_size_of_tiles_does_not_change_the_lists_of_exact_scores(problem, it
         assert (top_n(**problem) == expected).all()
         of_sparse = {name: sparse.csr_matrix(problem[name]) for name in ("user_vectors", "item_vectors")}
         assert (top_n(**(problem | of_sparse)) == expected).all()
+        assert (top_n(**(problem | {"user_vectors": of_sparse["user_vectors"]})) == expected).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -70,6 +71,13 @@ def test_the_size_of_tiles_does_not_change_the_lists_of_exact_scores(problem, it
 def test_sparse_vectors_have_the_lists_of_equal_dense_ones(problem):
     of_sparse = {name: sparse.csr_matrix(problem[name]) for name in ("user_vectors", "item_vectors")}
     assert (top_n(**(problem | of_sparse)) == top_n(**problem)).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems())
+def test_sparse_users_and_dense_items_have_the_lists_of_equal_dense_ones(problem):
+    users = sparse.csr_matrix(problem["user_vectors"])
+    assert (top_n(**(problem | {"user_vectors": users})) == top_n(**problem)).all()
 
 
 def test_the_block_size_does_not_change_the_lists_of_sparse_vectors_whose_scores_round():
@@ -245,7 +253,7 @@ def test_rows_that_are_no_candidates_may_hold_anything():
     ("change", "message"),
     [
         ({"user_vectors": np.ones((2, 4), np.float32)}, "one width"),
-        ({"user_vectors": sparse.csr_array((2, 1))}, "both be dense or both be sparse"),
+        ({"item_vectors": sparse.csr_array((3, 3))}, "make the user vectors sparse"),
         ({"n": 0}, "at least 1"),
         ({"block": 0}, "at least 1"),
         ({"seen": sparse.csr_array((2, 4))}, "seen must have"),

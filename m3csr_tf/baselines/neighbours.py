@@ -1,0 +1,130 @@
+"""The most similar lines of each line of a matrix, ties settled at random: what the kNN baselines are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from m3csr_tf.best import Best, places, random_columns, random_rows
+from m3csr_tf.evaluation.ranking import Csr
+from m3csr_tf.threads import cores, each_worker
+
+_ROWS = 256
+
+_Ranked: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of a block of lines: how many neighbours each has, and one line's after the other which they are and how similar."""
+
+
+class Neighbours(NamedTuple):
+    """The neighbours of each line.
+
+    Attributes:
+      ranked: float32 [size, size], where row i holds the similarities of line i's neighbours, most similar first: its
+        indices are not in order.
+    """
+
+    ranked: sparse.csr_matrix
+
+    def matrix(self, count: int) -> sparse.csr_matrix:
+        """The `count` nearest of each line, float32 [size, size], with sorted indices."""
+        sizes = np.diff(self.ranked.indptr)
+        kept = places(sizes) < count
+        indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, count))])
+        parts = (self.ranked.data[kept], self.ranked.indices[kept], indptr)
+        result = sparse.csr_matrix(parts, shape=self.ranked.shape)
+        result.sort_indices()
+        return result
+
+
+def nearest(
+    similarities: Callable[[np.ndarray], np.ndarray], lines: np.ndarray, size: int, count: int, seed: int = 0
+) -> Neighbours:
+    """The `count` most similar lines of each of `lines`, never itself, nor one whose similarity is 0 or less.
+
+    Equally similar lines are drawn at random: their order in the catalogue may tell their popularity or age.
+
+    Args:
+      similarities: gives those of some lines, int [n], to all lines, float32 [n, size], which may be written to.
+      lines: int [n], ascending, whose neighbours are wanted.
+      size: how many lines there are.
+      count: neighbours of a line, at most.
+      seed: of the draw.
+    """
+    count = min(count, size)
+    row_keys, column_keys = random_rows(seed, size), random_columns(np.arange(size))
+
+    def found(some: np.ndarray) -> _Ranked:
+        scores = np.asarray(similarities(some), np.float32)
+        scores[np.arange(len(some)), some] = 0
+        # No neighbours; and as many equal zeros would be drawn from at length.
+        scores[scores <= 0] = -np.inf
+        best = Best(count, row_keys[some], column_keys)
+        best.offer(scores, 0, np.empty(scores.shape, bool))
+        columns, weights = best.lists()
+        kept = weights > 0
+        return kept.sum(axis=1), columns[kept], weights[kept]
+
+    return _gathered(found, lines, size)
+
+
+def cosine_neighbours(
+    lines: Csr, asymmetry: float, discount: float, shrinkage: float, count: int, seed: int = 0
+) -> Neighbours:
+    """Neighbours of binary lines by an asymmetric, discounted and shrunk cosine of their ones.
+
+    The similarity of line i to line j is sum_m o_m^-discount / (n_i^asymmetry n_j^(1 - asymmetry) + shrinkage), over
+    the columns m where both have a one, with n the ones of a line and o those of a column. 0.5, 0, 0 is the plain
+    cosine; asymmetry is from Aiolli (2013), a discount counts what few share for more (Breese et al. 1998 take a
+    logarithm), and shrinkage holds back what rests on a few ones (Ferrari Dacrema et al. 2019).
+
+    Args:
+      lines: [n, m] of 1s.
+      asymmetry: from 0 to 1.
+      discount, shrinkage: 0 or more.
+      count: neighbours of a line, at most.
+      seed: of the draw among equally similar ones.
+    """
+    lines = sparse.csr_matrix(lines, dtype=np.float32)
+    size, counts = lines.shape[0], np.diff(lines.indptr).astype(np.float64)
+    of_columns = np.maximum(np.bincount(lines.indices, minlength=lines.shape[1]), 1) ** -float(discount)
+    across = (lines @ sparse.diags(of_columns)).T.tocsr().astype(np.float32)
+    own, others = np.maximum(counts, 1) ** asymmetry, np.maximum(counts, 1) ** (1 - asymmetry)
+
+    def found(some: np.ndarray) -> _Ranked:
+        shared = lines[some] @ across
+        row, column = np.repeat(np.arange(len(some)), np.diff(shared.indptr)), shared.indices
+        cosines = (shared.data / (own[some][row] * others[column] + shrinkage)).astype(np.float32)
+        cosines[column == some[row]] = 0
+        # Of equal ones any: the draw is the same whatever the number of threads.
+        drawn = np.random.default_rng([seed, int(some[0])]).random(len(row))
+        order = np.lexsort((drawn, -cosines, row))
+        order = order[cosines[order] > 0]
+        sizes = np.bincount(row[order], minlength=len(some))
+        order = order[places(sizes) < count]
+        return np.minimum(sizes, count), column[order], cosines[order]
+
+    # A line without ones has no neighbours.
+    return _gathered(found, np.flatnonzero(counts), size)
+
+
+def _gathered(found: Callable[[np.ndarray], _Ranked], lines: np.ndarray, size: int) -> Neighbours:
+    """The neighbours of `lines`, ascending, found a block of lines at a time, by all cores."""
+    starts = range(0, len(lines), _ROWS)
+    parts: list[_Ranked] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))] * len(starts)
+    workers = max(1, min(cores(), len(starts)))
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(starts), workers):
+            parts[number] = found(lines[starts[number] : starts[number] + _ROWS])
+
+    each_worker(work, workers)
+    sizes = np.zeros(size, np.int64)
+    if not parts:
+        return Neighbours(sparse.csr_matrix((size, size), dtype=np.float32))
+    sizes[lines] = np.concatenate([part[0] for part in parts])
+    columns, weights = (np.concatenate([part[which] for part in parts]) for which in (1, 2))
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    return Neighbours(sparse.csr_matrix((weights.astype(np.float32), columns, indptr), shape=(size, size)))

@@ -1,0 +1,20 @@
+"""Chance: zero vectors, so that every score ties and ties are broken at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from m3csr_tf.baselines.log import Baseline, Log, Settings
+from m3csr_tf.evaluation.ranking import Vectors
+
+
+def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
+    """Zeros, float32 [users, 1] and [items, 1]."""
+    users, items = log.clicks.shape
+    for _ in grid:
+        yield Vectors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))
+
+
+RANDOM_ORDER = Baseline(fits)

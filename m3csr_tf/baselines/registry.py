@@ -1,0 +1,142 @@
+"""Every baseline by name, those of a tuned comparison, and their vectors with the settings chosen for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from m3csr_tf.baselines.content_knn import CONTENT_KNN
+from m3csr_tf.baselines.ease import EASE
+from m3csr_tf.baselines.ials import IALS
+from m3csr_tf.baselines.item_knn import ITEM_KNN
+from m3csr_tf.baselines.log import Baseline, Log
+from m3csr_tf.baselines.popularity import POPULARITY
+from m3csr_tf.baselines.random_order import RANDOM_ORDER
+from m3csr_tf.baselines.ridge import RIDGE
+from m3csr_tf.baselines.ridge_ials import RIDGE_IALS
+from m3csr_tf.baselines.rp3beta import RP3BETA
+from m3csr_tf.baselines.rp3beta_content import RP3BETA_CONTENT
+from m3csr_tf.baselines.search import Choice, choose
+from m3csr_tf.baselines.stored import Stored
+from m3csr_tf.baselines.truth import TRUTH
+from m3csr_tf.baselines.user_knn import USER_KNN
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.progress import progress
+
+BASELINES: dict[str, Baseline] = {
+    "popularity": POPULARITY,
+    "random": RANDOM_ORDER,
+    "item_knn": ITEM_KNN,
+    "user_knn": USER_KNN,
+    "rp3beta": RP3BETA,
+    "rp3beta_content": RP3BETA_CONTENT,
+    "ease": EASE,
+    "ials": IALS,
+    "content_knn": CONTENT_KNN,
+    "ridge": RIDGE,
+    "ridge_ials": RIDGE_IALS,
+    "truth": TRUTH,
+}
+CEILING = "truth"
+"""Not a rival: what no model can be expected to pass."""
+TUNED = tuple(name for name in BASELINES if name != "rp3beta_content")
+"""What the word `tuned` stands for; `truth` on a world alone."""
+
+_SEED = 0
+"""Of draws and ties of every search, so that all runs on the same data share one choice, whatever their seeds."""
+
+
+class Fitted(NamedTuple):
+    """A baseline with its chosen settings; no choice where there is nothing to choose."""
+
+    name: str
+    vectors: Vectors
+    choice: Choice | None
+
+
+def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
+    """The baselines that a word or a list of names stands for on this data."""
+    if names != "tuned":
+        return list(names)
+    return [name for name in TUNED if name != CEILING or prepared.truth() is not None]
+
+
+def fitted(
+    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, say: Callable[[str], None]
+) -> Iterator[Fitted]:
+    """Tunes and fits baselines, one after the other, so that only one's vectors are held.
+
+    A search that has been made on the same data before is not made again (`stored`). One for which the log is too large
+    is left out, and `say` is told so.
+
+    Args:
+      names: which.
+      prepared: the data.
+      runs: the folder of all runs, which keeps the choices.
+      most_users: users of validation that judge, at most; None: all.
+      say: takes a line for whoever looks on.
+    """
+    wanted = []
+    for name in names:
+        reason = left_out(name, prepared)
+        if reason is None:
+            wanted.append(name)
+        else:
+            say(f"{name} is left out: {reason}")
+    if not wanted:
+        return
+    log = Log.of(prepared)
+    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, say)
+    for name in wanted:
+        choice = tuner.choice(name)
+        yield Fitted(name, BASELINES[name].fit(log, choice.settings if choice else {}), choice)
+
+
+def left_out(name: str, prepared: Prepared) -> str | None:
+    """Why a baseline cannot be had on this data, in words; None if it can."""
+    if name == CEILING and prepared.truth() is None:
+        return "only data.format=world knows its truth"
+    counts = (
+        len(prepared.users) - FIRST_ROW,
+        len(prepared.items) - FIRST_ROW,
+        int(prepared.train_clicks.sum()),
+    )
+    baseline = BASELINES[name]
+    if baseline.needs is not None and (reason := left_out(baseline.needs, prepared)) is not None:
+        return f"it needs {baseline.needs}, and that takes {reason}"
+    return baseline.limits.exceeded(*counts)
+
+
+class _Tuner:
+    def __init__(
+        self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, say: Callable[[str], None]
+    ) -> None:
+        self._prepared, self._log, self._stored, self._most_users, self._say = prepared, log, stored, most_users, say
+        self._found: dict[str, Choice | None] = {}
+
+    def choice(self, name: str) -> Choice | None:
+        """Of this call, of an earlier one, or searched now."""
+        if name not in self._found:
+            self._found[name] = self._choice(name)
+        return self._found[name]
+
+    def _choice(self, name: str) -> Choice | None:
+        baseline = BASELINES[name]
+        grid = list(baseline.grid(self._log))
+        if baseline.needs is not None:
+            first = self.choice(baseline.needs)
+            grid = [{baseline.needs: first.settings if first else {}, **settings} for settings in grid]
+        if len(grid) == 1 and not grid[0]:
+            return None
+        known = self._stored.read(name, grid)
+        if known is not None:
+            self._say(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
+            return known
+        self._say(f"{name}: trying {len(grid)} settings on {baseline.judged} ...")
+        with progress(name) as report:
+            choice = choose(baseline, grid, self._prepared, self._log, self._most_users, _SEED, report)
+        self._stored.write(name, grid, choice)
+        return choice

@@ -1,0 +1,47 @@
+"""Ridge regression from content to iALS's item factors (Gantner et al. 2010 map content to factors alike).
+
+Trained items keep the factors that their clicks have given them; an item without a click gets those that its content
+predicts, intercept included, so that both can be ranked together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from m3csr_tf.baselines import ials, modalities
+from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
+from m3csr_tf.baselines.ridge import PENALTIES, Ridge
+from m3csr_tf.evaluation.ranking import Vectors
+
+
+def grid(log: Log) -> list[Settings]:
+    """All modalities or each alone, and ridge's PENALTIES; iALS's settings are those chosen for it."""
+    return [
+        {"modalities": names, "penalty": penalty}
+        for names, penalty in itertools.product(modalities.choices(log), PENALTIES)
+    ]
+
+
+def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
+    """User factors and item factors, trained or predicted: dense [users, factors] and [items, factors].
+
+    Settings: `ials`, settings of iALS; `modalities`; `penalty`, lambda / items.
+    """
+    trained = log.by_item > 0
+    for of_ials, same in itertools.groupby(grid, key=lambda settings: settings["ials"]):
+        factors = ials.factorise(log.clicks, **of_ials)
+        mean = factors.items[trained].mean(axis=0)
+        for names, group in itertools.groupby(same, key=lambda settings: settings["modalities"]):
+            content = modalities.standardised(log, names)
+            ridge = Ridge(content[trained])
+            for settings in group:
+                found = ridge.weights(settings["penalty"]).T @ (factors.items[trained] - mean)
+                items = factors.items.copy()
+                items[~trained] = mean + (content[~trained] - ridge.centre) @ found
+                yield Vectors(factors.users.astype(np.float32), items.astype(np.float32))
+
+
+RIDGE_IALS = Baseline(fits, grid, "pseudo-cold", Limits(items=1_000_000, clicks=5_000_000), needs="ials")

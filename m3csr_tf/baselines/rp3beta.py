@@ -1,0 +1,38 @@
+"""RP3beta (Paudel et al. 2016): random walks from the history over other users to other items.
+
+Among the strongest rivals of published models in Ferrari Dacrema et al. 2019. Its best exponents differ between logs:
+(0.8, -0.2) suit logs of two or three clicks a user, (0.6, 0.6) logs of dozens.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import sparse
+
+from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
+from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.features.walks import item_walk
+
+GRID: tuple[Settings, ...] = tuple(
+    {"alpha": alpha, "beta": beta}
+    for alpha, beta in itertools.product((0.4, 0.6, 0.8, 1.0), (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8))
+)
+
+
+def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
+    """User vectors are the histories [users, items], item vectors the weights that lead to them [items, items].
+
+    Settings: `alpha`, exponent of the chances; `beta`, how much popular items are held back (`features.walks`).
+    """
+    popular = np.maximum(log.by_item, 1)
+    for alpha, group in itertools.groupby(grid, key=lambda settings: settings["alpha"]):
+        leading = item_walk(log.clicks, alpha, 0.0).T.tocsr()
+        for settings in group:
+            held_back = (popular ** -float(settings["beta"])).astype(np.float32)
+            yield Vectors(log.clicks, sparse.diags(held_back) @ leading)
+
+
+RP3BETA = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000))

@@ -1,0 +1,32 @@
+"""RP3beta and content: an item is helped by the scores of its content neighbours, and by those in the history.
+
+With H the histories, W the walk and N the content neighbours, rows of W and N of sum 1, the scores are
+S + SMOOTHED S N' + DIRECT H N where S = H W; as weights from item to item, W + SMOOTHED W N' + DIRECT N. Averaging
+the histories would scale all scores of a user alike, so they stay sums. Nothing is searched: the two shares and the
+exponents of the walk, (0.8, -0.2), are fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sklearn.preprocessing import normalize
+
+from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
+from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
+
+SMOOTHED, DIRECT = 0.1, 0.05
+"""What content neighbours add to a walk: their own scores, and their being in the history."""
+
+
+def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
+    """User vectors are the histories [users, items], item vectors the weights that lead to them [items, items]."""
+    walk = normalize(item_walk(log.clicks), norm="l1")
+    alike = content_neighbours(joined_content(log.content, log.by_item > 0))
+    weights = walk + SMOOTHED * (walk @ alike.T) + DIRECT * alike
+    for _ in grid:
+        yield Vectors(log.clicks, weights.T.tocsr())
+
+
+RP3BETA_CONTENT = Baseline(fits, limits=Limits(items=20_000, clicks=5_000_000))
