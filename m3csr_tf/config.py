@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -218,7 +219,10 @@ class HistoryConfig(Section):
     length: int = Field(
         256, ge=1, description="slots; a longer history keeps its latest, or a seeded draw without timestamps"
     )
-    training_length: int = Field(20, ge=1, description="slots while training, of no more than length")
+    training_length: int = Field(64, ge=1, description="slots while training, of no more than length")
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="chance that training leaves a click out of the history, drawn anew at every step"
+    )
 
     @property
     def trained(self) -> int:
@@ -235,6 +239,18 @@ class AffinitiesConfig(Section):
     popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
 
 
+class IalsConfig(Section):
+    """Implicit ALS, where ids may start from (features/ials.py)."""
+
+    grid: tuple[tuple[PositiveFloat, PositiveFloat], ...] = Field(
+        ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),
+        min_length=1,
+        description="pairs of alpha, the confidence that a click adds, and penalty lambda; validation chooses",
+    )
+    fold_in: float = Field(1.0, gt=0, description="ridge of a user's vector from her items' factors, in lambdas")
+    sweeps: int = Field(10, ge=1, description="turns over users and items")
+
+
 class ModelConfig(Section):
     """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3).
 
@@ -242,22 +258,27 @@ class ModelConfig(Section):
     logs and on the synthetic world (docs/results.md, "What the defaults rest on").
     """
 
-    dim: int = Field(64, ge=2)
+    dim: int = Field(128, ge=2)
     user_hash_rows: int | None = Field(
         None, ge=1, description="hash user ids into so many rows of the user table, instead of a row a user"
     )
     item_hash_rows: int | None = Field(
         None, ge=1, description="hash the ids of clicked items into so many rows, instead of a row an item"
     )
-    width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
+    width: Literal["full", "half"] = Field("half", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
     heads: int = Field(1, ge=1)
     attention_start: Literal["identity", "xavier"] = Field(
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
-    id_start: Literal["auto", "walks", "svd", "xavier"] = Field(
+    id_start: Literal["auto", "ials", "walks", "svd", "xavier"] = Field(
         "auto",
-        description="e_i^id: from random walks over the clicks, from their singular vectors, from whichever of the two "
-        "ranks validation better, or at random",
+        description="e_i^id: from the item factors of implicit ALS, from random walks over the clicks, from their "
+        "singular vectors, from whichever of these ranks validation best, or at random",
+    )
+    new_ids: Literal["content", "shared"] = Field(
+        "content",
+        description="e^id of an item whose id training has not seen: the shared row of unknown ids, and beside it what "
+        "a linear map makes of the item's content, or nothing",
     )
     content_start: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
@@ -284,9 +305,9 @@ class ModelConfig(Section):
             raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
         if self.dim % self.heads:
             raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
-        if self.id_start in ("auto", "walks") and self.attention_start != "identity":
+        if self.id_start in ("auto", "ials", "walks") and self.attention_start != "identity":
             raise ValueError(
-                f"model.id_start={self.id_start} needs model.attention_start=identity, since walks set W_V and count "
+                f"model.id_start={self.id_start} needs model.attention_start=identity, since it sets W_V and counts "
                 f"on W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
             )
         return self
@@ -299,7 +320,12 @@ class NegativesConfig(Section):
         "shared",
         description="one uniform a positive; many that the batch shares; the batch's other positives with logQ",
     )
-    count: int = Field(512, ge=1, description="negatives of kind=shared")
+    count: int = Field(
+        8192,
+        ge=1,
+        description="negatives of kind=shared: every item of the pool where it has no more than these, so that the "
+        "softmax is over all of them, else a draw of so many",
+    )
     pool: Literal["clicked", "catalogue"] = Field("clicked", description="items with a training click, or all")
 
 
@@ -313,6 +339,13 @@ class TrainingConfig(Section):
     positives: Literal["per_interaction", "per_user"] = "per_user"
     walk_positives: float = Field(
         0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+    )
+    history_power: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="training multiplies the scores of a user with n clicks in the history by n to this power: the "
+        "inverse temperature of the softmax; no list of hers changes by it",
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
@@ -581,6 +614,7 @@ class Config(Section):
     popularity: PopularityConfig = PopularityConfig()
     history: HistoryConfig = HistoryConfig()
     affinities: AffinitiesConfig = AffinitiesConfig()
+    ials: IalsConfig = IalsConfig()
     model: ModelConfig = ModelConfig()
     negatives: NegativesConfig = NegativesConfig()
     training: TrainingConfig = TrainingConfig()
@@ -650,7 +684,7 @@ class Config(Section):
 
 PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
 """The sections that the prepared folder depends on."""
-TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "affinities", "model", "negatives", "training")
+TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "affinities", "ials", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
 RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""

@@ -64,7 +64,7 @@ class M3CSR(tfrs.Model):
         """
         del training
         items = inputs["items"]
-        ids = self.encoder.ids(items[columns.ITEM_ROW])
+        ids = self.encoder.ids(items)
         user_rows = self.table_rows(inputs["query_user"])
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
@@ -84,15 +84,28 @@ class M3CSR(tfrs.Model):
     def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """The sum of the losses of the examples' scores (equation 12)."""
         if self.config.negatives.kind == "uniform":
-            scores = self._pair_scores(inputs, interests, ids)
+            scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
             return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
         queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+        queries = self._sharpened(queries, interests, inputs["query"])
         candidates = self._candidates(inputs, ids)
         if self.config.negatives.kind == "in_batch":
             candidates = replicas.gathered_own_first(candidates)
             return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
         positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
         return self.task(queries, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
+
+    def _sharpened(self, values: tf.Tensor, interests: Interests, query: tf.Tensor) -> tf.Tensor:
+        """Scores or user vectors float32 [batch, ...] of examples, times n^training.history_power.
+
+        An interest is a mean over n clicks, whose length shrinks with n where they differ, so that without this the
+        softmax of a user of many clicks would be flatter than that of a user of few, of whom less is known. In FISM
+        (Kabbur et al. 2013) it is part of the model; here it is the inverse temperature of the loss alone.
+        """
+        if not self.config.training.history_power:
+            return values
+        clicks = tf.gather(interests.trust, query) ** -2
+        return values * clicks**self.config.training.history_power
 
     @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
     def _square_loss(
@@ -115,7 +128,8 @@ class M3CSR(tfrs.Model):
         bins = features[columns.POPULARITY_BIN]
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
-            candidates[ID_PART], bins = self._shown_as_new(as_new, candidates[ID_PART], bins)
+            new_ids = self.encoder.new_ids(features)
+            candidates[ID_PART], bins = _shown_as_new(as_new, candidates[ID_PART], new_ids, bins)
         appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
         # Bin 0 where a candidate is shown as new.
         gated = tf.minimum(bins, self.item_tower.gated_bins(features))
@@ -128,7 +142,8 @@ class M3CSR(tfrs.Model):
         of_ids, bins = gather_lines(ids, lines), tf.gather(items[columns.POPULARITY_BIN], lines)
         if self.config.training.cold_items:
             as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
-            of_ids, bins = self._shown_as_new(as_new, of_ids, bins)
+            new_ids = gather_lines(self.encoder.new_ids(items), lines)
+            of_ids, bins = _shown_as_new(as_new, of_ids, new_ids, bins)
         present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
         parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
@@ -139,19 +154,17 @@ class M3CSR(tfrs.Model):
         trust = tf.gather(interests.trust, query)
         return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
 
-    def _shown_as_new(self, as_new: tf.Tensor, ids: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""
-        unknown = tf.gather(self.encoder.id_embedding, [UNKNOWN_ROW])
-        return tf.where(as_new[..., tf.newaxis], unknown, ids), tf.where(as_new, 0, bins)
-
     def _squared_weights(
         self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor
     ) -> tf.Tensor:
         """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar.
 
+        Query and key kernels of attention are left out: decayed, they shrink until attention is a plain mean.
+
         Users [queries, d] come as often as they have masked histories, items [items, d] once.
         """
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
+        tables |= {kernel.ref() for kernel in self.user_tower.attention_kernels()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
         # A user shares her row's square among her queries, and replicas that of an item among them.
         shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
@@ -166,6 +179,13 @@ class M3CSR(tfrs.Model):
         item |= {name: tf.zeros([1, width]) for name, width in widths.items()}
         self.item_tower(item | {columns.POPULARITY_BIN: tf.constant([0])})
         self.user_tower(item | {columns.USER_ROW: tf.constant([UNKNOWN_ROW]), columns.SLOTS: tf.constant([[0]])})
+
+
+def _shown_as_new(
+    as_new: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, bins: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""
+    return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, bins)
 
 
 def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from m3csr_tf.baselines import ials, modalities
+from m3csr_tf.baselines import modalities
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
 from m3csr_tf.baselines.ridge import PENALTIES, Ridge
 from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.features.ials import factorise
 
 
 def grid(log: Log) -> list[Settings]:
@@ -32,7 +33,7 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     """
     trained = log.by_item > 0
     for of_ials, same in itertools.groupby(grid, key=lambda settings: settings["ials"]):
-        factors = ials.factorise(log.clicks, **of_ials)
+        factors = factorise(log.clicks, **of_ials)
         mean = factors.items[trained].mean(axis=0)
         for names, group in itertools.groupby(same, key=lambda settings: settings["modalities"]):
             content = modalities.standardised(log, names)

@@ -67,6 +67,11 @@ class Choices:
     def __len__(self) -> int:
         return len(self.candidates)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Clicks of each history, at least 1, float [n]."""
+        return np.maximum((self.histories != PADDING_ROW).sum(axis=1), 1).astype(np.float64)
+
     def distinct(self) -> tuple[np.ndarray, Choices]:
         """The rows of all items that occur, PADDING_ROW first, and the same choices among those, by their places."""
         rows = np.unique(np.concatenate([[PADDING_ROW], self.histories.ravel(), self.candidates.ravel()]))
@@ -86,20 +91,44 @@ class Choices:
         return profiles, np.einsum("uw,ucw->uc", profiles, vectors[self.candidates])
 
 
-def content_gains(choices: Choices, content: Mapping[str, np.ndarray]) -> dict[str, float]:
+def content_gains(choices: Choices, content: Mapping[str, np.ndarray], power: float = 0.0) -> dict[str, float]:
     """How much a modality's similarity tells of a click: weights of a logistic regression, at least _LEAST_GAIN.
 
     Args:
       choices: clicks among others; without any, every modality gains 1.
       content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
+      power: a history of n clicks counts n^power times (training.history_power).
     """
     if not len(choices):
         return dict.fromkeys(content, 1.0)
-    similarities = [choices.compared(vectors)[1].ravel() for vectors in content.values()]
+    sharper = choices.lengths[:, None] ** power
+    similarities = [(sharper * choices.compared(vectors)[1]).ravel() for vectors in content.values()]
     labels = np.zeros(choices.candidates.shape, bool)
     labels[:, 0] = True
     fitted = LogisticRegression().fit(np.stack(similarities, axis=1), labels.ravel())
     return {name: max(float(gain), _LEAST_GAIN) for name, gain in zip(content, fitted.coef_[0], strict=True)}
+
+
+def score_gain(choices: Choices, histories: np.ndarray, candidates: np.ndarray, power: float) -> float:
+    """By what to multiply scores so that a softmax over items is as sure as it is right, by a logistic regression.
+
+    A score is n^power times the product of the mean of `histories` over the n clicks of a history with `candidates` of
+    an item.
+
+    Args:
+      choices: clicks among others; without any, 1.
+      histories, candidates: vectors of the items float32 [items, width]; zeros for the padding row.
+      power: training.history_power.
+    """
+    if not len(choices):
+        return 1.0
+    profiles, _ = choices.compared(histories)
+    scores = choices.lengths[:, None] ** power * np.einsum("uw,ucw->uc", profiles, candidates[choices.candidates])
+    spread = max(float(scores.std()), 1e-12)
+    labels = np.zeros(scores.shape, bool)
+    labels[:, 0] = True
+    fitted = LogisticRegression().fit(scores.ravel()[:, None] / spread, labels.ravel())
+    return max(float(fitted.coef_[0, 0]), _LEAST_GAIN) / spread
 
 
 def fitted_intensity(choices: Choices, encoded: Mapping[str, np.ndarray], shared: bool) -> np.ndarray:

@@ -7,6 +7,7 @@ squares over all of them at once do. The towers start from these (`training.star
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
@@ -18,6 +19,10 @@ _FOLLOWED = 0.5
 new items alike, 6% above content as it is; on the synthetic world, whose content has more to tell, 30% above."""
 _MAP_RIDGE = 1.0
 """Ridge of the map, in mean variances of the content; 0.5 to 2 rank alike."""
+_ID_RIDGES = tuple(np.geomspace(0.01, 100, 9).tolist())
+"""Ridges of a modality tried for the map from content to ids, in mean variances of its content."""
+_ID_ROUNDS = 2
+"""Turns over the modalities, whose ridges hang on each other."""
 _APPEAL_RIDGE = 10.0
 """Ridge of the regression of popularity on content, for rows of length 1; 10 to 100 rank alike."""
 
@@ -84,3 +89,59 @@ def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dic
         weights = Ridge(alpha=_APPEAL_RIDGE).fit(joined, np.log1p(popularity[popularity > 0])).coef_
     parts = np.split(weights.astype(np.float32), np.cumsum(widths)[:-1])
     return dict(zip(content, parts, strict=True))
+
+
+class IdMaps(NamedTuple):
+    """A linear map from content to ids: their sum over modalities of content @ kernel, and an intercept.
+
+    Attributes:
+      kernels: float32 [width, d], one a modality.
+      intercept: float32 [d].
+    """
+
+    kernels: list[np.ndarray]
+    intercept: np.ndarray
+
+
+def content_id_maps(ids: np.ndarray, content: Mapping[str, np.ndarray], rows: np.ndarray) -> IdMaps:
+    """The ridge regression of ids on content, with a ridge of its own for each modality.
+
+    The ridges are those with the least leave-one-out error, which a linear smoother has in closed form (Allen 1974):
+    residuals divided by one minus their leverage. So a modality that tells nothing of the ids is shrunk to nothing, and
+    needs no choice by hand.
+
+    Args:
+      ids: where ids start, float32 [items, d].
+      content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
+      rows: the items to fit, int [n], which have ids of their own.
+    """
+    targets = ids[rows].astype(np.float64)
+    if not len(rows):
+        dim = ids.shape[1]
+        return IdMaps(
+            [np.zeros((part.shape[1], dim), np.float32) for part in content.values()], np.zeros(dim, np.float32)
+        )
+    parts = [vectors[rows].astype(np.float64) for vectors in content.values()]
+    means, centre = [part.mean(axis=0) for part in parts], targets.mean(axis=0)
+    joined = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)], axis=1)
+    of_part = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
+    gram, moments = joined.T @ joined, joined.T @ (targets - centre)
+    size = np.array([max(np.diag(gram)[of_part == place].mean(), 1e-12) for place in range(len(parts))])
+
+    def solved(ridges: np.ndarray) -> tuple[np.ndarray, float]:
+        inverse = np.linalg.inv(gram + np.diag((ridges * size)[of_part]))
+        weights = inverse @ moments
+        leverage = np.einsum("nw,wv,nv->n", joined, inverse, joined, optimize=True) + 1 / len(rows)
+        left_out = (targets - centre - joined @ weights) / np.maximum(1 - leverage, 1e-3)[:, None]
+        return weights, float((left_out**2).sum())
+
+    ridges = np.ones(len(parts))
+    for _ in range(_ID_ROUNDS):
+        for place in range(len(parts)):
+            tried = np.tile(ridges, (len(_ID_RIDGES), 1))
+            tried[:, place] = _ID_RIDGES
+            ridges = tried[int(np.argmin([solved(some)[1] for some in tried]))]
+    weights, _ = solved(ridges)
+    kernels = np.split(weights, np.flatnonzero(np.diff(of_part)) + 1)
+    intercept = centre - sum(mean @ kernel for mean, kernel in zip(means, kernels, strict=True))
+    return IdMaps([kernel.astype(np.float32) for kernel in kernels], np.asarray(intercept, np.float32))

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
+from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.layout import ID_PART, modal_width
@@ -41,6 +42,11 @@ class ItemEncoder(tf.keras.layers.Layer):
         )
         if config.item_hash_rows is None:
             self.id_rows.assign(tf.range(items))
+        # A list, since a modality may be called like an attribute that Keras keeps for itself.
+        self.id_maps = [
+            tf.keras.layers.Dense(config.dim, use_bias=False, kernel_initializer="zeros", name=f"id_of_{name}")
+            for name in (clusters if config.new_ids == "content" else ())
+        ]
         self.modal_encoders = {
             name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
             for name, count in clusters.items()
@@ -56,11 +62,28 @@ class ItemEncoder(tf.keras.layers.Layer):
         Returns:
           "id": e_i^id float32 [items, d], and under each modality's name h_i^m float32 [items, h].
         """
-        return {ID_PART: self.ids(features[columns.ITEM_ROW]), **self.modal(features)}
+        return {ID_PART: self.ids(features), **self.modal(features)}
 
-    def ids(self, rows: tf.Tensor) -> tf.Tensor:
-        """e_i^id float32 [items, d] of item rows int32 [items]."""
-        return tf.gather(self.id_embedding, tf.gather(self.id_rows, rows))
+    def ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """e_i^id float32 [items, d]; of items whose id training has not seen, `new_ids`. Arguments as in `call`."""
+        rows = tf.gather(self.id_rows, features[columns.ITEM_ROW])
+        own = tf.gather(self.id_embedding, rows)
+        if not self.id_maps:
+            return own
+        return tf.where((rows == UNKNOWN_ROW)[:, tf.newaxis], self.new_ids(features), own)
+
+    def new_ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What stands for e_i^id of items as if their ids were unknown, float32 [items, d]. Arguments as in `call`.
+
+        The row of unknown ids, and with model.new_ids=content the sum over the modalities of a linear map of their
+        scaled content. Gantner et al. 2010 and CB2CF (Barkan et al. 2019) map content to the factors of new items
+        alike; here training goes on with the map, on candidates that it shows as new.
+        """
+        unknown = tf.gather(self.id_embedding, [UNKNOWN_ROW])
+        mapped = [layer(features[name]) for name, layer in zip(self.modalities, self.id_maps, strict=False)]
+        if not mapped:
+            return tf.repeat(unknown, tf.shape(features[columns.ITEM_ROW])[0], axis=0)
+        return unknown + tf.add_n(mapped)
 
     def modal(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The modalities of `call` alone."""

@@ -153,6 +153,11 @@ class UserTower(tf.keras.Model):
             parts += [interests.trust, tf.ones_like(interests.trust)]
         return tf.concat(parts, axis=1)
 
+    def attention_kernels(self) -> list[tf.Variable]:
+        """W_Q and W_K of all attention (equations 3 and 4)."""
+        layers = [self.behaviour_attention, *self.modal_attention.values()]
+        return [kernel for layer in layers for kernel in (layer.query_kernel, layer.key_kernel)]
+
     def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:
         return self.interests(features[columns.USER_ROW], *self._history(features))
 
@@ -164,7 +169,7 @@ class UserTower(tf.keras.Model):
         }
         # One empty slot more, so that a history of width 0 is an ordinary one.
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
-        return self.encoder.ids(items[columns.ITEM_ROW]), items, slots
+        return self.encoder.ids(items), items, slots
 
     def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
         """The items of each modality."""

@@ -23,6 +23,8 @@ from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import Draws
 from m3csr_tf.training.windows import Window
 
+_DROPOUT_LINES = 1021
+"""Different draws of history dropout at a step; many beside the few users of a batch that have long histories."""
 _TRIES = 5
 """Draws for one uniform negative; an example whose draws are all known positives of its user has none."""
 
@@ -185,8 +187,9 @@ class BatchSampler:
             same = tf.eye(tf.size(users), tf.size(positives), dtype=tf.bool)
             return tf.zeros([0], tf.int32), tf.logical_or(tf.logical_not(clashes), same)
         if kind == "shared":
-            shared = self._from_pool([self._config.negatives.count], step)
-            return self._part(shared, place), tf.logical_not(self._known_positives(window, users, shared))
+            shared = self._shared(step)
+            allowed = tf.logical_not(self._known_positives(window, users, shared))
+            return self._part(shared, place), tf.logical_and(allowed, shared != PADDING_ROW)
         tries = self._part(self._from_pool([self._config.training.batch_size, _TRIES], step), place)
         firsts = tries[:, 0]
         owners = tf.cast(users, tf.int64) * self._catalogue
@@ -199,6 +202,14 @@ class BatchSampler:
         negatives = tf.tensor_scatter_nd_update(firsts, where, tf.gather(others, first_unknown, batch_dims=1))
         allowed = tf.tensor_scatter_nd_update(tf.ones_like(clash), where, tf.logical_not(tf.reduce_all(known, axis=1)))
         return negatives, allowed[:, tf.newaxis]
+
+    def _shared(self, step: tf.Tensor) -> tf.Tensor:
+        """Candidates that the batch shares, int32 [n]: the whole pool, or a draw from a larger one."""
+        count, size = self._config.negatives.count, self._pool.shape[0]
+        if size > count:
+            return self._from_pool([count], step)
+        # Replicas take equal parts.
+        return tf.concat([self._pool, tf.fill([-size % self._replicas], PADDING_ROW)], axis=0)
 
     def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
         places = tf.random.stateless_uniform(
@@ -249,11 +260,27 @@ class BatchSampler:
         order = tf.concat([tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]], axis=0)
         distinct, query = tf.gather(distinct, order), tf.gather(tf.math.invert_permutation(order), query)
         of_user = distinct // (length + 1)
-        rows = tf.gather(window.histories, of_user // 2)
         at_mask = tf.range(length, dtype=tf.int64) == (distinct % (length + 1))[:, tf.newaxis]
+        rows = tf.where(at_mask, PADDING_ROW, tf.gather(window.histories, of_user // 2))
+        rows = self._dropped_out(rows, of_user // 2, step)
         query_users = tf.where(of_user % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, of_user // 2))
         short = tf.math.count_nonzero(is_short, dtype=tf.int32)
-        return query_users, tf.where(at_mask, PADDING_ROW, rows), tf.cast(query, tf.int32), short
+        return query_users, rows, tf.cast(query, tf.int32), short
+
+    def _dropped_out(self, rows: tf.Tensor, users: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Histories int32 [queries, slots] without the clicks that history.dropout leaves out at this step.
+
+        What is left out hangs on the user and the step alone, so that examples of one user share a query. One click, at
+        a place that the step draws, is always kept: nobody is taken for a user of whom nothing is known.
+        """
+        chance = self._config.history.dropout
+        if not chance:
+            return rows
+        # Users that share a line of the draw leave out the same places, which are of different clicks.
+        drawn = tf.gather(self._uniform([_DROPOUT_LINES, rows.shape[1]], step, "dropout"), users % _DROPOUT_LINES)
+        filled = rows != PADDING_ROW
+        lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)
+        return tf.where(tf.logical_or(drawn >= chance, drawn == lowest), rows, PADDING_ROW)
 
     def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
         drawn = self._uniform(tf.shape(rows) * self._replicas, step, f"{which}_as_new")
@@ -277,4 +304,5 @@ _PURPOSES = (
     "slot",
     "where",
     "popular",
+    "dropout",
 )

@@ -6,7 +6,7 @@ from the affinities of items or from singular vectors of the clicks, and content
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +18,9 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.features.blocks import sample
-from m3csr_tf.features.choices import Choices, content_gains, fitted_intensity
-from m3csr_tf.features.content_maps import co_click_map, content_appeal
-from m3csr_tf.features.factors import affinity_factors, item_factors
+from m3csr_tf.features.choices import Choices, content_gains, fitted_intensity, score_gain
+from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.features.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress
@@ -29,8 +29,8 @@ from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
 from m3csr_tf.training.vectors import VectorEncoder
 
-IdStart = Literal["walks", "svd", "xavier"]
-_CALLED = {"walks": "random walks", "svd": "singular vectors"}
+IdStart = Literal["ials", "walks", "svd", "xavier"]
+_CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
@@ -74,22 +74,45 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
             some = data.some_users(_TELLING_OF_CONTENT, config.run.seed)
-            _start_content(model, some, of_content, config.run.seed)
+            _start_content(model, some, of_content, config.training.history_power, config.run.seed)
             _start_intensity(model, some, config)
-    if config.model.id_start != "auto":
-        _start_ids(model, data, config.model.id_start, of_ids, config)
-        return config.model.id_start
-    _start_ids(model, data, "svd", of_ids, config)
-    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW):
-        return "svd"
-    # Singular vectors first, since they are the quicker to make again.
+    tried = _candidates(data, prepared, config)
+    if len(tried) == 1:
+        _start_ids(model, data, tried[0], of_ids, config)
+        return tried[0].kind
     validation = Validation(prepared, config, data, model)
-    of_svd = validation.figures()[JUDGED_BY]
-    _start_ids(model, data, "walks", of_ids, config)
-    if of_svd > validation.figures()[JUDGED_BY]:
-        _start_ids(model, data, "svd", of_ids, config)
-        return "svd"
-    return "walks"
+    figures = []
+    for candidate in tried:
+        _start_ids(model, data, candidate, of_ids, config)
+        figures.append(validation.figures()[JUDGED_BY])
+    best = tried[int(np.argmax(figures))]
+    if best is not tried[-1]:
+        _start_ids(model, data, best, of_ids, config)
+    return best.kind
+
+
+class IdCandidate(NamedTuple):
+    """A start of the ids that may be tried.
+
+    Attributes:
+      kind: where they start.
+      ials: alpha and penalty, where they start from implicit ALS.
+    """
+
+    kind: IdStart
+    ials: tuple[float, float] | None = None
+
+
+def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdCandidate]:
+    """The starts among which validation chooses; one where the settings leave no choice."""
+    of_ials = [IdCandidate("ials", setting) for setting in config.ials.grid]
+    if config.model.id_start == "ials":
+        return of_ials
+    if config.model.id_start != "auto":
+        return [IdCandidate(config.model.id_start)]
+    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW):
+        return [IdCandidate("svd")]
+    return [IdCandidate("svd"), IdCandidate("walks"), *of_ials]
 
 
 def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
@@ -120,24 +143,43 @@ def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
     worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
 
 
-def _start_ids(model: M3CSR, data: TrainingData, kind: IdStart, share: float, config: Config) -> None:
-    """Starts ids, and the balance of new items that hangs on them; `share` is what the gate leaves to ids at first."""
-    dim = config.model.dim
-    if kind != "xavier":
-        with progress(f"ids start from {_CALLED[kind]}"):
-            if kind == "svd":
-                factors, values = item_factors(data.clicks, dim, config.run.seed), np.eye(dim, dtype=np.float32)
-            else:
-                assert data.affinities is not None
-                factors, values = affinity_factors(data.affinities, data.clicks, dim, config.run.seed)
+def _start_ids(model: M3CSR, data: TrainingData, start: IdCandidate, share: float, config: Config) -> None:
+    """Starts ids, and what hangs on them: W_V, ids of new items, and their balance; `share` is the gate's for ids."""
+    clicked = _clicked(data)
+    if start.kind != "xavier":
+        with progress(f"ids start from {_CALLED[start.kind]}"):
+            factors, values = _factors(data, start, config)
+            gain = _id_gain(data, factors, values, config)
         if config.model.attention_start == "identity":
-            model.user_tower.behaviour_attention.value_kernel.assign(values / share)
-        _place_factors(model, factors, _clicked(data))
+            model.user_tower.behaviour_attention.value_kernel.assign(gain * values / share)
+        _place_factors(model, factors, clicked)
+        if model.encoder.id_maps:
+            maps = content_id_maps(factors, {name: data.features[name] for name in model.encoder.modalities}, clicked)
+            for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
+                layer.kernel.assign(kernel)
+            _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), maps.intercept[np.newaxis])
     if config.model.content_start == "co_clicks":
         if model.item_tower.popularity_bias is not None:
             model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
         with progress("new items are balanced with others"):
             balance_new(model, data, config.run.seed)
+
+
+def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
+    dim, seed = config.model.dim, config.run.seed
+    if start.kind == "svd":
+        return AffinityFactors(item_factors(data.clicks, dim, seed), np.eye(dim, dtype=np.float32))
+    if start.kind == "walks":
+        assert data.affinities is not None
+        return affinity_factors(data.affinities, data.clicks, dim, seed)
+    assert start.ials is not None
+    return ials_factors(data.clicks, dim, start.ials, config.ials, seed)
+
+
+def _id_gain(data: TrainingData, factors: np.ndarray, values: np.ndarray, config: Config) -> float:
+    """What the scores of ids are worth beside each other, as the softmax of training asks for it."""
+    choices = Choices.draw(data.clicks, data.histories, config.run.seed)
+    return score_gain(choices, factors @ values, factors, config.training.history_power)
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
@@ -153,7 +195,7 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
     _set_rows(model.encoder.id_embedding, rows, means)
 
 
-def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) -> None:
+def _start_content(model: M3CSR, data: TrainingData, share: float, power: float, seed: int) -> None:
     """Starts modal encoders and appeals; `share` is what the gate leaves to content at first.
 
     Where nothing is known of tastes, a history of content x says of content y gain P'x . P'y, P the map, plus the
@@ -165,7 +207,7 @@ def _start_content(model: M3CSR, data: TrainingData, share: float, seed: int) ->
         for name, encoder in encoders.items()
     }
     mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
-    gains = content_gains(Choices.draw(data.clicks, data.histories, seed), mapped)
+    gains = content_gains(Choices.draw(data.clicks, data.histories, seed), mapped, power)
     appeal = content_appeal(data.clicks, {name: data.features[name] for name in encoders})
     for name, layer in zip(encoders, model.item_tower.appeal_kernels, strict=False):
         layer.kernel.assign(_BESIDE_IDS / share * appeal[name][:, np.newaxis])

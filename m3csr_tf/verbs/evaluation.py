@@ -91,7 +91,8 @@ def _systems(config: Config, prepared: Prepared, of_model: Vectors) -> Iterator[
     yield MODEL, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    yield from registry.fitted(names, prepared, config.run.folder, config.evaluation.users, say)
+    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    yield from registry.fitted(names, prepared, config.run.folder, judges, say)
 
 
 def choices_table(choices: Mapping[str, Choice]) -> Table:

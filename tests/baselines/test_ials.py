@@ -5,7 +5,7 @@ import pytest
 from small_log import log_of
 
 from m3csr_tf.baselines import ials
-from m3csr_tf.baselines.ials import factorise, solve_side
+from m3csr_tf.features.ials import factorise, solve_side
 
 
 def dense_side(clicks: np.ndarray, others: np.ndarray, alpha: float, penalty: float) -> np.ndarray:
