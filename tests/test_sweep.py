@@ -24,7 +24,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError, RunError
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.sweep import judge, results, study
-from m3csr_tf.sweep.space import Setting, Space, load_space
+from m3csr_tf.sweep.space import Setting, Space, load_space, number_of
 
 SPACES = sorted((REPOSITORY / "pipelines" / "configs" / "sweeps").glob("*.yaml"))
 QUIET = Console(quiet=True)
@@ -79,7 +79,28 @@ def test_every_space_of_the_pipelines_fits_its_configuration_and_holds_its_setti
     space = load_space(path, base)
     for name, setting in space.settings.items():
         section, _, own = name.partition(".")
-        assert setting.holds(getattr(getattr(base, section), own)), name
+        value = getattr(getattr(base, section), own)
+        assert value is None or setting.holds(value), name  # None follows from the data.
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("training.max_steps", int),  # None by default: the annotation tells.
+        ("training.epochs", float),
+        ("training.batch_size", int),
+        ("training.beta", float),
+        ("training.loss", None),
+        ("training.warm_start", None),
+    ],
+)
+def test_what_kind_of_number_a_setting_is_does_not_hang_on_its_being_set(name: str, number: type | None) -> None:
+    assert number_of(load(None), name) is number
+
+
+def test_what_follows_from_the_data_lies_in_no_range() -> None:
+    assert not Setting(low=200, high=800, step=100).holds(None)
+    assert Setting(low=200, high=800, step=100).holds(400)
 
 
 @pytest.mark.parametrize(

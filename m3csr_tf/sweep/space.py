@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -66,9 +66,11 @@ class Setting(Section):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is one of these."""
+        """Whether a value is one of these; None, what follows from the data, lies in no range."""
         if self.values is not None:
             return value in self.values
+        if value is None:
+            return False
         low, high = self.ends
         return low <= value <= high and (self.step is None or self._aligned(value))
 
@@ -131,6 +133,20 @@ def value_of(config: Config, name: str) -> Any:
     return found
 
 
+def number_of(config: Config, name: str) -> type[int] | type[float] | None:
+    """int or float where a setting is such a number, or would be if it did not follow from the data; None of others.
+
+    Raises:
+      ConfigError: there is no such setting.
+    """
+    current = value_of(config, name)
+    kinds: tuple[Any, ...] = (type(current),)
+    if current is None:
+        section, _, own = name.rpartition(".")
+        kinds = get_args(type(value_of(config, section)).model_fields[own].annotation)
+    return int if int in kinds else float if float in kinds else None
+
+
 def _check_setting(name: str, setting: Setting, base: Config) -> None:
     current, section = value_of(base, name), name.partition(".")[0]
     if section not in TRAINING_SECTIONS or section in _JUDGE_SECTIONS:
@@ -139,13 +155,14 @@ def _check_setting(name: str, setting: Setting, base: Config) -> None:
     if isinstance(current, Section | dict | tuple):
         raise ConfigError(f"settings.{name}: has no single value, so it cannot be searched")
     numbers = [value for value in (setting.low, setting.high, setting.step) if value is not None]
-    if numbers and type(current) not in (int, float):
+    kind = number_of(base, name)
+    if numbers and kind is None:
         raise ConfigError(f"settings.{name}: is no number, so it needs values: [...] instead of a range")
-    if type(current) is int and not all(type(value) is int for value in numbers):
+    if kind is int and not all(type(value) is int for value in numbers):
         raise ConfigError(f"settings.{name}: is a whole number, got the range {numbers}")
-    if type(current) in (int, float):
+    if kind is not None:
         for value in setting.values or ():
-            if type(value) not in (int, float):
+            if type(value) not in (int, float) and (value is not None or current is not None):
                 raise ConfigError(f"settings.{name}: is a number, got {value!r}; YAML wants 1.0e-4, with a dot")
 
 

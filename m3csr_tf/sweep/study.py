@@ -33,7 +33,7 @@ from m3csr_tf.data import formats
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.files import sha256
 from m3csr_tf.sweep.judge import judge
-from m3csr_tf.sweep.space import Setting, Space, value_of
+from m3csr_tf.sweep.space import Setting, Space, number_of, value_of
 from m3csr_tf.training import runs
 
 STUDY_FILE = "study.db"
@@ -119,7 +119,7 @@ def _try(
     # A sampler that went on through a sitting would draw other settings after a kill.
     seed = int(np.random.SeedSequence([base.run.seed, place]).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(seed=seed)
-    trial = study.ask({name: _distribution(space.settings[name], own[name]) for name in space.settings})
+    trial = study.ask({name: _distribution(space.settings[name], number_of(base, name)) for name in space.settings})
     console.rule(f"trial {place}, the {place + 1}. of {trials}", align="left")
     console.print(overrides_of(trial.params), highlight=False)
     metrics: dict[str, float] = {}
@@ -156,11 +156,11 @@ def _counted(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def _distribution(setting: Setting, current: Any) -> BaseDistribution:
+def _distribution(setting: Setting, number: type[int] | type[float] | None) -> BaseDistribution:
     if setting.values is not None:
         return CategoricalDistribution(setting.values)
     low, high = setting.ends
-    if type(current) is int:
+    if number is int:
         return IntDistribution(int(low), int(high), log=setting.log, step=int(setting.step or 1))
     return FloatDistribution(low, high, log=setting.log, step=setting.step)
 

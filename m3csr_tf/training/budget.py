@@ -39,8 +39,8 @@ one user vector with one item vector, chosen from. By the processor's time it wa
 which ranking slows down more than training does."""
 
 WALKED_ITEMS, WALKED_CLICKS = 50_000, 2_000_000
-"""Largest catalogue and log for which `model.id_start=auto` tries walks, whose time grows faster than either: minutes
-beyond these (docs/scale.md)."""
+"""Largest catalogue and log for which `model.id_start=auto` tries walks, whose time grows faster than either. On ten
+million clicks of 200,000 items the start with them took 25 minutes; these limits themselves have not been timed."""
 
 
 @dataclass(frozen=True)
