@@ -258,14 +258,17 @@ class ModelConfig(Section):
     logs and on the synthetic world (docs/results.md, "What the defaults rest on").
     """
 
-    dim: int = Field(128, ge=2)
+    dim: int = Field(64, ge=2, description="d of the paper: user ids, mapped content, cluster ids")
+    id_dim: int | None = Field(
+        256, ge=2, description="width of item ids and of behavioural interests, if it is to be another than d"
+    )
     user_hash_rows: int | None = Field(
         None, ge=1, description="hash user ids into so many rows of the user table, instead of a row a user"
     )
     item_hash_rows: int | None = Field(
         None, ge=1, description="hash the ids of clicked items into so many rows, instead of a row an item"
     )
-    width: Literal["full", "half"] = Field("half", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
+    width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
     heads: int = Field(1, ge=1)
     attention_start: Literal["identity", "xavier"] = Field(
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
@@ -303,14 +306,21 @@ class ModelConfig(Section):
     def _check(self) -> ModelConfig:
         if self.width == "half" and self.dim % 2:
             raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
-        if self.dim % self.heads:
-            raise ValueError(f"model.heads must divide model.dim, got {self.heads} and {self.dim}")
+        if self.dim % self.heads or self.id_width % self.heads:
+            raise ValueError(
+                f"model.heads must divide model.dim and model.id_dim, got {self.heads}, {self.dim} and {self.id_dim}"
+            )
         if self.id_start in ("auto", "ials", "walks") and self.attention_start != "identity":
             raise ValueError(
                 f"model.id_start={self.id_start} needs model.attention_start=identity, since it sets W_V and counts "
                 f"on W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
             )
         return self
+
+    @property
+    def id_width(self) -> int:
+        """Width of e_i^id and of h_u."""
+        return self.dim if self.id_dim is None else self.id_dim
 
 
 class NegativesConfig(Section):
@@ -320,11 +330,12 @@ class NegativesConfig(Section):
         "shared",
         description="one uniform a positive; many that the batch shares; the batch's other positives with logQ",
     )
-    count: int = Field(
+    count: int = Field(512, ge=1, description="negatives of kind=shared, where they are drawn")
+    whole_pool: int = Field(
         8192,
-        ge=1,
-        description="negatives of kind=shared: every item of the pool where it has no more than these, so that the "
-        "softmax is over all of them, else a draw of so many",
+        ge=0,
+        description="a pool of at most so many items is shared whole, so that the softmax is over all of them; 0 always "
+        "draws",
     )
     pool: Literal["clicked", "catalogue"] = Field("clicked", description="items with a training click, or all")
 
@@ -351,16 +362,19 @@ class TrainingConfig(Section):
     cold_items: float = Field(
         0.1, ge=0, le=1, description="share of the candidates shown as new: no id, popularity bin 0"
     )
-    cold_users: float = Field(0.05, ge=0, le=1, description="share of the users shown as unknown")
+    cold_users: float = Field(0.8, ge=0, le=1, description="share of the users shown as unknown")
     alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
     beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2)
     window_clicks: int = Field(
         20_000_000, ge=1, description="training clicks held in memory; of a larger log, some shards at a time"
     )
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     content_rate: float = Field(
-        0.02, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+        0.3, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+    )
+    id_rate: float = Field(
+        0.01, ge=0, le=1, description="share of the learning rate for item ids and their W_V and W_O; 0 keeps them"
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at the last step"

@@ -34,7 +34,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         self.modalities: Sequence[str] = tuple(clusters)
         self.id_embedding = self.add_weight(
             name="id_embedding",
-            shape=[table_size(items, config.item_hash_rows), config.dim],
+            shape=[table_size(items, config.item_hash_rows), config.id_width],
             initializer="glorot_uniform",
         )
         self.id_rows = self.add_weight(
@@ -44,7 +44,7 @@ class ItemEncoder(tf.keras.layers.Layer):
             self.id_rows.assign(tf.range(items))
         # A list, since a modality may be called like an attribute that Keras keeps for itself.
         self.id_maps = [
-            tf.keras.layers.Dense(config.dim, use_bias=False, kernel_initializer="zeros", name=f"id_of_{name}")
+            tf.keras.layers.Dense(config.id_width, use_bias=False, kernel_initializer="zeros", name=f"id_of_{name}")
             for name in (clusters if config.new_ids == "content" else ())
         ]
         self.modal_encoders = {

@@ -23,9 +23,9 @@ def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
     popularity bin alone is worth (`ItemTower`, `UserTower`).
     """
     width = modal_width(model)
-    slices = {ID_PART: slice(0, model.dim)}
+    slices = {ID_PART: slice(0, model.id_width)}
     for position, modality in enumerate(modalities):
-        start = model.dim + position * width
+        start = model.id_width + position * width
         slices[modality] = slice(start, start + width)
     if model.popularity_bias:
         width = vector_width(model, modalities)
@@ -35,4 +35,4 @@ def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
 
 def vector_width(model: ModelConfig, modalities: Sequence[str]) -> int:
     """Width of user and item vectors: d + h * |M|, and 2 for popularity."""
-    return model.dim + modal_width(model) * len(modalities) + _POPULARITY_WIDTH * int(model.popularity_bias)
+    return model.id_width + modal_width(model) * len(modalities) + _POPULARITY_WIDTH * int(model.popularity_bias)

@@ -77,7 +77,9 @@ class UserTower(tf.keras.Model):
             initializer="glorot_uniform",
         )
         start = config.attention_start
-        self.behaviour_attention = InterestAttention(config.dim, config.heads, config.dim, start, name="attention_id")
+        self.behaviour_attention = InterestAttention(
+            config.id_width, config.heads, config.dim, start, name="attention_id"
+        )
         self.modal_attention = {
             name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
             for name in encoder.modalities

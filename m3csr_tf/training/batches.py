@@ -205,9 +205,9 @@ class BatchSampler:
 
     def _shared(self, step: tf.Tensor) -> tf.Tensor:
         """Candidates that the batch shares, int32 [n]: the whole pool, or a draw from a larger one."""
-        count, size = self._config.negatives.count, self._pool.shape[0]
-        if size > count:
-            return self._from_pool([count], step)
+        size = self._pool.shape[0]
+        if size > self._config.negatives.whole_pool:
+            return self._from_pool([self._config.negatives.count], step)
         # Replicas take equal parts.
         return tf.concat([self._pool, tf.fill([-size % self._replicas], PADDING_ROW)], axis=0)
 

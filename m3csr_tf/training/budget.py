@@ -12,13 +12,13 @@ from typing import Any
 
 from m3csr_tf.config import Config, NegativesConfig, TrainingConfig
 
-EPOCHS = 16.0
+EPOCHS = 6.0
 """Epochs of a log of up to REFERENCE_CLICKS. A larger one has fewer, by the root of its clicks, since one epoch of more
 clicks teaches more."""
 REFERENCE_CLICKS = 1_000_000
 LEAST_EPOCHS = 1.0
 """Of a log of any size: every click is seen."""
-LEAST_STEPS = 1500
+LEAST_STEPS = 400
 """Of a small log, whose epochs are a few dozen steps each: the learning rate needs some hundred steps to fall."""
 
 VALIDATIONS = 20
@@ -152,5 +152,6 @@ def tries_walks(config: Config, clicks: int, items: int) -> bool:
 
 def _candidates(negatives: NegativesConfig, batch_size: int, items: int) -> int:
     """Items that an example's positive is compared with."""
-    counted = {"uniform": 1, "shared": min(negatives.count, items), "in_batch": batch_size}
-    return counted.get(negatives.kind, items)
+    if negatives.kind == "shared":
+        return items if items <= negatives.whole_pool else negatives.count
+    return {"uniform": 1, "in_batch": batch_size}[negatives.kind]

@@ -166,7 +166,7 @@ def _start_ids(model: M3CSR, data: TrainingData, start: IdCandidate, share: floa
 
 
 def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
-    dim, seed = config.model.dim, config.run.seed
+    dim, seed = config.model.id_width, config.run.seed
     if start.kind == "svd":
         return AffinityFactors(item_factors(data.clicks, dim, seed), np.eye(dim, dtype=np.float32))
     if start.kind == "walks":
@@ -237,7 +237,7 @@ def _start_intensity(model: M3CSR, data: TrainingData, config: Config) -> None:
     vectors = {name: values.numpy() for name, values in encoded.items()}
     fitted = fitted_intensity(choices, vectors, shared=not layer.per_modality)
     # Of behaviour nothing is fitted; it may be learned.
-    behaviour = np.zeros((len(fitted), config.model.dim), np.float32)
+    behaviour = np.zeros((len(fitted), config.model.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
 
 

@@ -25,8 +25,9 @@ def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseA
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = RowwiseAdam(rate, config.averaging)
     optimizer.build(model.trainable_variables)
-    if config.content_rate != 1:
-        optimizer.slow_down({variable.ref(): config.content_rate for variable in content_maps(model)})
+    rates = {variable.ref(): config.content_rate for variable in content_maps(model)}
+    rates |= {variable.ref(): config.id_rate for variable in id_weights(model)}
+    optimizer.slow_down(rates)
     return optimizer
 
 
@@ -36,6 +37,12 @@ def content_maps(model: M3CSR) -> list[tf.Variable]:
     maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.mapping.weights]
     maps += [layer.kernel for layer in model.item_tower.appeal_kernels]
     return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
+
+
+def id_weights(model: M3CSR) -> list[tf.Variable]:
+    """What places items by their ids: the id table, and W_V and W_O of the attention over it."""
+    attention = model.user_tower.behaviour_attention
+    return [model.encoder.id_embedding, attention.value_kernel, attention.output_kernel]
 
 
 def take_steps(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:

@@ -122,7 +122,7 @@ def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, 
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(affinities, data.clicks, config.model.dim, config.run.seed).items
+    factors = affinity_factors(affinities, data.clicks, config.model.id_width, config.run.seed).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 
 
