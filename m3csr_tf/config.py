@@ -476,7 +476,15 @@ class ExposureConfig(Section):
     cold_share: Annotated[Literal["catalogue", "trained"] | float, BeforeValidator(_share)] = Field(
         "catalogue",
         description="share of the top-20 places that items without a click take; catalogue: their share of the items, "
-        "a fifth at most; trained: as training has left them, and nothing is added to those with few clicks",
+        "a fifth at most, or as much of it as exposure.most_loss allows; trained: as training has left them, and "
+        "nothing is added to those with few clicks",
+    )
+    most_loss: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="with cold_share=catalogue, the share of validation Recall@20 that the places of new items and of "
+        "those with few clicks may cost; both shares are halved until they cost no more",
     )
     few_share: float = Field(
         0.05,

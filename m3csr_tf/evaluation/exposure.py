@@ -20,6 +20,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.evaluation.metrics import RECALL, name, per_user
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import FEW_CLICKS
 from m3csr_tf.features.popularity import PopularityBins
@@ -30,6 +31,8 @@ EXPOSED_AT = 20
 
 MOST = 0.2
 """Of the places, where cold items take their share of the catalogue, of which much may be of no use to anybody."""
+_PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+"""Parts of the shares that are tried, the largest first, until they cost no more than exposure.most_loss."""
 _ROUNDS = 3
 """The two bonuses hang on each other's; so many turns bring them near what they would end at, the cold ones' last."""
 _SCORED = 256  # Users whose listed items are scored at once.
@@ -96,18 +99,73 @@ def calibrated_bonuses(
     active = users_with(prepared, columns.TRAIN)
     asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
     seen = clicks_of(prepared, columns.TRAIN, asked)
-    others, few, cold = ranked_apart(
-        user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
-    )
+    ranked = ranked_apart(user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block)
+    few = few_bins(prepared.popularity)
+    judge = _RecallJudge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
+    # A share that somebody asks for in numbers is given, whatever it costs.
+    parts = _PARTS if config.cold_share == "catalogue" and not hide_cold else _PARTS[:1]
+    for part in parts:
+        of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
+        bonuses[few], bonuses[0] = of_few, of_cold
+        if len(parts) == 1 or judge.loss(bonuses) <= config.most_loss:
+            break
+    return bonuses
+
+
+def _balanced(
+    ranked: tuple[Ranked, ...], cold_share: float, few_share: float, hide_cold: bool, seed: int
+) -> tuple[float, float]:
+    """The bonuses of cold items and of those with few clicks, at which they take their shares of the places."""
+    others, few, cold = ranked
     of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
             of_few = max(0.0, _lacking(merged(others, cold, of_cold, seed), few, few_share))
         if not hide_cold:
             of_cold = _lacking(merged(others, few, of_few, seed), cold, cold_share)
-    bonuses[few_bins(prepared.popularity)] = of_few
-    bonuses[0] = of_cold
-    return bonuses
+    return of_cold, of_few
+
+
+@dataclass(frozen=True)
+class _RecallJudge:
+    """What bonuses cost the users of validation.
+
+    Attributes:
+      users: their vectors float32 [users, D].
+      items: item vectors float32 [items, D], without a bonus.
+      prepared: the data.
+      truth, seen: their clicks of validation and of training, [users, items].
+      seed, block: as `top_n` takes them.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    prepared: Prepared
+    truth: Csr
+    seen: Csr
+    seed: int
+    block: int
+
+    @classmethod
+    def of(
+        cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
+    ) -> _RecallJudge:
+        """Of a seeded draw of at most `most` users with a click in validation."""
+        judges = np.sort(np.random.default_rng(seed).permutation(users_with(prepared, columns.VAL))[:most])
+        truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
+        return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
+
+    def loss(self, bonuses: np.ndarray) -> float:
+        """Share of Recall@20 that is lost by bonuses float32 [bins]; below 0 where it is gained, 0 without users."""
+        plain = self._recall(self.items) if len(self.users) else 0.0
+        return 1 - self._recall(with_bonuses(self.items, self.prepared, bonuses)) / plain if plain else 0.0
+
+    def _recall(self, items: np.ndarray) -> float:
+        known = np.arange(len(items)) >= FIRST_ROW
+        ranked = top_n(
+            self.users, items, EXPOSED_AT, seen=self.seen, candidates=known, seed=self.seed, block=self.block
+        )
+        return float(per_user(ranked, self.truth, [EXPOSED_AT])[name(RECALL, EXPOSED_AT)].mean())
 
 
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
