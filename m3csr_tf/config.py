@@ -213,7 +213,8 @@ class HistoryConfig(Section):
     """A user's behaviour sequence s_u (section 4.4.1).
 
     New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
-    popularity counts less for her (docs/results.md); training reads 20, for she is one user of many.
+    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves a half
+    of those out at every step, so that no list of clicks is learned by heart.
     """
 
     length: int = Field(
@@ -254,8 +255,8 @@ class IalsConfig(Section):
 class ModelConfig(Section):
     """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3).
 
-    Starts, popularity bias and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on real
-    logs and on the synthetic world (docs/results.md, "What the defaults rest on").
+    Starts, widths and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on two real logs and
+    on synthetic worlds (docs/results.md, "What the defaults rest on").
     """
 
     dim: int = Field(64, ge=2, description="d of the paper: user ids, mapped content, cluster ids")

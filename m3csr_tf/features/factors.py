@@ -5,7 +5,7 @@ counts no more than a light one, and each item's by a lesser root of its own. Th
 are, at low rank, the probability of walking from one item over a user to the other, times a part of the first one's
 clicks. Popular items have long lines, and items that share users start close together. `affinity_factors` decomposes
 where the affinities of the items send each user: more is guessed where users have a few clicks each, and more blurred
-where they have dozens (docs/results.md).
+where they have dozens (docs/journal.md).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOOR = 3e-3
 _RIDGE = 1e-3
 _OF_ITEMS = 0.25
 """Exponent by which popular items are held back: on four synthetic worlds -1 to 5% more of validation than by none,
-and 1 to 4% more than by a half (docs/results.md)."""
+and 1 to 4% more than by a half (docs/journal.md)."""
 
 _MANY_CLICKS, _TURNS = 2_000_000, 4
 """Beyond so many clicks, the power iterations of the randomised decomposition, instead of scikit-learn's 7: on ten

@@ -42,7 +42,7 @@ it already. 0.1 to 0.3 of it rank validation best, 7% above ids alone on short v
 _TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
 """What the gate leaves to content at first, for items without a click and for others. Where new items compete with
 others, their content then weighs half of what it would alone, and finds them twice as often as if it weighed no more
-than others' does; at all of it, the lists of clicked items suffer (docs/results.md)."""
+than others' does; at all of it, the lists of clicked items suffer (docs/journal.md)."""
 
 _TELLING_OF_CONTENT = 2_000_000
 """Clicks, at most, that tell where content starts: maps of some dozen columns need no more, and more take longer."""
