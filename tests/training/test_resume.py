@@ -82,7 +82,7 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     killed.kill()
     output, _ = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, output
-    assert 3 <= lines(log) < 11  # The header and 10 validations.
+    assert 3 <= lines(log) < 12  # The header, the start and 10 validations.
     assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
 
     both = start("killed", "whole")
