@@ -125,7 +125,7 @@ def invoke(folder: Path, *arguments: str, tree: dict[str, Any] = SUITE) -> Any:
 
     from m3csr_tf.verbs import training
 
-    (folder / "suite.yaml").write_text(yaml.safe_dump(tree))
+    (folder / "suite.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", finish_and_count)
         tf.config.run_functions_eagerly(True)  # Tracing the towers of many runs takes longer than running them.
