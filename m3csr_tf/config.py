@@ -448,8 +448,8 @@ class EvaluationConfig(Section):
     baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
         None,
         description="evaluated on the same users, each tuned on validation or on pseudo-cold items; tuned: all that "
-        "apply; without a word, tuned for seeds, popularity and random for other verbs; truth: the synthetic world's "
-        "own utilities",
+        "apply; without a word, tuned for seeds and suite, popularity and random for other verbs; truth: the synthetic "
+        "world's own utilities",
     )
 
     @field_validator("top_n")

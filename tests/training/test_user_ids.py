@@ -54,11 +54,11 @@ def catalogue() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    root = tmp_path_factory.mktemp("tastes")
-    return train(root)
+    # Each user is shown as herself.
+    return train(tmp_path_factory.mktemp("tastes"), "training.cold_users=0", "training.max_steps=300")
 
 
-def train(root: Path) -> TrainedRun:
+def train(root: Path, *settings: str) -> TrainedRun:
     interactions().to_parquet(root / "interactions.parquet")
     catalogue().to_parquet(root / "catalogue.parquet")
     overrides = [
@@ -71,10 +71,8 @@ def train(root: Path) -> TrainedRun:
         f"history.length={2 * SHARED}",
         "model.dim=8",
         "model.id_dim=16",
-        "training.cold_users=0",  # Each user is shown as herself.
-        "training.max_steps=300",
     ]
-    config = load(None, overrides)
+    config = load(None, [*overrides, *settings])
     fit(config, prepare(config, config.run_folder / "prepared"))
     return load_trained(config.run_folder)
 
