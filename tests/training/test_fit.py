@@ -21,7 +21,7 @@ from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training import runs
-from m3csr_tf.training.fit import averaged_weights, fit
+from m3csr_tf.training.fit import Progressed, averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
 from m3csr_tf.training.training_data import TrainingData
@@ -61,6 +61,16 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     assert end["ndcg@20"] == pytest.approx(best["ndcg@20"], abs=1e-6)
     kept = [path.name for path in (trained_config.run_folder / runs.CHECKPOINTS).glob("validated-*")]
     assert kept == [f"validated-{end['best_step']}"]
+
+
+def test_the_start_may_be_the_best_of_a_warm_start_alone() -> None:
+    found = [{"step": step, "recall@20": recall} for step, recall in ((0, 0.5), (20, 0.3), (40, 0.3))]
+    fresh, warm = (Progressed("data", validations=found, keeps_start=keeps) for keeps in (False, True))
+    assert fresh.best == found[1] and warm.best == found[0]
+    assert fresh.at_start == warm.at_start == 0.5
+    fresh, warm = (Progressed("data", validations=found[:1], keeps_start=keeps) for keeps in (False, True))
+    assert fresh.best is None and warm.best == found[0]
+    assert Progressed("data").best is None and Progressed("data", validations=found[1:]).at_start is None
 
 
 def test_the_logs_say_what_the_gate_and_the_intensities_do(trained_config: Config) -> None:
