@@ -39,7 +39,7 @@ WarmStart = Annotated[
 ]
 
 _KEPT, _SAMPLE = 3, 500
-_OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep")
+_OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep", "suite")
 """Verbs that train and then do something else with what was trained."""
 
 
@@ -264,6 +264,48 @@ def sweep(
 ) -> None:
     """Search for settings, judged on validation alone; the same command goes on with a sweep that was stopped."""
     _run("sweep", config, overrides, space, trials)
+
+
+@app.command()
+def suite(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="YAML file: members, seeds, data and settings (docs/suite.md).")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of all members, e.g. a recipe that is tried; run.name=NAME gives its runs a name.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Where a data set of the suite lies; once for each.", show_default=False
+        ),
+    ] = None,
+    member: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run this member alone; may be given again.", show_default=False),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split",
+            help="Whose clicks judge; without it, what the file says, validation by default.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", "-n", min=1, help="Run seeds 0 to COUNT - 1, not as many as the file says.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Train one recipe on a suite of data sets, each beside its tuned baselines; print ratios and the worst of them."""
+    _run("suite", None, overrides, config, overrides or [], data or [], member or [], split and split.value, count)
 
 
 @app.command()

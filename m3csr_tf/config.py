@@ -213,8 +213,8 @@ class HistoryConfig(Section):
     """A user's behaviour sequence s_u (section 4.4.1).
 
     New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
-    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves a half
-    of those out at every step, so that no list of clicks is learned by heart.
+    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves half of
+    those out at every step, so that no list of clicks is learned by heart.
     """
 
     length: int = Field(
@@ -449,8 +449,8 @@ class EvaluationConfig(Section):
     baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
         None,
         description="evaluated on the same users, each tuned on validation or on pseudo-cold items; tuned: all that "
-        "apply; without a word, tuned for seeds, popularity and random for other verbs; truth: the synthetic world's "
-        "own utilities",
+        "apply; without a word, tuned for seeds and suite, popularity and random for other verbs; truth: the synthetic "
+        "world's own utilities",
     )
 
     @field_validator("top_n")

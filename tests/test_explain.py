@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from m3csr_tf import columns
 from m3csr_tf.cli import app
 from m3csr_tf.errors import InputError, RunError
-from m3csr_tf.explain import explain_pair, reasons
+from m3csr_tf.explain import explain_pair, explanation, reasons
+from m3csr_tf.explain.explanation import Attended
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,8 @@ def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, unt
     arguments += ["--history", f"{items[10]},gone,{items[11]}"]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert told == explain_pair(release, user, items[50], [items[10], "gone", items[11]]).to_json()
-    assert list(told) == ["format", "release", "user", "item", "score", "parts", "intensities", "attention"]
+    names = ["format", "release", "user", "item", "score", "parts", "intensities", "attention", "attention_is_uniform"]
+    assert list(told) == names
     assert told["format"] == 1
     assert told["release"] == {"name": "small", "version": 1, "fingerprint": release.manifest["fingerprint"]}
     assert told["user"] == {"id": user, "known": True, "history": [items[10], items[11]], "skipped": ["gone"]}
@@ -129,6 +132,39 @@ def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, unt
     for figure in (f"{told['score']:+.4f}", f"{told['intensities']['visual']:.3f}", f"gate {told['item']['gate']:.3f}"):
         assert figure in text
     assert "not used: gone" in text and f"bin {told['item']['popularity_bin']}" in text
+
+
+@pytest.mark.parametrize(
+    ("weights", "is_uniform"),
+    [
+        ({"id": [0.52, 0.48]}, True),  # 0.52 is 4% above 1/2.
+        ({"id": [0.53, 0.47]}, False),  # 0.53 is 6% above it.
+        ({"id": [0.5, 0.5], "visual": [0.3, 0.3, 0.2, 0.2]}, False),
+        ({"id": [0.5, 0.5], "visual": [1.0], "acoustic": []}, True),
+        ({"id": [1.0], "visual": []}, None),
+    ],
+)
+def test_attention_is_uniform_where_all_weights_lie_within_5_percent_of_1_over_n(
+    weights: dict[str, list[float]], is_uniform: bool | None, release: Any
+) -> None:
+    said = explain_pair(release, "u", release.items.ids[0], [])
+    attention = {part: [Attended(f"i{n}", one) for n, one in enumerate(ones)] for part, ones in weights.items()}
+    found = dataclasses.replace(said, attention=attention)
+    assert found.attention_is_uniform is is_uniform
+    assert found.to_json()["attention_is_uniform"] is is_uniform
+
+
+def test_the_text_says_that_attention_is_uniform_where_it_is(
+    release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = untrained_run.prepared.items.known
+    arguments = ["explain", "--user", "u", "--item", items[50], *overrides(release)]
+    line = "attention is uniform over the history"
+    monkeypatch.setattr(explanation, "UNIFORM_WITHIN", 1000)
+    assert line in CliRunner().invoke(app, [*arguments, "--history", f"{items[10]},{items[11]}"]).output
+    assert line not in CliRunner().invoke(app, [*arguments, "--history", f"{items[10]}"]).output
+    monkeypatch.setattr(explanation, "UNIFORM_WITHIN", 0)
+    assert line not in CliRunner().invoke(app, [*arguments, "--history", f"{items[10]},{items[11]}"]).output
 
 
 @pytest.mark.parametrize("told", ["{0},{1}", " {0} , {1} ,", '["{0}", "{1}"]', ' [ "{0}","{1}"]'])

@@ -1,4 +1,6 @@
-"""What each component of the model is worth: the full model against the ablations of Table 3, on the same users."""
+"""What each component of the model is worth: the full model against the ablations of Table 3, on the same users.
+
+Beside them stand two things that a trained model can be asked without: the id of the user, and her attention."""
 
 from __future__ import annotations
 
@@ -23,6 +25,12 @@ ABLATIONS = {
     "orthogonality": "w/o L_orth",
 }
 """The setting of section model that an ablation switches off -> its name in Table 3."""
+
+USER_ID, ATTENTION = "user_id", "attention"
+UNTRAINED = {USER_ID: "user id unknown", ATTENTION: "uniform attention"}
+"""What is taken from the trained full model, without a training of its own -> its name in the table.
+
+The id of a user acts through her attention alone, so what it contributes is part of what attention does."""
 
 _READINGS = {
     "intensity": "lost with every user's intensities at their mean",
@@ -169,7 +177,7 @@ def table(split: str, tree: Mapping[str, Any]) -> Table:
                     cells += _contribution_cells(splits[split]["contribution"][name][metric])
                 rows.append(cells)
         for place, cells in enumerate(rows):
-            title_cell = "" if place else ABLATIONS.get(variant, variant)
+            title_cell = "" if place else (ABLATIONS | UNTRAINED).get(variant, variant)
             result.add_row(title_cell, *cells, end_section=place == len(rows) - 1)
     return result
 

@@ -22,6 +22,9 @@ from m3csr_tf.towers.layout import ID_PART
 FORMAT = 1
 """Version of what `Explanation.to_json` gives; a name that changes or goes makes a new one."""
 
+UNIFORM_WITHIN = 0.05
+"""Attention to n items is called uniform where every weight differs from 1/n by less than this share of 1/n."""
+
 
 class Attended(NamedTuple):
     """An item of the history and its attention weight, from 0 to 1."""
@@ -69,6 +72,17 @@ class Explanation:
     intensities: dict[str, float]
     attention: dict[str, list[Attended]]
 
+    @property
+    def attention_is_uniform(self) -> bool | None:
+        """Whether every part attends to its items alike (UNIFORM_WITHIN), so that interests are plain means.
+
+        None where no part has two items: there is nothing to choose between.
+        """
+        choices = [items for items in self.attention.values() if len(items) > 1]
+        if not choices:
+            return None
+        return all(abs(one.weight * len(items) - 1) < UNIFORM_WITHIN for items in choices for one in items)
+
     def to_json(self) -> dict[str, Any]:
         """A tree for JSON, as docs/explain.md describes it."""
         return {
@@ -86,6 +100,7 @@ class Explanation:
             "parts": self.parts,
             "intensities": self.intensities,
             "attention": {part: [one._asdict() for one in items] for part, items in self.attention.items()},
+            "attention_is_uniform": self.attention_is_uniform,
         }
 
 

@@ -50,9 +50,11 @@ class Progressed:
       id_start: where ids have started: walks, svd, xavier, or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; a warm start has one of step 0, whose loss is NaN.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
       paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
         step, input included, and the process's memory there.
+      keeps_start: whether the start may be the best. It may after a warm start, so that a night that learns nothing new
+        keeps what it started from; a fresh run that kept its start would hand less to the next night.
     """
 
     prepared: str
@@ -61,11 +63,18 @@ class Progressed:
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
     paces: list[dict[str, float]] = field(default_factory=list)
+    keeps_start: bool = False
 
     @property
-    def best(self) -> dict[str, float]:
-        """The validation of highest Recall@20; the earliest of equals."""
-        return max(self.validations, key=lambda validation: (validation[JUDGED_BY], -validation["step"]))
+    def best(self) -> dict[str, float] | None:
+        """The validation of highest Recall@20, the earliest of equals; None while none may be the best."""
+        candidates = [one for one in self.validations if self.keeps_start or one["step"] > 0]
+        return max(candidates, key=lambda one: (one[JUDGED_BY], -one["step"]), default=None)
+
+    @property
+    def at_start(self) -> float | None:
+        """Recall@20 of the start; None of a run that began before every start was validated."""
+        return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def fit(config: Config, prepared: Prepared) -> Path:
@@ -103,7 +112,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
         try:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
-            progressed = Progressed(runs.data_digest(prepared), id_start)
+            is_warm = config.training.warm_start is not None
+            progressed = Progressed(runs.data_digest(prepared), id_start, keeps_start=is_warm)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -180,9 +190,8 @@ class _Loop:
         say(budget.sentence(len(self._validation.users)))
         with progress("training, steps", budget.steps, progressed.step) as told, writer.as_default():
             told(progressed.step, figures=self._figures())
-            if settings.warm_start is not None and not progressed.validations:
-                # So that a night that learns nothing new keeps what it started from.
-                self._validate(math.nan)
+            if not progressed.validations:
+                self._validate(math.nan)  # The start, so that the logs say what training has added to it.
             while not self._stopped():
                 started = time.perf_counter()
                 before = progressed.step
@@ -202,10 +211,12 @@ class _Loop:
                 told(progressed.step, figures=self._figures())
             told(progressed.step, progressed.step)
         best = progressed.best
+        assert best is not None  # A budget has a step at least, and the last one is validated.
         write_json(
             self._folder / runs.FINISHED_FILE,
             {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best[JUDGED_BY]}
-            | {"ndcg@20": best["ndcg@20"], "training_seconds": round(progressed.seconds, 1)}
+            | {"ndcg@20": best["ndcg@20"], f"start_{JUDGED_BY}": progressed.at_start}
+            | {"training_seconds": round(progressed.seconds, 1)}
             | {"id_start": progressed.id_start, "examples_per_epoch": stream.examples_per_epoch}
             | {"budget": budget.to_json() | {"validation_users": len(self._validation.users)}}
             | {"prepared": progressed.prepared},
@@ -221,7 +232,8 @@ class _Loop:
             except ValueError as error:
                 raise self._diverged(f"step {progressed.step} cannot be validated: {error}") from None
             progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
-            is_best = progressed.best["step"] == progressed.step
+            best = progressed.best
+            is_best = best is not None and best["step"] == progressed.step
             if is_best:
                 kept = runs.best_weights(self._folder, progressed.step)
                 shutil.rmtree(kept.parent, ignore_errors=True)
@@ -256,7 +268,8 @@ class _Loop:
         progressed = self._progressed
         if progressed.step >= self._budget.steps:
             return True
-        return bool(progressed.validations) and progressed.step - progressed.best["step"] >= self._budget.patience
+        best = progressed.best
+        return best is not None and progressed.step - best["step"] >= self._budget.patience
 
     def _restore(self, afresh: Progressed) -> Progressed:
         latest = self._manager.latest_checkpoint
@@ -270,6 +283,7 @@ class _Loop:
                 f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
             ) from None
         progressed = Progressed(**json.loads(self._stored.numpy()))
+        progressed.keeps_start = afresh.keeps_start  # Checkpoints of earlier versions do not say it.
         if progressed.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "
@@ -285,7 +299,7 @@ class _Loop:
             f"{self._progressed.paces[-1]['examples_per_second']:,.0f} examples/s  " if self._progressed.paces else ""
         )
         figures = f"{pace}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
-        return f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
+        return figures if best is None else f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.features.histories import length_groups
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 
 _BLOCK = 8192
@@ -113,3 +114,41 @@ class UserVectors:
         """Vectors of users, whose rows, int [n], ascend."""
         blocks = [rows[start : start + _BLOCK] for start in range(0, max(len(rows), 1), _BLOCK)]
         return np.concatenate([self.encoder.users(block, self.audience.histories(block)) for block in blocks])
+
+
+@dataclass(frozen=True)
+class UnknownUserVectors:
+    """The vectors that the users would have if the model did not know them: their histories, but nobody's id.
+
+    Attributes:
+      known: the vectors of the same users as they are.
+    """
+
+    known: UserVectors
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of users, whose rows, int [n], ascend, float32 [n, D]."""
+        encoder, audience = self.known.encoder, self.known.audience
+        blocks = [rows[start : start + _BLOCK] for start in range(0, max(len(rows), 1), _BLOCK)]
+        unknown = (np.full(len(block), UNKNOWN_ROW, np.int32) for block in blocks)
+        return np.concatenate(
+            [encoder.users(ids, audience.histories(block)) for ids, block in zip(unknown, blocks, strict=True)]
+        )
+
+
+@contextmanager
+def uniform_attention(model: M3CSR) -> Iterator[None]:
+    """Makes every interest of equations 3 and 4 the plain mean of the history for the length of a block.
+
+    Queries of zeros score all items of a history alike. Nothing else in a user vector depends on the user's id.
+    """
+    tower = model.user_tower
+    kernels = [layer.query_kernel for layer in (tower.behaviour_attention, *tower.modal_attention.values())]
+    weights = [tf.identity(kernel) for kernel in kernels]
+    for kernel in kernels:
+        kernel.assign(tf.zeros_like(kernel))
+    try:
+        yield
+    finally:
+        for kernel, weight in zip(kernels, weights, strict=True):
+            kernel.assign(weight)

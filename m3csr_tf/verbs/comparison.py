@@ -22,7 +22,15 @@ from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
 from m3csr_tf.files import write_json
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
-from m3csr_tf.verbs.evaluation import MODEL, evaluate, evaluate_run, print_intensities, titled
+from m3csr_tf.verbs.evaluation import (
+    MODEL,
+    evaluate,
+    evaluate_run,
+    evaluate_without,
+    print_intensities,
+    released,
+    titled,
+)
 from m3csr_tf.verbs.score_variance import score_variance
 from m3csr_tf.verbs.training import train
 
@@ -67,7 +75,8 @@ def seeds(config: Config, count: int) -> None:
 def ablations(config: Config, count: int) -> Path:
     """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
 
-    Runs are called as in `evaluation.ablations.variants`; those that have finished are not trained again.
+    Runs are called as in `evaluation.ablations.variants`; those that have finished are not trained again. Each full
+    model is also evaluated with every user unknown and with uniform attention, which takes no training.
 
     Returns:
       <run folder>/<name>-ablations.json: figures and contributions of every variant, and what the full model's scores
@@ -81,22 +90,26 @@ def ablations(config: Config, count: int) -> Path:
         for of_seed in of_seeds:
             runs.check_run(of_seed)
     first = variants[ablation.FULL][0]
-    evaluated: dict[str, dict[str, list[Evaluation]]] = {}
+    evaluated: dict[str, dict[str, list[Evaluation]]] = {
+        variant: {columns.TEST: [], columns.VAL: []} for variant in (*variants, *ablation.UNTRAINED)
+    }
     variances, id_starts = [], {}
     for variant, of_seeds in variants.items():
-        evaluated[variant] = {columns.TEST: [], columns.VAL: []}
         for of_seed in of_seeds:
             console.print(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
-            _share_prepared(first, of_seed)
+            share_prepared(first, of_seed)
             trained = train(of_seed)
             id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
-            found = evaluate_run(trained)
-            for split, outcomes in evaluated[variant].items():
-                outcomes.append(found[split][MODEL])
+            vectors = released(trained)
+            found = {variant: evaluate_run(trained, vectors)}
             if variant == ablation.FULL:
                 variances.append(score_variance(trained))
+                found |= evaluate_without(trained, vectors)
+            for name, by_split in found.items():
+                for split, systems in by_split.items():
+                    evaluated[name][split].append(systems[MODEL])
             # Else the graphs of all runs would stay in memory.
-            del trained
+            del trained, vectors
             tf.keras.backend.clear_session()
             gc.collect()
     tree: dict[str, Any] = {}
@@ -150,7 +163,7 @@ def sweep(config: Config, space_file: Path, trials: int) -> Path:
     return folder
 
 
-def _share_prepared(first: Config, other: Config) -> None:
+def share_prepared(first: Config, other: Config) -> None:
     """Gives a run the prepared files of the first one as links, so that all runs of the data take the disc of one.
 
     Files of a prepared folder are replaced, never changed, so a link is as good as a copy. Whether the folder is the

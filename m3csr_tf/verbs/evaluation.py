@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -13,6 +13,7 @@ from m3csr_tf.baselines import registry
 from m3csr_tf.baselines.search import Choice
 from m3csr_tf.config import Config, EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation import exposure, report
 from m3csr_tf.evaluation import frontier as frontiers
 from m3csr_tf.evaluation.intensities import intensity_correlations
@@ -23,7 +24,7 @@ from m3csr_tf.progress import progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import UserVectors, VectorEncoder
+from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
 
@@ -31,6 +32,27 @@ MODEL = "M3CSR"
 
 FEW = ("popularity", "random")
 """The baselines beside a single run, where `evaluation.baselines` does not say."""
+
+
+class Released(NamedTuple):
+    """The vectors of a run as a release holds them.
+
+    Attributes:
+      users: those of all users, by row, computed when they are asked for.
+      items: float32 [items, D], the bonuses of items without a click or with few (`exposure`) included.
+      bonuses: float32 [bins], what was added to each popularity bin.
+    """
+
+    users: UserVectors
+    items: np.ndarray
+    bonuses: np.ndarray
+
+
+def released(trained: TrainedRun) -> Released:
+    """A run's vectors, and the bonuses calibrated for them."""
+    plain = vectors_of(trained, VectorEncoder(trained.model, item_features(trained.prepared)))
+    added = bonuses(trained, plain)
+    return Released(plain.user_vectors, exposure.with_bonuses(plain.item_vectors, trained.prepared, added), added)
 
 
 def evaluate(config: Config) -> dict[str, Evaluation]:
@@ -44,17 +66,18 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     return evaluate_run(opened(config))[columns.TEST]
 
 
-def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
-    """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation."""
+def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[str, dict[str, Evaluation]]:
+    """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation.
+
+    Args:
+      trained: the run.
+      of_model: its vectors, if they are at hand.
+    """
     config, prepared = trained.config, trained.prepared
-    features = item_features(prepared)
-    encoder = VectorEncoder(trained.model, features)
-    plain = vectors_of(trained, encoder)
-    added = bonuses(trained, plain)
-    raised = exposure.with_bonuses(plain.item_vectors, prepared, added)
+    users, items, added = released(trained) if of_model is None else of_model
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
     choices: dict[str, Choice] = {}
-    for name, vectors, choice in _systems(config, prepared, Vectors(plain.user_vectors, raised)):
+    for name, vectors, choice in _systems(config, prepared, Vectors(users, items)):
         if choice is not None:
             choices[name] = choice
         for split, of_split in evaluated.items():
@@ -71,7 +94,7 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
     tree["training"] = trained.finished
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
-    tree["intensity"] = _intensities(trained, plain.user_vectors)
+    tree["intensity"] = _intensities(trained, users)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
@@ -79,6 +102,48 @@ def evaluate_run(trained: TrainedRun) -> dict[str, dict[str, Evaluation]]:
         console.print(choices_table(choices))
     print_intensities(tree["intensity"])
     return evaluated
+
+
+def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
+    """The model and the baselines of `evaluation.baselines` on one split; the other one is not looked at.
+
+    On validation the model's own vectors rank, as in the validations of its training and in a sweep: places that a
+    release holds for new items (`exposure`) are lost where nothing new can be clicked. On test those of a release do.
+
+    Returns:
+      System -> its evaluation, without intervals.
+    """
+    if split == columns.TEST:
+        users, items, _ = released(trained)
+        vectors = Vectors(users, items)
+    else:
+        vectors = vectors_of(trained, VectorEncoder(trained.model, item_features(trained.prepared)))
+    settings = trained.config.evaluation.model_copy(update={"bootstrap": 0})
+    systems = _systems(trained.config, trained.prepared, vectors)
+    return {name: _evaluated(name, of_system, split, trained, settings) for name, of_system, _ in systems}
+
+
+def evaluate_without(trained: TrainedRun, of_model: Released) -> dict[str, dict[str, dict[str, Evaluation]]]:
+    """A run with something taken from its user tower that needs no training of its own (`ablations.UNTRAINED`).
+
+    The item vectors stay as they are, bonuses included. The weights are as they were when this returns.
+
+    Returns:
+      What is taken away -> split -> "M3CSR" -> evaluation, without intervals.
+    """
+    settings = trained.config.evaluation.model_copy(update={"bootstrap": 0})
+    users, items, _ = of_model
+
+    def evaluated(vectors: UserVectors | UnknownUserVectors) -> dict[str, dict[str, Evaluation]]:
+        both = Vectors(vectors, items)
+        return {
+            split: {MODEL: _evaluated(MODEL, both, split, trained, settings)} for split in (columns.TEST, columns.VAL)
+        }
+
+    found = {ablation.USER_ID: evaluated(UnknownUserVectors(users))}
+    with uniform_attention(trained.model):
+        found[ablation.ATTENTION] = evaluated(users)
+    return found
 
 
 def _evaluated(name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig) -> Evaluation:

@@ -98,6 +98,8 @@ def _print(said: Explanation) -> None:
     table.add_section()
     table.add_row("score", f"{said.score:+.4f}")
     console.print(table)
+    if said.attention_is_uniform:
+        console.print("attention is uniform over the history")
 
 
 def _attention(items: Sequence[Attended] | None) -> str:

@@ -231,8 +231,8 @@ def written(folder: Path) -> dict[str, Any]:
 
 def test_every_ablation_has_figures_and_contributions_for_test_and_validation(folder: Path) -> None:
     variants = written(folder)["variants"]
-    assert list(variants) == ["full", *ablations.ABLATIONS]
-    for name in ablations.ABLATIONS:
+    assert list(variants) == ["full", *ablations.ABLATIONS, *ablations.UNTRAINED]
+    for name in (*ablations.ABLATIONS, *ablations.UNTRAINED):
         for split in ("test", "val"):
             full, own = variants["full"][split]["figures"], variants[name][split]
             assert own["contribution"].keys() == own["figures"].keys() == full.keys()
@@ -256,7 +256,12 @@ def test_shares_of_the_trained_model_sum_to_one_and_halves_to_their_modality(fol
 
 def test_the_console_names_every_ablation_as_the_paper_does(folder: Path) -> None:
     printed = (folder / "printed.txt").read_text()
-    for words in (*ablations.ABLATIONS.values(), "no part of a score", "cold_only"):
+    for words in (
+        *ablations.ABLATIONS.values(),
+        *ablations.UNTRAINED.values(),
+        "no part of a score",
+        "cold_only",
+    ):
         assert words in printed
 
 

@@ -82,7 +82,7 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     killed.kill()
     output, _ = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, output
-    assert 3 <= lines(log) < 11  # The header and 10 validations.
+    assert 3 <= lines(log) < 12  # The header, the start and 10 validations.
     assert not (tmp_path / "killed" / runs.FINISHED_FILE).exists()
 
     both = start("killed", "whole")
@@ -106,10 +106,11 @@ def test_the_log_is_written_before_the_checkpoint_from_which_nothing_may_be_left
     make_config: Callable[..., Config], easy_world: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(manager: tf.train.CheckpointManager, step: int) -> None:
-        raise KeyboardInterrupt
+        if step > 0:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", killed)
     config = make_config(tmp_path, training={"max_steps": 1})
     with pytest.raises(KeyboardInterrupt):
         fit(config, easy_world)
-    assert lines(config.run_folder / runs.LOGS / "validations.csv") == 2
+    assert lines(config.run_folder / runs.LOGS / "validations.csv") == 3  # The header, the start and the step.

@@ -1,0 +1,6 @@
+"""The verb `suite` as a script; `--help` says what it does."""
+
+from m3csr_tf.cli import main
+
+if __name__ == "__main__":
+    main("suite")
