@@ -18,7 +18,7 @@ from m3csr_tf.features.choices import Choices
 from m3csr_tf.features.content_maps import content_appeal
 from m3csr_tf.features.factors import affinity_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.training import runs, starts
+from m3csr_tf.training import runs, starts, steps
 from m3csr_tf.training.starts import _TRUST_IN_CLICKED
 from m3csr_tf.training.steps import content_maps, make_optimizer
 from m3csr_tf.training.training_data import TrainingData
@@ -92,7 +92,7 @@ def test_by_default_ids_start_from_what_ranks_validation_better(
 @pytest.mark.parametrize("gate", [True, False])
 def test_started_from_walks_the_id_part_of_a_score_is_that_of_the_factors(start: Start, gate: bool) -> None:
     model, _, data = start(id_start="walks", gate=gate)
-    dim = model.config.model.dim
+    dim = model.config.model.id_width
     factors = affinity_factors(data.affinities, data.clicks, dim, model.config.run.seed)
     encoder = VectorEncoder(model, data.features)
     users = np.flatnonzero((data.histories != PADDING_ROW).any(axis=1)).astype(np.int32)
@@ -139,7 +139,7 @@ def test_intensities_start_from_choices_and_know_nothing_of_behaviour(
 
     monkeypatch.setattr(starts, "fitted_intensity", fitted)
     model, _, data = start(intensity_weights=intensity_weights, temperature=0.5)
-    behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.dim], axis=1)
+    behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.id_width], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
     np.testing.assert_array_equal(interests.ravel(), 0.5 * np.arange(interests.size))
     ((choices, encoded),) = asked
@@ -182,9 +182,13 @@ def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("schedule", "rates"), [("constant", [0.5] * 3), ("cosine", [0.5, 0.25, 0.0])])
-def test_the_learning_rate_stays_or_falls_to_zero_at_the_last_step(schedule: str, rates: list[float]) -> None:
-    config = TrainingConfig(learning_rate=0.5, schedule=schedule, content_rate=1)
+def test_the_learning_rate_stays_or_falls_to_zero_at_the_last_step(
+    schedule: str, rates: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainingConfig(learning_rate=0.5, schedule=schedule)
     variable = tf.Variable([[1.0]])
+    monkeypatch.setattr(steps, "content_maps", lambda model: [])
+    monkeypatch.setattr(steps, "id_weights", lambda model: [])
     optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable]), 4)
     found = []
     for step in range(5):

@@ -209,7 +209,7 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
 
     def percentile(of: Any) -> float:
         encoder = VectorEncoder(of, data.features)
-        width = nights.config.model.dim
+        width = nights.config.model.id_width
         scores = encoder.users(everybody, data.histories[everybody])[:, :width] @ encoder.items()[:, :width].T
         own = scores[users - FIRST_ROW, items]
         return float((scores[:, items] < own).mean())
