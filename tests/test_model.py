@@ -84,7 +84,10 @@ class Paper:
         encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
         if not as_new and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
             return encoder.id_embedding.numpy()[row]
-        told = [self.items[name][line] @ layer.kernel.numpy() for name, layer in zip(self.names, encoder.id_maps)]
+        told = [
+            self.items[name][line] @ layer.kernel.numpy()
+            for name, layer in zip(self.names, encoder.id_maps, strict=False)
+        ]
         return sum(told, encoder.id_embedding.numpy()[UNKNOWN_ROW])
 
     def attend(self, layer: Any, query: np.ndarray, history: np.ndarray) -> np.ndarray:

@@ -43,7 +43,10 @@ def test_shared_it_is_the_unknown_row_alone() -> None:
 def test_without_any_content_it_is_the_unknown_row_and_nothing_stays_nothing() -> None:
     encoder = mapped_towers().item.encoder
     silent = item_features(
-        **{columns.ITEM_ROW: [UNKNOWN_ROW, PADDING_ROW]}, cluster_ids=[[0, 0]] * 2, visual=[[0.0]] * 2, acoustic=[[0.0]] * 2
+        **{columns.ITEM_ROW: [UNKNOWN_ROW, PADDING_ROW]},
+        cluster_ids=[[0, 0]] * 2,
+        visual=[[0.0]] * 2,
+        acoustic=[[0.0]] * 2,
     )
     np.testing.assert_array_equal(encoder.ids(silent), [[9, 9], [0.5, -0.5]])
 

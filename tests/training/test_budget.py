@@ -127,7 +127,7 @@ def test_walks_are_tried_where_they_are_asked_for_or_take_no_minutes(
 
 
 def test_of_a_pool_that_is_shared_whole_every_item_is_a_candidate_that_costs() -> None:
-    # 50,000 candidates: 2,000 + 2 * 50,000 scores an example, 10 steps of 1,000 cost 1.02e9; a quarter, by 50,000 items.
+    # 50,000 candidates: 2,000 + 2 * 50,000 scores an example, so 10 steps of 1,000 cost 1.02e9; a quarter of it counts.
     training = {"max_steps": 2000, "evaluate_every": 10, "batch_size": 1000}
     whole = settings(training=training, negatives={"count": 500, "whole_pool": 50_000})
     assert validation_users(whole, 10**6, 50_000) == 5100

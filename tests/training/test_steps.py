@@ -33,9 +33,7 @@ Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
 def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path) -> Start:
     """`start(**settings of the model)`: a started model, its weights before, and the training data."""
 
-    def make(
-        ials: dict[str, Any] | None = None, **settings: Any
-    ) -> tuple[Any, dict[Any, np.ndarray], TrainingData]:
+    def make(ials: dict[str, Any] | None = None, **settings: Any) -> tuple[Any, dict[Any, np.ndarray], TrainingData]:
         config = make_config(tmp_path, model=settings, ials=ials or {})
         prepared = untrained_run.prepared
         model = runs.build_model(config, prepared)

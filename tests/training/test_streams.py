@@ -198,7 +198,9 @@ def test_all_examples_of_a_user_leave_out_the_same_clicks_at_a_step_so_that_they
     of_user = dict(zip(whole["query_user"], item_rows(whole, "query_slots"), strict=True))
     masked = batch_of(stream(data, batch_size=60, dropout=0.5), 0)
     assert len(masked["query_user"]) > 20
-    for user, target, history in zip(users_of(masked), item_rows(masked, "positive"), histories_of(masked), strict=True):
+    for user, target, history in zip(
+        users_of(masked), item_rows(masked, "positive"), histories_of(masked), strict=True
+    ):
         np.testing.assert_array_equal(history, np.where(of_user[user] == target, PADDING_ROW, of_user[user]))
     hidden = batch_of(stream(data, batch_size=60, dropout=0.5, cold_users=1.0), 0)
     np.testing.assert_array_equal(histories_of(hidden), histories_of(masked))
@@ -208,7 +210,9 @@ def test_what_is_left_out_changes_with_the_step_and_the_seed_alone() -> None:
     data = training_data(1, 300, 200, slots=60)
 
     def history(step: int, seed: int) -> list[int]:
-        return item_rows(batch_of(stream(data, seed=seed, mask_target=False, dropout=0.5), step), "query_slots").tolist()
+        return item_rows(
+            batch_of(stream(data, seed=seed, mask_target=False, dropout=0.5), step), "query_slots"
+        ).tolist()
 
     assert history(3, 1) == history(3, 1)
     assert history(3, 1) != history(4, 1) and history(3, 1) != history(3, 2)
