@@ -207,7 +207,7 @@ def test_behind_attention_that_starts_anywhere_intensities_stay_as_drawn(start: 
 
 def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: Any, tmp_path: Path) -> None:
     world = {"seed": 41, "users": 1500, "items": 800, "clicks": 30_000}
-    run = make_run(tmp_path, data={"world": world}, model={}, history={})
+    run = make_run(tmp_path, data={"world": world}, model={"id_start": "svd"}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
     starts.start(model, data, run.prepared, run.config)
