@@ -38,7 +38,6 @@ EXCLUSIONS: Final = "exclusions"
 RANK: Final = "rank"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
-PART_ID: Final = "part_id"
 PART_PREFIX: Final = "part_"
 
 # Signatures of the released towers.

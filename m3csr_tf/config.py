@@ -335,8 +335,8 @@ class NegativesConfig(Section):
     whole_pool: int = Field(
         8192,
         ge=0,
-        description="a pool of at most so many items is shared whole, so that the softmax is over all of them; 0: "
-        "always a draw",
+        description="a pool of at most so many items is shared whole, so that the softmax is over all of them; 0 "
+        "always draws",
     )
     pool: Literal["clicked", "catalogue"] = Field("clicked", description="items with a training click, or all")
 

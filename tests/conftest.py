@@ -53,7 +53,7 @@ def make_run() -> Callable[..., UntrainedRun]:
             "split": {"cold_share": 0.1},
             "clusters": {"count": 7},
             "history": {"length": 6},
-            "model": {"dim": 8},
+            "model": {"dim": 8, "id_dim": 12},
         }
         config = Config.model_validate({**tree, **sections})
         prepared = prepare(config)

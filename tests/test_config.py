@@ -80,6 +80,9 @@ def test_the_papers_configuration_is_the_paper_to_the_letter() -> None:
     assert (config.training.positives, config.training.learning_rate) == ("per_interaction", 1e-3)
     assert (config.training.alpha, config.training.beta, config.model.temperature) == (1e-6, 1e-5, 0.07)
     assert config.training.schedule == "constant"
+    assert (config.training.content_rate, config.training.id_rate, config.training.history_power) == (1, 1, 0)
+    assert (config.training.walk_positives, config.history.dropout) == (0, 0)
+    assert (config.model.id_width, config.model.new_ids, config.model.content_start) == (64, "shared", "xavier")
     assert (config.model.id_start, config.model.attention_start) == ("xavier", "xavier")
     assert (config.training.cold_items, config.training.cold_users) == (0, 0)
     assert config.model.intensity and config.model.clusters and config.model.gate and config.model.orthogonality

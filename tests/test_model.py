@@ -21,7 +21,8 @@ from m3csr_tf.training.training_data import TrainingData
 
 KINDS = ("uniform", "shared", "in_batch")
 SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
-MODEL = {"dim": 4, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality", "popularity_bias": False}
+MODEL = {"dim": 4, "id_dim": 6, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality"}
+MODEL |= {"popularity_bias": False}
 
 Case = tuple[M3CSR, dict[str, Any]]
 
@@ -34,7 +35,7 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
         base = untrained_run.config.model_dump()
         base |= {"model": MODEL | (model or {}), "training": SETTINGS | training}
         base["exposure"] |= {"cold_share": "trained"}
-        base["negatives"] = {"kind": kind, "count": 40}
+        base["negatives"] = {"kind": kind, "count": 40, "whole_pool": 0}
         if kind == "in_batch":
             base["training"] |= {"walk_positives": 0.0}
         config = Config.model_validate(base)
@@ -58,7 +59,10 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
 
 
 class Paper:
-    """Equations 1 to 13 as printed, one user and one item at a time, on a model's weights."""
+    """Equations 1 to 13 as printed, one user and one item at a time, on a model's weights.
+
+    Beside them: ids of new items from content (model.new_ids), and scores times n^history_power.
+    """
 
     def __init__(self, model: M3CSR, batch: dict[str, Any]) -> None:
         self.model, self.config = model, model.config
@@ -74,6 +78,17 @@ class Paper:
         mapped = self.items[name][line] @ encoder.mapping.kernel.numpy() + encoder.mapping.bias.numpy()
         cluster = self.items[columns.CLUSTER_IDS][line, self.names.index(name)]
         return np.concatenate([mapped, encoder.cluster_embedding.numpy()[cluster]])
+
+    def id(self, line: int, as_new: bool = False) -> np.ndarray:
+        """e_i^id, or the row of unknown ids with what content says beside it."""
+        encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
+        if not as_new and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
+            return encoder.id_embedding.numpy()[row]
+        told = [
+            self.items[name][line] @ layer.kernel.numpy()
+            for name, layer in zip(self.names, encoder.id_maps, strict=False)
+        ]
+        return sum(told, encoder.id_embedding.numpy()[UNKNOWN_ROW])
 
     def attend(self, layer: Any, query: np.ndarray, history: np.ndarray) -> np.ndarray:
         """Multi-head attention in its plain form: keys and values of every slot."""
@@ -91,12 +106,8 @@ class Paper:
         tower = self.model.user_tower
         query = tower.user_embedding.numpy()[row]
         lines = slots[slots != 0]
-        ids = self.model.encoder.id_embedding.numpy()
-        behaviour = self.attend(
-            tower.behaviour_attention,
-            query,
-            ids[self.items[columns.ITEM_ROW][lines]] if len(lines) else ids[[PADDING_ROW]],
-        )
+        ids = np.stack([self.id(line) for line in lines] or [self.model.encoder.id_embedding.numpy()[PADDING_ROW]])
+        behaviour = self.attend(tower.behaviour_attention, query, ids)
         interests, factors = [], []
         for position, name in enumerate(self.names):
             there = [line for line in lines if self.items[columns.CLUSTER_IDS][line, position]] or [0]
@@ -115,8 +126,7 @@ class Paper:
         gate = self.model.item_tower.gate
         popularity = gate.popularity_embedding.numpy()[0 if as_new else self.items[columns.POPULARITY_BIN][line]]
         delta = 1 / (1 + np.exp(-(popularity @ gate.score.kernel.numpy() + gate.score.bias.numpy())))
-        row = UNKNOWN_ROW if as_new else self.items[columns.ITEM_ROW][line]
-        parts = [(1 - delta) * self.model.encoder.id_embedding.numpy()[row]]
+        parts = [(1 - delta) * self.id(line, as_new)]
         for position, name in enumerate(self.names):
             there = self.items[columns.CLUSTER_IDS][line, position] > 0
             parts.append(there * delta * self.encode(name, line))
@@ -128,7 +138,9 @@ class Paper:
 
     def bpr_or_softmax(self) -> float:
         """Equation 12 over the candidates, or the cross-entropy of a softmax over them."""
-        users = np.stack([self.users[query][0] for query in self.batch["query"]])
+        clicks = np.maximum((self.batch["query_slots"] != 0).sum(axis=1), 1)
+        sharper = clicks**self.config.training.history_power
+        users = np.stack([self.users[query][0] * sharper[query] for query in self.batch["query"]])
         positives = self.candidates("positive")
         positive = (users * positives).sum(axis=1)
         if self.config.negatives.kind == "uniform":
@@ -157,19 +169,27 @@ class Paper:
         return float(np.mean([costs[query] for query in self.batch["query"]]))
 
     def squared_weights(self) -> float:
-        """|theta|^2: the batch's item and user rows, each once, and all other weights."""
+        """|theta|^2: the batch's item and user rows, each once, and all other weights but W_Q and W_K of attention."""
         tables = (self.model.encoder.id_embedding, self.model.user_tower.user_embedding)
-        dense = [w.numpy() for w in self.model.trainable_variables if not any(w is table for table in tables)]
+        dense = [
+            weight.numpy()
+            for weight in self.model.trainable_variables
+            if not any(weight is table for table in tables)
+            and not any(kind in weight.name for kind in ("query_kernel", "key_kernel"))
+        ]
         named = (self.items[columns.ITEM_ROW], self.batch["query_user"])
         rows = [table.numpy()[np.unique(of_table)] for table, of_table in zip(tables, named, strict=True)]
         return float(sum((weight**2).sum() for weight in dense + rows))
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "as printed"])
 @pytest.mark.parametrize("loss", ["bpr uniform", "bpr softmax", "softmax uniform"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_that_of_the_paper(kind: str, loss: str, make_case: Callable[..., Case]) -> None:
+def test_the_loss_is_that_of_the_paper(kind: str, loss: str, ours: bool, make_case: Callable[..., Case]) -> None:
     name, weighting = loss.split()
-    model, batch = make_case(kind, loss=name, bpr_weighting=weighting)
+    settings = {} if ours else {"model": {"new_ids": "shared", "id_dim": None}, "history_power": 0.0}
+    model, batch = make_case(kind, loss=name, bpr_weighting=weighting, **settings)
+    assert bool(model.encoder.id_maps) == ours
     paper = Paper(model, batch)
     expected = paper.bpr_or_softmax() + 0.3 * paper.orthogonality() + 0.2 / 24 * paper.squared_weights()
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
@@ -198,6 +218,64 @@ def test_known_positives_do_not_count_as_negatives(kind: str, make_case: Callabl
     assert not batch["allowed"].numpy().all()
     counted = model.compute_loss(batch | {"allowed": tf.ones_like(batch["allowed"])})
     assert abs(float(model.compute_loss(batch) - counted)) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["uniform", "shared"])
+def test_training_doubles_the_scores_of_a_user_with_four_clicks_and_no_list_changes_by_it(
+    kind: str, make_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, vectors = {}, {}
+    for power in (0.0, 0.5):
+        model, batch = make_case(kind, history_power=power)
+        # The first query has four clicks, the second one, the third none.
+        slots = np.array([[1, 2, 3, 4, 0, 0], [1, 0, 0, 0, 0, 0], [0] * 6])
+        queries = len(batch["query_user"])
+        slots = np.concatenate([slots, slots[[2] * (queries - 3)]])
+        batch |= {"query_slots": tf.constant(slots, tf.int32), "short_queries": tf.constant(0)}
+        given: list[Any] = []
+        monkeypatch.setattr(model, "task", lambda *told, given=given, **_: given.extend(told) or tf.constant(0.0))
+        model.compute_loss(batch)
+        # Scores of a uniform negative, else user vectors.
+        scores[power] = np.concatenate([told.numpy() for told in given[: 2 if kind == "uniform" else 1]], axis=1)
+        rows = {columns.USER_ROW: batch["query_user"], columns.SLOTS: tf.constant(slots - 1, tf.int32)}
+        items = {name: values[1:] for name, values in batch["items"].items()}
+        vectors[power] = model.user_tower(items | rows).numpy()
+    factors = np.where(batch["query"].numpy() == 0, 2.0, 1.0)[:, np.newaxis]
+    assert set(factors.ravel()) == {1, 2}
+    np.testing.assert_allclose(scores[0.5], factors * scores[0.0], rtol=1e-5)
+    np.testing.assert_array_equal(vectors[0.5], vectors[0.0])
+
+
+def test_query_and_key_kernels_do_not_decay_and_others_do(make_case: Callable[..., Case]) -> None:
+    gradients = {}
+    for beta in (0.0, 0.2):
+        model, batch = make_case("shared", beta=beta)
+        layers = [model.user_tower.behaviour_attention, *model.user_tower.modal_attention.values()]
+        kept = [kernel for layer in layers for kernel in (layer.query_kernel, layer.key_kernel)]
+        decayed = [layer.value_kernel for layer in layers] + [layer.kernel for layer in model.encoder.id_maps]
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        gradients[beta] = tape.gradient(loss, [*kept, *decayed])
+    found = [with_decay - without for with_decay, without in zip(gradients[0.2], gradients[0.0], strict=True)]
+    for difference in found[: len(kept)]:
+        np.testing.assert_allclose(difference, np.zeros(difference.shape), atol=1e-6)
+    for difference, weight in zip(found[len(kept) :], decayed, strict=True):
+        # d (0.2 / 24 |W|^2) / dW
+        np.testing.assert_allclose(difference, 2 * 0.2 / 24 * weight.numpy(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_maps_of_new_ids_learn_from_candidates_shown_as_new_alone(
+    kind: str, make_case: Callable[..., Case]
+) -> None:
+    for share in (0.0, 1.0):
+        model, batch = make_case(kind, beta=0.0, cold_items=share)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        gradients = tape.gradient(loss, [layer.kernel for layer in model.encoder.id_maps])
+        assert len(gradients) == 2
+        for gradient in gradients:
+            assert (np.abs(gradient).max() > 0) == (share == 1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -278,7 +356,7 @@ def test_scores_of_pairs_and_their_gradients_are_those_of_the_vectors(
     model, batch = make_case("uniform", model={"gate": gate, "popularity_bias": bias, "clusters": clusters})
 
     def both() -> tuple[tf.Tensor, tf.Tensor]:
-        ids = model.encoder.ids(batch["items"][columns.ITEM_ROW])
+        ids = model.encoder.ids(batch["items"])
         slots, short = batch["query_slots"], batch["short_queries"]
         interests = model.user_tower.interests(batch["query_user"], ids, batch["items"], slots, short)
         users = tf.gather(model.user_tower.combine(interests), batch["query"])
@@ -301,7 +379,7 @@ def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(ma
     popular = tf.gather(items[columns.ITEM_ROW], tf.argmax(items[columns.POPULARITY_BIN]))
     model.encoder.id_rows.assign(tf.where(model.encoder.id_rows == popular, UNKNOWN_ROW, model.encoder.id_rows))
     ranked = model.item_tower({name: tf.gather(values, lines) for name, values in items.items()})
-    trained = model._candidates(batch, model.encoder.ids(items[columns.ITEM_ROW]))
+    trained = model._candidates(batch, model.encoder.ids(items))
     np.testing.assert_allclose(trained, ranked, rtol=1e-5, atol=1e-6)
 
 

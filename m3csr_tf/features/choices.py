@@ -116,7 +116,7 @@ def score_gain(choices: Choices, histories: np.ndarray, candidates: np.ndarray, 
     an item.
 
     Args:
-      choices: clicks among others; without any, 1.
+      choices: clicks among others; without any, or where all scores are alike, 1.
       histories, candidates: vectors of the items float32 [items, width]; zeros for the padding row.
       power: training.history_power.
     """
@@ -124,7 +124,9 @@ def score_gain(choices: Choices, histories: np.ndarray, candidates: np.ndarray, 
         return 1.0
     profiles, _ = choices.compared(histories)
     scores = choices.lengths[:, None] ** power * np.einsum("uw,ucw->uc", profiles, candidates[choices.candidates])
-    spread = max(float(scores.std()), 1e-12)
+    spread = float(scores.std())
+    if not spread:
+        return 1.0
     labels = np.zeros(scores.shape, bool)
     labels[:, 0] = True
     fitted = LogisticRegression().fit(scores.ravel()[:, None] / spread, labels.ravel())

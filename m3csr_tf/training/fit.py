@@ -47,7 +47,7 @@ class Progressed:
 
     Attributes:
       prepared: digest of the data (`runs.data_digest`).
-      id_start: where ids have started: walks, svd, xavier, or another run's name.
+      id_start: where ids have started: ials, walks, svd, xavier, or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.

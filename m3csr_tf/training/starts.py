@@ -1,7 +1,8 @@
 """Where the towers start: what can be known of clicks and content before the first step.
 
 From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids start
-from the affinities of items or from singular vectors of the clicks, and content from what clicks say about it.
+from implicit ALS, from the affinities of items or from singular vectors of the clicks, and content from what clicks
+say about it.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     Args:
       model: as `runs.build_model` makes it.
       data: its clicks and features.
-      prepared: the data of the run, whose validation clicks `auto` chooses by (`validation.check_validation`).
+      prepared: the data of the run, whose validation clicks are chosen by (`validation.check_validation`).
       config: the run's settings.
 
     Returns:
-      Where ids start: `model.id_start`, or what `auto` has chosen. It tries walks where `budget.tries_walks` says so;
-      on larger logs it is singular vectors, without any validation.
+      Where ids start: `model.id_start`, or what `auto` has chosen among singular vectors, walks and implicit ALS with
+      each setting of `ials.grid`. Where `budget.tries_walks` says that those would take too long, it is singular
+      vectors, without any validation.
     """
     of_ids = of_content = 1.0
     gate = model.item_tower.gate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.features.choices import Choices, IntensityFit, content_gains, fitted_intensity
+from m3csr_tf.features.choices import Choices, IntensityFit, content_gains, fitted_intensity, score_gain
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 
 USERS, ITEMS, CLICKS = 2000, 200, 5
@@ -86,6 +86,51 @@ def test_content_that_tells_of_clicks_gains_more_than_noise() -> None:
     noise[:FIRST_ROW] = 0
     gains = content_gains(Choices.draw(*clicks_by(telling), seed=0), {"telling": telling, "noise": noise})
     assert gains["telling"] > 1 and gains["noise"] < 0.3
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_a_histories_clicks_count_by_the_power_of_their_number(power: float) -> None:
+    telling = signs(0) + np.random.default_rng(7).normal(scale=1.5, size=(ITEMS, 1)).astype(np.float32)
+    telling[:FIRST_ROW] = 0
+    choices = Choices.draw(*clicks_by(signs(0)), seed=0)
+    # Four clicks are left of five, so that similarities are 4^power times as large, and the gain as much less.
+    plain = content_gains(choices, {"telling": telling})["telling"]
+    assert content_gains(choices, {"telling": telling}, power)["telling"] == pytest.approx(plain / 4**power, rel=0.05)
+    gain = score_gain(choices, telling, telling, 0.0)
+    assert score_gain(choices, telling, telling, power) == pytest.approx(gain / 4**power, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-4, 0.5, 300.0])
+def test_scores_that_are_as_many_times_larger_gain_as_many_times_less(size: float) -> None:
+    sides = signs(0) + np.random.default_rng(7).normal(scale=0.5, size=(ITEMS, 1)).astype(np.float32)
+    sides[:FIRST_ROW] = 0
+    choices = Choices.draw(*clicks_by(signs(0)), seed=0)
+    plain = score_gain(choices, sides, sides, 0.5)
+    assert plain > 0.3
+    assert score_gain(choices, np.float32(size) * sides, sides, 0.5) == pytest.approx(plain / size, rel=1e-3)
+    assert score_gain(choices, sides, np.float32(size) * sides, 0.5) == pytest.approx(plain / size, rel=1e-3)
+
+
+def test_the_gain_makes_scores_as_sure_as_they_are_right() -> None:
+    # One of six is clicked, and two thirds of all clicks go to the left of two kinds of items, one third to the right.
+    random = np.random.default_rng(3)
+    vectors = np.zeros((6, 1), np.float32)
+    vectors[2:4], vectors[4:] = 1, -1
+    candidates = random.integers(2, 6, (30_000, 6))
+    left = random.random(30_000) < 2 / 3
+    candidates[:, 0] = np.where(left, 2, 4) + random.integers(0, 2, 30_000)
+    choices = Choices(np.full((30_000, 1), 2), candidates)
+    # Of six candidates, on the left: 2/3 clicked beside 5/2 that are not; on the right 1/3 beside 5/2. The odds differ
+    # by 2, and the scores, 1 and -1, by 2 as well.
+    assert score_gain(choices, vectors, vectors, 0.0) == pytest.approx(np.log(2) / 2, abs=0.02)
+
+
+def test_scores_that_tell_nothing_are_left_as_they_are() -> None:
+    choices = Choices.draw(*clicks_by(signs(0)), seed=0)
+    nothing = np.zeros((ITEMS, 2), np.float32)
+    assert score_gain(choices, nothing, nothing, 0.5) == 1.0
+    none = Choices.draw(NONE, np.zeros((USERS, CLICKS), np.int32), seed=0)
+    assert score_gain(none, signs(0), signs(0), 0.5) == 1.0
 
 
 def test_without_histories_every_modality_gains_1_and_no_intensity_is_known() -> None:

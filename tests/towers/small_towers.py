@@ -57,8 +57,8 @@ def user_features(slots: list[list[int]], **changes: Any) -> dict[str, tf.Tensor
 
 def make_towers(modalities: Mapping[str, int] | None = None, **settings: Any) -> Towers:
     """Towers of random weights, without the popularity part; `modalities`: name -> clusters."""
-    usual = {"dim": 2, "width": "half", "temperature": 0.5, "intensity_weights": "shared", "popularity_bias": False}
-    config = ModelConfig(**(usual | settings))
+    usual = {"dim": 2, "id_dim": None, "width": "half", "temperature": 0.5, "intensity_weights": "shared"}
+    config = ModelConfig(**(usual | {"popularity_bias": False} | settings))
     encoder = ItemEncoder(config, 4, modalities or {"visual": 2, "acoustic": 1})
     return Towers(ItemTower(config, encoder, bins=2), UserTower(config, encoder, users=4))
 

@@ -21,6 +21,7 @@ TRAINING = {
     "patience": 120,
     "averaging": 0.9,
     "cold_items": 0.2,
+    "id_rate": 1.0,
 }
 
 
@@ -34,8 +35,8 @@ def make_config() -> Callable[..., Config]:
             "data": {"world": WORLD},
             "clusters": {"count": 4},
             "history": {"length": 8},
-            "model": {"dim": 8},
-            "negatives": {"count": 32},
+            "model": {"dim": 8, "id_dim": None},
+            "negatives": {"count": 32, "whole_pool": 0},
             "training": TRAINING,
         }
         return Config.model_validate({key: tree.get(key, {}) | sections.get(key, {}) for key in tree | sections})

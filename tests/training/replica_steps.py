@@ -24,6 +24,7 @@ from m3csr_tf.training.training_data import TrainingData
 STEPS = 100
 SETTINGS = {
     "shared": ["negatives.kind=shared"],
+    "whole": ["negatives.kind=shared", "negatives.whole_pool=8192"],
     "in_batch": ["negatives.kind=in_batch", "training.walk_positives=0"],
     "uniform": ["negatives.kind=uniform"],
 }

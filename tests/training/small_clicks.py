@@ -44,11 +44,21 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
 
 
 def stream(
-    data: TrainingData, negatives: dict[str, Any] | None = None, seed: int = 0, replicas: int = 1, **training: Any
+    data: TrainingData,
+    negatives: dict[str, Any] | None = None,
+    seed: int = 0,
+    replicas: int = 1,
+    dropout: float = 0.0,
+    **training: Any,
 ) -> ExampleStream:
-    """A stream of clicks alone, without cold simulation; `training` settings replace the defaults."""
+    """A stream of clicks alone, whole histories, drawn negatives; `negatives` and `training` replace the defaults."""
     settings = {"cold_items": 0.0, "cold_users": 0.0, "walk_positives": 0.0, "positives": "per_interaction"} | training
-    config = {"negatives": negatives or {"kind": "uniform"}, "training": settings, "run": {"seed": seed}}
+    config = {
+        "negatives": {"kind": "uniform", "whole_pool": 0} | (negatives or {}),
+        "training": settings,
+        "history": {"dropout": dropout},
+        "run": {"seed": seed},
+    }
     return ExampleStream(data, Config.model_validate(config), replicas)
 
 

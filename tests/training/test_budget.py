@@ -33,11 +33,11 @@ def budget(clicks: int, **settings: Any) -> Budget:
 @pytest.mark.parametrize(
     ("clicks", "epochs"),
     [
-        (1, 16),
-        (1_000_000, 16),
-        (4_000_000, 8),  # 16 / sqrt(4)
-        (100_000_000, 1.6),  # 16 / sqrt(100)
-        (10_000_000_000, 1),  # 16 / sqrt(10,000) would be less than one.
+        (1, 6),
+        (1_000_000, 6),
+        (4_000_000, 3),  # 6 / sqrt(4)
+        (16_000_000, 1.5),  # 6 / sqrt(16)
+        (100_000_000, 1),  # 6 / sqrt(100) would be less than one.
     ],
 )
 def test_larger_logs_are_gone_through_fewer_times_and_once_at_least(clicks: int, epochs: float) -> None:
@@ -47,9 +47,10 @@ def test_larger_logs_are_gone_through_fewer_times_and_once_at_least(clicks: int,
 @pytest.mark.parametrize(
     ("clicks", "steps", "evaluate_every", "patience"),
     [
-        (8_000, 1_500, 75, 750),  # 16 epochs of 8 steps would be 125.
-        (1_024_000, 15_812, 791, 7_906),  # 16 / sqrt(1.024) = 15.8114 epochs of 1,000 steps; a twentieth is 790.6.
-        (102_400_000, 158_114, 7_906, 79_057),  # 1.58114 epochs of 100,000 steps.
+        (8_000, 400, 25, 200),  # 6 epochs of 7.8 steps would be 47; a twentieth of 400 is less than the least, 25.
+        (1_024_000, 5_930, 297, 2_965),  # 6 / sqrt(1.024) = 5.92927 epochs of 1,000 steps; a twentieth is 296.5.
+        (10_240_000, 18_750, 938, 9_375),  # 6 / sqrt(10.24) = 1.875 epochs of 10,000 steps; a twentieth is 937.5.
+        (102_400_000, 100_000, 5_000, 50_000),  # One epoch.
     ],
 )
 def test_steps_validations_and_patience_follow_from_the_clicks(
@@ -88,9 +89,10 @@ def test_a_log_without_a_click_is_refused() -> None:
 
 def test_the_sentence_says_all_in_words() -> None:
     assert budget(59_541).sentence(3051) == (
-        "1,500 steps of 1,024 examples, 26 epochs of 59,541 training clicks; validation every 75 steps by 3,051 users"
+        "400 steps of 1,024 examples, 6.9 epochs of 59,541 training clicks; validation every 25 steps by 3,051 users"
     )
-    assert budget(102_400_000).sentence(1).startswith("158,114 steps of 1,024 examples, 1.6 epochs of 102,400,000")
+    assert budget(10_240_000).sentence(1).startswith("18,750 steps of 1,024 examples, 1.9 epochs of 10,240,000")
+    assert budget(102_400_000).sentence(1).startswith("100,000 steps of 1,024 examples, 1 epoch of 102,400,000")
 
 
 def settings(**sections: Any) -> Config:
@@ -122,6 +124,15 @@ def test_walks_are_tried_where_they_are_asked_for_or_take_no_minutes(
     kind: str, clicks: int, items: int, tried: bool
 ) -> None:
     assert tries_walks(settings(model={"id_start": kind}), clicks, items) is tried
+
+
+def test_of_a_pool_that_is_shared_whole_every_item_is_a_candidate_that_costs() -> None:
+    # 50,000 candidates: 2,000 + 2 * 50,000 scores an example, so 10 steps of 1,000 cost 1.02e9; a quarter of it counts.
+    training = {"max_steps": 2000, "evaluate_every": 10, "batch_size": 1000}
+    whole = settings(training=training, negatives={"count": 500, "whole_pool": 50_000})
+    assert validation_users(whole, 10**6, 50_000) == 5100
+    drawn = settings(training=training, negatives={"count": 500, "whole_pool": 49_999})
+    assert validation_users(drawn, 10**6, 50_000) == 1000  # 150 would not tell one step from another.
 
 
 def test_the_users_of_a_larger_validation_hold_those_of_a_smaller_one(

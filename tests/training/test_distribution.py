@@ -16,6 +16,7 @@ from m3csr_tf.cli import app
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.ids import PADDING_ROW
 from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
@@ -24,7 +25,7 @@ from m3csr_tf.training.fit import fit
 @pytest.mark.parametrize("kind", ["uniform", "shared", "in_batch"])
 def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None:
     data = training_data(users=30, items=40, clicks=200)
-    settings: dict[str, Any] = {"batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
+    settings: dict[str, Any] = {"batch_size": 24, "cold_items": 0.3, "cold_users": 0.3, "dropout": 0.5}
     if kind != "in_batch":
         settings["walk_positives"] = 0.5
     negatives = {"kind": kind, "count": 9}
@@ -53,6 +54,29 @@ def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None
     else:
         np.testing.assert_array_equal(together(lambda part: part["negative_as_new"]), whole["negative_as_new"])
         np.testing.assert_array_equal(together(lambda part: part["allowed"]), whole["allowed"])
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 5])
+def test_replicas_take_parts_of_a_whole_pool_filled_up_with_padding_that_never_counts(replicas: int) -> None:
+    data = training_data(users=30, items=40, clicks=200)
+    pool = np.unique(data.clicks.indices)
+    missing = -len(pool) % replicas
+    settings: dict[str, Any] = {"batch_size": 30, "cold_items": 0.3}
+    negatives = {"kind": "shared", "whole_pool": len(pool)}
+    alone = tf.nest.map_structure(np.asarray, stream(data, negatives, **settings).batch(tf.constant(5, tf.int64)))
+    shared = stream(data, negatives, replicas=replicas, **settings)
+    parts = [
+        tf.nest.map_structure(np.asarray, shared.batch(tf.constant(5, tf.int64), tf.constant(place, tf.int64)))
+        for place in range(replicas)
+    ]
+    filled = np.concatenate([item_rows(part, "negative") for part in parts])
+    np.testing.assert_array_equal(filled, [*pool, *[PADDING_ROW] * missing])
+    assert len({len(part["negative"]) for part in parts}) == 1
+    as_new = np.concatenate([part["negative_as_new"] for part in parts])
+    np.testing.assert_array_equal(as_new[: len(pool)], alone["negative_as_new"])
+    allowed = np.concatenate([part["allowed"] for part in parts])
+    np.testing.assert_array_equal(allowed[:, : len(pool)], alone["allowed"])
+    assert allowed.shape == (30, len(pool) + missing) and not allowed[:, len(pool) :].any()
 
 
 @pytest.mark.parametrize(

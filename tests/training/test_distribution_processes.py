@@ -42,16 +42,18 @@ def found(make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathF
     def command(strategy: str, *kinds: str) -> list[str]:
         return [SCRIPT, str(folder / f"{strategy}.yaml"), str(folder / strategy), *kinds]
 
-    alone = start(command("one_device", "shared", "in_batch", "uniform"))
+    alone = start(command("one_device", "shared", "in_batch", "uniform", "whole"))
     workers = start_workers(command("multi_worker", "shared", "in_batch"))
-    mirrored = start(command("mirrored", "uniform", UNSHARED))
+    mirrored = start(command("mirrored", "uniform", "whole", UNSHARED))
     printed = outputs([alone, *workers, mirrored])
     for process, text in zip([alone, *workers, mirrored], printed, strict=True):
         assert process.returncode == 0, text
     return {f"{path.parent.name}/{path.stem}": np.load(path) for path in folder.glob("*/*.npz")}
 
 
-@pytest.mark.parametrize("several", ["multi_worker/shared", "multi_worker/in_batch", "mirrored/uniform"])
+@pytest.mark.parametrize(
+    "several", ["multi_worker/shared", "multi_worker/in_batch", "mirrored/uniform", "mirrored/whole"]
+)
 def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(found: dict[str, Any], several: str) -> None:
     alone, shared = found[f"one_device/{several.partition('/')[2]}"], found[several]
     assert alone["losses"].shape == (STEPS,) and np.ptp(alone["losses"]) > 0.1

@@ -39,7 +39,7 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
 @kinds
 def test_a_stream_started_later_goes_on_as_the_uninterrupted_one(negatives: dict[str, Any], positives: str) -> None:
     data = training_data(20, 30, 90)
-    options = {"batch_size": 16, "positives": positives, "cold_items": 0.3, "cold_users": 0.3}
+    options = {"batch_size": 16, "positives": positives, "cold_items": 0.3, "cold_users": 0.3, "dropout": 0.5}
     whole = as_numpy(stream(data, negatives, **options).dataset(0, 10))
     later = as_numpy(stream(data, negatives, **options).dataset(6, 4))
     assert len(whole) == 10
@@ -172,6 +172,64 @@ def test_items_are_distinct_their_features_are_theirs_and_line_0_is_the_padding_
         assert set(np.concatenate(used)) | {0} == set(range(len(rows)))
 
 
+def histories_of(batch: dict[str, Any]) -> np.ndarray:
+    """Item rows of each example's history, PADDING_ROW where its query has no click."""
+    return item_rows(batch, "query_slots")[batch["query"]]
+
+
+@pytest.mark.parametrize("chance", [0.25, 0.5, 0.9])
+def test_dropout_leaves_clicks_out_of_histories_as_often_as_configured_and_keeps_one_of_each(chance: float) -> None:
+    data = training_data(300, 400, 4000, slots=20)
+    batch = batch_of(stream(data, batch_size=2000, mask_target=False, dropout=chance), 0)
+    whole, kept = data.histories[batch["query_user"]], item_rows(batch, "query_slots")
+    np.testing.assert_array_equal(kept[kept != PADDING_ROW], whole[kept != PADDING_ROW])  # Nothing else moves.
+    lengths, left = (whole != PADDING_ROW).sum(axis=1), (kept != PADDING_ROW).sum(axis=1)
+    assert len(lengths) > 290 and left.min() >= 1
+    # Of n clicks n (1 - p) are kept, and one where all of them would be left out, which happens p^n times.
+    expected = (lengths * (1 - chance) + chance**lengths).sum() / lengths.sum()
+    # Five standard deviations of the mean of some 4,000 draws are 0.04 at most.
+    assert left.sum() / lengths.sum() == pytest.approx(expected, abs=0.04)
+
+
+def test_all_examples_of_a_user_leave_out_the_same_clicks_at_a_step_so_that_they_share_a_query() -> None:
+    data = training_data(4, 300, 400, slots=60)
+    whole = batch_of(stream(data, batch_size=60, mask_target=False, dropout=0.5), 0)
+    assert len(whole["query_user"]) == len(set(whole["query_user"])) == 4
+    of_user = dict(zip(whole["query_user"], item_rows(whole, "query_slots"), strict=True))
+    masked = batch_of(stream(data, batch_size=60, dropout=0.5), 0)
+    assert len(masked["query_user"]) > 20
+    for user, target, history in zip(
+        users_of(masked), item_rows(masked, "positive"), histories_of(masked), strict=True
+    ):
+        np.testing.assert_array_equal(history, np.where(of_user[user] == target, PADDING_ROW, of_user[user]))
+    hidden = batch_of(stream(data, batch_size=60, dropout=0.5, cold_users=1.0), 0)
+    np.testing.assert_array_equal(histories_of(hidden), histories_of(masked))
+
+
+def test_what_is_left_out_changes_with_the_step_and_the_seed_alone() -> None:
+    data = training_data(1, 300, 200, slots=60)
+
+    def history(step: int, seed: int) -> list[int]:
+        return item_rows(
+            batch_of(stream(data, seed=seed, mask_target=False, dropout=0.5), step), "query_slots"
+        ).tolist()
+
+    assert history(3, 1) == history(3, 1)
+    assert history(3, 1) != history(4, 1) and history(3, 1) != history(3, 2)
+
+
+def test_the_target_is_masked_before_clicks_are_left_out_so_that_the_other_of_two_always_stays() -> None:
+    data = training_data(200, 60, 400)
+    batch = batch_of(stream(data, batch_size=400, dropout=0.9), 0)
+    users, targets, kept = users_of(batch), item_rows(batch, "positive"), histories_of(batch)
+    clicks = np.diff(data.clicks.indptr)[users]
+    assert (clicks == 2).sum() > 50 and (clicks == 1).sum() > 10
+    for user, target, history in zip(users[clicks == 2], targets[clicks == 2], kept[clicks == 2], strict=True):
+        assert set(history) - {PADDING_ROW} == set(data.clicks[user].indices) - {target}
+    assert (kept[clicks == 1] == PADDING_ROW).all()  # Of her who has clicked the target alone nothing is known.
+    assert (kept != targets[:, np.newaxis]).all()
+
+
 @settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 10_000), positives=st.sampled_from(POSITIVES))
 def test_a_uniform_negative_is_no_training_positive_of_its_user(seed: int, positives: str) -> None:
@@ -217,6 +275,20 @@ def test_the_pool_of_negatives_is_the_clicked_items_or_the_whole_catalogue(kind:
     for pool, expected in {"clicked": clicked, "catalogue": catalogue}.items():
         chosen = stream(data, {"kind": kind, "count": 800, "pool": pool}, batch_size=800)
         assert set(item_rows(batch_of(chosen, 0), "negative")) == expected
+
+
+@pytest.mark.parametrize("pool", ["clicked", "catalogue"])
+def test_every_item_of_a_pool_that_is_small_enough_is_a_candidate_once(pool: str) -> None:
+    data = training_data(20, 40, 60)
+    clicked = np.unique(data.clicks.indices)
+    items = clicked if pool == "clicked" else np.arange(FIRST_ROW, data.clicks.shape[1])
+    small_enough = {"kind": "shared", "count": 7, "pool": pool, "whole_pool": len(items)}
+    for step in range(2):
+        batch = batch_of(stream(data, small_enough, batch_size=30), step)
+        np.testing.assert_array_equal(item_rows(batch, "negative"), items)
+        np.testing.assert_array_equal(batch["allowed"], data.clicks[users_of(batch)][:, items].toarray() == 0)
+    too_large = small_enough | {"whole_pool": len(items) - 1}
+    assert len(item_rows(batch_of(stream(data, too_large, batch_size=30), 0), "negative")) == 7
 
 
 def test_shared_negatives_are_drawn_alike() -> None:

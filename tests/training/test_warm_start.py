@@ -137,6 +137,15 @@ def test_known_users_and_items_keep_their_rows_whatever_their_number(nights: Nig
     np.testing.assert_array_equal(model.encoder.id_embedding[reserved], before.model.encoder.id_embedding[reserved])
 
 
+def test_the_maps_of_new_ids_are_carried_over(nights: Nights) -> None:
+    names = list(nights.before.prepared.modalities)
+    before, after = nights.before.model.encoder.id_maps, nights.model.encoder.id_maps
+    assert len(before) == len(after) == len(names) == 2
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(old.kernel).max() > 0.01
+        np.testing.assert_array_equal(new.kernel, old.kernel)
+
+
 def test_a_new_user_starts_as_unknown_users_were_seen(nights: Nights) -> None:
     rows = nights.prepared.users.rows(["u01", "u02"])
     unknown = nights.before.model.user_tower.user_embedding.numpy()[UNKNOWN_ROW]
@@ -209,7 +218,7 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
 
     def percentile(of: Any) -> float:
         encoder = VectorEncoder(of, data.features)
-        width = nights.config.model.dim
+        width = nights.config.model.id_width
         scores = encoder.users(everybody, data.histories[everybody])[:, :width] @ encoder.items()[:, :width].T
         own = scores[users - FIRST_ROW, items]
         return float((scores[:, items] < own).mean())
@@ -337,6 +346,10 @@ def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights:
             r"training\.warm_start=none: there is no run in .*none; name a finished",
         ),
         ({"training": {"warm_start": "begun"}}, r"training\.warm_start=begun: .*begun: training has not finished"),
+        (
+            {"training": {"warm_start": "one"}, "model": {"new_ids": "shared"}},
+            r"model has other settings \(model\.new_ids: content -> shared\)",
+        ),
         ({"training": {"warm_start": "one"}, "model": {"dim": 4}}, r"model has other settings \(model\.dim: 8 -> 4\)"),
         (
             {"training": {"warm_start": "one"}, "clusters": {"count": 5}},

@@ -26,6 +26,8 @@ PLAIN = {
     "training.cold_items": 0.0,
     "training.cold_users": 0.0,
     "training.batch_size": 64,
+    "history.dropout": 0.0,
+    "negatives.whole_pool": 0,
     "model.id_start": "svd",
 }
 
@@ -142,7 +144,7 @@ def test_training_on_shards_learns_as_well_as_on_the_whole_log(tmp_path: Path) -
         "data": {"world": world, "shard_clicks": 500},
         "model": {"dim": 16, "id_start": "xavier", "content_start": "xavier"},
         "training": {"walk_positives": 0.0, "max_steps": 150, "evaluate_every": 50, "batch_size": 256}
-        | {"learning_rate": 3e-3, "content_rate": 1.0, "averaging": 0.9},
+        | {"learning_rate": 3e-3, "content_rate": 1.0, "id_rate": 1.0, "averaging": 0.9},
     }
     recalls = {}
     for name, clicks in (("whole", 10**6), ("shards", 1500)):
