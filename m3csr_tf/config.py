@@ -213,8 +213,8 @@ class HistoryConfig(Section):
     """A user's behaviour sequence s_u (section 4.4.1).
 
     New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
-    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves half of
-    those out at every step, so that no list of clicks is learned by heart.
+    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves
+    half of those out at every step, so that no list of clicks is learned by heart.
     """
 
     length: int = Field(
