@@ -154,7 +154,7 @@ BAD = {
     "data.world.modalities={}": ["data.world.modalities"],
     "data.world.modalities={visual: 0}": ["data.world.modalities.visual"],
     # Contradictions inside a section.
-    "model.heads=3": ["model.heads", "3 and 64"],
+    "model.heads=3": ["model.heads", "3, 64 and 256"],
     "evaluation.top_n=[10]": ["evaluation.top_n", "20", "[10]"],
     "evaluation.top_n=[0, 20]": ["evaluation.top_n"],
     "split.ratios=[0.8, 0.1, 0.2]": ["split.ratios", "[0.8, 0.1, 0.2]"],
