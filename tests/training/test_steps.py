@@ -87,7 +87,7 @@ def test_with_shared_ids_a_new_items_adds_nothing_at_the_start(start: Start) -> 
 @pytest.mark.parametrize(
     ("world", "chosen"),
     [
-        ({"seed": 3, "users": 300, "items": 200, "clicks": 9000}, "ials"),
+        ({"seed": 3, "users": 300, "items": 200, "clicks": 9000}, "svd"),
         ({"seed": 3, "users": 900, "items": 500, "clicks": 3600}, "walks"),
     ],
     ids=["dozens of clicks a user", "a few clicks a user"],
