@@ -485,7 +485,8 @@ class ExposureConfig(Section):
         ge=0,
         le=1,
         description="with cold_share=catalogue, the share of validation Recall@20 that the places of new items and of "
-        "those with few clicks may cost; both shares are halved until they cost no more",
+        "those with few clicks may cost; both shares are halved until they cost no more; not where "
+        "the split has strictly cold items, whose clicks validation lacks",
     )
     few_share: float = Field(
         0.05,

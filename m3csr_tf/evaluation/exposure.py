@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
@@ -102,8 +103,9 @@ def calibrated_bonuses(
     ranked = ranked_apart(user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block)
     few = few_bins(prepared.popularity)
     judge = _RecallJudge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
-    # A share that somebody asks for in numbers is given, whatever it costs.
-    parts = _PARTS if config.cold_share == "catalogue" and not hide_cold else _PARTS[:1]
+    # A share that is asked for in numbers is given, whatever it costs; so is one whose worth validation cannot see.
+    judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
+    parts = _PARTS if judged else _PARTS[:1]
     for part in parts:
         of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = of_few, of_cold
@@ -141,7 +143,7 @@ class _RecallJudge:
     users: np.ndarray
     items: np.ndarray
     prepared: Prepared
-    truth: Csr
+    truth: sparse.csr_matrix
     seen: Csr
     seed: int
     block: int
@@ -154,6 +156,14 @@ class _RecallJudge:
         judges = np.sort(np.random.default_rng(seed).permutation(users_with(prepared, columns.VAL))[:most])
         truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
         return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
+
+    def sees(self, cold: np.ndarray) -> bool:
+        """Whether validation has clicks on cold items (bool [items]) as life would have them.
+
+        Strictly cold items are kept out of it by the split: there, whatever places they take would seem to be lost.
+        """
+        hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
+        return not hidden and bool(cold[self.truth.indices].any())
 
     def loss(self, bonuses: np.ndarray) -> float:
         """Share of Recall@20 that is lost by bonuses float32 [bins]; below 0 where it is gained, 0 without users."""
