@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from m3csr_tf import columns
-from m3csr_tf.config import ExposureConfig, load
+from m3csr_tf.config import EvaluationConfig, ExposureConfig, load
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.exposure import (
@@ -338,3 +338,47 @@ def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: 
 def test_the_share_can_change_without_another_training() -> None:
     with_part = ["model.popularity_bias=true"]
     assert load(None, [*with_part, "exposure.cold_share=0.2"]).fingerprint() == load(None, with_part).fingerprint()
+
+
+@pytest.fixture(scope="module")
+def seen_cold(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Prepared data whose validation has the clicks on cold items, and vectors that rank those she clicked last."""
+    prepared = make_run(tmp_path_factory.mktemp("seen"), split={"cold_share": 0.0, "pseudo_cold_share": 0.2}).prepared
+    truth = clicks_of(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
+    # Cold items score below others, of which the right ones score so little more that cold ones push them out.
+    cold = by_clicks(prepared)[-1]
+    worth, noise = np.where(cold, -10.0, 0.2), np.random.default_rng(0).random(truth.shape) - cold
+    users = np.concatenate([noise + worth * truth, np.ones((len(truth), 1))], axis=1).astype(np.float32)
+    items = np.concatenate([np.eye(truth.shape[1]), np.zeros((truth.shape[1], 1))], axis=1).astype(np.float32)
+    return prepared, users, items
+
+
+def recall(prepared: Any, users: np.ndarray, items: np.ndarray) -> float:
+    """Recall@20 of validation."""
+    config = EvaluationConfig(bootstrap=0, users="all")
+    return evaluate_split(prepared, users, items, columns.VAL, config)["all"].mean("recall@20")
+
+
+def bonuses_at(seen_cold: tuple[Any, np.ndarray, np.ndarray], most_loss: float) -> np.ndarray:
+    prepared, users, items = seen_cold
+    return calibrated_bonuses(prepared, users, items, ExposureConfig(most_loss=most_loss, few_share=0), seed=0)
+
+
+def test_shares_that_cost_more_of_validation_than_they_may_are_halved(seen_cold: Any) -> None:
+    prepared, users, items = seen_cold
+    plain, whole, limited = recall(prepared, users, items), bonuses_at(seen_cold, 1.0), bonuses_at(seen_cold, 0.05)
+    of_whole, of_limited = (
+        1 - recall(prepared, users, with_bonuses(items, prepared, some)) / plain for some in (whole, limited)
+    )
+    assert of_whole > 0.05 >= of_limited
+    assert limited[0] < whole[0]
+    assert np.array_equal(bonuses_at(seen_cold, of_whole + 1e-6), whole)
+
+
+def test_a_split_that_keeps_new_items_out_of_validation_gives_them_their_whole_share(
+    untrained_run: Any, vectors: Any
+) -> None:
+    of = [
+        calibrated_bonuses(untrained_run.prepared, *vectors, ExposureConfig(most_loss=most), seed=0) for most in (0, 1)
+    ]
+    assert np.array_equal(*of)
