@@ -41,8 +41,8 @@ _BESIDE_IDS = 0.2
 it already. 0.1 to 0.3 of it rank validation best, 7% above ids alone on short videos and 20% on the synthetic world."""
 
 _OF_SEEN_CLICKS = 1 / 3
-"""Of what the scores of ids seem to be worth by clicks that the ids have seen already. A third ranks validation better than
-the whole on films, TikTok and the synthetic world, and new items among others a quarter better (docs/results.md)."""
+"""Of what the scores of ids seem to be worth by clicks that the ids have seen already. A third ranks validation better
+than the whole on films, TikTok and the synthetic world, and new items among others far better (docs/results.md)."""
 
 _TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
 """What the gate leaves to content at first, for items without a click and for others. Where new items compete with
