@@ -14,7 +14,11 @@ from pydantic import ValidationError
 from m3csr_tf.config import PREPARE_SECTIONS, Config, described, load
 from m3csr_tf.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parent.parent / "pipelines" / "configs").glob("*.yaml"))
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).parent.parent / "pipelines" / "configs").glob("*.yaml")
+    if path.stem != "suite"  # It lists configurations and is none itself.
+)
 
 positive = st.floats(1e-6, 1e6)
 trees = st.fixed_dictionaries(

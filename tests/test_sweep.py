@@ -279,9 +279,9 @@ def test_a_score_is_the_weighted_sum_over_tasks_and_the_first_trial_is_the_base(
     base: Config, by_rate: list[Config]
 ) -> None:
     first, second = search(base, 2)
-    assert first.settings == {"training.learning_rate": 0.0003, "model.dim": 8} != second.settings
-    assert first.metrics == {"warm": 0.0003, "cold": 0.0003}
-    assert first.score == pytest.approx(0.0003 * 2 / 0.5 + 0.0003)
+    assert first.settings == {"training.learning_rate": 0.003, "model.dim": 8} != second.settings
+    assert first.metrics == {"warm": 0.003, "cold": 0.003}
+    assert first.score == pytest.approx(0.003 * 2 / 0.5 + 0.003)
     assert [config.run.name for config in by_rate] == ["trial-0-warm", "trial-0-cold", "trial-1-warm", "trial-1-cold"]
     assert [config.split.pseudo_cold_share for config in by_rate] == [0, 0.3, 0, 0.3]
     assert by_rate[2].training.learning_rate == second.settings["training.learning_rate"]

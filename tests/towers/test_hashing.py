@@ -42,7 +42,7 @@ def test_the_empty_id_is_unknown() -> None:
 
 def test_tables_have_the_rows_that_were_asked_for_whatever_the_number_of_ids(run: Any) -> None:
     assert run.model.user_tower.user_embedding.shape == (42, 8)
-    assert run.model.encoder.id_embedding.shape == (32, 8)
+    assert run.model.encoder.id_embedding.shape == (32, run.config.model.id_width)
 
 
 def test_clicked_items_read_their_hashed_row_and_others_the_unknown_one(run: Any) -> None:
