@@ -185,7 +185,7 @@ def test_dropout_leaves_clicks_out_of_histories_as_often_as_configured_and_keeps
     np.testing.assert_array_equal(kept[kept != PADDING_ROW], whole[kept != PADDING_ROW])  # Nothing else moves.
     lengths, left = (whole != PADDING_ROW).sum(axis=1), (kept != PADDING_ROW).sum(axis=1)
     assert len(lengths) > 290 and left.min() >= 1
-    # Of n clicks n (1 - p) are kept, and the one of the lowest number, which alone would be left out 1 - (1 - p)^n times.
+    # Of n clicks n (1 - p) are kept, and the one of the lowest number, which would be left out 1 - (1 - p)^n times.
     expected = (lengths * (1 - chance) + 1 - (1 - chance) ** lengths).sum() / lengths.sum()
     # Five standard deviations of the mean of some 4,000 draws are 0.04 at most.
     assert left.sum() / lengths.sum() == pytest.approx(expected, abs=0.04)
