@@ -58,7 +58,8 @@ def a_user(user: str, history: list[str], exclusions: list[str]) -> pd.DataFrame
 def test_lists_are_those_of_exact_ranking_by_the_keras_towers(release: Any, untrained_run: Any) -> None:
     users, slots = own_users(untrained_run)
     lists = top_n_lists(release, users, 20)
-    assert overlap(lists, keras_lists(untrained_run, slots, 20)) > 0.999
+    # Two items without a click and without content have the same vector, so that either may be the last of a list.
+    assert overlap(lists, keras_lists(untrained_run, slots, 20)) > 0.995
     assert (lists[columns.MODEL_VERSION] == release.version).all()
     assert lists[columns.USER_ID].tolist() == np.repeat(users[columns.USER_ID], 20).tolist()
     assert lists[columns.RANK].tolist() == list(range(1, 21)) * len(users)
