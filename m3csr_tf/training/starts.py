@@ -40,10 +40,6 @@ _BESIDE_IDS = 0.2
 """Content beside ids starts at this share of what it would weigh alone: for items that people click, ids know most of
 it already. 0.1 to 0.3 of it rank validation best, 7% above ids alone on short videos and 20% on the synthetic world."""
 
-_OF_SEEN_CLICKS = 1 / 3
-"""Of what the scores of ids seem to be worth by clicks that the ids have seen already. A third ranks validation better
-than the whole on films, TikTok and the synthetic world, and new items among others far better (docs/results.md)."""
-
 _TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
 """What the gate leaves to content at first, for items without a click and for others. Where new items compete with
 others, their content then weighs half of what it would alone, and finds them twice as often as if it weighed no more
@@ -155,18 +151,15 @@ def _start_ids(model: M3CSR, data: TrainingData, start: IdCandidate, share: floa
     if start.kind != "xavier":
         with progress(f"ids start from {_CALLED[start.kind]}"):
             factors, values = _factors(data, start, config)
-            gain = _OF_SEEN_CLICKS * _id_gain(data, factors, values, config)
+            gain = _id_gain(data, factors, values, config)
         if config.model.attention_start == "identity":
             model.user_tower.behaviour_attention.value_kernel.assign(gain * values / share)
         _place_factors(model, factors, clicked)
         if model.encoder.id_maps:
             maps = content_id_maps(factors, {name: data.features[name] for name in model.encoder.modalities}, clicked)
-            # The gate leaves less to ids of new items than to others; predicted ids start as if it did not.
-            gate = model.item_tower.gate
-            size = 1.0 if gate is None else share / float(1 - gate(tf.constant([0]))[0, 0])
             for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
-                layer.kernel.assign(size * kernel)
-            _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), size * maps.intercept[np.newaxis])
+                layer.kernel.assign(kernel)
+            _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), maps.intercept[np.newaxis])
     if config.model.content_start == "co_clicks":
         if model.item_tower.popularity_bias is not None:
             model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))

@@ -19,7 +19,7 @@ from m3csr_tf.features.content_maps import content_appeal, content_id_maps
 from m3csr_tf.features.factors import affinity_factors, ials_factors, item_factors
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs, starts, steps
-from m3csr_tf.training.starts import _OF_SEEN_CLICKS, _TRUST_IN_CLICKED
+from m3csr_tf.training.starts import _TRUST_IN_CLICKED
 from m3csr_tf.training.steps import content_maps, id_weights, make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
@@ -62,16 +62,15 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     # What is known of items without an id of their own is told by their content.
     content = {name: data.features[name] for name in model.encoder.modalities}
     maps = content_id_maps(factors, content, clicked)
-    size = 0.5 / (1 - model.item_tower.gate(tf.constant([0]))[0, 0].numpy())
-    np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], size * maps.intercept, rtol=1e-5)
+    np.testing.assert_array_equal(table.numpy()[UNKNOWN_ROW], maps.intercept)
     kernels = [layer.kernel for layer in model.encoder.id_maps]
     for kernel, expected in zip(kernels, maps.kernels, strict=True):
-        np.testing.assert_allclose(kernel, size * expected, rtol=1e-5)
+        np.testing.assert_array_equal(kernel, expected)
     values = model.user_tower.behaviour_attention.value_kernel
     choices = Choices.draw(data.clicks, data.histories, model.config.run.seed)
     gain = score_gain(choices, factors, factors, model.config.training.history_power)
     # The gate leaves half to ids.
-    np.testing.assert_allclose(values, 2 * _OF_SEEN_CLICKS * gain * np.eye(table.shape[1]), rtol=1e-6)
+    np.testing.assert_allclose(values, 2 * gain * np.eye(table.shape[1]), rtol=1e-6)
     changed = {weight.ref() for weight in (table, values, *kernels)}
     for weight in model.trainable_variables:
         if weight.ref() not in changed:
@@ -89,7 +88,7 @@ def test_with_shared_ids_a_new_items_adds_nothing_at_the_start(start: Start) -> 
     ("world", "chosen"),
     [
         ({"seed": 3, "users": 300, "items": 200, "clicks": 9000}, "svd"),
-        ({"seed": 3, "users": 900, "items": 500, "clicks": 3600}, "ials"),
+        ({"seed": 3, "users": 900, "items": 500, "clicks": 3600}, "walks"),
     ],
     ids=["dozens of clicks a user", "a few clicks a user"],
 )
@@ -155,7 +154,7 @@ def test_the_id_part_of_a_score_starts_as_that_of_the_factors_times_its_gain(
     delta = 0.0 if model.item_tower.gate is None else model.item_tower.gate(data.features["popularity_bin"][known])
     start_share = 1.0 if model.item_tower.gate is None else 1 - _TRUST_IN_CLICKED
     expected = (
-        _OF_SEEN_CLICKS * gain * mean @ factors.values @ factors.items[known].T * np.ravel(1.0 - delta) / start_share
+        gain * mean @ factors.values @ factors.items[known].T * np.ravel(1.0 - delta) / start_share
     )
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
