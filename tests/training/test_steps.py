@@ -153,9 +153,7 @@ def test_the_id_part_of_a_score_starts_as_that_of_the_factors_times_its_gain(
     # The start makes up for what the gate leaves to items with a click; new ones have less.
     delta = 0.0 if model.item_tower.gate is None else model.item_tower.gate(data.features["popularity_bin"][known])
     start_share = 1.0 if model.item_tower.gate is None else 1 - _TRUST_IN_CLICKED
-    expected = (
-        gain * mean @ factors.values @ factors.items[known].T * np.ravel(1.0 - delta) / start_share
-    )
+    expected = gain * mean @ factors.values @ factors.items[known].T * np.ravel(1.0 - delta) / start_share
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
