@@ -186,7 +186,7 @@ class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
     scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
-    components: int = Field(64, ge=1, description="most principal axes of a modality that whitening keeps")
+    components: int = Field(256, ge=1, description="most principal axes of a modality that whitening keeps")
 
 
 class ClustersConfig(Section):
@@ -361,7 +361,10 @@ class TrainingConfig(Section):
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
     cold_items: float = Field(
-        0.1, ge=0, le=1, description="share of the candidates shown as new: no id, popularity bin 0"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the candidates shown as new: no id, and the gate looks at popularity bin 0",
     )
     cold_users: float = Field(0.8, ge=0, le=1, description="share of the users shown as unknown")
     alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")

@@ -125,32 +125,30 @@ class M3CSR(tfrs.Model):
         lines = tf.concat([inputs[which] for which in kinds], axis=0)
         features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
         candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
-        bins = features[columns.POPULARITY_BIN]
+        gated = self.item_tower.gated_bins(features)
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
             new_ids = self.encoder.new_ids(features)
-            candidates[ID_PART], bins = _shown_as_new(as_new, candidates[ID_PART], new_ids, bins)
+            candidates[ID_PART], gated = _shown_as_new(as_new, candidates[ID_PART], new_ids, gated)
         appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
-        # Bin 0 where a candidate is shown as new.
-        gated = tf.minimum(bins, self.item_tower.gated_bins(features))
-        return self.item_tower.combine(candidates, appeals, present, bins, gated)
+        return self.item_tower.combine(candidates, appeals, present, features[columns.POPULARITY_BIN], gated)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
         items, query = inputs["items"], inputs["query"]
         lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
-        of_ids, bins = gather_lines(ids, lines), tf.gather(items[columns.POPULARITY_BIN], lines)
+        of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
         if self.config.training.cold_items:
             as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
             new_ids = gather_lines(self.encoder.new_ids(items), lines)
-            of_ids, bins = _shown_as_new(as_new, of_ids, new_ids, bins)
+            of_ids, gated = _shown_as_new(as_new, of_ids, new_ids, gated)
         present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
         parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
             parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
         appeals = tf.gather(self.item_tower.appeals(items), lines)
-        gated = tf.minimum(bins, tf.gather(self.item_tower.gated_bins(items), lines))
+        bins = tf.gather(items[columns.POPULARITY_BIN], lines)
         trust = tf.gather(interests.trust, query)
         return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
 
@@ -182,10 +180,14 @@ class M3CSR(tfrs.Model):
 
 
 def _shown_as_new(
-    as_new: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, bins: tf.Tensor
+    as_new: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Ids float32 [..., d] and popularity bins int32 [...] of candidates, with some (bool [...]) shown as new."""
-    return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, bins)
+    """Ids float32 [..., d] and the gate's bins int32 [...] of candidates, with some (bool [...]) shown as new.
+
+    What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
+    that new items are to take (`training.validation`), and says nothing of popular items that are shown as new.
+    """
+    return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, gated)
 
 
 def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:

@@ -7,6 +7,7 @@ squares over all of them at once do. The towers start from these (`training.star
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +15,19 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
+from m3csr_tf.features.blocks import sample
+
 _FOLLOWED = 0.5
 """Weight of what clicks say about directions of content, beside that of content as it is. On short videos 0.3 to 1 rank
 new items alike, 6% above content as it is; on the synthetic world, whose content has more to tell, 30% above."""
 _MAP_RIDGE = 1.0
 """Ridge of the map, in mean variances of the content; 0.5 to 2 rank alike."""
-_ID_RIDGES = tuple(np.geomspace(0.01, 100, 9).tolist())
+_ID_RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
 """Ridges of a modality tried for the map from content to ids, in mean variances of its content."""
 _ID_ROUNDS = 2
 """Turns over the modalities, whose ridges hang on each other."""
+_RIDGES_CHOSEN_ON = 5_000
+"""Items, at most, whose leave-one-out errors choose the ridges; all of them are fitted."""
 _APPEAL_RIDGE = 10.0
 """Ridge of the regression of popularity on content, for rows of length 1; 10 to 100 rank alike."""
 
@@ -97,13 +102,21 @@ class IdMaps(NamedTuple):
     Attributes:
       kernels: float32 [width, d], one a modality.
       intercept: float32 [d].
+      ridges: float64 [modalities], those that it was fitted with, in mean variances of each modality's content.
     """
 
     kernels: list[np.ndarray]
     intercept: np.ndarray
+    ridges: np.ndarray
 
 
-def content_id_maps(ids: np.ndarray, content: Mapping[str, np.ndarray], rows: np.ndarray) -> IdMaps:
+def content_id_maps(
+    ids: np.ndarray,
+    content: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    ridges: np.ndarray | None = None,
+    seed: int = 0,
+) -> IdMaps:
     """The ridge regression of ids on content, with a ridge of its own for each modality.
 
     The ridges are those with the least leave-one-out error, which a linear smoother has in closed form (Allen 1974):
@@ -114,34 +127,65 @@ def content_id_maps(ids: np.ndarray, content: Mapping[str, np.ndarray], rows: np
       ids: where ids start, float32 [items, d].
       content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
       rows: the items to fit, int [n], which have ids of their own.
+      ridges: float [modalities], instead of a choice.
+      seed: of the draw of the items that choose them.
     """
-    targets = ids[rows].astype(np.float64)
     if not len(rows):
         dim = ids.shape[1]
-        return IdMaps(
-            [np.zeros((part.shape[1], dim), np.float32) for part in content.values()], np.zeros(dim, np.float32)
-        )
-    parts = [vectors[rows].astype(np.float64) for vectors in content.values()]
-    means, centre = [part.mean(axis=0) for part in parts], targets.mean(axis=0)
-    joined = np.concatenate([part - mean for part, mean in zip(parts, means, strict=True)], axis=1)
-    of_part = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
-    gram, moments = joined.T @ joined, joined.T @ (targets - centre)
-    size = np.array([max(np.diag(gram)[of_part == place].mean(), 1e-12) for place in range(len(parts))])
+        kernels = [np.zeros((part.shape[1], dim), np.float32) for part in content.values()]
+        return IdMaps(kernels, np.zeros(dim, np.float32), np.ones(len(content)))
+    if ridges is None:
+        some = _Regression.of(ids, content, sample(rows, _RIDGES_CHOSEN_ON, seed))
+        ridges = np.ones(len(content))
+        for _ in range(_ID_ROUNDS):
+            for place in range(len(content)):
+                tried = np.tile(ridges, (len(_ID_RIDGES), 1))
+                tried[:, place] = _ID_RIDGES
+                ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
+    return _Regression.of(ids, content, rows).maps(ridges)
 
-    def solved(ridges: np.ndarray) -> tuple[np.ndarray, float]:
-        inverse = np.linalg.inv(gram + np.diag((ridges * size)[of_part]))
-        weights = inverse @ moments
-        leverage = np.einsum("nw,wv,nv->n", joined, inverse, joined, optimize=True) + 1 / len(rows)
-        left_out = (targets - centre - joined @ weights) / np.maximum(1 - leverage, 1e-3)[:, None]
-        return weights, float((left_out**2).sum())
 
-    ridges = np.ones(len(parts))
-    for _ in range(_ID_ROUNDS):
-        for place in range(len(parts)):
-            tried = np.tile(ridges, (len(_ID_RIDGES), 1))
-            tried[:, place] = _ID_RIDGES
-            ridges = tried[int(np.argmin([solved(some)[1] for some in tried]))]
-    weights, _ = solved(ridges)
-    kernels = np.split(weights, np.flatnonzero(np.diff(of_part)) + 1)
-    intercept = centre - sum(mean @ kernel for mean, kernel in zip(means, kernels, strict=True))
-    return IdMaps([kernel.astype(np.float32) for kernel in kernels], np.asarray(intercept, np.float32))
+@dataclass(frozen=True)
+class _Regression:
+    """A ridge regression whose columns belong to modalities, centred.
+
+    Attributes:
+      columns: float64 [n, widths together].
+      targets: float64 [n, d].
+      means: of the columns and of the targets before they were centred.
+      of_part: int [widths together], the place of the column's modality.
+      gram: columns' products.
+    """
+
+    columns: np.ndarray
+    targets: np.ndarray
+    means: tuple[np.ndarray, np.ndarray]
+    of_part: np.ndarray
+    gram: np.ndarray
+
+    @classmethod
+    def of(cls, ids: np.ndarray, content: Mapping[str, np.ndarray], rows: np.ndarray) -> _Regression:
+        joined = np.concatenate([vectors[rows].astype(np.float64) for vectors in content.values()], axis=1)
+        targets = ids[rows].astype(np.float64)
+        means = joined.mean(axis=0), targets.mean(axis=0)
+        joined -= means[0]
+        of_part = np.repeat(np.arange(len(content)), [vectors.shape[1] for vectors in content.values()])
+        return cls(joined, targets - means[1], means, of_part, joined.T @ joined)
+
+    def left_out_error(self, ridges: np.ndarray) -> float:
+        """The sum of squared errors of the rows, each left out of the regression that predicts it."""
+        inverse = self._inverse(ridges)
+        weights = inverse @ (self.columns.T @ self.targets)
+        leverage = np.einsum("nw,nw->n", self.columns @ inverse, self.columns) + 1 / len(self.columns)
+        residuals = self.targets - self.columns @ weights
+        return float(((residuals / np.maximum(1 - leverage, 1e-3)[:, None]) ** 2).sum())
+
+    def maps(self, ridges: np.ndarray) -> IdMaps:
+        weights = self._inverse(ridges) @ (self.columns.T @ self.targets)
+        intercept = self.means[1] - self.means[0] @ weights
+        kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.of_part)) + 1)
+        return IdMaps(kernels, intercept.astype(np.float32), ridges)
+
+    def _inverse(self, ridges: np.ndarray) -> np.ndarray:
+        sizes = np.bincount(self.of_part, np.diag(self.gram)) / np.bincount(self.of_part)
+        return np.linalg.inv(self.gram + np.diag((ridges * np.maximum(sizes, 1e-12))[self.of_part]))

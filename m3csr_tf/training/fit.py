@@ -29,7 +29,7 @@ from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
-from m3csr_tf.training.starts import balance_new, start
+from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
@@ -129,7 +129,6 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
         return start(model, data, prepared, config)
     with progress(f"weights start from those of {config.training.warm_start}"):
         warm_start(model, data, prepared, config)
-        balance_new(model, data, config.run.seed)
     return config.training.warm_start
 
 

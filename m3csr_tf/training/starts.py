@@ -7,6 +7,9 @@ say about it.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,18 +20,18 @@ from sklearn.preprocessing import normalize
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
-from m3csr_tf.features.blocks import sample
-from m3csr_tf.features.choices import Choices, content_gains, fitted_intensity, score_gain
+from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_id_maps
 from m3csr_tf.features.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
+from m3csr_tf.features.intensity import fitted_intensity
+from m3csr_tf.features.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress
 from m3csr_tf.training.budget import tries_walks
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
-from m3csr_tf.training.vectors import VectorEncoder
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
@@ -36,20 +39,21 @@ _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vec
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
 
-_BESIDE_IDS = 0.2
-"""Content beside ids starts at this share of what it would weigh alone: for items that people click, ids know most of
-it already. 0.1 to 0.3 of it rank validation best, 7% above ids alone on short videos and 20% on the synthetic world."""
+_TRUST_IN_NEW = 0.75
+"""What the gate leaves to content at first for items without a click."""
+_LEAST_TRUST, _MOST_TRUST = 0.02, 0.9
+"""What it leaves to content of other items, at least and at most: neither side may be out of training's reach."""
 
-_TRUST_IN_NEW, _TRUST_IN_CLICKED = 0.75, 0.3
-"""What the gate leaves to content at first, for items without a click and for others. Where new items compete with
-others, their content then weighs half of what it would alone, and finds them twice as often as if it weighed no more
-than others' does; at all of it, the lists of clicked items suffer (docs/journal.md)."""
+_OF_PREDICTED_IDS = 2.0
+"""Predicted ids of new items weigh so many times what a conditional logit makes of them: what tells a click from items
+drawn evenly is mostly broad, and the first places of a list ask for more. 2 and 4 rank pseudo-cold films 2% to 7%
+better than 1, short videos and worlds alike (docs/results.md)."""
 
-_TELLING_OF_CONTENT = 2_000_000
-"""Clicks, at most, that tell where content starts: maps of some dozen columns need no more, and more take longer."""
+_OF_APPEAL = 0.2
+"""Share of what content says of a new item's popularity that is added to its score for a user with one click."""
 
-_BALANCED_ON, _BALANCED_AMONG = 1000, 200_000
-"""Users and items, at most, whose lists tell how new items compare with others at the start."""
+_TELLING = 500_000
+"""Clicks, at most, that tell how content starts: maps of some dozen columns need no more, and more take longer."""
 
 
 def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdStart:
@@ -66,31 +70,23 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
       each setting of `ials.grid`. Where `budget.tries_walks` says that those would take too long, it is singular
       vectors, without any validation.
     """
-    of_ids = of_content = 1.0
-    gate = model.item_tower.gate
-    if gate is not None and config.model.content_start == "xavier":
-        of_ids = 0.5  # About what a gate of random weights leaves.
-    elif gate is not None:
-        gate.start(np.where(np.arange(gate.bins) == 0, _TRUST_IN_NEW, _TRUST_IN_CLICKED))
-        of_ids, of_content = 1 - _TRUST_IN_CLICKED, _TRUST_IN_CLICKED
+    some = data.some_users(_TELLING, config.run.seed)
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
-            some = data.some_users(_TELLING_OF_CONTENT, config.run.seed)
-            _start_content(model, some, of_content, config.training.history_power, config.run.seed)
-            _start_intensity(model, some, config)
-    tried = _candidates(data, prepared, config)
-    if len(tried) == 1:
-        _start_ids(model, data, tried[0], of_ids, config)
-        return tried[0].kind
-    validation = Validation(prepared, config, data, model)
-    figures = []
-    for candidate in tried:
-        _start_ids(model, data, candidate, of_ids, config)
-        figures.append(validation.figures()[JUDGED_BY])
-    best = tried[int(np.argmax(figures))]
-    if best is not tried[-1]:
-        _start_ids(model, data, best, of_ids, config)
-    return best.kind
+            _start_content(model, some)
+    chosen, ridges = _chosen(model, data, prepared, config), None
+    if chosen.kind != "xavier":
+        with progress(f"ids start from {_CALLED[chosen.kind]}"):
+            factors = _factors(data, chosen, config)
+            _start_ids(model, data, factors)
+            ridges = _start_new_ids(model, data, factors.items, config.run.seed)
+    if chosen.kind != "xavier" or config.model.content_start != "xavier":
+        with progress("ids and content are weighed by clicks that are left out"):
+            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config)
+        _weigh(model, weights, chosen, config)
+    if config.model.content_start == "co_clicks":
+        _start_intensity(model, some, left_out)
+    return chosen.kind
 
 
 class IdCandidate(NamedTuple):
@@ -117,54 +113,37 @@ def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[
     return [IdCandidate("svd"), IdCandidate("walks"), *of_ials]
 
 
-def balance_new(model: M3CSR, data: TrainingData, seed: int) -> None:
-    """Sets the number of bin 0 so that new items take their share of the catalogue among the users' first places.
-
-    Validation would choose among other lists than those that are released if it were left to training, which hardly
-    moves it in some hundred steps. A model without model.popularity_bias stays as it is.
-
-    Args:
-      model: with its other weights started.
-      data: its users tell, up to _BALANCED_ON of them, whoever they are.
-      seed: of the draw of the users.
-    """
-    worth = model.item_tower.popularity_bias
-    items = data.clicks.shape[1]
-    cold = (np.arange(items) >= FIRST_ROW) & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
-    users = sample(np.flatnonzero(np.diff(data.clicks.indptr)), _BALANCED_ON, seed)
-    if worth is None or not cold.any() or not len(users):
-        return
-    histories = data.histories[users]
-    drawn = sample(np.arange(FIRST_ROW, items), _BALANCED_AMONG, seed)
-    rows = np.unique(np.concatenate([np.arange(FIRST_ROW), drawn, histories.ravel()]))
-    encoder = VectorEncoder(model, {name: values[rows] for name, values in data.features.items()})
-    # Of a log with shards users are renumbered, so that their own rows cannot be asked.
-    of_users = encoder.users(np.full(len(users), UNKNOWN_ROW), np.searchsorted(rows, histories))
-    seen = data.clicks[users][:, rows]
-    bonus = cold_bonus(of_users, encoder.items(), cold[rows], catalogue_share(cold), seen=seen, seed=seed)
-    worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
+def _chosen(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdCandidate:
+    """The candidate by which ids alone rank validation best."""
+    tried = _candidates(data, prepared, config)
+    if len(tried) == 1:
+        return tried[0]
+    figures = []
+    with _without_content(model):
+        validation = Validation(prepared, config, data, model)
+        for candidate in tried:
+            with progress(f"ids start from {_CALLED[candidate.kind]}"):
+                _start_ids(model, data, _factors(data, candidate, config))
+            figures.append(validation.figures()[JUDGED_BY])
+    return tried[int(np.argmax(figures))]
 
 
-def _start_ids(model: M3CSR, data: TrainingData, start: IdCandidate, share: float, config: Config) -> None:
-    """Starts ids, and what hangs on them: W_V, ids of new items, and their balance; `share` is the gate's for ids."""
-    clicked = _clicked(data)
-    if start.kind != "xavier":
-        with progress(f"ids start from {_CALLED[start.kind]}"):
-            factors, values = _factors(data, start, config)
-            gain = _id_gain(data, factors, values, config)
-        if config.model.attention_start == "identity":
-            model.user_tower.behaviour_attention.value_kernel.assign(gain * values / share)
-        _place_factors(model, factors, clicked)
-        if model.encoder.id_maps:
-            maps = content_id_maps(factors, {name: data.features[name] for name in model.encoder.modalities}, clicked)
-            for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
-                layer.kernel.assign(kernel)
-            _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), maps.intercept[np.newaxis])
-    if config.model.content_start == "co_clicks":
-        if model.item_tower.popularity_bias is not None:
-            model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
-        with progress("new items are balanced with others"):
-            balance_new(model, data, config.run.seed)
+def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
+    """Starts ids of items with clicks, and W_V; how much they weigh, `_weigh` sets."""
+    if model.config.model.attention_start == "identity":
+        model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
+    _place_factors(model, factors.items, _clicked(data))
+
+
+def _start_new_ids(model: M3CSR, data: TrainingData, ids: np.ndarray, seed: int) -> np.ndarray | None:
+    """Starts what predicts ids of new items; returns the ridges of that regression, None where there is none."""
+    if not model.encoder.id_maps:
+        return None
+    maps = content_id_maps(ids, _content(model, data), _clicked(data), seed=seed)
+    for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
+        layer.kernel.assign(kernel)
+    _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), maps.intercept[np.newaxis])
+    return maps.ridges
 
 
 def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
@@ -178,10 +157,75 @@ def _factors(data: TrainingData, start: IdCandidate, config: Config) -> Affinity
     return ials_factors(data.clicks, dim, start.ials, config.ials, seed)
 
 
-def _id_gain(data: TrainingData, factors: np.ndarray, values: np.ndarray, config: Config) -> float:
-    """What the scores of ids are worth beside each other, as the softmax of training asks for it."""
-    choices = Choices.draw(data.clicks, data.histories, config.run.seed)
-    return score_gain(choices, factors @ values, factors, config.training.history_power)
+def _stacked(
+    model: M3CSR,
+    data: TrainingData,
+    start: IdCandidate,
+    ridges: np.ndarray | None,
+    prepared: Prepared,
+    config: Config,
+) -> Stacked:
+    """What ids and content are worth, each where it is to start from what clicks say of it.
+
+    Args:
+      model, prepared, config: of the run.
+      data: whose clicks tell.
+      start: of the ids.
+      ridges: by which ids of new items are predicted; None where they are not.
+    """
+    content = _content(model, data)
+    dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
+
+    def estimate(clicks: csr_matrix) -> ClosedForms:
+        mapped = {}
+        if config.model.content_start == "co_clicks":
+            for name, vectors in content.items():
+                one = vectors @ co_click_map(clicks, vectors, dims[name])
+                mapped[name] = Scored(one, one)
+        if start.kind == "xavier":
+            return ClosedForms(mapped, None, None)
+        affinities = None if start.kind != "walks" else Affinities.of(clicks, prepared.content, config.affinities)
+        some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
+        factors = _factors(some, start, config)
+        histories = factors.items @ factors.values
+        predicted = None
+        if ridges is not None:
+            maps = content_id_maps(factors.items, content, _clicked(some), ridges)
+            ids = sum(vectors @ kernel for vectors, kernel in zip(content.values(), maps.kernels, strict=True))
+            predicted = Scored(histories, maps.intercept + ids)
+        return ClosedForms(mapped, Scored(histories, factors.items), predicted)
+
+    return stacked(data.clicks, estimate, config.training.history_power, config.run.seed)
+
+
+def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, config: Config) -> None:
+    """Brings gate, content and ids to the size at which their scores add up as `weights` says."""
+    gate, encoders = model.item_tower.gate, model.encoder.modal_encoders
+    trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
+    if gate is not None and config.model.content_start == "xavier":
+        trust_new = trust = 0.5  # About what a gate of random weights leaves.
+    elif gate is not None:
+        trust_new = of_content = _TRUST_IN_NEW
+        trust = float(np.clip(weights.beside_ids * trust_new, _LEAST_TRUST, _MOST_TRUST))
+        gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
+        # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
+        of_content = 1 / trust_new
+    for name, weight in weights.content.items():
+        size = np.sqrt(weight * of_content * len(encoders))
+        for weight_of in (encoders[name].mapping.kernel, *_cluster_embeddings(encoders[name])):
+            weight_of.assign(size * weight_of)
+    for layer in model.item_tower.appeal_kernels:
+        layer.kernel.assign(layer.kernel / (trust_new or 1.0))
+    if start.kind == "xavier":
+        return
+    values = model.user_tower.behaviour_attention.value_kernel
+    if config.model.attention_start == "identity":
+        values.assign(weights.ids / (1 - trust) * values)
+    of_predicted = _OF_PREDICTED_IDS * weights.new_ids / weights.ids * (1 - trust) / (1 - trust_new)
+    for layer in model.encoder.id_maps:
+        layer.kernel.assign(of_predicted * layer.kernel)
+    table = model.encoder.id_embedding
+    _set_rows(table, np.array([UNKNOWN_ROW]), of_predicted * table.numpy()[[UNKNOWN_ROW]])
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
@@ -197,50 +241,64 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
     _set_rows(model.encoder.id_embedding, rows, means)
 
 
-def _start_content(model: M3CSR, data: TrainingData, share: float, power: float, seed: int) -> None:
-    """Starts modal encoders and appeals; `share` is what the gate leaves to content at first.
-
-    Where nothing is known of tastes, a history of content x says of content y gain P'x . P'y, P the map, plus the
-    clusters' product, plus its appeal; all of it times _BESIDE_IDS.
-    """
-    encoders = model.encoder.modal_encoders
-    maps = {
-        name: co_click_map(data.clicks, data.features[name], encoder.mapping.units)
-        for name, encoder in encoders.items()
-    }
-    mapped = {name: data.features[name] @ kernel for name, kernel in maps.items()}
-    gains = content_gains(Choices.draw(data.clicks, data.histories, seed), mapped, power)
-    appeal = content_appeal(data.clicks, {name: data.features[name] for name in encoders})
-    for name, layer in zip(encoders, model.item_tower.appeal_kernels, strict=False):
-        layer.kernel.assign(_BESIDE_IDS / share * appeal[name][:, np.newaxis])
-    clicked = _clicked(data)
-    for position, (name, encoder) in enumerate(encoders.items()):
-        size = np.sqrt(_BESIDE_IDS * gains[name] * len(encoders) / share)
-        encoder.mapping.kernel.assign(maps[name] * size)
+def _start_content(model: M3CSR, data: TrainingData) -> None:
+    """Starts the maps and clusters of modal encoders and what content says of popularity."""
+    clicked, content = _clicked(data), _content(model, data)
+    appeal = content_appeal(data.clicks, content)
+    for name, layer in zip(content, model.item_tower.appeal_kernels, strict=False):
+        layer.kernel.assign(_OF_APPEAL * appeal[name][:, np.newaxis])
+    for position, (name, encoder) in enumerate(model.encoder.modal_encoders.items()):
+        kernel = co_click_map(data.clicks, content[name], encoder.mapping.units)
+        encoder.mapping.kernel.assign(kernel)
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
-            encoder.cluster_embedding.assign(_OF_CENTROID * size * (members @ mapped[name][clicked]))
+            encoder.cluster_embedding.assign(_OF_CENTROID * (members @ (content[name][clicked] @ kernel)))
+    if model.item_tower.popularity_bias is not None:
+        model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 
 
-def _start_intensity(model: M3CSR, data: TrainingData, config: Config) -> None:
-    """Starts w_int from choices: at random, it would favour modalities for no reason that a user could see.
+def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> None:
+    """Starts w_int from clicks: at random, it would favour modalities for no reason that a user could see.
 
     Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
     intensity anyway: there w_int stays as drawn.
     """
-    layer = model.user_tower.intensity
-    alone = len(model.encoder.modalities) == 1
-    if layer is None or alone or config.model.attention_start != "identity":
+    layer, settings = model.user_tower.intensity, model.config.model
+    if layer is None or len(model.encoder.modalities) == 1 or settings.attention_start != "identity":
         return
-    rows, choices = Choices.draw(data.clicks, data.histories, config.run.seed, popular=True).distinct()
-    encoded = model.encoder.modal({name: values[rows] for name, values in data.features.items()})
-    vectors = {name: values.numpy() for name, values in encoded.items()}
-    fitted = fitted_intensity(choices, vectors, shared=not layer.per_modality)
+    encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
+    fitted = fitted_intensity(left_out, encoded, shared=not layer.per_modality)
     # Of behaviour nothing is fitted; it may be learned.
-    behaviour = np.zeros((len(fitted), config.model.id_width), np.float32)
+    behaviour = np.zeros((len(fitted), settings.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
+
+
+@contextmanager
+def _without_content(model: M3CSR) -> Iterator[None]:
+    """Takes the scores of content and popularity out of a model for the length of a block."""
+    encoders = model.encoder.modal_encoders.values()
+    weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
+    weights += [layer.kernel for layer in model.item_tower.appeal_kernels]
+    if model.item_tower.popularity_bias is not None:
+        weights.append(model.item_tower.popularity_bias)
+    kept = [tf.identity(weight) for weight in weights]
+    for weight in weights:
+        weight.assign(tf.zeros_like(weight))
+    try:
+        yield
+    finally:
+        for weight, values in zip(weights, kept, strict=True):
+            weight.assign(values)
+
+
+def _cluster_embeddings(encoder: ModalEncoder) -> list[tf.Variable]:
+    return [encoder.cluster_embedding] if encoder.use_clusters else []
+
+
+def _content(model: M3CSR, data: TrainingData) -> dict[str, np.ndarray]:
+    return {name: data.features[name] for name in model.encoder.modalities}
 
 
 def _clicked(data: TrainingData) -> np.ndarray:

@@ -10,9 +10,11 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
+from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.evaluation.report import some_of
+from m3csr_tf.features.blocks import sample
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress
@@ -23,6 +25,8 @@ from m3csr_tf.training.vectors import VectorEncoder
 _AT = 20
 JUDGED_BY = f"recall@{_AT}"
 """The figure by which weights, and where they start, are chosen."""
+_BALANCED_ON = 1000
+"""Users, at most, whose lists tell how new items compare with others."""
 
 
 def check_validation(prepared: Prepared) -> None:
@@ -39,7 +43,9 @@ class Validation:
     """Full ranking of the validation users, or a draw of them, with the model's present weights.
 
     The draw is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
-    rank the same ones.
+    rank the same ones. Before it ranks, new items are balanced with others: the number of bin 0 becomes that with which
+    they take their share of the catalogue among the users' first places. Training hardly moves it, and moves all that
+    it is compared with; left to training, steps would be told apart by how many new items they happen to list.
     """
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
@@ -49,6 +55,7 @@ class Validation:
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
+        self._cold = self._candidates & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
         self._config, self._model = config, model
         self._encoder = VectorEncoder(model, data.features)
 
@@ -58,11 +65,12 @@ class Validation:
         return self._users
 
     def figures(self) -> dict[str, float]:
-        """Mean recall@20 and ndcg@20 over the validation users."""
+        """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
         with progress("validation, users", len(self._users)) as told:
+            users = self._encoder.users(self._users, self._histories)
             ranked = top_n(
-                self._encoder.users(self._users, self._histories),
-                self._encoder.items(),
+                users,
+                self._balanced(users, self._encoder.items()),
                 _AT,
                 seen=self._seen,
                 candidates=self._candidates,
@@ -75,6 +83,22 @@ class Validation:
             f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),
             f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
         }
+
+    def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
+
+        A model without model.popularity_bias stays as it is.
+        """
+        worth = self._model.item_tower.popularity_bias
+        if worth is None or not self._cold.any():
+            return items
+        seed = self._config.run.seed
+        some = sample(np.arange(len(users)), _BALANCED_ON, seed)
+        share = catalogue_share(self._cold)
+        bonus = cold_bonus(users[some], items, self._cold, share, seen=self._seen[some], seed=seed)
+        worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
+        items[self._cold, -1] += bonus
+        return items
 
     def summarise(self, step: int) -> None:
         """Logs what can go wrong unseen: intensities that switch a modality off, a gate that ignores content."""

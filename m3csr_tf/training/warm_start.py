@@ -63,7 +63,7 @@ def warm_start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Con
     - Items that it did not know, or could not place for want of a training click, start where their clicks put them in
       the run's own space (`new_item_rows`); of a log with shards, the clicks of the users in `data.clicks`.
     - All other weights are copied: attention, maps and clusters of content, intensities, gate, popularity bias, whose
-      number for new items `starts.balance_new` then sets anew.
+      number for new items every validation sets anew.
 
     Args:
       model: of `runs.build_model`; its weights are replaced.
