@@ -102,11 +102,13 @@ class IdMaps(NamedTuple):
     Attributes:
       kernels: float32 [width, d], one a modality.
       intercept: float32 [d].
+      mean: of the ids that it was fitted on, float32 [d]: what it predicts of mean content.
       ridges: float64 [modalities], those that it was fitted with, in mean variances of each modality's content.
     """
 
     kernels: list[np.ndarray]
     intercept: np.ndarray
+    mean: np.ndarray
     ridges: np.ndarray
 
 
@@ -133,7 +135,7 @@ def content_id_maps(
     if not len(rows):
         dim = ids.shape[1]
         kernels = [np.zeros((part.shape[1], dim), np.float32) for part in content.values()]
-        return IdMaps(kernels, np.zeros(dim, np.float32), np.ones(len(content)))
+        return IdMaps(kernels, np.zeros(dim, np.float32), np.zeros(dim, np.float32), np.ones(len(content)))
     if ridges is None:
         some = _Regression.of(ids, content, sample(rows, _RIDGES_CHOSEN_ON, seed))
         ridges = np.ones(len(content))
@@ -184,7 +186,7 @@ class _Regression:
         weights = self._inverse(ridges) @ (self.columns.T @ self.targets)
         intercept = self.means[1] - self.means[0] @ weights
         kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.of_part)) + 1)
-        return IdMaps(kernels, intercept.astype(np.float32), ridges)
+        return IdMaps(kernels, intercept.astype(np.float32), self.means[1].astype(np.float32), ridges)
 
     def _inverse(self, ridges: np.ndarray) -> np.ndarray:
         sizes = np.bincount(self.of_part, np.diag(self.gram)) / np.bincount(self.of_part)

@@ -21,7 +21,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
-from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.features.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.features.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
 from m3csr_tf.features.intensity import fitted_intensity
 from m3csr_tf.features.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
@@ -74,16 +74,17 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
             _start_content(model, some)
-    chosen, ridges = _chosen(model, data, prepared, config), None
+    chosen, maps = _chosen(model, data, prepared, config), None
     if chosen.kind != "xavier":
         with progress(f"ids start from {_CALLED[chosen.kind]}"):
             factors = _factors(data, chosen, config)
             _start_ids(model, data, factors)
-            ridges = _start_new_ids(model, data, factors.items, config.run.seed)
+            if model.encoder.id_maps:
+                maps = content_id_maps(factors.items, _content(model, data), _clicked(data), seed=config.run.seed)
     if chosen.kind != "xavier" or config.model.content_start != "xavier":
         with progress("ids and content are weighed by clicks that are left out"):
-            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config)
-        _weigh(model, weights, chosen, config)
+            weights, left_out = _stacked(model, some, chosen, None if maps is None else maps.ridges, prepared, config)
+        _weigh(model, weights, chosen, maps, config)
     if config.model.content_start == "co_clicks":
         _start_intensity(model, some, left_out)
     return chosen.kind
@@ -129,21 +130,10 @@ def _chosen(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config
 
 
 def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
-    """Starts ids of items with clicks, and W_V; how much they weigh, `_weigh` sets."""
+    """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
     if model.config.model.attention_start == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
-
-
-def _start_new_ids(model: M3CSR, data: TrainingData, ids: np.ndarray, seed: int) -> np.ndarray | None:
-    """Starts what predicts ids of new items; returns the ridges of that regression, None where there is none."""
-    if not model.encoder.id_maps:
-        return None
-    maps = content_id_maps(ids, _content(model, data), _clicked(data), seed=seed)
-    for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
-        layer.kernel.assign(kernel)
-    _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), maps.intercept[np.newaxis])
-    return maps.ridges
 
 
 def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
@@ -198,8 +188,15 @@ def _stacked(
     return stacked(data.clicks, estimate, config.training.history_power, config.run.seed)
 
 
-def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, config: Config) -> None:
-    """Brings gate, content and ids to the size at which their scores add up as `weights` says."""
+def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | None, config: Config) -> None:
+    """Brings gate, content and ids to the size at which their scores add up as `weights` says.
+
+    Args:
+      model, config: of the run.
+      weights: of scores, as if nothing else weighed them.
+      start: of the ids.
+      maps: of content to the ids that it predicts; None where there are none.
+    """
     gate, encoders = model.item_tower.gate, model.encoder.modal_encoders
     trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
     if gate is not None and config.model.content_start == "xavier":
@@ -221,11 +218,16 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, config: Config) -
     values = model.user_tower.behaviour_attention.value_kernel
     if config.model.attention_start == "identity":
         values.assign(weights.ids / (1 - trust) * values)
-    of_predicted = _OF_PREDICTED_IDS * weights.new_ids / weights.ids * (1 - trust) / (1 - trust_new)
-    for layer in model.encoder.id_maps:
-        layer.kernel.assign(of_predicted * layer.kernel)
-    table = model.encoder.id_embedding
-    _set_rows(table, np.array([UNKNOWN_ROW]), of_predicted * table.numpy()[[UNKNOWN_ROW]])
+    if maps is None:
+        return
+    # An item of mean content is for everybody what items with clicks are in the mean: how far predicted ids lie from
+    # that is what weighs more, and tells new items apart.
+    as_others = (1 - trust) / (1 - trust_new)
+    apart = as_others * _OF_PREDICTED_IDS * weights.new_ids / weights.ids
+    for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
+        layer.kernel.assign(apart * kernel)
+    unknown = as_others * maps.mean + apart * (maps.intercept - maps.mean)
+    _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:

@@ -75,7 +75,8 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     content = {name: data.features[name] for name in model.encoder.modalities}
     maps = content_id_maps(factors, content, clicked)
     size = np.float32(_OF_PREDICTED_IDS * weights.new_ids / weights.ids)
-    np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], size * maps.intercept, rtol=1e-6)
+    unknown = maps.mean + size * (maps.intercept - maps.mean)  # Mean content is placed where ids are in the mean.
+    np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], unknown, rtol=1e-5, atol=1e-6)
     kernels = [layer.kernel for layer in model.encoder.id_maps]
     for kernel, expected in zip(kernels, maps.kernels, strict=True):
         np.testing.assert_allclose(kernel, size * expected, rtol=1e-6)
@@ -175,10 +176,9 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
     behaviour = factors.items[history].sum(axis=1) / lengths @ factors.values
     content = {name: data.features[name] for name in model.encoder.modalities}
     maps = content_id_maps(factors.items, content, known)
-    predicted = maps.intercept + sum(content[name] @ maps.kernels[place] for place, name in enumerate(content))
-    wanted = {
-        "id": (weights.ids * behaviour @ factors.items[known].T, _OF_PREDICTED_IDS * 4.0 * behaviour @ predicted[new].T)
-    }
+    apart = maps.intercept - maps.mean + sum(content[name] @ maps.kernels[place] for place, name in enumerate(content))
+    predicted = weights.ids * maps.mean + _OF_PREDICTED_IDS * weights.new_ids * apart
+    wanted = {"id": (weights.ids * behaviour @ factors.items[known].T, behaviour @ predicted[new].T)}
     for name, vectors in content.items():
         mapped = vectors @ co_click_map(data.clicks, vectors, model.encoder.modal_encoders[name].mapping.units)
         has = (vectors[history] != 0).any(axis=2).sum(axis=1, keepdims=True)
