@@ -487,9 +487,9 @@ class ExposureConfig(Section):
         0.01,
         ge=0,
         le=1,
-        description="with cold_share=catalogue, the share of validation Recall@20 that the places of new items and of "
-        "those with few clicks may cost; both shares are halved until they cost no more; not where "
-        "the split has strictly cold items, whose clicks validation lacks",
+        description="with cold_share=catalogue, the share of validation Recall@20 and NDCG@20 that the places of new "
+        "items and of those with few clicks may cost; both shares are halved until they cost no more; not where the "
+        "split has strictly cold items, whose clicks validation lacks",
     )
     few_share: float = Field(
         0.05,

@@ -21,7 +21,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation.metrics import RECALL, name, per_user
+from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import FEW_CLICKS
 from m3csr_tf.features.popularity import PopularityBins
@@ -102,7 +102,7 @@ def calibrated_bonuses(
     seen = clicks_of(prepared, columns.TRAIN, asked)
     ranked = ranked_apart(user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block)
     few = few_bins(prepared.popularity)
-    judge = _RecallJudge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
+    judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is asked for in numbers is given, whatever it costs; so is one whose worth validation cannot see.
     judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
     parts = _PARTS if judged else _PARTS[:1]
@@ -129,7 +129,7 @@ def _balanced(
 
 
 @dataclass(frozen=True)
-class _RecallJudge:
+class _Judge:
     """What bonuses cost the users of validation.
 
     Attributes:
@@ -151,7 +151,7 @@ class _RecallJudge:
     @classmethod
     def of(
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
-    ) -> _RecallJudge:
+    ) -> _Judge:
         """Of a seeded draw of at most `most` users with a click in validation."""
         judges = np.sort(np.random.default_rng(seed).permutation(users_with(prepared, columns.VAL))[:most])
         truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
@@ -166,16 +166,24 @@ class _RecallJudge:
         return not hidden and bool(cold[self.truth.indices].any())
 
     def loss(self, bonuses: np.ndarray) -> float:
-        """Share of Recall@20 that is lost by bonuses float32 [bins]; below 0 where it is gained, 0 without users."""
-        plain = self._recall(self.items) if len(self.users) else 0.0
-        return 1 - self._recall(with_bonuses(self.items, self.prepared, bonuses)) / plain if plain else 0.0
+        """Share of Recall@20 or of NDCG@20, whichever is larger, that bonuses float32 [bins] cost.
 
-    def _recall(self, items: np.ndarray) -> float:
-        known = np.arange(len(items)) >= FIRST_ROW
+        They cost what lists hold in which cold items take no place and nothing is added to those with few clicks.
+        Below 0 where they gain something, 0 without users or hits.
+        """
+        if not len(self.users):
+            return 0.0
+        known = np.arange(len(self.items)) >= FIRST_ROW
+        without = self._figures(self.items, known & ~cold_items(self.prepared))
+        found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known)
+        return max((1 - found[name] / without[name] for name in without if without[name]), default=0.0)
+
+    def _figures(self, items: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
         ranked = top_n(
-            self.users, items, EXPOSED_AT, seen=self.seen, candidates=known, seed=self.seed, block=self.block
+            self.users, items, EXPOSED_AT, seen=self.seen, candidates=candidates, seed=self.seed, block=self.block
         )
-        return float(per_user(ranked, self.truth, [EXPOSED_AT])[name(RECALL, EXPOSED_AT)].mean())
+        found = per_user(ranked, self.truth, [EXPOSED_AT])
+        return {one: float(found[one].mean()) for one in (name(RECALL, EXPOSED_AT), name(NDCG, EXPOSED_AT))}
 
 
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,9 +32,9 @@ def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseA
 
 
 def content_maps(model: M3CSR) -> list[tf.Variable]:
-    """What turns scaled content into vectors: modal maps, ids of new items, W_V and W_O of modal attention, appeals."""
+    """What content becomes: modal maps and clusters, ids of new items, W_V and W_O of modal attention, appeals."""
     attention = model.user_tower.modal_attention.values()
-    maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.mapping.weights]
+    maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.weights]
     maps += [layer.kernel for layer in (*model.item_tower.appeal_kernels, *model.encoder.id_maps)]
     return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 

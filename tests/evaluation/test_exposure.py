@@ -353,10 +353,11 @@ def seen_cold(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return prepared, users, items
 
 
-def recall(prepared: Any, users: np.ndarray, items: np.ndarray) -> float:
-    """Recall@20 of validation."""
+def recalls(prepared: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Recall@20 and NDCG@20 of validation."""
     config = EvaluationConfig(bootstrap=0, users="all")
-    return evaluate_split(prepared, users, items, columns.VAL, config)["all"].mean("recall@20")
+    found = evaluate_split(prepared, users, items, columns.VAL, config)["all"]
+    return np.array([found.mean("recall@20"), found.mean("ndcg@20")])
 
 
 def bonuses_at(seen_cold: tuple[Any, np.ndarray, np.ndarray], most_loss: float) -> np.ndarray:
@@ -366,13 +367,15 @@ def bonuses_at(seen_cold: tuple[Any, np.ndarray, np.ndarray], most_loss: float) 
 
 def test_shares_that_cost_more_of_validation_than_they_may_are_halved(seen_cold: Any) -> None:
     prepared, users, items = seen_cold
-    plain, whole, limited = recall(prepared, users, items), bonuses_at(seen_cold, 1.0), bonuses_at(seen_cold, 0.05)
-    of_whole, of_limited = (
-        1 - recall(prepared, users, with_bonuses(items, prepared, some)) / plain for some in (whole, limited)
+    hidden = np.where(np.arange(prepared.popularity.count) == 0, np.float32(-1e6), np.float32(0))
+    whole, limited = bonuses_at(seen_cold, 1.0), bonuses_at(seen_cold, 0.05)
+    of_none, of_whole, of_limited = (
+        recalls(prepared, users, with_bonuses(items, prepared, some)) for some in (hidden, whole, limited)
     )
-    assert of_whole > 0.05 >= of_limited
+    assert (1 - of_whole / of_none).max() > 0.05 >= (1 - of_limited / of_none).max()
     assert limited[0] < whole[0]
-    assert np.array_equal(bonuses_at(seen_cold, of_whole + 1e-6), whole)
+    assert np.array_equal(bonuses_at(seen_cold, float((1 - of_whole / of_none).max()) + 1e-6), whole)
+    assert not np.array_equal(bonuses_at(seen_cold, float((1 - of_whole / of_none).max()) - 1e-6), whole)
 
 
 def test_a_split_that_keeps_new_items_out_of_validation_gives_them_their_whole_share(
