@@ -19,7 +19,7 @@ from rich.table import Table
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation.report import affordable_users
-from m3csr_tf.training.budget import Budget, tries_walks, validation_users
+from m3csr_tf.training.budget import Budget, tries_ials, validation_users
 
 _WIDTH = 130
 
@@ -55,7 +55,7 @@ def table(config: Config, sizes: tuple[tuple[int, int], ...]) -> Table:
                 "patience": f"{budget.patience:,}",
                 "its users": f"{validation_users(config, clicks, items):,}",
                 "evaluated users": f"{affordable_users(items):,}",
-                "walks": "tried" if tries_walks(config, clicks, items) else "not tried",
+                "implicit ALS": "tried" if tries_ials(clicks, items) else "not tried",
             }
         )
     result = Table(title=f"steps of {config.training.batch_size:,} examples", title_justify="left")

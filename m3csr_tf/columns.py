@@ -17,6 +17,7 @@ TEST: Final = "test"
 SPLITS: Final = (TRAIN, VAL, TEST)
 USER_ROW: Final = "user_row"
 ITEM_ROW: Final = "item_row"
+ID_VECTOR: Final = "id_vector"
 
 # Catalogue.
 VIEW_COUNT: Final = "view_count"
@@ -74,6 +75,7 @@ RESERVED_MODALITIES: Final = frozenset(
         ITEM_ID,
         USER_ROW,
         ITEM_ROW,
+        ID_VECTOR,
         VIEW_COUNT,
         PUBLISH_TIME,
         TRAIN_CLICKS,

@@ -277,7 +277,7 @@ class ModelConfig(Section):
     id_start: Literal["auto", "ials", "walks", "svd", "xavier"] = Field(
         "auto",
         description="e_i^id: from the item factors of implicit ALS, from random walks over the clicks, from their "
-        "singular vectors, from whichever of these ranks validation best, or at random",
+        "singular vectors, or at random; auto: implicit ALS, singular vectors on a large log",
     )
     new_ids: Literal["content", "shared"] = Field(
         "content",
@@ -378,7 +378,17 @@ class TrainingConfig(Section):
         0.3, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
     )
     id_rate: float = Field(
-        0.01, ge=0, le=1, description="share of the learning rate for item ids and their W_V and W_O; 0 keeps them"
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the learning rate for item ids, the maps that predict those of new items, and their W_V "
+        "and W_O; 0 keeps them",
+    )
+    cross_fit: int = Field(
+        5,
+        ge=0,
+        description="parts of the users: the examples of each part are trained with item ids that the clicks of the "
+        "other users alone place, where ids start from implicit ALS; 0: with those of the model, which know the clicks",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at the last step"
@@ -413,6 +423,8 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
+        if self.cross_fit == 1:
+            raise ValueError("training.cross_fit must be 0 or at least 2, got 1: one part would leave no other users")
         if self.epochs is not None and self.max_steps is not None:
             raise ValueError(
                 "training.epochs and training.max_steps are both set and both say how long to train, got "

@@ -64,10 +64,12 @@ class AffinityFactors(NamedTuple):
     Attributes:
       items: float32 [items, dim], of root-mean-square norm 1 over the clicked items; zeros for items without a click.
       values: float32 [dim, dim], what turns a clicked item into what it says about the next.
+      size: what the items have been divided by.
     """
 
     items: np.ndarray
     values: np.ndarray
+    size: float = 1.0
 
 
 def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed: int) -> AffinityFactors:
@@ -147,4 +149,4 @@ def ials_factors(
     scale = max(np.sqrt((found[clicked] ** 2).sum(axis=1).mean()), 1e-12) if clicked.any() else 1.0
     ridge = max(config.fold_in * penalty, 1e-12)
     values = np.linalg.inv(found.T @ found + ridge * np.eye(dim)) * scale**2
-    return AffinityFactors((found / scale).astype(np.float32), values.astype(np.float32))
+    return AffinityFactors((found / scale).astype(np.float32), values.astype(np.float32), float(scale))

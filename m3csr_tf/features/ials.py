@@ -29,7 +29,16 @@ class Factors(NamedTuple):
     items: np.ndarray
 
 
-def factorise(clicks: Csr, *, factors: int, alpha: float, penalty: float, sweeps: int, seed: int = 0) -> Factors:
+def factorise(
+    clicks: Csr,
+    *,
+    factors: int,
+    alpha: float,
+    penalty: float,
+    sweeps: int,
+    seed: int = 0,
+    start: np.ndarray | None = None,
+) -> Factors:
     """The factors after `sweeps` turns of users and items each.
 
     Args:
@@ -37,10 +46,14 @@ def factorise(clicks: Csr, *, factors: int, alpha: float, penalty: float, sweeps
       factors: width of the vectors.
       alpha, penalty, sweeps: see the module; `sweeps` are turns over both sides.
       seed: of the items' first vectors.
+      start: those vectors float64 [items, factors], instead of a draw.
     """
     by_user = sparse.csr_matrix(clicks)
     by_item = by_user.T.tocsr()
-    items = np.random.default_rng(seed).normal(0, _START / np.sqrt(factors), (by_item.shape[0], factors))
+    if start is None:
+        items = np.random.default_rng(seed).normal(0, _START / np.sqrt(factors), (by_item.shape[0], factors))
+    else:
+        items = start.copy()
     items[np.diff(by_item.indptr) == 0] = 0
     users = np.zeros((by_user.shape[0], factors))
     for _ in range(sweeps):

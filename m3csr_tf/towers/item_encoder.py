@@ -65,9 +65,15 @@ class ItemEncoder(tf.keras.layers.Layer):
         return {ID_PART: self.ids(features), **self.modal(features)}
 
     def ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """e_i^id float32 [items, d]; of items whose id training has not seen, `new_ids`. Arguments as in `call`."""
+        """e_i^id float32 [items, d]; of items whose id training has not seen, `new_ids`. Arguments as in `call`.
+
+        Where features have id_vector float32 [items, d], those are the ids of items that the table would know:
+        batches of training ask for ids that have not seen their clicks (`features.cross_fitting`).
+        """
         rows = tf.gather(self.id_rows, features[columns.ITEM_ROW])
-        own = tf.gather(self.id_embedding, rows)
+        own = features.get(columns.ID_VECTOR)
+        if own is None:
+            own = tf.gather(self.id_embedding, rows)
         if not self.id_maps:
             return own
         return tf.where((rows == UNKNOWN_ROW)[:, tf.newaxis], self.new_ids(features), own)

@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 from scipy.sparse import csr_matrix
 
+from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.features.affinities import Affinities
-from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import Draws
 from m3csr_tf.training.windows import Window
@@ -42,6 +43,8 @@ class BatchSampler:
         negatives; else None.
       affinities: of the items, where walks give positives.
       replicas: how many share a batch: each takes its part of the examples and of the shared negatives.
+      ids: float32 [windows, items, d], what stands for the ids of items in the examples of each window, by its number;
+        zeros where they are to be taken for new. None: what the model has.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class BatchSampler:
         probability: np.ndarray | None,
         affinities: Affinities | None,
         replicas: int = 1,
+        ids: np.ndarray | None = None,
     ) -> None:
         self._config = config
         self._replicas = replicas
         self._seed = config.run.seed
         self._catalogue = len(trained)
+        self._ids = None if ids is None else tf.constant(ids)
         self._features = {name: tf.constant(values) for name, values in features.items()}
         clicked, known = np.flatnonzero(trained), np.arange(UNKNOWN_ROW + 1, len(trained))
         self._pool = tf.constant(clicked if config.negatives.pool == "clicked" else known, tf.int32)
@@ -68,13 +73,16 @@ class BatchSampler:
             self._popularity = Draws.of_rows(csr_matrix(affinities.popularity))
             self._popular = affinities.popular
 
-    def batch(self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
+    def batch(
+        self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0, turn: tf.Tensor | None = None
+    ) -> Batch:
         """A replica's part of the batch of a step; put together, the parts are the batch that one replica alone draws.
 
         Args:
           window: the users that it is drawn from.
           step: int64 scalar, counted from the first step of training.
           place: int64 scalar, which replica it is for, from 0.
+          turn: int64 scalar, how many batches of this window came before; those since its first step when None.
 
         Returns (batch and count being the replica's part of them, candidates those of all replicas):
           items: features of the batch's distinct items [items, ...], line 0 the padding item.
@@ -87,7 +95,7 @@ class BatchSampler:
           positive_probability: float32 [candidates], how often the stream draws it (in-batch, for the logQ correction).
             In-batch candidates begin with the replica's own, the others follow by place, the first after the last.
         """
-        all_users, all_positives = self._positives(window, step)
+        all_users, all_positives = self._positives(window, step, step - window.first_step if turn is None else turn)
         users, positives = self._part(all_users, place), self._part(all_positives, place)
         own_first = self._own_first(all_positives, place)
         negatives, allowed = self._negatives(window, users, own_first, step, place)
@@ -97,7 +105,7 @@ class BatchSampler:
         in_history = tf.size(slot_rows)
         slots, positive, negative = tf.split(lines[1:], [in_history, tf.size(positives), tf.size(negatives)])
         batch: Batch = {
-            "items": {name: tf.gather(values, rows) for name, values in self._features.items()},
+            "items": self._items(window, rows),
             "query_user": query_users,
             "query_slots": tf.reshape(slots, tf.shape(slot_rows)),
             "short_queries": short,
@@ -111,6 +119,17 @@ class BatchSampler:
         else:
             batch |= {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative", place)}
         return batch
+
+    def _items(self, window: Window, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features of items (int32 [items] rows)."""
+        features = {name: tf.gather(values, rows) for name, values in self._features.items()}
+        if self._ids is None:
+            return features
+        ids = tf.gather(tf.gather(self._ids, window.number), rows)
+        # Without this window's users nobody has clicked it.
+        new = tf.logical_and(tf.reduce_all(ids == 0, axis=1), rows >= FIRST_ROW)
+        features[columns.ITEM_ROW] = tf.where(new, UNKNOWN_ROW, features[columns.ITEM_ROW])
+        return features | {columns.ID_VECTOR: ids}
 
     def _part(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
         """What a replica takes of the values of all [all, ...]."""
@@ -126,11 +145,11 @@ class BatchSampler:
         size = tf.size(values, tf.int64) // self._replicas
         return tf.roll(values, -place * size, axis=0)
 
-    def _positives(self, window: Window, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _positives(self, window: Window, step: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Users, by their place in the window, and their positives, int32 [batch] each."""
         size = self._config.training.batch_size
         examples = tf.size(window.active if self._per_user else window.items, tf.int64)
-        positions = (step - window.first_step) * size + tf.range(size, dtype=tf.int64)
+        positions = turn * size + tf.range(size, dtype=tf.int64)
         rounds, places = positions // examples, positions % examples
         seed = tf.fill([size], tf.constant(self._seed, tf.int64))
         seeds = tf.stack([seed, rounds, tf.fill([size], window.number)], axis=1)

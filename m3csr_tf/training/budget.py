@@ -38,9 +38,8 @@ one user vector with one item vector, chosen from. By the processor's time it wa
 (docs/scale.md); less than that leaves time for item vectors and checkpoints, and for cores that others are using, on
 which ranking slows down more than training does."""
 
-WALKED_ITEMS, WALKED_CLICKS = 50_000, 2_000_000
-"""Largest catalogue and log for which `model.id_start=auto` tries walks, whose time grows faster than either. On ten
-million clicks of 200,000 items the start with them took 25 minutes; these limits themselves have not been timed."""
+FACTORISED_ITEMS, FACTORISED_CLICKS = 50_000, 2_000_000
+"""Largest catalogue and log for which `model.id_start=auto` tries implicit ALS, once for each setting of its grid."""
 
 
 @dataclass(frozen=True)
@@ -137,17 +136,14 @@ def validation_users(config: Config, clicks: int, items: int) -> int:
     return min(config.training.validation_users, max(LEAST_VALIDATION_USERS, affordable))
 
 
-def tries_walks(config: Config, clicks: int, items: int) -> bool:
-    """Whether ids may start from walks: where they are asked for, or may be chosen and take no minutes.
+def tries_ials(clicks: int, items: int) -> bool:
+    """Whether `model.id_start=auto` has the time for implicit ALS, several times.
 
     Args:
-      config: the run's settings.
       clicks: training clicks of the whole log.
       items: of the catalogue.
     """
-    if config.model.id_start == "auto":
-        return items <= WALKED_ITEMS and clicks <= WALKED_CLICKS
-    return config.model.id_start == "walks"
+    return items <= FACTORISED_ITEMS and clicks <= FACTORISED_CLICKS
 
 
 def _candidates(negatives: NegativesConfig, batch_size: int, items: int) -> int:

@@ -6,6 +6,7 @@ validation. Batches depend on the seed and the step alone, so a run that was kil
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -21,6 +22,7 @@ import tensorflow as tf
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, RunError
+from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.files import write_json, write_text
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress, say
@@ -53,8 +55,6 @@ class Progressed:
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
       paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
         step, input included, and the process's memory there.
-      keeps_start: whether the start may be the best. It may after a warm start, so that a night that learns nothing new
-        keeps what it started from; a fresh run that kept its start would hand less to the next night.
     """
 
     prepared: str
@@ -63,13 +63,11 @@ class Progressed:
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
     paces: list[dict[str, float]] = field(default_factory=list)
-    keeps_start: bool = False
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The validation of highest Recall@20, the earliest of equals; None while none may be the best."""
-        candidates = [one for one in self.validations if self.keeps_start or one["step"] > 0]
-        return max(candidates, key=lambda one: (one[JUDGED_BY], -one["step"]), default=None)
+        """The validation of highest Recall@20, the earliest of equals, the start among them; None without any."""
+        return max(self.validations, key=lambda one: (one[JUDGED_BY], -one["step"]), default=None)
 
     @property
     def at_start(self) -> float | None:
@@ -101,7 +99,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config)
-        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
+        id_start, data = _start(model, data, prepared, config, replicas) if replicas.is_chief else ("", data)
         with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
             optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
@@ -112,8 +110,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         try:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
-            is_warm = config.training.warm_start is not None
-            progressed = Progressed(runs.data_digest(prepared), id_start, keeps_start=is_warm)
+            progressed = Progressed(runs.data_digest(prepared), id_start)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -121,15 +118,22 @@ def fit(config: Config, prepared: Prepared) -> Path:
     return config.run_folder
 
 
-def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> str:
-    """Starts the weights, unless a checkpoint has later ones; returns where ids start."""
+def _start(
+    model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, replicas: Distribution
+) -> tuple[str, TrainingData]:
+    """Starts the weights, unless a checkpoint has later ones; where ids start, and what training goes on with."""
+    kept = config.run_folder / runs.CROSS_IDS
     if tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is not None:
-        return ""
-    if config.training.warm_start is None:
-        return start(model, data, prepared, config)
-    with progress(f"weights start from those of {config.training.warm_start}"):
-        warm_start(model, data, prepared, config)
-    return config.training.warm_start
+        ids = CrossIds.load(kept) if kept.exists() else None
+        return "", dataclasses.replace(data, cross_ids=ids)
+    if config.training.warm_start is not None:
+        with progress(f"weights start from those of {config.training.warm_start}"):
+            warm_start(model, data, prepared, config)
+        return config.training.warm_start, data
+    kind, ids = start(model, data, prepared, config, cross_fit=replicas.workers == 1)
+    if ids is not None:
+        ids.save(kept)
+    return kind, dataclasses.replace(data, cross_ids=ids)
 
 
 def _follow(
@@ -220,6 +224,7 @@ class _Loop:
             | {"budget": budget.to_json() | {"validation_users": len(self._validation.users)}}
             | {"prepared": progressed.prepared},
         )
+        (self._folder / runs.CROSS_IDS).unlink(missing_ok=True)
         self._replicas.agree(_FINISHED)
 
     def _validate(self, loss: float) -> None:
@@ -282,7 +287,6 @@ class _Loop:
                 f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
             ) from None
         progressed = Progressed(**json.loads(self._stored.numpy()))
-        progressed.keeps_start = afresh.keeps_start  # Checkpoints of earlier versions do not say it.
         if progressed.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "

@@ -22,6 +22,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
+from m3csr_tf.features.cross_fitting import CrossIds, cross_fitted_ids
 from m3csr_tf.features.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
 from m3csr_tf.features.intensity import fitted_intensity
 from m3csr_tf.features.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
@@ -29,7 +30,7 @@ from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress
-from m3csr_tf.training.budget import tries_walks
+from m3csr_tf.training.budget import tries_ials
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
 
@@ -56,7 +57,19 @@ _TELLING = 500_000
 """Clicks, at most, that tell how content starts: maps of some dozen columns need no more, and more take longer."""
 
 
-def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdStart:
+class Started(NamedTuple):
+    """What `start` tells of ids.
+
+    Attributes:
+      id_start: where they start.
+      cross_ids: ids to train with that have not seen the clicks which training asks for; None: those of the model.
+    """
+
+    id_start: IdStart
+    cross_ids: CrossIds | None
+
+
+def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, cross_fit: bool = True) -> Started:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
@@ -64,30 +77,33 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
       data: its clicks and features.
       prepared: the data of the run, whose validation clicks are chosen by (`validation.check_validation`).
       config: the run's settings.
+      cross_fit: whether training can take other ids than the model's, if `training.cross_fit` asks for them.
 
     Returns:
-      Where ids start: `model.id_start`, or what `auto` has chosen among singular vectors, walks and implicit ALS with
-      each setting of `ials.grid`. Where `budget.tries_walks` says that those would take too long, it is singular
-      vectors, without any validation.
+      Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
+      which ids alone rank validation best. Where `budget.tries_ials` says that this would take too long, they start
+      from singular vectors, without any validation.
     """
     some = data.some_users(_TELLING, config.run.seed)
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
             _start_content(model, some)
-    chosen, maps = _chosen(model, data, prepared, config), None
+    chosen, maps, cross_ids = _chosen(model, data, prepared, config), None, None
     if chosen.kind != "xavier":
         with progress(f"ids start from {_CALLED[chosen.kind]}"):
             factors = _factors(data, chosen, config)
             _start_ids(model, data, factors)
             if model.encoder.id_maps:
                 maps = content_id_maps(factors.items, _content(model, data), _clicked(data), seed=config.run.seed)
+        if cross_fit:
+            cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.model.content_start != "xavier":
         with progress("ids and content are weighed by clicks that are left out"):
             weights, left_out = _stacked(model, some, chosen, None if maps is None else maps.ridges, prepared, config)
         _weigh(model, weights, chosen, maps, config)
     if config.model.content_start == "co_clicks":
         _start_intensity(model, some, left_out)
-    return chosen.kind
+    return Started(chosen.kind, cross_ids)
 
 
 class IdCandidate(NamedTuple):
@@ -109,9 +125,24 @@ def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[
         return of_ials
     if config.model.id_start != "auto":
         return [IdCandidate(config.model.id_start)]
-    if not tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW):
-        return [IdCandidate("svd")]
-    return [IdCandidate("svd"), IdCandidate("walks"), *of_ials]
+    return of_ials if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW) else [_SVD]
+
+
+_SVD = IdCandidate("svd")
+
+
+def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors, config: Config) -> CrossIds | None:
+    """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them.
+
+    Hashed ids have no rows of their own, a log with shards is read a window at a time, and of a log on which implicit
+    ALS takes long the factors know little by heart.
+    """
+    parts, (clicks, items) = config.training.cross_fit, (data.clicks.nnz, data.clicks.shape[1] - FIRST_ROW)
+    hashed = config.model.item_hash_rows is not None
+    if not parts or start.ials is None or hashed or data.shards is not None or not tries_ials(clicks, items):
+        return None
+    with progress("ids for training, without the clicks of a part of the users each"):
+        return cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed)
 
 
 def _chosen(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdCandidate:

@@ -32,17 +32,18 @@ def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseA
 
 
 def content_maps(model: M3CSR) -> list[tf.Variable]:
-    """What content becomes: modal maps and clusters, ids of new items, W_V and W_O of modal attention, appeals."""
+    """What content becomes: modal maps and clusters, W_V and W_O of modal attention, appeals."""
     attention = model.user_tower.modal_attention.values()
     maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.weights]
-    maps += [layer.kernel for layer in (*model.item_tower.appeal_kernels, *model.encoder.id_maps)]
+    maps += [layer.kernel for layer in model.item_tower.appeal_kernels]
     return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
 
 def id_weights(model: M3CSR) -> list[tf.Variable]:
-    """What places items by their ids: the id table, and W_V and W_O of the attention over it."""
+    """What places items by their ids: the id table, its prediction for new items, and W_V and W_O of its attention."""
     attention = model.user_tower.behaviour_attention
-    return [model.encoder.id_embedding, attention.value_kernel, attention.output_kernel]
+    predicted = [layer.kernel for layer in model.encoder.id_maps]
+    return [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
 
 
 def take_steps(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:

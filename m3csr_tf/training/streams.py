@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 
@@ -26,21 +29,21 @@ class ExampleStream:
     def __init__(self, data: TrainingData, config: Config, replicas: int = 1) -> None:
         self._config = config
         self._shards = shards = data.shards
-        self._window = _tensors(window_of(data.clicks, data.histories)) if shards is None else None
+        self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
         probability = None
         if config.negatives.kind == "in_batch":
             clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
             probability = positive_probabilities(clicks, config.training.positives)
-        self._sampler = BatchSampler(config, data.features, data.trained, probability, data.affinities, replicas)
+        ids = None if data.cross_ids is None else data.cross_ids.ids
+        self._sampler = BatchSampler(config, data.features, data.trained, probability, data.affinities, replicas, ids)
 
     @property
     def examples_per_epoch(self) -> int:
         """Examples that make an epoch: training clicks, or users with one, by `training.positives`."""
         if self._shards is not None:
             return int(self._shards.examples.sum())
-        assert self._window is not None
         per_user = self._config.training.positives == "per_user"
-        return int((self._window.active if per_user else self._window.items).shape[0])
+        return sum(int((window.active if per_user else window.items).shape[0]) for window in self._windows)
 
     def dataset(self, first_step: int, steps: int, places: range = range(1)) -> tf.data.Dataset:
         """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order.
@@ -49,9 +52,8 @@ class ExampleStream:
           first_step, steps: see above.
           places: the replicas that they are for; of each step each replica's part, one after the other.
         """
-        if self._window is not None:
-            return self._batches(self._window, first_step, first_step + steps, places).prefetch(_BATCHES_AHEAD)
-        assert self._shards is not None
+        if self._shards is None:
+            return self._batches(self._drawn, first_step, first_step + steps, places).prefetch(_BATCHES_AHEAD)
         last_step = first_step + steps
         turns = list(self._shards.turns(first_step, last_step))
         windows = tf.data.Dataset.range(len(turns)).map(lambda turn: self._load(turns, turn))
@@ -60,7 +62,10 @@ class ExampleStream:
             windows.prefetch(1)
             .flat_map(
                 lambda window, first, last: self._batches(
-                    window, tf.maximum(first, first_step), tf.minimum(last, last_step), places
+                    partial(self._sampler.batch, window),
+                    tf.maximum(first, first_step),
+                    tf.minimum(last, last_step),
+                    places,
                 )
             )
             .prefetch(_BATCHES_AHEAD)
@@ -68,17 +73,32 @@ class ExampleStream:
 
     def batch(self, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
         """A batch (int64 scalar step) of a log that is held in memory, as `BatchSampler.batch`."""
-        assert self._window is not None
-        return self._sampler.batch(self._window, step, place)
+        assert self._windows
+        return self._drawn(step, place)
 
-    def _batches(self, window: Window, first: int | tf.Tensor, last: int | tf.Tensor, places: range) -> tf.data.Dataset:
+    def _drawn(self, step: tf.Tensor, place: int | tf.Tensor) -> Batch:
+        """A batch of a log in memory: of all users, or of each part of them in turn."""
+        parts = len(self._windows)
+        if parts == 1:
+            return self._sampler.batch(self._windows[0], step, place)
+        part = tf.cast(step % parts, tf.int32)
+        arrays = tf.switch_case(part, [lambda window=window: tuple(window) for window in self._windows])
+        return self._sampler.batch(Window(*arrays), step, place, turn=step // parts)
+
+    def _batches(
+        self,
+        draw_of: Callable[[tf.Tensor, tf.Tensor], Batch],
+        first: int | tf.Tensor,
+        last: int | tf.Tensor,
+        places: range,
+    ) -> tf.data.Dataset:
         parallel = tf.data.AUTOTUNE if self._config.run.threads != 1 else 1
         here = len(places)
 
         # All of it is graph code already; looking for Python to convert takes seconds.
         @tf.autograph.experimental.do_not_convert
         def draw(number: tf.Tensor) -> Batch:
-            return self._sampler.batch(window, number // here, places.start + number % here)
+            return draw_of(number // here, places.start + number % here)
 
         numbers = tf.data.Dataset.range(first * here, last * here)
         return numbers.map(draw, num_parallel_calls=parallel, deterministic=True)
@@ -101,6 +121,16 @@ class ExampleStream:
         slots = self._config.history.trained
         window = window._replace(histories=tf.ensure_shape(window.histories, [None, slots]))
         return window, window.first_step, last
+
+
+def _windows(data: TrainingData) -> list[Window]:
+    """All users of a log in memory, or a window for each part of them that sees other ids."""
+    if data.cross_ids is None:
+        return [window_of(data.clicks, data.histories)]
+    of_part = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
+    return [
+        window_of(data.clicks[users], data.histories[users], users, number=part) for part, users in enumerate(of_part)
+    ]
 
 
 def _tensors(window: Window) -> Window:

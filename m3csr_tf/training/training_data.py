@@ -13,10 +13,9 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
+from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.features.histories import click_matrix, histories
-from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.progress import progress
-from m3csr_tf.training.budget import tries_walks
 from m3csr_tf.training.windows import ShardedClicks
 
 _SAMPLE_CLICKS = 5_000_000
@@ -51,6 +50,7 @@ class TrainingData:
       affinities: of the items, where walks give positives or may start ids; else None, since they take long on large
         logs.
       shards: the clicks on the disk, where they are more than `training.window_clicks`; else None.
+      cross_ids: ids that have not seen the clicks of a part of the users; None where all examples see the table's.
     """
 
     clicks: csr_matrix
@@ -59,6 +59,7 @@ class TrainingData:
     trained: np.ndarray
     affinities: Affinities | None
     shards: ShardedClicks | None = None
+    cross_ids: CrossIds | None = None
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> TrainingData:
@@ -66,7 +67,7 @@ class TrainingData:
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
-        walked = tries_walks(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
+        walked = config.model.id_start == "walks"
         affinities = None
         if walked or config.training.walk_positives > 0:
             with progress("affinities of items, by random walks over the clicks"):

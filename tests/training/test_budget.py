@@ -18,7 +18,7 @@ from m3csr_tf.data.audience import users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.training import runs
-from m3csr_tf.training.budget import Budget, default_epochs, tries_walks, validation_users
+from m3csr_tf.training.budget import Budget, default_epochs, tries_ials, validation_users
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import Validation
@@ -111,19 +111,13 @@ def test_users_of_a_validation_cost_a_fifth_of_the_time_by_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "clicks", "items", "tried"),
-    [
-        ("auto", 59_541, 6_710, True),
-        ("auto", 8_000_000, 6_710, False),
-        ("auto", 59_541, 200_000, False),
-        ("walks", 8_000_000, 200_000, True),
-        ("svd", 59_541, 6_710, False),
-    ],
+    ("clicks", "items", "tried"),
+    [(59_541, 6_710, True), (2_000_000, 50_000, True), (2_000_001, 50_000, False), (2_000_000, 50_001, False)],
 )
-def test_walks_are_tried_where_they_are_asked_for_or_take_no_minutes(
-    kind: str, clicks: int, items: int, tried: bool
+def test_implicit_als_is_tried_on_logs_of_up_to_two_million_clicks_and_fifty_thousand_items(
+    clicks: int, items: int, tried: bool
 ) -> None:
-    assert tries_walks(settings(model={"id_start": kind}), clicks, items) is tried
+    assert tries_ials(clicks, items) is tried
 
 
 def test_of_a_pool_that_is_shared_whole_every_item_is_a_candidate_that_costs() -> None:

@@ -54,8 +54,7 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     assert list(table) == ["step", "loss", "recall@20", "ndcg@20"]
     assert table["step"].tolist() == [0, 20, 40, 60, 80, 100, 120]
     assert end["start_recall@20"] == pytest.approx(table["recall@20"][0], abs=1e-6)
-    trained = table[1:]  # The start of a fresh run is no candidate.
-    best = trained.loc[trained["recall@20"].idxmax()]
+    best = table.loc[table["recall@20"].idxmax()]
     assert (end["best_step"], end["steps"]) == (best["step"], 120)
     assert end["recall@20"] == pytest.approx(best["recall@20"], abs=1e-6)
     assert end["ndcg@20"] == pytest.approx(best["ndcg@20"], abs=1e-6)
@@ -63,13 +62,11 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     assert kept == [f"validated-{end['best_step']}"]
 
 
-def test_the_start_may_be_the_best_of_a_warm_start_alone() -> None:
-    found = [{"step": step, "recall@20": recall} for step, recall in ((0, 0.5), (20, 0.3), (40, 0.3))]
-    fresh, warm = (Progressed("data", validations=found, keeps_start=keeps) for keeps in (False, True))
-    assert fresh.best == found[1] and warm.best == found[0]
-    assert fresh.at_start == warm.at_start == 0.5
-    fresh, warm = (Progressed("data", validations=found[:1], keeps_start=keeps) for keeps in (False, True))
-    assert fresh.best is None and warm.best == found[0]
+def test_the_best_validation_is_the_earliest_of_equals_and_may_be_the_starts() -> None:
+    found = [{"step": step, "recall@20": recall} for step, recall in ((0, 0.4), (20, 0.5), (40, 0.5))]
+    assert Progressed("data", validations=found).best == found[1]
+    assert Progressed("data", validations=found[:1]).best == found[0]
+    assert Progressed("data", validations=found).at_start == 0.4
     assert Progressed("data").best is None and Progressed("data", validations=found[1:]).at_start is None
 
 
@@ -123,11 +120,11 @@ def test_with_overwrite_another_configuration_replaces_the_run_and_stops_when_pa
     trained_config: Config, easy_world: Prepared, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     shutil.copytree(trained_config.run_folder, tmp_path / "small")
-    # At this rate no weight moves, so all validations are alike, and the first after the start stays the best: step 10,
-    # and 25 steps without a better one are over at the validation of step 40.
+    # At this rate no weight moves, so all validations are alike, and the start stays the best:
+    # 25 steps without a better one are over at the validation of step 30.
     training = {"learning_rate": 1e-30, "evaluate_every": 10, "patience": 25}
     folder = fit(make_config(tmp_path, training=training, run={"overwrite": True}), easy_world)
-    assert (finished(folder)["best_step"], finished(folder)["steps"]) == (10, 40)
+    assert (finished(folder)["best_step"], finished(folder)["steps"]) == (0, 30)
     assert validations(folder)["step"].tolist() == [0, 10, 20, 30, 40]
     assert validations(folder)["recall@20"].nunique() == 1
     assert "patience: 25" in (folder / runs.CONFIG_FILE).read_text()
