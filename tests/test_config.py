@@ -293,9 +293,14 @@ def test_a_run_and_its_release_lie_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("id_start", ["auto", "walks"])
-def test_starting_from_walks_needs_attention_that_starts_as_the_identity(id_start: str) -> None:
+def test_a_start_that_sets_the_attentions_values_needs_attention_that_starts_as_the_identity(id_start: str) -> None:
     with pytest.raises(ConfigError, match=f"model.id_start={id_start} needs model.attention_start=identity"):
         load(None, [f"model.id_start={id_start}", "model.attention_start=xavier"])
+
+
+def test_one_part_of_the_users_is_refused_since_it_leaves_no_others_to_place_items() -> None:
+    with pytest.raises(ConfigError, match="training.cross_fit must be 0 or at least 2, got 1"):
+        load(None, ["training.cross_fit=1"])
 
 
 def test_in_batch_negatives_refuse_walk_positives_whose_probability_nobody_knows() -> None:

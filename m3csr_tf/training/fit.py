@@ -281,12 +281,12 @@ class _Loop:
             return afresh
         try:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
-        except runs.UNREADABLE:
+            progressed = Progressed(**json.loads(self._stored.numpy()))
+        except (*runs.UNREADABLE, TypeError):
             raise RunError(
                 f"{latest}: the checkpoint is broken, or another version of this package wrote it; "
                 f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
             ) from None
-        progressed = Progressed(**json.loads(self._stored.numpy()))
         if progressed.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "

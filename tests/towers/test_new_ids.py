@@ -77,3 +77,15 @@ def test_item_ids_and_behavioural_interests_may_be_wider_than_the_rest() -> None
     assert made.user.user_embedding.shape == (4, 2)
     assert [tuple(layer.kernel.shape) for layer in made.item.encoder.id_maps] == [(1, 6), (1, 6)]
     assert tuple(made.user.behaviour_attention.query_kernel.shape) == (2, 2)
+
+
+def test_a_batch_that_brings_ids_has_them_instead_of_the_tables_but_not_for_new_items() -> None:
+    encoder = hand_made_towers().item.encoder
+    features = item_features()
+    brought = np.array([[1.0, -1.0], [2.0, -2.0]], np.float32)
+    np.testing.assert_array_equal(encoder.ids(features | {columns.ID_VECTOR: tf.constant(brought)}), brought)
+    new = features | {columns.ITEM_ROW: tf.constant([UNKNOWN_ROW, features[columns.ITEM_ROW][1]])}
+    found = encoder.ids(new | {columns.ID_VECTOR: tf.constant(brought)}).numpy()
+    np.testing.assert_array_equal(found[1], brought[1])
+    np.testing.assert_array_equal(found[0], encoder.ids(new).numpy()[0])
+    assert (found[0] != brought[0]).any()

@@ -60,6 +60,7 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     assert end["ndcg@20"] == pytest.approx(best["ndcg@20"], abs=1e-6)
     kept = [path.name for path in (trained_config.run_folder / runs.CHECKPOINTS).glob("validated-*")]
     assert kept == [f"validated-{end['best_step']}"]
+    assert not (trained_config.run_folder / runs.CROSS_IDS).exists()  # Nobody goes on with them.
 
 
 def test_the_best_validation_is_the_earliest_of_equals_and_may_be_the_starts() -> None:

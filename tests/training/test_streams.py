@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from small_clicks import batch_of, item_rows, stream, training_data, users_of
 
 from m3csr_tf import columns
 from m3csr_tf.features.affinities import Affinities
+from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import positive_probabilities
@@ -74,6 +76,62 @@ def test_an_epoch_visits_every_interaction_once(users: int, items: int, clicks: 
     visited = [pair for batch in batches for pair in zip(users_of(batch), item_rows(batch, "positive"), strict=True)]
     expected = sorted(zip(*data.clicks.nonzero(), strict=True))
     assert sorted(visited[:epoch]) == sorted(visited[epoch : 2 * epoch]) == expected
+
+
+def crossed(data: TrainingData, parts: int = 3) -> TrainingData:
+    """Every third user sees the same ids: row i of part p is (p + 1, i), and zeros where only that part clicked i."""
+    of_user = np.where(np.diff(data.clicks.indptr) > 0, np.arange(data.clicks.shape[0]) % parts, -1).astype(np.int32)
+    ids = np.zeros((parts, data.clicks.shape[1], 2), np.float32)
+    for part in range(parts):
+        others = np.flatnonzero(data.clicks[of_user != part].sum(axis=0).A1)
+        ids[part, others] = np.stack([np.full(len(others), part + 1), others], axis=1)
+    return dataclasses.replace(data, cross_ids=CrossIds(of_user, ids))
+
+
+@pytest.mark.parametrize("positives", POSITIVES)
+@kinds
+def test_the_examples_of_a_part_of_the_users_see_its_ids_and_take_what_it_alone_clicked_for_new(
+    negatives: dict[str, Any], positives: str
+) -> None:
+    data = crossed(training_data(20, 30, 60))
+    assert data.cross_ids is not None
+    chosen = stream(data, negatives, batch_size=16, positives=positives)
+    taken_for_new = 0
+    for step in range(6):
+        part, batch = step % 3, batch_of(chosen, step)
+        assert set(data.cross_ids.parts[users_of(batch)]) == {part}
+        items, ids = batch["items"], batch["items"][columns.ID_VECTOR]
+        rows = data.features["visual"]
+        for row, vector, content in zip(items[columns.ITEM_ROW], ids, items["visual"], strict=True):
+            (own,) = np.flatnonzero((rows == content).all(axis=1))[:1]
+            np.testing.assert_array_equal(vector, data.cross_ids.ids[part, own])
+            new = own >= FIRST_ROW and not vector.any()
+            taken_for_new += new
+            assert row == (UNKNOWN_ROW if new else own) or own < FIRST_ROW
+    assert taken_for_new
+
+
+@pytest.mark.parametrize("positives", POSITIVES)
+def test_an_epoch_of_parts_visits_every_example_of_each_part_once(positives: str) -> None:
+    data = crossed(training_data(21, 12, 80))
+    assert data.cross_ids is not None
+    chosen = stream(data, batch_size=5, positives=positives)
+    whole = stream(dataclasses.replace(data, cross_ids=None), batch_size=5, positives=positives)
+    assert chosen.examples_per_epoch == whole.examples_per_epoch
+    for part in range(3):
+        of_part = np.flatnonzero(data.cross_ids.parts == part)
+        examples = len(of_part) if positives == "per_user" else data.clicks[of_part].nnz
+        steps = [3 * turn + part for turn in range(-(-examples // 5))]
+        users = np.concatenate([users_of(batch_of(chosen, step)) for step in steps])[:examples]
+        expected = of_part if positives == "per_user" else np.repeat(of_part, np.diff(data.clicks[of_part].indptr))
+        np.testing.assert_array_equal(np.sort(users), expected)
+
+
+def test_a_stream_of_parts_started_later_goes_on_as_the_uninterrupted_one() -> None:
+    data, options = crossed(training_data(20, 30, 90)), {"batch_size": 16, "dropout": 0.5}
+    whole = as_numpy(stream(data, **options).dataset(0, 9))
+    for one, other in zip(whole[4:], as_numpy(stream(data, **options).dataset(4, 5)), strict=True):
+        assert_equal(one, other)
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:
