@@ -84,7 +84,7 @@ def test_a_batch_that_brings_ids_has_them_instead_of_the_tables_but_not_for_new_
     features = item_features()
     brought = np.array([[1.0, -1.0], [2.0, -2.0]], np.float32)
     np.testing.assert_array_equal(encoder.ids(features | {columns.ID_VECTOR: tf.constant(brought)}), brought)
-    new = features | {columns.ITEM_ROW: tf.constant([UNKNOWN_ROW, features[columns.ITEM_ROW][1]])}
+    new = item_features(**{columns.ITEM_ROW: [UNKNOWN_ROW, 3]})
     found = encoder.ids(new | {columns.ID_VECTOR: tf.constant(brought)}).numpy()
     np.testing.assert_array_equal(found[1], brought[1])
     np.testing.assert_array_equal(found[0], encoder.ids(new).numpy()[0])
