@@ -414,6 +414,12 @@ class TrainingConfig(Section):
         ge=1,
         description="steps without a better validation Recall@20 before stopping; without a number, half of all",
     )
+    min_delta: float = Field(
+        0.01,
+        ge=0,
+        description="least share by which validation Recall@20 must rise for a later step to be better: of steps that "
+        "validation can hardly tell apart the earliest has moved least from what was known of new items",
+    )
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
     )

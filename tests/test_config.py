@@ -299,7 +299,7 @@ def test_a_start_that_sets_the_attentions_values_needs_attention_that_starts_as_
 
 
 def test_one_part_of_the_users_is_refused_since_it_leaves_no_others_to_place_items() -> None:
-    with pytest.raises(ConfigError, match="training.cross_fit must be 0 or at least 2, got 1"):
+    with pytest.raises(ConfigError, match=r"training\.cross_fit must be 0 or at least 2, got 1"):
         load(None, ["training.cross_fit=1"])
 
 

@@ -64,10 +64,17 @@ class Progressed:
     validations: list[dict[str, float]] = field(default_factory=list)
     paces: list[dict[str, float]] = field(default_factory=list)
 
-    @property
-    def best(self) -> dict[str, float] | None:
-        """The validation of highest Recall@20, the earliest of equals, the start among them; None without any."""
-        return max(self.validations, key=lambda one: (one[JUDGED_BY], -one["step"]), default=None)
+    def best(self, min_delta: float) -> dict[str, float] | None:
+        """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.
+
+        Args:
+          min_delta: by what share of it (training.min_delta).
+        """
+        best = None
+        for one in self.validations:
+            if best is None or one[JUDGED_BY] > best[JUDGED_BY] * (1 + min_delta):
+                best = one
+        return best
 
     @property
     def at_start(self) -> float | None:
@@ -213,7 +220,7 @@ class _Loop:
                 self._validate(float(np.mean(losses)))
                 told(progressed.step, figures=self._figures())
             told(progressed.step, progressed.step)
-        best = progressed.best
+        best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
         write_json(
             self._folder / runs.FINISHED_FILE,
@@ -236,7 +243,7 @@ class _Loop:
             except ValueError as error:
                 raise self._diverged(f"step {progressed.step} cannot be validated: {error}") from None
             progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
-            best = progressed.best
+            best = self._best
             is_best = best is not None and best["step"] == progressed.step
             if is_best:
                 kept = runs.best_weights(self._folder, progressed.step)
@@ -268,11 +275,15 @@ class _Loop:
             "(content.scaling)"
         )
 
+    @property
+    def _best(self) -> dict[str, float] | None:
+        return self._progressed.best(self._config.training.min_delta)
+
     def _stopped(self) -> bool:
         progressed = self._progressed
         if progressed.step >= self._budget.steps:
             return True
-        best = progressed.best
+        best = self._best
         return best is not None and progressed.step - best["step"] >= self._budget.patience
 
     def _restore(self, afresh: Progressed) -> Progressed:
@@ -297,7 +308,7 @@ class _Loop:
     def _figures(self) -> str:
         if not self._progressed.validations:
             return ""
-        last, best = self._progressed.validations[-1], self._progressed.best
+        last, best = self._progressed.validations[-1], self._best
         pace = (
             f"{self._progressed.paces[-1]['examples_per_second']:,.0f} examples/s  " if self._progressed.paces else ""
         )
