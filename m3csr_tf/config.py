@@ -381,14 +381,17 @@ class TrainingConfig(Section):
         0.01,
         ge=0,
         le=1,
-        description="share of the learning rate for item ids, the maps that predict those of new items, and their W_V "
-        "and W_O; 0 keeps them",
+        description="share of the learning rate for item ids (without cross_fit), the maps that predict those of new "
+        "items, and their W_V and W_O; 0 keeps them",
     )
     cross_fit: int = Field(
         5,
         ge=0,
+        le=20,
         description="parts of the users: the examples of each part are trained with item ids that the clicks of the "
-        "other users alone place, where ids start from implicit ALS; 0: with those of the model, which know the clicks",
+        "other users alone place, and those of the model stay as they start; for ids that start from implicit ALS, are "
+        "not hashed, and logs of up to two million clicks and 50,000 items; 0: with the ids of the model, which know "
+        "the clicks",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at the last step"
@@ -506,8 +509,8 @@ class ExposureConfig(Section):
         ge=0,
         le=1,
         description="with cold_share=catalogue, the share of validation Recall@20 and NDCG@20 that the places of new "
-        "items and of those with few clicks may cost; both shares are halved until they cost no more; not where the "
-        "split has strictly cold items, whose clicks validation lacks",
+        "items and of those with few clicks may cost; both shares are halved until they cost no more, four times at "
+        "most; not where the split has strictly cold items, whose clicks validation lacks",
     )
     few_share: float = Field(
         0.05,

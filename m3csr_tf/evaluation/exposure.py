@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -173,10 +174,14 @@ class _Judge:
         """
         if not len(self.users):
             return 0.0
-        known = np.arange(len(self.items)) >= FIRST_ROW
-        without = self._figures(self.items, known & ~cold_items(self.prepared))
+        known, without = np.arange(len(self.items)) >= FIRST_ROW, self._without
         found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known)
-        return max((1 - found[name] / without[name] for name in without if without[name]), default=0.0)
+        return max((1 - found[one] / without[one] for one in without if without[one]), default=0.0)
+
+    @cached_property
+    def _without(self) -> dict[str, float]:
+        known = np.arange(len(self.items)) >= FIRST_ROW
+        return self._figures(self.items, known & ~cold_items(self.prepared))
 
     def _figures(self, items: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
         ranked = top_n(
@@ -267,7 +272,8 @@ def _lacking(others: Ranked, chosen: Ranked, share: float) -> float:
         return 0.0
     found = reached[min(max(wanted, must + 1), len(reached)) - 1]
     largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (others, chosen))
-    rounding = _ROUNDING * np.spacing(np.float32(largest + abs(found)))
+    # Scores near 0 are sums of parts near 1, whose rounding they have.
+    rounding = _ROUNDING * np.spacing(np.float32(max(1.0, largest + abs(found))))
     return float(found + rounding if wanted > must else found - rounding)
 
 

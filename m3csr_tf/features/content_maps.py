@@ -46,10 +46,9 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
     """
     width = content.shape[1]
     wanted = np.eye(width)
-    present = (content != 0).any(axis=1)
-    shown = clicks.astype(np.float64) @ diags(present.astype(np.float64))
+    rows = np.flatnonzero((content != 0).any(axis=1) & (np.asarray(clicks.sum(axis=0)).ravel() > 0))
+    shown, vectors = clicks.tocsc()[:, rows].tocsr().astype(np.float64), content[rows].astype(np.float64)
     by_item = np.asarray(shown.sum(axis=0)).ravel()
-    known = content[by_item > 0].astype(np.float64)
     to_users = diags(1 / np.maximum(by_item, 1)) @ shown.T
     to_items = diags(1 / np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)) @ shown
     # Through the users, since a matrix of all pairs of items would not fit for a large catalogue.
@@ -57,11 +56,10 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
     onward = to_users @ np.asarray(to_items.sum(axis=1)).ravel() - returning
     leaves = onward > 1e-9
     if leaves.any():
-        vectors = content.astype(np.float64)
         scale = np.divide(leaves, onward, out=np.zeros(len(onward)), where=leaves)
         arrived = scale[:, None] * (to_users @ (to_items @ vectors) - returning[:, None] * vectors)
         reached = vectors.T @ (to_items.T @ (to_users.T @ scale) - returning * scale)
-        spread = known.T @ known / len(known)
+        spread = vectors.T @ vectors / len(vectors)
         inverse = np.linalg.inv(spread + _MAP_RIDGE * np.trace(spread) / width * np.eye(width))
         moved = vectors.T @ arrived - np.outer(leaves @ vectors, reached) / leaves.sum()
         followed = inverse @ moved @ inverse

@@ -17,9 +17,11 @@ from m3csr_tf.features.factors import AffinityFactors
 from m3csr_tf.features.ials import factorise
 from m3csr_tf.files import replacing
 
-_SWEEPS = 3
-"""Turns of implicit ALS without a part's clicks, from the factors with them. A user's own clicks are gone after one;
-the axes stay where they were, so that all parts can share one W_V and one map from content."""
+_SWEEPS = 10
+"""Turns of implicit ALS without a part's clicks, from the factors with them: of clicks at random, a click of one's own
+scores 2.1 standard deviations above the mean by the factors that know it, 0.4 after three turns without it, 0.1 after
+six, none after twenty. The axes stay about where they were, so that all parts can share one W_V and one map from
+content."""
 
 
 class CrossIds(NamedTuple):
@@ -65,7 +67,10 @@ def cross_fitted_ids(
     if len(active) < parts:
         return None
     part = np.full(clicks.shape[0], -1, np.int32)
-    part[np.random.default_rng(seed).permutation(active)] = np.arange(len(active)) % parts
+    # Users of like many clicks in turn, so that all parts have about as many users and as many clicks.
+    drawn = np.random.default_rng(seed).permutation(active)
+    drawn = drawn[np.argsort(-np.diff(clicks.indptr)[drawn], kind="stable")]
+    part[drawn] = np.arange(len(active)) % parts
     start = factors.items.astype(np.float64) * factors.size
     ids = np.zeros((parts, *start.shape), np.float32)
     for number in range(parts):

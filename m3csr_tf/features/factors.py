@@ -64,7 +64,7 @@ class AffinityFactors(NamedTuple):
     Attributes:
       items: float32 [items, dim], of root-mean-square norm 1 over the clicked items; zeros for items without a click.
       values: float32 [dim, dim], what turns a clicked item into what it says about the next.
-      size: what the items have been divided by.
+      size: of items by implicit ALS, what they have been divided by.
     """
 
     items: np.ndarray

@@ -30,6 +30,12 @@ _LEAST = 0.02
 """Of the same weights: content that weighs 0 could not be learned by training."""
 
 
+_ALIKE = 1e-5
+"""Scores that differ by less than this share of the largest differ by rounding alone."""
+_TOLD = 0.01
+"""Where fewer of the choices have scores that differ, those few say nothing of what the scores are worth."""
+
+
 class Scored(NamedTuple):
     """One kind of score: of a history and an item, the mean over the history of `histories`, times `candidates`.
 
@@ -178,13 +184,15 @@ def conditional_logit(scores: np.ndarray) -> np.ndarray:
       scores: float [n, candidates, kinds of scores].
 
     Returns:
-      float64 [kinds]. All are positive, at least _LEAST over the spread of their scores; 1 for scores that are alike,
-      and without any choice.
+      float64 [kinds]. All are positive, at least _LEAST over the spread of their scores; 1 for scores that are alike
+      in nearly all choices, and without any choice.
     """
     if not len(scores):
         return np.ones(scores.shape[2])
-    spread = (scores[:, :1] - scores[:, 1:]).std(axis=(0, 1))
-    tells = spread > np.finfo(np.float32).tiny
+    apart = np.abs(scores[:, :1] - scores[:, 1:])
+    told = apart > _ALIKE * np.abs(scores).max(axis=(0, 1))
+    spread = np.sqrt((apart**2 * told).sum(axis=(0, 1)) / np.maximum(told.sum(axis=(0, 1)), 1))
+    tells = told.any(axis=1).mean(axis=0) >= _TOLD
     scaled = scores[..., tells] / spread[tells]
     ridge = _RIDGE + 1 / max(1, len(scores))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
-from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.towers.hashing import table_size
 from m3csr_tf.towers.layout import ID_PART, modal_width
@@ -70,13 +70,21 @@ class ItemEncoder(tf.keras.layers.Layer):
         Where features have id_vector float32 [items, d], those are the ids of items that the table would know:
         batches of training ask for ids that have not seen their clicks (`features.cross_fitting`).
         """
-        rows = tf.gather(self.id_rows, features[columns.ITEM_ROW])
         own = features.get(columns.ID_VECTOR)
         if own is None:
-            own = tf.gather(self.id_embedding, rows)
-        if not self.id_maps:
-            return own
-        return tf.where((rows == UNKNOWN_ROW)[:, tf.newaxis], self.new_ids(features), own)
+            own = tf.gather(self.id_embedding, tf.gather(self.id_rows, features[columns.ITEM_ROW]))
+        return tf.where(self.are_new(features)[:, tf.newaxis], self.new_ids(features), own)
+
+    def are_new(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Whether training has not seen the ids of items, bool [items]. Arguments as in `ids`.
+
+        Of ids that a batch brings it has not seen those that are all zeros, but for "nothing", the padding item.
+        """
+        rows = tf.gather(self.id_rows, features[columns.ITEM_ROW])
+        brought = features.get(columns.ID_VECTOR)
+        if brought is None:
+            return rows == UNKNOWN_ROW
+        return (rows == UNKNOWN_ROW) | (tf.reduce_all(brought == 0, axis=1) & (rows != PADDING_ROW))
 
     def new_ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What stands for e_i^id of items as if their ids were unknown, float32 [items, d]. Arguments as in `call`.

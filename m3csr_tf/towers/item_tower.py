@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import ModelConfig
-from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.layers.popularity_gate import PopularityGate
 from m3csr_tf.towers.item_encoder import ItemEncoder
 from m3csr_tf.towers.layout import ID_PART
@@ -60,8 +59,7 @@ class ItemTower(tf.keras.Model):
 
         However often such a video has been viewed, its id says nothing yet. Arguments as in `call`.
         """
-        unknown = tf.gather(self.encoder.id_rows, features[columns.ITEM_ROW]) == UNKNOWN_ROW
-        return tf.where(unknown, 0, features[columns.POPULARITY_BIN])
+        return tf.where(self.encoder.are_new(features), 0, features[columns.POPULARITY_BIN])
 
     def appeals(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What the scaled content of each modality says of popularity, v_m . e_i^m.

@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.features.affinities import Affinities
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.training.draws import Draws
 from m3csr_tf.training.windows import Window
@@ -44,7 +44,7 @@ class BatchSampler:
       affinities: of the items, where walks give positives.
       replicas: how many share a batch: each takes its part of the examples and of the shared negatives.
       ids: float32 [windows, items, d], what stands for the ids of items in the examples of each window, by its number;
-        zeros where they are to be taken for new. None: what the model has.
+        zeros where they are to be taken for new (`ItemEncoder.are_new`). None: what the model has.
     """
 
     def __init__(
@@ -125,11 +125,8 @@ class BatchSampler:
         features = {name: tf.gather(values, rows) for name, values in self._features.items()}
         if self._ids is None:
             return features
-        ids = tf.gather(tf.gather(self._ids, window.number), rows)
-        # Without this window's users nobody has clicked it.
-        new = tf.logical_and(tf.reduce_all(ids == 0, axis=1), rows >= FIRST_ROW)
-        features[columns.ITEM_ROW] = tf.where(new, UNKNOWN_ROW, features[columns.ITEM_ROW])
-        return features | {columns.ID_VECTOR: ids}
+        numbers = tf.fill(tf.shape(rows), tf.cast(window.number, tf.int32))
+        return features | {columns.ID_VECTOR: tf.gather_nd(self._ids, tf.stack([numbers, rows], axis=1))}
 
     def _part(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
         """What a replica takes of the values of all [all, ...]."""

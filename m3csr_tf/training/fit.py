@@ -106,7 +106,12 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config)
-        id_start, data = _start(model, data, prepared, config, replicas) if replicas.is_chief else ("", data)
+        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
+        kept = config.run_folder / runs.CROSS_IDS
+        if replicas.agree(
+            int(kept.exists())
+        ):  # By the chief's word: all workers draw the same examples, with the same ids.
+            data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
         with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
             optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
@@ -125,22 +130,23 @@ def fit(config: Config, prepared: Prepared) -> Path:
     return config.run_folder
 
 
-def _start(
-    model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, replicas: Distribution
-) -> tuple[str, TrainingData]:
-    """Starts the weights, unless a checkpoint has later ones; where ids start, and what training goes on with."""
-    kept = config.run_folder / runs.CROSS_IDS
+def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> str:
+    """Starts the weights, unless a checkpoint has later ones; returns where ids start.
+
+    Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
+    """
     if tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is not None:
-        ids = CrossIds.load(kept) if kept.exists() else None
-        return "", dataclasses.replace(data, cross_ids=ids)
+        return ""
+    kept = config.run_folder / runs.CROSS_IDS
+    kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
         with progress(f"weights start from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
-        return config.training.warm_start, data
-    kind, ids = start(model, data, prepared, config, cross_fit=replicas.workers == 1)
+        return config.training.warm_start
+    kind, ids = start(model, data, prepared, config)
     if ids is not None:
         ids.save(kept)
-    return kind, dataclasses.replace(data, cross_ids=ids)
+    return kind
 
 
 def _follow(

@@ -29,7 +29,7 @@ from m3csr_tf.features.stacking import ClosedForms, LeftOut, Scored, Stacked, We
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
-from m3csr_tf.progress import progress
+from m3csr_tf.progress import progress, say
 from m3csr_tf.training.budget import tries_ials
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
@@ -69,7 +69,7 @@ class Started(NamedTuple):
     cross_ids: CrossIds | None
 
 
-def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, cross_fit: bool = True) -> Started:
+def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> Started:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
@@ -77,7 +77,6 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, 
       data: its clicks and features.
       prepared: the data of the run, whose validation clicks are chosen by (`validation.check_validation`).
       config: the run's settings.
-      cross_fit: whether training can take other ids than the model's, if `training.cross_fit` asks for them.
 
     Returns:
       Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
@@ -95,8 +94,7 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config, 
             _start_ids(model, data, factors)
             if model.encoder.id_maps:
                 maps = content_id_maps(factors.items, _content(model, data), _clicked(data), seed=config.run.seed)
-        if cross_fit:
-            cross_ids = _cross_ids(data, chosen, factors, config)
+        cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.model.content_start != "xavier":
         with progress("ids and content are weighed by clicks that are left out"):
             weights, left_out = _stacked(model, some, chosen, None if maps is None else maps.ridges, prepared, config)
@@ -132,17 +130,26 @@ _SVD = IdCandidate("svd")
 
 
 def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors, config: Config) -> CrossIds | None:
-    """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them.
+    """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them and it can be done.
 
-    Hashed ids have no rows of their own, a log with shards is read a window at a time, and of a log on which implicit
+    Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
     ALS takes long the factors know little by heart.
     """
-    parts, (clicks, items) = config.training.cross_fit, (data.clicks.nnz, data.clicks.shape[1] - FIRST_ROW)
-    hashed = config.model.item_hash_rows is not None
-    if not parts or start.ials is None or hashed or data.shards is not None or not tries_ials(clicks, items):
+    parts, items = config.training.cross_fit, data.clicks.shape[1]
+    if not parts or start.ials is None:
         return None
-    with progress("ids for training, without the clicks of a part of the users each"):
-        return cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed)
+    if config.model.item_hash_rows is not None or data.shards is not None:
+        why = "hashed ids, and logs larger than training.window_clicks, have none of their own for a part"
+    elif not tries_ials(data.clicks.nnz, items - FIRST_ROW):
+        why = "the log is too large for it"
+    else:
+        with progress("ids for training, without the clicks of a part of the users each"):
+            ids = cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed)
+        if ids is not None:
+            return ids
+        why = "there are fewer users than parts"
+    say(f"training.cross_fit={parts} is left out: {why}; ids of training know its clicks")
+    return None
 
 
 def _chosen(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdCandidate:

@@ -53,7 +53,7 @@ def test_a_parts_ids_do_not_hang_on_what_its_users_clicked_and_others_do(
     changed = clicks.tolil()
     for user in np.flatnonzero(ids.parts == 2):
         changed[user] = 0
-        changed[user, :3] = 1
+        changed[user, :6] = 1  # As many as before: the division is by their number.
     again = cross_fitted_ids(changed.tocsr(), factors, SETTING, 4, seed=1)
     assert again is not None
     np.testing.assert_array_equal(again.parts, ids.parts)
@@ -61,16 +61,35 @@ def test_a_parts_ids_do_not_hang_on_what_its_users_clicked_and_others_do(
         assert np.array_equal(again.ids[part], ids.ids[part]) == (part == 2)
 
 
-def test_items_that_nobody_of_another_part_has_clicked_have_no_id() -> None:
-    clicks = by_taste().tolil()
-    ids = cross_fitted_ids(clicks.tocsr(), factors_of(clicks.tocsr()), SETTING, 4, seed=1)
+def test_of_clicks_at_random_ids_say_nothing_to_those_who_clicked_them() -> None:
+    random = np.random.default_rng(3)
+    clicks = csr_matrix((random.random((400, 150)) < 0.04).astype(np.float32))
+    factors = ials_factors(clicks, 32, (20.0, 60.0), IalsConfig(), seed=0)
+    ids = cross_fitted_ids(clicks, factors, (20.0, 60.0), 4, seed=0)
     assert ids is not None
-    alone = int(np.flatnonzero(ids.parts == 3)[0])
+
+    def above_the_mean(of_user: np.ndarray) -> float:
+        """Scores of a user's clicks by the mean of her others', in standard deviations of all scores of hers."""
+        found = []
+        for user in np.flatnonzero(np.diff(clicks.indptr) > 2):
+            items, history = of_user[user], clicks[user].indices
+            for own in history:
+                scores = items[history[history != own]].mean(axis=0) @ factors.values @ items.T
+                found.append((scores[own] - scores.mean()) / scores.std())
+        return float(np.mean(found))
+
+    known = above_the_mean(np.broadcast_to(factors.items, (400, *factors.items.shape)))
+    assert known > 1
+    assert abs(above_the_mean(ids.ids[ids.parts])) < 0.2
+
+
+def test_items_that_nobody_of_another_part_has_clicked_have_no_id() -> None:
+    clicks, alone = by_taste().tolil(), 5
     clicks[:, 7] = 0
     clicks[alone, 7] = 1
     ids = cross_fitted_ids(clicks.tocsr(), factors_of(clicks.tocsr()), SETTING, 4, seed=1)
     assert ids is not None
-    np.testing.assert_array_equal((ids.ids == 0).all(axis=2)[:, 7], [False, False, False, True])
+    np.testing.assert_array_equal((ids.ids == 0).all(axis=2)[:, 7], np.arange(4) == ids.parts[alone])
     assert (ids.ids[:, ITEMS - 1] == 0).all()
 
 

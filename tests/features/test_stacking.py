@@ -42,6 +42,25 @@ def test_scores_that_are_all_alike_weigh_1_and_leave_the_others_as_they_are() ->
     assert conditional_logit(alike) == pytest.approx([*conditional_logit(scores), 1.0])
 
 
+@pytest.mark.parametrize("told", [0, 3])
+def test_scores_that_differ_by_rounding_or_in_next_to_no_choice_weigh_1(told: int) -> None:
+    scores = chosen_by([1.0], 3000)
+    noise = 7 + 1e-9 * np.random.default_rng(0).normal(size=scores.shape)
+    noise[:told] += scores[:told]
+    both = conditional_logit(np.concatenate([scores, noise], axis=2))
+    assert both[0] == pytest.approx(conditional_logit(scores)[0], rel=1e-3) and both[1] == 1
+
+
+def test_scores_that_most_choices_lack_weigh_what_they_are_worth_where_they_are() -> None:
+    scores = chosen_by([1.0, 0.5], 40_000)
+    scores[np.random.default_rng(0).random(len(scores)) < 0.8, :, 1] = 0  # One in five has the second.
+    again = np.random.default_rng(1)
+    chosen = np.argmax(scores @ [1.0, 0.5] + again.gumbel(size=scores.shape[:2]), axis=1)
+    lines = np.arange(len(scores))
+    scores[lines, chosen], scores[:, 0] = scores[:, 0].copy(), scores[lines, chosen]
+    assert conditional_logit(scores) == pytest.approx([1.0, 0.5], rel=0.1)
+
+
 def sided(seed: int = 0) -> tuple[csr_matrix, np.ndarray]:
     """Clicks of users who click items of one side alone, and the items' sides, [users, items] and [items, 1]."""
     random = np.random.default_rng(seed)

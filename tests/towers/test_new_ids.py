@@ -79,13 +79,15 @@ def test_item_ids_and_behavioural_interests_may_be_wider_than_the_rest() -> None
     assert tuple(made.user.behaviour_attention.query_kernel.shape) == (2, 2)
 
 
-def test_a_batch_that_brings_ids_has_them_instead_of_the_tables_but_not_for_new_items() -> None:
-    encoder = hand_made_towers().item.encoder
-    features = item_features()
+@pytest.mark.parametrize("new_ids", ["content", "shared"])
+def test_ids_that_a_batch_brings_stand_for_the_tables_and_items_of_zeros_are_new(new_ids: str) -> None:
+    item = (mapped_towers() if new_ids == "content" else hand_made_towers(new_ids="shared")).item
     brought = np.array([[1.0, -1.0], [2.0, -2.0]], np.float32)
-    np.testing.assert_array_equal(encoder.ids(features | {columns.ID_VECTOR: tf.constant(brought)}), brought)
-    new = item_features(**{columns.ITEM_ROW: [UNKNOWN_ROW, 3]})
-    found = encoder.ids(new | {columns.ID_VECTOR: tf.constant(brought)}).numpy()
-    np.testing.assert_array_equal(found[1], brought[1])
-    np.testing.assert_array_equal(found[0], encoder.ids(new).numpy()[0])
-    assert (found[0] != brought[0]).any()
+    features = item_features()
+    np.testing.assert_array_equal(item.encoder.ids(features | {columns.ID_VECTOR: tf.constant(brought)}), brought)
+    lost = features | {columns.ID_VECTOR: tf.constant(brought * [[0], [1]], tf.float32)}
+    np.testing.assert_array_equal(item.encoder.ids(lost), [item.encoder.new_ids(features)[0], brought[1]])
+    np.testing.assert_array_equal(item.gated_bins(lost), [0, features[columns.POPULARITY_BIN][1]])
+    nothing = item_features(**{columns.ITEM_ROW: [PADDING_ROW, UNKNOWN_ROW]})
+    zeros = nothing | {columns.ID_VECTOR: tf.zeros([2, 2])}
+    np.testing.assert_array_equal(item.encoder.ids(zeros), [[0, 0], item.encoder.new_ids(features)[1]])

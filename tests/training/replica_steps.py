@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 import m3csr_tf  # noqa: F401, before TensorFlow
 from m3csr_tf import replicas
 from m3csr_tf.config import Config, load
+from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.model import M3CSR
 from m3csr_tf.prepare import prepare
 from m3csr_tf.training import distribution, runs
@@ -52,8 +54,13 @@ def steps(config: Config) -> dict[str, np.ndarray]:
     data = TrainingData.of(prepared, config)
     with several.strategy.scope():
         model = runs.build_model(config, prepared)
+    kept = Path(config.run.folder) / "cross_ids.npz"
     if several.is_chief:
-        start(model, data, prepared, config)
+        ids = start(model, data, prepared, config).cross_ids
+        assert ids is not None
+        ids.save(kept)
+    several.agree(0)  # The file is there.
+    data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
     with several.strategy.scope():
         optimizer = make_optimizer(config.training, model, 400)
         model.compile(optimizer=optimizer)
