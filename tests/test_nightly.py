@@ -13,6 +13,7 @@ SMALL = {
     "training.batch_size": "8",
     "training.max_steps": "4",
     "training.evaluate_every": "2",
+    "training.patience": "4",
     "negatives.count": "4",
     "evaluation.bootstrap": "0",
 }

@@ -265,8 +265,7 @@ def test_the_second_night_starts_far_above_random_weights_and_ends_no_worse_than
     blank = night("blank", "two", model=random, training={**fresh.training.model_dump(), "max_steps": 1})
     fit(blank, prepare(blank))
     assert recalls(warm)[0] > recalls(blank)[0] + 0.1
-    assert recalls(warm)[2:].max() > recalls(warm)[0] + 0.02
-    assert recalls(warm).max() >= recalls(fresh)[1:].max()  # The start of a fresh run is no candidate.
+    assert recalls(warm).max() >= recalls(fresh).max()
     resolved = (warm.run_folder / runs.CONFIG_FILE).read_text()
     assert "warm_start: one" in resolved
     assert load_trained(warm.run_folder).config.training.warm_start == "one"
