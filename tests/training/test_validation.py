@@ -1,0 +1,42 @@
+"""What a validation sets before it ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3csr_tf.evaluation.exposure import catalogue_share, cold_items
+from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.training import runs
+from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.training.validation import Validation
+
+
+@pytest.mark.parametrize("number", [-50.0, 0.0, 50.0])
+def test_before_a_validation_new_items_take_their_share_of_the_places_whatever_their_number_was(
+    untrained_run: Any, number: float
+) -> None:
+    prepared, config = untrained_run.prepared, untrained_run.config
+    model = runs.build_model(config, prepared)
+    for weight, value in zip(model.trainable_variables, untrained_run.model.trainable_variables, strict=True):
+        weight.assign(value)
+    worth = model.item_tower.popularity_bias
+    before = worth.numpy()
+    worth.scatter_nd_update([[0]], [number])
+    validation = Validation(prepared, config, TrainingData.of(prepared, config), model)
+    figures = validation.figures()
+    np.testing.assert_array_equal(worth.numpy()[1:], before[1:])
+    encoder, users = validation._encoder, validation.users
+    ranked = top_n(
+        encoder.users(users, validation._histories),
+        encoder.items(),
+        20,
+        seen=validation._seen,
+        candidates=np.arange(len(prepared.items)) >= FIRST_ROW,
+    )
+    cold = cold_items(prepared)
+    assert cold[ranked].mean() == pytest.approx(catalogue_share(cold), abs=0.01)
+    assert validation.figures() == figures
