@@ -87,12 +87,12 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it"):
             _start_content(model, some)
-    chosen, maps, cross_ids = _chosen(model, data, prepared, config), None, None
-    if chosen.kind != "xavier":
-        with progress(f"ids start from {_CALLED[chosen.kind]}"):
-            factors = _factors(data, chosen, config)
-            _start_ids(model, data, factors)
-            if model.encoder.id_maps:
+    chosen, factors = _chosen(model, data, prepared, config)
+    maps, cross_ids = None, None
+    if factors is not None:
+        _start_ids(model, data, factors)
+        if model.encoder.id_maps:
+            with progress("ids of new items start from content"):
                 maps = content_id_maps(factors.items, _content(model, data), _clicked(data), seed=config.run.seed)
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.model.content_start != "xavier":
@@ -152,19 +152,23 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
     return None
 
 
-def _chosen(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> IdCandidate:
-    """The candidate by which ids alone rank validation best."""
+def _chosen(
+    model: M3CSR, data: TrainingData, prepared: Prepared, config: Config
+) -> tuple[IdCandidate, AffinityFactors | None]:
+    """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
     tried = _candidates(data, prepared, config)
     if len(tried) == 1:
-        return tried[0]
-    figures = []
+        return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
+    chosen, best, highest = tried[0], None, -1.0
     with _without_content(model):
         validation = Validation(prepared, config, data, model)
         for candidate in tried:
-            with progress(f"ids start from {_CALLED[candidate.kind]}"):
-                _start_ids(model, data, _factors(data, candidate, config))
-            figures.append(validation.figures()[JUDGED_BY])
-    return tried[int(np.argmax(figures))]
+            factors = _factors(data, candidate, config)
+            _start_ids(model, data, factors)
+            figure = validation.figures()[JUDGED_BY]
+            if figure > highest:
+                chosen, best, highest = candidate, factors, figure
+    return chosen, best
 
 
 def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
@@ -175,6 +179,11 @@ def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> No
 
 
 def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
+    with progress(f"ids start from {_CALLED[start.kind]}"):
+        return _factors_by(data, start, config)
+
+
+def _factors_by(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
     dim, seed = config.model.id_width, config.run.seed
     if start.kind == "svd":
         return AffinityFactors(item_factors(data.clicks, dim, seed), np.eye(dim, dtype=np.float32))
@@ -214,7 +223,7 @@ def _stacked(
             return ClosedForms(mapped, None, None)
         affinities = None if start.kind != "walks" else Affinities.of(clicks, prepared.content, config.affinities)
         some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
-        factors = _factors(some, start, config)
+        factors = _factors_by(some, start, config)
         histories = factors.items @ factors.values
         predicted = None
         if ridges is not None:
