@@ -8,8 +8,6 @@ say about it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +31,7 @@ from m3csr_tf.progress import progress, say
 from m3csr_tf.training.budget import tries_ials
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
+from m3csr_tf.training.zeroed import zeroed
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
@@ -160,7 +159,7 @@ def _chosen(
     if len(tried) == 1:
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
-    with _without_content(model):
+    with zeroed(_of_content(model)):
         validation = Validation(prepared, config, data, model)
         for candidate in tried:
             factors = _factors(data, candidate, config)
@@ -249,7 +248,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     if gate is not None and config.model.content_start == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
-        trust_new = of_content = _TRUST_IN_NEW
+        trust_new = _TRUST_IN_NEW
         trust = float(np.clip(weights.beside_ids * trust_new, _LEAST_TRUST, _MOST_TRUST))
         gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
@@ -324,22 +323,12 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> Non
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
 
 
-@contextmanager
-def _without_content(model: M3CSR) -> Iterator[None]:
-    """Takes the scores of content and popularity out of a model for the length of a block."""
+def _of_content(model: M3CSR) -> list[tf.Variable]:
+    """The weights without which content and popularity add nothing to a score."""
     encoders = model.encoder.modal_encoders.values()
     weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
     weights += [layer.kernel for layer in model.item_tower.appeal_kernels]
-    if model.item_tower.popularity_bias is not None:
-        weights.append(model.item_tower.popularity_bias)
-    kept = [tf.identity(weight) for weight in weights]
-    for weight in weights:
-        weight.assign(tf.zeros_like(weight))
-    try:
-        yield
-    finally:
-        for weight, values in zip(weights, kept, strict=True):
-            weight.assign(values)
+    return weights if model.item_tower.popularity_bias is None else [*weights, model.item_tower.popularity_bias]
 
 
 def _cluster_embeddings(encoder: ModalEncoder) -> list[tf.Variable]:

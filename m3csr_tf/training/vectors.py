@@ -15,6 +15,7 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.features.histories import length_groups
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
+from m3csr_tf.training.zeroed import zeroed
 
 _BLOCK = 8192
 _SLOTS = 1 << 18
@@ -144,11 +145,5 @@ def uniform_attention(model: M3CSR) -> Iterator[None]:
     """
     tower = model.user_tower
     kernels = [layer.query_kernel for layer in (tower.behaviour_attention, *tower.modal_attention.values())]
-    weights = [tf.identity(kernel) for kernel in kernels]
-    for kernel in kernels:
-        kernel.assign(tf.zeros_like(kernel))
-    try:
+    with zeroed(kernels):
         yield
-    finally:
-        for kernel, weight in zip(kernels, weights, strict=True):
-            kernel.assign(weight)
