@@ -10,6 +10,7 @@ are predicted from content; the other clicks that were left out say it of items 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +78,8 @@ class Weights(NamedTuple):
     beside_ids: float
 
 
-class LeftOut(NamedTuple):
+@dataclass(frozen=True)
+class LeftOut:
     """Clicks on items that were left out, each beside others that are as popular: popularity tells nothing of them.
 
     Attributes:
