@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +91,17 @@ def _taken(stream: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def regular(path: Path) -> Path:
+    """The path, if nothing but a file lies there (a link to one too): reading a pipe or a device may never end.
+
+    Raises:
+      OSError: nothing is there, or something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
 
 
 def sha256(path: Path) -> str:

@@ -65,6 +65,8 @@ def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
 
 
 FOUNDATION = {"columns", "errors", "ids", "config", "files"} | {
+    "documents",
+    "quoting",
     "best",
     "digests",
     "progress",

@@ -1,0 +1,172 @@
+"""JSON and YAML as they are meant: nothing is dropped or guessed without a word, and no text can hang the reader.
+
+A key that is there twice is refused instead of the first being dropped. YAML scalars are read by the core schema of
+YAML 1.2: 0701 and 1:30 are text, not numbers of other bases, and dates are text; numbers know how they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3csr_tf.errors import InputError, M3CSRError
+from m3csr_tf.files import regular
+from m3csr_tf.quoting import quoted
+
+_MOST_NODES = 1_000_000
+"""Of a YAML document with its aliases written out; ten lines of nested aliases can stand for billions."""
+
+
+class _Malformed(ValueError):
+    """Says in one sentence why a text is no document."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+      ValueError: it is no JSON, has a key twice in one object, is nested too deeply, holds a number of thousands of
+        digits, NaN or Infinity, or is no UTF-8; the message is one line.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except RecursionError:
+        raise _Malformed("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise _Malformed("it is not UTF-8 text") from None
+    except ValueError as error:
+        raise _Malformed(str(error).split("\n")[0]) from None
+
+
+def read_json(path: Path, expected: str, error: type[M3CSRError] = InputError) -> Any:
+    """The value of a JSON file.
+
+    Args:
+      path: the file.
+      expected: what it should hold, for the message: "expected ...".
+      error: the class that is raised.
+
+    Raises:
+      M3CSRError: of class `error`: the file is missing, cannot be read, or holds no JSON, as `parse_json`.
+    """
+    try:
+        return parse_json(regular(path).read_bytes())
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror or problem}); expected {expected}") from None
+    except ValueError as problem:
+        raise error(f"{path}: not valid JSON ({problem}); expected {expected}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Numbers are `WrittenInt` and `WrittenFloat`, which know their text.
+
+    Raises:
+      ValueError: it is no YAML, has a key twice in one mapping, is nested too deeply, contains itself, or stands for
+        too much with its aliases written out; the message is one line.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _weigh(node, {}, set())
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise _Malformed("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise _Malformed(" ".join(str(error).split())) from None
+
+
+class WrittenInt(int):
+    """A whole number that knows how it was written, so that a name such as 007 stays what was typed."""
+
+    written: str
+
+
+class WrittenFloat(float):
+    """A number that knows how it was written, so that a name such as 1.10 stays what was typed."""
+
+    written: str
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2's core schema, and distinct keys."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as in PyYAML)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise _Malformed(f"key {quoted(key.value)} is there twice, again in line {key.start_mark.line + 1}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _number(make: type[WrittenInt] | type[WrittenFloat]) -> Any:
+    def constructed(loader: _Loader, node: yaml.ScalarNode) -> WrittenInt | WrittenFloat:
+        text = node.value
+        try:
+            number = make(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:  # Python reads no more than some thousand digits.
+            raise _Malformed(f"{quoted(text)} is too long for a number") from None
+        number.written = text
+        return number
+
+    return constructed
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+."),
+    ("merge", r"^<<$", "<"),
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+_Loader.add_constructor("tag:yaml.org,2002:int", _number(WrittenInt))
+_Loader.add_constructor("tag:yaml.org,2002:float", _number(WrittenFloat))
+
+
+def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
+    """Nodes below a node with aliases written out; refuses a node that contains itself, and more than _MOST_NODES."""
+    if id(node) in open_nodes:
+        raise _Malformed("an alias stands for what contains it")
+    if id(node) not in known:
+        open_nodes.add(id(node))
+        below: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            below = node.value
+        elif isinstance(node, yaml.MappingNode):
+            below = [part for pair in node.value for part in pair]
+        total = 1 + sum(_weigh(part, known, open_nodes) for part in below)
+        open_nodes.discard(id(node))
+        if total > _MOST_NODES:
+            raise _Malformed(f"it stands for more than {_MOST_NODES:,} values, its aliases written out")
+        known[id(node)] = total
+    return known[id(node)]
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise _Malformed(f"key {quoted(twice)} is there twice")
+    return made
+
+
+def _no_constant(text: str) -> Any:
+    raise _Malformed(f"{text} is no number of JSON")

@@ -1,0 +1,25 @@
+"""How values of users' files stand in messages: short, on one line, and without anything that a terminal obeys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 80
+"""Characters of a quoted value; an id may be a megabyte."""
+
+
+def quoted(value: Any) -> str:
+    """The value as Python writes it, on one line, cut to LONGEST characters with its length behind it."""
+    if isinstance(value, str | bytes) and len(value) > LONGEST:
+        return f"{value[: LONGEST - 3]!r}... ({len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'})"
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    text = printable(repr(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters, escape sequences among them, and lone surrogates written out, as \x1b."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
