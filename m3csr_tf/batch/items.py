@@ -17,7 +17,8 @@ from m3csr_tf.batch.checks import checked_ids
 from m3csr_tf.batch.rows import FileOfRows
 from m3csr_tf.batch.sources import Chunk, items_source
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
-from m3csr_tf.data.tables import to_pandas, vectors_of
+from m3csr_tf.data.tables import to_pandas
+from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
 from m3csr_tf.serving.items import ItemStore
 from m3csr_tf.serving.release import Release

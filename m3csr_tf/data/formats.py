@@ -18,7 +18,8 @@ from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.raw import RawData, check_items_known
-from m3csr_tf.data.tables import VectorReader, count_rows, first_line, load_table, part_files, read_blocks, to_pandas
+from m3csr_tf.data.tables import count_rows, first_line, load_table, part_files, read_blocks, to_pandas
+from m3csr_tf.data.vectors import VectorReader
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import InputError
 from m3csr_tf.progress import progress

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import check_catalogue, check_vectors
-from m3csr_tf.data.tables import load_table, to_pandas, vectors_of
+from m3csr_tf.data.tables import load_table, to_pandas
+from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
 
 

@@ -1,0 +1,98 @@
+"""Columns of content vectors: lists, or text that stands for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf.data.tables import first_line
+from m3csr_tf.errors import InputError
+
+
+def vectors_of(column: pa.ChunkedArray, name: str, path: Path, before: int = 0) -> np.ndarray:
+    """A column of lists, or of text "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing.
+
+    Args:
+      column: of the table.
+      name: of the column.
+      path: of the table.
+      before: rows of the table that came earlier; messages count from its first.
+
+    Raises:
+      InputError: it holds something else, differing widths, or no vector at all.
+    """
+    reader = VectorReader(name, path, before)
+    vectors = reader.read(column)
+    reader.finish()
+    return vectors
+
+
+class VectorReader:
+    """Reads a column of vectors block by block, as `vectors_of`.
+
+    Args:
+      name, path, before: as there.
+    """
+
+    def __init__(self, name: str, path: Path, before: int = 0) -> None:
+        self._name = name
+        self._path = path
+        self._rows = before
+        self._width: int | None = None
+
+    def read(self, column: pa.ChunkedArray) -> np.ndarray:
+        """The next rows, float32 [rows, width]; the width is 0 as long as no vector has come.
+
+        Raises:
+          InputError: the column holds something else, or differing widths.
+        """
+        lists = self._lists(column)
+        widths = np.asarray(pc.fill_null(pc.list_value_length(lists), -1))
+        present = widths >= 0
+        if self._width is None and present.any():
+            self._width = int(widths[present][0])
+            if not self._width:
+                raise InputError(
+                    f"{self._path}: column {self._name} holds empty lists; expected vectors, or nothing where there is "
+                    "none"
+                )
+        odd = present & (widths != self._width)
+        if odd.any():
+            row = int(odd.argmax())
+            raise InputError(
+                f"{self._path}: {self._name} in data row {self._rows + row + 1} has {widths[row]} entries, "
+                f"{self._width} in the first; expected one width"
+            )
+        try:
+            values = pc.cast(pc.list_flatten(lists), pa.float32(), safe=False)
+        except pa.ArrowException as error:
+            raise InputError(f"{self._path}: column {self._name} does not hold numbers ({first_line(error)})") from None
+        self._rows += len(lists)
+        vectors = np.full((len(lists), self._width or 0), np.nan, np.float32)
+        if present.any():
+            vectors[present] = np.asarray(pc.fill_null(values, np.nan)).reshape(-1, vectors.shape[1])
+        return vectors
+
+    def finish(self) -> None:
+        """Refuses a column without any vector.
+
+        Raises:
+          InputError: naming the column.
+        """
+        if self._width is None:
+            raise InputError(f"{self._path}: column {self._name} has no vector in any row; drop the modality")
+
+    def _lists(self, column: pa.ChunkedArray) -> pa.Array:
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            text = pc.utf8_trim(pc.replace_substring(column, ",", " "), characters="[] \t")
+            text = pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
+            column = pc.utf8_split_whitespace(text)
+            kind = column.type
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+            raise InputError(f"{self._path}: column {self._name} holds {kind} values; expected a list of numbers a row")
+        lists = column.combine_chunks()
+        return pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
