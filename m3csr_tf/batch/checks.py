@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
+from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+_LISTS = (columns.HISTORY, columns.EXCLUSIONS)
 
 
 class Repeated(NamedTuple):
@@ -38,7 +42,7 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
     rows = before + 1 + np.arange(len(batch))
     users = checked_ids(batch[columns.USER_ID].to_numpy(dtype=object), rows, columns.USER_ID, source)
     result = {columns.USER_ID: pd.Series(users, dtype=object)}
-    for name in (columns.HISTORY, columns.EXCLUSIONS):
+    for name in _LISTS:
         cells = batch[name].to_numpy(dtype=object) if name in batch else np.full(len(batch), None)
         lists = pd.Series([_list(cell, row, name, source) for cell, row in zip(cells, rows, strict=True)], dtype=object)
         # Of lists of lists, NumPy would make an array of two dimensions, or refuse to.
@@ -54,27 +58,15 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
 
 
 def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) -> np.ndarray:
-    """Ids as str, object array; whole numbers are written out.
+    """Ids as str, object array, by the rules of `to_ids`; the values themselves if nothing was to be changed.
 
     Raises:
       InputError: a value is missing or no id; `rows`, `name` and `source` say where.
     """
-    kind = pd.api.types.infer_dtype(values, skipna=False)
-    if kind in {"integer", "mixed-integer"}:
-        values = np.array(
-            [str(v) if isinstance(v, int | np.integer) and not isinstance(v, bool) else v for v in values], dtype=object
-        )
-        kind = pd.api.types.infer_dtype(values, skipna=False)
-    if kind in {"string", "empty"} and not (values == "").any():
-        return values
-    bad = next(at for at, value in enumerate(values) if not isinstance(value, str) or not value)
-    value = values[bad]
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    missing = value is None or value is pd.NA or value == "" or (isinstance(value, float) and np.isnan(value))
-    got = "nothing" if missing else repr(value)
-    says, expected = ("is", "an id") if name == columns.USER_ID else ("holds", "a list of item ids")
-    raise InputError(f"{source}: {name} in data row {rows[bad]} {says} {got}; expected {expected}")
+    expected, says = ("a list of item ids", "holds") if name in _LISTS else ("an id", "is")
+    column = pd.Series(values, rows - 1, name=name, dtype=object)
+    ids = to_ids(column, source, expected, says, told=not len(rows) or rows[0] == 1)
+    return values if ids is column else ids.to_numpy(object)
 
 
 def duplicate_hashes(hashes: Sequence[np.ndarray]) -> np.ndarray:
@@ -106,4 +98,4 @@ def _list(cell: Any, row: np.integer, name: str, source: str) -> Any:
         return cell
     if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
         return ()
-    raise InputError(f"{source}: {name} in data row {row} is {cell!r}; expected a list of item ids")
+    raise InputError(f"{source}: {name} in data row {row} is {quoted(cell)}; expected a list of item ids")

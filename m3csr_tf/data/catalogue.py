@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.interactions import to_ids, to_seconds
+from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
+from m3csr_tf.data.id_columns import to_ids
+from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
 
 UNKNOWN_VIEWS = -1
 LARGEST_ENTRY = 1e12
 """Of a vector, in absolute value: norms are taken in float32, where the square of 2e19 overflows, and a sum sooner."""
-_NO_COUNTS = {"boolean", "complex", "date", "datetime", "datetime64", "timedelta", "timedelta64"}
-"""Kinds of columns that pandas would turn into numbers without a word."""
+_COUNTS = {"integer", "floating", "mixed-integer-float", "decimal", "string", "mixed", "mixed-integer", "empty"}
+_COUNT = re.compile(r"[0-9]+(?:\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
     ids = to_ids(frame[columns.ITEM_ID], source)
     repeated = ids.duplicated()
     if repeated.any():
-        raise InputError(f"{source}: item {ids[repeated].iloc[0]!r} is listed twice; expected one row an item")
+        raise InputError(f"{source}: item {quoted(ids[repeated].iloc[0])} is listed twice; expected one row an item")
     checked = pd.DataFrame({columns.ITEM_ID: ids.to_numpy()}, dtype=object)
     checked[columns.VIEW_COUNT] = _views(frame, ids, source)
     if columns.PUBLISH_TIME in frame:
@@ -130,25 +136,43 @@ class VectorCheck:
         if self._first is not None:
             row, entry, value = self._first
             raise InputError(
-                f"{self._source}: entry {entry} of the {self._modality} vector of item {ids[row]!r} is {value:.6g}; "
-                f"expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no vector at all "
-                f"where the item lacks the modality ({self._bad} such items)"
+                f"{self._source}: entry {entry} of the {self._modality} vector of item {quoted(ids[row])} is "
+                f"{value:.6g}; expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no "
+                f"vector at all where the item lacks the modality ({self._bad} such items)"
             )
 
 
 def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
+    """View counts int64 [items]; whole numbers stay exact, missing ones beside them or not."""
     if columns.VIEW_COUNT not in frame:
         return np.full(len(frame), UNKNOWN_VIEWS, np.int64)
-    kind = pd.api.types.infer_dtype(frame[columns.VIEW_COUNT], skipna=True)
-    if kind in _NO_COUNTS:
+    column = plain(frame[columns.VIEW_COUNT])
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind not in _COUNTS:
         raise InputError(f"{source}: {columns.VIEW_COUNT} holds {kind} values; expected whole numbers from 0 up")
-    views = pd.to_numeric(frame[columns.VIEW_COUNT], errors="coerce")
-    given = frame[columns.VIEW_COUNT].notna()
-    bad = np.asarray(given & ~((views >= 0) & (views < 2**63) & (views % 1 == 0)), dtype=bool)
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"{source}: {columns.VIEW_COUNT} of item {ids.iloc[row]!r} is {frame[columns.VIEW_COUNT].iloc[row]}; "
-            "expected a whole number from 0 up, or nothing where it is unknown"
-        )
-    return views.fillna(UNKNOWN_VIEWS).to_numpy(np.int64)
+    views = np.full(len(column), UNKNOWN_VIEWS, np.int64)
+    for place, value in enumerate(column.to_numpy(object)):
+        if not is_missing(value):
+            count = _count(value)
+            if count is None:
+                raise InputError(
+                    f"{source}: {columns.VIEW_COUNT} of item {quoted(ids.iloc[place])} is {quoted(value)}; expected a "
+                    "whole number from 0 up, or nothing where it is unknown"
+                )
+            views[place] = count
+    return views
+
+
+def _count(value: Any) -> int | None:
+    """A whole number from 0 up, below 2^63, of which nothing is lost; None if the value is none."""
+    if isinstance(value, str) and _COUNT.fullmatch(value) and len(value) < 40:
+        count = int(value.split(".")[0])
+    elif isinstance(value, float | np.floating) and value % 1 == 0 and abs(value) <= LARGEST_EXACT:
+        count = int(value)
+    elif isinstance(value, Decimal) and value.is_finite() and value % 1 == 0:
+        count = int(value)
+    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+        count = int(value)
+    else:
+        return None
+    return count if 0 <= count < 2**63 else None

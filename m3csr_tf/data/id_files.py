@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.interactions import to_ids
+from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.data.tables import load_table
 from m3csr_tf.errors import InputError
 

@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
+from m3csr_tf.data.cells import refuse, to_floats
+from m3csr_tf.data.id_columns import are_written_as_floats, to_ids
+from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
 from m3csr_tf.errors import InputError
+
+_WEIGHT = "a positive number"
 
 
 def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -23,7 +28,7 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
       source: how messages call the input, e.g. the file's path.
 
     Returns:
-      The frame, with ids as str, timestamps as numbers (dates as Unix seconds), weights float64; and the counts
+      The frame, with ids as str, timestamps as numbers (`times.to_seconds`), weights float64; and the counts
       "merged_duplicates" (rows merged away) and "repeated_in_later_split" (rows dropped).
 
     Raises:
@@ -33,7 +38,11 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
     require_ids(frame.columns, source)
     if frame.empty:
         raise InputError(f"{source}: no interactions; expected a row for each click")
-    return merge(check_rows(frame.reset_index(drop=True), source), (columns.USER_ID, columns.ITEM_ID))
+    check = LogCheck(source)
+    checked = check.rows(frame.reset_index(drop=True))
+    if columns.TIMESTAMP in checked:
+        checked[columns.TIMESTAMP] = in_seconds(checked[columns.TIMESTAMP], check.time_unit())
+    return merge(checked, (columns.USER_ID, columns.ITEM_ID))
 
 
 def require_ids(names: Iterable[str], source: str) -> None:
@@ -48,84 +57,73 @@ def require_ids(names: Iterable[str], source: str) -> None:
             raise InputError(f"{source}: column {name} is missing; found {', '.join(map(str, names)) or 'none'}")
 
 
-def check_rows(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Checks rows of a log, as `check_interactions`, without merging any; row numbers in messages are the index + 1."""
-    checked = pd.DataFrame(
-        {name: to_ids(frame[name], source).to_numpy() for name in (columns.USER_ID, columns.ITEM_ID)}, dtype=object
-    )
-    if columns.TIMESTAMP in frame:
-        timestamps = to_seconds(frame[columns.TIMESTAMP], source)
-        _refuse(timestamps.isna(), frame[columns.TIMESTAMP], source, "a time in every row, or no such column")
-        checked[columns.TIMESTAMP] = timestamps.to_numpy()
-    if columns.WEIGHT in frame:
-        weights = pd.to_numeric(frame[columns.WEIGHT], errors="coerce").astype(np.float64)
-        _refuse(~(np.isfinite(weights) & (weights > 0)), frame[columns.WEIGHT], source, "a positive number")
-        checked[columns.WEIGHT] = weights.to_numpy()
-    if columns.SPLIT in frame:
-        known = frame[columns.SPLIT].isin(columns.SPLITS)
-        _refuse(~known, frame[columns.SPLIT], source, f"one of {', '.join(columns.SPLITS)}")
-        checked[columns.SPLIT] = frame[columns.SPLIT].astype(str).to_numpy()
-    return checked
+class LogCheck:
+    """The check of a log's rows, block by block, and of what only all of them tell.
 
-
-def to_ids(column: pd.Series, source: str) -> pd.Series:
-    """Ids as str: strings stay, whole numbers are written out.
-
-    Raises:
-      InputError: an id is missing, empty, or neither string nor whole number.
+    Args:
+      source: how messages call the input.
     """
-    _refuse(column.isna(), column, source, "an id")
-    kind = pd.api.types.infer_dtype(column, skipna=False)
-    if kind == "categorical":
-        return to_ids(column.astype(column.cat.categories.dtype), source)
-    if kind == "floating":
-        _refuse(column % 1 != 0, column, source, "a string or a whole number")
-        column, kind = column.astype(np.int64), "integer"
-    if kind == "integer":
-        return column.astype(str).astype(object)
-    if kind != "string":
-        raise InputError(f"{source}: {column.name} holds {kind} values; expected strings or whole numbers")
-    _refuse(column == "", column, source, "an id")
-    _refuse(column.str.contains("[\n\r]"), column, source, "an id without a line break")
-    return column.astype(object)
 
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._unit = UnitFinder(columns.TIMESTAMP, source)
+        self._as_floats: dict[str, tuple[bool, int]] = {}
 
-def to_seconds(column: pd.Series, source: str) -> pd.Series:
-    """Times as numbers: numbers stay, dates and ISO 8601 strings become Unix seconds, missing ones NaN.
+    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Checks the next rows, as `check_interactions`, without merging any.
 
-    Raises:
-      InputError: a value is neither.
-    """
-    if pd.api.types.is_bool_dtype(column):
-        raise InputError(f"{source}: {column.name} holds booleans; expected numbers or dates")
-    if pd.api.types.is_numeric_dtype(column):
-        _refuse(np.isinf(column.astype(np.float64)), column, source, "a finite number or a date")
-        whole = pd.api.types.is_integer_dtype(column) and not column.isna().any()
-        return column.astype(np.int64 if whole else np.float64)
-    if pd.api.types.infer_dtype(column, skipna=True) == "string":
-        _check_date_strings(column, source)
-    dates = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
-    _refuse(dates.isna() & column.notna(), column, source, "a number or an ISO 8601 date")
-    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+        Args:
+          frame: the rows; its index + 1 are the numbers of the data rows.
 
+        Returns:
+          Ids as str, timestamps as they stand (`times.Times`), weights float64.
+        """
+        checked = pd.DataFrame(index=frame.index)
+        for name in (columns.USER_ID, columns.ITEM_ID):
+            self._see_form(name, are_written_as_floats(frame[name]), frame)
+            checked[name] = to_ids(frame[name], self._source)
+        if columns.TIMESTAMP in frame:
+            missing = frame[columns.TIMESTAMP].isna()
+            refuse(missing, frame[columns.TIMESTAMP], self._source, "a time in every row, or no such column")
+            times = read_times(frame[columns.TIMESTAMP], self._source)
+            self._unit.see(times)
+            checked[columns.TIMESTAMP] = times.numbers
+        if columns.WEIGHT in frame:
+            weights = to_floats(frame[columns.WEIGHT], self._source, _WEIGHT)
+            refuse(~(np.isfinite(weights) & (weights > 0)), frame[columns.WEIGHT], self._source, _WEIGHT)
+            checked[columns.WEIGHT] = weights
+        if columns.SPLIT in frame:
+            known = frame[columns.SPLIT].isin(columns.SPLITS)
+            refuse(~known, frame[columns.SPLIT], self._source, f"one of {', '.join(columns.SPLITS)}")
+            checked[columns.SPLIT] = frame[columns.SPLIT].astype(str).astype(object)
+        return checked.reset_index(drop=True)
 
-def _check_date_strings(column: pd.Series, source: str) -> None:
-    """Refuses what pandas would read without a word: "now", and zones that only some of the dates have."""
-    given = column.dropna()
-    _refuse(~given.str.match(r"\d{4}"), given, source, "a number or an ISO 8601 date")
-    zoned = given.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$") & given.str.contains("[T ]")
-    if zoned.any():
-        _refuse(~zoned, given, source, "a date with a time zone, as others have")
+    def see(self, frame: pd.DataFrame) -> None:
+        """Takes in rows that need no check: ids that are text or whole numbers, and perhaps timestamps as numbers."""
+        for name in (columns.USER_ID, columns.ITEM_ID):
+            self._see_form(name, False, frame)
+        if columns.TIMESTAMP in frame:
+            self._unit.see(Times(frame[columns.TIMESTAMP], None))
 
+    def time_unit(self) -> int:
+        """How many of the unit of the timestamps are a second (`times.in_seconds`).
 
-def _refuse(bad: pd.Series | np.ndarray, column: pd.Series, source: str, expected: str) -> None:
-    bad = np.asarray(bad, dtype=bool)
-    if bad.any():
-        at = int(bad.argmax())
-        row, value = column.index[at], column.iloc[at]
-        got = "nothing" if pd.isna(value) or value == "" else repr(value.item() if hasattr(value, "item") else value)
-        more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
-        raise InputError(f"{source}: {column.name} in data row {row + 1} is {got}; expected {expected}{more}")
+        Raises:
+          InputError: rows differ in it.
+        """
+        return self._unit.found()
+
+    def _see_form(self, name: str, as_floats: bool, frame: pd.DataFrame) -> None:
+        """Refuses a column that is written as floats in some blocks alone: their ids could not be told apart."""
+        if not len(frame):
+            return
+        row = int(frame.index[0]) + 1
+        before, first = self._as_floats.setdefault(name, (as_floats, row))
+        if before != as_floats:
+            raise InputError(
+                f"{self._source}: {name} is written as floats (7.0) from data row {row if as_floats else first} on, "
+                f"but not from data row {first if as_floats else row} on; expected one form in all rows"
+            )
 
 
 def merge(frame: pd.DataFrame, of: tuple[str, str]) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.formats import INTERACTION_COLUMNS, INTERACTION_STRINGS
-from m3csr_tf.data.interactions import check_rows, require_ids
+from m3csr_tf.data.interactions import LogCheck, require_ids
 from m3csr_tf.data.raw import refuse_unknown
 from m3csr_tf.data.tables import read_blocks, to_pandas
 from m3csr_tf.errors import InputError
@@ -42,12 +42,14 @@ class Partition:
       rows: of the log.
       clicked: bool [items], item rows that occur.
       names: columns of the files.
+      time_unit: how many of the unit of the timestamps, which stand as they came, are a second.
     """
 
     files: list[Path]
     rows: int
     clicked: np.ndarray
     names: list[str]
+    time_unit: int
 
 
 def partition(
@@ -71,11 +73,12 @@ def partition(
     clicked = np.zeros(len(items), bool)
     done, unknown, example = 0, 0, ""
     names: list[str] = []
+    check = LogCheck(str(path))
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
         for block in read_blocks(path, list(INTERACTION_COLUMNS), list(INTERACTION_STRINGS), _BLOCK):
             require_ids(block.column_names, str(path))
-            checked = _checked(block, done, str(path))
+            checked = _checked(block, done, check)
             item_rows = items.rows(checked[columns.ITEM_ID])
             lacking = item_rows == UNKNOWN_ROW
             if lacking.any():
@@ -91,8 +94,9 @@ def partition(
             told(done, rows)
     if not done:
         raise InputError(f"{path}: no interactions; expected a row for each click")
+    time_unit = check.time_unit()
     refuse_unknown(unknown, example, str(path))
-    return Partition(files, done, clicked, names)
+    return Partition(files, done, clicked, names, time_unit)
 
 
 def read_bucket(file: Path) -> pa.Table:
@@ -111,18 +115,19 @@ def _write(table: pa.Table, writers: list[pa.ipc.RecordBatchFileWriter]) -> None
             writer.write_table(ordered.slice(int(start), int(end - start)))
 
 
-def _checked(block: pa.Table, first: int, source: str) -> pa.Table:
+def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
     """The block with ids as strings, timestamps as numbers, weights float64, splits int8.
 
     Columns of the usual types are checked by Arrow; whatever looks odd goes the way of small logs, which says what is
     wrong, or makes it what it should be.
     """
     usual = _usual(block)
+    rows_of_log = pd.RangeIndex(first, first + block.num_rows)
     if usual is not None:
+        times = [columns.TIMESTAMP] if columns.TIMESTAMP in usual.column_names else []
+        check.see(usual.select(times).to_pandas().set_index(rows_of_log))
         return usual
-    frame = to_pandas(block)
-    frame.index = pd.RangeIndex(first, first + len(frame))
-    rows = check_rows(frame, source)
+    rows = check.rows(to_pandas(block).set_index(rows_of_log))
     table = pa.Table.from_pandas(rows, preserve_index=False)
     usual = _usual(table)
     assert usual is not None  # `check_rows` leaves nothing odd.
@@ -143,7 +148,9 @@ def _usual(block: pa.Table) -> pa.Table | None:
         if name in (columns.USER_ID, columns.ITEM_ID):
             if pa.types.is_integer(column.type):
                 column = pc.cast(column, pa.string())
-            elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r]")):
+            elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r\\x00]")):
+                return None
+            elif len(column) and column[0].as_py().endswith(".0"):
                 return None
         elif name == columns.SPLIT:
             if not pa.types.is_string(column.type):

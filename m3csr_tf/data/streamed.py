@@ -26,6 +26,7 @@ from m3csr_tf.data.logs import USERS_FILE, SplitLog
 from m3csr_tf.data.partition import Partition, read_bucket
 from m3csr_tf.data.selection import values_at
 from m3csr_tf.data.shards import ShardWriter
+from m3csr_tf.data.times import in_seconds
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
 _TRAIN, _VAL, _TEST = range(len(columns.SPLITS))
@@ -128,6 +129,8 @@ def _merge_all(
             ids = table[columns.USER_ID].combine_chunks().dictionary_encode()
             frame = table.drop_columns(columns.USER_ID).to_pandas()
             frame[columns.USER_ROW] = ids.indices.to_numpy().astype(np.int32) + np.int32(users + FIRST_ROW)
+            if columns.TIMESTAMP in frame:
+                frame[columns.TIMESTAMP] = in_seconds(frame[columns.TIMESTAMP], log.time_unit)
             if columns.SPLIT in frame:
                 frame[columns.SPLIT] = np.array(columns.SPLITS, object)[frame[columns.SPLIT].to_numpy()]
             frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))

@@ -94,7 +94,7 @@ def test_publish_times_are_seconds_and_may_be_missing() -> None:
         (items(item_id=["a", "b", "a"]), VECTORS, "list: item 'a' is listed twice"),
         (items(view_count=[1, -1, 3]), VECTORS, "list: view_count of item 'b' is -1; expected a whole number from 0"),
         (items(view_count=[1, 2.5, 3]), VECTORS, "list: view_count of item 'b' is 2.5"),
-        (items(view_count=["1", "many", "3"]), VECTORS, "list: view_count of item 'b' is many"),
+        (items(view_count=["1", "many", "3"]), VECTORS, "list: view_count of item 'b' is 'many'"),
         (items(publish_time=["now", "2024-01-01", None]), VECTORS, "list: publish_time in data row 1 is 'now'"),
         (
             items(),

@@ -1,0 +1,124 @@
+"""Ids as they come in: text as it stands, whole numbers written out, and nothing that would name somebody else."""
+
+from __future__ import annotations
+
+import logging
+import re
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf.data.cells import LARGEST_EXACT, plain, refuse, refuse_kind
+
+logger = logging.getLogger(__name__)
+
+_FLOAT = r"(?:0|-?[1-9][0-9]*)\.0"
+"""As a whole float is written; no two of them stand for one number."""
+_LARGE_FLOAT = r"-?[1-9](?:\.[0-9]+)?e\+[0-9]+"
+_FLOATS = f"^(?:{_FLOAT}|{_LARGE_FLOAT})$"
+_HALVES = re.compile("[\ud800-\udfff]")
+_MIXED = {"mixed", "mixed-integer", "mixed-integer-float", "decimal"}
+_KINDS = "strings or whole numbers; as floats only up to 2^53, beyond which they are not exact"
+
+
+def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = "is", told: bool = True) -> pd.Series:
+    """Ids as str: text stays, whole numbers are written out, 7.0 as "7".
+
+    A column of text in which every id is written as a float, "7.0", holds whole numbers too: so pandas writes whole
+    numbers of which some are missing.
+
+    Args:
+      column: the ids; its index + 1 are the numbers of the data rows.
+      source: how messages call the input.
+      expected: what messages expect.
+      says: the verb of messages: a column of lists "holds" a value.
+      told: whether text that becomes whole numbers is worth a warning.
+
+    Returns:
+      The ids, dtype object; the column itself if nothing was to be changed.
+
+    Raises:
+      InputError: an id is missing or empty, neither text nor a whole number, or a float beyond 2^53; or it holds a line
+        break, NUL, or half of a character.
+    """
+    refuse(column.isna(), column, source, expected, says)
+    column = plain(column)
+    kind = pd.api.types.infer_dtype(column, skipna=False)
+    if kind == "string":
+        return _of_text(column, source, expected, says, told)
+    if kind == "integer":
+        return column.astype(str).astype(object)
+    if kind == "floating":
+        bits = np.finfo(column.dtype).nmant + 1 if column.dtype.kind == "f" else 53
+        numbers = column.to_numpy(np.float64)
+        with np.errstate(invalid="ignore"):
+            odd = (np.abs(numbers) > 2**bits) | (numbers % 1 != 0)
+        refuse(odd, column, source, f"{expected} ({_KINDS})", says)
+        return pd.Series(numbers.astype(np.int64), column.index, name=column.name).astype(str).astype(object)
+    if kind in _MIXED:
+        written = [_written(value) for value in column]
+        refuse([text is None for text in written], column, source, f"{expected} ({_KINDS})", says)
+        return _of_text(pd.Series(written, column.index, object, column.name), source, expected, says, told)
+    if kind != "empty":
+        refuse_kind(kind, column, source, "strings or whole numbers")
+    return column
+
+
+def are_written_as_floats(column: pd.Series) -> bool:
+    """Whether all ids of a column are text such as "7.0", which `to_ids` takes as whole numbers."""
+    if not len(column) or not isinstance(column.iloc[0], str) or not re.fullmatch(_FLOATS, column.iloc[0]):
+        return False
+    return all(isinstance(text, str) and re.fullmatch(_FLOATS, text) for text in column)
+
+
+def _written(value: Any) -> str | None:
+    """A value as an id, or None if it is none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        return str(value)
+    if isinstance(value, Decimal):
+        return str(int(value)) if value.is_finite() and value % 1 == 0 else None
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if abs(value) <= LARGEST_EXACT and value % 1 == 0 else None
+    return None
+
+
+def _of_text(column: pd.Series, source: str, expected: str, says: str, told: bool) -> pd.Series:
+    try:
+        texts = pa.array(column.to_numpy(object), pa.large_string())
+    except UnicodeEncodeError:
+        halves = [bool(_HALVES.search(text)) for text in column]
+        refuse(halves, column, source, "an id of whole characters, without half of a surrogate pair", says)
+        raise
+    if pc.any(pc.match_substring_regex(texts, "^$|[\n\r\\x00]")).as_py():
+        refuse(pc.equal(texts, ""), column, source, expected, says)
+        refuse(pc.match_substring_regex(texts, "[\n\r]"), column, source, "an id without a line break", says)
+        nul = pc.match_substring_regex(texts, "\\x00")
+        refuse(nul, column, source, "an id without the character NUL, at which other programs would cut it", says)
+    if are_written_as_floats(column):
+        return _of_floats(column, texts, source, expected, says, told)
+    return column if column.dtype == object else column.astype(object)
+
+
+def _of_floats(
+    column: pd.Series, texts: pa.LargeStringArray, source: str, expected: str, says: str, told: bool
+) -> pd.Series:
+    beyond = [re.fullmatch(_FLOAT, text) is None or abs(int(text[:-2])) > LARGEST_EXACT for text in column]
+    refuse(beyond, column, source, f"{expected} ({_KINDS})", says)
+    ids = pc.replace_substring_regex(texts, r"\.0$", "").to_numpy(zero_copy_only=False)
+    if told:
+        logger.warning(
+            "%s: all of %s is written as floats (%s); the ids are the whole numbers (%s)",
+            source,
+            column.name,
+            column.iloc[0],
+            ids[0],
+        )
+    return pd.Series(ids, column.index, object, column.name)
