@@ -83,7 +83,7 @@ def write_users(run: Path, users: int, file: Path) -> int:
 
     config = configuration.load(run / "config.yaml")
     prepared = Prepared.open(run / "prepared")
-    source = PreparedUsers(prepared, Audience(prepared, config))
+    source = PreparedUsers(prepared, Audience(prepared, config, columns.SPLITS))
     frame = source.frame(0, min(users, source.count()))
     frame.to_parquet(file, row_group_size=50_000)
     return len(frame)

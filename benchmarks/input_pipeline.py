@@ -123,7 +123,7 @@ def _write_examples(prepared, config: Config, records: Path, arrow: Path) -> Non
 
     train = prepared.split(columns.TRAIN).sample(frac=1, random_state=0)
     users = np.unique(train[columns.USER_ROW])
-    histories = Audience(prepared, config).histories(users)[:, : config.history.trained]
+    histories = Audience(prepared, config, (columns.TRAIN,)).histories(users)[:, : config.history.trained]
     lines = histories[np.searchsorted(users, train[columns.USER_ROW])]
     values = np.column_stack([train[columns.USER_ROW], train[columns.ITEM_ROW], lines]).astype(np.int32)
     table = pa.table({f"column_{number}": values[:, number] for number in range(values.shape[1])})

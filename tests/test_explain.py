@@ -185,7 +185,7 @@ def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_r
         assert result.exit_code == 2 and "--history" in result.stderr and refusal in result.stderr
 
 
-def test_without_a_history_it_is_that_of_the_training(
+def test_without_a_history_it_is_that_of_the_whole_log(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     from m3csr_tf.data.audience import Audience
@@ -193,7 +193,7 @@ def test_without_a_history_it_is_that_of_the_training(
 
     prepared = untrained_run.prepared
     monkeypatch.setattr(origin, "opened", lambda _: untrained_run)
-    slots = Audience(prepared, untrained_run.config).histories(np.arange(len(prepared.users)))
+    slots = Audience(prepared, untrained_run.config, columns.SPLITS).histories(np.arange(len(prepared.users)))
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
     told = explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)

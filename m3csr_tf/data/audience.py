@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from m3csr_tf import columns
@@ -27,40 +29,53 @@ def users_with(prepared: Prepared, split: str) -> np.ndarray:
 
 
 class Audience:
-    """Training histories and clicks of the users of a run.
+    """Histories and clicks of the users of a run, as known to somebody who has seen some of the splits.
+
+    Whoever judges a model by val or test knows `(columns.TRAIN,)` alone, and so does whatever is judged with it; what
+    is served knows `columns.SPLITS`, every click up to the end of the log.
 
     A log of up to `training.window_clicks` clicks is read once; of a larger one, only the users that are asked for.
 
     Args:
       prepared: the data.
       config: settings of histories and windows.
+      splits: whose clicks are known.
 
     Attributes:
       length: slots of a history.
+      splits: as given.
     """
 
-    def __init__(self, prepared: Prepared, config: Config) -> None:
+    def __init__(self, prepared: Prepared, config: Config, splits: Sequence[str]) -> None:
         self._prepared = prepared
         self.length = config.history.length
+        self.splits = tuple(splits)
         self._seed = config.split.seed
-        self._held = prepared.train_clicks.sum() <= config.training.window_clicks
+        self._held = sum(map(prepared.clicks, self.splits)) <= config.training.window_clicks
 
     def histories(self, rows: np.ndarray) -> np.ndarray:
         """Histories int32 [n, slots], as `features.histories`, of users whose rows, int [n], ascend."""
         if self._held:
             return self._all.last(self.length, rows)
-        train = renumbered(self._prepared.split(columns.TRAIN, rows), rows)
-        return histories(train, len(rows), self.length, self._seed)
+        return histories(self._read(rows), len(rows), self.length, self._seed)
 
     def clicks(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Training clicks [n, items] of users whose rows, int [n], ascend."""
-        return self._all_clicks[rows] if self._held else clicks_of(self._prepared, columns.TRAIN, rows)
+        """Clicks [n, items] of users whose rows, int [n], ascend."""
+        if self._held:
+            return self._all_clicks[rows]
+        return click_matrix(self._read(rows), len(rows), len(self._prepared.items))
+
+    def _read(self, rows: np.ndarray | None = None) -> pd.DataFrame:
+        """The known interactions, or those of some users, who are numbered by their places then."""
+        frames = [self._prepared.split(split, rows) for split in self.splits]
+        # Of one split no copy is made: training asks for all of it.
+        frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        return frame if rows is None else renumbered(frame, rows)
 
     @cached_property
     def _all(self) -> Sequences:
-        return Sequences.of(self._prepared.split(columns.TRAIN), len(self._prepared.users), self._seed)
+        return Sequences.of(self._read(), len(self._prepared.users), self._seed)
 
     @cached_property
     def _all_clicks(self) -> sparse.csr_matrix:
-        train = self._prepared.split(columns.TRAIN)
-        return click_matrix(train, len(self._prepared.users), len(self._prepared.items))
+        return click_matrix(self._read(), len(self._prepared.users), len(self._prepared.items))

@@ -113,6 +113,10 @@ class Prepared:
                         continue
                 yield file.read_row_group(group, columns=wanted).to_pandas()
 
+    def clicks(self, name: str) -> int:
+        """How many interactions a split has."""
+        return int(pq.read_metadata(self.folder / f"{name}.parquet").num_rows)
+
     @cached_property
     def train_shards(self) -> list[Shard]:
         """The shards of the training clicks, in order of their users' rows."""

@@ -78,6 +78,9 @@ def calibrated_bonuses(
 ) -> np.ndarray:
     """What the items of each popularity bin gain by the settings of a run.
 
+    Nothing but training clicks is known here, and those of validation judge: the bonuses are part of what the metrics
+    measure, so clicks of test, or of validation as a history, would show the answers. A release adds the same ones.
+
     Args:
       prepared: the data of the run.
       user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus; of users anything that

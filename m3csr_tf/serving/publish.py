@@ -173,10 +173,10 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
 
 
 def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
-    """Some users and their training histories."""
+    """Some users and their histories up to the end of the log, as `retrieve` has them."""
     rows = np.random.default_rng(0).permutation(np.arange(FIRST_ROW, len(prepared.users)))[:SAMPLE_USERS]
     ordered = np.sort(rows)
-    slots = Audience(prepared, config).histories(ordered)[np.searchsorted(ordered, rows)]
+    slots = Audience(prepared, config, columns.SPLITS).histories(ordered)[np.searchsorted(ordered, rows)]
     past = [prepared.items.ids(line[line != PADDING_ROW]) for line in slots]
     return pd.DataFrame({columns.USER_ID: prepared.users.ids(rows), columns.HISTORY: pd.Series(past, dtype=object)})
 

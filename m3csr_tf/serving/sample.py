@@ -17,10 +17,10 @@ _VECTORS = "vectors.npy"
 
 
 class Sample(NamedTuple):
-    """Some users of the training.
+    """Some users of the run.
 
     Attributes:
-      users: user_id (str) and history (lists of str, oldest first).
+      users: user_id (str) and history (lists of str, oldest first), up to the end of the run's log.
       vectors: float32 [users, D].
     """
 

@@ -70,7 +70,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
     encoder = VectorEncoder(trained.model, item_features(prepared))
     evaluation = report.evaluate_split(
         prepared,
-        UserVectors(encoder, Audience(prepared, config)),
+        UserVectors(encoder, Audience(prepared, config, (columns.TRAIN,))),
         encoder.items(),
         columns.VAL,
         config.evaluation.model_copy(update={"bootstrap": 0}),

@@ -53,7 +53,7 @@ class Validation:
         self._users = some_of(users_with(prepared, columns.VAL), most, config.run.seed)
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
-        self._histories = Audience(prepared, config).histories(self._users)
+        self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._cold = self._candidates & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
         self._config, self._model = config, model

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import InputError
@@ -27,13 +28,14 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     Args:
       config: names the release and, without a history, the run that it came from.
       user, item: their ids.
-      history: item ids, oldest first, with commas between them or as a JSON list; that of the training when None.
+      history: item ids, oldest first, with commas between them or as a JSON list; when None, that of the run's whole
+        log.
       as_json: print JSON alone.
     """
     if not user or not item:
         raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
     release = open_release(config.release_folder)
-    past = _training_history(config, release, user) if history is None else _given_history(history)
+    past = _known_history(config, release, user) if history is None else _given_history(history)
     explanation = explain_pair(release, user, item, past)
     if as_json:
         json.dump(explanation.to_json(), sys.stdout, indent=2, ensure_ascii=False)
@@ -58,13 +60,13 @@ def _given_history(text: str) -> list[str]:
     return list(ids)
 
 
-def _training_history(config: Config, release: Release, user: str) -> list[str]:
-    """The user's history as the run was trained on it; empty for one that the run lacks."""
+def _known_history(config: Config, release: Release, user: str) -> list[str]:
+    """The user's history up to the end of the run's log; empty for one that the run lacks."""
     trained = origin(config, release, "pass --history")
     rows = trained.prepared.users.rows([user])
     if rows[0] == UNKNOWN_ROW:
         return []
-    [slots] = Audience(trained.prepared, trained.config).histories(rows)
+    [slots] = Audience(trained.prepared, trained.config, columns.SPLITS).histories(rows)
     return list(trained.prepared.items.ids(slots[slots != PADDING_ROW]))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
@@ -33,10 +34,13 @@ def opened(config: Config) -> TrainedRun:
 
 
 def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
-    """The model's own vectors of all users and items, without bonuses (`bonuses`)."""
+    """The model's own vectors of all users and items, without bonuses (`bonuses`).
+
+    Users are known by their training clicks alone: metrics are judged with these vectors, and so are the bonuses.
+    """
     with progress("item vectors, items") as told:
         items = encoder.items(told)
-    return Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config)), items)
+    return Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config, (columns.TRAIN,))), items)
 
 
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:

@@ -26,7 +26,7 @@ def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     prepared, config = trained.prepared, trained.config
     encoder = VectorEncoder(trained.model, item_features(prepared))
     rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
-    slots = Audience(prepared, config).histories(rows)
+    slots = Audience(prepared, config, (columns.TRAIN,)).histories(rows)
     users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
     modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
     shares = variance.shares(users, items, variance.halved(parts, modalities))

@@ -70,7 +70,7 @@ def _users(config: Config, released: Release) -> Users:
     if config.retrieve.users is not None:
         return FileOfUsers(config.retrieve.users)
     trained = origin(config, released, "name a file of users and their histories, retrieve.users")
-    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config))
+    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config, columns.SPLITS))
 
 
 def _parts(done: Outcome) -> str:

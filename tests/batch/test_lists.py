@@ -27,18 +27,22 @@ PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 def own_users(run: Any) -> tuple[pd.DataFrame, np.ndarray]:
     """The run's users as a batch job takes them, and the histories they came from."""
     prepared = run.prepared
-    audience = Audience(prepared, run.config)
+    audience = Audience(prepared, run.config, columns.SPLITS)
     users = PreparedUsers(prepared, audience)
     return users.frame(0, users.count()), audience.histories(np.arange(len(prepared.users)))
 
 
+def whole_log(prepared: Any) -> pd.DataFrame:
+    return pd.concat([prepared.split(split) for split in columns.SPLITS], ignore_index=True)
+
+
 def keras_lists(run: Any, slots: np.ndarray, n: int) -> list[list[str]]:
-    """Top-N ids of the run's users by the Keras towers and plain sorting, training clicks left out."""
+    """Top-N ids of the run's users by the Keras towers and plain sorting, their clicks left out."""
     prepared = run.prepared
     encoder = VectorEncoder(run.model, item_features(prepared))
     rows = np.arange(FIRST_ROW, len(prepared.users))
     scores = encoder.users(rows, slots[rows]) @ encoder.items().T
-    clicks = click_matrix(prepared.split("train"), len(prepared.users), len(prepared.items))[rows]
+    clicks = click_matrix(whole_log(prepared), len(prepared.users), len(prepared.items))[rows]
     scores[clicks.nonzero()] = -np.inf
     scores[:, :FIRST_ROW] = -np.inf
     return [list(prepared.items.ids(line)) for line in np.argsort(-scores, axis=1)[:, :n]]
@@ -124,15 +128,15 @@ def test_lists_do_not_depend_on_the_batch(release: Any, untrained_run: Any, monk
     pd.testing.assert_frame_equal(together, apart, atol=1e-5)
 
 
-def test_users_of_prepared_data_have_their_history_and_every_training_click(untrained_run: Any) -> None:
+def test_users_of_prepared_data_have_their_history_and_every_click_of_all_splits(untrained_run: Any) -> None:
     users, slots = own_users(untrained_run)
     prepared = untrained_run.prepared
-    train = prepared.split("train")
-    row = int(train[columns.USER_ROW].value_counts().index[0])
+    log = whole_log(prepared)
+    row = int(log[columns.USER_ROW].value_counts().index[0])
     line = users.iloc[row - FIRST_ROW]
     assert line[columns.USER_ID] == prepared.users.ids(np.array([row]))[0]
     assert list(line[columns.HISTORY]) == list(prepared.items.ids(slots[row][slots[row] > 0]))
-    clicked = train.loc[train[columns.USER_ROW] == row, columns.ITEM_ROW]
+    clicked = log.loc[log[columns.USER_ROW] == row, columns.ITEM_ROW]
     assert sorted(line[columns.EXCLUSIONS]) == sorted(prepared.items.ids(clicked.to_numpy()))
     assert len(users) == len(prepared.users.known)
 

@@ -94,7 +94,7 @@ def test_lists_of_prepared_users_are_the_local_jobs_too(
     spark: SparkEngine, release: Any, untrained_run: Any, tmp_path: Path
 ) -> None:
     prepared = untrained_run.prepared
-    audience = Audience(prepared, untrained_run.config)
+    audience = Audience(prepared, untrained_run.config, columns.SPLITS)
     for output, others in (("local", {}), ("spark", {"engine": spark})):
         retrieve(release, PreparedUsers(prepared, audience), tmp_path / output, LISTS, **others)
     assert files(tmp_path / "spark") == files(tmp_path / "local")

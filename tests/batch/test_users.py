@@ -112,7 +112,7 @@ def test_batches_of_prepared_users_with_many_clicks_are_smaller(
     untrained_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = untrained_run.prepared
-    users = batch_users.PreparedUsers(prepared, Audience(prepared, untrained_run.config))
+    users = batch_users.PreparedUsers(prepared, Audience(prepared, untrained_run.config, columns.SPLITS))
     [(_, whole)] = users.read([0], 20, 20)
     longest = int(whole["exclusions"].map(len).max())
     monkeypatch.setattr(rows, "ENTRIES_OF_BATCH", 2 * longest)
@@ -329,7 +329,7 @@ def test_prepared_users_of_a_log_on_the_disk_are_read_as_those_of_one_in_memory(
     monkeypatch.setattr(batch_users, "_READ_AT_ONCE", 7)
     frames = []
     for config in (run.config, on_disk):
-        users = batch_users.PreparedUsers(run.prepared, Audience(run.prepared, config))
+        users = batch_users.PreparedUsers(run.prepared, Audience(run.prepared, config, columns.SPLITS))
         frame = pd.concat([batch for _, batch in users.read(range(9), 11, 4)], ignore_index=True)
         # Histories hold every click here, in an order that is drawn.
         frames.append(frame.assign(history=frame["history"].map(lambda items: sorted(items))))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from m3csr_tf import columns
@@ -45,7 +46,7 @@ def test_nobody_has_no_clicks(run: Any) -> None:
 
 def test_training_reads_fewer_slots_than_ranking_the_latest_of_the_same(run: Any) -> None:
     settings = with_settings(run.config, {"history.length": 5, "history.training_length": 2})
-    ranked = Audience(run.prepared, settings).histories(np.arange(len(run.prepared.users)))
+    ranked = Audience(run.prepared, settings, (columns.TRAIN,)).histories(np.arange(len(run.prepared.users)))
     trained = TrainingData.of(run.prepared, settings).histories
     assert ranked.shape[1] == 5 and trained.shape[1] == 2
     for of_ranking, of_training in zip(ranked, trained, strict=True):
@@ -54,13 +55,45 @@ def test_training_reads_fewer_slots_than_ranking_the_latest_of_the_same(run: Any
     assert (ranked[:, 2] != PADDING_ROW).any()
 
 
-def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(run: Any) -> None:
+KNOWN = pytest.mark.parametrize("splits", [(columns.TRAIN,), columns.SPLITS])
+
+
+@KNOWN
+def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(splits: tuple[str, ...], run: Any) -> None:
     rows = np.array([2, 17, 40, 41])
-    held = Audience(run.prepared, run.config).histories(rows)
-    read = Audience(run.prepared, with_settings(run.config, {"training.window_clicks": 1})).histories(rows)
-    clicks = clicks_of(run.prepared, columns.TRAIN, rows)
+    on_disk = with_settings(run.config, {"training.window_clicks": 1})
+    held, read = (Audience(run.prepared, config, splits).histories(rows) for config in (run.config, on_disk))
+    clicks = sum(clicks_of(run.prepared, split, rows) for split in splits)
     for place in range(len(rows)):
         theirs = set(clicks[place].indices)
         for cut in (held[place], read[place]):
             kept = cut[cut != PADDING_ROW]
             assert set(kept) <= theirs and len(kept) == min(len(theirs), run.config.history.length)
+
+
+@KNOWN
+@pytest.mark.parametrize("window", [1, 10**6])
+def test_an_audience_knows_the_clicks_of_its_splits_and_no_others(
+    splits: tuple[str, ...], window: int, run: Any
+) -> None:
+    rows = np.arange(len(run.prepared.users))
+    config = with_settings(run.config, {"training.window_clicks": window})
+    known = Audience(run.prepared, config, splits).clicks(rows)
+    assert (known != sum(clicks_of(run.prepared, split, rows) for split in splits)).nnz == 0
+
+
+@pytest.mark.parametrize("window", [1, 10**6])
+def test_the_latest_clicks_of_all_splits_are_the_history_that_serving_knows(
+    window: int, make_run: Any, tmp_path: Path
+) -> None:
+    world = {"users": 60, "items": 60, "clicks": 600, "modalities": {"visual": 4}}
+    timed = make_run(tmp_path, data={"world": world}, split={"kind": "time"}, history={"length": 3})
+    config = with_settings(timed.config, {"training.window_clicks": window})
+    log = pd.concat([timed.prepared.split(split) for split in columns.SPLITS])
+    rows = np.arange(len(timed.prepared.users))
+    slots = Audience(timed.prepared, config, columns.SPLITS).histories(rows)
+    past = Audience(timed.prepared, config, (columns.TRAIN,)).histories(rows)
+    for row, theirs in log.groupby(columns.USER_ROW):
+        latest = theirs.sort_values(columns.TIMESTAMP)[columns.ITEM_ROW].tolist()[-3:]
+        assert [item for item in slots[row] if item != PADDING_ROW] == latest
+    assert (slots != past).any(axis=1).sum() > len(timed.prepared.users) / 2

@@ -79,7 +79,7 @@ def train(root: Path, *settings: str) -> TrainedRun:
 
 def users_of(trained: TrainedRun) -> UserVectors:
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    return UserVectors(encoder, Audience(trained.prepared, trained.config))
+    return UserVectors(encoder, Audience(trained.prepared, trained.config, (columns.TRAIN,)))
 
 
 def recall(trained: TrainedRun, users: Any, items: np.ndarray) -> float:
@@ -90,7 +90,7 @@ def recall(trained: TrainedRun, users: Any, items: np.ndarray) -> float:
 def test_the_two_users_of_a_pair_have_one_history(trained: TrainedRun) -> None:
     users = trained.prepared.users
     first, second = (users.rows([f"u{pair}-{taste}" for pair in range(PAIRS)]) for taste in (0, 1))
-    every = Audience(trained.prepared, trained.config).histories(np.arange(len(users)))
+    every = Audience(trained.prepared, trained.config, (columns.TRAIN,)).histories(np.arange(len(users)))
     np.testing.assert_array_equal(every[first], every[second])
 
 
