@@ -10,7 +10,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from datetime import date
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
@@ -20,26 +20,29 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from m3csr_tf import columns
+from m3csr_tf.documents import WrittenFloat, WrittenInt, parse_yaml
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.files import regular
+from m3csr_tf.names import LONGEST_NAME, Name, is_plain
+from m3csr_tf.quoting import printable, quoted
+from m3csr_tf.typed import as_meant, kinds, word_for
 
 LARGEST_SEED = 2**32 - 1
 """What numpy's and scikit-learn's generators take."""
 
-Name = Annotated[
-    str,
-    Field(coerce_numbers_to_str=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
-    # YAML reads 2026-11-24, a good name for a night's run, as a date.
-    BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value),
-]
-"""Names a folder."""
+LONGEST_LIST = 100_000
+"""Places of a list; some more than anyone ranks anew."""
+
+_OF_RELEASE = "of_release"
+"""In the context of a validation: whether the settings are for a verb that opens no data."""
 
 
 def _as_spark_says(value: Any) -> Any:
@@ -51,6 +54,11 @@ class Section(BaseModel):
     """A part of the tree: unknown keys are refused, values cannot change after reading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        return as_meant(value, kinds(cls.model_fields[str(info.field_name)].annotation))
 
 
 class RunConfig(Section):
@@ -66,7 +74,7 @@ class RunConfig(Section):
     release_name: Name | None = Field(
         None, description="the release that it makes a version of; without one, its own, called as the run"
     )
-    threads: int = Field(0, ge=0, description="threads of TensorFlow's kernels; 0 takes every core")
+    threads: int = Field(0, ge=0, le=4096, description="threads of TensorFlow's kernels; 0 takes every core")
     deterministic: bool = Field(False, description="TensorFlow's op determinism: the same numbers, bit for bit")
     strategy: Literal["one_device", "mirrored", "multi_worker"] = Field(
         "one_device",
@@ -74,32 +82,42 @@ class RunConfig(Section):
         "(docs/distributed.md)",
     )
     replicas: int | None = Field(
-        None, ge=1, description="of run.strategy=mirrored: GPUs, all without a number; or parts of the CPU"
+        None, ge=1, le=1024, description="of run.strategy=mirrored: GPUs, all without a number; or parts of the CPU"
     )
 
 
 class WorldConfig(Section):
     """The synthetic short-video world (data/world.py); the defaults are the demo's."""
 
-    seed: int = Field(7, ge=0, description="of the world itself, apart from run.seed: five runs see one world")
-    users: int = Field(4000, ge=1)
-    items: int = Field(2000, ge=2)
-    clicks: int = Field(80_000, ge=1)
-    modalities: dict[str, PositiveInt] = Field(
+    seed: int = Field(
+        7, ge=0, le=LARGEST_SEED, description="of the world itself, apart from run.seed: five runs see one world"
+    )
+    users: int = Field(4000, ge=1, le=100_000_000)
+    items: int = Field(2000, ge=2, le=100_000_000)
+    clicks: int = Field(80_000, ge=1, le=1_000_000_000)
+    modalities: dict[str, Annotated[int, Field(ge=1, le=65_536)]] = Field(
         {"visual": 128, "textual": 96, "acoustic": 64}, min_length=1, description="name: vector width"
     )
-    shown: int = Field(2000, ge=2, description="of a larger catalogue, a user is shown this many videos, hers alone")
-    topics: int = Field(8, ge=1, description="topics of each modality")
-    topic_spread: float = Field(0.2, gt=0, description="Dirichlet concentration of a video's topics; small is sparse")
-    taste_spread: float = Field(0.3, gt=0, description="Dirichlet concentration of a user's tastes over topics")
-    salience_spread: float = Field(1.0, gt=0, description="Dirichlet concentration of a video's modalities")
-    intensity_spread: float = Field(0.5, gt=0, description="Dirichlet concentration of a user's modalities")
-    scale: float = Field(6.0, ge=0, description="of the utilities, against Gumbel noise of spread 1.28")
-    popularity: float = Field(0.6, ge=0, description="spread of the videos' popularity in utility")
-    life: float = Field(0.5, gt=0, description="mean life of a video's interest, in lengths of the log")
-    activity: float = Field(0.9, ge=0, description="spread of log(clicks of a user)")
-    nuisance: float = Field(2.0, ge=0, description="directions of a vector that carry no taste, relative to the signal")
-    noise: float = Field(0.6, ge=0, description="noise in every entry of a vector, relative to the signal")
+    shown: int = Field(
+        2000, ge=2, le=100_000, description="of a larger catalogue, a user is shown this many videos, hers alone"
+    )
+    topics: int = Field(8, ge=1, le=1000, description="topics of each modality")
+    topic_spread: float = Field(
+        0.2, ge=1e-3, le=1e3, description="Dirichlet concentration of a video's topics; small is sparse"
+    )
+    taste_spread: float = Field(
+        0.3, ge=1e-3, le=1e3, description="Dirichlet concentration of a user's tastes over topics"
+    )
+    salience_spread: float = Field(1.0, ge=1e-3, le=1e3, description="Dirichlet concentration of a video's modalities")
+    intensity_spread: float = Field(0.5, ge=1e-3, le=1e3, description="Dirichlet concentration of a user's modalities")
+    scale: float = Field(6.0, ge=0, le=1e6, description="of the utilities, against Gumbel noise of spread 1.28")
+    popularity: float = Field(0.6, ge=0, le=1e3, description="spread of the videos' popularity in utility")
+    life: float = Field(0.5, ge=1e-6, le=1e6, description="mean life of a video's interest, in lengths of the log")
+    activity: float = Field(0.9, ge=0, le=10, description="spread of log(clicks of a user)")
+    nuisance: float = Field(
+        2.0, ge=0, le=1e6, description="directions of a vector that carry no taste, relative to the signal"
+    )
+    noise: float = Field(0.6, ge=0, le=1e6, description="noise in every entry of a vector, relative to the signal")
     missing: float = Field(0.02, ge=0, lt=1, description="share of vectors that are missing")
 
     @model_validator(mode="after")
@@ -132,8 +150,8 @@ class DataConfig(Section):
     world: WorldConfig = WorldConfig()
 
     @model_validator(mode="after")
-    def _check(self) -> DataConfig:
-        if self.format != "world":
+    def _check(self, info: ValidationInfo) -> DataConfig:
+        if self.format != "world" and not (info.context or {}).get(_OF_RELEASE):
             if self.path is None:
                 raise ValueError(f"data.path is needed for data.format={self.format}: give the folder of the logs")
             if not self.modalities:
@@ -141,12 +159,15 @@ class DataConfig(Section):
         places = list(self.modalities.values())
         taken = [place for place in places if places.count(place) > 1 or place in columns.CATALOGUE_COLUMNS]
         if taken:
-            raise ValueError(f"data.modalities: {taken[0]!r} must hold the vectors of one modality and nothing else")
+            raise ValueError(
+                f"data.modalities: {quoted(taken[0])} must hold the vectors of one modality and nothing else"
+            )
         for name in self.modality_names:
-            plain = name.isascii() and name.isidentifier() and not name.startswith("_")
+            plain = is_plain(name) and name.isidentifier()
             if not plain or name in columns.RESERVED_MODALITIES:
                 raise ValueError(
-                    f"data.modalities: {name!r} cannot name a modality; use a plain word that is no column name"
+                    f"data.modalities: {quoted(name)} cannot name a modality; use a plain word of at most "
+                    f"{LONGEST_NAME} letters that is no column name"
                 )
         return self
 
@@ -186,15 +207,15 @@ class ContentConfig(Section):
     """Scaling of the content vectors, fitted on the training items."""
 
     scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
-    components: int = Field(256, ge=1, description="most principal axes of a modality that whitening keeps")
+    components: int = Field(256, ge=1, le=65_536, description="most principal axes of a modality that whitening keeps")
 
 
 class ClustersConfig(Section):
     """K-means cluster ids (section 4.2 of the paper)."""
 
     kind: Literal["joint", "per_modality"] = "joint"
-    count: int = Field(64, ge=1)
-    max_iterations: int = Field(100, ge=1)
+    count: int = Field(64, ge=1, le=1_000_000)
+    max_iterations: int = Field(100, ge=1, le=100_000)
     frozen_from: Name | None = Field(
         None,
         description="a prepared run of run.folder whose scaling, centres and bins are taken instead of fitted, so that "
@@ -206,7 +227,7 @@ class PopularityConfig(Section):
     """Popularity bins that feed the gate (eq. 10); bin 0 means no click or view."""
 
     source: Literal["train_clicks", "view_count"] = "train_clicks"
-    bins: int = Field(10, ge=2)
+    bins: int = Field(10, ge=2, le=1000)
 
 
 class HistoryConfig(Section):
@@ -218,9 +239,12 @@ class HistoryConfig(Section):
     """
 
     length: int = Field(
-        256, ge=1, description="slots; a longer history keeps its latest, or a seeded draw without timestamps"
+        256,
+        ge=1,
+        le=10_000,
+        description="slots; a longer history keeps its latest, or a seeded draw without timestamps",
     )
-    training_length: int = Field(64, ge=1, description="slots while training, of no more than length")
+    training_length: int = Field(64, ge=1, le=10_000, description="slots while training, of no more than length")
     dropout: float = Field(
         0.5, ge=0, lt=1, description="chance that training leaves a click out of the history, drawn anew at every step"
     )
@@ -234,22 +258,29 @@ class HistoryConfig(Section):
 class AffinitiesConfig(Section):
     """Which items go together (features/affinities.py): where ids start, and what training may imitate."""
 
-    walks: int = Field(3, ge=1, description="walks of 3, 5, ... steps over users and items are mixed, this many")
-    neighbours: int = Field(200, ge=1, description="items that a row keeps after each step")
+    walks: int = Field(
+        3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
+    )
+    neighbours: int = Field(200, ge=1, le=100_000, description="items that a row keeps after each step")
     similar: float = Field(0.03, ge=0, lt=1, description="share of the items of most similar content")
     popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
+
+
+_Confidence = Annotated[float, Field(ge=1e-6, le=1e9)]
 
 
 class IalsConfig(Section):
     """Implicit ALS, where ids may start from (features/ials.py)."""
 
-    grid: tuple[tuple[PositiveFloat, PositiveFloat], ...] = Field(
+    grid: tuple[tuple[_Confidence, _Confidence], ...] = Field(
         ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),
         min_length=1,
         description="pairs of alpha, the confidence that a click adds, and penalty lambda; validation chooses",
     )
-    fold_in: float = Field(1.0, gt=0, description="ridge of a user's vector from her items' factors, in lambdas")
-    sweeps: int = Field(10, ge=1, description="turns over users and items")
+    fold_in: float = Field(
+        1.0, ge=1e-6, le=1e6, description="ridge of a user's vector from her items' factors, in lambdas"
+    )
+    sweeps: int = Field(10, ge=1, le=1000, description="turns over users and items")
 
 
 class ModelConfig(Section):
@@ -259,18 +290,24 @@ class ModelConfig(Section):
     on synthetic worlds (docs/results.md, "What the defaults rest on").
     """
 
-    dim: int = Field(64, ge=2, description="d of the paper: user ids, mapped content, cluster ids")
+    dim: int = Field(64, ge=2, le=4096, description="d of the paper: user ids, mapped content, cluster ids")
     id_dim: int | None = Field(
-        256, ge=2, description="width of item ids and of behavioural interests, if it is to be another than d"
+        256, ge=2, le=4096, description="width of item ids and of behavioural interests, if it is to be another than d"
     )
     user_hash_rows: int | None = Field(
-        None, ge=1, description="hash user ids into so many rows of the user table, instead of a row a user"
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="hash user ids into so many rows of the user table, instead of a row a user",
     )
     item_hash_rows: int | None = Field(
-        None, ge=1, description="hash the ids of clicked items into so many rows, instead of a row an item"
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="hash the ids of clicked items into so many rows, instead of a row an item",
     )
     width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
-    heads: int = Field(1, ge=1)
+    heads: int = Field(1, ge=1, le=4096)
     attention_start: Literal["identity", "xavier"] = Field(
         "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
     )
@@ -292,7 +329,7 @@ class ModelConfig(Section):
     popularity_bias: bool = Field(
         True, description="what an item's popularity bin and its content say of its popularity, added to its score"
     )
-    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+    temperature: float = Field(1.0, ge=1e-4, le=1e4, description="tau of eq. 6")
     intensity_weights: Literal["shared", "per_modality"] = Field(
         "per_modality",
         description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6, and every "
@@ -331,10 +368,11 @@ class NegativesConfig(Section):
         "shared",
         description="one uniform a positive; many that the batch shares; the batch's other positives with logQ",
     )
-    count: int = Field(512, ge=1, description="negatives of kind=shared, where they are drawn")
+    count: int = Field(512, ge=1, le=100_000, description="negatives of kind=shared, where they are drawn")
     whole_pool: int = Field(
         8192,
         ge=0,
+        le=1_000_000,
         description="a pool of at most so many items is shared whole, so that the softmax is over all of them; 0 "
         "always draws",
     )
@@ -367,13 +405,13 @@ class TrainingConfig(Section):
         description="share of the candidates shown as new: no id, and the gate looks at popularity bin 0",
     )
     cold_users: float = Field(0.8, ge=0, le=1, description="share of the users shown as unknown")
-    alpha: float = Field(1e-6, ge=0, description="weight of the orthogonality loss, a mean over the batch")
-    beta: float = Field(0.1, ge=0, description="weight decay of the batch's rows and the dense weights")
-    batch_size: int = Field(1024, ge=2)
+    alpha: float = Field(1e-6, ge=0, le=1e6, description="weight of the orthogonality loss, a mean over the batch")
+    beta: float = Field(0.1, ge=0, le=1e6, description="weight decay of the batch's rows and the dense weights")
+    batch_size: int = Field(1024, ge=2, le=262_144)
     window_clicks: int = Field(
         20_000_000, ge=1, description="training clicks held in memory; of a larger log, some shards at a time"
     )
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0, le=1e3)
     content_rate: float = Field(
         0.3, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
     )
@@ -399,12 +437,16 @@ class TrainingConfig(Section):
     epochs: float | None = Field(
         None,
         gt=0,
+        le=100_000,
         description="passes over the training clicks, so many examples each; without a number, as many as their count "
         "asks for (training/budget.py)",
     )
-    max_steps: int | None = Field(None, ge=1, description="steps, instead of epochs")
+    max_steps: int | None = Field(None, ge=1, le=1_000_000_000, description="steps, instead of epochs")
     evaluate_every: int | None = Field(
-        None, ge=1, description="steps between validations; without a number, a twentieth of all, at least 25"
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="steps between validations; without a number, a twentieth of all, at least 25",
     )
     validation_users: int = Field(
         20_000,
@@ -415,11 +457,13 @@ class TrainingConfig(Section):
     patience: int | None = Field(
         None,
         ge=1,
+        le=1_000_000_000,
         description="steps without a better validation Recall@20 before stopping; without a number, half of all",
     )
     min_delta: float = Field(
         0.01,
         ge=0,
+        le=10,
         description="least share by which validation Recall@20 must rise for a later step to be better: of steps that "
         "validation can hardly tell apart the earliest has moved least from what was known of new items",
     )
@@ -468,8 +512,10 @@ class EvaluationConfig(Section):
         description="so many users of a split at most, a draw that is the same for every run; auto: 20,000, and fewer, "
         "down to 2,000, where the catalogue has more than 100,000 items; all, or null: all of them",
     )
-    block: int = Field(1024, ge=1, description="users ranked at once, rounded up to 256 a thread")
-    bootstrap: int = Field(1000, ge=0, description="resamples of the confidence intervals; 0 leaves them out")
+    block: int = Field(1024, ge=1, le=262_144, description="users ranked at once, rounded up to 256 a thread")
+    bootstrap: int = Field(
+        1000, ge=0, le=100_000, description="resamples of the confidence intervals; 0 leaves them out"
+    )
     baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
         None,
         description="evaluated on the same users, each tuned on validation or on pseudo-cold items; tuned: all that "
@@ -480,8 +526,10 @@ class EvaluationConfig(Section):
     @field_validator("top_n")
     @classmethod
     def _has_twenty(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(n < 1 for n in value) or 20 not in value:
-            raise ValueError(f"evaluation.top_n must be positive and contain 20, got {list(value)}")
+        if any(not 1 <= n <= LONGEST_LIST for n in value) or 20 not in value:
+            raise ValueError(
+                f"evaluation.top_n must be numbers from 1 to {LONGEST_LIST:,} and contain 20, got {quoted(list(value))}"
+            )
         return tuple(sorted(set(value)))
 
 
@@ -491,7 +539,7 @@ def _share(value: Any) -> Any:
         return value
     raise ValueError(
         "exposure.cold_share must be catalogue, trained (which adds nothing) or a share above 0 and below 1, "
-        f"got {value!r}"
+        f"got {quoted(value)}"
     )
 
 
@@ -540,9 +588,9 @@ class IndexConfig(Section):
     """The ScaNN index over the item vectors."""
 
     kind: Literal["auto", "exact", "tree"] = Field("auto", description="auto: exact search up to exact_below items")
-    exact_below: int = Field(20_000, ge=1)
+    exact_below: int = Field(20_000, ge=1, le=1_000_000_000)
     recall: float = Field(0.98, gt=0, le=1, description="recall against exact search that a tree must reach")
-    recall_at: int = Field(100, ge=1, description="how many nearest items that recall looks at")
+    recall_at: int = Field(100, ge=1, le=10_000, description="how many nearest items that recall looks at")
     max_leaves_to_search: int | None = Field(
         None, ge=1, description="leaves of a tree that a search may look into; without one, as many as it takes"
     )
@@ -557,7 +605,9 @@ class JobConfig(Section):
         "local", description="local: this process makes the parts; spark: Spark's workers make the same (section spark)"
     )
     overwrite: bool = Field(False, description="make the output again even if it is there")
-    batch_size: int = Field(4096, ge=1, description="users or items at once, at most; fewer where they have much")
+    batch_size: int = Field(
+        4096, ge=1, le=1_000_000, description="users or items at once, at most; fewer where they have much"
+    )
     shard: str = Field(
         "1/1",
         coerce_numbers_to_str=True,
@@ -567,9 +617,9 @@ class JobConfig(Section):
     @field_validator("shard")
     @classmethod
     def _is_one_of_several(cls, value: str) -> str:
-        found = re.fullmatch(r"(\d+)/(\d+)", value)
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"{cls.section}.shard must be i/n with i from 1 to n, e.g. 2/3, got {value}")
+            raise ValueError(f"{cls.section}.shard must be i/n with i from 1 to n, e.g. 2/3, got {quoted(value)}")
         return value
 
     @property
@@ -595,7 +645,9 @@ class EmbedConfig(JobConfig):
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/item_vectors"
     )
-    shard_items: int = Field(50_000, ge=1, description="items of a part; a job that died goes on at the part it was at")
+    shard_items: int = Field(
+        50_000, ge=1, le=1_000_000_000, description="items of a part; a job that died goes on at the part it was at"
+    )
 
     @property
     def part_size(self) -> int:
@@ -612,8 +664,10 @@ class RetrieveConfig(JobConfig):
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
     )
-    top_n: int = Field(20, ge=1)
-    shard_users: int = Field(20_000, ge=1, description="users of a part; a job that died goes on at the part it was at")
+    top_n: int = Field(20, ge=1, le=LONGEST_LIST)
+    shard_users: int = Field(
+        20_000, ge=1, le=1_000_000_000, description="users of a part; a job that died goes on at the part it was at"
+    )
     block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
     allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
     only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
@@ -645,8 +699,8 @@ class SparkConfig(Section):
         others = [name for name in value if not name.startswith("spark.")]
         if others:
             raise ValueError(
-                f"spark.conf holds {others[0]}, which Spark would ignore; its settings begin with spark., e.g. "
-                "spark.executor.memory"
+                f"spark.conf holds {printable(others[0])[:LONGEST_NAME]}, which Spark would ignore; its settings begin "
+                "with spark., e.g. spark.executor.memory"
             )
         return value
 
@@ -738,14 +792,19 @@ RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
 
 
-def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+def load(path: Path | None, overrides: Sequence[str] = (), *, of_release: bool = False) -> Config:
     """Reads a YAML file and applies dotted overrides, e.g. `run.seed=3`; values are YAML.
+
+    Args:
+      path: the file; all defaults when None.
+      overrides: the last one of a setting counts.
+      of_release: it is for a verb that opens a release and no data, which need not say where data lie.
 
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
     """
     tree = {} if path is None else read_mapping(path, "configuration", "--config", "of sections")
-    return _validated(tree, overrides, path)
+    return _validated(tree, overrides, path, of_release)
 
 
 def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, Any]:
@@ -756,16 +815,20 @@ def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, An
       what, option, holds: what it is, the option that names it, and "of" or "with" what it is a mapping, for messages.
 
     Raises:
-      ConfigError: the file is missing, no YAML, or no mapping.
+      ConfigError: the file is missing, no YAML (`documents.parse_yaml`), or no mapping.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        tree = parse_yaml(regular(Path(path)).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the {what} ({error.strerror}); check {option}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path}: cannot read the {what} ({error.strerror or error}); check {option}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not valid YAML (it is not UTF-8 text)") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+    if tree is None:
+        return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping {holds}, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: expected a mapping {holds}, got {_kind(tree)}")
     return tree
 
 
@@ -781,17 +844,23 @@ def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequen
     return _validated(tree, overrides, None)
 
 
-def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None) -> Config:
+def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None, of_release: bool = False) -> Config:
+    given: dict[str, tuple[str, Any]] = {}
     for override in overrides:
-        _apply(tree, override)
+        key, value = _read(override)
+        given[key] = override, value
+        _put(tree, key.split("."), deepcopy(value), override)
+    for key, (override, value) in given.items():
+        if not _holds(_found(tree, key.split(".")), value):
+            raise ConfigError(f"override {quoted(override)}: another override says otherwise; give the setting once")
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree, context={_OF_RELEASE: of_release})
     except ValidationError as error:
         raise ConfigError(_describe(error, path)) from None
 
 
 def described() -> list[tuple[str, str, str]]:
-    """Every setting as (dotted name, default, choices and meaning)."""
+    """Every setting as (dotted name, default, choices or range, and meaning)."""
     return _described("", Config())
 
 
@@ -803,22 +872,40 @@ def _described(prefix: str, section: Section) -> list[tuple[str, str, str]]:
             rows += _described(f"{prefix}{name}.", value)
             continue
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        meaning = "; ".join(filter(None, [" | ".join(map(str, choices)), field.description or ""]))
+        meaning = "; ".join(filter(None, [" | ".join(map(str, choices)), _range(field), field.description or ""]))
         default = json.dumps(section.model_dump(mode="json")[name])
         rows.append((f"{prefix}{name}", default, meaning))
     return rows
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _range(field: FieldInfo) -> str:
+    """The numbers that a setting takes, in words."""
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    ends = [(words[end], getattr(one, end)) for one in field.metadata for end in words if hasattr(one, end)]
+    return " ".join(f"{word} {value:,}" if isinstance(value, int) else f"{word} {value:g}" for word, value in ends)
+
+
+def _read(override: str) -> tuple[str, Any]:
+    """The dotted name and the value of an override."""
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) < 2:
-        raise ConfigError(f"override {override!r}: expected section.name=value, e.g. run.seed=3")
+        raise ConfigError(f"override {quoted(override)}: expected section.name=value, e.g. run.seed=3")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
-    _put(tree, parts, value, override)
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"override {quoted(override)}: the value is not valid YAML ({error}); quote it") from None
+    return key, word_for(text, value, _annotation(parts))
+
+
+def _annotation(parts: list[str]) -> Any:
+    """What a setting may be; of an unknown one, anything."""
+    found: Any = Config
+    for part in parts:
+        if not (isinstance(found, type) and issubclass(found, Section) and part in found.model_fields):
+            return object
+        found = found.model_fields[part].annotation
+    return found
 
 
 def _put(tree: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
@@ -827,20 +914,42 @@ def _put(tree: dict[str, Any], parts: list[str], value: Any, override: str) -> N
         if child is None:
             child = tree[part] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {part!r} is a single value and has no settings of its own")
+            raise ConfigError(
+                f"override {quoted(override)}: {quoted(part)} is a single value and has no settings of its own"
+            )
         tree = child
     tree[parts[-1]] = value
+
+
+def _found(tree: Any, parts: list[str]) -> Any:
+    for part in parts:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _holds(found: Any, value: Any) -> bool:
+    """Whether all that an override says is found in the tree."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return all(key in found and _holds(found[key], part) for key, part in value.items())
+    return type(found) is type(value) and found == value
+
+
+def _kind(value: Any) -> str:
+    """What a value of YAML is called."""
+    return {WrittenInt: "int", WrittenFloat: "float"}.get(type(value), type(value).__name__)
 
 
 def _describe(error: ValidationError, path: Path | None) -> str:
     where = f"{path}: " if path else ""
     lines = []
     for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
+        field = printable(".".join(str(part)[:LONGEST_NAME] for part in problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {field}; `m3csr settings` lists all")
+            nested = "." in str(problem["loc"][-1])
+            advice = "write section and name on two levels" if nested else "`m3csr settings` lists all"
+            lines.append(f"unknown setting {field}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         else:
-            lines.append(f"{field}: {problem['msg']}, got {problem['input']!r}")
+            lines.append(f"{field}: {problem['msg']}, got {quoted(problem['input'])}")
     return where + "; ".join(lines)

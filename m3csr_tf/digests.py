@@ -9,12 +9,12 @@ noticed; without the file of digests, everything is read.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from m3csr_tf.documents import parse_json
 from m3csr_tf.files import sha256, write_json
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Digests:
         self._before: dict[str, list[int | str]] = {}
         self._now: dict[str, list[int | str]] = {}
         with suppress(OSError, ValueError):
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = parse_json(path.read_bytes())
             self._before = stored if isinstance(stored, dict) else {}
 
     def sha256(self, path: Path) -> str:
@@ -57,7 +57,16 @@ class Digests:
             self._now[name] = [*signs, digest]
         return digest
 
-    def save(self, path: Path) -> None:
-        """Remembers the digests of the files that were asked about, and no others."""
-        if self._now != self._before or not path.exists():
-            write_json(path, self._now)
+    def matches(self, path: Path, digest: str) -> bool:
+        """Whether a file has this SHA-256; it is read before that is denied, for what is remembered may be wrong.
+
+        Raises:
+          OSError: it cannot be read.
+        """
+        return self.sha256(path) == digest or sha256(path) == digest
+
+    def save(self, path: Path, others: bool = False) -> None:
+        """Remembers the digests of the files that were asked about; of `others` what was remembered stays."""
+        kept = self._before | self._now if others else self._now
+        if kept != self._before or not path.exists():
+            write_json(path, kept)

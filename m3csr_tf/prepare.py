@@ -7,7 +7,6 @@ trained on them, and whoever counts by cluster id, find them unchanged from day 
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import shutil
@@ -33,13 +32,14 @@ from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
 from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.data.tables import count_rows
 from m3csr_tf.digests import Digests
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler, ScaledContent
 from m3csr_tf.features.popularity import PopularityBins
-from m3csr_tf.files import sha256, write_json
+from m3csr_tf.files import regular, sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.progress import progress
 
@@ -135,13 +135,13 @@ def is_current(config: Config, folder: Path) -> bool:
 
 def _matches(folder: Path, origin: dict[str, Any], digests: Digests) -> bool:
     try:
-        manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json(regular(folder / columns.MANIFEST).read_bytes())
         matches = (
             manifest["format"] == FORMAT
             and all(manifest.get(key) == value for key, value in origin.items())
-            and all(digests.sha256(folder / name) == digest for name, digest in manifest["files"].items())
+            and all(digests.matches(folder / name, digest) for name, digest in manifest["files"].items())
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     if matches:
         with suppress(OSError):  # A folder that cannot be written can be used all the same.

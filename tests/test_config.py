@@ -42,10 +42,14 @@ trees = st.fixed_dictionaries(
         "split": st.fixed_dictionaries({"cold_share": st.floats(0, 0.9)}),
         "model": st.fixed_dictionaries(
             {"dim": st.sampled_from([2, 8, 64]), "heads": st.sampled_from([1, 2])},
-            optional={"temperature": positive, "width": st.sampled_from(["full", "half"]), "gate": st.booleans()},
+            optional={
+                "temperature": st.floats(1e-4, 1e4),
+                "width": st.sampled_from(["full", "half"]),
+                "gate": st.booleans(),
+            },
         ),
         "training": st.fixed_dictionaries(
-            {"learning_rate": positive}, optional={"alpha": positive, "batch_size": st.integers(2, 10**6)}
+            {"learning_rate": st.floats(1e-6, 1e3)}, optional={"alpha": positive, "batch_size": st.integers(2, 10**5)}
         ),
         "evaluation": st.fixed_dictionaries({"top_n": st.lists(st.integers(1, 500)).map(lambda few: [*few, 20])}),
     },

@@ -21,8 +21,8 @@ all its interactions to test) and is_pseudo_cold (it moved its training interact
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,14 +36,29 @@ from m3csr_tf import columns
 from m3csr_tf.data.content_files import content_file
 from m3csr_tf.data.logs import USERS_FILE
 from m3csr_tf.data.shards import Shard, shards_of
+from m3csr_tf.digests import Digests
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
+from m3csr_tf.files import regular
 from m3csr_tf.ids import FIRST_ROW, IdTable
+from m3csr_tf.quoting import quoted
+from m3csr_tf.stored import reading, stored_array, stored_json
 
 FORMAT = 3
 """Version of the layout; a folder of another one is refused."""
+AGAIN = "put it back, or run pipelines/prepare.py, with run.overwrite=true where the run has been trained"
+_FILES = (
+    "users.parquet",
+    "items.parquet",
+    "train.parquet",
+    "val.parquet",
+    "test.parquet",
+    "scaling.npz",
+    "centres.npz",
+)
+_FILES += ("clusters.npy", "popularity.json")
 
 
 @dataclass(frozen=True)
@@ -135,57 +150,46 @@ class Prepared:
     def truth(self) -> dict[str, np.ndarray] | None:
         """The synthetic world's truth, or None for real data."""
         path = self.folder / "truth.npz"
-        if not path.exists():
+        if path.name not in self.manifest["files"]:
             return None
-        with np.load(path, allow_pickle=False) as stored:
+        with reading(path, AGAIN, InputError), np.load(path, allow_pickle=False) as stored:
             return dict(stored)
 
     @classmethod
     def open(cls, folder: Path) -> Prepared:
-        """Opens a prepared folder.
+        """Opens a prepared folder, after checking every file of it against the manifest.
+
+        A file that looks as it did when it was last read is not read again (digests.py), so that tens of gigabytes take
+        no time; the first opening after a copy reads them all.
 
         Raises:
-          InputError: the folder is missing, unfinished, or of another format, or its cluster ids are of other centres.
+          InputError: the folder is missing, unfinished, or of another format, or one of its files is missing, broken,
+            or was changed.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / columns.MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise InputError(
-                f"{folder}: no prepared data here (manifest.json is missing or broken); run pipelines/prepare.py"
-            ) from None
-        if manifest.get("format") != FORMAT:
-            raise InputError(
-                f"{folder}: prepared data of format {manifest.get('format')}, expected {FORMAT}; "
-                "run pipelines/prepare.py again"
-            )
-        try:
-            items = pq.read_table(folder / "items.parquet")
+        manifest = _checked_manifest(folder)
+        with reading(folder, AGAIN, InputError):
+            items = pq.read_table(regular(folder / "items.parquet"))
             catalogue = items.drop_columns(columns.ITEM_ID).to_pandas()
-            content = {
-                name: np.load(folder / content_file(name), mmap_mode="r", allow_pickle=False)
-                for name in manifest["modalities"]
-            }
-            clusters = Clusters.load(folder / "centres.npz")
+            rows = len(items) + FIRST_ROW
             return cls(
                 folder=folder,
                 manifest=manifest,
                 users=read_users(folder),
                 items=IdTable(items[columns.ITEM_ID]),
                 catalogue=catalogue,
-                content=content,
+                content={
+                    name: stored_array(folder / content_file(name), (rows, None), "f", mapped=True)
+                    for name in manifest["modalities"]
+                },
                 scaler=ContentScaler.load(folder / "scaling.npz"),
-                clusters=clusters,
+                clusters=Clusters.load(folder / "centres.npz"),
                 popularity=PopularityBins.load(folder / "popularity.json"),
-                cluster_ids=_cluster_ids(folder / "clusters.npy", clusters),
+                cluster_ids=stored_array(folder / "clusters.npy", (rows, len(manifest["modalities"])), "i"),
                 bins=np.concatenate(
                     [np.zeros(FIRST_ROW, np.int32), catalogue[columns.POPULARITY_BIN].to_numpy(np.int32)]
                 ),
             )
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{error.filename}: missing from the prepared data; run pipelines/prepare.py again"
-            ) from None
 
 
 def read_users(folder: Path) -> IdTable:
@@ -193,13 +197,29 @@ def read_users(folder: Path) -> IdTable:
     return IdTable(pq.read_table(folder / USERS_FILE)[columns.USER_ID])
 
 
-def _cluster_ids(path: Path, clusters: Clusters) -> np.ndarray:
-    ids = np.load(path, allow_pickle=False)
-    for position, (name, count) in enumerate(clusters.counts.items()):
-        # Products with one-hot vectors would take another user's number for it.
-        if (largest := ids[:, position].max()) > count:
-            raise InputError(
-                f"{path}: cluster id {largest} of modality {name}, but centres.npz has {count} centres; "
-                "run pipelines/prepare.py again"
-            )
-    return ids
+def _checked_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, once every file has been found to be the one that it names."""
+    path = folder / columns.MANIFEST
+    if not path.exists():
+        raise InputError(f"{folder}: no prepared data here ({path.name} is missing); run pipelines/prepare.py")
+    manifest = stored_json(path, AGAIN, InputError)
+    if manifest.get("format") != FORMAT:
+        raise InputError(
+            f"{folder}: prepared data of format {quoted(manifest.get('format'))}, expected {FORMAT}; "
+            "run pipelines/prepare.py again"
+        )
+    digests = Digests(folder / columns.DIGESTS)
+    with reading(path, AGAIN, InputError):
+        files, modalities = dict(manifest["files"]), list(manifest["modalities"])
+        missing = {*_FILES, *map(content_file, modalities)} - {*files}
+        if missing:
+            raise ValueError(f"it does not list {min(missing)}")
+        if any(Path(name).name != name for name in files):
+            raise ValueError("it lists files of other folders")
+    for name, digest in files.items():
+        with reading(folder / name, AGAIN, InputError):
+            if not digests.matches(regular(folder / name), digest):
+                raise InputError(f"{folder / name}: it was changed after it was prepared; {AGAIN}")
+    with suppress(OSError):  # A folder that cannot be written can be used all the same.
+        digests.save(folder / columns.DIGESTS, others=True)
+    return manifest

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from m3csr_tf.documents import parse_json
+
 Source = Literal["train_clicks", "view_count"]
 
 
@@ -50,5 +52,5 @@ class PopularityBins:
     @classmethod
     def load(cls, path: Path) -> PopularityBins:
         """Reads what `save` wrote."""
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse_json(path.read_bytes())
         return cls(stored["source"], np.asarray(stored["edges"], np.int64))

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, with_settings
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import metrics, report
+from m3csr_tf.names import LONGEST_NAME, Name
+from m3csr_tf.quoting import printable, quoted
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
 _JUDGE_SECTIONS = ("data", "split")
 """What a trial is judged on: a search of these would choose the easiest question, not the best answer."""
@@ -51,7 +52,7 @@ class Setting(Section):
             if self.model_fields_set != {"values"}:
                 raise ValueError("give values, or low and high, not both")
             if len({repr(value) for value in self.values}) < len(self.values):
-                raise ValueError(f"values are listed twice in {list(self.values)}")
+                raise ValueError(f"values are listed twice in {quoted(list(self.values))}")
             return self
         if self.low is None or self.high is None:
             raise ValueError("give values: [...], or low and high")
@@ -89,8 +90,8 @@ class Setting(Section):
 class Space(Section):
     """The whole file."""
 
-    name: str = Field(pattern=_NAME, description="the sweep lies in <run.folder>/<name>/")
-    tasks: dict[str, Task] = Field(min_length=1)
+    name: Name = Field(description="the sweep lies in <run.folder>/<name>/")
+    tasks: dict[Name, Task] = Field(min_length=1)
     settings: dict[str, Setting] = Field(min_length=1)
 
 
@@ -110,7 +111,8 @@ def load_space(path: Path, base: Config) -> Space:
             _check_task(name, task, space, base)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            f"{printable('.'.join(map(str, problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}, "
+            f"got {quoted(problem['input'])}"
             for problem in error.errors(include_url=False)
         ]
         raise ConfigError(f"{path}: {'; '.join(problems)}") from None
@@ -128,7 +130,7 @@ def value_of(config: Config, name: str) -> Any:
     found: Any = config
     for part in name.split("."):
         if not isinstance(found, Section) or part not in type(found).model_fields:
-            raise ConfigError(f"unknown setting {name}; `m3csr settings` lists all")
+            raise ConfigError(f"unknown setting {printable(name)[:LONGEST_NAME]}; `m3csr settings` lists all")
         found = getattr(found, part)
     return found
 
@@ -163,14 +165,14 @@ def _check_setting(name: str, setting: Setting, base: Config) -> None:
     if kind is not None:
         for value in setting.values or ():
             if type(value) not in (int, float) and (value is not None or current is not None):
-                raise ConfigError(f"settings.{name}: is a number, got {value!r}; YAML wants 1.0e-4, with a dot")
+                raise ConfigError(f"settings.{name}: is a number, got {quoted(value)}")
 
 
 def _check_task(name: str, task: Task, space: Space, base: Config) -> None:
     config = with_settings(base, {}, task.overrides)
     known = [f"{part}/{figure}@{n}" for part in _SLICES for figure in _FIGURES for n in config.evaluation.top_n]
     if task.metric not in known:
-        raise ConfigError(f"tasks.{name}.metric: no metric {task.metric!r}; expected one of {', '.join(known)}")
+        raise ConfigError(f"tasks.{name}.metric: no metric {quoted(task.metric)}; expected one of {', '.join(known)}")
     for override in task.overrides:
         setting = override.partition("=")[0]
         if setting in space.settings:

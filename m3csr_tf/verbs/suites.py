@@ -14,11 +14,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf import config as configuration
 from m3csr_tf.baselines.registry import CEILING
-from m3csr_tf.config import Config, Name, Section
+from m3csr_tf.config import Config, Section
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
 from m3csr_tf.evaluation import suite as results
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.files import write_json
+from m3csr_tf.names import Name, is_plain
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.comparison import share_prepared
 from m3csr_tf.verbs.console import console, say
@@ -93,6 +94,8 @@ def suite(
     """
     asked = read_suite(file)
     name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
+    if not is_plain(name):
+        raise ConfigError(f"{file}: its name cannot name runs; give the suite a name, e.g. name: tonight")
     places = asked.data | _given(folders, asked)
     unknown = [one for one in only if one not in asked.members]
     if unknown:

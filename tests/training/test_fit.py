@@ -149,7 +149,9 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_unfinished(
     evaluate_every: int, easy_world: Prepared, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     # The first loss is finite, but not the vectors after it; the second is not.
-    config = make_config(tmp_path, training={"learning_rate": 1e30, "evaluate_every": evaluate_every})
+    config = make_config(tmp_path, training={"evaluate_every": evaluate_every})
+    faster = config.training.model_copy(update={"learning_rate": 1e30})  # Than any that the settings take.
+    config = config.model_copy(update={"training": faster})
     with pytest.raises(RunError, match=r"training\.learning_rate"):
         fit(config, easy_world)
     assert not (config.run_folder / runs.FINISHED_FILE).exists()
