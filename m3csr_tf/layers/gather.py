@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from m3csr_tf.layers.gradients import own_gradient
 
-@tf.custom_gradient
+
+@own_gradient
 def gather_lines(table: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
     """Lines of a table that is small and computed, not a variable.
 
@@ -48,7 +50,7 @@ def sum_into_lines(values: tf.Tensor, lines: tf.Tensor, count: tf.Tensor) -> tf.
     )
 
 
-@tf.custom_gradient
+@own_gradient
 def gather_entries(
     table: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None, None]]]:
@@ -82,7 +84,7 @@ def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
     """
     lines = tf.range(tf.shape(columns)[0])[:, tf.newaxis]
 
-    @tf.custom_gradient
+    @own_gradient
     def add(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         return _added(values, columns, count), lambda upstream: gather_entries(upstream, lines, columns)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from m3csr_tf.layers.gradients import own_gradient
+
 _Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-@tf.custom_gradient
+@own_gradient
 def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
     """Dot products of each query with its own rows.
 
@@ -28,7 +30,7 @@ def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradi
     return tf.reduce_sum(queries[:, tf.newaxis] * rows, axis=2), gradient
 
 
-@tf.custom_gradient
+@own_gradient
 def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
     """Dot products float32 [users, heads, slots] of queries [users, heads, width] and rows [users, slots, width]."""
 
@@ -38,7 +40,7 @@ def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
     return _narrow_matmul(queries, rows, adj_y=True), gradient
 
 
-@tf.custom_gradient
+@own_gradient
 def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
     """Sums float32 [users, heads, width] of rows [users, slots, width] by weights [users, heads, slots]."""
 

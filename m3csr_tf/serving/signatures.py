@@ -16,6 +16,7 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.layers.gradients import forward_only
 from m3csr_tf.serving.content import ContentTransform
 from m3csr_tf.serving.lookup import IdHash, IdLookup
 from m3csr_tf.serving.towers import ITEM_VOCABULARY, USER_VOCABULARY
@@ -45,7 +46,9 @@ class _Serving(tf.Module):
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel."""
-        tf.saved_model.save(self, str(folder), signatures=self.traced())
+        with forward_only():
+            signatures = self.traced()
+        tf.saved_model.save(self, str(folder), signatures=signatures)
 
 
 class ItemServing(_Serving):

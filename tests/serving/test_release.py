@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
@@ -49,6 +52,29 @@ def test_a_release_lies_where_it_should(release: Release) -> None:
     for part in ("item_tower", "index", "user_tower"):
         assert [path.name for path in (release.folder / part).iterdir()] == ["1"]
     assert (release.path("user_tower") / "saved_model.pb").exists()
+
+
+def test_opening_a_release_in_a_process_of_its_own_says_nothing_of_gradients(release: Release) -> None:
+    script = (
+        "import sys; from pathlib import Path; from m3csr_tf.serving.release import open_release; "
+        "from m3csr_tf.serving.verification import verify; "
+        "print(verify(open_release(Path(sys.argv[1])), 3).items)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(release.folder)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "3\n", done.stderr
+    assert "radient" not in done.stderr
+
+
+@pytest.mark.parametrize("tower", ["user_tower", "item_tower"])
+def test_no_function_of_a_released_tower_has_a_gradient_that_cannot_be_saved(release: Release, tower: str) -> None:
+    saved = SavedModel()
+    saved.ParseFromString((release.path(tower) / "saved_model.pb").read_bytes())
+    [graph] = saved.meta_graphs
+    nodes = [node for function in graph.graph_def.library.function for node in function.node_def]
+    assert nodes
+    assert [node.name for node in nodes if "_gradient_op_type" in node.attr] == []
 
 
 def test_the_index_holds_what_the_keras_towers_say_of_every_item(release: Release, untrained_run: Any) -> None:
