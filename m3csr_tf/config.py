@@ -180,7 +180,9 @@ class DataConfig(Section):
 class SplitConfig(Section):
     """How interactions become train, val and test."""
 
-    kind: Literal["given", "random", "time"] = "random"
+    kind: Literal["auto", "given", "time", "random"] = Field(
+        "auto", description="auto: given where the data has a split, else time where it has times, else random"
+    )
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     cold_share: float = Field(0.0, ge=0, lt=1, description="share of the items drawn as strictly cold")
     cold_file: Path | None = Field(None, description="a JSON list of the strictly cold item ids, instead of a draw")

@@ -92,6 +92,7 @@ def summary(prepared: Prepared) -> str:
     for name in prepared.modalities:
         table.add_row(f"{name} width", f"{prepared.content[name].shape[1]:,}")
     table.add_row("popularity bins", str(prepared.popularity.count))
+    table.add_row("split by", prepared.manifest["split"])
     console = Console(width=100, color_system=None)
     with console.capture() as capture:
         console.print(table)
@@ -211,7 +212,13 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         **{f"items_without_{name}": int((~there).sum()) for name, there in present.items()},
     }
     settings = config.model_dump(mode="json", include=set(PREPARE_SECTIONS))
-    return {"modalities": list(content), "counts": counts, "centres": clusters.digest, "config": settings}
+    return {
+        "modalities": list(content),
+        "split": log.kind,
+        "counts": counts,
+        "centres": clusters.digest,
+        "config": settings,
+    }
 
 
 def _split_streamed(config: Config, items: IdTable, folder: Path) -> SplitLog:

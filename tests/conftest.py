@@ -50,7 +50,7 @@ def make_run() -> Callable[..., UntrainedRun]:
         tree = {
             "run": {"name": "small", "folder": folder / "runs", "release_folder": folder / "saved_models"},
             "data": {"world": world},
-            "split": {"cold_share": 0.1},
+            "split": {"kind": "random", "cold_share": 0.1},
             "clusters": {"count": 7},
             "history": {"length": 6},
             "model": {"dim": 8, "id_dim": 12},

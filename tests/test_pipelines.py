@@ -19,7 +19,7 @@ from m3csr_tf.cli import app
 SMALL = {
     "run": {"name": "small"},
     "data": {"world": {"users": 300, "items": 200, "clicks": 4000, "modalities": {"visual": 12, "acoustic": 8}}},
-    "split": {"cold_share": 0.1},
+    "split": {"kind": "random", "cold_share": 0.1},
     "clusters": {"count": 8},
     "model": {"dim": 8},
     "negatives": {"count": 64},

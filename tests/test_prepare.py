@@ -23,7 +23,7 @@ WORLD = {"users": 80, "items": 60, "clicks": 900, "modalities": {"visual": 6, "a
 
 
 def config(**sections: Any) -> Config:
-    tree = {"data": {"world": WORLD}, "split": {"cold_share": 0.2}, "clusters": {"count": 5}}
+    tree = {"data": {"world": WORLD}, "split": {"kind": "random", "cold_share": 0.2}, "clusters": {"count": 5}}
     return Config.model_validate({**tree, **sections})
 
 

@@ -167,7 +167,7 @@ def _count(value: Any) -> int | None:
     """A whole number from 0 up, below 2^63, of which nothing is lost; None if the value is none."""
     if isinstance(value, str) and _COUNT.fullmatch(value) and len(value) < 40:
         count = int(value.split(".")[0])
-    elif isinstance(value, float | np.floating) and value % 1 == 0 and abs(value) <= LARGEST_EXACT:
+    elif isinstance(value, float | np.floating) and value % 1 == 0 and float(value) <= LARGEST_EXACT:
         count = int(value)
     elif isinstance(value, Decimal) and value.is_finite() and value % 1 == 0:
         count = int(value)

@@ -86,7 +86,7 @@ def _written(value: Any) -> str | None:
     if isinstance(value, Decimal):
         return str(int(value)) if value.is_finite() and value % 1 == 0 else None
     if isinstance(value, float | np.floating):
-        return str(int(value)) if abs(value) <= LARGEST_EXACT and value % 1 == 0 else None
+        return str(int(value)) if abs(float(value)) <= LARGEST_EXACT and value % 1 == 0 else None
     return None
 
 

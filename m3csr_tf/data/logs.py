@@ -12,7 +12,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.shards import ShardWriter
-from m3csr_tf.data.splits import play_cold, split
+from m3csr_tf.data.splits import Kind, kind_of, play_cold, split
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
 USERS_FILE = "users.parquet"
@@ -23,6 +23,7 @@ class SplitLog:
     """What is known of a log whose tables have been written.
 
     Attributes:
+      kind: of the split, "given", "time" or "random".
       users, users_with_clicks: known users, and those of them with a training click.
       sizes: split -> interactions.
       train_clicks: int64 [items] by item row.
@@ -30,6 +31,7 @@ class SplitLog:
       counts: what was merged and dropped (`interactions.check_interactions`).
     """
 
+    kind: Kind
     users: int
     users_with_clicks: int
     sizes: dict[str, int]
@@ -45,7 +47,9 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
     Raises:
       InputError: as `splits.split` and `splits.play_cold`.
     """
-    labelled, strictly_cold = split(raw.interactions, items.known, config.split)
+    kind = kind_of(raw.interactions.columns, config.split)
+    settings = config.split.model_copy(update={"kind": kind})
+    labelled, strictly_cold = split(raw.interactions, items.known, settings)
     labelled, pseudo_cold = play_cold(labelled, config.split)
     users = IdTable(labelled[columns.USER_ID].unique())
     frames = _row_frames(labelled, users, items)
@@ -59,6 +63,7 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
             frame.to_parquet(path, index=False)
     train = frames[columns.TRAIN]
     return SplitLog(
+        kind=kind,
         users=len(users) - FIRST_ROW,
         users_with_clicks=train[columns.USER_ROW].nunique(),
         sizes={name: len(frame) for name, frame in frames.items()},

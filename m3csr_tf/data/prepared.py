@@ -46,7 +46,7 @@ from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.quoting import quoted
 from m3csr_tf.stored import reading, stored_array, stored_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout; a folder of another one is refused."""
 AGAIN = "put it back, or run pipelines/prepare.py, with run.overwrite=true where the run has been trained"
 _FILES = (

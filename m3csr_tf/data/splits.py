@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.config import SplitConfig
+from m3csr_tf.data.id_columns import to_ids
+from m3csr_tf.documents import read_json
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["given", "time", "random"]
+_NEEDED: dict[Kind, str] = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
+"""The column that a kind needs; `auto` takes the first kind whose column is there."""
+
+
+def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
+    """The kind of split that interactions with these columns get; what `auto` chooses is said in the log.
+
+    Raises:
+      InputError: the column that the kind needs is missing.
+    """
+    names = list(names)
+    if config.kind == "auto":
+        for kind, column in _NEEDED.items():
+            if column in names:
+                logger.info("split.kind=auto: %s, since the interactions have the column %s", kind, column)
+                return kind
+        logger.info("split.kind=auto: random, since the interactions have neither a column split nor timestamps")
+        return "random"
+    column = _NEEDED.get(config.kind, columns.USER_ID)
+    if column not in names:
+        raise InputError(
+            f"split.kind={config.kind} needs the column {column} in the interactions, which lack it; choose another"
+        )
+    return config.kind
 
 
 def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
@@ -22,6 +55,7 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
       and one u a user, uniform in [0, 1); the ratios cut that line. So each part gets n times its ratio, rounded up or
       down at random with the right mean; the first click is always train, so that a user with one click has a history.
     - time: the ratios are quantiles of all timestamps; clicks of the same time stay together.
+    - auto: the first of given and time whose column is there, otherwise random (`kind_of`).
 
     Args:
       interactions: user_id, item_id, and split or timestamp where `kind` needs them; a row a pair.
@@ -36,19 +70,19 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
         ends up empty.
     """
     random_split, random_cold = np.random.default_rng(config.seed).spawn(2)
-    if config.kind == "given":
-        require(interactions.columns, columns.SPLIT, config.kind)
+    kind = kind_of(interactions.columns, config)
+    if kind == "given":
         labels = interactions[columns.SPLIT].to_numpy(object)
-    elif config.kind == "random":
+    elif kind == "random":
         labels = by_user(interactions[columns.USER_ID], config.ratios, random_split)
     else:
-        require(interactions.columns, columns.TIMESTAMP, config.kind)
         ordered = np.sort(interactions[columns.TIMESTAMP].to_numpy())
         borders = ordered[ranks_of_borders(config.ratios, len(ordered))]
         labels = cut(interactions[columns.TIMESTAMP].to_numpy(), borders)
     cold = cold_items(np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold)
     labels[interactions[columns.ITEM_ID].isin(cold).to_numpy()] = columns.TEST
-    refuse_empty({name: int((labels == name).sum()) for name in columns.SPLITS}, len(cold), config)
+    sizes = {name: int((labels == name).sum()) for name in columns.SPLITS}
+    refuse_empty(sizes, len(cold), kind, lambda: [interactions[columns.TIMESTAMP].to_numpy()])
     return interactions.assign(**{columns.SPLIT: labels}), cold
 
 
@@ -97,35 +131,40 @@ def refuse_untrained(clicks: int, trained: int, config: SplitConfig) -> None:
         )
 
 
-def refuse_empty(sizes: Mapping[str, int], cold: int, config: SplitConfig) -> None:
+def refuse_empty(sizes: Mapping[str, int], cold: int, kind: Kind, times: Callable[[], Iterable[np.ndarray]]) -> None:
     """Refuses a split without interactions.
 
     Args:
       sizes: interactions of each split.
       cold: strictly cold items.
-      config: for the message.
+      kind: of the split.
+      times: gives the timestamps of all interactions, where the kind is "time": many equal ones may be the cause.
 
     Raises:
       InputError: naming the split.
     """
     for name, size in sizes.items():
         if not size:
+            ties = _ties(times()) if kind == "time" else ""
             raise InputError(
-                f"split {name} is empty (split.kind={config.kind}, {sum(sizes.values())} interactions, {cold} "
-                "strictly cold items); give more interactions or change the split section"
+                f"split {name} is empty (split.kind={kind}, {sum(sizes.values())} interactions, {cold} "
+                f"strictly cold items){ties}; give more interactions or change the split section"
             )
 
 
-def require(names: Iterable[str], column: str, kind: str) -> None:
-    """Refuses interactions that lack the column that a kind of split needs.
-
-    Raises:
-      InputError: they do.
-    """
-    if column not in names:
-        raise InputError(
-            f"split.kind={kind} needs the column {column} in the interactions, which lack it; choose another kind"
-        )
+def _ties(times: Iterable[np.ndarray]) -> str:
+    """What equal timestamps have to do with an empty split; nothing if there are none."""
+    counts: Counter[float] = Counter()
+    for block in times:
+        counts.update(dict(zip(*(found.tolist() for found in np.unique(block, return_counts=True)), strict=True)))
+    most, rows = max(counts.values()), counts.total()
+    if most == 1:
+        return ""
+    return (
+        f": there are {len(counts)} distinct timestamps, {most / rows:.0%} of the interactions share one, and those of "
+        "one moment stay together, so that the borders of split.ratios fall on the same moment; give finer timestamps, "
+        "ratios that fit them, or split.kind=random"
+    )
 
 
 def by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.random.Generator) -> np.ndarray:
@@ -163,20 +202,15 @@ def cold_items(clicked: np.ndarray, items: np.ndarray, config: SplitConfig, rand
 
 
 def _read_cold_file(path: Path, items: np.ndarray) -> np.ndarray:
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the strictly cold items ({error.strerror}); check split.cold_file"
-        ) from None
-    except ValueError:
-        raise InputError(f"{path}: not valid JSON; expected a list of item ids") from None
-    if not isinstance(listed, list) or not listed or not all(type(entry) in (str, int) for entry in listed):
-        raise InputError(f"{path}: expected a JSON list of item ids (strings or whole numbers), at least one")
-    cold = np.unique(np.array([str(entry) for entry in listed], dtype=object))
+    expected = "a JSON list of item ids (strings or whole numbers), at least one; check split.cold_file"
+    listed = read_json(path, expected)
+    if not isinstance(listed, list) or not listed:
+        raise InputError(f"{path}: expected {expected}")
+    entries = pd.Series(np.fromiter(listed, object, len(listed)), name="item")
+    cold = np.unique(to_ids(entries, str(path)).to_numpy(object))
     unknown = cold[~np.isin(cold, items)]
     if len(unknown):
         raise InputError(
-            f"{path}: {len(unknown)} of the items are not in the catalogue, e.g. {unknown[0]!r}; drop them"
+            f"{path}: {len(unknown)} of the items are not in the catalogue, e.g. {quoted(unknown[0])}; drop them"
         )
     return cold

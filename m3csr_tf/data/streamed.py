@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
     Raises:
       InputError: as `splits.split` and `splits.play_cold`.
     """
-    kind = config.split.kind
-    needed = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
-    if kind in needed:
-        splits.require(log.names, needed[kind], kind)
+    kind = splits.kind_of(log.names, config.split)
     _, random_cold = np.random.default_rng(config.split.seed).spawn(2)
     clicked = np.sort(items.ids(np.flatnonzero(log.clicked)))
     strictly_cold = splits.cold_items(clicked, items.known, config.split, random_cold)
@@ -60,11 +58,11 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
     is_strict[items.rows(strictly_cold)] = True
 
     steps = 2 * len(log.files)
-    users, counts, rows = _merge_all(log, len(items), config, folder / USERS_FILE, lambda done: told(done, steps))
+    users, counts, rows = _merge_all(log, kind, config, folder / USERS_FILE, lambda done: told(done, steps))
     borders = None
+    times = partial(_times, log)
     if kind == "time":
-        ranks = splits.ranks_of_borders(config.split.ratios, rows)
-        borders = values_at(ranks, lambda: (table[columns.TIMESTAMP].to_numpy() for table in _tables(log)))
+        borders = values_at(splits.ranks_of_borders(config.split.ratios, rows), times)
 
     def labels_of(table: pa.Table) -> np.ndarray:
         """Splits int8 of merged interactions, strictly cold items in test."""
@@ -77,7 +75,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
 
     before = _sizes(log, labels_of, len(items))
     sizes = dict(zip(columns.SPLITS, before.by_split, strict=True))
-    splits.refuse_empty(sizes, len(strictly_cold), config.split)
+    splits.refuse_empty(sizes, len(strictly_cold), kind, times)
     pseudo_cold = np.empty(0, object)
     is_pseudo = np.zeros(len(items), bool)
     if config.split.pseudo_cold_share:
@@ -93,6 +91,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
 
     written = _write_all(log, final, config, folder, len(items), lambda done: told(len(log.files) + done, steps))
     return SplitLog(
+        kind=kind,
         users=users,
         users_with_clicks=written.users_with_clicks,
         sizes=dict(zip(columns.SPLITS, written.by_split, strict=True)),
@@ -111,7 +110,7 @@ class _Sizes:
 
 
 def _merge_all(
-    log: Partition, items: int, config: Config, users_file: Path, told: Callable[[int], None]
+    log: Partition, kind: splits.Kind, config: Config, users_file: Path, told: Callable[[int], None]
 ) -> tuple[int, dict[str, int], int]:
     """Merges duplicates and gives users their rows, bucket by bucket, in place.
 
@@ -135,7 +134,7 @@ def _merge_all(
                 frame[columns.SPLIT] = np.array(columns.SPLITS, object)[frame[columns.SPLIT].to_numpy()]
             frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))
             counts = {name: counts.get(name, 0) + count for name, count in merged.items()}
-            if config.split.kind == "random":
+            if kind == "random":
                 random = np.random.default_rng([config.split.seed, number])
                 frame[columns.SPLIT] = splits.by_user(frame[columns.USER_ROW], config.split.ratios, random)
             if columns.SPLIT in frame:
@@ -197,6 +196,10 @@ def _add(sizes: _Sizes, labels: np.ndarray, item_rows: np.ndarray) -> None:
     counted = np.bincount(labels, minlength=len(columns.SPLITS))
     sizes.by_split = [size + int(more) for size, more in zip(sizes.by_split, counted, strict=True)]
     sizes.trained += np.bincount(item_rows[labels == _TRAIN], minlength=len(sizes.trained))
+
+
+def _times(log: Partition) -> Iterator[np.ndarray]:
+    return (table[columns.TIMESTAMP].to_numpy() for table in _tables(log))
 
 
 def _tables(log: Partition) -> Iterator[pa.Table]:

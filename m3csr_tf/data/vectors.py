@@ -10,10 +10,22 @@ import pyarrow.compute as pc
 
 from m3csr_tf.data.tables import first_line
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+_ABSENT = r"(?i)^\s*(?:null|none|nan|na|n/a|\[\s*\]|\{\s*\}|)\s*$"
+_NUMBER = r"[+-]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"
+_BETWEEN = (r"\s+", r"\s*,\s*", r"\s*\|\s*")
+_NUMBERS = "(?:" + "|".join(f"{_NUMBER}(?:{between}{_NUMBER})*" for between in _BETWEEN) + ")"
+_VECTOR = rf"^\s*(?:{_NUMBERS}|\[\s*{_NUMBERS}\s*\]|{{\s*{_NUMBERS}\s*}})\s*$"
+_ONE_NUMBER = r"^\s*[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9][0-9.]*,[0-9]+(?:[eE][+-]?[0-9]+)?)\s*$"
+"""1,234.5 and 0,1 without brackets: elsewhere commas are between thousands, or before decimals."""
 
 
 def vectors_of(column: pa.ChunkedArray, name: str, path: Path, before: int = 0) -> np.ndarray:
-    """A column of lists, or of text "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing.
+    """A column of lists, or of text as "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing.
+
+    In text, numbers have points for decimals, and between them blanks, commas or bars, one kind in a cell; brackets or
+    braces may be around them. Nothing, "null", "none", "nan" and "na", in whatever case, are no vector.
 
     Args:
       column: of the table.
@@ -87,12 +99,32 @@ class VectorReader:
 
     def _lists(self, column: pa.ChunkedArray) -> pa.Array:
         kind = column.type
+        if pa.types.is_dictionary(kind):
+            column, kind = column.cast(kind.value_type), kind.value_type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            text = pc.utf8_trim(pc.replace_substring(column, ",", " "), characters="[] \t")
-            text = pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
-            column = pc.utf8_split_whitespace(text)
+            column = self._entries(column)
             kind = column.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
             raise InputError(f"{self._path}: column {self._name} holds {kind} values; expected a list of numbers a row")
         lists = column.combine_chunks()
         return pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
+
+    def _entries(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Text of vectors as lists of text of numbers; missing where there is no vector."""
+        absent = pc.match_substring_regex(column, _ABSENT)
+        column = pc.if_else(absent, pa.scalar(None, column.type), column)
+        self._refuse(pc.invert(pc.match_substring_regex(column, _VECTOR)), column, "cannot be read as a vector")
+        self._refuse(pc.match_substring_regex(column, _ONE_NUMBER), column, "may be one number or several")
+        bare = pc.utf8_trim(pc.replace_substring_regex(column, r"[\[\]{},|\s]+", " "), characters=" ")
+        return pc.split_pattern(bare, " ")
+
+    def _refuse(self, bad: pa.ChunkedArray, column: pa.ChunkedArray, fault: str) -> None:
+        places = np.flatnonzero(np.asarray(pc.fill_null(bad, False)))
+        if len(places):
+            row = int(places[0])
+            more = f" ({len(places)} such rows)" if len(places) > 1 else ""
+            raise InputError(
+                f"{self._path}: {self._name} in data row {self._rows + row + 1} is {quoted(column[row].as_py())}, "
+                f"which {fault}; expected numbers with points for decimals, as [0.1, 0.2] or 0.1 0.2, or "
+                f"nothing{more}"
+            )

@@ -142,7 +142,8 @@ def test_cold_items_may_be_read_from_a_file_of_strings_or_numbers(tmp_path: Path
         ("[1, ", "cold.json: not valid JSON"),
         ("[]", "cold.json: expected a JSON list of item ids"),
         ('{"i01": 1}', "cold.json: expected a JSON list of item ids"),
-        ("[true]", "cold.json: expected a JSON list of item ids"),
+        ("[true]", "cold.json: item holds boolean values; expected strings or whole numbers"),
+        ('["i01", 1.5]', "cold.json: item in data row 2 is 1.5; expected an id"),
         ('["i01", "x", "y"]', "cold.json: 2 of the items are not in the catalogue, e.g. 'x'"),
     ],
 )
@@ -154,7 +155,7 @@ def test_a_bad_cold_file_is_refused(text: str, message: str, tmp_path: Path) -> 
 
 
 def test_a_missing_cold_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cold\.json: cannot read the strictly cold items .* check split\.cold_file"):
+    with pytest.raises(InputError, match=r"cold\.json: cannot be read .* check split\.cold_file"):
         split(pairs(), ITEMS, SplitConfig(cold_file=tmp_path / "cold.json"))
 
 

@@ -343,7 +343,7 @@ def test_the_share_can_change_without_another_training() -> None:
 @pytest.fixture(scope="module")
 def seen_cold(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
     """Prepared data whose validation has the clicks on cold items, and vectors that rank those she clicked last."""
-    prepared = make_run(tmp_path_factory.mktemp("seen"), split={"cold_share": 0.0, "pseudo_cold_share": 0.2}).prepared
+    prepared = make_run(tmp_path_factory.mktemp("seen"), split={"kind": "random", "pseudo_cold_share": 0.2}).prepared
     truth = clicks_of(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
     # Cold items score below others, of which the right ones score so little more that cold ones push them out.
     cold = by_clicks(prepared)[-1]
