@@ -42,7 +42,7 @@ def main(
         child.write_text(json.dumps(_rates(overrides or [], 10 if quick else 50)), encoding="utf-8")
         os._exit(0)  # Without waiting for the other worker.
     world = ["data.world.users=2000", "data.world.items=1000", "data.world.clicks=20000"] if quick else []
-    settings = [*world, *(overrides or [])]
+    settings = [*world, "split.kind=random", *(overrides or [])]
     figures: list[Figure] = []
     for name, strategy in STRATEGIES.items():
         rates = _measured([*settings, *strategy], quick, workers=2 if name == "two workers" else 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 80
 """Characters of a quoted value; an id may be a megabyte."""
+MOST = 20
+"""Names in a list of them."""
 
 
 def quoted(value: Any) -> str:
@@ -23,3 +26,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names from users' files with commas between them, the first MOST of them; "none" if there is none."""
+    names = [printable(str(name))[:LONGEST] for name in names]
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + more if names else "none"

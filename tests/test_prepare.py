@@ -277,7 +277,7 @@ def test_a_folder_of_frozen_centres_is_current_until_they_change(tmp_path: Path)
     second = day(tmp_path, "tuesdays", "monday")
     folder = prepare(second).folder
     assert module.is_current(second, folder)
-    prepare(day(tmp_path, "monday", split={"cold_share": 0.2, "seed": 9}))
+    prepare(day(tmp_path, "monday", split={"kind": "random", "cold_share": 0.2, "seed": 9}))
     assert not module.is_current(second, folder)
     assert not module.is_current(day(tmp_path, "tuesdays"), folder)
 

@@ -54,6 +54,7 @@ def base(tmp_path: Path) -> Config:
         {
             "run": {"folder": tmp_path / "runs"},
             "data": {"world": {"users": 60, "items": 80, "clicks": 900, "modalities": {"visual": 4}}},
+            "split": {"kind": "random"},
             "clusters": {"count": 3},
             "history": {"length": 4},
             "model": {"dim": 8},

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.id_columns import to_ids
-from m3csr_tf.data.tables import load_table
+from m3csr_tf.data.tables import column_names, load_table
 from m3csr_tf.errors import InputError
+from m3csr_tf.files import regular
+from m3csr_tf.quoting import listed
+
+_LINE_END = re.compile("\r\n|\n|\r")
 
 
 def read_ids(path: Path) -> list[str]:
@@ -27,14 +32,16 @@ def read_ids(path: Path) -> list[str]:
         ids = pd.Series(dtype=object)
     elif path.suffix == ".txt":
         try:
-            lines = path.read_bytes().decode("utf-8-sig").split("\n")
+            lines = _LINE_END.split(regular(path).read_bytes().decode("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as text ({error})") from None
-        ids = pd.Series([line.strip() for line in lines if line.strip()], dtype=object)
+        stripped = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
+        ids = pd.Series(stripped, dtype=object, name=columns.ITEM_ID)
+        ids = to_ids(ids, str(path)) if len(ids) else ids
     elif path.suffix in {".csv", ".parquet"}:
         table = load_table(path, [columns.ITEM_ID], strings=[columns.ITEM_ID])
         if columns.ITEM_ID not in table.column_names:
-            raise InputError(f"{path}: column {columns.ITEM_ID} is missing")
+            raise InputError(f"{path}: column {columns.ITEM_ID} is missing; found {listed(column_names(path))}")
         column = table[columns.ITEM_ID].to_pandas()
         ids = to_ids(column.rename(columns.ITEM_ID), str(path)) if len(column) else column
     else:

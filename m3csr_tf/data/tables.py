@@ -37,6 +37,17 @@ def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
         return _dataset(path, strings, wanted).to_table()
 
 
+def column_names(path: Path) -> list[str]:
+    """Names of the columns that any part of a table has.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _readable(path, path.suffix[1:]):
+        fragments = _dataset(path, []).get_fragments()
+        return list(dict.fromkeys(name for part in fragments for name in part.physical_schema.names))
+
+
 def count_rows(path: Path) -> int:
     """Rows of a table; of parquet they are known, a CSV is read for them.
 

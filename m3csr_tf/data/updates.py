@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import check_catalogue, check_vectors
-from m3csr_tf.data.tables import load_table, to_pandas
+from m3csr_tf.data.tables import column_names, load_table, to_pandas
 from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import listed, quoted
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
       widths: modality -> width of its vectors, which a column without any vector does not tell.
 
     Raises:
-      InputError: the file is missing or malformed; as in `check_catalogue`.
+      InputError: the file is missing or malformed, as in `check_catalogue`; a column may be misspelt; or no column says
+        anything of the items.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; expected items as .parquet or .csv")
@@ -56,8 +59,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
     plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
     vector_columns = list(modalities.values())
     table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])
-    if columns.ITEM_ID not in table.column_names:
-        raise InputError(f"{path}: column {columns.ITEM_ID} is missing")
+    _check_names(path, [*plain, *vector_columns])
     gone = np.zeros(len(table), bool)
     if columns.REMOVED in table.column_names:
         kind = table.schema.field(columns.REMOVED).type
@@ -79,3 +81,26 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
     if columns.VIEW_COUNT not in everything:
         frame = frame[[columns.ITEM_ID]]
     return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist())
+
+
+def _check_names(path: Path, known: list[str]) -> None:
+    """Refuses a file whose columns say nothing of its items, or may be misspelt: all its items would count as changed.
+
+    Other columns are ignored, unless they are nearly one of the `known` columns that the file lacks.
+    """
+    names = column_names(path)
+    if columns.ITEM_ID not in names:
+        raise InputError(f"{path}: column {columns.ITEM_ID} is missing; found {listed(names)}")
+    lacking = [name for name in known if name not in names]
+    for name in names:
+        near = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.75) if name not in known else []
+        if near:
+            raise InputError(
+                f"{path}: column {quoted(name)} is unknown; is it {near[0]}? Rename it, or drop it "
+                f"(known columns: {listed(known)})"
+            )
+    if not set(names) & set(known[1:]):
+        raise InputError(
+            f"{path}: nothing is said of the items beside their ids; found {listed(names)}; expected any of "
+            f"{listed(known[1:])}"
+        )

@@ -36,12 +36,16 @@ def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.
       "recall@N", "precision@N", "ndcg@N" -> float64 [users].
 
     Raises:
-      ValueError: shapes or lengths do not fit, or a user has no truth and so no recall.
+      ValueError: shapes or lengths do not fit, a user has no truth and so no recall, or an item is in a list twice.
     """
     if truth.shape[0] != len(ranked):
         raise ValueError(f"ranked has {len(ranked)} users and truth {truth.shape[0]}; they must be the same users")
     if not at or min(at) < 1 or max(at) > ranked.shape[1]:
         raise ValueError(f"at must hold list lengths from 1 to {ranked.shape[1]}, got {list(at)}")
+    ordered = np.sort(ranked, axis=1)
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    if twice.any():
+        raise ValueError(f"the list of user {twice.argmax()} has an item twice ({twice.sum()} such users)")
     user, item = truth.nonzero()
     pairs = np.unique(user.astype(np.int64) * truth.shape[1] + item)
     sizes = np.bincount(pairs // truth.shape[1], minlength=len(ranked))

@@ -25,6 +25,7 @@ from m3csr_tf.prepare import prepare
 SMALL = [
     "data.world={users: 200, items: 150, clicks: 3000, noise: 0.2, nuisance: 0.2}",
     "data.world.modalities={visual: 8, acoustic: 5}",
+    "split.kind=random",
     "split.cold_share=0.1",
     "clusters.count=2",
     "clusters.max_iterations=1",

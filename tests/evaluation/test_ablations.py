@@ -172,6 +172,7 @@ def overrides(folder: Path) -> list[str]:
         f"run.folder={folder / 'runs'}",
         "run.name=tiny",
         "data.world={users: 60, items: 80, clicks: 900, modalities: {visual: 4, acoustic: 3}}",
+        "split.kind=random",
         "split.cold_share=0.1",
         "clusters.count=3",
         "history.length=4",

@@ -85,6 +85,7 @@ def test_a_slice_without_users_is_refused_with_a_way_out(slice_name: str) -> Non
 
 TINY = [
     "data.world={users: 60, items: 80, clicks: 900, modalities: {visual: 4, acoustic: 3}}",
+    "split.kind=random",
     "clusters.count=3",
     "history.length=4",
     "model.dim=8",

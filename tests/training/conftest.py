@@ -33,6 +33,7 @@ def make_config() -> Callable[..., Config]:
         tree = {
             "run": {"name": name, "folder": folder},
             "data": {"world": WORLD},
+            "split": {"kind": "random"},
             "clusters": {"count": 4},
             "history": {"length": 8},
             "model": {"dim": 8, "id_dim": None},

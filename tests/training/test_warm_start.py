@@ -16,7 +16,7 @@ import pytest
 from easy_world import WORLD
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, WorldConfig, with_settings
+from m3csr_tf.config import Config, SplitConfig, WorldConfig, with_settings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, RunError
@@ -314,7 +314,7 @@ def test_validation_clicks_that_the_first_night_trained_on_are_said(
     warm_start.warm_start(runs.build_model(nights.config, nights.prepared), nights.data, nights.prepared, nights.config)
     assert not caplog.records  # Split by time, each night's validation is later than what the one before has seen.
     training = nights.config.training.model_dump()
-    mixed = night("mixed", "two", training=training).model_copy(update={"split": Config().split})
+    mixed = night("mixed", "two", training=training).model_copy(update={"split": SplitConfig(kind="random")})
     prepared = prepare(mixed)
     warm_start.warm_start(runs.build_model(mixed, prepared), TrainingData.of(prepared, mixed), prepared, mixed)
     [record] = caplog.records
