@@ -41,6 +41,8 @@ WarmStart = Annotated[
 _KEPT, _SAMPLE = 3, 500
 _OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep", "suite")
 """Verbs that train and then do something else with what was trained."""
+_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "embed")
+"""Verbs that need no settings of the data: all that they ask for lies in the release."""
 
 
 class Split(StrEnum):
@@ -63,7 +65,7 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
     """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        config = configuration.load(config_file, overrides or [])
+        config = configuration.load(config_file, overrides or [], of_release=verb in _OF_A_RELEASE)
         if verb in _OF_ONE_MACHINE and config.run.strategy == "multi_worker":
             raise ConfigError(
                 f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "

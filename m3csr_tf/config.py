@@ -58,7 +58,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        return as_meant(value, kinds(cls.model_fields[str(info.field_name)].annotation))
+        annotation: Any = cls.model_fields[str(info.field_name)].annotation
+        return as_meant(value, kinds(annotation))
 
 
 class RunConfig(Section):

@@ -20,6 +20,16 @@ class RunError(M3CSRError):
     """A run's folder is missing, unfinished, or belongs to another configuration."""
 
 
+class NotFiniteError(RunError, ValueError):
+    """Vectors or scores are NaN, infinite or about to be: training has diverged."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}, since the model has diverged; train it again with a lower training.learning_rate or another "
+            "model.temperature, or check the scaling of the content (content.scaling)"
+        )
+
+
 class ReleaseError(M3CSRError):
     """A release is missing, incomplete, or its parts do not belong together."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import M3CSRError
@@ -99,3 +100,16 @@ def stored_array(path: Path, shape: tuple[int | None, ...], kind: str, mapped: b
     if not fits or any(want not in (None, there) for want, there in zip(shape, array.shape, strict=True)):
         raise ValueError(f"it holds {getattr(array, 'dtype', 'several arrays')} {getattr(array, 'shape', '')}")
     return array
+
+
+def checked(shape: type[BaseModel], tree: Any) -> None:
+    """Refuses a tree of JSON that has not the shape of a model.
+
+    Raises:
+      ValueError: naming the first field at fault.
+    """
+    try:
+        shape.model_validate(tree, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -364,7 +364,7 @@ def test_a_folder_of_a_run_is_not_taken_for_a_sweep(base: Config) -> None:
 def test_a_file_that_is_no_study_is_named(base: Config) -> None:
     (base.run.folder / "tiny").mkdir(parents=True)
     (base.run.folder / "tiny" / study.STUDY_FILE).write_text("not a database, but long enough to be taken for one" * 99)
-    with pytest.raises(RunError, match=r"study\.db: cannot be read as a study"):
+    with pytest.raises(RunError, match=r"study\.db: file is not a database; move it away"):
         search(base, 1)
 
 

@@ -29,9 +29,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import RunError
-from m3csr_tf.files import locked, replacing, sync, write_json
+from m3csr_tf.files import locked, regular, replacing, sync, write_json
+from m3csr_tf.stored import checked
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +80,21 @@ class JobFacts:
     parts: int
 
 
+class _PartSize(BaseModel):
+    part_size: PositiveInt
+
+
+class _Job(BaseModel):
+    id: str
+    identity: _PartSize
+    version: int
+    position: int
+    again: int
+    number: int
+    inputs: NonNegativeInt
+    parts: NonNegativeInt
+
+
 class JobFolder:
     """A job's folder.
 
@@ -91,11 +109,16 @@ class JobFolder:
 
     @classmethod
     def open(cls, folder: Path) -> JobFolder | None:
-        """The job in a folder; None if there is none."""
+        """The job in a folder; None if there is none, or what it says of itself was cut short or changed."""
         try:
-            return cls(folder, JobFacts(**json.loads((folder / JOB).read_text(encoding="utf-8"))))
+            tree = parse_json(regular(folder / JOB).read_bytes())
+            checked(_Job, tree)
+            facts = JobFacts(**tree)
         except (OSError, ValueError, TypeError):
             return None
+        parts = -(-facts.inputs // facts.identity["part_size"])
+        whole = facts.id == _id(facts.identity, facts.position, facts.again) and facts.parts == parts
+        return cls(folder, facts) if whole else None
 
     def size(self, part: int) -> int:
         """Users or items of a part."""
@@ -110,13 +133,12 @@ class JobFolder:
         """What a part holds; None if it is not there, or was cut short in copying."""
         path = self.path(part)
         try:
-            said = json.loads(pq.read_metadata(path).metadata[_META])
+            return PartFacts(**parse_json(pq.read_metadata(path).metadata[_META]))
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
             logger.warning("%s: cannot be read, and is made again", path)
             return None
-        return PartFacts(**said)
 
     def missing(self) -> list[int]:
         """Parts that are not there."""
@@ -288,8 +310,7 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
     again = 0
     if finished is not None and finished.facts.identity == identity and finished.facts.position == position:
         again = finished.facts.again + 1
-    said = json.dumps([identity, position, again], sort_keys=True)
-    name = hashlib.sha256(said.encode()).hexdigest()[:16]
+    name = _id(identity, position, again)
     facts = JobFacts(
         id=name,
         identity=dict(identity),
@@ -304,6 +325,11 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
     folder.mkdir()
     write_json(folder / JOB, asdict(facts))
     return JobFolder(folder, facts)
+
+
+def _id(identity: Mapping[str, Any], position: int, again: int) -> str:
+    said = json.dumps([identity, position, again], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:

@@ -49,16 +49,11 @@ from m3csr_tf.stored import reading, stored_array, stored_json
 FORMAT = 4
 """Version of the layout; a folder of another one is refused."""
 AGAIN = "put it back, or run pipelines/prepare.py, with run.overwrite=true where the run has been trained"
-_FILES = (
-    "users.parquet",
-    "items.parquet",
-    "train.parquet",
-    "val.parquet",
-    "test.parquet",
+_FILES = {"users.parquet", "items.parquet", "train.parquet", "val.parquet", "test.parquet", "popularity.json"} | {
     "scaling.npz",
     "centres.npz",
-)
-_FILES += ("clusters.npy", "popularity.json")
+    "clusters.npy",
+}
 
 
 @dataclass(frozen=True)
@@ -211,7 +206,7 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     digests = Digests(folder / columns.DIGESTS)
     with reading(path, AGAIN, InputError):
         files, modalities = dict(manifest["files"]), list(manifest["modalities"])
-        missing = {*_FILES, *map(content_file, modalities)} - {*files}
+        missing = {*_FILES, *map(content_file, modalities)} - files.keys()
         if missing:
             raise ValueError(f"it does not list {min(missing)}")
         if any(Path(name).name != name for name in files):

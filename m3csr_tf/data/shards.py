@@ -18,6 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.documents import parse_json
+from m3csr_tf.errors import InputError
+from m3csr_tf.stored import reading
 
 _KEY = b"shards"
 
@@ -75,8 +78,13 @@ class ShardWriter:
 
 
 def shards_of(path: Path) -> list[Shard]:
-    """The shards of a file that `ShardWriter` wrote."""
-    return [Shard(*shard) for shard in json.loads(pq.ParquetFile(path).metadata.metadata[_KEY])]
+    """The shards of a file that `ShardWriter` wrote.
+
+    Raises:
+      InputError: it is broken.
+    """
+    with reading(path, "run pipelines/prepare.py again", InputError), pq.ParquetFile(path) as file:
+        return [Shard(*shard) for shard in parse_json(file.metadata.metadata[_KEY])]
 
 
 def _cuts(users: np.ndarray, clicks: int) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.best import Best, random_columns, random_rows
+from m3csr_tf.errors import NotFiniteError
 from m3csr_tf.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
@@ -257,12 +258,10 @@ def _check_finite(users: Matrix, items: Matrix) -> None:
         norms = _lengths(vectors)
         if not np.isfinite(norms).all():
             bad = np.count_nonzero(~np.isfinite(norms))
-            raise ValueError(f"{name}: {bad} of {len(norms)} vectors are not finite; the model has diverged")
+            raise NotFiniteError(f"{name}: {bad} of {len(norms)} vectors are not finite")
         longest *= norms.max(initial=0.0)
     if longest > np.finfo(np.float32).max:
-        raise ValueError(
-            f"the vectors are so long that scores, up to {longest:.3g}, may not fit float32; the model has diverged"
-        )
+        raise NotFiniteError(f"the vectors are so long that scores, up to {longest:.3g}, may not fit float32")
 
 
 def _lengths(vectors: Matrix) -> np.ndarray:

@@ -13,6 +13,7 @@ from m3csr_tf.index.base import ItemIndex
 from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.scann_index import SETTINGS, ScannIndex, read_settings
 from m3csr_tf.index.tree import FEWEST_ITEMS, TreeIndex
+from m3csr_tf.quoting import quoted
 
 KINDS: dict[str, type[ScannIndex]] = {kind.kind: kind for kind in (ExactIndex, TreeIndex)}
 
@@ -49,8 +50,8 @@ def load_index(folder: Path) -> ItemIndex:
       ReleaseError: the folder lacks a file, its files do not belong together, or the kind is unknown.
     """
     kind = read_settings(folder).get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ReleaseError(
-            f"{Path(folder) / SETTINGS}: unknown kind of index {kind!r}, expected one of {sorted(KINDS)}"
+            f"{Path(folder) / SETTINGS}: unknown kind of index {quoted(kind)}, expected one of {sorted(KINDS)}"
         )
     return KINDS[kind].load(folder)

@@ -21,12 +21,14 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
 from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.recall import Sample, kth_scores
+from m3csr_tf.stored import reading, stored_array, stored_json
 
 SETTINGS = "index.json"
 IDS = "ids.parquet"
 PICKLED_IDS = "scann_docids.pkl"
 MEASURED = 16_384
 """Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
+_AGAIN = "put it back, roll back, or release again"
 BLOCK = 256
 """Queries that one thread searches at a time."""
 
@@ -184,21 +186,18 @@ class ScannIndex(ItemIndex):
     def load(cls, folder: Path) -> Self:
         folder = Path(folder)
         settings = read_settings(folder)
-        if settings.pop("kind") != cls.kind:
+        if settings.pop("kind", None) != cls.kind:
             raise ReleaseError(f"{folder / SETTINGS}: not an index of kind {cls.kind}; load it with load_index")
         if (folder / PICKLED_IDS).exists():
             raise ReleaseError(f"{folder / PICKLED_IDS}: a pickle in an index folder is never read; release it again")
-        try:
-            ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
-            vectors = np.load(folder / cls._vectors_file, mmap_mode="r", allow_pickle=False)
-            searcher = scann.load_searcher(str(folder), assets_backcompat_shim=False).searcher
+        with reading(folder, _AGAIN, ReleaseError):
             items, width = settings.pop("items"), settings.pop("width")
-            if not len(ids) == searcher.size() == items or vectors.shape != (items, width):
+            ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
+            vectors = stored_array(folder / cls._vectors_file, (items, width), "f", mapped=True)
+            searcher = scann.load_searcher(str(folder), assets_backcompat_shim=False).searcher
+            if not len(ids) == searcher.size() == items:
                 raise ValueError(f"the ids, the vectors and {SETTINGS} do not belong together")
             return cls._loaded(folder, searcher, HeldItems(ids, vectors), settings)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ReleaseError(f"{folder}: the index is broken or lacks a file ({reason}); release it again") from None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -207,9 +206,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
       ReleaseError: they are missing or broken.
     """
-    try:
-        return json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ReleaseError(
-            f"{folder}: no index here ({SETTINGS} is missing or broken); run pipelines/release.py"
-        ) from None
+    path = Path(folder) / SETTINGS
+    if not path.exists():
+        raise ReleaseError(f"{folder}: no index here ({SETTINGS} is missing); run pipelines/release.py")
+    return stored_json(path, _AGAIN, ReleaseError)

@@ -17,6 +17,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.stored import reading, stored_array
 
 ITEMS = "items.parquet"
 _REMOVED = "removed.parquet"
@@ -210,22 +211,14 @@ class ItemStore:
         Raises:
           ReleaseError: a file is missing, broken, or does not fit the others.
         """
-        try:
+        with reading(folder, "put it back, roll back, or release again", ReleaseError):
             frame = pd.read_parquet(folder / ITEMS)
             removed = set(pd.read_parquet(folder / _REMOVED)[columns.ITEM_ID])
             content = {
-                name: np.load(_content_path(folder, name), mmap_mode="r", allow_pickle=False) for name in modalities
+                name: stored_array(_content_path(folder, name), (len(frame), width), "f", mapped=True)
+                for name, width in modalities.items()
             }
             store = cls(frame, content, edges, removed)
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise ReleaseError(f"{folder}: the items are broken or lack a file ({reason}); release again") from None
-        for name, width in modalities.items():
-            if content[name].shape != (len(frame), width):
-                raise ReleaseError(
-                    f"{_content_path(folder, name)}: holds vectors of shape {list(content[name].shape)}, expected "
-                    f"{[len(frame), width]}; release again"
-                )
         return store
 
     @classmethod

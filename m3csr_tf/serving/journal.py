@@ -23,8 +23,11 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import replacing, write_json
+from m3csr_tf.quoting import quoted
+from m3csr_tf.stored import reading, stored_json
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ FOLDER = "journal"
 HEAD = "head.json"
 _NAME = re.compile(r"(\d{8})-([0-9a-f]{16})\.parquet")
 _META = b"m3csr_tf"
+_PUT_BACK = "put it back, or roll back to another version (pipelines/release.py rollback)"
 
 
 @dataclass(frozen=True)
@@ -137,27 +141,23 @@ class Journal:
 
     def _segments(self) -> list[Path]:
         head = self._head()
-        paths = sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+        with reading(self.folder, _PUT_BACK, ReleaseError):
+            paths = sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
         numbers = [int(path.name[:8]) for path in paths]
         expected = max(head, numbers[-1] if numbers else 0)
         if numbers != list(range(1, expected + 1)):
             missing = next(number for number in range(1, expected + 1) if numbers.count(number) != 1)
-            raise ReleaseError(
-                f"{self.folder}: segment {missing} of {expected} is missing or there twice; put it back, or roll back "
-                "to another version (pipelines/release.py rollback)"
-            )
+            raise ReleaseError(f"{self.folder}: segment {missing} of {expected} is missing or there twice; {_PUT_BACK}")
         return paths
 
     def _head(self) -> int:
-        try:
-            return int(json.loads((self.folder / HEAD).read_text(encoding="utf-8"))["segments"])
-        except FileNotFoundError:
-            raise ReleaseError(
-                f"{self.folder / HEAD}: the journal is missing; put it back, or roll back to another version "
-                "(pipelines/release.py rollback)"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ReleaseError(f"{self.folder / HEAD}: broken; put it back") from None
+        path = self.folder / HEAD
+        if not path.exists():
+            raise ReleaseError(f"{path}: the journal is missing; {_PUT_BACK}")
+        head = stored_json(path, _PUT_BACK, ReleaseError).get("segments")
+        if type(head) is not int or head < 0:
+            raise ReleaseError(f"{path}: it is broken (segments is {quoted(head)}); {_PUT_BACK}")
+        return head
 
     def _table(self, segment: Segment, number: int) -> pa.Table:
         count, gone = len(segment.vectors), len(segment.removed)
@@ -175,22 +175,20 @@ class Journal:
         return pa.table(arrays).replace_schema_metadata({_META: meta.encode()})
 
     def _parse(self, path: Path, number: int) -> Segment:
-        try:
+        with reading(path, _PUT_BACK, ReleaseError):
             content = path.read_bytes()
-        except OSError as error:
-            raise ReleaseError(f"{path}: cannot be read ({error.strerror}); the journal needs it") from None
-        if hashlib.sha256(content).hexdigest()[:16] != path.stem[9:]:
-            raise ReleaseError(
-                f"{path}: was changed after it was written; put it back, or roll back to another version "
-                "(pipelines/release.py rollback)"
-            )
-        table = pq.read_table(pa.BufferReader(content))
-        meta = json.loads(table.schema.metadata[_META])
-        if meta != {"fingerprint": self._fingerprint, "number": number}:
-            raise ReleaseError(
-                f"{path}: is segment {meta['number']} of release {meta['fingerprint'][:12]}, expected segment {number} "
-                f"of {self._fingerprint[:12]}; put the version's own journal back"
-            )
+            if hashlib.sha256(content).hexdigest()[:16] != path.stem[9:]:
+                raise ReleaseError(f"{path}: was changed after it was written; {_PUT_BACK}")
+            table = pq.read_table(pa.BufferReader(content))
+            meta = parse_json(table.schema.metadata[_META])
+            if meta != {"fingerprint": self._fingerprint, "number": number}:
+                raise ReleaseError(
+                    f"{path}: is segment {meta['number']} of release {meta['fingerprint'][:12]}, expected segment "
+                    f"{number} of {self._fingerprint[:12]}; put the version's own journal back"
+                )
+            return self._segment(table)
+
+    def _segment(self, table: pa.Table) -> Segment:
         removed = table[columns.REMOVED].to_numpy()
         came = table.filter(pa.array(~removed))
         frame = pd.DataFrame(

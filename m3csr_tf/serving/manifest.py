@@ -8,17 +8,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt
 
 from m3csr_tf import columns
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import sha256
+from m3csr_tf.files import regular, sha256
+from m3csr_tf.names import is_plain
+from m3csr_tf.quoting import quoted
+from m3csr_tf.stored import advice, checked, reading, what_is_wrong
 
 FORMAT = 2
 PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
+_AGAIN = "put it back, roll back, or release again"
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name == ".":
+        raise ValueError(f"{quoted(name)} does not lie inside the part")
+    return name
+
+
+def _plain(name: str) -> str:
+    if not is_plain(name):
+        raise ValueError(f"{quoted(name)} is no name")
+    return name
+
+
+class _Manifest(BaseModel):
+    """What every manifest says; it says more."""
+
+    name: str
+    run: str
+    version: PositiveInt
+    fingerprint: str
+    modalities: dict[Annotated[str, AfterValidator(_plain)], PositiveInt] = Field(min_length=1)
+    layout: dict[str, Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]] = Field(min_length=1)
+    popularity_edges: list[int]
+    history_length: PositiveInt
+    index: dict[str, Any]
+    config: dict[str, Any]
+    trained: str
+    prepared: str
+    parts: dict[str, Annotated[dict[Annotated[str, AfterValidator(_inside)], str], Field(min_length=1)]]
 
 
 def part_folder(release: Path, part: str, version: int) -> Path:
@@ -48,22 +86,30 @@ def read(path: Path) -> dict[str, Any]:
     """Reads a manifest.
 
     Raises:
-      ReleaseError: it is missing, broken, of another format, or was changed after it was written.
+      ReleaseError: it is missing, broken, of another format or shape, names files outside the parts, or was changed
+        after it was written.
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        manifest = parse_json(regular(path).read_bytes())
+    except FileNotFoundError:
         if path.name == COPY:
-            raise ReleaseError(f"{path}: cannot be read ({error.strerror}); roll back, or release again") from None
+            raise ReleaseError(f"{path}: it is missing; {_AGAIN}") from None
         raise ReleaseError(f"{path}: missing, so there is no release here; run pipelines/release.py") from None
+    except OSError as error:
+        raise ReleaseError(f"{path}: {what_is_wrong(error)}; {advice(error, _AGAIN)}") from None
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
-        raise ReleaseError(f"{path}: not a manifest (broken JSON); release again")
+        raise ReleaseError(f"{path}: not a manifest (broken JSON); {_AGAIN}")
     if manifest.get("format") != FORMAT:
-        raise ReleaseError(f"{path}: a manifest of format {manifest.get('format')}, expected {FORMAT}; release again")
+        found = quoted(manifest.get("format"))
+        raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {_AGAIN}")
     if sealed(manifest) != manifest:
-        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); release again")
+        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {_AGAIN}")
+    with reading(path, _AGAIN, ReleaseError):
+        checked(_Manifest, manifest)
+        if {*manifest["parts"]} != {*PARTS}:
+            raise ValueError(f"its parts are {', '.join(manifest['parts'])}, expected {', '.join(PARTS)}")
     return manifest
 
 
@@ -104,7 +150,7 @@ def verify(release: Path, manifest: dict[str, Any]) -> None:
     """Checks that every part is there, whole, and of this release.
 
     Raises:
-      ReleaseError: naming the part or file that is missing, changed, or of another release.
+      ReleaseError: naming the part or file that is missing, changed, of another release, or not listed.
     """
     for part in PARTS:
         folder = part_folder(release, part, manifest["version"])
@@ -116,9 +162,19 @@ def verify(release: Path, manifest: dict[str, Any]) -> None:
                 f"{folder}: this {part} belongs to another release (fingerprint {own['fingerprint'][:12]}, "
                 f"{columns.MANIFEST} says {manifest['fingerprint'][:12]}); release again, or put its own back"
             )
-        for name, expected in manifest["parts"][part].items():
+        listed = manifest["parts"][part]
+        for name, expected in listed.items():
             path = folder / name
             if not path.is_file():
-                raise ReleaseError(f"{path}: missing from the {part}; release again")
-            if sha256(path) != expected:
-                raise ReleaseError(f"{path}: this file of the {part} was changed after the release; release again")
+                raise ReleaseError(f"{path}: missing from the {part}; {_AGAIN}")
+            with reading(path, _AGAIN, ReleaseError):
+                if sha256(path) != expected:
+                    raise ReleaseError(f"{path}: this file of the {part} was changed after the release; {_AGAIN}")
+        own_copy = copy_path(folder, part)
+        for path in sorted(folder.rglob("*")):
+            is_folder = path.is_dir() and not path.is_symlink()
+            if not is_folder and path != own_copy and path.relative_to(folder).as_posix() not in listed:
+                raise ReleaseError(
+                    f"{path}: the manifest does not list this file of the {part}, so it is none of the release's; move "
+                    "it away"
+                )

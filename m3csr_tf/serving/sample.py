@@ -10,6 +10,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.stored import reading, stored_array
 
 FOLDER = "sample"
 _USERS = "users.parquet"
@@ -43,8 +44,6 @@ def load(index_folder: Path) -> Sample:
       ReleaseError: a file is missing or broken.
     """
     folder = index_folder / FOLDER
-    try:
+    with reading(folder, "put it back, roll back, or release again", ReleaseError):
         users = pd.read_parquet(folder / _USERS)[[columns.USER_ID, columns.HISTORY]]
-        return Sample(users, np.load(folder / _VECTORS, allow_pickle=False))
-    except (OSError, ValueError, KeyError) as error:
-        raise ReleaseError(f"{folder}: the sample of users is broken ({error}); release again") from None
+        return Sample(users, stored_array(folder / _VECTORS, (len(users), None), "f"))

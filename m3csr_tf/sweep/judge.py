@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation import report
 from m3csr_tf.prepare import prepare
@@ -88,7 +88,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
 def _judged(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
     """The figures of a run that was judged already, with these settings and on this data."""
     try:
-        stored = json.loads((config.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8"))
+        stored = parse_json((config.run_folder / runs.METRICS_FILE).read_bytes())
         same = stored["training"]["prepared"] == runs.data_digest(prepared) and not runs.differing(config)
         return stored[columns.VAL] if same else None
     except (OSError, ValueError, KeyError, TypeError):

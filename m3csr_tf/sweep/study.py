@@ -39,6 +39,18 @@ from m3csr_tf.training import runs
 STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"
 _STATES = {TrialState.COMPLETE: FINISHED, TrialState.FAIL: DIVERGED, TrialState.PRUNED: REFUSED}
+_BEGIN_ANEW = "move it away to begin the sweep anew"
+_SAID = {
+    "database or disk is full": "make room; the same command goes on",
+    "readonly database": "give this user the right to write it; the same command goes on",
+    "unable to open database file": "give this user the right to read and write it; the same command goes on",
+    "disk I/O error": "make room or check the disk; the same command goes on",
+    "database is locked": "another process holds it; wait for it",
+    "file is not a database": _BEGIN_ANEW,
+    "disk image is malformed": _BEGIN_ANEW,
+    "no such table": _BEGIN_ANEW,
+}
+"""What SQLite says -> what to do about it."""
 _ORIGIN, _METRICS, _PROBLEM = "origin", "metrics", "problem"
 
 
@@ -82,7 +94,7 @@ def search(base: Config, space: Space, trials: int, console: Console) -> optuna.
     folder = sweep_folder(base, space)
     if (folder / runs.CONFIG_FILE).exists():
         raise RunError(f"{folder}: a run lies here; give the space another name")
-    with _alone(folder):
+    with _alone(folder), _stored(folder / STUDY_FILE):
         study = _open(folder, base, space)
         for killed in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(killed.number, state=TrialState.FAIL)
@@ -168,12 +180,9 @@ def _distribution(setting: Setting, number: type[int] | type[float] | None) -> B
 def _open(folder: Path, base: Config, space: Space) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / STUDY_FILE
-    try:
-        study = optuna.create_study(
-            storage=f"sqlite:///{path.resolve()}", study_name=space.name, direction="maximize", load_if_exists=True
-        )
-    except (optuna.exceptions.StorageInternalError, DatabaseError):
-        raise RunError(f"{path}: cannot be read as a study; move it away to begin the sweep anew") from None
+    study = optuna.create_study(
+        storage=f"sqlite:///{path.resolve()}", study_name=space.name, direction="maximize", load_if_exists=True
+    )
     origin = _origin(base, space)
     stored = study.user_attrs.get(_ORIGIN)
     if stored is None:
@@ -185,6 +194,18 @@ def _open(folder: Path, base: Config, space: Space) -> optuna.Study:
             "another name, or move the folder away"
         )
     return study
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[None]:
+    """What SQLite says of the study's file, and what to do; only a file that is no study is to go."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
+        causes = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
+        reason = next((one for one in _SAID if one in causes), None)
+        said = _SAID.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
+        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {said}") from error
 
 
 def _origin(base: Config, space: Space) -> dict[str, str]:

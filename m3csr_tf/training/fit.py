@@ -21,12 +21,13 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import M3CSRError, RunError
+from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.features.cross_fitting import CrossIds
-from m3csr_tf.files import write_json, write_text
+from m3csr_tf.files import sha256, write_text
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress, say
-from m3csr_tf.training import distribution, runs
+from m3csr_tf.stored import reading
+from m3csr_tf.training import distribution, finished, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
@@ -49,6 +50,8 @@ class Progressed:
 
     Attributes:
       prepared: digest of the data (`runs.data_digest`).
+      fingerprint: of the settings.
+      cross_ids: digest of the ids that do not know the clicks of training; "" without such.
       id_start: where ids have started: ials, walks, svd, xavier, or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
@@ -58,6 +61,8 @@ class Progressed:
     """
 
     prepared: str
+    fingerprint: str
+    cross_ids: str
     id_start: str = ""
     step: int = 0
     seconds: float = 0.0
@@ -111,7 +116,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
         if replicas.agree(
             int(kept.exists())
         ):  # By the chief's word: all workers draw the same examples, with the same ids.
-            data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
+            with reading(kept, _from_the_start(config), RunError):
+                data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
         with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
             optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
@@ -122,7 +128,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
         try:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
-            progressed = Progressed(runs.data_digest(prepared), id_start)
+            cross_ids = sha256(kept) if kept.exists() else ""
+            progressed = Progressed(runs.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -135,7 +142,7 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
 
     Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
     """
-    if tf.train.latest_checkpoint(str(config.run_folder / runs.CHECKPOINTS)) is not None:
+    if runs.latest_checkpoint(config.run_folder) is not None:
         return ""
     kept = config.run_folder / runs.CROSS_IDS
     kept.unlink(missing_ok=True)
@@ -147,6 +154,10 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
     if ids is not None:
         ids.save(kept)
     return kind
+
+
+def _from_the_start(config: Config) -> str:
+    return f"delete {config.run_folder / runs.CHECKPOINTS} to train from the start"
 
 
 def _follow(
@@ -228,15 +239,20 @@ class _Loop:
             told(progressed.step, progressed.step)
         best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
-        write_json(
-            self._folder / runs.FINISHED_FILE,
-            {"best_step": int(best["step"]), "steps": progressed.step, "recall@20": best[JUDGED_BY]}
-            | {"ndcg@20": best["ndcg@20"], f"start_{JUDGED_BY}": progressed.at_start}
-            | {"training_seconds": round(progressed.seconds, 1)}
-            | {"id_start": progressed.id_start, "examples_per_epoch": stream.examples_per_epoch}
-            | {"budget": budget.to_json() | {"validation_users": len(self._validation.users)}}
-            | {"prepared": progressed.prepared},
-        )
+        facts = {
+            "best_step": int(best["step"]),
+            "steps": progressed.step,
+            "recall@20": best[JUDGED_BY],
+            "ndcg@20": best["ndcg@20"],
+            f"start_{JUDGED_BY}": progressed.at_start,
+            "training_seconds": round(progressed.seconds, 1),
+            "id_start": progressed.id_start,
+            "examples_per_epoch": stream.examples_per_epoch,
+            "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
+            "prepared": progressed.prepared,
+        }
+        weights = runs.best_weights(self._folder, int(best["step"]))
+        finished.write(self._folder, facts, self._config.fingerprint(), weights)
         (self._folder / runs.CROSS_IDS).unlink(missing_ok=True)
         self._replicas.agree(_FINISHED)
 
@@ -246,8 +262,8 @@ class _Loop:
         with averaged_weights(self._model, self._optimizer):
             try:
                 figures = self._validation.figures()
-            except ValueError as error:
-                raise self._diverged(f"step {progressed.step} cannot be validated: {error}") from None
+            except NotFiniteError as error:
+                raise RunError(f"{self._folder}: step {progressed.step} cannot be validated: {error}") from None
             progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
             best = self._best
             is_best = best is not None and best["step"] == progressed.step
@@ -286,28 +302,37 @@ class _Loop:
         return self._progressed.best(self._config.training.min_delta)
 
     def _stopped(self) -> bool:
-        progressed = self._progressed
+        return self._is_over(self._progressed)
+
+    def _is_over(self, progressed: Progressed) -> bool:
         if progressed.step >= self._budget.steps:
             return True
-        best = self._best
+        best = progressed.best(self._config.training.min_delta)
         return best is not None and progressed.step - best["step"] >= self._budget.patience
 
     def _restore(self, afresh: Progressed) -> Progressed:
-        latest = self._manager.latest_checkpoint
+        latest = runs.latest_checkpoint(self._folder)
         if latest is None:
             return afresh
-        try:
-            self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
-            progressed = Progressed(**json.loads(self._stored.numpy()))
-        except (*runs.UNREADABLE, TypeError):
+        with reading(
+            latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
+        ):
+            self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
+            progressed = Progressed(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
+        if progressed.fingerprint != afresh.fingerprint:
             raise RunError(
-                f"{latest}: the checkpoint is broken, or another version of this package wrote it; "
-                f"delete {self._folder / runs.CHECKPOINTS} to train from the start"
-            ) from None
+                f"{latest}: is of a training with other settings than {runs.CONFIG_FILE}; "
+                f"{_from_the_start(self._config)}"
+            )
         if progressed.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "
                 "pass run.overwrite=true to train anew, or choose another run.name"
+            )
+        if progressed.cross_ids != afresh.cross_ids and not self._is_over(progressed):
+            raise RunError(
+                f"{self._folder / runs.CROSS_IDS}: is missing, or not the file that this training began with; put it "
+                f"back, or {_from_the_start(self._config)}"
             )
         return progressed
 

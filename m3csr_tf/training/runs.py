@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -20,10 +19,14 @@ from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.files import sha256, write_json, write_text
+from m3csr_tf.files import regular, sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
+from m3csr_tf.quoting import quoted
+from m3csr_tf.stored import reading
 from m3csr_tf.towers.hashing import hashed_table
+from m3csr_tf.training import finished as endings
+from m3csr_tf.training.finished import FINISHED_FILE
 
 CONFIG_FILE = "config.yaml"
 VERSIONS_FILE = "versions.json"
@@ -32,14 +35,13 @@ CHECKPOINTS = "checkpoints"
 CROSS_IDS = "cross_ids.npz"
 LOGS = "logs"
 METRICS_FILE = "metrics.json"
-FINISHED_FILE = "finished.json"
 LISTS = "top_n"
 ITEM_VECTORS = "item_vectors"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
-UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
-"""What TensorFlow raises for a checkpoint that is missing, cut short, or of other weights."""
+_COPIES = 4
+"""Of a table while it is trained: the weights, two moments, and the average."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,21 @@ def open_run(config: Config, afresh: bool = False) -> Path:
 
 
 def differing(config: Config) -> list[str]:
-    """How the run of this name, if there is one, differs from the configuration: settings, as `differences`."""
+    """How the run of this name, if there is one, differs from the configuration: settings, as `differences`.
+
+    What has been trained under the name may differ too, where two trainings were at it.
+    """
     stored = config.run_folder / CONFIG_FILE
     if not stored.exists():
         return []
     try:
-        return differences(config_module.load(stored), config)
+        found = differences(config_module.load(stored), config)
     except ConfigError:
         return [f"{CONFIG_FILE} cannot be read"]
+    # Another training may have ended after the settings were written.
+    if not found and endings.fingerprint(config.run_folder) not in (None, config.fingerprint()):
+        return [f"{FINISHED_FILE} is of a training with others"]
+    return found
 
 
 def with_its_start(config: Config) -> Config:
@@ -149,8 +158,12 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
             if trees[0][section][name] != value:
-                found.append(f"{section}.{name}: {trees[0][section][name]} -> {value}")
+                found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
     return found
+
+
+def _said(value: Any) -> str:
+    return quoted(value) if isinstance(value, str | list | dict) else str(value)
 
 
 def versions() -> dict[str, Any]:
@@ -165,7 +178,12 @@ def versions() -> dict[str, Any]:
 
 
 def build_model(config: Config, prepared: Prepared) -> M3CSR:
-    """A fresh model, initialised from `run.seed`; items without a training click have no id of their own."""
+    """A fresh model, initialised from `run.seed`; items without a training click have no id of their own.
+
+    Raises:
+      RunError: its tables take more memory than this machine has.
+    """
+    _check_size(config, prepared)
     tf.keras.utils.set_random_seed(config.run.seed)
     model = M3CSR(
         config,
@@ -186,6 +204,20 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
     return model
 
 
+def _check_size(config: Config, prepared: Prepared) -> None:
+    """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
+    model = config.model
+    users, items = model.user_hash_rows or len(prepared.users), model.item_hash_rows or len(prepared.items)
+    needed = _COPIES * 4 * (users * model.dim + items * model.id_width) / 2**30
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    if needed > there:
+        raise RunError(
+            f"{config.run.name}: tables of {users:,} users and {items:,} items take {needed:,.0f} GiB in training, and "
+            f"this machine has {there:,.0f}; lower model.dim, model.id_dim, or the rows of hashed ids "
+            "(model.user_hash_rows, model.item_hash_rows)"
+        )
+
+
 def best_weights(folder: Path, step: int) -> Path:
     """Prefix of the checkpoint that holds the averaged weights of a validated step."""
     return folder / CHECKPOINTS / f"validated-{step}" / "weights"
@@ -200,42 +232,64 @@ def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:
     """The resolved configuration of a finished run, its data, and the contents of its finished.json.
 
     Raises:
-      RunError: there is no run here, its training has not finished, or its data are not those it was trained on.
+      RunError: there is no run here, its training has not finished, a file of it is broken, or its settings or data
+        are not those it was trained with.
     """
     folder = Path(folder)
     if not (folder / CONFIG_FILE).exists():
         raise RunError(
             f"{folder}: no run here ({CONFIG_FILE} is missing); run pipelines/train.py first, or check run.name"
         )
+    finished = endings.read(folder)
     try:
-        finished = json.loads((folder / FINISHED_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = config_module.load(folder / CONFIG_FILE)
+    except ConfigError as error:
+        raise RunError(f"{error}; put it back, or train again with run.overwrite=true") from None
+    if finished["fingerprint"] != config.fingerprint():
         raise RunError(
-            f"{folder}: training has not finished; run pipelines/train.py, it goes on where it stopped"
-        ) from None
+            f"{folder}: {FINISHED_FILE} is of a training with other settings than {CONFIG_FILE}; train again with "
+            "run.overwrite=true"
+        )
     prepared = Prepared.open(folder / PREPARED_FOLDER)
     if finished["prepared"] != data_digest(prepared):
         raise RunError(
             f"{folder / PREPARED_FOLDER}: this is not the data that the run was trained on; "
             "train again with run.overwrite=true"
         )
-    return config_module.load(folder / CONFIG_FILE), prepared, finished
+    return config, prepared, finished
 
 
 def load_trained(folder: Path) -> TrainedRun:
     """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
 
     Raises:
-      RunError: as `read_finished`, or its weights are missing or broken.
+      RunError: as `read_finished`, or its weights are missing, broken or others.
     """
     folder = Path(folder)
     config, prepared, finished = read_finished(folder)
+    weights = best_weights(folder, finished["best_step"])
+    remedy = f"put it back, or delete {folder / FINISHED_FILE} and {folder / CHECKPOINTS} and run pipelines/train.py"
+    endings.check_weights(finished, weights, remedy)
     model = build_model(config, prepared)
-    try:
-        weights_checkpoint(model).read(str(best_weights(folder, finished["best_step"]))).assert_consumed()
-    except UNREADABLE:
-        raise RunError(
-            f"{folder}: the weights of step {finished['best_step']} are missing or broken, or another version of "
-            "this package wrote them; delete the folder and run pipelines/train.py"
-        ) from None
+    with reading(weights, f"another version of this package may have written it; {remedy}", RunError):
+        weights_checkpoint(model).read(str(weights)).assert_consumed()
     return TrainedRun(config, prepared, model, finished)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Prefix of the checkpoint that a training goes on from; None before the first.
+
+    Raises:
+      RunError: the list of checkpoints is broken, while there are some.
+    """
+    place = folder / CHECKPOINTS
+    listed = place / "checkpoint"
+    latest = tf.train.latest_checkpoint(str(place))
+    if latest is not None and Path(latest).parent == place:
+        return Path(latest)
+    # A kill may come between the first checkpoint and the list of them.
+    if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
+        with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
+            regular(listed).read_text(encoding="utf-8")
+            raise ValueError("it names no checkpoint that is there")
+    return None

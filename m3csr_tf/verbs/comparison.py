@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 from pathlib import Path
@@ -15,11 +14,12 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
-from m3csr_tf.errors import ConfigError
+from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
 from m3csr_tf.files import write_json
+from m3csr_tf.stored import stored_json
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console
 from m3csr_tf.verbs.evaluation import (
@@ -49,7 +49,8 @@ def seeds(config: Config, count: int) -> None:
         of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
         train(of_seed)
         outcomes.append(evaluate(of_seed))
-        written.append(json.loads((of_seed.run_folder / runs.METRICS_FILE).read_text(encoding="utf-8")))
+        path = of_seed.run_folder / runs.METRICS_FILE
+        written.append(stored_json(path, "run the same command again", RunError))
     rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
     summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)
     path = config.run.folder / f"{config.run.name}-seeds.json"

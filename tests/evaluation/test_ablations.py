@@ -18,7 +18,6 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import ablations, variance
 from m3csr_tf.evaluation.report import Evaluation, Slice
-from m3csr_tf.files import write_json
 
 
 def evaluation(recalls: list[float], name: str = "all") -> Evaluation:
@@ -193,13 +192,15 @@ def invoke(folder: Path, *arguments: str) -> Any:
 
 def finish(config: Config, prepared: Prepared) -> Path:
     """Leaves what training leaves, with the weights that it would start from: training itself takes too long here."""
+    from m3csr_tf.training import finished as endings
     from m3csr_tf.training import runs
 
     folder = config.run_folder
     if not (folder / runs.FINISHED_FILE).exists():
         runs.weights_checkpoint(runs.build_model(config, prepared)).write(str(runs.best_weights(folder, 1)))
         finished = {"best_step": 1, "steps": 1, "recall@20": 0.0, "ndcg@20": 0.0, "training_seconds": 0.0}
-        write_json(folder / runs.FINISHED_FILE, finished | {"prepared": runs.data_digest(prepared)})
+        facts = finished | {"prepared": runs.data_digest(prepared)}
+        endings.write(folder, facts, config.fingerprint(), runs.best_weights(folder, 1))
     return folder
 
 

@@ -104,7 +104,8 @@ def test_a_finished_run_whose_weights_are_damaged_is_refused(
     else:
         weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(
-        RunError, match="missing or broken, or another version of this package wrote them; delete the folder"
+        RunError,
+        match=r"weights\.(data|index).*: it is (missing|broken).*; put it back, or delete .*finished\.json and",
     ):
         load_trained(folder)
 

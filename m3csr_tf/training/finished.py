@@ -1,0 +1,82 @@
+"""finished.json: what a run came to, and what it is of, so that settings, data or weights of another are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, NonNegativeInt
+
+from m3csr_tf.errors import RunError
+from m3csr_tf.files import regular, sha256, write_json
+from m3csr_tf.stored import checked, reading, stored_json
+
+FINISHED_FILE = "finished.json"
+_WRITTEN_AGAIN = "delete it and run pipelines/train.py, which writes it again"
+
+
+class _Finished(BaseModel):
+    """What all finished runs say; they say more."""
+
+    best_step: NonNegativeInt
+    steps: NonNegativeInt
+    recall: float = Field(alias="recall@20")
+    training_seconds: float
+    prepared: str
+    fingerprint: str
+    weights: dict[str, str] = Field(min_length=1)
+
+
+def write(folder: Path, facts: dict[str, Any], fingerprint: str, weights: Path) -> None:
+    """Ends a run.
+
+    Args:
+      folder: the run's.
+      facts: what it came to, and the digest of its prepared data.
+      fingerprint: of the settings that it was trained with (`Config.fingerprint`).
+      weights: prefix of the checkpoint of its best step.
+    """
+    files = sorted(weights.parent.glob(f"{weights.name}.*"))
+    digests = {path.name: sha256(path) for path in files}
+    write_json(folder / FINISHED_FILE, facts | {"fingerprint": fingerprint, "weights": digests})
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Contents of a run's finished.json.
+
+    Raises:
+      RunError: training has not finished, or the file is broken.
+    """
+    path = folder / FINISHED_FILE
+    if not path.exists():
+        raise RunError(f"{folder}: training has not finished; run pipelines/train.py, it goes on where it stopped")
+    tree = stored_json(path, _WRITTEN_AGAIN, RunError)
+    with reading(path, _WRITTEN_AGAIN, RunError):
+        checked(_Finished, tree)
+    return tree
+
+
+def fingerprint(folder: Path) -> str | None:
+    """Of the settings that a finished run was trained with; None where none has finished, or nobody can tell."""
+    try:
+        return str(read(folder)["fingerprint"])
+    except RunError:
+        return None
+
+
+def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
+    """Refuses weights that are not those that the run ended with.
+
+    Args:
+      finished: contents of finished.json.
+      weights: prefix of their checkpoint.
+      remedy: as in `reading`.
+
+    Raises:
+      RunError: a file is missing, cannot be read, or was changed.
+    """
+    for name, digest in finished["weights"].items():
+        path = weights.with_name(name)
+        with reading(path, remedy, RunError):
+            if path.parent != weights.parent or sha256(regular(path)) != digest:
+                raise ValueError("these are not the weights that the run ended with")
