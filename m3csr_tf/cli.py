@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf import columns
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import ConfigError, M3CSRError
+from m3csr_tf.progress import say
+from m3csr_tf.quoting import one_line
+from m3csr_tf.terminal import Terminal, log_to_stderr
 
 ConfigOption = Annotated[
     Path | None,
@@ -63,7 +64,7 @@ app = typer.Typer(
 
 def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: object) -> None:
     """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log_to_stderr()
     try:
         config = configuration.load(config_file, overrides or [], of_release=verb in _OF_A_RELEASE)
         if verb in _OF_ONE_MACHINE and config.run.strategy == "multi_worker":
@@ -77,10 +78,10 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
         action: Callable[..., object] = getattr(verbs, verb)
         action(config, *args)
     except M3CSRError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        say(one_line(f"error: {error}"))
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on where it stopped")
+        say("interrupted; the same command goes on where it stopped")
         raise typer.Exit(130) from None
 
 
@@ -317,7 +318,7 @@ def settings(section: Annotated[str | None, typer.Argument(help="One section, e.
     for name, default, meaning in configuration.described():
         if section is None or name.startswith(f"{section}."):
             table.add_row(name, default, meaning)
-    Console(markup=False, emoji=False).print(table)
+    Terminal().print(table)
 
 
 def main(verb: str | None = None) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf import __version__, columns
@@ -82,10 +81,10 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     return Prepared.open(folder)
 
 
-def summary(prepared: Prepared) -> str:
-    """A table of what the folder holds, for the console."""
+def summary(prepared: Prepared) -> Table:
+    """What the folder holds."""
     counts = prepared.manifest["counts"]
-    table = Table("prepared data", "count", title=str(prepared.folder), title_justify="left")
+    table = Table("prepared data", "count")
     table.columns[1].justify = "right"
     for name, count in counts.items():
         table.add_row(name.replace("_", " "), f"{count:,}")
@@ -93,10 +92,7 @@ def summary(prepared: Prepared) -> str:
         table.add_row(f"{name} width", f"{prepared.content[name].shape[1]:,}")
     table.add_row("popularity bins", str(prepared.popularity.count))
     table.add_row("split by", prepared.manifest["split"])
-    console = Console(width=100, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get().rstrip()
+    return table
 
 
 def _origin(config: Config, digests: Digests) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,6 +24,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from m3csr_tf.quoting import printable
+from m3csr_tf.terminal import Terminal
 
 SAID_AFTER = 2.0
 """Seconds before a stage's first line in a log."""
@@ -37,8 +39,8 @@ _bars: Progress | None = None
 
 def say(text: str) -> None:
     """Prints a line on stderr as it is, above the bars if there are any."""
-    console = _bars.console if _bars is not None else Console(stderr=True)
-    console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = _bars.console if _bars is not None else Terminal(stderr=True)
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 class Told:
@@ -52,7 +54,8 @@ class Told:
 
     def __init__(self, description: str, total: int | None = None, done: int = 0) -> None:
         self.task: TaskID | None = None
-        self._description, self._total, self._done, self._at_first = description, total, done, done
+        self._description = printable(description)
+        self._total, self._done, self._at_first = total, done, done
         self._figures = ""
         self._began = time.monotonic()
 
@@ -137,11 +140,11 @@ def _in_log(told: Told) -> Iterator[None]:
 
 def _new_bars() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
     )

@@ -9,6 +9,8 @@ LONGEST = 80
 """Characters of a quoted value; an id may be a megabyte."""
 MOST = 20
 """Names in a list of them."""
+LONGEST_MESSAGE = 4_000
+"""Characters of a message, which may name several values and paths."""
 
 
 def quoted(value: Any) -> str:
@@ -19,6 +21,20 @@ def quoted(value: Any) -> str:
         value = value.item()
     text = printable(repr(value))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def shortened(text: str) -> str:
+    """An id or name as it stands in tables and sentences without quotes: of more than LONGEST characters the first."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}... ({len(text):,} characters)"
+
+
+def one_line(text: str) -> str:
+    """A message on one line, printable; of more than LONGEST_MESSAGE characters its middle is left out."""
+    line = printable(text).replace("\n", "\\n")
+    if len(line) <= LONGEST_MESSAGE:
+        return line
+    half = LONGEST_MESSAGE // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 def printable(text: str) -> str:

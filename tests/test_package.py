@@ -71,6 +71,7 @@ FOUNDATION = {"columns", "errors", "ids", "config", "files"} | {
     "digests",
     "progress",
     "string_hashes",
+    "terminal",
     "threads",
 }
 MAY_IMPORT = {

@@ -114,11 +114,10 @@ def test_the_manifest_tells_counts_seed_versions_and_checksums(prepared: Prepare
 
 
 def test_the_summary_lists_the_counts(prepared: Prepared) -> None:
-    text = summary(prepared)
-    assert "visual width" in text
-    assert any(
-        "train interactions" in line and f"{len(prepared.split('train')):,}" in line for line in text.split("\n")
-    )
+    table = summary(prepared)
+    rows = dict(zip(*(column.cells for column in table.columns), strict=True))
+    assert rows["visual width"] == "6"
+    assert rows["train interactions"] == f"{len(prepared.split('train')):,}"
 
 
 def test_the_same_settings_reuse_the_folder(tmp_path: Path) -> None:

@@ -413,9 +413,13 @@ def test_the_best_trials_come_first_in_the_table() -> None:
     with console.capture() as capture:
         console.print(results.best_table(OUTCOMES))
     text = capture.get()
-    assert "best trials of 3, 1 failed or refused" in text
+    assert "best trials of 3, 1 failed or refused" in " ".join(text.split("┏")[0].split())
     rows = [re.split(r"\s*│\s*", line.strip("│ \n")) for line in text.splitlines() if line.startswith("│")]
-    assert rows == [["2", "0.7000", "0.7000", "0.2", "xavier"], ["0", "0.5000", "0.5000", "0.1", "svd"]]
+    assert rows == [["2", "0.7000", "0.7000"], ["0", "0.5000", "0.5000"]]
+    assert [study.overrides_of(one.settings) for one in results.shown(OUTCOMES)] == [
+        "training.beta=0.2 model.id_start=xavier",
+        "training.beta=0.1 model.id_start=svd",
+    ]
 
 
 def test_all_trials_are_in_the_csv_the_failed_ones_with_their_problem(tmp_path: Path) -> None:

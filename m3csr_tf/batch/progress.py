@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from m3csr_tf.progress import SAID_EVERY
+from m3csr_tf.terminal import Terminal
 
 
 class Tracker:
@@ -63,7 +63,7 @@ def tracked(total: int, done: int, what: str = "users") -> Iterator[Tracker]:
         *shown,
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         disable=not sys.stderr.isatty(),
         speed_estimate_period=300,
     )

@@ -156,29 +156,32 @@ def variance_table(tree: Mapping[str, Any]) -> Table:
     return result
 
 
-def table(split: str, tree: Mapping[str, Any]) -> Table:
-    """Every variant's figures on a split, and beside those of an ablation what its component contributes.
+LEGEND = "mean +- sd over seeds; contribution: full minus ablated +- over seeds, 95% and p over users"
+"""What the tables of variants leave to be said once."""
+
+
+def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
+    """A variant's figures on a split, and beside those of an ablation what its component contributes.
 
     Args:
+      variant: its name, as in `variants` or UNTRAINED.
       split: "test" or "val".
-      tree: variant -> split -> {"figures": as `figures`, and of an ablation "contribution": as `contributions`}.
+      found: {"figures": as `figures`, and of an ablation "contribution": as `contributions`}.
     """
     where = {columns.TEST: "test", columns.VAL: "validation"}[split]
-    title = f"{where}: mean +- sd over seeds; contribution: full minus ablated, 95% and p over users, +- over seeds"
-    result = Table("model", "slice", "metric", title=title, title_justify="left")
-    for heading in ("mean", "contribution", "95%", "p", "over seeds"):
+    title = f"{where}, {(ABLATIONS | UNTRAINED).get(variant, variant)}"
+    result = Table("slice", title=title, title_justify="left")
+    contributions = found.get("contribution")
+    for heading in ("mean", *(("contribution", "95%", "p") if contributions else ())):
         result.add_column(heading, justify="right")
-    for variant, splits in tree.items():
-        rows = []
-        for name, metrics in splits[split]["figures"].items():
-            for metric, found in metrics.items():
-                cells = [name, metric, plus_minus(found["mean"], found["sd"])]
-                if "contribution" in splits[split]:
-                    cells += _contribution_cells(splits[split]["contribution"][name][metric])
-                rows.append(cells)
-        for place, cells in enumerate(rows):
-            title_cell = "" if place else (ABLATIONS | UNTRAINED).get(variant, variant)
-            result.add_row(title_cell, *cells, end_section=place == len(rows) - 1)
+    for metric in METRICS:
+        result.add_section()
+        result.add_row(metric)
+        for name, of_slice in found["figures"].items():
+            cells = [plus_minus(of_slice[metric]["mean"], of_slice[metric]["sd"])]
+            if contributions:
+                cells += _contribution_cells(contributions[name][metric])
+            result.add_row(name, *cells)
     return result
 
 
@@ -192,8 +195,8 @@ def plus_minus(value: float | None, error: float | None) -> str:
 def _contribution_cells(found: Mapping[str, Any]) -> list[str]:
     ends = "-" if found["low"] is None else f"{found['low']:+.4f} {found['high']:+.4f}"
     p = "-" if found["p"] is None else f"{found['p']:.1e}"
-    error = "-" if found["error"] is None else f"+- {found['error']:.4f}"
-    return [f"{found['difference']:+.4f}", ends, p, error]
+    error = "" if found["error"] is None else f" +- {found['error']:.4f}"
+    return [f"{found['difference']:+.4f}{error}", ends, p]
 
 
 def _filled(evaluation: Evaluation) -> list[str]:

@@ -194,36 +194,28 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
     return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
 
 
-def table(points: Sequence[Point], split: str) -> Table:
-    """The points, a row each."""
+def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
+    """The points, a row each: who takes the places, and what they are worth."""
     slices = [name for name in _SLICES if name in points[0].recall]
     title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
-    headings = [f"{title} {name}" for name in slices for title in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}")]
-    result = Table(
-        "share",
-        "bonus",
-        "cold places",
-        "few-click places",
-        *headings,
-        "random cold",
-        "p",
-        title=title,
-        title_justify="left",
-    )
-    for column in result.columns:
-        column.justify = "right"
+    places = Table("share", title=title, title_justify="left")
+    for heading in ("bonus", "cold places", "few-click\nplaces", "random cold\nRecall", "p"):
+        places.add_column(heading, justify="right")
+    headings = [f"{metric}\n{name}" for metric in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}") for name in slices]
+    worth = Table("share")
+    for heading in headings:
+        worth.add_column(heading, justify="right")
     for point in points:
-        cells = [f"{value:.4f}" for name in slices for value in (point.recall[name], point.ndcg[name])]
-        result.add_row(
+        places.add_row(
             point.share,
             "" if point.bonus is None else f"{point.bonus:.3f}",
             f"{point.cold_share:.4f}",
             f"{point.few_share:.4f}",
-            *cells,
             "" if point.random_cold_recall is None else f"{point.random_cold_recall:.4f}",
             "" if point.p_value is None else f"{point.p_value:.1e}",
         )
-    return result
+        worth.add_row(point.share, *(f"{of[name]:.4f}" for of in (point.recall, point.ndcg) for name in slices))
+    return places, worth
 
 
 def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:

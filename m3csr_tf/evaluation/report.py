@@ -286,27 +286,25 @@ def _coverage(ranked: np.ndarray, known: np.ndarray, cold: np.ndarray) -> dict[s
     return {metrics.name(key, COVERAGE_AT): float(share) for key, share in shares.items()}
 
 
-def table(named: Mapping[str, Evaluation], at: int = 20) -> Table:
-    """Recall and NDCG at `at` of several systems with 95% intervals, a group of rows a system, a row a slice."""
+def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:
+    """Recall and NDCG at `at` of a system with 95% intervals, a row a slice; the title says what users were drawn."""
     shown = {f"Recall@{at}": metrics.name(metrics.RECALL, at), f"NDCG@{at}": metrics.name(metrics.NDCG, at)}
-    result = Table("system", "slice")
+    filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
+    result = Table("slice", title=f"{system}{''.join(map(_drawn, filled.values()))}", title_justify="left")
     for heading in shown:
         result.add_column(heading, justify="right")
         result.add_column("95%", justify="right", style="dim")
     result.add_column("users", justify="right")
-    for system, evaluation in named.items():
-        filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
-        for place, (name, part) in enumerate(filled.items()):
-            cells = [cell for metric in shown.values() for cell in _cells(part, metric)]
-            last = place == len(filled) - 1
-            result.add_row("" if place else system, name, *cells, _counted(part), end_section=last)
+    for name, part in filled.items():
+        cells = [cell for metric in shown.values() for cell in _cells(part, metric)]
+        result.add_row(name, *cells, f"{len(part.users):,}")
     return result
 
 
-def _counted(part: Slice) -> str:
-    """How many users a slice has, and of a draw of how many users."""
+def _drawn(part: Slice) -> str:
+    """Of how many users those of a slice are a draw, if they are one."""
     drawn = part.of is not None and part.of > len(part.users)
-    return f"{len(part.users):,} of {part.of:,}" if drawn else f"{len(part.users):,}"
+    return f", {len(part.users):,} of {part.of:,} users" if drawn else ""
 
 
 def _cells(part: Slice, metric: str) -> tuple[str, str]:

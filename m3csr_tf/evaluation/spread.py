@@ -86,15 +86,18 @@ def best_rival(figures: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str
 
 
 def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out: Sequence[str] = ()) -> Table:
-    """Slice by slice and metric by metric: the system's mean and spread, the best rival, their ratio, the p-value."""
+    """The system's mean and spread, the best rival, their ratio, the p-value: a block a metric, a row a slice."""
     title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
-    table = Table("slice", "metric", f"{system}, {seeds} seeds", title=title, title_justify="left")
+    table = Table("slice", f"{system}, {seeds} seeds", title=title, title_justify="left")
     table.add_column("best rival", no_wrap=True)
     for heading in ("its mean", "ratio", "p"):
         table.add_column(heading, justify="right")
-    for slice_name, of_slice in summary.items():
-        for place, (metric, figures) in enumerate(of_slice.items()):
-            row = ["" if place else slice_name, metric, f"{figures['mean']:.4f} +- {figures['sd']:.4f}"]
+    for metric in _metrics(summary):
+        table.add_section()
+        table.add_row(metric)
+        for slice_name, of_slice in summary.items():
+            figures = of_slice[metric]
+            row = [slice_name, f"{figures['mean']:.4f} +- {figures['sd']:.4f}"]
             best = best_rival(figures, leave_out)
             if best is not None:
                 rival = figures["rivals"][best]
@@ -105,17 +108,22 @@ def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out:
 
 
 def of_systems(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
-    """A row a system, a column a slice: Recall and NDCG at `at`."""
+    """Recall and NDCG at `at`: a block each, a row a system, a column a slice."""
     recall, ndcg = names.name(names.RECALL, at), names.name(names.NDCG, at)
-    table = Table("system", title=f"test, Recall@{at} / NDCG@{at}", title_justify="left")
+    table = Table("system", title="test, means over users", title_justify="left")
     rivals: list[str] = []
     for slice_name, of_slice in summary.items():
         table.add_column(slice_name, justify="right")
         rivals += [name for name in of_slice[recall]["rivals"] if name not in rivals]
-    for name in (system, *rivals):
-        pairs = (
-            tuple(of_slice[metric] if name == system else of_slice[metric]["rivals"][name] for metric in (recall, ndcg))
-            for of_slice in summary.values()
-        )
-        table.add_row(name, *(f"{first['mean']:.4f}/{second['mean']:.4f}" for first, second in pairs))
+    for metric in (recall, ndcg):
+        table.add_section()
+        table.add_row(metric)
+        for name in (system, *rivals):
+            of_slices = (of_slice[metric] for of_slice in summary.values())
+            found = (figures if name == system else figures["rivals"][name] for figures in of_slices)
+            table.add_row(name, *(f"{one['mean']:.4f}" for one in found))
     return table
+
+
+def _metrics(summary: Mapping[str, Any]) -> list[str]:
+    return list(next(iter(summary.values()), {}))

@@ -92,38 +92,38 @@ def in_words(found: Mapping[str, Any] | None) -> str:
     return f"worst ratio: {found['ratio']:.3f}, {metric} of {found['member']}, where {found['rival']} is the best rival"
 
 
-def table(members: Mapping[str, Mapping[str, Any]], seeds: int) -> Table:
-    """A row a member and metric.
+LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the start's"
+"""What the tables of members leave to be said once."""
+
+
+def table(member: str, tree: Mapping[str, Any]) -> Table:
+    """A member's figures, a row a metric; the title says what was asked and how training went.
 
     Args:
-      members: member -> as `judged` with "slice" and "split"; those without "metrics" are left out.
-      seeds: how many each was trained with.
+      member: its name.
+      tree: as `judged` with "slice" and "split".
     """
-    title = f"{seeds} seeds, mean +- sd; p: paired t-test over users; gain: best validation Recall@20 less the start's"
-    result = Table("member", "slice", "metric", "ours", title=title, title_justify="left")
+    title = f"{member}, {tree['split']} {tree['slice']}; {_in_training(tree['training'])}"
+    result = Table("metric", "ours", title=title, title_justify="left")
     result.add_column("best rival", no_wrap=True)
-    for heading in ("ratio", "p", "best step", "gain"):
+    for heading in ("its mean", "ratio", "p"):
         result.add_column(heading, justify="right")
-    for name, tree in members.items():
-        for place, (metric, figures) in enumerate(tree.get("metrics", {}).items()):
-            last = place == len(METRICS) - 1
-            ours = f"{figures['mean']:.4f}" + (f" +- {figures['sd']:.4f}" if len(figures["seeds"]) > 1 else "")
-            beside = "-" if figures["rival"] is None else f"{figures['rival']} {figures['rival_mean']:.4f}"
-            ratio = "-" if figures["ratio"] is None else f"{figures['ratio']:.3f}"
-            p = "-" if figures["p"] is None else f"{figures['p']:.1e}"
-            first = ["", "", metric] if place else [name, f"{tree['split']} {tree['slice']}", metric]
-            training = ["", ""] if place else _training_cells(tree["training"])
-            result.add_row(*first, ours, beside, ratio, p, *training, end_section=last)
+    for metric, figures in tree["metrics"].items():
+        ours = f"{figures['mean']:.4f}" + (f" +- {figures['sd']:.4f}" if len(figures["seeds"]) > 1 else "")
+        rival, mean = ("-", "-") if figures["rival"] is None else (figures["rival"], f"{figures['rival_mean']:.4f}")
+        ratio = "-" if figures["ratio"] is None else f"{figures['ratio']:.3f}"
+        p = "-" if figures["p"] is None else f"{figures['p']:.1e}"
+        result.add_row(metric, ours, rival, mean, ratio, p)
     return result
 
 
-def _training_cells(training: Mapping[str, Sequence[Any]]) -> list[str]:
+def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
     """The steps of the best validations, of how many steps, and the mean gain."""
     steps = sorted(set(training["steps"]))
     of = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,}-{steps[-1]:,}"
     gains = [gain for gain in training["gains"] if gain is not None]
     mean = f"{np.mean(gains):+.4f}" if gains else "-"
-    return [f"{', '.join(f'{step:,}' for step in training['best_steps'])} of {of}", mean]
+    return f"best steps {', '.join(f'{step:,}' for step in training['best_steps'])} of {of}, gain {mean}"
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:

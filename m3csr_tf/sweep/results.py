@@ -41,17 +41,19 @@ def importances(study: optuna.Study, seed: int) -> dict[str, float]:
 
 
 def best_table(outcomes: Sequence[Outcome]) -> Table:
-    """The best trials, a row each: score, metrics, settings."""
-    best = best_first(outcomes)[:_SHOWN]
+    """The trials of `shown`, a row each: score and metrics; settings are many, and wide."""
     lost = len(outcomes) - len(best_first(outcomes))
     title = f"best trials of {len(outcomes)}, {lost} failed or refused"
-    metrics, settings = _names(outcomes)
-    headings = [name.replace(".", ".\n") for name in (*metrics, *settings)]
-    table = Table("trial", "score", *headings, title=title, title_justify="left")
-    for one in best:
-        figures = (f"{one.metrics[name]:.4f}" for name in metrics)
-        table.add_row(str(one.trial), f"{one.score:.4f}", *figures, *(_shown(one.settings[name]) for name in settings))
+    metrics, _ = _names(outcomes)
+    table = Table("trial", "score", *metrics, title=title, title_justify="left")
+    for one in shown(outcomes):
+        table.add_row(str(one.trial), f"{one.score:.4f}", *(f"{one.metrics[name]:.4f}" for name in metrics))
     return table
+
+
+def shown(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The best trials, as many as are shown, the best first."""
+    return best_first(outcomes)[:_SHOWN]
 
 
 def importance_table(found: Mapping[str, float]) -> Table:

@@ -146,7 +146,7 @@ def _try(
         trial.set_user_attr(_PROBLEM, str(error))
         state = TrialState.PRUNED if isinstance(error, ConfigError) else TrialState.FAIL
         study.tell(trial, state=state)
-        console.print(f"{_STATES[state]}: {error}", markup=False, highlight=False)
+        console.print(f"{_STATES[state]}: {error}", highlight=False)
         return
     score = sum(task.weight * metrics[name] / task.reference for name, task in space.tasks.items())
     study.tell(trial, score)

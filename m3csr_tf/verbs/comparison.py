@@ -21,7 +21,7 @@ from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
 from m3csr_tf.files import write_json
 from m3csr_tf.stored import stored_json
 from m3csr_tf.training import runs
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluation import (
     MODEL,
     evaluate,
@@ -64,13 +64,13 @@ def seeds(config: Config, count: int) -> None:
     if rivals:
         console.print(of_systems(summary, MODEL))
     recalls = [figures["recall@20"] for figures in validation]
-    console.print(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
+    say(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
     means = {
         name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
         for name in intensity[0]
     }
     print_intensities(means)
-    console.print(f"all figures, seed by seed: {path}")
+    say(f"all figures, seed by seed: {path}")
 
 
 def ablations(config: Config, count: int) -> Path:
@@ -97,7 +97,7 @@ def ablations(config: Config, count: int) -> Path:
     variances, id_starts = [], {}
     for variant, of_seeds in variants.items():
         for of_seed in of_seeds:
-            console.print(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
+            say(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
             share_prepared(first, of_seed)
             trained = train(of_seed)
             id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
@@ -123,15 +123,17 @@ def ablations(config: Config, count: int) -> Path:
     of_score = ablation.over_seeds(variances)
     path = config.run.folder / f"{config.run.name}-ablations.json"
     write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "id_start": id_starts})
+    say(ablation.LEGEND)
     for split in (columns.TEST, columns.VAL):
-        console.print(ablation.table(split, tree))
+        for variant, splits in tree.items():
+            console.print(ablation.table(variant, split, splits[split]))
     console.print(ablation.variance_table(of_score))
     if len(set(id_starts.values())) > 1:
-        console.print(
+        say(
             f"ids did not start alike ({id_starts}), so contributions are not of the components alone; "
             "model.id_start=walks or svd makes them"
         )
-    console.print(f"all figures, seed by seed: {path}")
+    say(f"all figures, seed by seed: {path}")
     return path
 
 
@@ -155,12 +157,14 @@ def sweep(config: Config, space_file: Path, trials: int) -> Path:
     importances = results.importances(study, config.run.seed)
     plots = results.write_plots(folder, found, importances, space.settings)
     console.print(results.best_table(found))
+    for one in results.shown(found):
+        say(f"trial {one.trial}: {overrides_of(one.settings)}")
     if importances:
         console.print(results.importance_table(importances))
     best = results.best_first(found)
     if best:
-        console.print(f"best settings: {overrides_of(best[0].settings)}", highlight=False)
-    console.print(f"all trials: {folder / results.TRIALS_FILE}; {len(plots)} plots beside it")
+        say(f"best settings: {overrides_of(best[0].settings)}")
+    say(f"all trials: {folder / results.TRIALS_FILE}; {len(plots)} plots beside it")
     return folder
 
 

@@ -1,14 +1,10 @@
-"""Where verbs print: ids and paths as they are, whatever stands in them."""
+"""Where verbs print what they have found."""
 
 from __future__ import annotations
 
-import sys
+from m3csr_tf.terminal import Terminal
 
-from rich.console import Console
-
-_WIDTH_OF_LOGS = 130  # They have none; 80 would cut tables.
-
-console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_LOGS, markup=False, emoji=False)
+console = Terminal()
 
 
 def say(text: str) -> None:

@@ -97,9 +97,12 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     tree["intensity"] = _intensities(trained, users)
     report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
-    console.print(report.table({titled(name): evaluation for name, evaluation in test.items()}))
+    for name, evaluation in test.items():
+        console.print(report.table(titled(name), evaluation))
     if choices:
         console.print(choices_table(choices))
+        for name, choice in choices.items():
+            say(f"{name}: {in_words(choice.settings)}")
     print_intensities(tree["intensity"])
     return evaluated
 
@@ -161,20 +164,18 @@ def _systems(config: Config, prepared: Prepared, of_model: Vectors) -> Iterator[
 
 
 def choices_table(choices: Mapping[str, Choice]) -> Table:
-    """What a search has chosen for each baseline, on what, and how long it took."""
+    """On what a search has chosen the settings of each baseline (`in_words`), and how long it took."""
     title = "settings of the baselines, as chosen by Recall@20"
-    table = Table("baseline", "settings", "chosen on", title=title, title_justify="left")
+    table = Table("baseline", "chosen on", title=title, title_justify="left")
     for heading in ("Recall@20", "NDCG@20", "tried", "seconds"):
         table.add_column(heading, justify="right")
     for name, choice in choices.items():
         figures = ("-" if value is None else f"{value:.4f}" for value in (choice.recall, choice.ndcg))
-        table.add_row(
-            name, _in_words(choice.settings), choice.judged, *figures, str(choice.grid), f"{choice.seconds:,.0f}"
-        )
+        table.add_row(name, choice.judged, *figures, str(choice.grid), f"{choice.seconds:,.0f}")
     return table
 
 
-def _in_words(settings: Mapping[str, Any]) -> str:
+def in_words(settings: Mapping[str, Any]) -> str:
     """Settings on a line, those within settings left out: they have a line of their own."""
     parts = []
     for name, value in settings.items():
@@ -196,8 +197,9 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder), split, config)
     written = frontiers.write(config.run_folder, points)
-    console.print(frontiers.table(points, split))
-    console.print(f"the same as a table and a plot: {', '.join(map(str, written))}")
+    for table in frontiers.tables(points, split):
+        console.print(table)
+    say(f"the same as a table and a plot: {', '.join(map(str, written))}")
     return points
 
 

@@ -15,8 +15,9 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.quoting import quoted, shortened
 from m3csr_tf.serving.release import Release, open_release
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 
 _SHOWN = 5
@@ -38,7 +39,9 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     past = _known_history(config, release, user) if history is None else _given_history(history)
     explanation = explain_pair(release, user, item, past)
     if as_json:
-        json.dump(explanation.to_json(), sys.stdout, indent=2, ensure_ascii=False)
+        text = json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
+        # Ids keep their letters; what a terminal would obey is escaped as JSON can.
+        sys.stdout.write("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
         sys.stdout.write("\n")
     else:
         _print(explanation)
@@ -56,7 +59,7 @@ def _given_history(text: str) -> list[str]:
             """e.g. '["v1", "v2, part 2"]'"""
         ) from None
     if not all(isinstance(one, str) for one in ids):
-        raise InputError(f"""explain: --history is {text}; expected item ids in quotes, e.g. '["1", "2"]'""")
+        raise InputError(f"""explain: --history is {quoted(text)}; expected item ids in quotes, e.g. '["1", "2"]'""")
     return list(ids)
 
 
@@ -72,19 +75,17 @@ def _known_history(config: Config, release: Release, user: str) -> list[str]:
 
 def _print(said: Explanation) -> None:
     known = "" if said.known_user else ", unknown to the user tower: asked about as unknown users are"
-    console.print(f"{said.release}, version {said.version} ({said.fingerprint[:12]})", highlight=False)
-    console.print(f"user {said.user}{known}; history of {len(said.history)}", highlight=False)
+    say(f"{said.release}, version {said.version} ({said.fingerprint[:12]})")
+    say(f"user {shortened(said.user)}{known}; history of {len(said.history)}")
     if said.skipped:
-        console.print(f"  not used: {', '.join(said.skipped)}", highlight=False)
+        say(f"  not used: {', '.join(map(shortened, said.skipped))}")
     views = "" if said.views is None else f", {said.views:,} views"
     gate = (
         "no gate"
         if said.gate is None
         else f"gate {said.gate:.3f}: its content weighs {said.gate:.1%}, its id {1 - said.gate:.1%}"
     )
-    console.print(
-        f"item {said.item}: popularity bin {said.popularity_bin}{views}; {gate}", highlight=False, markup=False
-    )
+    say(f"item {shortened(said.item)}: popularity bin {said.popularity_bin}{views}; {gate}")
     table = Table("part", "score", "intensity", "cluster", f"highest attention (of {len(said.history)})")
     for column in (1, 2, 3):
         table.columns[column].justify = "right"
@@ -101,11 +102,13 @@ def _print(said: Explanation) -> None:
     table.add_row("score", f"{said.score:+.4f}")
     console.print(table)
     if said.attention_is_uniform:
-        console.print("attention is uniform over the history")
+        say("attention is uniform over the history")
 
 
 def _attention(items: Sequence[Attended] | None) -> str:
     if items is None:
         return ""
     more = f", {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(f"{item} {weight:.0%}" for item, weight in items[:_SHOWN]) + more or "nothing to attend to"
+    return (
+        ", ".join(f"{shortened(item)} {weight:.0%}" for item, weight in items[:_SHOWN]) + more or "nothing to attend to"
+    )

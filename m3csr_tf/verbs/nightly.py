@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.training import runs
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.evaluation import evaluate
 from m3csr_tf.verbs.releases import release
 from m3csr_tf.verbs.serving import retrieve
@@ -15,12 +13,11 @@ from m3csr_tf.verbs.training import train
 
 
 def run_all(config: Config) -> None:
-    """prepare, train, evaluate, release and retrieve, then where everything lies."""
+    """prepare, train, evaluate, release and retrieve, then where everything lies, a line each."""
     train(config)
     evaluate(config)
     release(config)
     output = retrieve(config)
-    table = Table("what", "where")
     for what, where in {
         "configuration, versions": config.run_folder / runs.CONFIG_FILE,
         "prepared data": config.run_folder / runs.PREPARED_FOLDER,
@@ -32,5 +29,4 @@ def run_all(config: Config) -> None:
         "release manifest": config.release_folder / columns.MANIFEST,
         "top-N lists": output,
     }.items():
-        table.add_row(what, str(where))
-    console.print(table)
+        say(f"{what}: {where}")

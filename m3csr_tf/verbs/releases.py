@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import recall_table
@@ -47,26 +45,21 @@ def release(config: Config, again: bool = False) -> Release:
 
 
 def list_versions(config: Config) -> None:
-    """All versions of the release, and which one is current."""
-    table = Table("version", "", "created (UTC)", "run", "items", "recall", "refreshes", "size", "fingerprint")
-    for column in (0, 4, 5, 6, 7):
-        table.columns[column].justify = "right"
+    """All versions of the release, and which one is current: a block each."""
     for one in versions.listing(config.release_folder):
         said = one.manifest
-        note = ", ".join(["current"] * one.current + ["incomplete"] * (not one.complete))
+        notes = ["current"] * one.current + ["incomplete"] * (not one.complete)
+        created = f"created {str(said['created']).removesuffix('+00:00')} UTC" if "created" in said else ""
+        origin = _origin(said)
+        console.rule(", ".join([f"version {one.version}", *notes]), align="left")
+        say(", ".join(filter(None, [created, f"run {origin}" if origin else ""])) or "no manifest")
         index = said.get("index", {})
-        table.add_row(
-            str(one.version),
-            note,
-            str(said.get("created", "")).removesuffix("+00:00"),
-            _origin(said),
-            f"{index['items']:,}" if index else "",
-            f"{index['recall']}" if index else "",
-            "broken" if one.segments < 0 else str(one.segments),
-            f"{one.size / 2**20:,.1f} MiB",
-            said.get("fingerprint", "")[:12],
+        say(
+            (f"{index['items']:,} items, recall {index['recall']}, " if index else "")
+            + ("journal broken" if one.segments < 0 else f"{one.segments} refreshes")
+            + f", {one.size / 2**20:,.1f} MiB"
+            + (f", fingerprint {said['fingerprint'][:12]}" if "fingerprint" in said else "")
         )
-    console.print(table)
 
 
 def verify(config: Config, version: int | None, sample: int) -> None:

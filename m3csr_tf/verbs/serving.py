@@ -17,10 +17,11 @@ from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.data.audience import Audience
+from m3csr_tf.quoting import shortened
 from m3csr_tf.serving.inbox import columns_of
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 
 _EXAMPLE_LISTS = 10
@@ -56,9 +57,9 @@ def embed(config: Config) -> Path:
     if done.missing:
         _print_missing(done, config.embed)
         return output
-    console.print(f"{done.rows:,} item vectors of {released.width} numbers in {done.output} ({_parts(done)})")
+    say(f"{done.rows:,} item vectors of {released.width} numbers in {done.output} ({_parts(done)})")
     if not done.made:
-        console.print("these vectors were made before; embed.overwrite=true makes them again")
+        say("these vectors were made before; embed.overwrite=true makes them again")
     return output
 
 
@@ -78,7 +79,7 @@ def _parts(done: Outcome) -> str:
 
 
 def _print_missing(done: Outcome, config: JobConfig) -> None:
-    console.print(
+    say(
         f"shard {config.shard} is done: {_parts(done)}; {done.missing:,} parts of other shards are missing, and "
         f"{done.output} is put in place with the last of them; on other disks, copy the parts into "
         f"{done.folder} and run this again"
@@ -89,11 +90,11 @@ def _print_done(done: Outcome, config: Config) -> None:
     if done.missing:
         _print_missing(done, config.retrieve)
         return
-    console.print(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({_parts(done)})")
+    say(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({_parts(done)})")
     if not done.made:
-        console.print("these lists were made before; retrieve.overwrite=true makes them again")
+        say("these lists were made before; retrieve.overwrite=true makes them again")
     if done.short:
-        console.print(
+        say(
             f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, excluded or filtered, "
             "or the catalogue is smaller"
         )
@@ -114,6 +115,7 @@ def _print_examples(folder: Path, released: Release) -> None:
         rows = lists[lists[columns.USER_ID] == user].head(_EXAMPLE_PLACES)
         for place, (_, row) in enumerate(rows.iterrows()):
             because = explain.reasons(row, released.layout)
-            cells = (str(row[columns.RANK]), row[columns.ITEM_ID], f"{row[columns.SCORE]:.3f}", because)
-            table.add_row("" if place else user, *cells, end_section=place == len(rows) - 1)
+            item = shortened(row[columns.ITEM_ID])
+            cells = (str(row[columns.RANK]), item, f"{row[columns.SCORE]:.3f}", because)
+            table.add_row("" if place else shortened(user), *cells, end_section=place == len(rows) - 1)
     console.print(table)

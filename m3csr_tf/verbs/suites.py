@@ -136,7 +136,10 @@ def suite(
         tree = {"suite": name, "seeds": count or asked.seeds, "settings": [*asked.settings, *overrides]}
         # After each member, so that what has been found survives a kill.
         write_json(path, tree | {"worst": results.worst(in_order), "members": in_order})
-    console.print(results.table(in_order, count or asked.seeds))
+    say(results.LEGEND)
+    for one, found in in_order.items():
+        if "metrics" in found:
+            console.print(results.table(one, found))
     for one, found in in_order.items():
         for what in ("left_out", "failed"):
             if what in found:

@@ -10,7 +10,7 @@ from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.warm_start import check_warm_start
-from m3csr_tf.verbs.console import console
+from m3csr_tf.verbs.console import console, say
 
 
 def prepare(config: Config) -> Prepared:
@@ -26,6 +26,7 @@ def prepare(config: Config) -> Prepared:
         )
     prepared = preparation.prepare(config, folder)
     runs.open_run(config, afresh=changed)
+    say(f"prepared data in {prepared.folder}")
     console.print(preparation.summary(prepared))
     return prepared
 
@@ -46,7 +47,7 @@ def train(config: Config) -> TrainedRun:
     finished = trained.finished
     if replicas.is_chief:
         started = f", id_start {finished['id_start']}" if finished.get("id_start") else ""
-        console.print(
+        say(
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
         )

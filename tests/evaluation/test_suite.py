@@ -184,7 +184,7 @@ def test_a_member_without_its_data_is_left_out_and_the_output_says_so(folder: Pa
 
 def test_the_table_and_the_worst_ratio_are_printed(folder: Path) -> None:
     printed = (folder / "printed.txt").read_text()
-    for words in ("val all", "val cold_only", "popularity", "+0.2500", "1, 1 of 1", "member 3 of 3: cold"):
+    for words in ("val all", "val cold_only", "popularity", "+0.2500", "best steps 1, 1 of 1", "member 3 of 3: cold"):
         assert words in printed
     assert suite.in_words(written(folder)["worst"]) in printed
 
