@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from m3csr_tf import columns
+from m3csr_tf import columns, signals
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import ConfigError, M3CSRError
 
@@ -60,7 +59,7 @@ app = typer.Typer(
 
 
 def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: object) -> None:
-    """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
+    """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         config = configuration.load(config_file, overrides or [])
@@ -73,8 +72,12 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
         from m3csr_tf import verbs
 
         action: Callable[..., object] = getattr(verbs, verb)
-        action(config, *args)
+        signals.begin()
+        with verbs.system_errors():
+            action(config, *args)
     except M3CSRError as error:
+        if signals.received():
+            raise signals.Stopped from None
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -316,11 +319,3 @@ def settings(section: Annotated[str | None, typer.Argument(help="One section, e.
         if section is None or name.startswith(f"{section}."):
             table.add_row(name, default, meaning)
     Console(markup=False, emoji=False).print(table)
-
-
-def main(verb: str | None = None) -> None:
-    """Entry point of the console command; with `verb`, of the script of that verb."""
-    if verb is None:
-        app()
-    else:
-        app(args=[verb, *sys.argv[1:]], prog_name=Path(sys.argv[0]).name)
