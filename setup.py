@@ -39,5 +39,5 @@ setup(
         "sweep": ["optuna>=4,<5", *PLOTS],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
     },
-    entry_points={"console_scripts": ["m3csr=m3csr_tf.cli:main"]},
+    entry_points={"console_scripts": ["m3csr=m3csr_tf.main:main"]},
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from m3csr_tf import columns
+from m3csr_tf import columns, signals
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import ConfigError, M3CSRError
 from m3csr_tf.progress import say
@@ -63,7 +62,7 @@ app = typer.Typer(
 
 
 def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: object) -> None:
-    """Runs a verb; an error that the user can mend becomes one message and exit code 2."""
+    """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130."""
     log_to_stderr()
     try:
         config = configuration.load(config_file, overrides or [], of_release=verb in _OF_A_RELEASE)
@@ -76,8 +75,12 @@ def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args
         from m3csr_tf import verbs
 
         action: Callable[..., object] = getattr(verbs, verb)
-        action(config, *args)
+        signals.begin()
+        with verbs.system_errors():
+            action(config, *args)
     except M3CSRError as error:
+        if signals.received():
+            raise signals.Stopped from None
         say(one_line(f"error: {error}"))
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -319,11 +322,3 @@ def settings(section: Annotated[str | None, typer.Argument(help="One section, e.
         if section is None or name.startswith(f"{section}."):
             table.add_row(name, default, meaning)
     Terminal().print(table)
-
-
-def main(verb: str | None = None) -> None:
-    """Entry point of the console command; with `verb`, of the script of that verb."""
-    if verb is None:
-        app()
-    else:
-        app(args=[verb, *sys.argv[1:]], prog_name=Path(sys.argv[0]).name)

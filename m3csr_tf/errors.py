@@ -40,3 +40,7 @@ class EngineError(M3CSRError):
 
 class ServingError(M3CSRError):
     """TF Serving cannot be reached, does not serve what is asked for, or refuses a request."""
+
+
+class ResourceError(M3CSRError):
+    """The system refuses what a verb needs: the disk is full, a file may not be read or written, or memory is short."""

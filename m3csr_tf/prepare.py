@@ -32,15 +32,16 @@ from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.data.tables import count_rows
 from m3csr_tf.digests import Digests
 from m3csr_tf.documents import parse_json
-from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.errors import ConfigError, ResourceError, RunError
 from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler, ScaledContent
 from m3csr_tf.features.popularity import PopularityBins
-from m3csr_tf.files import regular, sha256, write_json
+from m3csr_tf.files import held, regular, sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.progress import progress
+from m3csr_tf.refusals import reason
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,9 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
 
     Raises:
       InputError, ConfigError: the input or a setting is at fault; nothing is left behind.
-      RunError: the folder holds something else, or cannot be written; or the run to start from is missing, or its
-        modalities, widths or fitted settings are others.
+      RunError: the folder holds something else; or the run to start from is missing, or its modalities, widths or
+        fitted settings are others.
+      ResourceError: the folder cannot be written.
     """
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
     _refuse_foreign(folder)
@@ -284,20 +286,26 @@ def _refuse_foreign(folder: Path) -> None:
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left."""
+    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left.
+
+    Another process that would replace the folder waits meanwhile.
+    """
     beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        yield beside
-        _swap(beside, folder, old)
+        with held(folder):
+            try:
+                shutil.rmtree(beside, ignore_errors=True)
+                beside.mkdir(parents=True)
+                yield beside
+                _swap(beside, folder, old)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+                if folder.exists():
+                    shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise RunError(
-            f"{folder}: cannot write the prepared data ({error.strerror}); check the disk and rights"
-        ) from None
+        raise ResourceError(f"{folder}: cannot write the prepared data: {reason(error)}") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
         if not folder.exists():
             for parent in new:
                 with suppress(OSError):
@@ -315,4 +323,3 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
         if old.exists():
             old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,6 @@
 """The verb `seeds` as a script; `--help` says what it does."""
 
-from m3csr_tf.cli import main
+from m3csr_tf.main import main
 
 if __name__ == "__main__":
     main("seeds")

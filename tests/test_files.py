@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,4 +58,4 @@ def test_a_wait_of_more_than_a_second_is_told_once(
     clock(monkeypatch, asleep=lambda: None)
     monkeypatch.setattr(files, "logger", SimpleNamespace(warning=warning))
     with files.locked(tmp_path / "lock"):
-        assert told == [f"{tmp_path / 'lock'}: another process holds it; waiting"]
+        assert told == [f"{tmp_path / 'lock'}: process {os.getpid()} on {platform.node()} holds it; waiting"]

@@ -67,6 +67,8 @@ def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
 FOUNDATION = {"columns", "errors", "ids", "config", "files"} | {
     "documents",
     "quoting",
+    "refusals",
+    "signals",
     "best",
     "digests",
     "progress",

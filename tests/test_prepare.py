@@ -14,7 +14,7 @@ from m3csr_tf import prepare as module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
-from m3csr_tf.errors import ConfigError, InputError, RunError
+from m3csr_tf.errors import ConfigError, InputError, ResourceError, RunError
 from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.prepare import prepare, summary
@@ -209,7 +209,7 @@ def test_a_failure_keeps_the_old_folder_whole(moment: str, tmp_path: Path, monke
         monkeypatch.setattr(
             Path, "rename", lambda self, to: fail() if self.name.endswith(".building") else rename(self, to)
         )
-    with pytest.raises(RunError, match="cannot write the prepared data"):
+    with pytest.raises(ResourceError, match="cannot write the prepared data: the disk is full"):
         prepare(config(clusters={"count": 6}), folder)
     monkeypatch.undo()
     assert state(folder) == before

@@ -12,6 +12,7 @@ from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.progress import tracked
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
+from m3csr_tf.refusals import reason
 from m3csr_tf.serving.release import Release
 
 Advance = Callable[[int], object]
@@ -173,7 +174,7 @@ def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
                 if in_place or done.missing:
                     return done
     except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error}); check {wanted.setting}") from None
+        raise InputError(f"{output}: cannot be written: {reason(error)} ({wanted.setting})") from None
 
 
 def as_it_was(release: Release, position: int) -> Release:

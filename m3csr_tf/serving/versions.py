@@ -18,6 +18,7 @@ from typing import Any
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import locked, sync, sync_tree, write_json, write_text
+from m3csr_tf.refusals import reason
 from m3csr_tf.serving import journal, tf_serving
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving.journal import Segment
@@ -261,8 +262,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or folder
-        raise ReleaseError(f"{place}: cannot be written ({error.strerror or error}); check disk and rights") from None
+        raise ReleaseError(f"{error.filename or folder}: cannot be written: {reason(error)}") from None
 
 
 def _pinned(folder: Path, current: int, previous: int | None) -> list[int]:

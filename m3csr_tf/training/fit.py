@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.features.cross_fitting import CrossIds
-from m3csr_tf.files import sha256, write_text
+from m3csr_tf.files import held, sha256, write_text
 from m3csr_tf.model import M3CSR
 from m3csr_tf.progress import progress, say
 from m3csr_tf.stored import reading
@@ -102,7 +102,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     replicas = distribution.opened(config.run)
     replicas.check(config)
     check_validation(prepared)
-    with replicas.together():
+    with replicas.together(), held(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             runs.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):

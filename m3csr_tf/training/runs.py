@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,8 +20,9 @@ from m3csr_tf import columns
 from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.files import regular, sha256, write_json, write_text
+from m3csr_tf.files import held, regular, sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
 from m3csr_tf.quoting import quoted
@@ -71,11 +74,57 @@ def check_run(config: Config) -> None:
       RunError: it does, and `run.overwrite` is not set.
     """
     found = differing(config)
-    if found and not config.run.overwrite:
+    if found and config.run.overwrite:
+        check_replaceable(config.run_folder)
+    elif found:
         raise RunError(
             f"{config.run_folder}: a run of this name has another configuration ({'; '.join(found[:4])}); "
             "choose another run.name, or pass run.overwrite=true to replace it"
         )
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuses to replace a run in whose folder something lies that no run leaves there; writes nothing.
+
+    Raises:
+      RunError: naming it.
+    """
+    links, kept = (LISTS, ITEM_VECTORS), (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE)
+    foreign = [folder / name for name in links if (folder / name).exists() and not (folder / name).is_symlink()]
+    foreign += [folder / name for name in kept if (folder / name).is_dir()]
+    foreign += [folder / name for name in (CHECKPOINTS, LOGS) if (folder / name).exists() and not _own(folder / name)]
+    if foreign:
+        raise RunError(
+            f"{foreign[0]}: is not what a run leaves there, so run.overwrite=true does not replace it, nor the run; "
+            "move it away, or choose another run.name"
+        )
+
+
+def _own(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink()
+
+
+@contextmanager
+def figures_of(trained: TrainedRun) -> Iterator[None]:
+    """Holds the folder of a run while its figures are written there.
+
+    Raises:
+      RunError: the run has been trained anew since it was opened.
+    """
+    _check_same(trained)  # Now as well: a training may hold the run for hours, and end in nothing but this error.
+    with held(trained.config.run_folder):
+        _check_same(trained)
+        yield
+
+
+def _check_same(trained: TrainedRun) -> None:
+    folder = trained.config.run_folder
+    try:
+        now = parse_json((folder / FINISHED_FILE).read_bytes())
+    except (OSError, ValueError):
+        now = {}
+    if now != trained.finished:
+        raise RunError(f"{folder}: the run was trained anew while this worked on it; run the same command again")
 
 
 def has_trained(config: Config) -> bool:
@@ -105,6 +154,7 @@ def open_run(config: Config, afresh: bool = False) -> Path:
     check_run(config)
     folder = config.run_folder
     if afresh or differing(config):
+        check_replaceable(folder)
         for stale in (CHECKPOINTS, LOGS):
             shutil.rmtree(folder / stale, ignore_errors=True)
         for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS):

@@ -8,6 +8,7 @@ from m3csr_tf.verbs.refreshing import refresh
 from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
 from m3csr_tf.verbs.serving import embed, retrieve
 from m3csr_tf.verbs.suites import suite
+from m3csr_tf.verbs.system_errors import system_errors
 from m3csr_tf.verbs.training import prepare, train
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "seeds",
     "suite",
     "sweep",
+    "system_errors",
     "train",
     "verify",
 ]

@@ -18,7 +18,7 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
-from m3csr_tf.files import write_json
+from m3csr_tf.files import held, write_json
 from m3csr_tf.stored import stored_json
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console, say
@@ -175,8 +175,12 @@ def share_prepared(first: Config, other: Config) -> None:
     right one, `prepare` finds out as always, and builds it where it was not linked.
     """
     source, target = (config.run_folder / runs.PREPARED_FOLDER for config in (first, other))
-    if target.exists() or not source.exists():
-        return
+    with held(other.run_folder):
+        if not target.exists() and source.exists():
+            _link(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.linking")
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -95,7 +95,8 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
     tree["intensity"] = _intensities(trained, users)
-    report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
+    with runs.figures_of(trained):
+        report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():
         console.print(report.table(titled(name), evaluation))
@@ -196,7 +197,8 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     trained = opened(config)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder), split, config)
-    written = frontiers.write(config.run_folder, points)
+    with runs.figures_of(trained):
+        written = frontiers.write(config.run_folder, points)
     for table in frontiers.tables(points, split):
         console.print(table)
     say(f"the same as a table and a plot: {', '.join(map(str, written))}")

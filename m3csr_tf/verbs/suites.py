@@ -13,6 +13,7 @@ import tensorflow as tf
 from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf import config as configuration
+from m3csr_tf import signals
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config, Section
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
@@ -24,6 +25,7 @@ from m3csr_tf.training import runs
 from m3csr_tf.verbs.comparison import share_prepared
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluation import MODEL, evaluate_systems, titled
+from m3csr_tf.verbs.system_errors import system_errors
 from m3csr_tf.verbs.training import train
 
 
@@ -121,8 +123,11 @@ def suite(
         asks = {"split": plan.member.split, "slice": plan.member.slice}
         say(f"member {place} of {len(plans)}: {of_member}, {asks['split']}, slice {asks['slice']}")
         try:
-            members[of_member] = asks | _run_member(plan)
+            with system_errors():
+                members[of_member] = asks | _run_member(plan)
         except Exception as error:  # Whatever it is, the members after this one may be hours of work.
+            if signals.received():
+                raise
             of_user = isinstance(error, M3CSRError)
             members[of_member] = asks | {"failed": str(error) if of_user else f"{type(error).__name__}: {error}"}
             say(f"{of_member} has failed: {members[of_member]['failed']}")

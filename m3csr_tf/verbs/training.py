@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
+from m3csr_tf.files import held
 from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.warm_start import check_warm_start
@@ -14,7 +18,12 @@ from m3csr_tf.verbs.console import console, say
 
 
 def prepare(config: Config) -> Prepared:
-    """Raw input to the run's prepared folder."""
+    """Raw input to the run's prepared folder; another process that would write the run waits."""
+    with held(config.run_folder):
+        return _prepare(config)
+
+
+def _prepare(config: Config) -> Prepared:
     runs.check_run(config)
     check_warm_start(config)
     folder = config.run_folder / runs.PREPARED_FOLDER
@@ -24,6 +33,8 @@ def prepare(config: Config) -> Prepared:
             f"{config.run_folder}: input files or library versions have changed since this run was trained; "
             "choose another run.name for the new data, or pass run.overwrite=true to replace the run"
         )
+    if changed:
+        runs.check_replaceable(config.run_folder)
     prepared = preparation.prepare(config, folder)
     runs.open_run(config, afresh=changed)
     say(f"prepared data in {prepared.folder}")
@@ -34,9 +45,15 @@ def prepare(config: Config) -> Prepared:
 def train(config: Config) -> TrainedRun:
     """Prepares if need be, then trains, or goes on with a run that was stopped.
 
-    Of several workers (`run.strategy`) the chief prepares, and speaks for all.
+    Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
+    would write it waits.
     """
     replicas = distribution.opened(config.run)
+    with held(config.run_folder) if replicas.is_chief else nullcontext():
+        return _train(config, replicas)
+
+
+def _train(config: Config, replicas: Distribution) -> TrainedRun:
     with replicas.together():
         if replicas.is_chief:
             prepared = prepare(config)

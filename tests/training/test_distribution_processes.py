@@ -21,7 +21,7 @@ from m3csr_tf.prepare import prepare
 from m3csr_tf.training import runs
 
 SCRIPT = str(Path(__file__).with_name("replica_steps.py"))
-TRAIN = "import sys; from m3csr_tf.cli import main; sys.argv = ['train', *sys.argv[1:]]; main('train')"
+TRAIN = "import sys; from m3csr_tf.main import main; sys.argv = ['train', *sys.argv[1:]]; main('train')"
 SMALL = {"data": {"world": WORLD | {"modalities": {"visual": 8}}}}
 """One modality: a graph that is built sooner."""
 ROUNDING = 1e-5
