@@ -67,14 +67,17 @@ def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
 FOUNDATION = {"columns", "errors", "ids", "config", "files"} | {
     "documents",
     "quoting",
+    "names",
     "refusals",
     "signals",
+    "stored",
     "best",
     "digests",
     "progress",
     "string_hashes",
     "terminal",
     "threads",
+    "typed",
 }
 MAY_IMPORT = {
     "layers": set(),
