@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ class Condition:
         self._path = path
         compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
         self._compare = _COMPARISONS[compared[1]] if compared else pc.equal
+        self._orders = compared is not None and compared[1][0] in "<>"
         self._operand: Value = compared[2] if compared else value
 
     def holds(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -57,7 +59,10 @@ class Condition:
         if pa.types.is_null(cells.type):
             return pa.chunked_array([pa.repeat(False, len(cells))])
         try:
-            cells, operand = _alike(cells, self._operand)
+            operand = self._operand
+            if self._orders and isinstance(operand, str) and _is_number(operand):
+                operand = float(operand)  # Ten is more than nine, also where the file has them as text.
+            cells, operand = _alike(cells, operand)
             return pc.fill_null(self._compare(cells, operand), False)
         except (pa.ArrowException, ValueError, OverflowError):
             some = next((cell for cell in cells.drop_null()[:1].to_pylist()), None)
@@ -65,6 +70,13 @@ class Condition:
                 f"{self._path}: data.where compares column {quoted(self.column)}, which holds {cells.type} values such "
                 f"as {quoted(some)}, with {quoted(self._value)}; give a value of its kind"
             ) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _alike(cells: pa.ChunkedArray, operand: Value) -> tuple[pa.ChunkedArray, pa.Scalar]:
