@@ -222,7 +222,7 @@ class Table:
         # Interactions and catalogue share this name's setting, and one of them may have the plain name.
         if name == columns.ITEM_ID and name in self.names:
             return [name]
-        near = _nearest(renamed, self.names)
+        near = _nearest(renamed, self.names) or _nearest(name, self.names)
         raise InputError(
             f"{self.path}: data.columns says that {name} is column {quoted(renamed)}, which is not there; the file has "
             f"{_listed(self.names)}" + ("" if near is None else f", the nearest is {quoted(near)}")

@@ -21,7 +21,8 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.quoting import quoted
 
 _BYTES = re.compile(r"(?P<column>.+):(?P<kind>float(?:16|32|64))\[(?P<width>[1-9][0-9]{0,5})\]")
-_WIDEST = 1_000_000
+_WIDEST = 65_536
+"""Numbers of a sparse vector written out, which costs memory by its size and not by what it holds."""
 _SPARK = {"type", "size", "indices", "values"}
 
 
@@ -121,17 +122,14 @@ def _from_spark(column: pa.Array, name: str, path: Path, before: int) -> pa.Arra
     for row in np.flatnonzero(present):
         if kinds[row] == 1:
             continue
-        size, places = fields["size"][row].as_py(), np.asarray(fields["indices"][row].as_py() or [], np.int64)
-        whole = np.zeros(min(size or 0, _WIDEST))
-        if (
-            kinds[row] != 0
-            or len(places) != len(values[row])
-            or (len(places) and not 0 <= places.min() <= places.max() < len(whole))
-        ):
+        size, places = fields["size"][row].as_py() or 0, np.asarray(fields["indices"][row].as_py() or [], np.int64)
+        inside = not len(places) or 0 <= places.min() <= places.max() < size
+        if kinds[row] != 0 or not 0 < size <= _WIDEST or len(places) != len(values[row]) or not inside:
             raise InputError(
                 f"{path}: {quoted(name)} in data row {before + row + 1} is no vector of Spark's ML; expected type 1 "
-                "and values, or type 0, size, indices and values"
+                f"and values, or type 0, size (up to {_WIDEST:,}), indices and values"
             )
+        whole = np.zeros(size)
         whole[places] = values[row]
         values[row] = whole
     sizes = np.array([len(one) for one in values]) * present

@@ -164,7 +164,7 @@ class Delimited(Part):
                 raise
             text = odd[0].text
             lines = b"\n" + rows.replace(b"\r\n", b"\n") + b"\n"
-            line += lines.count(b"\n", 0, max(1, lines.find(b"\n" + text.encode() + b"\n"))) - 1
+            line += lines.count(b"\n", 0, max(0, lines.find(b"\n" + text.encode() + b"\n")))
             raise InputError(
                 f"{self.path}: cannot be read as {self.kind}: line {line} has {odd[0].actual_columns} fields, "
                 f"{len(names)} expected: {quoted(text.replace(_ONE_BYTE, delimiter))}; "
