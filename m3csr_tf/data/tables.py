@@ -146,7 +146,10 @@ class Table:
           InputError: a part cannot be read, two parts do not fit together, or a setting names a column that is not
             there.
         """
-        return pa.concat_tables(self._blocks(wanted, strings, None))
+        try:
+            return pa.concat_tables(self._blocks(wanted, strings, None, thorough=False))
+        except InputError:  # Perhaps a column of text looks different further down.
+            return pa.concat_tables(self._blocks(wanted, strings, None))
 
     def blocks(self, wanted: Sequence[str], strings: Collection[str], rows: int) -> Iterator[pa.Table]:
         """The table of `load` in blocks of at most `rows` rows, in order; an empty one has a single empty block.
@@ -156,13 +159,15 @@ class Table:
         """
         return self._blocks(wanted, strings, rows)
 
-    def _blocks(self, wanted: Sequence[str], strings: Collection[str], rows: int | None) -> Iterator[pa.Table]:
+    def _blocks(
+        self, wanted: Sequence[str], strings: Collection[str], rows: int | None, thorough: bool = True
+    ) -> Iterator[pa.Table]:
         self.left_out = 0
         conditions = self._conditions()
         from_files = {name: found for name in wanted if (found := self._sources(name))}
         read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
-        schema = self._schema(dict.fromkeys(read), as_text)
+        schema = self._schema(dict.fromkeys(read), as_text, thorough)
         self._say_delimiter()
         before, some = 0, False
         for part, keys in self._parts:
@@ -236,11 +241,11 @@ class Table:
             return [(open_part(file, self.path), _keys(file, self.path)) for file in part_files(self.path)]
         return [(open_part(self.path, self.path), {})]
 
-    def _schema(self, read: Collection[str], strings: Collection[str]) -> pa.Schema:
+    def _schema(self, read: Collection[str], strings: Collection[str], thorough: bool) -> pa.Schema:
         """Types that hold the columns of every part; Arrow by itself takes those of the first part for all."""
         common: dict[str, tuple[pa.DataType, Path]] = {}
         for part, keys in self._parts:
-            types = part.types(read, strings)
+            types = part.types(read, strings, thorough)
             of_keys = [pa.field(name, pa.string()) for name in keys if name in read and name not in types.names]
             for field in [*types, *of_keys]:
                 kind, first = common.get(field.name, (field.type, part.path))

@@ -48,7 +48,7 @@ class BinaryPart(Part):
         """See `Part`."""
         return list(self._schema.names)
 
-    def types(self, wanted: Collection[str], strings: Collection[str]) -> pa.Schema:
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
         """See `Part`; columns of `strings` have the type that they are stored in."""
         return pa.schema([field for field in self._schema if field.name in wanted])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from m3csr_tf.data.parts.lines import blocks_of_lines
+from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
 from m3csr_tf.data.parts.part import Part, fitted, readable, slices
 from m3csr_tf.data.parts.types import as_read
 from m3csr_tf.errors import InputError
@@ -23,6 +23,8 @@ from m3csr_tf.quoting import quoted
 
 DELIMITERS = (",", "\t", ";", "|")
 WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
+_SHARE = 1 << 20
+"""Bytes that a thread parses at a time."""
 _ONE_BYTE = "\x1f"
 """Stands for a delimiter of two bytes, which Arrow does not know."""
 
@@ -68,7 +70,7 @@ class Delimited(Part):
         """See `Part`."""
         return self._header[0]
 
-    def types(self, wanted: Collection[str], strings: Collection[str]) -> pa.Schema:
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
         """See `Part`."""
         there = [name for name in self.names() if name in wanted]
         known = {name: pa.string() if name in strings else pa.null() for name in there}
@@ -76,10 +78,16 @@ class Delimited(Part):
         if plain:
             for table in self._tables(plain, {}):
                 known |= {name: as_read(known[name], table.schema.field(name).type) for name in plain}
+                if not thorough and pa.null() not in known.values():
+                    break
         return pa.schema(list(known.items()))
 
     def count(self) -> int:
         """See `Part`."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> int:
         first = self.names()[:1]
         return sum(len(table) for table in self._tables(first, dict.fromkeys(first, pa.string())))
 
@@ -125,12 +133,12 @@ class Delimited(Part):
             return
         names, delimiter, header = self._header
         with readable(self.path, self.kind):
-            for block, line in blocks_of_lines(self.path, self.dialect.quoted):
-                rows = block[header:] if line == 1 else block
+            for block, number in blocks_of_lines(self.path, self.dialect.quoted):
+                rows = block[header:] if header and not number else block
                 if len(delimiter) > 1:
                     rows = rows.replace(delimiter.encode(), _ONE_BYTE.encode())
-                if rows.strip(b"\r\n"):
-                    yield self._parsed(rows, names, delimiter, included, types, line)
+                if rows and not rows.isspace():
+                    yield self._parsed(rows, names, delimiter, included, types, number)
 
     def _parsed(
         self,
@@ -139,9 +147,11 @@ class Delimited(Part):
         delimiter: str,
         included: list[str],
         types: dict[str, pa.DataType],
-        line: int,
+        number: int,
     ) -> pa.Table:
         odd: list[pa.csv.InvalidRow] = []
+        # Threads share what has no line ends inside quotes.
+        whole = (self.dialect.quoted and b'"' in rows) or not _has_short_lines(rows)
 
         def keep(row: pa.csv.InvalidRow) -> str:
             odd.append(row)
@@ -150,11 +160,11 @@ class Delimited(Part):
         try:
             return pa.csv.read_csv(
                 pa.BufferReader(rows),
-                pa.csv.ReadOptions(column_names=names, block_size=len(rows) + 1),
+                pa.csv.ReadOptions(column_names=names, block_size=len(rows) + 1 if whole else _SHARE),
                 pa.csv.ParseOptions(
                     delimiter=delimiter if len(delimiter) == 1 else _ONE_BYTE,
                     quote_char='"' if self.dialect.quoted else False,
-                    newlines_in_values=self.dialect.quoted,
+                    newlines_in_values=whole,
                     invalid_row_handler=keep,
                 ),
                 pa.csv.ConvertOptions(column_types=types, include_columns=included, null_values=["", "null"]),
@@ -164,12 +174,19 @@ class Delimited(Part):
                 raise
             text = odd[0].text
             lines = b"\n" + rows.replace(b"\r\n", b"\n") + b"\n"
+            line = line_of_block(self.path, number, self.dialect.quoted)
             line += lines.count(b"\n", 0, max(0, lines.find(b"\n" + text.encode() + b"\n")))
             raise InputError(
                 f"{self.path}: cannot be read as {self.kind}: line {line} has {odd[0].actual_columns} fields, "
                 f"{len(names)} expected: {quoted(text.replace(_ONE_BYTE, delimiter))}; "
                 "mend the line, or put quotes around a field that holds the delimiter"
             ) from None
+
+
+def _has_short_lines(rows: bytes) -> bool:
+    """Whether every stretch of half a share has an end of a line."""
+    half = _SHARE // 2
+    return all(rows.find(b"\n", start, start + half) >= 0 for start in range(0, len(rows) - half, half))
 
 
 def _delimiter(header: str, usual: str) -> str:

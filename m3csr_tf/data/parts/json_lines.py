@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from m3csr_tf.data.parts.lines import blocks_of_lines
+from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
 from m3csr_tf.data.parts.part import Part, first_line, fitted, readable, slices
 from m3csr_tf.data.parts.types import common_type
 from m3csr_tf.errors import InputError
@@ -43,7 +43,7 @@ class JsonLines(Part):
         """See `Part`; keys that any row has."""
         return self._names
 
-    def types(self, wanted: Collection[str], strings: Collection[str]) -> pa.Schema:
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
         """See `Part`."""
         known: dict[str, pa.DataType] = {}
         for table in self._tables(None, strings):
@@ -75,13 +75,14 @@ class JsonLines(Part):
         """Tables of a block each; the columns of `schema` alone, if there is one and the block can have its types."""
         text = pa.schema([(name, pa.string()) for name in strings])
         with readable(self.path, self.kind):
-            for block, line in blocks_of_lines(self.path):
-                if not block.strip():
+            for block, number in blocks_of_lines(self.path):
+                if block.isspace():
                     continue
-                _refuse_deep(block, self.path, line)
+                _refuse_deep(block, self.path, number)
                 try:
                     yield _parsed(block, schema, text)
                 except pa.ArrowInvalid as error:
+                    line = line_of_block(self.path, number)
                     raise InputError(
                         f"{self.path}: cannot be read as JSON lines in the lines from {line} on ({first_line(error)}); "
                         "expected an object a line, a key once and of one type"
@@ -125,8 +126,9 @@ def _read(block: bytes, schema: pa.Schema | None, others: str) -> pa.Table:
     )
 
 
-def _refuse_deep(block: bytes, path: Path, line: int) -> None:
+def _refuse_deep(block: bytes, path: Path, number: int) -> None:
     if _depth(block) > _DEEPEST and _depth(_TEXT.sub(b"", block)) > _DEEPEST:
+        line = line_of_block(path, number)
         raise InputError(f"{path}: the lines from {line} on are nested too deeply; expected a flat object a line")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ def plain_suffix(path: Path) -> str:
 
 
 def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, int]]:
-    """Blocks of about BLOCK_BYTES, each with the number of its first line, from 1.
+    """Blocks of about BLOCK_BYTES with their numbers, from 0; a file without text has none.
 
     Args:
       path: the file.
@@ -34,19 +35,23 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
       OSError: it cannot be read, or is no file.
     """
     regular(path)
-    line, rest, first = 1, b"", True
+    number, rest = 0, b""
     with pa.input_stream(str(path), compression="detect") as stream:
         while chunk := stream.read(BLOCK_BYTES):
-            chunk = rest + chunk
-            if first:
-                chunk, first = chunk.removeprefix(_BOM), False
+            chunk = rest + chunk if number or rest else chunk.removeprefix(_BOM)
             end = _end_of_lines(chunk, quoted)
             block, rest = chunk[:end], chunk[end:]
             if block:
-                yield block, line
-                line += block.count(b"\n")
+                yield block, number
+                number += 1
     if rest:
-        yield rest, line
+        yield rest, number
+
+
+def line_of_block(path: Path, number: int, quoted: bool = False) -> int:
+    """The number of a block's first line, from 1."""
+    before = islice(blocks_of_lines(path, quoted), number)
+    return 1 + sum(block.count(b"\n") for block, _ in before)
 
 
 def _end_of_lines(text: bytes, quoted: bool) -> int:

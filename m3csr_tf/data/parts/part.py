@@ -32,8 +32,11 @@ class Part(ABC):
         """
 
     @abstractmethod
-    def types(self, wanted: Collection[str], strings: Collection[str]) -> pa.Schema:
-        """Types that hold all values of those of the `wanted` columns that it has; text where they are `strings`."""
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+        """Types that hold all values of those of the `wanted` columns that it has; text where they are `strings`.
+
+        Not `thorough`, text may be judged by its beginning; `blocks` then refuses what does not fit.
+        """
 
     @abstractmethod
     def count(self) -> int:

@@ -136,6 +136,14 @@ def test_and_so_is_one_in_a_file_of_several_mebibytes(tmp_path: Path) -> None:
     assert len(clicks) == rows + 1 and clicks[-2:] == [(f"u{rows - 1:05}", "01", float(rows - 1)), ("v", "01", 0.5)]
 
 
+def test_lines_may_be_longer_than_what_is_parsed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 1 << 20)
+    (tmp_path / "interactions.csv").write_text("user_id,item_id\nu,01\n")
+    vector = " ".join(["0.25"] * 300_000)
+    (tmp_path / "catalogue.csv").write_text(f"item_id,clip\n01,{vector}\n02,{vector}\n")
+    assert read(tmp_path).content["visual"].shape == (2, 300_000)
+
+
 def test_a_column_that_turns_to_text_is_text_from_its_first_row_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
