@@ -133,13 +133,16 @@ def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
         return usual
     rows = check.rows(to_pandas(block).set_index(rows_of_log))
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    usual = _usual(table)
-    assert usual is not None  # `check_rows` leaves nothing odd.
+    usual = _usual(table, checked=True)
+    assert usual is not None  # The check leaves nothing odd.
     return usual
 
 
-def _usual(block: pa.Table) -> pa.Table | None:
-    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault."""
+def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
+    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault.
+
+    Ids written as floats are looked at as those of small logs are, unless they have been `checked`.
+    """
     made = {}
     for name in block.column_names:
         column = block[name].combine_chunks()
@@ -154,7 +157,7 @@ def _usual(block: pa.Table) -> pa.Table | None:
                 column = pc.cast(column, pa.string())
             elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r\\x00]")):
                 return None
-            elif len(column) and column[0].as_py().endswith(".0"):
+            elif not checked and len(column) and column[0].as_py().endswith(".0"):
                 return None
         elif name == columns.SPLIT:
             if not pa.types.is_string(column.type):

@@ -62,10 +62,16 @@ class BinaryPart(Part):
         stored = pa.schema([field for field in self._schema if field.name in schema.names])
         with readable(self.path, self.kind):
             if rows is None:
-                yield fitted(self._fragment.to_table(stored, columns=stored.names), schema)
+                yield _checked(fitted(self._fragment.to_table(stored, columns=stored.names), schema))
                 return
             # What Arrow reads ahead by default is a gigabyte and more.
             for batch in self._fragment.to_batches(
                 stored, columns=stored.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
             ):
-                yield from slices(fitted(pa.Table.from_batches([batch]), schema), rows)
+                yield from slices(_checked(fitted(pa.Table.from_batches([batch]), schema)), rows)
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """The table, if its text is UTF-8, which parquet does not see to."""
+    table.validate(full=True)
+    return table
