@@ -266,8 +266,8 @@ class Table:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A frame; whole numbers with missing ones become floats, dates timestamps."""
-    return table.to_pandas(integer_object_nulls=False, date_as_object=False)
+    """A frame; whole numbers with missing ones stay whole, as objects, and dates become timestamps."""
+    return table.to_pandas(integer_object_nulls=True, date_as_object=False)
 
 
 def _keys(file: Path, folder: Path) -> dict[str, str | None]:
