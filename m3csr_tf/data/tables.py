@@ -168,7 +168,9 @@ class Table:
         read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
         schema = self._schema(dict.fromkeys(read), as_text, thorough)
-        self._say_delimiter()
+        if self._unusual is not None:
+            logger.warning(self._unusual)
+            self._unusual = None
         before, some = 0, False
         for part, keys in self._parts:
             in_file = pa.schema([field for field in schema if field.name in part.names() or field.name not in keys])
@@ -258,11 +260,13 @@ class Table:
                 common[field.name] = both, first
         return pa.schema([(name, common[name][0]) for name in read if name in common])
 
-    def _say_delimiter(self) -> None:
+    @cached_property
+    def _unusual(self) -> str | None:
+        """What is to be said, once, of a delimiter that the ending of a part does not tell."""
         for part, _ in self._parts:
             if isinstance(part, Delimited) and part.dialect.found and part.delimiter != part.dialect.usual:
-                logger.info("%s: its fields are parted by %s", part.path, WORDS[part.delimiter])
-                return
+                return f"{part.path}: its fields are parted by {WORDS[part.delimiter]}"
+        return None
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
