@@ -34,7 +34,7 @@ def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
       InputError: it cannot be read.
     """
     with _readable(path, path.suffix[1:]):
-        return _dataset(path, strings, wanted).to_table()
+        return _checked(_dataset(path, strings, wanted).to_table())
 
 
 def column_names(path: Path) -> list[str]:
@@ -73,9 +73,15 @@ def read_blocks(path: Path, wanted: list[str], strings: list[str], rows: int) ->
                 for batch in part.to_batches(dataset.schema, batch_size=rows, batch_readahead=2, fragment_readahead=1):
                     if batch.num_rows:
                         some = True
-                        yield pa.Table.from_batches([batch])
+                        yield _checked(pa.Table.from_batches([batch]))
         if not some:
             yield dataset.schema.empty_table()
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """The table, if its text is UTF-8, which parquet does not see to."""
+    table.validate(full=True)
+    return table
 
 
 def _dataset(path: Path, strings: list[str], wanted: list[str] | None = None) -> ds.Dataset:
@@ -134,8 +140,8 @@ def _readable(path: Path, kind: str) -> Iterator[None]:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A frame; whole numbers with missing ones become floats, dates timestamps."""
-    return table.to_pandas(integer_object_nulls=False, date_as_object=False)
+    """A frame; whole numbers with missing ones stay whole, as objects, and dates become timestamps."""
+    return table.to_pandas(integer_object_nulls=True, date_as_object=False)
 
 
 def first_line(error: Exception) -> str:

@@ -17,6 +17,8 @@ FITTED_ROWS = 100_000
 """Of more items than this, a seeded draw of as many is fitted on; no mean or axis is known better than it is needed."""
 _CONSTANT = 1e-6
 """A dimension whose spread is below this share of its size counts as constant."""
+_SMALLEST = float(np.finfo(np.float32).tiny)
+"""Below it one divided by a spread is no float32."""
 _SHRINKAGE = 0.3
 """Whitening divides by the root of an axis's variance plus this share of the mean one: weak axes are mostly noise."""
 
@@ -143,11 +145,11 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
     shift, scale = np.zeros(width), np.ones(width)
     if len(vectors) and kind == "rms":
         size = np.sqrt(np.mean(vectors**2))
-        scale[:] = 1 / size if size > 0 else 1
+        scale[:] = 1 / size if size > _SMALLEST else 1
     elif len(vectors) and kind in {"standard", "standard_l2", "whitened"}:
         shift, spread = vectors.mean(axis=0), vectors.std(axis=0)
         # A huge scale on a dimension that never varied in training would let one odd new video blow up its tower.
-        varies = spread > _CONSTANT * np.maximum(np.abs(shift), np.finfo(np.float32).tiny)
+        varies = spread > np.maximum(_CONSTANT * np.abs(shift), _SMALLEST)
         scale = np.divide(1, spread, out=np.zeros(width), where=varies)
     return shift.astype(np.float32), scale.astype(np.float32)
 

@@ -191,7 +191,7 @@ def test_whole_numbers_are_item_ids(tmp_path: Path) -> None:
     [
         ("items.txt", "", r"holds no item id; .*; check retrieve\.allow"),
         ("items.csv", "item_id\n", r"holds no item id; .*; check retrieve\.allow"),
-        ("items.csv", "item\nv1\n", r"column item_id is missing; check retrieve\.allow"),
+        ("items.csv", "item\nv1\n", r"column item_id is missing; found item; check retrieve\.allow"),
         ("items.csv", "item_id,b\nv1\n", r"cannot be read .*; check retrieve\.allow"),
         ("items.csv", "item_id,b\n,b\n", r"item_id in data row 1 is nothing; .*; check retrieve\.allow"),
         ("items.parquet", "item_id\n", r"cannot be read .*; check retrieve\.allow"),
@@ -208,7 +208,7 @@ def test_a_broken_file_of_item_ids_is_one_message(name: str, text: str | None, m
 
 def test_a_parquet_file_without_item_ids_is_one_message(tmp_path: Path) -> None:
     pd.DataFrame({"item": ["a"]}).to_parquet(tmp_path / "items.parquet")
-    with pytest.raises(InputError, match=r"column item_id is missing; check retrieve\.block"):
+    with pytest.raises(InputError, match=r"column item_id is missing; found item; check retrieve\.block"):
         item_ids(tmp_path / "items.parquet", "block")
 
 

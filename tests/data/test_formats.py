@@ -173,7 +173,7 @@ def test_a_folder_without_part_files_is_refused(tmp_path: Path) -> None:
         (ITEMS.assign(clip=[None, None, None]), "column clip"),
         (ITEMS.assign(clip=[1.0, 2.0, 3.0]), "column clip holds double values; expected a list of numbers a row"),
         (ITEMS.assign(clip=[["a"], ["b"], ["c"]]), "column clip does not hold numbers"),
-        (ITEMS.assign(clip=["1 2", "1 x", "3 4"]), "column clip does not hold numbers"),
+        (ITEMS.assign(clip=["1 2", "1 x", "3 4"]), "clip in data row 2 is '1 x', which cannot be read as a vector"),
         (ITEMS.assign(clip=[[1.0, None], [1.0, 2.0], None]), "entry 1 of the visual vector of item '1' is nan"),
     ],
 )
