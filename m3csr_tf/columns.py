@@ -64,6 +64,7 @@ REMOVED: Final = "removed"
 REFRESHED: Final = "refreshed"
 HAS_CONTENT: Final = "has_content"
 
+INPUT_COLUMNS: Final = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, SPLIT, VIEW_COUNT, PUBLISH_TIME)
 CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(
     {

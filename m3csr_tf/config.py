@@ -50,6 +50,10 @@ def _as_spark_says(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
+_WITHOUT_COLUMNS = ("world", "mmssl", "lightgcn", "mind")
+"""Formats whose logs are no tables, or tables of fixed columns."""
+
+
 class Section(BaseModel):
     """A part of the tree: unknown keys are refused, values cannot change after reading."""
 
@@ -135,11 +139,23 @@ class WorldConfig(Section):
 class DataConfig(Section):
     """Where the raw input comes from (docs/data.md)."""
 
-    format: Literal["world", "table", "mmssl", "mmrec"] = "world"
+    format: Literal["world", "table", "mmssl", "mmrec", "movielens", "recbole", "lightgcn", "mind"] = "world"
     path: Path | None = None
     modalities: dict[str, str] = Field(
         default_factory=dict,
-        description="modality: its column in the catalogue (table) or its .npy file (mmssl, mmrec)",
+        description="modality: its column in the catalogue (emb, emb_* or emb:float32[64]) or its .npy file",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="what the files call a column, e.g. {user_id: userId, item_id: movieId, timestamp: ts}",
+    )
+    where: dict[str, bool | int | float | str] = Field(
+        default_factory=dict,
+        description='interactions that count, those that satisfy all, e.g. {is_click: 1, rating: ">=4"}; columns as '
+        "the file calls them",
+    )
+    item_lists: bool = Field(
+        False, description="a cell of item_id holds several ids with spaces between them, each a click of its own"
     )
     in_memory_rows: int = Field(
         20_000_000, ge=0, description="a table of more interactions is prepared in parts of users, on the disk"
@@ -157,6 +173,18 @@ class DataConfig(Section):
                 raise ValueError(f"data.path is needed for data.format={self.format}: give the folder of the logs")
             if not self.modalities:
                 raise ValueError("data.modalities is empty: name at least one, as modality: column or file")
+        if self.format in _WITHOUT_COLUMNS:
+            for name, given in (("columns", self.columns), ("where", self.where), ("item_lists", self.item_lists)):
+                if given:
+                    raise ValueError(
+                        f"data.{name} is set, but the files of data.format={self.format} have no such columns"
+                    )
+        unknown = [name for name in self.columns if name not in columns.INPUT_COLUMNS]
+        if unknown:
+            raise ValueError(
+                f"data.columns maps {unknown[0]!r}; expected one of {', '.join(columns.INPUT_COLUMNS)} on the left, "
+                "and on the right what the file calls them"
+            )
         places = list(self.modalities.values())
         taken = [place for place in places if places.count(place) > 1 or place in columns.CATALOGUE_COLUMNS]
         if taken:

@@ -28,8 +28,8 @@ from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
+from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.streamed import split_partition
-from m3csr_tf.data.tables import count_rows
 from m3csr_tf.digests import Digests
 from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ConfigError, ResourceError, RunError
@@ -157,10 +157,11 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
       folder: to write into.
     """
     logger.info("reading %s data", config.data.format)
-    if formats.is_larger_than_memory(config.data):
+    larger = formats.larger_than_memory(config.data)
+    if larger is not None:
         raw, catalogue = None, formats.catalogue_of(config.data, folder)
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
-        log = _split_streamed(config, items, folder)
+        log = _split_streamed(larger, config, items, folder)
     else:
         raw = formats.read(config.data, folder)
         catalogue = raw.catalogue
@@ -219,13 +220,12 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     }
 
 
-def _split_streamed(config: Config, items: IdTable, folder: Path) -> SplitLog:
+def _split_streamed(interactions: TableLog, config: Config, items: IdTable, folder: Path) -> SplitLog:
     """The tables of a log that is larger than memory, by way of buckets on the disk beside them."""
-    path = formats.log_of(config.data)
     buckets = folder / "buckets"
     buckets.mkdir()
     with progress("reading and partitioning the log, rows") as told:
-        parts = partition(path, items, buckets, count_rows(path), config.data.shard_clicks, told)
+        parts = partition(interactions, items, buckets, interactions.count(), config.data.shard_clicks, told)
     with progress("splitting it, buckets") as told:
         log = split_partition(parts, items, config, folder, told)
     shutil.rmtree(buckets)

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
-from m3csr_tf.data.formats import INTERACTION_COLUMNS, INTERACTION_STRINGS
-from m3csr_tf.data.interactions import LogCheck, require_ids
-from m3csr_tf.data.raw import refuse_unknown
-from m3csr_tf.data.tables import read_blocks, to_pandas
+from m3csr_tf.data.interactions import LogCheck
+from m3csr_tf.data.raw import EXAMPLES, refuse_unknown
+from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable
 from m3csr_tf.string_hashes import string_hashes
@@ -43,6 +43,7 @@ class Partition:
       clicked: bool [items], item rows that occur.
       names: columns of the files.
       time_unit: how many of the unit of the timestamps, which stand as they came, are a second.
+      left_out: counts of rows that were left out, by reason.
     """
 
     files: list[Path]
@@ -50,15 +51,16 @@ class Partition:
     clicked: np.ndarray
     names: list[str]
     time_unit: int
+    left_out: dict[str, int]
 
 
 def partition(
-    path: Path, items: IdTable, folder: Path, rows: int, bucket_rows: int, told: Callable[[int, int | None], None]
+    log: TableLog, items: IdTable, folder: Path, rows: int, bucket_rows: int, told: Callable[[int, int | None], None]
 ) -> Partition:
     """Reads a log in blocks, checks it, and writes its buckets.
 
     Args:
-      path: the table of interactions.
+      log: the interactions.
       items: of the catalogue.
       folder: where the buckets are written.
       rows: how many the log has.
@@ -71,18 +73,19 @@ def partition(
     count = min(_MOST_BUCKETS, max(1, -(-rows // bucket_rows)))
     files = [folder / f"bucket-{number:04d}.arrow" for number in range(count)]
     clicked = np.zeros(len(items), bool)
-    done, unknown, example = 0, 0, ""
+    done, unknown = 0, 0
+    examples: dict[str, None] = {}
     names: list[str] = []
-    check = LogCheck(str(path))
+    check = LogCheck(log.source)
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
-        for block in read_blocks(path, list(INTERACTION_COLUMNS), list(INTERACTION_STRINGS), _BLOCK):
-            require_ids(block.column_names, str(path))
+        for block in log.blocks(_BLOCK):
             checked = _checked(block, done, check)
             item_rows = items.rows(checked[columns.ITEM_ID])
             lacking = item_rows == UNKNOWN_ROW
             if lacking.any():
-                example = example or str(checked[columns.ITEM_ID][int(lacking.argmax())])
+                if len(examples) < EXAMPLES:
+                    examples |= dict.fromkeys(checked[columns.ITEM_ID].filter(pa.array(lacking)).unique().to_pylist())
                 unknown += int(lacking.sum())
             clicked[item_rows] = True
             table = checked.drop_columns(columns.ITEM_ID).append_column(columns.ITEM_ROW, pa.array(item_rows))
@@ -93,10 +96,11 @@ def partition(
             done += block.num_rows
             told(done, rows)
     if not done:
-        raise InputError(f"{path}: no interactions; expected a row for each click")
+        raise InputError(f"{log.source}: no interactions; expected a row for each click")
     time_unit = check.time_unit()
-    refuse_unknown(unknown, example, str(path))
-    return Partition(files, done, clicked, names, time_unit)
+    if unknown:
+        refuse_unknown(unknown, list(examples)[:EXAMPLES], items.known, log.source)
+    return Partition(files, done, clicked, names, time_unit, log.counts())
 
 
 def read_bucket(file: Path) -> pa.Table:
@@ -129,13 +133,16 @@ def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
         return usual
     rows = check.rows(to_pandas(block).set_index(rows_of_log))
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    usual = _usual(table)
-    assert usual is not None  # `check_rows` leaves nothing odd.
+    usual = _usual(table, checked=True)
+    assert usual is not None  # The check leaves nothing odd.
     return usual
 
 
-def _usual(block: pa.Table) -> pa.Table | None:
-    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault."""
+def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
+    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault.
+
+    Ids written as floats are looked at as those of small logs are, unless they have been `checked`.
+    """
     made = {}
     for name in block.column_names:
         column = block[name].combine_chunks()
@@ -150,7 +157,7 @@ def _usual(block: pa.Table) -> pa.Table | None:
                 column = pc.cast(column, pa.string())
             elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r\\x00]")):
                 return None
-            elif len(column) and column[0].as_py().endswith(".0"):
+            elif not checked and len(column) and column[0].as_py().endswith(".0"):
                 return None
         elif name == columns.SPLIT:
             if not pa.types.is_string(column.type):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +12,10 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+EXAMPLES = 1000
+"""Unknown items of which one in another spelling is looked for."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,49 @@ def check_items_known(interactions: pd.DataFrame, catalogue: Catalogue, source: 
     Raises:
       InputError: naming how many such interactions there are, and one item.
     """
-    unknown = ~interactions[columns.ITEM_ID].isin(catalogue.frame[columns.ITEM_ID])
+    known = catalogue.frame[columns.ITEM_ID]
+    unknown = ~interactions[columns.ITEM_ID].isin(known)
     if unknown.any():
-        refuse_unknown(int(unknown.sum()), interactions.loc[unknown, columns.ITEM_ID].iloc[0], source)
+        examples = interactions.loc[unknown, columns.ITEM_ID].drop_duplicates()[:EXAMPLES]
+        refuse_unknown(int(unknown.sum()), list(examples), known, source)
 
 
-def refuse_unknown(count: int, example: str, source: str) -> None:
-    """Refuses a log with `count` interactions with items that the catalogue lacks, `example` among them.
+def refuse_unknown(count: int, examples: Sequence[str], known: Iterable[str], source: str) -> None:
+    """Refuses a log with `count` interactions with items that the catalogue lacks.
+
+    Args:
+      count: how many.
+      examples: some of those items.
+      known: ids of the catalogue.
+      source: how messages call the log.
 
     Raises:
-      InputError: there is one.
+      InputError: there is one; it says so if the catalogue has the id in another spelling.
     """
-    if count:
-        raise InputError(
-            f"{source}: {count} interactions are with items that the catalogue lacks, e.g. {example!r}; "
-            "add the items to the catalogue, or drop the interactions"
-        )
+    if not count:
+        return
+    wanted = {_spelt_plainly(example): example for example in reversed(examples)}
+    near = next(((wanted[plain], other) for other in known if (plain := _spelt_plainly(other)) in wanted), None)
+    advice = "add the items to the catalogue, or drop the interactions"
+    if near is not None:
+        advice = f"the catalogue has {quoted(near[1])}: write ids alike in both ({_difference(*near)})"
+    raise InputError(
+        f"{source}: {count} interactions are with items that the catalogue lacks, e.g. "
+        f"{quoted(examples[0] if near is None else near[0])}; {advice}"
+    )
+
+
+def _spelt_plainly(item: str) -> str:
+    """What ids have in common that differ in leading zeros, case, spaces around them or ".0"."""
+    plain = item.strip().casefold()
+    return re.sub(r"\.0+$", "", plain).lstrip("0")
+
+
+def _difference(one: str, other: str) -> str:
+    stripped = one.strip(), other.strip()
+    if stripped[0] == stripped[1]:
+        return "they differ in spaces around them"
+    if stripped[0].casefold() == stripped[1].casefold():
+        return "they differ in case"
+    decimals = [re.sub(r"\.0+$", "", text) for text in stripped]
+    return "one is written as a decimal number" if decimals[0] == decimals[1] else "they differ in leading zeros"

@@ -98,7 +98,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
         train_clicks=written.trained,
         strictly_cold=strictly_cold,
         pseudo_cold=pseudo_cold,
-        counts=counts,
+        counts=counts | log.left_out,
     )
 
 

@@ -1,17 +1,42 @@
-"""Tables as they are on the disk: parquet and CSV, one file or a folder of part files."""
+"""Tables as they are on the disk: one file or a folder of part files, of any encoding of `parts`.
+
+Folders named `key=value`, as Hive and Spark write them, are columns of the parts inside. Columns may have other names
+in the files than here (`data.columns`), and conditions may leave rows out (`data.where`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
+from m3csr_tf import columns
+from m3csr_tf.data.conditions import Condition, Value
+from m3csr_tf.data.parts.delimited import WORDS, Delimited
+from m3csr_tf.data.parts.kinds import open_part
+from m3csr_tf.data.parts.part import Part, first_line
+from m3csr_tf.data.parts.types import common_type
+from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+__all__ = ["Keyed", "Table", "column_names", "first_line", "load_table", "part_files", "to_pandas"]
+
+logger = logging.getLogger(__name__)
+
+Keyed = tuple[Part, Mapping[str, str | None]]
+"""A part, and the values that all its rows have in columns that the file itself lacks."""
+
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_MOST_NAMES = 20
+"""Columns of a file that a message lists."""
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -23,18 +48,8 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
-    """Those of the `wanted` columns that a table has.
-
-    Args:
-      path: parquet or CSV, a file or a folder of part files.
-      wanted: names of columns.
-      strings: columns that a CSV holds as text, whatever they look like.
-
-    Raises:
-      InputError: it cannot be read.
-    """
-    with _readable(path, path.suffix[1:]):
-        return _checked(_dataset(path, strings, wanted).to_table())
+    """Those of the `wanted` columns that a table has, as `Table.load`."""
+    return Table(path).load(wanted, strings)
 
 
 def column_names(path: Path) -> list[str]:
@@ -43,100 +58,211 @@ def column_names(path: Path) -> list[str]:
     Raises:
       InputError: it cannot be read.
     """
-    with _readable(path, path.suffix[1:]):
-        fragments = _dataset(path, []).get_fragments()
-        return list(dict.fromkeys(name for part in fragments for name in part.physical_schema.names))
+    return Table(path).names
 
 
-def count_rows(path: Path) -> int:
-    """Rows of a table; of parquet they are known, a CSV is read for them.
+class Table:
+    """A table on the disk.
 
-    Raises:
-      InputError: it cannot be read.
+    Args:
+      path: a file, or a folder of part files.
+      parts: its files, where a layout has rules of its own for them.
+      names: what columns are called here -> what the files call them.
+      where: conditions on columns, by the names of the files.
+
+    Attributes:
+      path: as given.
+      left_out: rows that the conditions left out of what was read last.
     """
-    with _readable(path, path.suffix[1:]):
-        return _dataset(path, []).count_rows()
 
+    def __init__(
+        self,
+        path: Path,
+        parts: Sequence[Keyed] | None = None,
+        names: Mapping[str, str] | None = None,
+        where: Mapping[str, Value] | None = None,
+    ) -> None:
+        self.path = path
+        self.left_out = 0
+        self._given = parts
+        self._renamed = dict(names or {})
+        self._where = dict(where or {})
 
-def read_blocks(path: Path, wanted: list[str], strings: list[str], rows: int) -> Iterator[pa.Table]:
-    """The table of `load_table` in blocks of at most `rows` rows, in order; an empty one has a single empty block.
+    @property
+    def source(self) -> str:
+        """How messages that count rows call it."""
+        return f"{self.path} (the rows that data.where keeps)" if self._where else str(self.path)
 
-    Raises:
-      InputError: it cannot be read.
-    """
-    with _readable(path, path.suffix[1:]):
-        dataset = _dataset(path, strings, wanted)
-        some = False
-        for part in dataset.get_fragments():
-            with _readable(Path(part.path), path.suffix[1:]):
-                # What Arrow reads ahead by default is a gigabyte and more.
-                for batch in part.to_batches(dataset.schema, batch_size=rows, batch_readahead=2, fragment_readahead=1):
-                    if batch.num_rows:
-                        some = True
-                        yield _checked(pa.Table.from_batches([batch]))
+    @property
+    def is_filtered(self) -> bool:
+        """Whether there are conditions on its rows."""
+        return bool(self._where)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns that any part has, as the files call them.
+
+        Raises:
+          InputError: a part cannot be read.
+        """
+        found: dict[str, None] = {}
+        for part, keys in self._parts:
+            found |= dict.fromkeys([*part.names(), *keys])
+        return list(found)
+
+    def count(self) -> int:
+        """Rows of all parts, before any is left out.
+
+        Raises:
+          InputError: a part cannot be read.
+        """
+        return sum(part.count() for part, _ in self._parts)
+
+    def require(self, *wanted: str) -> None:
+        """Refuses a table that lacks a column.
+
+        Raises:
+          InputError: naming the columns that it has, the nearest one, and the setting that maps it.
+        """
+        for name in wanted:
+            if not self._sources(name):
+                near = _nearest(name, self.names)
+                hint = "" if near is None else f", the nearest is {quoted(near)}"
+                alone = ". It has one column, so its fields may be parted by something else than commas, tabs, "
+                raise InputError(
+                    f"{self.path}: column {name} is missing; the file has {_listed(self.names)}{hint}; say which one "
+                    f"it is, e.g. data.columns={{{name}: {near or 'NAME'}}}"
+                    + (f"{alone}semicolons or pipes" if len(self.names) == 1 else "")
+                )
+
+    def load(self, wanted: Sequence[str], strings: Collection[str]) -> pa.Table:
+        """Those of the `wanted` columns that the table has, in that order.
+
+        Args:
+          wanted: names of columns; of vectors, in any form of `vector_columns`.
+          strings: columns that text files hold as text, whatever they look like.
+
+        Raises:
+          InputError: a part cannot be read, two parts do not fit together, or a setting names a column that is not
+            there.
+        """
+        try:
+            return pa.concat_tables(self._blocks(wanted, strings, None, thorough=False))
+        except InputError:  # Perhaps a column of text looks different further down.
+            return pa.concat_tables(self._blocks(wanted, strings, None))
+
+    def blocks(self, wanted: Sequence[str], strings: Collection[str], rows: int) -> Iterator[pa.Table]:
+        """The table of `load` in blocks of at most `rows` rows, in order; an empty one has a single empty block.
+
+        Raises:
+          InputError: as `load`.
+        """
+        return self._blocks(wanted, strings, rows)
+
+    def _blocks(
+        self, wanted: Sequence[str], strings: Collection[str], rows: int | None, thorough: bool = True
+    ) -> Iterator[pa.Table]:
+        self.left_out = 0
+        conditions = self._conditions()
+        from_files = {name: found for name in wanted if (found := self._sources(name))}
+        read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
+        as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
+        schema = self._schema(dict.fromkeys(read), as_text, thorough)
+        self._say_delimiter()
+        before, some = 0, False
+        for part, keys in self._parts:
+            in_file = pa.schema([field for field in schema if field.name in part.names() or field.name not in keys])
+            for block in part.blocks(in_file, rows):
+                if not len(block):
+                    continue
+                whole = _with_keys(block, keys, schema)
+                kept = self._kept(whole, conditions)
+                if len(kept) or rows is not None:
+                    some = True
+                    yield self._made(kept, from_files, before)
+                before += len(kept)
         if not some:
-            yield dataset.schema.empty_table()
+            yield self._made(schema.empty_table(), from_files, 0)
 
+    def _made(self, block: pa.Table, from_files: Mapping[str, list[str]], before: int) -> pa.Table:
+        made = {}
+        for name, found in from_files.items():
+            if self._is_plain(name, found) and not pa.types.is_struct(block.schema.field(found[0]).type):
+                made[name] = block[found[0]]
+            else:
+                made[name] = as_lists(name, found, block, self.path, before)
+        return pa.table(made) if made else block.select([])
 
-def _checked(table: pa.Table) -> pa.Table:
-    """The table, if its text is UTF-8, which parquet does not see to."""
-    table.validate(full=True)
-    return table
+    def _is_plain(self, name: str, found: list[str]) -> bool:
+        """Whether a column is one of the files as it is, under whatever name."""
+        return found in ([name], [self._renamed.get(name)])
 
+    def _kept(self, block: pa.Table, conditions: list[Condition]) -> pa.Table:
+        if not conditions:
+            return block
+        mask = conditions[0].holds(block[conditions[0].column])
+        for condition in conditions[1:]:
+            mask = pc.and_(mask, condition.holds(block[condition.column]))
+        kept = block.filter(mask)
+        self.left_out += len(block) - len(kept)
+        return kept
 
-def _dataset(path: Path, strings: list[str], wanted: list[str] | None = None) -> ds.Dataset:
-    """All parts of a table; only the `wanted` columns that any part has, in the order of `wanted`, unless None."""
-    if path.suffix == ".csv":
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(strings, pa.string()), null_values=["", "null"])
-        file_format: ds.FileFormat = ds.CsvFileFormat(convert_options=convert)
-    else:
-        # By default Arrow reads the whole file ahead, and keeps what it has read.
-        file_format = ds.ParquetFileFormat(pre_buffer=False, use_buffered_stream=True)
-    parts = [str(part) for part in ([path] if path.is_file() else part_files(path))]
-    dataset = ds.dataset(parts, format=file_format)
-    if wanted is None:
-        return dataset
-    return ds.dataset(parts, _common_schema(dataset, strings, wanted), format=file_format)
+    def _conditions(self) -> list[Condition]:
+        for column in self._where:
+            if column not in self.names:
+                near = _nearest(column, self.names)
+                raise InputError(
+                    f"{self.path}: data.where names column {quoted(column)}, which is not there; the file has "
+                    f"{_listed(self.names)}" + ("" if near is None else f", the nearest is {quoted(near)}")
+                )
+        return [Condition(column, value, self.path) for column, value in self._where.items()]
 
+    def _sources(self, name: str) -> list[str]:
+        """The columns of the files that a column is made of; none where they lack it."""
+        renamed = self._renamed.get(name)
+        if renamed is None:
+            return sources(name, self.names, self.path)
+        if renamed in self.names:
+            return [renamed]
+        # Interactions and catalogue share this name's setting, and one of them may have the plain name.
+        if name == columns.ITEM_ID and name in self.names:
+            return [name]
+        near = _nearest(renamed, self.names) or _nearest(name, self.names)
+        raise InputError(
+            f"{self.path}: data.columns says that {name} is column {quoted(renamed)}, which is not there; the file has "
+            f"{_listed(self.names)}" + ("" if near is None else f", the nearest is {quoted(near)}")
+        )
 
-def _common_schema(dataset: ds.Dataset, strings: list[str], wanted: list[str]) -> pa.Schema:
-    """Types that hold the wanted columns of every part; Arrow by itself takes those of the first part for all."""
-    common: dict[str, tuple[pa.DataType, str]] = {}
-    for fragment in dataset.get_fragments():
-        with _readable(Path(fragment.path), fragment.format.default_extname):
-            schema = fragment.physical_schema
-        for field in schema:
-            if field.name in wanted:
-                kind, first = common.get(field.name, (field.type, fragment.path))
-                both = _common_type(kind, field.type, field.name in strings)
+    @cached_property
+    def _parts(self) -> list[Keyed]:
+        if self._given is not None:
+            return list(self._given)
+        if self.path.is_dir():
+            return [(open_part(file, self.path), _keys(file, self.path)) for file in part_files(self.path)]
+        return [(open_part(self.path, self.path), {})]
+
+    def _schema(self, read: Collection[str], strings: Collection[str], thorough: bool) -> pa.Schema:
+        """Types that hold the columns of every part; Arrow by itself takes those of the first part for all."""
+        common: dict[str, tuple[pa.DataType, Path]] = {}
+        for part, keys in self._parts:
+            types = part.types(read, strings, thorough)
+            of_keys = [pa.field(name, pa.string()) for name in keys if name in read and name not in types.names]
+            for field in [*types, *of_keys]:
+                kind, first = common.get(field.name, (field.type, part.path))
+                both = common_type(kind, field.type, field.name in strings)
                 if both is None:
                     raise InputError(
-                        f"{fragment.path}: column {field.name} holds {field.type} values, {kind} in {first}; "
+                        f"{part.path}: column {field.name} holds {field.type} values, {kind} in {first}; "
                         "expected one type in all parts"
                     )
                 common[field.name] = both, first
-    return pa.schema([(name, common[name][0]) for name in wanted if name in common])
+        return pa.schema([(name, common[name][0]) for name in read if name in common])
 
-
-def _common_type(one: pa.DataType, other: pa.DataType, is_text: bool) -> pa.DataType | None:
-    """A type that holds the values of both, or None; whole numbers are text where a column is text anyway."""
-    try:
-        schemas = [pa.schema([("", kind)]) for kind in (one, other)]
-        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except pa.ArrowTypeError:
-        plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
-        texts = [pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in plain]
-        if not is_text or not all(text or pa.types.is_integer(kind) for text, kind in zip(texts, plain, strict=True)):
-            return None
-        return pa.large_string() if pa.large_string() in plain else pa.string()
-
-
-@contextmanager
-def _readable(path: Path, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as {kind} ({first_line(error)})") from None
+    def _say_delimiter(self) -> None:
+        for part, _ in self._parts:
+            if isinstance(part, Delimited) and part.dialect.found and part.delimiter != part.dialect.usual:
+                logger.info("%s: its fields are parted by %s", part.path, WORDS[part.delimiter])
+                return
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -144,6 +270,32 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(integer_object_nulls=True, date_as_object=False)
 
 
-def first_line(error: Exception) -> str:
-    """What Arrow says of an error, without its traceback."""
-    return str(error).strip().split("\n")[0]
+def _keys(file: Path, folder: Path) -> dict[str, str | None]:
+    """What the names of the folders above a part say: `dt=2026-11-01`."""
+    pairs = [name.split("=", 1) for name in file.relative_to(folder).parts[:-1] if "=" in name]
+    return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, value in pairs}
+
+
+def _with_keys(block: pa.Table, keys: Mapping[str, str | None], schema: pa.Schema) -> pa.Table:
+    """The block with the values of its folders' names, in the order of `schema`."""
+    for name, value in keys.items():
+        if name in schema.names and name not in block.column_names:
+            cells = pa.repeat(pa.scalar(value, pa.string()), len(block)).cast(schema.field(name).type)
+            block = block.append_column(name, cells)
+    return block.select(schema.names)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The name that looks most like `name`, whatever its case and underscores, or None."""
+    plain = {_plain(other): other for other in reversed(names)}
+    found = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
+    return plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.casefold() if one.isalnum())
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(quoted(name) for name in names[:_MOST_NAMES]) or "no column") + more

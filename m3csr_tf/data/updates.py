@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import check_catalogue, check_vectors
 from m3csr_tf.data.tables import column_names, load_table, to_pandas
+from m3csr_tf.data.vector_columns import sources
 from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
 from m3csr_tf.quoting import listed, quoted
@@ -91,15 +92,17 @@ def _check_names(path: Path, known: list[str]) -> None:
     names = column_names(path)
     if columns.ITEM_ID not in names:
         raise InputError(f"{path}: column {columns.ITEM_ID} is missing; found {listed(names)}")
-    lacking = [name for name in known if name not in names]
+    made_of = {name: sources(name, names, path) for name in known}
+    lacking = [name for name, found in made_of.items() if not found]
+    used = {column for found in made_of.values() for column in found}
     for name in names:
-        near = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.75) if name not in known else []
+        near = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.75) if name not in used else []
         if near:
             raise InputError(
                 f"{path}: column {quoted(name)} is unknown; is it {near[0]}? Rename it, or drop it "
                 f"(known columns: {listed(known)})"
             )
-    if not set(names) & set(known[1:]):
+    if not any(made_of[name] for name in known[1:]):
         raise InputError(
             f"{path}: nothing is said of the items beside their ids; found {listed(names)}; expected any of "
             f"{listed(known[1:])}"

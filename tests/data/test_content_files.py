@@ -14,13 +14,14 @@ from numpy.testing import assert_array_equal
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data import content_files, formats
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.data.readers import content as readers
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import FIRST_ROW
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "ITEMS_AT_ONCE", 4)
+    monkeypatch.setattr(readers, "ITEMS_AT_ONCE", 4)
     monkeypatch.setattr(content_files, "ITEMS_AT_ONCE", 4)
 
 

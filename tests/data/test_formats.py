@@ -148,7 +148,7 @@ def refuse(config: DataConfig, message: str) -> None:
 
 def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
     refuse(table(tmp_path / "nowhere"), "nowhere: no such folder; data.path must name the folder of the table files")
-    refuse(table(tmp_path), "neither interactions.parquet nor interactions.csv is there")
+    refuse(table(tmp_path), "no table interactions is there; expected interactions.parquet")
     refuse(mmssl(tmp_path), "train.json: no such file")
     refuse(mmrec(tmp_path), "no .inter file is there")
 
@@ -156,7 +156,7 @@ def test_a_missing_folder_or_file_is_named(tmp_path: Path) -> None:
 def test_two_versions_of_one_table_are_refused(tmp_path: Path) -> None:
     CLICKS.to_parquet(tmp_path / "interactions.parquet")
     CLICKS.to_csv(tmp_path / "interactions.csv", index=False)
-    refuse(table(tmp_path), "both interactions.parquet and interactions.csv are there; keep one")
+    refuse(table(tmp_path), "both interactions.csv and interactions.parquet are there; keep one")
 
 
 def test_a_folder_without_part_files_is_refused(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_an_archive_of_arrays_is_refused(tmp_path: Path) -> None:
 
 def test_bad_mmrec_files_are_refused(tmp_path: Path) -> None:
     write_mmrec(tmp_path, extra="4\t1\t1.0\t14\t3")
-    refuse(mmrec(tmp_path), "baby.inter: x_label in data row 4 is 3; expected 0, 1 or 2")
+    refuse(mmrec(tmp_path), "baby.inter: x_label in data row 4 is '3'; expected 0, 1 or 2")
     (tmp_path / "baby.inter").write_text("user\titem\n1\t2\n")
     refuse(mmrec(tmp_path), "baby.inter: column user_id is missing")
     (tmp_path / "baby.inter").write_text("")

@@ -1,0 +1,99 @@
+"""Conditions on a table's rows (`data.where`): a column, and the value or the comparison that it must satisfy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+Value = bool | int | float | str
+
+_COMPARISONS: dict[str, Callable[..., Any]] = {
+    ">=": pc.greater_equal,
+    "<=": pc.less_equal,
+    "!=": pc.not_equal,
+    "==": pc.equal,
+    ">": pc.greater,
+    "<": pc.less,
+    "=": pc.equal,
+}
+_COMPARISON = re.compile(r"\s*(>=|<=|!=|==|>|<|=)\s*(.*?)\s*", re.DOTALL)
+
+
+class Condition:
+    """Whether a row has a value in a column that is equal to `value`, or compares with it as text like ">=4" says.
+
+    A row without a value does not.
+
+    Args:
+      column: its name in the file.
+      value: number, true or false, text, or a comparison with one of them as text.
+      path: of the table, for messages.
+    """
+
+    def __init__(self, column: str, value: Value, path: Path) -> None:
+        self.column = column
+        self._value = value
+        self._path = path
+        compared = _COMPARISON.fullmatch(value) if isinstance(value, str) else None
+        self._compare = _COMPARISONS[compared[1]] if compared else pc.equal
+        self._orders = compared is not None and compared[1][0] in "<>"
+        self._operand: Value = compared[2] if compared else value
+
+    def holds(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Which rows satisfy it, bool [rows].
+
+        Raises:
+          InputError: the column's values cannot be compared with the condition's.
+        """
+        if pa.types.is_dictionary(cells.type):
+            cells = pc.cast(cells, cells.type.value_type)
+        if pa.types.is_null(cells.type):
+            return pa.chunked_array([pa.repeat(False, len(cells))])
+        try:
+            operand = self._operand
+            if self._orders and isinstance(operand, str) and _is_number(operand):
+                operand = float(operand)  # Ten is more than nine, also where the file has them as text.
+            cells, operand = _alike(cells, operand)
+            return pc.fill_null(self._compare(cells, operand), False)
+        except (pa.ArrowException, ValueError, OverflowError):
+            some = next((cell for cell in cells.drop_null()[:1].to_pylist()), None)
+            raise InputError(
+                f"{self._path}: data.where compares column {quoted(self.column)}, which holds {cells.type} values such "
+                f"as {quoted(some)}, with {quoted(self._value)}; give a value of its kind"
+            ) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _alike(cells: pa.ChunkedArray, operand: Value) -> tuple[pa.ChunkedArray, pa.Scalar]:
+    """Cells and operand as one type; numbers are compared as numbers, also where one of them is text."""
+    kind = cells.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if text and isinstance(operand, str):
+        return cells, pa.scalar(operand, kind)
+    if text and isinstance(operand, bool):
+        cells, kind = pc.cast(cells, pa.bool_()), pa.bool_()
+    if text and not isinstance(operand, bool):
+        return pc.cast(cells, pa.float64()), pa.scalar(float(operand))
+    if pa.types.is_boolean(kind):
+        return cells, pa.scalar(str(operand).lower()).cast(pa.bool_())
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        number = float(operand)
+        if pa.types.is_integer(kind) and number.is_integer():
+            return cells, pa.scalar(int(operand)).cast(kind)
+        return pc.cast(cells, pa.float64(), safe=False), pa.scalar(number)
+    return cells, pa.scalar(str(operand)).cast(kind)

@@ -1,0 +1,77 @@
+"""Encodings that know their columns' types: parquet, Arrow files (feather) and ORC."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs
+
+from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.files import regular
+
+# By default Arrow reads a whole parquet file ahead, and keeps what it has read.
+_FORMATS = {
+    "parquet": lambda: ds.ParquetFileFormat(pre_buffer=False, use_buffered_stream=True),
+    "feather": ds.IpcFileFormat,
+    "orc": ds.OrcFileFormat,
+}
+
+
+class BinaryPart(Part):
+    """A file of parquet, feather or ORC.
+
+    Args:
+      path: the file.
+      kind: which of them.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+
+    @cached_property
+    def _fragment(self) -> ds.Fragment:
+        with readable(self.path, self.kind):
+            regular(self.path)
+            return _FORMATS[self.kind]().make_fragment(str(self.path), pa.fs.LocalFileSystem())
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        with readable(self.path, self.kind):
+            return self._fragment.physical_schema
+
+    def names(self) -> list[str]:
+        """See `Part`."""
+        return list(self._schema.names)
+
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+        """See `Part`; columns of `strings` have the type that they are stored in."""
+        return pa.schema([field for field in self._schema if field.name in wanted])
+
+    def count(self) -> int:
+        """See `Part`; nothing but what lies at the file's end is read."""
+        with readable(self.path, self.kind):
+            return self._fragment.count_rows()
+
+    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+        """See `Part`."""
+        stored = pa.schema([field for field in self._schema if field.name in schema.names])
+        with readable(self.path, self.kind):
+            if rows is None:
+                yield _checked(fitted(self._fragment.to_table(stored, columns=stored.names), schema))
+                return
+            # What Arrow reads ahead by default is a gigabyte and more.
+            for batch in self._fragment.to_batches(
+                stored, columns=stored.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
+            ):
+                yield from slices(_checked(fitted(pa.Table.from_batches([batch]), schema)), rows)
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """The table, if its text is UTF-8, which parquet does not see to."""
+    table.validate(full=True)
+    return table

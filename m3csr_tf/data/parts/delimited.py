@@ -1,0 +1,198 @@
+"""Delimited text: CSV, TSV and their like, with or without a line of names, in blocks of lines.
+
+Arrow takes a column's type from the first stretch that it reads. Here a column has the type that holds what all blocks
+of the file look like, so that a column that starts whole and turns fractional is read as it is meant.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
+from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.data.parts.types import as_read
+from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+DELIMITERS = (",", "\t", ";", "|")
+WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
+_SHARE = 1 << 20
+"""Bytes that a thread parses at a time."""
+_ONE_BYTE = "\x1f"
+"""Stands for a delimiter of two bytes, which Arrow does not know."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file's fields are written.
+
+    Attributes:
+      usual: the delimiter that its ending says.
+      found: whether the line of names may say another one.
+      names: of the columns, where the file has no line of names.
+      quoted: whether double quotes around a field are no part of it.
+      typed: whether names have a type behind a colon, user_id:token.
+    """
+
+    usual: str = ","
+    found: bool = True
+    names: tuple[str, ...] | None = None
+    quoted: bool = True
+    typed: bool = False
+
+
+class Delimited(Part):
+    """A file of delimited text.
+
+    Args:
+      path: the file, which may be compressed.
+      dialect: how its fields are written.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self.path = path
+        self.kind = {",": "csv", "\t": "tab-separated text"}.get(dialect.usual, "delimited text")
+        self.dialect = dialect
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between fields."""
+        return self._header[1]
+
+    def names(self) -> list[str]:
+        """See `Part`."""
+        return self._header[0]
+
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+        """See `Part`."""
+        there = [name for name in self.names() if name in wanted]
+        known = {name: pa.string() if name in strings else pa.null() for name in there}
+        plain = [name for name in there if name not in strings]
+        if plain:
+            for table in self._tables(plain, {}):
+                known |= {name: as_read(known[name], table.schema.field(name).type) for name in plain}
+                if not thorough and pa.null() not in known.values():
+                    break
+        return pa.schema(list(known.items()))
+
+    def count(self) -> int:
+        """See `Part`."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> int:
+        first = self.names()[:1]
+        return sum(len(table) for table in self._tables(first, dict.fromkeys(first, pa.string())))
+
+    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+        """See `Part`."""
+        there = [name for name in schema.names if name in self.names()]
+        # A cell of a column without any type is empty, and dictionaries of text are made from text.
+        types = {
+            name: pa.string() if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) else kind
+            for name, kind in ((name, schema.field(name).type) for name in there)
+        }
+        for table in self._tables(there, types):
+            with readable(self.path, self.kind):
+                yield from slices(fitted(table, schema), rows)
+
+    @cached_property
+    def _header(self) -> tuple[list[str], str, int]:
+        """Names, delimiter, and bytes of the line of names."""
+        with readable(self.path, self.kind):
+            block = next(blocks_of_lines(self.path, self.dialect.quoted), (b"", 1))[0]
+        line = block.split(b"\n", 1)[0].split(b"\r", 1)[0]
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{self.path}: cannot be read as {self.kind}: its first line is not UTF-8 text; save it as UTF-8"
+            ) from None
+        if self.dialect.names is not None:
+            return list(self.dialect.names), self.dialect.usual, 0
+        if not text:
+            raise InputError(f"{self.path}: cannot be read as {self.kind}: it is empty; expected a line of names first")
+        delimiter = _delimiter(text, self.dialect.usual) if self.dialect.found else self.dialect.usual
+        fields = _fields(text, delimiter) if self.dialect.quoted else text.split(delimiter)
+        names = [name.rsplit(":", 1)[0] for name in fields] if self.dialect.typed else fields
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{self.path}: column {quoted(twice)} is there twice; give each column its own name")
+        return names, delimiter, len(line)
+
+    def _tables(self, included: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
+        """The `included` columns of a block each; those without a type have the one that Arrow finds."""
+        if not included:
+            return
+        names, delimiter, header = self._header
+        with readable(self.path, self.kind):
+            for block, number in blocks_of_lines(self.path, self.dialect.quoted):
+                rows = block[header:] if header and not number else block
+                if len(delimiter) > 1:
+                    rows = rows.replace(delimiter.encode(), _ONE_BYTE.encode())
+                if rows and not rows.isspace():
+                    yield self._parsed(rows, names, delimiter, included, types, number)
+
+    def _parsed(
+        self,
+        rows: bytes,
+        names: list[str],
+        delimiter: str,
+        included: list[str],
+        types: dict[str, pa.DataType],
+        number: int,
+    ) -> pa.Table:
+        odd: list[pa.csv.InvalidRow] = []
+        # Threads share what has no line ends inside quotes.
+        whole = (self.dialect.quoted and b'"' in rows) or not _has_short_lines(rows)
+
+        def keep(row: pa.csv.InvalidRow) -> str:
+            odd.append(row)
+            return "error"
+
+        try:
+            return pa.csv.read_csv(
+                pa.BufferReader(rows),
+                pa.csv.ReadOptions(column_names=names, block_size=len(rows) + 1 if whole else _SHARE),
+                pa.csv.ParseOptions(
+                    delimiter=delimiter if len(delimiter) == 1 else _ONE_BYTE,
+                    quote_char='"' if self.dialect.quoted else False,
+                    newlines_in_values=whole,
+                    invalid_row_handler=keep,
+                ),
+                pa.csv.ConvertOptions(column_types=types, include_columns=included, null_values=["", "null"]),
+            )
+        except pa.ArrowInvalid:
+            if not odd:
+                raise
+            text = odd[0].text
+            lines = b"\n" + rows.replace(b"\r\n", b"\n") + b"\n"
+            line = line_of_block(self.path, number, self.dialect.quoted)
+            line += lines.count(b"\n", 0, max(0, lines.find(b"\n" + text.encode() + b"\n")))
+            raise InputError(
+                f"{self.path}: cannot be read as {self.kind}: line {line} has {odd[0].actual_columns} fields, "
+                f"{len(names)} expected: {quoted(text.replace(_ONE_BYTE, delimiter))}; "
+                "mend the line, or put quotes around a field that holds the delimiter"
+            ) from None
+
+
+def _has_short_lines(rows: bytes) -> bool:
+    """Whether every stretch of half a share has an end of a line."""
+    half = _SHARE // 2
+    return all(rows.find(b"\n", start, start + half) >= 0 for start in range(0, len(rows) - half, half))
+
+
+def _delimiter(header: str, usual: str) -> str:
+    """What parts a line of names into the most fields, the usual one if in doubt."""
+    return max((usual, *DELIMITERS), key=lambda one: len(_fields(header, one)))
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])

@@ -1,0 +1,136 @@
+"""JSON lines: an object a row. Text stays text, so that ids keep their leading zeros."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
+from m3csr_tf.data.parts.part import Part, first_line, fitted, readable, slices
+from m3csr_tf.data.parts.types import common_type
+from m3csr_tf.errors import InputError
+
+_DEEPEST = 200
+"""Brackets inside brackets; Arrow's parser takes the process down with it on 100,000."""
+_OPENED = np.zeros(256, np.int8)
+_OPENED[list(b"[{")] = 1
+_OPENED[list(b"]}")] = -1
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+class JsonLines(Part):
+    """A file of JSON lines."""
+
+    kind = "JSON lines"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _names(self) -> list[str]:
+        names: dict[str, None] = {}
+        for table in self._tables(None, ()):
+            names |= dict.fromkeys(table.column_names)
+        return list(names)
+
+    def names(self) -> list[str]:
+        """See `Part`; keys that any row has."""
+        return self._names
+
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+        """See `Part`."""
+        known: dict[str, pa.DataType] = {}
+        for table in self._tables(None, strings):
+            for field in table.schema:
+                if field.name in wanted:
+                    before = known.get(field.name, pa.null())
+                    both = common_type(before, field.type, field.name in strings)
+                    if both is None and {_written(before), _written(field.type)} == {pa.string()}:
+                        both = pa.string()
+                    if both is None:
+                        raise InputError(
+                            f"{self.path}: {field.name} holds {field.type} values in some lines and {before} in "
+                            "others; expected one type"
+                        )
+                    known[field.name] = both
+        return pa.schema(list(known.items()))
+
+    def count(self) -> int:
+        """See `Part`."""
+        return sum(len(table) for table in self._tables(None, ()))
+
+    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+        """See `Part`."""
+        for table in self._tables(schema, schema.names):
+            with readable(self.path, self.kind):
+                yield from slices(fitted(table, schema), rows)
+
+    def _tables(self, schema: pa.Schema | None, strings: Collection[str]) -> Iterator[pa.Table]:
+        """Tables of a block each; the columns of `schema` alone, if there is one and the block can have its types."""
+        text = pa.schema([(name, pa.string()) for name in strings])
+        with readable(self.path, self.kind):
+            for block, number in blocks_of_lines(self.path):
+                if block.isspace():
+                    continue
+                _refuse_deep(block, self.path, number)
+                try:
+                    yield _parsed(block, schema, text)
+                except pa.ArrowInvalid as error:
+                    line = line_of_block(self.path, number)
+                    raise InputError(
+                        f"{self.path}: cannot be read as JSON lines in the lines from {line} on ({first_line(error)}); "
+                        "expected an object a line, a key once and of one type"
+                    ) from None
+
+
+def _written(kind: pa.DataType) -> pa.DataType:
+    """The type as JSON has it: what Arrow takes for a time is text."""
+    return pa.string() if pa.types.is_timestamp(kind) else kind
+
+
+def _parsed(block: bytes, schema: pa.Schema | None, text: pa.Schema) -> pa.Table:
+    """Without a schema, all columns as Arrow finds them, those of `text` as text where they hold text."""
+    if schema is not None:
+        try:
+            return _read(block, schema, "ignore")
+        except pa.ArrowInvalid:
+            return fitted(_parsed(block, None, pa.schema([f for f in schema if pa.types.is_string(f.type)])), schema)
+    if not text.names:
+        return _read(block, None, "infer")
+    try:
+        found = _read(block, text, "infer")
+    except pa.ArrowInvalid:
+        # One of them holds numbers: those that Arrow takes for numbers are.
+        plain = _read(block, None, "infer")
+        numbers = {field.name for field in plain.schema if pa.types.is_integer(field.type)}
+        numbers |= {field.name for field in plain.schema if pa.types.is_floating(field.type)}
+        numbers |= {field.name for field in plain.schema if pa.types.is_nested(field.type)}
+        found = _read(block, pa.schema([field for field in text if field.name not in numbers]), "infer")
+    # Arrow makes the columns that it is told of whether or not there are any.
+    return found.select(
+        [f.name for f in found.schema if f.name not in text.names or found[f.name].null_count < len(found)]
+    )
+
+
+def _read(block: bytes, schema: pa.Schema | None, others: str) -> pa.Table:
+    return pa.json.read_json(
+        pa.BufferReader(block),
+        pa.json.ReadOptions(block_size=len(block) + 1),
+        pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
+    )
+
+
+def _refuse_deep(block: bytes, path: Path, number: int) -> None:
+    if _depth(block) > _DEEPEST and _depth(_TEXT.sub(b"", block)) > _DEEPEST:
+        line = line_of_block(path, number)
+        raise InputError(f"{path}: the lines from {line} on are nested too deeply; expected a flat object a line")
+
+
+def _depth(block: bytes) -> int:
+    return int(np.cumsum(_OPENED[np.frombuffer(block, np.uint8)], dtype=np.int32).max())

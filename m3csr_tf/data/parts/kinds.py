@@ -1,0 +1,52 @@
+"""Which encoding a file of a table has, by its ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m3csr_tf.data.parts.binary import BinaryPart
+from m3csr_tf.data.parts.delimited import Delimited, Dialect
+from m3csr_tf.data.parts.json_lines import JsonLines
+from m3csr_tf.data.parts.lines import plain_suffix
+from m3csr_tf.data.parts.part import Part
+from m3csr_tf.errors import InputError
+
+_BINARY = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".feather": "feather",
+    ".arrow": "feather",
+    ".ipc": "feather",
+    ".orc": "orc",
+}
+_DELIMITED = {".csv": ",", ".tsv": "\t"}
+_JSON = (".jsonl", ".ndjson", ".json")
+ENDINGS = (*_BINARY, *_DELIMITED, *_JSON)
+"""Endings of tables; those of text may have one of a compression behind them."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether the file's ending is one of a table."""
+    return path.suffix.lower() in _BINARY or plain_suffix(path) in (*_DELIMITED, *_JSON)
+
+
+def open_part(path: Path, table: Path) -> Part:
+    """The file as a part.
+
+    Args:
+      path: the file.
+      table: the folder that it is a part of, whose ending counts where the file has none of its own.
+
+    Raises:
+      InputError: neither has an ending of a table.
+    """
+    for named in (path, table):
+        if named.suffix.lower() in _BINARY:
+            return BinaryPart(path, _BINARY[named.suffix.lower()])
+        if plain_suffix(named) in _DELIMITED:
+            return Delimited(path, Dialect(_DELIMITED[plain_suffix(named)]))
+        if plain_suffix(named) in _JSON:
+            return JsonLines(path)
+    raise InputError(
+        f"{path}: unknown kind of file; a table ends in one of {', '.join(ENDINGS)}, text perhaps in .gz or .zst too"
+    )

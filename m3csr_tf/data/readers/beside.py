@@ -1,0 +1,65 @@
+"""Layouts that describe the log alone: the catalogue lies beside it, as a table or as .npy files."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.data.readers.content import arrays_of, catalogue_of_rows, catalogue_of_table, check_arrays
+from m3csr_tf.data.readers.layout import Layout, files_of, find_table
+from m3csr_tf.data.tables import Table
+
+CATALOGUE = "catalogue"
+
+
+class CatalogueBeside(Layout):
+    """A layout whose items are those of a table `catalogue` in the folder, if there is one.
+
+    Modalities are its columns, or .npy files whose rows are its rows. Without such a table every modality is a .npy
+    file, whose row k belongs to item k of `listed_items`, or to the item with id k where the layout lists none.
+
+    Attributes:
+      takes_table: whether such a table counts; in some layouts item ids are rows in any case.
+    """
+
+    takes_table: ClassVar[bool] = True
+
+    def log_files(self) -> list[Path]:
+        """Files of the log, and those that list the items.
+
+        Raises:
+          InputError: one is missing.
+        """
+        raise NotImplementedError
+
+    def listed_items(self) -> np.ndarray | None:
+        """Ids of the items in the layout's own list of them, object [items], or None."""
+        return None
+
+    def files(self) -> list[Path]:
+        """See `Layout`; the headers of .npy files are checked, so that nobody waits for files that cannot do."""
+        log = self.log_files()
+        table = self.catalogue_table
+        arrays = arrays_of(self.config, self.folder, table is not None)
+        if table is not None:
+            check_arrays(arrays, table.count() if arrays else None, f"{table.path.name} has")
+            return [*log, *files_of(table.path), *arrays.values()]
+        ids = self.listed_items()
+        check_arrays(arrays, None if ids is None else len(ids), "the list of items has")
+        return [*log, *arrays.values()]
+
+    def catalogue(self, into: Path) -> Catalogue:
+        """See `Layout`."""
+        if self.catalogue_table is not None:
+            return catalogue_of_table(self.config, self.folder, self.catalogue_table, into)
+        return catalogue_of_rows(self.config, self.folder, into, self.listed_items())
+
+    @cached_property
+    def catalogue_table(self) -> Table | None:
+        """The table of items, if there is one."""
+        path = find_table(self.folder, CATALOGUE) if self.takes_table else None
+        return None if path is None else Table(path, names=self.config.columns)

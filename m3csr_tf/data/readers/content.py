@@ -1,0 +1,121 @@
+"""Catalogues: a table of items, or a list of their ids, and content in the table's columns or in .npy files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from m3csr_tf import columns
+from m3csr_tf.config import DataConfig
+from m3csr_tf.data.arrays import load_vectors, shape_of
+from m3csr_tf.data.catalogue import Catalogue, check_catalogue
+from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
+from m3csr_tf.data.tables import Table, to_pandas
+from m3csr_tf.data.vectors import VectorReader
+from m3csr_tf.errors import InputError
+from m3csr_tf.progress import progress
+
+_ARRAY = ".npy"
+_PLAIN = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME]
+
+
+def arrays_of(config: DataConfig, folder: Path, has_table: bool) -> dict[str, Path]:
+    """Modality -> its file of vectors, of those whose content is not in a column of the catalogue's table."""
+    return {
+        name: folder / place
+        for name, place in config.modalities.items()
+        if not has_table or place.lower().endswith(_ARRAY)
+    }
+
+
+def check_arrays(arrays: Mapping[str, Path], items: int | None, listed: str) -> int | None:
+    """Rows of the files, by their headers; nothing else of them is read.
+
+    Args:
+      arrays: modality -> file.
+      items: how many vectors each must have, where that is known.
+      listed: what has so many items, for the message.
+
+    Raises:
+      InputError: a file is missing or no array of vectors, or the files have differing numbers of rows.
+    """
+    for path in arrays.values():
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; check data.path, data.format and data.modalities")
+    sizes = {path: shape_of(path)[0] for path in arrays.values()}
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{path.name} {size}" for path, size in sizes.items())
+        folder = next(iter(sizes)).parent
+        raise InputError(f"{folder}: the modalities have differing numbers of rows ({each}); expected a row an item")
+    rows = next(iter(sizes.values()), None)
+    if items is not None and rows is not None and rows != items:
+        raise InputError(
+            f"{next(iter(sizes))}: has {rows:,} rows, and {listed} {items:,} items; expected a row for each item, in "
+            "the same order"
+        )
+    return rows
+
+
+def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndarray | None = None) -> Catalogue:
+    """A catalogue whose content is .npy files, row k of each for item k.
+
+    Args:
+      config: the section.
+      folder: where the files are.
+      into: where the content vectors are written.
+      ids: of the items; the numbers from 0 by default.
+    """
+    arrays = arrays_of(config, folder, has_table=False)
+    rows = check_arrays(arrays, None if ids is None else len(ids), "the list of items has")
+    frame = pd.DataFrame({columns.ITEM_ID: np.arange(rows or 0) if ids is None else ids})
+    checked = check_catalogue(frame, {}, str(folder)).frame
+    of_items = checked[columns.ITEM_ID].to_numpy()
+    vectors = {name: store(into, name, load_vectors(path), of_items, str(path)) for name, path in arrays.items()}
+    return Catalogue(checked, vectors)
+
+
+def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Path) -> Catalogue:
+    """A catalogue in a table, whose content is read and written in blocks: it may be more than fits in memory.
+
+    Args:
+      config: the section; a modality is a column of the table, or a .npy file whose rows are those of the table.
+      folder: where such files are.
+      table: item_id, and perhaps view_count, publish_time and columns of vectors.
+      into: where the content vectors are written.
+    """
+    table.require(columns.ITEM_ID)
+    arrays = arrays_of(config, folder, has_table=True)
+    of_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
+    source, items, kept = str(table.path), table.count(), []
+    check_arrays(arrays, items, f"{table.path.name} has")
+    readers = {name: VectorReader(column, table.path) for name, column in of_columns.items()}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(ContentFile(into, name, items, source)) for name in readers}
+        told = stack.enter_context(progress("reading the catalogue, items"))
+        done = 0
+        for block in table.blocks(
+            [*_PLAIN, *of_columns.values()], [columns.ITEM_ID, *of_columns.values()], ITEMS_AT_ONCE
+        ):
+            for name, column in of_columns.items():
+                if column not in block.column_names:
+                    raise InputError(
+                        f"{source}: column {column} of modality {name} is missing; check data.modalities, which name a "
+                        f"column of {', '.join(table.names[:20])}, or a .npy file"
+                    )
+                files[name].append(readers[name].read(block[column]))
+            kept.append(block.select([name for name in _PLAIN if name in block.column_names]))
+            done += block.num_rows
+            told(done, items)
+        if items:
+            for reader in readers.values():
+                reader.finish()
+        checked = check_catalogue(to_pandas(pa.concat_tables(kept)), {}, source).frame
+        ids = checked[columns.ITEM_ID].to_numpy()
+        content = {name: file.finish(ids) for name, file in files.items()}
+    content |= {name: store(into, name, load_vectors(path), ids, str(path)) for name, path in arrays.items()}
+    return Catalogue(checked, {name: content[name] for name in config.modalities})

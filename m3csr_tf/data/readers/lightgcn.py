@@ -1,0 +1,57 @@
+"""Layout "lightgcn": adjacency lists, a user and her items a line, a file a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.readers.beside import CatalogueBeside
+from m3csr_tf.errors import InputError
+from m3csr_tf.files import regular
+
+_FILES = {columns.TRAIN: ("train.txt",), columns.VAL: ("val.txt", "valid.txt"), columns.TEST: ("test.txt",)}
+EMPTY_USERS = "users_without_items"
+
+
+class LightgcnLayout(CatalogueBeside):
+    """train.txt, test.txt and, where validation clicks are apart, val.txt or valid.txt."""
+
+    def log_files(self) -> list[Path]:
+        """See `CatalogueBeside`."""
+        return list(self._splits().values())
+
+    def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
+        """See `Layout`."""
+        frames, empty = [], 0
+        for split, path in self._splits().items():
+            frame, without = _read_lists(path)
+            frames.append(frame.assign(**{columns.SPLIT: split}))
+            empty += without
+        return pd.concat(frames, ignore_index=True), {EMPTY_USERS: empty}
+
+    def _splits(self) -> dict[str, Path]:
+        found = {}
+        for split, names in _FILES.items():
+            there = [self.folder / name for name in names if (self.folder / name).is_file()]
+            if len(there) > 1:
+                raise InputError(f"{self.folder}: both {' and '.join(names)} are there; keep one")
+            if there or split != columns.VAL:
+                found[split] = there[0] if there else self.existing(names[0])
+        return found
+
+
+def _read_lists(path: Path) -> tuple[pd.DataFrame, int]:
+    """The pairs of a file, and how many lines have a user alone."""
+    try:
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; expected a user and her items a line") from None
+    fields = [parts for line in lines if (parts := line.split())]
+    pairs = [(parts[0], item) for parts in fields for item in parts[1:]]
+    return pd.DataFrame(pairs, columns=[columns.USER_ID, columns.ITEM_ID], dtype=object), sum(
+        len(parts) == 1 for parts in fields
+    )

@@ -1,0 +1,50 @@
+"""Layout "mmssl": a JSON mapping of users to items for each split, and .npy files of content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.readers.beside import CatalogueBeside
+from m3csr_tf.documents import read_json
+from m3csr_tf.errors import InputError
+from m3csr_tf.quoting import quoted
+
+_EXPECTED = "a mapping of user index to a list of item indices"
+
+
+class MmsslLayout(CatalogueBeside):
+    """train.json, val.json and test.json."""
+
+    takes_table = False
+
+    def log_files(self) -> list[Path]:
+        """See `CatalogueBeside`."""
+        return [self.existing(f"{name}.json") for name in columns.SPLITS]
+
+    def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
+        """See `Layout`."""
+        splits = [_read_split(path, name) for path, name in zip(self.log_files(), columns.SPLITS, strict=True)]
+        return pd.concat(splits, ignore_index=True), {}
+
+
+def _read_split(path: Path, name: str) -> pd.DataFrame:
+    lists = read_json(path, _EXPECTED)
+    if not isinstance(lists, dict) or not all(isinstance(items, list) for items in lists.values()):
+        raise InputError(f"{path}: expected {_EXPECTED}")
+    users = np.repeat(np.array(list(lists), dtype=object), [len(items) for items in lists.values()])
+    items = [item for of_user in lists.values() for item in of_user]
+    kinds = {type(item) for item in items}
+    if not kinds <= {int} and not kinds <= {str}:
+        odd = next(item for item in items if type(item) is not type(items[0]) or type(item) not in (int, str))
+        raise InputError(f"{path}: item indices must be whole numbers, got {quoted(odd)}; expected {_EXPECTED}")
+    return pd.DataFrame(
+        {
+            columns.USER_ID: users,
+            columns.ITEM_ID: pd.Series([str(item) for item in items], dtype=object),
+            columns.SPLIT: name,
+        }
+    )

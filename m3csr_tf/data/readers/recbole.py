@@ -1,0 +1,60 @@
+"""Layout "recbole": atomic files, tab-separated, whose names have types behind a colon: user_id:token."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from m3csr_tf import columns
+from m3csr_tf.data.parts.delimited import Delimited, Dialect
+from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
+from m3csr_tf.data.readers.layout import find_table
+from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.mmrec import inter_file
+from m3csr_tf.data.tables import Keyed, Table
+from m3csr_tf.errors import InputError
+
+_DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
+_SPLITS = {columns.TRAIN: "train", columns.VAL: "valid", columns.TEST: "test"}
+
+
+class RecboleLayout(CatalogueBeside):
+    """One .inter file, or three that end in .train.inter, .valid.inter and .test.inter; perhaps a .item file."""
+
+    in_blocks = True
+
+    def log_files(self) -> list[Path]:
+        """See `CatalogueBeside`."""
+        items = [self._item_file] if self._item_file is not None and find_table(self.folder, CATALOGUE) is None else []
+        return [part.path for part, _ in self._parts] + items
+
+    def log(self) -> TableLog:
+        """See `Layout`."""
+        path = self._parts[0][0].path if len(self._parts) == 1 else self.folder
+        table = Table(path, self._parts, self.config.columns, self.config.where)
+        return TableLog(table, self.config.item_lists)
+
+    @cached_property
+    def catalogue_table(self) -> Table | None:
+        """A table `catalogue` or, without one, the .item file."""
+        path = find_table(self.folder, CATALOGUE)
+        if path is not None:
+            return Table(path, names=self.config.columns)
+        if self._item_file is None:
+            return None
+        return Table(self._item_file, [(Delimited(self._item_file, _DIALECT), {})], self.config.columns)
+
+    @cached_property
+    def _item_file(self) -> Path | None:
+        found = sorted(self.folder.glob("*.item"))
+        if len(found) > 1:
+            raise InputError(f"{self.folder}: {len(found)} .item files are there; keep one")
+        return found[0] if found else None
+
+    @cached_property
+    def _parts(self) -> list[Keyed]:
+        if self.config.inter_file is None:
+            found = {split: sorted(self.folder.glob(f"*.{name}.inter")) for split, name in _SPLITS.items()}
+            if all(len(paths) == 1 for paths in found.values()):
+                return [(Delimited(found[split][0], _DIALECT), {columns.SPLIT: split}) for split in columns.SPLITS]
+        return [(Delimited(inter_file(self), _DIALECT), {})]

@@ -1,0 +1,39 @@
+"""Layout "table": interactions and catalogue, each one file or a folder of part files."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
+from m3csr_tf.data.readers.layout import files_of, require_table
+from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.tables import Table
+
+INTERACTIONS = "interactions"
+
+
+class TableLayout(CatalogueBeside):
+    """Interactions and catalogue as tables."""
+
+    in_blocks = True
+
+    def log_files(self) -> list[Path]:
+        """See `CatalogueBeside`."""
+        log = files_of(require_table(self.folder, INTERACTIONS))
+        require_table(self.folder, CATALOGUE)
+        return log
+
+    def log(self) -> TableLog:
+        """See `Layout`."""
+        return self._log
+
+    @cached_property
+    def catalogue_table(self) -> Table:
+        """The table of items."""
+        return Table(require_table(self.folder, CATALOGUE), names=self.config.columns)
+
+    @cached_property
+    def _log(self) -> TableLog:
+        path = require_table(self.folder, INTERACTIONS)
+        return TableLog(Table(path, names=self.config.columns, where=self.config.where), self.config.item_lists)

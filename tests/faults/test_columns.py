@@ -1,0 +1,146 @@
+"""Faults of columns: under other names, of other types, or not what a setting says. Messages say what the file has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_logs import Logs
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Logs:
+    return Logs(tmp_path)
+
+
+def refused(logs: Logs, *named: str) -> None:
+    """`prepare` ends in one message, of which `named` are parts."""
+    result = logs.run()
+    assert result.exit_code == 2, result.output + str(result.exception)
+    message = result.stderr.strip()
+    assert message.startswith("error: ") and "\n" not in message, message
+    assert all(word in message for word in named), message
+    assert logs.written() == []
+
+
+@pytest.mark.parametrize("memory", ["100", "0"])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("user_id", "userId"),
+        ("user_id", "UserID"),
+        ("user_id", "user"),
+        ("user_id", "uid"),
+        ("user_id", "user_id "),
+        ("item_id", "itemId"),
+        ("item_id", "item"),
+        ("item_id", "ITEM_ID"),
+        ("item_id", "item-id"),
+    ],
+)
+def test_the_nearest_column_is_named_with_the_setting_that_maps_it(
+    name: str, other: str, memory: str, logs: Logs
+) -> None:
+    logs.interactions = logs.interactions.rename(columns={name: other})
+    logs.overrides["data.in_memory_rows"] = memory
+    refused(logs, f"column {name} is missing", repr(other), f"data.columns={{{name}: {other}}}", "'timestamp'")
+
+
+def test_a_column_that_looks_like_none_is_asked_for_among_those_that_are_there(logs: Logs) -> None:
+    logs.interactions = logs.interactions.rename(columns={"user_id": "wer", "item_id": "was"})
+    refused(logs, "the file has 'wer', 'was', 'timestamp', 'weight', 'split'", "data.columns={user_id: NAME}")
+
+
+def test_and_so_is_the_item_of_the_catalogue(logs: Logs) -> None:
+    logs.catalogue = logs.catalogue.rename(columns={"item_id": "itemId"})
+    refused(logs, "catalogue.parquet: column item_id is missing", "data.columns={item_id: itemId}")
+
+
+def test_of_many_columns_some_are_listed(logs: Logs) -> None:
+    logs.interactions = logs.interactions.rename(columns={"user_id": "x"})
+    logs.interactions = logs.interactions.join(pd.DataFrame({f"c{n}": [0] for n in range(100)}), how="left")
+    refused(logs, "'c1'", "and 85 more")
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        (
+            "{user_id: userid}",
+            ["user_id is column 'userid', which is not there", "'user_id'", "the nearest is 'user_id'"],
+        ),
+        ("{timestamp: ts}", ["timestamp is column 'ts'", "'timestamp'"]),
+        ("{view_count: views}", ["catalogue.parquet", "view_count is column 'views'", "the nearest is 'view_count'"]),
+        ("{user: userId}", ["data.columns maps 'user'", "user_id"]),
+        ("{publish_time: when}", ["publish_time is column 'when'"]),
+        ("[user_id]", ["data.columns"]),
+        ("{user_id: [a]}", ["data.columns"]),
+    ],
+)
+def test_a_mapping_of_columns_that_are_not_there_is_refused(setting: str, named: list[str], logs: Logs) -> None:
+    logs.overrides["data.columns"] = setting
+    refused(logs, *named)
+
+
+@pytest.mark.parametrize("memory", ["100", "0"])
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("{is_click: 1}", ["data.where names column 'is_click', which is not there", "'user_id', 'item_id'"]),
+        ("{timestmp: 1}", ["the nearest is 'timestamp'"]),
+        ("{timestamp: high}", ["data.where compares column 'timestamp'", "int64 values such as 1000", "'high'"]),
+        ('{timestamp: ">=high"}', ["'>=high'"]),
+        ("{timestamp: true}", ["no interactions"]),
+        ("{user_id: 1}", ["column 'user_id'", "string values such as 'u0'", "with 1"]),
+        ('{user_id: "<5"}', ["column 'user_id'", "'<5'"]),
+        ('{weight: ">1e300"}', ["no interactions", "the rows that data.where keeps"]),
+        ("{weight: [1, 2]}", ["data.where"]),
+        ("{weight: null}", ["data.where"]),
+        ('{split: "train", timestamp: "<0"}', ["no interactions"]),
+    ],
+)
+def test_a_condition_that_no_row_can_answer_is_refused(setting: str, named: list[str], memory: str, logs: Logs) -> None:
+    logs.overrides |= {"data.where": setting, "data.in_memory_rows": memory}
+    refused(logs, *named)
+
+
+@pytest.mark.parametrize("memory", ["100", "0"])
+@pytest.mark.parametrize(
+    ("item", "known", "reason"),
+    [
+        ("02", "2", "they differ in leading zeros"),
+        ("2", "02", "they differ in leading zeros"),
+        ("I2", "i2", "they differ in case"),
+        (" i2", "i2", "they differ in spaces around them"),
+        ("i2", "i2 ", "they differ in spaces around them"),
+        ("7.0", "7", "one is written as a decimal number"),
+        ("7", "7.0", "one is written as a decimal number"),
+    ],
+)
+def test_an_item_that_the_catalogue_has_in_another_spelling_is_shown_with_it(
+    item: str, known: str, reason: str, memory: str, logs: Logs
+) -> None:
+    logs.overrides["data.in_memory_rows"] = memory
+    logs.catalogue["item_id"] = [known, *logs.catalogue["item_id"].tolist()[1:]]
+    logs.interactions["item_id"] = logs.interactions["item_id"].replace("i0", item)
+    clicks = int((logs.interactions["item_id"] == item).sum())
+    if known.strip().casefold() == "i2":
+        logs.catalogue["item_id"] = [known, "i1", "i8", *(f"j{n}" for n in range(7))]
+    refused(logs, "interactions are with items that the catalogue lacks", f"e.g. '{item}'", f"has '{known}'", reason)
+    assert clicks
+
+
+@pytest.mark.parametrize("memory", ["100", "0"])
+def test_a_near_miss_is_found_among_items_that_nobody_knows(memory: str, logs: Logs) -> None:
+    logs.overrides["data.in_memory_rows"] = memory
+    logs.interactions.loc[0, "item_id"] = "unknown"
+    logs.interactions.loc[5, "item_id"] = "I4"
+    refused(logs, "2 interactions are with items", "e.g. 'I4'; the catalogue has 'i4'")
+
+
+@pytest.mark.parametrize("id_length", [100, 1_000_000])
+def test_a_long_id_is_cut_in_the_message(id_length: int, logs: Logs) -> None:
+    logs.interactions.loc[0, "item_id"] = "x" * id_length
+    result = logs.run()
+    assert result.exit_code == 2 and len(result.stderr) < 500
