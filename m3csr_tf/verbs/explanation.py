@@ -11,10 +11,12 @@ from rich.table import Table
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs.console import console
 from m3csr_tf.verbs.origin import origin
@@ -49,14 +51,14 @@ def _given_history(text: str) -> list[str]:
     if not text.lstrip().startswith("["):
         return [one.strip() for one in text.split(",") if one.strip()]
     try:
-        ids = json.loads(text)
-    except json.JSONDecodeError as error:
+        ids = parse_json(text)
+    except ValueError as error:
         raise InputError(
             f"explain: --history starts with [ and is no JSON ({error}); expected a list of item ids, "
             """e.g. '["v1", "v2, part 2"]'"""
         ) from None
     if not all(isinstance(one, str) for one in ids):
-        raise InputError(f"""explain: --history is {text}; expected item ids in quotes, e.g. '["1", "2"]'""")
+        raise InputError(f"""explain: --history is {quoted(text)}; expected item ids in quotes, e.g. '["1", "2"]'""")
     return list(ids)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3csr_tf import columns
+from m3csr_tf.batch.known import KnownIds
+from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
@@ -165,6 +168,16 @@ def test_a_list_in_any_other_form_is_refused_by_its_row(form: str, column: str, 
     said = str(refused.value)
     assert f"{path}: {column} in data row 5 holds " in said and 'as a JSON list, e.g. ["v1", "v2"]' in said
     assert not (tmp_path / "lists").exists()
+
+
+def test_an_id_that_holds_separators_is_one_id_where_the_release_knows_it(release: Any) -> None:
+    rows = pd.RangeIndex(1, 2)
+    ids = Ids(np.array(["a,b", "[c|d]"], dtype=object), np.zeros(2, np.int64), np.array([3, 4]))
+    KnownIds(release).refuse_separators(ids, rows, columns.HISTORY, "users.csv")
+    for lacking in (0, 1):
+        some = ids._replace(rows=np.where(np.arange(2) == lacking, -1, ids.rows))
+        with pytest.raises(InputError, match=re.escape(f"history in data row 1 holds {ids.items[lacking]!r}")):
+            KnownIds(release).refuse_separators(some, rows, columns.HISTORY, "users.csv")
 
 
 @given(st.lists(st.text(max_size=8).filter(lambda one: one and one.isprintable()), max_size=4))
