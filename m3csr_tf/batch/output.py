@@ -48,11 +48,28 @@ _LEFTOVERS = (".part-*", f"{_INPUTS}*", f".{_INPUTS}*")
 
 
 class PartFacts(NamedTuple):
-    """What a part holds: users or items it was made for, rows, and users whose list is short."""
+    """What a part holds.
 
-    inputs: int
-    rows: int
-    short: int
+    Attributes:
+      inputs: users or items it was made for.
+      rows: of the part.
+      short: users whose list is short.
+      empty: users without a history.
+      unknown_users: users that the release does not know.
+      ids, unknown_ids: of histories and exclusions, and those of them that are no items of the release.
+    """
+
+    inputs: int = 0
+    rows: int = 0
+    short: int = 0
+    empty: int = 0
+    unknown_users: int = 0
+    ids: int = 0
+    unknown_ids: int = 0
+
+    def plus(self, other: PartFacts) -> PartFacts:
+        """What both hold together."""
+        return PartFacts(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -177,12 +194,12 @@ class PartWriter:
 
     def __init__(self, stream: pq.ParquetWriter) -> None:
         self._stream = stream
-        self.facts = PartFacts(0, 0, 0)
+        self.facts = PartFacts()
 
-    def write(self, batch: pa.Table, inputs: int, short: int = 0) -> None:
-        """Appends what was made for `inputs` users or items; of the users, `short` have a short list."""
+    def write(self, batch: pa.Table, facts: PartFacts) -> None:
+        """Appends what was made for some users or items; `facts` counts all but its rows."""
         self._stream.write_table(batch, row_group_size=max(1, len(batch)))
-        self.facts = PartFacts(self.facts.inputs + inputs, self.facts.rows + len(batch), self.facts.short + short)
+        self.facts = self.facts.plus(facts._replace(rows=len(batch)))
 
 
 @contextmanager
