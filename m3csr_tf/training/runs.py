@@ -335,12 +335,12 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """
     place = folder / CHECKPOINTS
     listed = place / "checkpoint"
-    latest = tf.train.latest_checkpoint(str(place))
-    if latest is not None and Path(latest).parent == place:
-        return Path(latest)
-    # A kill may come between the first checkpoint and the list of them.
-    if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
-        with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
-            regular(listed).read_text(encoding="utf-8")
+    with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
+        latest = tf.train.latest_checkpoint(str(place))
+        if latest is not None and Path(latest).parent == place:
+            return Path(latest)
+        # A kill may come between the first checkpoint and the list of them.
+        if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
+            regular(listed)
             raise ValueError("it names no checkpoint that is there")
     return None

@@ -41,13 +41,8 @@ def made(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
     texts = {name: [" ".join(f"{one:.4f}" for one in vector) for vector in frame[name]] for name in content}
     frame.assign(**texts).to_csv(root / "inbox" / "items.csv", index=False)
     frame[[columns.ITEM_ID]].assign(view_count=[1, 2]).to_csv(root / "inbox" / "views.csv", index=False)
-    overrides = [
-        *("data.world.users=150", "data.world.items=120", "data.world.clicks=1500", "data.world.missing=0.15"),
-        *("data.world.modalities={visual: 12, acoustic: 5}", "split.cold_share=0.1", "clusters.count=7"),
-        *("history.length=6", "model.dim=8", "model.id_dim=12", "run.name=small"),
-        *("evaluation.bootstrap=10", "evaluation.baselines=[popularity]"),
-    ]
-    return Product(root, overrides)
+    (root / "config.yaml").write_text(run.config.to_yaml())
+    return Product(root)
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +50,7 @@ def product(made: Product, tmp_path_factory: pytest.TempPathFactory) -> Product:
     """A copy, to spoil and to mend again."""
     root = tmp_path_factory.mktemp("spoilt") / "product"
     shutil.copytree(made.root, root, symlinks=True)
-    places = [f"run.folder={root / 'runs'}", f"run.release_folder={root / 'saved_models'}"]
-    return Product(root, [*made.overrides, *places])
+    return Product(root)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ class Product:
     """Where everything lies, and the command line that reads it in this process."""
 
     root: Path
-    overrides: list[str]
+    overrides: tuple[str, ...] = ()
 
     @property
     def run_folder(self) -> Path:
@@ -35,4 +35,7 @@ class Product:
         return self.root / "inbox"
 
     def run(self, *words: str) -> Any:
-        return CliRunner().invoke(app, [*words, *self.overrides])
+        places = [f"run.folder={self.root / 'runs'}", f"run.release_folder={self.root / 'saved_models'}"]
+        few = ["evaluation.bootstrap=10", "evaluation.baselines=[popularity]"]
+        config = str(self.root / "config.yaml")
+        return CliRunner().invoke(app, [*words, "--config", config, *places, *few, *self.overrides])
