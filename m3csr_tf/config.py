@@ -158,10 +158,13 @@ class DataConfig(Section):
         False, description="a cell of item_id holds several ids with spaces between them, each a click of its own"
     )
     in_memory_rows: int = Field(
-        20_000_000, ge=0, description="a table of more interactions is prepared in parts of users, on the disk"
+        20_000_000,
+        ge=0,
+        le=10**12,
+        description="a table of more interactions is prepared in parts of users, on the disk",
     )
     shard_clicks: int = Field(
-        2_000_000, ge=1, description="training clicks of a shard of the prepared data; a user's stay together"
+        2_000_000, ge=1, le=10**9, description="training clicks of a shard of the prepared data; a user's stay together"
     )
     inter_file: str | None = Field(None, description="mmrec: the .inter file, when the folder has several")
     world: WorldConfig = WorldConfig()
@@ -440,7 +443,10 @@ class TrainingConfig(Section):
     beta: float = Field(0.1, ge=0, le=1e6, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2, le=262_144)
     window_clicks: int = Field(
-        20_000_000, ge=1, description="training clicks held in memory; of a larger log, some shards at a time"
+        20_000_000,
+        ge=1,
+        le=10**12,
+        description="training clicks held in memory; of a larger log, some shards at a time",
     )
     learning_rate: float = Field(3e-3, gt=0, le=1e3)
     content_rate: float = Field(
@@ -482,6 +488,7 @@ class TrainingConfig(Section):
     validation_users: int = Field(
         20_000,
         ge=1,
+        le=1_000_000_000,
         description="users whom a validation ranks items for, at most; a seeded draw, of as many as take a fifth of "
         "the time, but 1,000 at least",
     )
@@ -598,7 +605,7 @@ class ExposureConfig(Section):
         description="least share of the places that items with few clicks take (of the popularity bins up to 4 clicks, "
         "at least the first), but no more than theirs of the items; 0 adds nothing",
     )
-    users: int = Field(4000, ge=1, description="users sampled to calibrate them")
+    users: int = Field(4000, ge=1, le=10_000_000, description="users sampled to calibrate them")
 
     @model_validator(mode="after")
     def _check(self) -> ExposureConfig:
