@@ -1,4 +1,4 @@
-"""What tests of kill -9 share: work in a process of its own that dies at a random moment."""
+"""What tests of kill -9 and of signals share: work in a process of its own that is ended at a random moment."""
 
 from __future__ import annotations
 
@@ -28,17 +28,7 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
 
     The process is forked from one that has imported TensorFlow and nothing else, which takes no time.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["m3csr_tf.verbs"])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
-    process.start()
-    theirs.close()
-    assert ours.poll(START), "the process did not begin"
-    try:
-        ours.recv()
-    except EOFError:
-        raise AssertionError("the process failed before it began") from None
+    process = _begun(work, args)
     began = time.perf_counter()
     if callable(moment):
         while not moment():
@@ -51,6 +41,33 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     return worked
+
+
+def signalled_after(seconds: float, number: int, work: Callable[..., None], *args: Any) -> int:
+    """As `killed_after`, by another signal; waits for the process to end, and returns its exit code."""
+    process = _begun(work, args)
+    process.join(seconds)
+    if process.pid is not None and process.is_alive():
+        os.kill(process.pid, number)
+    process.join(START)
+    assert process.exitcode is not None, "the process does not end"
+    return process.exitcode
+
+
+def _begun(work: Callable[..., None], args: tuple[Any, ...]) -> Any:
+    """A new process that has called `begin`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["m3csr_tf.verbs"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.poll(START), "the process did not begin"
+    try:
+        ours.recv()
+    except EOFError:
+        raise AssertionError("the process failed before it began") from None
+    return process
 
 
 def _work(begun: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:
