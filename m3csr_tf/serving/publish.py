@@ -101,11 +101,10 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             with _raised(trained.model.item_tower, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
-            refused = behind(str(error.message))
+            said = str(error.message)
+            refused = behind(said)
             why = "check disk and rights" if refused is None else reason(refused)
-            raise ReleaseError(
-                f"{folder}: the towers cannot be written: {in_short(str(error.message))}: {why}"
-            ) from None
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
         index = _build_index(trained, staging)
         manifest = _manifest(trained, version, index, bonuses, staging)
         commit(folder, staging, manifest, fresh_only)

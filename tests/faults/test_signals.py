@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and Ctrl-C at any moment end a verb with one message and 143 or 130; the same command then goes on."""
+"""Signals: SIGTERM and Ctrl-C at any moment end a verb in one message and 143 or 130; the same command goes on."""
 
 from __future__ import annotations
 
