@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -28,7 +29,7 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
 
     The process is forked from one that has imported TensorFlow and nothing else, which takes no time.
     """
-    process = _begun(work, args)
+    process = begun(work, *args)
     began = time.perf_counter()
     if callable(moment):
         while not moment():
@@ -45,7 +46,7 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
 
 def signalled_after(seconds: float, number: int, work: Callable[..., None], *args: Any) -> int:
     """As `killed_after`, by another signal; waits for the process to end, and returns its exit code."""
-    process = _begun(work, args)
+    process = begun(work, *args)
     process.join(seconds)
     if process.pid is not None and process.is_alive():
         os.kill(process.pid, number)
@@ -54,7 +55,19 @@ def signalled_after(seconds: float, number: int, work: Callable[..., None], *arg
     return process.exitcode
 
 
-def _begun(work: Callable[..., None], args: tuple[Any, ...]) -> Any:
+def running(begin: Callable[[], None], verb: str, config: Path, output: Path, *overrides: str) -> None:
+    """Runs a verb as its script does, with all that it prints in a file."""
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.argv = [verb, "--config", str(config), *overrides]
+    from m3csr_tf.main import main
+
+    begin()
+    main(verb)
+
+
+def begun(work: Callable[..., None], *args: Any) -> Any:
     """A new process that has called `begin`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["m3csr_tf.verbs"])

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
@@ -74,6 +75,7 @@ def users_source(path: Path) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
+    require_file(path)
     if path.suffix == ".parquet" or path.is_dir():
         return _Parquet(path, columns.USER_ID)
     if path.suffix == ".csv":
@@ -91,6 +93,7 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
+    require_file(path)
     if path.suffix == ".parquet" or path.is_dir():
         return _Parquet(path, columns.ITEM_ID)
     if path.suffix == ".csv":

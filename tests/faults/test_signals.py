@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from kills import signalled_after
+from kills import running, signalled_after
 
 REPOSITORY = Path(__file__).parents[2]
 MOMENTS = int(os.environ.get("M3CSR_SIGNALS", "50"))
@@ -23,35 +22,6 @@ SAID = {
     143: "terminated; the same command goes on where it stopped\n",
 }
 HALF_WRITTEN = (".part", ".building", ".replaced", ".publishing", ".linking", ".lock")
-
-
-def running(begin: Callable[[], None], verb: str, config: Path, output: Path) -> None:
-    """Runs a verb as its script does, with all that it prints in a file."""
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.argv = [verb, "--config", str(config)]
-    from m3csr_tf.main import main
-
-    begin()
-    main(verb)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """The configuration of a run that takes a few seconds."""
-    tree = {
-        "data": {"world": {"users": 60, "items": 50, "clicks": 600, "modalities": {"visual": 6, "acoustic": 4}}},
-        "clusters": {"count": 3},
-        "history": {"length": 4},
-        "model": {"dim": 4, "id_start": "xavier"},
-        "training": {"max_steps": 12, "evaluate_every": 4, "batch_size": 32, "cross_fit": 0},
-        "retrieve": {"top_n": 5, "shard_users": 10},
-        "run": {"name": "tiny", "folder": str(tmp_path / "runs"), "release_folder": str(tmp_path / "saved_models")},
-    }
-    path = tmp_path / "world.yaml"
-    path.write_text(yaml.safe_dump(tree))
-    return path
 
 
 def called(world: Path, name: str) -> None:
