@@ -44,6 +44,11 @@ LONGEST_LIST = 100_000
 _OF_RELEASE = "of_release"
 """In the context of a validation: whether the settings are for a verb that opens no data."""
 
+HIDDEN = "***"
+"""In place of a secret's value."""
+_SECRET = re.compile(r"(?i)secret|password|passphrase|token|credential|key")
+"""In the names of Spark's settings whose values are secrets; Spark itself says nearly the same."""
+
 
 def _as_spark_says(value: Any) -> Any:
     """A setting of Spark as text: true, not True."""
@@ -728,7 +733,9 @@ class SparkConfig(Section):
         "spark-submit or spark-defaults.conf, else local[*]",
     )
     conf: dict[str, Annotated[str, BeforeValidator(_as_spark_says)]] = Field(
-        default_factory=dict, description="further settings of Spark, e.g. {spark.executor.memory: 8g}"
+        default_factory=dict,
+        description="further settings of Spark, e.g. {spark.executor.memory: 8g}; secrets, passwords, "
+        "tokens and keys are *** in the run's config.yaml",
     )
 
     @field_validator("conf")
@@ -810,8 +817,15 @@ class Config(Section):
         return None if self.training.warm_start is None else self.run.folder / self.training.warm_start
 
     def to_yaml(self) -> str:
-        """The resolved tree, every default spelled out; `load` reads it back to an equal tree."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """The resolved tree, every default spelled out; `load` reads it back to an equal tree but for Spark's secrets.
+
+        Their values are `***`: the file lies in the run's folder, for all who may read it.
+        """
+        tree = self.model_dump(mode="json")
+        tree["spark"]["conf"] = {
+            name: HIDDEN if _SECRET.search(name) else value for name, value in tree["spark"]["conf"].items()
+        }
+        return yaml.safe_dump(tree, sort_keys=False)
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""

@@ -224,7 +224,8 @@ def claimed(
       overwrite: make a finished job again.
 
     Raises:
-      RunError: what lies at `output` is no link of a job, or another job is being made for it.
+      RunError: what lies at `output` is no link of a job, or that of a job of another kind, or another job is being
+        made for it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(output)):
@@ -300,6 +301,7 @@ def current(output: Path) -> JobFolder | None:
 def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: bool) -> JobFolder | None:
     """The job to go on with, or to leave as it is; unfinished ones of another identity are removed."""
     finished = current(output)
+    _require_kind(output, identity, finished)
     others = [path for path in _folders(output) if finished is None or path != finished.folder]
     jobs = [job for job in map(JobFolder.open, others) if job is not None]
     same = [
@@ -320,6 +322,19 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
         if unfinished is None or folder != unfinished.folder:
             _remove(folder, output, identity, 0 if finished is None else finished.facts.number)
     return unfinished
+
+
+def _require_kind(output: Path, identity: Mapping[str, Any], finished: JobFolder | None) -> None:
+    """Refuses to put lists in the place of item vectors, or the other way round."""
+    for kind, called, setting in (
+        ("users", "top-N lists", "embed.output"),
+        ("items", "item vectors", "retrieve.output"),
+    ):
+        if finished is not None and kind in finished.facts.identity and kind not in identity:
+            raise RunError(
+                f"{output}: holds {called}, and this job would put something else in their place; choose another "
+                f"output ({setting}), or move them away"
+            )
 
 
 def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, inputs: int) -> JobFolder:

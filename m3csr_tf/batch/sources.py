@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 
 CHUNK_ENTRIES = 1 << 20
@@ -73,6 +74,7 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
+    require_file(path)
     if path.suffix == ".parquet" or path.is_dir():
         return Parquet(path, columns.ITEM_ID)
     if path.suffix == ".csv":

@@ -18,6 +18,7 @@ from m3csr_tf.batch.json_lines import JSON_LINES, JsonLines
 from m3csr_tf.batch.past import Past, PastOf
 from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require_id
 from m3csr_tf.documents import parse_json
+from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 from m3csr_tf.files import regular
 from m3csr_tf.quoting import quoted
@@ -40,6 +41,7 @@ def users_source(path: Path) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
+    require_file(path)
     source = _source(path)
     names = source.names()
     for file, of_file in names.items():

@@ -1,14 +1,16 @@
-"""A run, its release and an inbox, made once of random weights: faults are put into them, and taken out again."""
+"""A run, its release and an inbox, made once of random weights, to be spoiled and mended; a small run to be made."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from product import Product
 
 from m3csr_tf import columns
@@ -59,6 +61,23 @@ def mended(made: Product, product: Product) -> Iterator[Product]:
     yield product
     shutil.rmtree(product.root)
     shutil.copytree(made.root, product.root, symlinks=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """The configuration of a run that takes a few seconds, in a folder of its own."""
+    tree = {
+        "data": {"world": {"users": 60, "items": 50, "clicks": 600, "modalities": {"visual": 6, "acoustic": 4}}},
+        "clusters": {"count": 3},
+        "history": {"length": 4},
+        "model": {"dim": 4, "id_start": "xavier"},
+        "training": {"max_steps": 12, "evaluate_every": 4, "batch_size": 32, "cross_fit": 0},
+        "retrieve": {"top_n": 5, "shard_users": 10},
+        "run": {"name": "tiny", "folder": str(tmp_path / "runs"), "release_folder": str(tmp_path / "saved_models")},
+    }
+    path = tmp_path / "world.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
 
 
 def _videos(modalities: dict[str, int], *ids: str) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
