@@ -44,6 +44,11 @@ LONGEST_LIST = 100_000
 _OF_RELEASE = "of_release"
 """In the context of a validation: whether the settings are for a verb that opens no data."""
 
+HIDDEN = "***"
+"""In place of a secret's value."""
+_SECRET = re.compile(r"(?i)secret|password|passphrase|token|credential|key")
+"""In the names of Spark's settings whose values are secrets; Spark itself says nearly the same."""
+
 
 def _as_spark_says(value: Any) -> Any:
     """A setting of Spark as text: true, not True."""
@@ -158,10 +163,13 @@ class DataConfig(Section):
         False, description="a cell of item_id holds several ids with spaces between them, each a click of its own"
     )
     in_memory_rows: int = Field(
-        20_000_000, ge=0, description="a table of more interactions is prepared in parts of users, on the disk"
+        20_000_000,
+        ge=0,
+        le=10**12,
+        description="a table of more interactions is prepared in parts of users, on the disk",
     )
     shard_clicks: int = Field(
-        2_000_000, ge=1, description="training clicks of a shard of the prepared data; a user's stay together"
+        2_000_000, ge=1, le=10**9, description="training clicks of a shard of the prepared data; a user's stay together"
     )
     inter_file: str | None = Field(None, description="mmrec: the .inter file, when the folder has several")
     world: WorldConfig = WorldConfig()
@@ -440,7 +448,10 @@ class TrainingConfig(Section):
     beta: float = Field(0.1, ge=0, le=1e6, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2, le=262_144)
     window_clicks: int = Field(
-        20_000_000, ge=1, description="training clicks held in memory; of a larger log, some shards at a time"
+        20_000_000,
+        ge=1,
+        le=10**12,
+        description="training clicks held in memory; of a larger log, some shards at a time",
     )
     learning_rate: float = Field(3e-3, gt=0, le=1e3)
     content_rate: float = Field(
@@ -482,6 +493,7 @@ class TrainingConfig(Section):
     validation_users: int = Field(
         20_000,
         ge=1,
+        le=1_000_000_000,
         description="users whom a validation ranks items for, at most; a seeded draw, of as many as take a fifth of "
         "the time, but 1,000 at least",
     )
@@ -598,7 +610,7 @@ class ExposureConfig(Section):
         description="least share of the places that items with few clicks take (of the popularity bins up to 4 clicks, "
         "at least the first), but no more than theirs of the items; 0 adds nothing",
     )
-    users: int = Field(4000, ge=1, description="users sampled to calibrate them")
+    users: int = Field(4000, ge=1, le=10_000_000, description="users sampled to calibrate them")
 
     @model_validator(mode="after")
     def _check(self) -> ExposureConfig:
@@ -721,7 +733,9 @@ class SparkConfig(Section):
         "spark-submit or spark-defaults.conf, else local[*]",
     )
     conf: dict[str, Annotated[str, BeforeValidator(_as_spark_says)]] = Field(
-        default_factory=dict, description="further settings of Spark, e.g. {spark.executor.memory: 8g}"
+        default_factory=dict,
+        description="further settings of Spark, e.g. {spark.executor.memory: 8g}; secrets, passwords, "
+        "tokens and keys are *** in the run's config.yaml",
     )
 
     @field_validator("conf")
@@ -803,8 +817,15 @@ class Config(Section):
         return None if self.training.warm_start is None else self.run.folder / self.training.warm_start
 
     def to_yaml(self) -> str:
-        """The resolved tree, every default spelled out; `load` reads it back to an equal tree."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """The resolved tree, every default spelled out; `load` reads it back to an equal tree but for Spark's secrets.
+
+        Their values are `***`: the file lies in the run's folder, for all who may read it.
+        """
+        tree = self.model_dump(mode="json")
+        tree["spark"]["conf"] = {
+            name: HIDDEN if _SECRET.search(name) else value for name, value in tree["spark"]["conf"].items()
+        }
+        return yaml.safe_dump(tree, sort_keys=False)
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""

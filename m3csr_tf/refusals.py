@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 
+from m3csr_tf.quoting import printable
+
+LONGEST = 300
+"""Characters of what TensorFlow says: it may name every tensor."""
 _FULL = {errno.ENOSPC: "full", errno.EDQUOT: "full for this user", errno.EFBIG: "full, or a file has grown too large"}
 _RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
+_KNOWN = (*_FULL, *_RIGHTS, errno.EIO)
 AGAIN = "the same command then goes on where it stopped"
 
 
@@ -17,3 +24,16 @@ def reason(error: OSError) -> str:
     if error.errno in _RIGHTS:
         return f"it may not be read or written ({said}): check the rights; {AGAIN}"
     return f"{said}; check the disk and the rights"
+
+
+def behind(said: str) -> OSError | None:
+    """The error of the system in a message of TensorFlow's, which passes on its words alone; None if there is none."""
+    number = next((number for number in _KNOWN if os.strerror(number).lower() in said.lower()), None)
+    return None if number is None else OSError(number, os.strerror(number))
+
+
+def in_short(said: str) -> str:
+    """The first line of what TensorFlow says, without the names of its graph; of a file, its path alone."""
+    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*?\]", "", said).strip().splitlines()
+    path, semicolon, _ = (lines[0] if lines else "TensorFlow failed").partition("; ")
+    return printable((path if semicolon and path.startswith("/") else "".join(lines[:1]))[:LONGEST])

@@ -44,12 +44,14 @@ def reading(path: Path, remedy: str, error: type[M3CSRError]) -> Iterator[None]:
     except M3CSRError:
         raise
     except Exception as problem:  # Of a broken file, libraries raise about anything.
-        raise error(f"{path}: {what_is_wrong(problem)}; {advice(problem, remedy)}") from problem
+        named = isinstance(problem, OSError) and isinstance(problem.filename, str)
+        place = problem.filename if named else path
+        raise error(f"{place}: {what_is_wrong(problem)}; {advice(problem, remedy)}") from problem
 
 
 def what_is_wrong(problem: Exception) -> str:
     """What the error says of a file, in a few words on one line."""
-    if isinstance(problem, FileNotFoundError):
+    if isinstance(problem, FileNotFoundError) and problem.filename is not None:
         return "it is missing"
     if isinstance(problem, IsADirectoryError):
         return "it is a folder, expected a file"
@@ -57,6 +59,8 @@ def what_is_wrong(problem: Exception) -> str:
     text = printable(" ".join(text.split()))
     said = f"{text[:_REASON]}..." if len(text) > _REASON else text or type(problem).__name__
     whole = isinstance(problem, OSError) and problem.errno not in _NOT_THE_FILE
+    if isinstance(problem, FileNotFoundError):
+        return f"a file is missing ({said})"
     return f"it cannot be read ({said})" if whole else f"it is broken ({said})"
 
 

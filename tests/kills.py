@@ -1,10 +1,11 @@
-"""What tests of kill -9 share: work in a process of its own that dies at a random moment."""
+"""What tests of kill -9 and of signals share: work in a process of its own that is ended at a random moment."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -28,17 +29,7 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
 
     The process is forked from one that has imported TensorFlow and nothing else, which takes no time.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["m3csr_tf.verbs"])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
-    process.start()
-    theirs.close()
-    assert ours.poll(START), "the process did not begin"
-    try:
-        ours.recv()
-    except EOFError:
-        raise AssertionError("the process failed before it began") from None
+    process = begun(work, *args)
     began = time.perf_counter()
     if callable(moment):
         while not moment():
@@ -51,6 +42,45 @@ def killed_after(moment: float | Callable[[], bool], work: Callable[..., None], 
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     return worked
+
+
+def signalled_after(seconds: float, number: int, work: Callable[..., None], *args: Any) -> int:
+    """As `killed_after`, by another signal; waits for the process to end, and returns its exit code."""
+    process = begun(work, *args)
+    process.join(seconds)
+    if process.pid is not None and process.is_alive():
+        os.kill(process.pid, number)
+    process.join(START)
+    assert process.exitcode is not None, "the process does not end"
+    return process.exitcode
+
+
+def running(begin: Callable[[], None], verb: str, config: Path, output: Path, *overrides: str) -> None:
+    """Runs a verb as its script does, with all that it prints in a file."""
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.argv = [verb, "--config", str(config), *overrides]
+    from m3csr_tf.main import main
+
+    begin()
+    main(verb)
+
+
+def begun(work: Callable[..., None], *args: Any) -> Any:
+    """A new process that has called `begin`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["m3csr_tf.verbs"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.poll(START), "the process did not begin"
+    try:
+        ours.recv()
+    except EOFError:
+        raise AssertionError("the process failed before it began") from None
+    return process
 
 
 def _work(begun: Connection, work: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -21,6 +21,7 @@ CONFIGS = sorted(
 )
 
 positive = st.floats(1e-6, 1e6)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 trees = st.fixed_dictionaries(
     {},
     optional={
@@ -34,9 +35,9 @@ trees = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {"format": st.sampled_from(["table", "mmssl", "mmrec"]), "path": st.just("logs")},
             optional={
-                "modalities": st.dictionaries(
-                    st.sampled_from(["visual", "sound", "text"]), st.text(), min_size=1
-                ).filter(lambda files: len(set(files.values())) == len(files))
+                "modalities": st.dictionaries(st.sampled_from(["visual", "sound", "text"]), texts, min_size=1).filter(
+                    lambda files: len(set(files.values())) == len(files)
+                )
             },
         ).map(lambda data: {"modalities": {"visual": "v.npy"}} | data),
         "split": st.fixed_dictionaries({"cold_share": st.floats(0, 0.9)}),

@@ -180,7 +180,11 @@ def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_r
     arguments = ["explain", "--user", "u", "--item", untrained_run.prepared.items.known[0], *overrides(release)]
     result = CliRunner().invoke(app, [*arguments, "--history", '["a, b", " c"]', "--json"])
     assert json.loads(result.stdout)["user"]["skipped"] == ["a, b", " c"]
-    for history, refusal in (('["a', "is no JSON"), ("[1, 2]", "expected item ids in quotes")):
+    for history, refusal in (
+        ('["a', "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[1, 2]", "expected item ids in quotes"),
+    ):
         result = CliRunner().invoke(app, [*arguments, "--history", history])
         assert result.exit_code == 2 and "--history" in result.stderr and refusal in result.stderr
 

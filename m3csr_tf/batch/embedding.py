@@ -17,7 +17,7 @@ from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
-from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.serving.release import Release
@@ -108,7 +108,7 @@ class Embedding:
             for part, of_part in groupby(embedded, key=itemgetter(0)):
                 with job.writing(part, SCHEMA) as writer:
                     for _, table in of_part:
-                        writer.write(table, len(table))
+                        writer.write(table, PartFacts(inputs=len(table)))
                         advance(len(table))
                     if writer.facts.inputs != job.size(part):
                         raise InputsChanged

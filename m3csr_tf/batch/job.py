@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +92,7 @@ class Outcome:
       folder: where the parts lie.
       inputs, rows, short: of the parts that are there: users or items, rows, and users with fewer than N items, because
         no more were left that they had not seen.
+      empty, unknown_users, ids, unknown_ids: of the users of those parts, as in `PartFacts`; 0 for items.
       parts: of the job.
       made: parts that this process made, or had made.
       missing: parts that are not there, which other processes are to make; only without any the output is in place.
@@ -102,6 +104,10 @@ class Outcome:
     inputs: int
     rows: int
     short: int
+    empty: int
+    unknown_users: int
+    ids: int
+    unknown_ids: int
     parts: int
     made: int
     missing: int
@@ -196,7 +202,7 @@ def _require_same(inputs: Inputs, digest: str) -> None:
 
 def _summary(output: Path, job: JobFolder, made: int) -> Outcome:
     there = [facts for part in range(job.facts.parts) if (facts := job.part(part))]
-    sums = PartFacts(*(sum(column) for column in zip(*there, strict=True))) if there else PartFacts(0, 0, 0)
+    sums = reduce(PartFacts.plus, there, PartFacts())
     missing = job.facts.parts - len(there)
     return Outcome(
         output, job.folder, *sums, parts=job.facts.parts, made=made, missing=missing, position=job.facts.position

@@ -27,17 +27,35 @@ class Found(NamedTuple):
       vectors: float32 [users, D].
       rows: of the release's index, int64 [users, n], best first; NOTHING where a list ends.
       scores: float32 [users, n].
+      asked: length of the lists that was asked for; n is smaller where no more items may be listed.
     """
 
     users: np.ndarray
     vectors: np.ndarray
     rows: np.ndarray
     scores: np.ndarray
+    asked: int
 
     @property
     def short(self) -> int:
-        """Users with fewer than n items."""
+        """Users with fewer items than were asked for."""
+        if self.rows.shape[1] < self.asked:
+            return len(self.rows)
         return int((self.rows[:, -1] == NOTHING).sum())
+
+
+class Ids(NamedTuple):
+    """The item ids of some users' lists, one after the other.
+
+    Attributes:
+      items: object array of str [ids].
+      owners: int64 [ids], positions of the users.
+      rows: int64 [ids], of the release's index, -1 for items that it lacks.
+    """
+
+    items: np.ndarray
+    owners: np.ndarray
+    rows: np.ndarray
 
 
 class ListMaker:
@@ -46,26 +64,30 @@ class ListMaker:
     Args:
       release: a release; its index must stay as it is.
       selection: what of it may be in a list.
-      n: length of the lists.
+      n: length of the lists, which end where no more items may be listed.
+
+    Attributes:
+      length: of the longest list that there can be, at most n: what is held in memory for each user.
     """
 
     def __init__(self, release: Release, selection: Selection, n: int) -> None:
         self._release = release
         self._selection = selection
-        self._n = n
+        self._asked = n
+        self.length = min(n, selection.candidates.count)
         self._item_ids = pa.array(release.index.ids, pa.string())
         self.schema = _schema(release)
         """Columns of the lists and their types."""
 
-    def seen(self, users: pd.DataFrame) -> Seen:
-        """What users have seen: the items of their history and exclusions (lists of str) that the release has."""
-        owners, rows = [], []
-        for name in (columns.HISTORY, columns.EXCLUSIONS):
-            items, of_items = flatten(users[name])
-            found = self._release.index.rows(items)
-            owners.append(of_items[found >= 0])
-            rows.append(found[found >= 0])
-        return Seen(np.concatenate(owners), np.concatenate(rows), len(self._release.index))
+    def ids(self, users: pd.DataFrame) -> tuple[Ids, Ids]:
+        """The items of users' histories and of their exclusions (lists of str)."""
+        history, exclusions = (self._ids(users[name]) for name in (columns.HISTORY, columns.EXCLUSIONS))
+        return history, exclusions
+
+    def seen(self, *lists: Ids) -> Seen:
+        """What users have seen: the items of their lists that the release has."""
+        owners, rows = (np.concatenate([of.owners for of in lists]), np.concatenate([of.rows for of in lists]))
+        return Seen(owners[rows >= 0], rows[rows >= 0], len(self._release.index))
 
     def find(self, users: pd.DataFrame, seen: Seen) -> Found:
         """The lists of users as rows.
@@ -76,7 +98,7 @@ class ListMaker:
         """
         vectors = self._release.user_vectors(users)
         rows, scores = self.nearest(vectors, seen)
-        return Found(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores)
+        return Found(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores, self._asked)
 
     def table(self, found: Found) -> pa.Table:
         """The lists of users, a row an item, with the parts of the scores; a list ends where no unseen item is left."""
@@ -104,11 +126,11 @@ class ListMaker:
           seen: of the same users.
         """
         chosen = self._selection
-        rows, scores = nearest(chosen.candidates, vectors, seen, self._n)
+        rows, scores = nearest(chosen.candidates, vectors, seen, self.length)
         if chosen.cold is None or chosen.is_cold is None:
             return rows, scores
         cold = chosen.is_cold[rows] & (rows != NOTHING)
-        quota = min(self._n, math.ceil(round(chosen.quota * self._n, 6)))
+        quota = min(self.length, math.ceil(round(chosen.quota * self.length, 6)))
         lacking = np.flatnonzero((cold.sum(axis=1) < quota) & (rows[:, -1] != NOTHING))
         if len(lacking):
             least = nearest(chosen.cold, vectors[lacking], seen.of(lacking), quota)
@@ -119,7 +141,7 @@ class ListMaker:
         """Parts of the scores, float32 [parts, users, n], in the order of the layout; anything where a list ends."""
         places = self._release.layout.values()
         parts = np.empty([len(places), *found.rows.shape], np.float32)
-        step = max(1, SCORED_AT_ONCE // self._n)
+        step = max(1, SCORED_AT_ONCE // self.length)
         for start in range(0, len(found.rows), step):
             block = slice(start, start + step)
             rows, users = np.maximum(found.rows[block], 0), found.vectors[block]
@@ -127,6 +149,10 @@ class ListMaker:
             for part, place in zip(parts, places, strict=True):
                 part[block] = np.matmul(items[:, :, place], users[:, place, np.newaxis])[:, :, 0]
         return parts
+
+    def _ids(self, lists: pd.Series) -> Ids:
+        items, owners = flatten(lists)
+        return Ids(items, owners, self._release.index.rows(items))
 
 
 def top_n_lists(release: Release, users: pd.DataFrame, n: int, selection: Selection | None = None) -> pd.DataFrame:
@@ -144,7 +170,7 @@ def top_n_lists(release: Release, users: pd.DataFrame, n: int, selection: Select
     """
     selection = selection or Selection(Candidates(release.index))
     maker = ListMaker(release, selection, n)
-    return maker.table(maker.find(users, maker.seen(users))).to_pandas()
+    return maker.table(maker.find(users, maker.seen(*maker.ids(users)))).to_pandas()
 
 
 def _mixed(

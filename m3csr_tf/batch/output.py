@@ -48,11 +48,28 @@ _LEFTOVERS = (".part-*", f"{_INPUTS}*", f".{_INPUTS}*")
 
 
 class PartFacts(NamedTuple):
-    """What a part holds: users or items it was made for, rows, and users whose list is short."""
+    """What a part holds.
 
-    inputs: int
-    rows: int
-    short: int
+    Attributes:
+      inputs: users or items it was made for.
+      rows: of the part.
+      short: users whose list is short.
+      empty: users without a history.
+      unknown_users: users that the release does not know.
+      ids, unknown_ids: of histories and exclusions, and those of them that are no items of the release.
+    """
+
+    inputs: int = 0
+    rows: int = 0
+    short: int = 0
+    empty: int = 0
+    unknown_users: int = 0
+    ids: int = 0
+    unknown_ids: int = 0
+
+    def plus(self, other: PartFacts) -> PartFacts:
+        """What both hold together."""
+        return PartFacts(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -177,12 +194,12 @@ class PartWriter:
 
     def __init__(self, stream: pq.ParquetWriter) -> None:
         self._stream = stream
-        self.facts = PartFacts(0, 0, 0)
+        self.facts = PartFacts()
 
-    def write(self, batch: pa.Table, inputs: int, short: int = 0) -> None:
-        """Appends what was made for `inputs` users or items; of the users, `short` have a short list."""
+    def write(self, batch: pa.Table, facts: PartFacts) -> None:
+        """Appends what was made for some users or items; `facts` counts all but its rows."""
         self._stream.write_table(batch, row_group_size=max(1, len(batch)))
-        self.facts = PartFacts(self.facts.inputs + inputs, self.facts.rows + len(batch), self.facts.short + short)
+        self.facts = self.facts.plus(facts._replace(rows=len(batch)))
 
 
 @contextmanager
@@ -207,7 +224,8 @@ def claimed(
       overwrite: make a finished job again.
 
     Raises:
-      RunError: what lies at `output` is no link of a job, or another job is being made for it.
+      RunError: what lies at `output` is no link of a job, or that of a job of another kind, or another job is being
+        made for it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(output)):
@@ -283,6 +301,7 @@ def current(output: Path) -> JobFolder | None:
 def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: bool) -> JobFolder | None:
     """The job to go on with, or to leave as it is; unfinished ones of another identity are removed."""
     finished = current(output)
+    _require_kind(output, identity, finished)
     others = [path for path in _folders(output) if finished is None or path != finished.folder]
     jobs = [job for job in map(JobFolder.open, others) if job is not None]
     same = [
@@ -303,6 +322,19 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
         if unfinished is None or folder != unfinished.folder:
             _remove(folder, output, identity, 0 if finished is None else finished.facts.number)
     return unfinished
+
+
+def _require_kind(output: Path, identity: Mapping[str, Any], finished: JobFolder | None) -> None:
+    """Refuses to put lists in the place of item vectors, or the other way round."""
+    for kind, called, setting in (
+        ("users", "top-N lists", "embed.output"),
+        ("items", "item vectors", "retrieve.output"),
+    ):
+        if finished is not None and kind in finished.facts.identity and kind not in identity:
+            raise RunError(
+                f"{output}: holds {called}, and this job would put something else in their place; choose another "
+                f"output ({setting}), or move them away"
+            )
 
 
 def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, inputs: int) -> JobFolder:

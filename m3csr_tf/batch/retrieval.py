@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,17 +17,20 @@ from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import ListMaker
-from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users
 from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.serving.release import Release
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the lists; lists of another one are made again."""
 _AHEAD = 2
 """Batches that wait between two steps."""
+LISTED_AT_ONCE = 1 << 22
+"""Places of the lists of a batch: where lists are very long, its users are fewer."""
 
 
 def retrieve(
@@ -105,7 +109,8 @@ class Retrieval:
     def opened(self) -> ListsOfParts:
         """See `job.Work`."""
         selection = select(self.release, self.filters, self.index)
-        return ListsOfParts(ListMaker(self.release, selection, self.config.top_n), self.users, self.config)
+        maker = ListMaker(self.release, selection, self.config.top_n)
+        return ListsOfParts(maker, KnownIds(self.release), self.users, self.config)
 
     def shared(self, path: Path) -> Retrieval:
         """See `job.Work`."""
@@ -118,29 +123,43 @@ class ListsOfParts:
 
     Attributes:
       maker: of lists.
+      known: what the release knows of the users' ids.
       users: whose.
       config: users of a batch and of a part.
     """
 
     maker: ListMaker
+    known: KnownIds
     users: Users
     config: RetrieveConfig
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.Maker`; reading, searching and writing overlap, each in a thread of its own."""
         maker = self.maker
-        batches = self.users.read(parts, self.config.part_size, self.config.batch_size)
-        read = ahead(((part, *_with_seen(batch, maker)) for part, batch in batches), _AHEAD)
-        with closing(read), closing(ahead(((part, maker.find(*of)) for part, *of in read), _AHEAD)) as searched:
+        size = max(1, min(self.config.batch_size, LISTED_AT_ONCE // maker.length))
+        batches = self.users.read(parts, self.config.part_size, size)
+        read = ahead(((part, self._asked(batch)) for part, batch in batches), _AHEAD)
+        searches = ((part, asked.facts, maker.find(asked.users, asked.seen)) for part, asked in read)
+        with closing(read), closing(ahead(searches, _AHEAD)) as searched:
             for part, of_part in groupby(searched, key=itemgetter(0)):
                 with job.writing(part, maker.schema) as writer:
-                    for _, found in of_part:
-                        writer.write(maker.table(found), len(found.users), found.short)
+                    for _, facts, found in of_part:
+                        writer.write(maker.table(found), facts._replace(short=found.short))
                         advance(len(found.users))
                     if writer.facts.inputs != job.size(part):
                         raise InputsChanged
 
+    def _asked(self, batch: pd.DataFrame) -> _Asked:
+        """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
+        history, exclusions = self.maker.ids(batch)
+        if isinstance(self.users, FileOfUsers) and self.users.is_text:
+            for name, ids in ((columns.HISTORY, history), (columns.EXCLUSIONS, exclusions)):
+                self.known.refuse_separators(ids, batch.index, name, str(self.users.path))
+        facts = self.known.facts(batch[columns.USER_ID].to_numpy(dtype=object), history, exclusions)
+        return _Asked(batch[[columns.USER_ID, columns.HISTORY]], self.maker.seen(history, exclusions), facts)
 
-def _with_seen(batch: pd.DataFrame, maker: ListMaker) -> tuple[pd.DataFrame, Seen]:
-    """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
-    return batch[[columns.USER_ID, columns.HISTORY]], maker.seen(batch)
+
+class _Asked(NamedTuple):
+    users: pd.DataFrame
+    seen: Seen
+    facts: PartFacts

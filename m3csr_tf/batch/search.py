@@ -29,6 +29,11 @@ class Candidates:
     rows: np.ndarray | None = None
     hidden: np.ndarray | None = None
 
+    @property
+    def count(self) -> int:
+        """How many items there are to find."""
+        return len(self.index) - (0 if self.hidden is None else int(self.hidden.sum()))
+
 
 class Seen:
     """What users have seen, as pairs of a user and a row of the release's index.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,13 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 
-JSON_LINES = frozenset({".jsonl", ".ndjson"})
 CHUNK_ENTRIES = 1 << 20
 """Entries of the lists in a chunk of parquet, about; bounds memory where lists are long."""
-CHUNK_BYTES = 1 << 24
-"""Bytes of a chunk of JSON lines, unless one line has more."""
 
 
 class Chunk(NamedTuple):
@@ -52,6 +48,10 @@ class Source(Protocol):
         """Its files, in the order in which they are read."""
         ...
 
+    def names(self) -> dict[Path, list[str]]:
+        """The columns of each file."""
+        ...
+
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         """Its rows in order.
 
@@ -66,23 +66,6 @@ class Source(Protocol):
         ...
 
 
-def users_source(path: Path) -> Source:
-    """The file of users at `path`, by its ending.
-
-    Raises:
-      InputError: it is missing, of an unknown kind, cannot be read, or has no column user_id.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
-    if path.suffix == ".parquet" or path.is_dir():
-        return _Parquet(path, columns.USER_ID)
-    if path.suffix == ".csv":
-        return _CsvOfUsers(path, columns.USER_ID, [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS])
-    if path.suffix in JSON_LINES:
-        return _JsonLines(path)
-    raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
-
-
 def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
     """The file of items at `path`, by its ending; `vector_columns` are text in CSV.
 
@@ -91,35 +74,53 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
+    require_file(path)
     if path.suffix == ".parquet" or path.is_dir():
-        return _Parquet(path, columns.ITEM_ID)
+        return Parquet(path, columns.ITEM_ID)
     if path.suffix == ".csv":
-        return _Csv(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
+        return Csv(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
     raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
 
 
-class _Parquet:
+class Parquet:
+    """A parquet file, or a folder of them (`Source`).
+
+    Args:
+      path: where it lies.
+      id_column: a column that every file must have.
+
+    Raises:
+      InputError: it cannot be read, or a file lacks the column of ids.
+    """
+
     def __init__(self, path: Path, id_column: str) -> None:
         self._path = path
         try:
-            self._files = [Path(file) for file in ds.dataset(str(path), format="parquet").files]
-            for file in self._files:
-                _require_id(id_column, pq.read_schema(file).names, file)
+            files = [Path(file) for file in ds.dataset(str(path), format="parquet").files]
+            self._names = {file: list(pq.read_schema(file).names) for file in files}
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, "parquet", error) from None
+        for file, names in self._names.items():
+            require_id(id_column, names, file)
 
     def files(self) -> list[Path]:
-        return self._files
+        """See `Source`."""
+        return list(self._names)
+
+    def names(self) -> dict[Path, list[str]]:
+        """See `Source`."""
+        return self._names
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        """See `Source`; row groups without a wanted row are not read."""
         start = 0
-        for path in self._files:
+        for path in self._names:
             try:
                 with pq.ParquetFile(path) as file:
                     there = [name for name in names if name in file.schema_arrow.names]
                     for group in range(file.num_row_groups):
                         rows = range(start, start + file.metadata.row_group(group).num_rows)
-                        if wanted is None or _overlap(rows, wanted):
+                        if wanted is None or overlap(rows, wanted):
                             few = _rows_of_chunk(file.metadata.row_group(group), there, size)
                             yield from _arrow_chunks(
                                 file.iter_batches(few, row_groups=[group], columns=there), rows.start
@@ -129,7 +130,18 @@ class _Parquet:
                 raise _unreadable(path, "parquet", error) from None
 
 
-class _Csv:
+class Csv:
+    """A CSV file (`Source`).
+
+    Args:
+      path: where it lies.
+      id_column: a column that it must have.
+      texts: columns that are read as text, whatever they look like.
+
+    Raises:
+      InputError: it cannot be read, or lacks the column of ids.
+    """
+
     def __init__(self, path: Path, id_column: str, texts: Sequence[str]) -> None:
         self._path = path
         types = dict.fromkeys(texts, pa.string())
@@ -138,61 +150,23 @@ class _Csv:
             self._dataset = ds.dataset(str(path), format=ds.CsvFileFormat(convert_options=options))
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, "csv", error) from None
-        _require_id(id_column, self._dataset.schema.names, path)
+        require_id(id_column, self._dataset.schema.names, path)
 
     def files(self) -> list[Path]:
+        """See `Source`."""
         return [self._path]
 
+    def names(self) -> dict[Path, list[str]]:
+        """See `Source`."""
+        return {self._path: list(self._dataset.schema.names)}
+
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        """See `Source`; all rows are read."""
         there = [name for name in names if name in self._dataset.schema.names]
         try:
             yield from _arrow_chunks(self._dataset.to_batches(columns=there, batch_size=size), 0)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self._path, "csv", error) from None
-
-
-class _CsvOfUsers(_Csv):
-    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        for chunk in super().chunks(names, wanted, size):
-            yield chunk._replace(frame=_split_texts(chunk.frame))
-
-
-class _JsonLines:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def files(self) -> list[Path]:
-        return [self._path]
-
-    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        start = 0
-        for lines in self._blocks(size):
-            yield Chunk(start, len(lines), self._frame(lines, names), partial(_commas, lines))
-            start += len(lines)
-
-    def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
-        """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
-        lines: list[tuple[int, bytes]] = []
-        held = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                if lines and (len(lines) == size or held + len(line) > CHUNK_BYTES):
-                    yield lines
-                    lines, held = [], 0
-                lines.append((number, line))
-                held += len(line)
-        if lines:
-            yield lines
-
-    def _frame(self, lines: list[tuple[int, bytes]], names: Sequence[str]) -> Callable[[int, int], pd.DataFrame]:
-        def frame(first: int, last: int) -> pd.DataFrame:
-            # Of each object only what is wanted is kept: the others' lists may be long.
-            rows = [_json_values(line, number, self._path, names) for number, line in lines[first:last]]
-            return pd.DataFrame(rows, columns=list(names), dtype=object)
-
-        return frame
 
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
@@ -223,25 +197,17 @@ def _rows_of_chunk(group: pq.RowGroupMetaData, names: Sequence[str], size: int) 
     return max(1, min(size, CHUNK_ENTRIES * group.num_rows // max(1, values)))
 
 
-def _commas(lines: Sequence[tuple[int, bytes]]) -> np.ndarray:
-    return np.array([line.count(b",") for _, line in lines], np.int64)
-
-
-def _split_texts(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int], pd.DataFrame]:
-    def split(first: int, last: int) -> pd.DataFrame:
-        texts = frame(first, last)
-        for name in set(texts.columns) - {columns.USER_ID}:
-            texts[name] = texts[name].str.split()
-        return texts
-
-    return split
-
-
-def _overlap(rows: range, wanted: Sequence[range]) -> bool:
+def overlap(rows: range, wanted: Sequence[range]) -> bool:
+    """Whether some of the rows are wanted."""
     return any(rows.start < one.stop and one.start < rows.stop for one in wanted)
 
 
-def _require_id(column: str, names: Iterable[str], path: Path) -> None:
+def require_id(column: str, names: Iterable[str], path: Path) -> None:
+    """Refuses a file that lacks the column of ids.
+
+    Raises:
+      InputError: naming what it has.
+    """
     if column not in names:
         raise InputError(f"{path}: column {column} is missing; found {', '.join(map(str, names)) or 'none'}")
 
@@ -249,20 +215,3 @@ def _require_id(column: str, names: Iterable[str], path: Path) -> None:
 def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
     reason = str(error).strip().split("\n")[0]
     return InputError(f"{path}: cannot be read as {kind} ({reason})")
-
-
-def _json_values(line: bytes, number: int, path: Path, names: Sequence[str]) -> list[Any]:
-    """What an object has under each name; None where it has nothing."""
-    try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except RecursionError:
-        raise InputError(f"{path}: line {number} is nested too deep; expected one object a line") from None
-    except ValueError as error:
-        raise InputError(f"{path}: line {number} is not JSON ({error}); expected one object a line") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: line {number} holds a {type(value).__name__}; expected one object a line")
-    values = [value.get(name) for name in names]
-    # Only by an escape can half of a pair come in.
-    if b"\\u" in line and re.search("[\ud800-\udfff]", json.dumps(values, ensure_ascii=False)):
-        raise InputError(f"{path}: line {number} holds half of a surrogate pair, which is no text; expected whole ones")
-    return values

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
+from copy import copy
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked
+from m3csr_tf.batch.past import Past, PastOf
 from m3csr_tf.batch.rows import FileOfRows, fitting
-from m3csr_tf.batch.sources import users_source
+from m3csr_tf.batch.user_sources import PASTS_AT_ONCE, WithPast, users_source
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.files import replacing, sha256
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.files import replacing
+from m3csr_tf.ids import FIRST_ROW
 
 WRITTEN_AT_ONCE = 4096
 """Users of a row group of a file that other processes read."""
-_READ_AT_ONCE = 20_000
 _SHARED = pa.schema(
     [
         (columns.USER_ID, pa.string()),
@@ -77,56 +77,80 @@ class FileOfUsers(FileOfRows):
 
     Args:
       path: a parquet file or a folder of them, a CSV or a JSON-lines file: user_id, and, if there are any, history
-        (item ids, oldest first) and exclusions. In CSV, a list is text with spaces between the ids. Whole numbers are
-        ids too.
+        (item ids, oldest first) and exclusions, and nothing else. In CSV, a list is text with spaces between the ids,
+        or a JSON list. Whole numbers are ids too. Without a column of histories all are empty, unless a log is asked
+        (`with_past`).
 
     Raises:
-      InputError: the file is missing, of another kind, cannot be read, or has no column user_id.
+      InputError: the file is missing, of another kind, cannot be read, has no column user_id, or has unknown ones.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(Path(path), users_source(Path(path)), columns.USER_ID, "user")
+        source = users_source(Path(path))
+        super().__init__(Path(path), source, columns.USER_ID, "user")
+        self.has_history = all(columns.HISTORY in names for names in source.names().values())
+        """Whether it has a column of histories."""
+        self._past: Past | None = None
 
     def __reduce__(self) -> tuple[type[FileOfUsers], tuple[Path]]:
+        if self._past is not None:
+            raise TypeError("a past cannot be sent; send `shared(path)`")
         return FileOfUsers, (self.path.absolute(),)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether lists are text, in which what is meant as several ids can pass for one."""
+        return self.path.suffix == ".csv" and not self.path.is_dir()
+
+    def with_past(self, past: Past) -> FileOfUsers:
+        """The same users with the histories that a log knows, for a file that has none; what they clicked is excluded.
+
+        The file's own exclusions are kept besides.
+        """
+        known = copy(self)
+        known._past = past
+        known._source = WithPast(self._source, past, self.path)
+        return known
+
+    def digest(self) -> str:
+        """See `Users`: of the file, and of the log, if one is asked."""
+        of_file = super().digest()
+        if self._past is None:
+            return of_file
+        return hashlib.sha256(f"{of_file} {self._past.digest()}".encode()).hexdigest()
+
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-        """See `Users`; row groups of parquet without a wanted user are not read."""
+        """See `Users`; row groups of parquet without a wanted user are not read. A frame's index counts data rows."""
         names = [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS]
         for start, frames in self.batches(parts, part_size, batch_size, names, lambda chunk, *rows: chunk.frame(*rows)):
-            frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-            yield start // part_size, checked(frame, str(self.path), start)
+            whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+            rows = pd.RangeIndex(start + 1, start + 1 + len(whole))
+            yield start // part_size, checked(whole, str(self.path), start).set_axis(rows)
 
     def shared(self, path: Path) -> FileOfUsers:
         """See `Users`."""
-        return self
-
-
-class _Read(NamedTuple):
-    """Users from `start` on: histories int32 [users, slots] and clicks [users, items]."""
-
-    start: int
-    histories: np.ndarray
-    clicks: sparse.csr_matrix
+        if self._past is None:
+            return self
+        parts = range(-(-self.count() // WRITTEN_AT_ONCE))
+        return _written((frame for _, frame in self.read(parts, WRITTEN_AT_ONCE, WRITTEN_AT_ONCE)), path)
 
 
 class PreparedUsers:
-    """The users of prepared data; a user's exclusions are all items that she clicked in training.
+    """The users of prepared data; a user's exclusions are all items that she clicked.
 
     Args:
       prepared: the data.
-      audience: her history, and her clicks.
+      audience: whose clicks are known.
     """
 
     def __init__(self, prepared: Prepared, audience: Audience) -> None:
         self._prepared = prepared
-        self._audience = audience
-        self._read = _Read(0, np.zeros((0, 1), np.int32), sparse.csr_matrix((0, len(prepared.items))))
+        self._past = Past(prepared, audience)
+        self._read: tuple[int, PastOf] | None = None
 
     def digest(self) -> str:
-        """SHA-256 of the prepared data's manifest and the length of histories, hex."""
-        manifest = sha256(self._prepared.folder / columns.MANIFEST)
-        return hashlib.sha256(f"{manifest} {self._audience.length}".encode()).hexdigest()
+        """See `Users`: that of their past."""
+        return self._past.digest()
 
     def count(self) -> int:
         """See `Users`; prepared data has each user once."""
@@ -138,46 +162,35 @@ class PreparedUsers:
             start, end = part * part_size, min((part + 1) * part_size, self.count())
             for stop in [*range(start + batch_size, end, batch_size), end]:
                 while start < stop:
-                    slots, clicks = self._of(start, stop)
-                    used = (slots != PADDING_ROW).sum(axis=1)
-                    count = fitting(np.cumsum(np.diff(clicks.indptr) + used), alone=True)
+                    count = fitting(np.cumsum(self._of(start, stop).entries), alone=True)
                     yield part, self.frame(start, start + count)
                     start += count
 
     def shared(self, path: Path) -> FileOfUsers:
         """See `Users`; a batch of the file is what a batch here is."""
-        with replacing(path) as beside:
-            writer = None
-            for start in range(0, self.count(), WRITTEN_AT_ONCE):
-                frame = self.frame(start, min(start + WRITTEN_AT_ONCE, self.count()))
-                table = pa.Table.from_pandas(frame, _SHARED, preserve_index=False)
-                writer = writer or pq.ParquetWriter(beside, _SHARED)
-                writer.write_table(table)
-            if writer is not None:
-                writer.close()
-        return FileOfUsers(path)
+        starts = range(0, self.count(), WRITTEN_AT_ONCE)
+        return _written((self.frame(start, min(start + WRITTEN_AT_ONCE, self.count())) for start in starts), path)
 
     def frame(self, start: int, stop: int) -> pd.DataFrame:
         """Users `start` to `stop - 1`: user_id, history, exclusions."""
-        used, clicks = self._of(start, stop)
-        return pd.DataFrame(
-            {
-                columns.USER_ID: self._prepared.users.ids(np.arange(FIRST_ROW + start, FIRST_ROW + stop)),
-                columns.HISTORY: self._lists(used[used != PADDING_ROW], (used != PADDING_ROW).sum(axis=1)),
-                columns.EXCLUSIONS: self._lists(clicks.indices, np.diff(clicks.indptr)),
-            }
-        )
+        history, exclusions = self._past.lists(self._of(start, stop))
+        users = self._prepared.users.ids(np.arange(FIRST_ROW + start, FIRST_ROW + stop))
+        return pd.DataFrame({columns.USER_ID: users, columns.HISTORY: history, columns.EXCLUSIONS: exclusions})
 
-    def _of(self, start: int, stop: int) -> tuple[np.ndarray, sparse.csr_matrix]:
-        """Histories and clicks of users `start` to `stop - 1`, read for many users at a time."""
-        held = self._read
-        if not held.start <= start <= stop <= held.start + len(held.histories):
-            rows = FIRST_ROW + np.arange(start, max(stop, min(start + _READ_AT_ONCE, self.count())))
-            held = self._read = _Read(start, self._audience.histories(rows), self._audience.clicks(rows))
-        some = slice(start - held.start, stop - held.start)
-        return held.histories[some], held.clicks[some]
+    def _of(self, start: int, stop: int) -> PastOf:
+        """The past of users `start` to `stop - 1`, read for many users at a time."""
+        first, held = self._read or (0, None)
+        if held is None or not first <= start <= stop <= first + len(held.histories):
+            first = start
+            held = self._past.of_rows(FIRST_ROW + np.arange(start, max(stop, min(start + PASTS_AT_ONCE, self.count()))))
+            self._read = first, held
+        return held.of(slice(start - first, stop - first))
 
-    def _lists(self, rows: np.ndarray, lengths: np.ndarray) -> pd.Series:
-        """A column of lists of item ids from the rows of all lists, one after the other."""
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self._prepared.items.ids(rows))).to_pandas()
+
+def _written(frames: Iterator[pd.DataFrame], path: Path) -> FileOfUsers:
+    """Writes users to a parquet file, a row group a frame."""
+    with replacing(path) as beside:
+        with pq.ParquetWriter(beside, _SHARED) as writer:
+            for frame in frames:
+                writer.write_table(pa.Table.from_pandas(frame, _SHARED, preserve_index=False))
+    return FileOfUsers(path)

@@ -41,10 +41,21 @@ _MOST_NAMES = 20
 
 def part_files(folder: Path) -> list[Path]:
     """Part files of a table, as Spark writes them: names that start with _ or . are no data."""
+    require_file(folder)
     parts = [path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "_."]
     if not parts:
         raise InputError(f"{folder}: the folder holds no part files")
     return sorted(parts)
+
+
+def require_file(path: Path) -> None:
+    """Refuses what is neither a file nor a folder: reading a pipe or a device may never end.
+
+    Raises:
+      InputError: naming it.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is no file, but a pipe or a device; expected a file, or a folder of part files")
 
 
 def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:

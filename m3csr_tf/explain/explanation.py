@@ -16,7 +16,8 @@ from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
 from m3csr_tf.errors import InputError, ReleaseError
 from m3csr_tf.serving.release import Release
 from m3csr_tf.serving.requests import item_requests, user_requests
-from m3csr_tf.serving.towers import CONTENT_BYTES, USER_VOCABULARY, known_items
+from m3csr_tf.serving.towers import CONTENT_BYTES, known_items
+from m3csr_tf.serving.vocabularies import USER_VOCABULARY
 from m3csr_tf.towers.layout import ID_PART
 
 FORMAT = 1

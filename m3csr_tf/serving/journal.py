@@ -27,6 +27,7 @@ from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import replacing, write_json
 from m3csr_tf.quoting import quoted
+from m3csr_tf.refusals import reason
 from m3csr_tf.stored import reading, stored_json
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class Journal:
             with replacing(self.folder / f"{number:08d}-{digest}.parquet") as beside:
                 beside.write_bytes(content)
         except OSError as error:
-            raise ReleaseError(f"{self.folder}: the journal cannot be written ({error.strerror or error})") from None
+            raise ReleaseError(f"{self.folder}: the journal cannot be written: {reason(error)}") from None
         try:
             write_json(self.folder / HEAD, {"segments": number})
         except OSError as error:

@@ -23,6 +23,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
+from m3csr_tf.refusals import behind, in_short, reason
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving import sample
 from m3csr_tf.serving.items import ItemStore
@@ -100,8 +101,10 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             with _raised(trained.model.item_tower, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
-            reason = " ".join(str(error.message).split())
-            raise ReleaseError(f"{folder}: the towers cannot be written ({reason}); check disk and rights") from None
+            said = str(error.message)
+            refused = behind(said)
+            why = "check disk and rights" if refused is None else reason(refused)
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
         index = _build_index(trained, staging)
         manifest = _manifest(trained, version, index, bonuses, staging)
         commit(folder, staging, manifest, fresh_only)

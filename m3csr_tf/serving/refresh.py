@@ -63,9 +63,9 @@ def refresh(
 
     Raises:
       InputError: a modality is unknown or of another width, an item that no training placed has no content at all or
-        content for which the tower has no finite vector, or an id is both given and removed.
-      ReleaseError: the release is not the current version any more, the journal cannot be written, or no item would be
-        left. Nothing has changed then.
+        content for which the tower has no finite vector, an id is both given and removed, or no item would be left.
+      ReleaseError: the release is not the current version any more, or the journal cannot be written. Nothing has
+        changed then.
     """
     started = time.perf_counter()
     frame = pd.DataFrame({columns.ITEM_ID: pd.Series(dtype=object)}) if items is None else items
@@ -82,7 +82,7 @@ def refresh(
         ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
         held, held_gone = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
         if len(release.index) + int((~held).sum()) == int(held_gone.sum()):
-            raise ReleaseError(f"{source}: no item would be left; an index holds at least one")
+            raise InputError(f"{source}: no item would be left; an index holds at least one")
         catalogue = _completed(release, frame, given, held)
         vectors = release.item_vectors(catalogue)
         finite = np.isfinite(vectors).all(axis=1)

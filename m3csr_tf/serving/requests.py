@@ -13,6 +13,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.histories import length_groups
+from m3csr_tf.quoting import quoted
 
 NO_CONTENT = -1
 _SLOTS = 1 << 18
@@ -128,7 +129,17 @@ def item_requests(catalogue: Catalogue, *, batch: int, content_bytes: int) -> It
 
 
 def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """All entries of a column of lists, object [entries], and the position of each one's list, int64 [entries]."""
+    """All entries of a column of lists, object [entries], and the position of each one's list, int64 [entries].
+
+    Raises:
+      InputError: a value is no list; text is none, though it has a length.
+    """
+    wrong = next((at for at, one in enumerate(lists) if not isinstance(one, list | tuple | np.ndarray)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{lists.name} at index {lists.index[wrong]} is {quoted(lists.iloc[wrong])}; expected a list of item ids, "
+            'e.g. ["v1", "v2"]'
+        )
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     entries = np.empty(int(lengths.sum()), dtype=object)
     entries[:] = list(chain.from_iterable(lists))
@@ -172,7 +183,7 @@ def _histories(histories: pd.Series, known: pd.Index, history_length: int, items
 def _check_strings(ids: np.ndarray, name: str) -> None:
     if pd.api.types.infer_dtype(ids, skipna=False) not in {"string", "empty"}:
         wrong = next(value for value in ids if not isinstance(value, str))
-        raise InputError(f"{name} holds {wrong!r}; expected ids as strings")
+        raise InputError(f"{name} holds {quoted(wrong)}; expected ids as strings")
 
 
 def _at_hand(ids: np.ndarray, items: ContentLookup) -> tuple[np.ndarray, dict[str, np.ndarray]]:

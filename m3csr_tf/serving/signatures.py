@@ -19,7 +19,7 @@ from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.layers.gradients import forward_only
 from m3csr_tf.serving.content import ContentTransform
 from m3csr_tf.serving.lookup import IdHash, IdLookup
-from m3csr_tf.serving.towers import ITEM_VOCABULARY, USER_VOCABULARY
+from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY
 from m3csr_tf.towers.user_tower import ExplainedUsers
 
 EMPTY_SLOT = -1

@@ -91,7 +91,7 @@ def batching_config() -> str:
 
 
 def compose() -> str:
-    """A compose file that serves the folder that it lies in: gRPC on 8500, REST on 8501."""
+    """A compose file that serves the folder that it lies in to this machine alone: gRPC on 8500, REST on 8501."""
     service = {
         "image": IMAGE,
         "volumes": [f".:{PLACE}:ro"],
@@ -101,7 +101,7 @@ def compose() -> str:
             "--enable_batching=true",
             f"--batching_parameters_file={PLACE}/{BATCHING_CONFIG}",
         ],
-        "ports": ["8500:8500", "8501:8501"],
+        "ports": ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"],
         "healthcheck": {
             "test": ["CMD", "bash", "-c", _HEALTHY],
             "interval": "10s",
@@ -111,6 +111,7 @@ def compose() -> str:
         },
         "restart": "unless-stopped",
     }
-    return "# `docker compose up` in this folder runs TF Serving on the release.\n" + yaml.safe_dump(
-        {"services": {"towers": service}}, sort_keys=False, width=200
-    )
+    return (
+        "# `docker compose up` in this folder runs TF Serving on the release, for this machine alone: the server asks\n"
+        "# nobody who they are. docs/serving.md says what to do before other machines reach it.\n"
+    ) + yaml.safe_dump({"services": {"towers": service}}, sort_keys=False, width=200)

@@ -12,11 +12,10 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.serving.requests import ContentLookup, Request, item_requests, user_requests
+from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY
 
 BATCH = 4096
 CONTENT_BYTES = 64 << 20
-ITEM_VOCABULARY = "items.txt"
-USER_VOCABULARY = "users.txt"
 
 
 class SavedItemTower:

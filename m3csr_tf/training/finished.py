@@ -76,7 +76,7 @@ def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
       RunError: a file is missing, cannot be read, or was changed.
     """
     for name, digest in finished["weights"].items():
-        path = weights.with_name(name)
+        path = weights.parent / name
         with reading(path, remedy, RunError):
             if path.parent != weights.parent or sha256(regular(path)) != digest:
                 raise ValueError("these are not the weights that the run ended with")

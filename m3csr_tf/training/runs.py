@@ -25,7 +25,7 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.files import held, regular, sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
-from m3csr_tf.quoting import quoted
+from m3csr_tf.quoting import LONGEST, printable
 from m3csr_tf.stored import reading
 from m3csr_tf.towers.hashing import hashed_table
 from m3csr_tf.training import finished as endings
@@ -213,7 +213,8 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return quoted(value) if isinstance(value, str | list | dict) else str(value)
+    text = printable(str(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def versions() -> dict[str, Any]:
@@ -334,12 +335,12 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """
     place = folder / CHECKPOINTS
     listed = place / "checkpoint"
-    latest = tf.train.latest_checkpoint(str(place))
-    if latest is not None and Path(latest).parent == place:
-        return Path(latest)
-    # A kill may come between the first checkpoint and the list of them.
-    if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
-        with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
-            regular(listed).read_text(encoding="utf-8")
+    with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
+        latest = tf.train.latest_checkpoint(str(place))
+        if latest is not None and Path(latest).parent == place:
+            return Path(latest)
+        # A kill may come between the first checkpoint and the list of them.
+        if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
+            regular(listed)
             raise ValueError("it names no checkpoint that is there")
     return None

@@ -11,6 +11,7 @@ from rich.table import Table
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
@@ -52,8 +53,8 @@ def _given_history(text: str) -> list[str]:
     if not text.lstrip().startswith("["):
         return [one.strip() for one in text.split(",") if one.strip()]
     try:
-        ids = json.loads(text)
-    except json.JSONDecodeError as error:
+        ids = parse_json(text)
+    except ValueError as error:
         raise InputError(
             f"explain: --history starts with [ and is no JSON ({error}); expected a list of item ids, "
             """e.g. '["v1", "v2, part 2"]'"""

@@ -21,7 +21,10 @@ def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
     Raises:
       RunError: the release came from another run, or from another training of this one; as in `opened`.
     """
-    trained = opened(config)
+    try:
+        trained = opened(config)
+    except RunError as error:
+        raise RunError(f"{error}; or {otherwise}") from None
     if released_from(release.manifest, trained):
         return trained
     name, run = config.run.name, release.manifest["run"]

@@ -12,6 +12,7 @@ from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError, ReleaseError
 from m3csr_tf.files import locked
 from m3csr_tf.progress import progress
+from m3csr_tf.quoting import printable
 from m3csr_tf.serving import inbox
 from m3csr_tf.serving.compaction import compact
 from m3csr_tf.serving.gate import Gate, recall_now
@@ -75,8 +76,10 @@ def _follow(config: Config, folder: Path) -> None:
         _warm_up(release)
         measured = release.index.changed
         say(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
+        stays = _Staying()
         while True:
-            files = inbox.waiting(folder)
+            stays.say(inbox.passed_over(folder))
+            files = [path for path in inbox.waiting(folder) if not stays.holds(path)]
             if not is_current(release):
                 release = open_release(config.release_folder)
                 _warm_up(release)
@@ -91,11 +94,42 @@ def _follow(config: Config, folder: Path) -> None:
                     break  # A new version has just been published; the file stays for it.
                 if done:
                     _say(release, path, done)
+                stays.add(path)
             if not files and release.index.changed - measured > _MEASURED_EVERY * len(release.index):
                 measured = release.index.changed
                 _say_gate(recall_now(release))
             if not files:
                 time.sleep(_POLL)
+
+
+class _Staying:
+    """What stays in an inbox: files that could not be put away, until they change, and what is no file."""
+
+    def __init__(self) -> None:
+        self._files: set[tuple[Path, int, int]] = set()
+        self._said: set[Path] = set()
+
+    def add(self, path: Path) -> None:
+        """Remembers a file that has had its turn, if it is still there."""
+        self._files |= self._state(path)
+
+    def holds(self, path: Path) -> bool:
+        return bool(self._state(path) & self._files)
+
+    def say(self, odd: list[Path]) -> None:
+        """Says once of each that it is passed over."""
+        for path in odd:
+            if path not in self._said:
+                say(f"{printable(str(path))}: is passed over; an inbox takes files, no links, pipes or folders")
+        self._said = set(odd)
+
+    @staticmethod
+    def _state(path: Path) -> set[tuple[Path, int, int]]:
+        try:
+            state = path.lstat()
+        except OSError:
+            return set()
+        return {(path, state.st_ino, state.st_mtime_ns)}
 
 
 def _warm_up(release: Release) -> None:
@@ -110,7 +144,7 @@ def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
     )
     missing = f" ({absent:,} to remove were not there)" if absent else ""
     say(
-        f"{path}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
+        f"{printable(str(path))}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
         f"{sum(one.seconds for one in done):.2f} s; version {release.version} holds {len(release.index):,} items"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,9 @@ from m3csr_tf.batch import spark
 from m3csr_tf.batch.embedding import embed as embed_items
 from m3csr_tf.batch.items import FileOfItems
 from m3csr_tf.batch.job import Engine, Outcome
+from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
+from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.data.audience import Audience
@@ -23,6 +26,8 @@ from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
+
+logger = logging.getLogger(__name__)
 
 _EXAMPLE_LISTS = 10
 _EXAMPLE_PLACES = 3
@@ -37,9 +42,11 @@ def retrieve(config: Config) -> Path:
     released = open_release(config.release_folder)
     output = config.retrieve.output or config.run_folder / runs.LISTS
     engine = _engine(config, config.retrieve)
-    done = retrieve_lists(released, _users(config, released), output, config.retrieve, config.index, engine)
+    users = _users(config, released)
+    done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
     _print_done(done, config)
     if not done.missing:
+        _print_counts(done, released, users, config)
         _print_examples(done.folder, released)
     return output
 
@@ -68,10 +75,17 @@ def _engine(config: Config, job: JobConfig) -> Engine:
 
 
 def _users(config: Config, released: Release) -> Users:
+    otherwise = "name a file of users and their histories, retrieve.users"
     if config.retrieve.users is not None:
-        return FileOfUsers(config.retrieve.users)
-    trained = origin(config, released, "name a file of users and their histories, retrieve.users")
-    return PreparedUsers(trained.prepared, Audience(trained.prepared, trained.config, columns.SPLITS))
+        users = FileOfUsers(config.retrieve.users)
+        if users.has_history:
+            return users
+        otherwise = f"give {config.retrieve.users} a column {columns.HISTORY}; without one, histories come from the run"
+    trained = origin(config, released, otherwise)
+    audience = Audience(trained.prepared, trained.config, columns.SPLITS)
+    if config.retrieve.users is None:
+        return PreparedUsers(trained.prepared, audience)
+    return users.with_past(Past(trained.prepared, audience))
 
 
 def _parts(done: Outcome) -> str:
@@ -98,6 +112,17 @@ def _print_done(done: Outcome, config: Config) -> None:
             f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, excluded or filtered, "
             "or the catalogue is smaller"
         )
+
+
+def _print_counts(done: Outcome, released: Release, users: Users, config: Config) -> None:
+    """What the lists are like, and what of it is suspicious; nothing if a later job has replaced them meanwhile."""
+    try:
+        distinct = distinct_lists(done.folder)
+    except FileNotFoundError:
+        return
+    console.print(said_of(done, distinct))
+    for doubt in doubts(done, distinct, released, users, config.retrieve.part_size):
+        logger.warning("%s: %s", done.output, doubt)
 
 
 def _print_examples(folder: Path, released: Release) -> None:

@@ -21,6 +21,7 @@ from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch import progress as batch_progress
 from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.output import PartFacts
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
@@ -189,7 +190,7 @@ def claimed(output: Path) -> AbstractContextManager[outputs.JobFolder]:
 
 def write_part(job: outputs.JobFolder) -> None:
     with job.writing(0, pa.schema([("user_id", pa.string())])) as writer:
-        writer.write(pa.table({"user_id": ["a"] * 5}), 5, 0)
+        writer.write(pa.table({"user_id": ["a"] * 5}), PartFacts(inputs=5))
 
 
 def test_an_idle_process_does_not_remove_what_another_finishes_while_it_waits_for_the_lock(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.batch import rows, sources
+from m3csr_tf.batch import json_lines, rows, sources, user_sources
 from m3csr_tf.batch import users as batch_users
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import with_settings
@@ -90,7 +90,7 @@ def test_batches_of_users_with_long_lists_are_smaller_whatever_the_file_is_like_
     kind: str, group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "ENTRIES_OF_BATCH", 100)
-    monkeypatch.setattr(sources, "CHUNK_BYTES", group * 250)
+    monkeypatch.setattr(json_lines, "CHUNK_BYTES", group * 250)
     lengths = [40, 40, 40, 40, 40, 40, 40, 40, 0, 400, 0, 0]
     users = [
         {"user_id": f"u{row}", "history": [], "exclusions": [f"i{k}" for k in range(length)]}
@@ -124,7 +124,7 @@ def test_batches_of_prepared_users_with_many_clicks_are_smaller(
 def test_counting_json_lines_holds_few_lines_and_only_the_ids_of_their_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(json_lines, "CHUNK_BYTES", 100_000)
     users = [{"user_id": f"u{row}", "exclusions": [f"item{k:06d}" for k in range(500)]} for row in range(200)]
     path = write(tmp_path, "jsonl", users)
     tracemalloc.start()
@@ -137,7 +137,7 @@ def test_counting_json_lines_holds_few_lines_and_only_the_ids_of_their_users(
 def test_chunks_of_parquet_with_long_lists_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CHUNK_ENTRIES", 100)
     path = write(tmp_path, "parquet", [{"user_id": f"u{row}", "history": ["x"] * 24} for row in range(10)])
-    source = sources.users_source(path)
+    source = user_sources.users_source(path)
     assert [chunk.length for chunk in source.chunks(["user_id", "history"], None, 10)] == [4, 4, 2]
     assert [chunk.length for chunk in source.chunks(["user_id"], None, 10)] == [10]
 
@@ -212,9 +212,9 @@ def test_leading_zeros_in_csv_stay(tmp_path: Path) -> None:
     assert read(path) == [("007", ["01", "02"], [])]
 
 
-def test_columns_may_come_in_any_order_among_others(tmp_path: Path) -> None:
+def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
-    path.write_text("country,exclusions,user_id,history\nNL,z,a,x y\n")
+    path.write_text("exclusions,user_id,history\nz,a,x y\n")
     assert read(path) == [("a", ["x", "y"], ["z"])]
 
 
@@ -291,7 +291,7 @@ def test_lists_of_lists_are_one_message(kind: str, history: list[Any], tmp_path:
 @pytest.mark.parametrize("line", ['{"user_id": "\\ud800"}', '{"user_id": "a", "history": ["x", "\\uDFFF\\ud800"]}'])
 def test_half_a_surrogate_pair_in_json_is_one_message(line: str, tmp_path: Path) -> None:
     path = tmp_path / "users.jsonl"
-    path.write_text('{"user_id": "\\ud83d\\ude00", "title": "\\ud800"}\n' + line + "\n")
+    path.write_text('{"user_id": "\\ud83d\\ude00"}\n' + line + "\n")
     with pytest.raises(InputError, match="line 2 holds half of a surrogate pair"):
         read(path)
 
@@ -304,7 +304,7 @@ def test_surrogates_as_bytes_in_json_are_one_message(tmp_path: Path) -> None:
 
 def test_json_that_is_nested_too_deep_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "users.jsonl").write_text('{"user_id": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
-    with pytest.raises(InputError, match="line 1 is nested too deep"):
+    with pytest.raises(InputError, match=r"line 1 is not JSON \(it is nested too deeply\)"):
         read(tmp_path / "users.jsonl")
 
 
@@ -326,7 +326,7 @@ def test_prepared_users_of_a_log_on_the_disk_are_read_as_those_of_one_in_memory(
     world = {"users": 90, "items": 60, "clicks": 900, "modalities": {"visual": 4}}
     run = make_run(tmp_path, data={"world": world, "shard_clicks": 60}, history={"length": 60})
     on_disk = with_settings(run.config, {"training.window_clicks": 1})
-    monkeypatch.setattr(batch_users, "_READ_AT_ONCE", 7)
+    monkeypatch.setattr(batch_users, "PASTS_AT_ONCE", 7)
     frames = []
     for config in (run.config, on_disk):
         users = batch_users.PreparedUsers(run.prepared, Audience(run.prepared, config, columns.SPLITS))

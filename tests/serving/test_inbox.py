@@ -83,7 +83,7 @@ def test_a_file_put_away_never_replaces_an_earlier_one_of_its_name(live: Release
     done = {path.name: pd.read_parquet(path)[columns.ITEM_ID].tolist() for path in (place / "done").iterdir()}
     assert done == {"night.parquet": ["a"], "night.2.parquet": ["b"], "night.3.parquet": ["c"]}
     for item in ("x", "y"):
-        (place / "night.csv").write_text(f"item_id\n{item}\n")
+        (place / "night.csv").write_text(f"item_id,view_count\n{item},1\n")
         inbox.take_in_and_put_away(live, place / "night.csv")
     rejected = {path.name: path.read_text() for path in (place / "rejected").iterdir()}
     assert set(rejected) == {"night.csv", "night.csv.error", "night.2.csv", "night.2.csv.error"}

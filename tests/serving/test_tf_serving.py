@@ -67,7 +67,7 @@ def test_the_server_follows_the_models_config_and_batches(folder: Path) -> None:
     given = flags(folder)
     assert int(given["model_config_file_poll_wait_seconds"]) > 0
     assert given["enable_batching"] == "true"
-    assert service(folder)["ports"] == ["8500:8500", "8501:8501"]
+    assert service(folder)["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
 
 
 def test_the_batching_config_is_what_tf_serving_reads() -> None:

@@ -81,7 +81,8 @@ def test_a_later_validation_is_better_if_it_is_so_by_the_least_share(
     found = [{"step": 20 * place, "recall@20": recall} for place, recall in enumerate(recalls)]
     assert Progressed("data", "settings", "", validations=found).best(min_delta) == found[best]
     assert Progressed("data", "settings", "", validations=found).at_start == recalls[0]
-    assert Progressed("data").best(min_delta) is None and Progressed("data", validations=found[1:]).at_start is None
+    assert Progressed("data", "settings", "").best(min_delta) is None
+    assert Progressed("data", "settings", "", validations=found[1:]).at_start is None
 
 
 def test_the_logs_say_what_the_gate_and_the_intensities_do(trained_config: Config) -> None:

@@ -1,0 +1,102 @@
+"""JSON lines of users: one object a line, of which only what is wanted is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.batch.sources import Chunk
+from m3csr_tf.documents import parse_json
+from m3csr_tf.errors import InputError
+
+JSON_LINES = frozenset({".jsonl", ".ndjson"})
+CHUNK_BYTES = 1 << 24
+"""Bytes of a chunk of JSON lines, unless one line has more."""
+_LINES = 65_536
+"""Lines that are looked through at once for their keys."""
+
+
+class JsonLines:
+    """A file of users, an object a line (`Source`).
+
+    Args:
+      path: where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def files(self) -> list[Path]:
+        """See `Source`."""
+        return [self._path]
+
+    def names(self) -> dict[Path, list[str]]:
+        """See `Source`: the keys that any line has, for which all are read; of a file without a line, user_id."""
+        keys: dict[str, None] = {}
+        for lines in self._blocks(_LINES):
+            for number, line in lines:
+                keys.update(dict.fromkeys(_object(line, number, self._path)))
+        return {self._path: list(keys) or [columns.USER_ID]}
+
+    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        """See `Source`; all lines are read."""
+        start = 0
+        for lines in self._blocks(size):
+            yield Chunk(start, len(lines), self._frame(lines, names), partial(_commas, lines))
+            start += len(lines)
+
+    def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
+        """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
+        lines: list[tuple[int, bytes]] = []
+        held = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                if lines and (len(lines) == size or held + len(line) > CHUNK_BYTES):
+                    yield lines
+                    lines, held = [], 0
+                lines.append((number, line))
+                held += len(line)
+        if lines:
+            yield lines
+
+    def _frame(self, lines: list[tuple[int, bytes]], names: Sequence[str]) -> Callable[[int, int], pd.DataFrame]:
+        def frame(first: int, last: int) -> pd.DataFrame:
+            # Of each object only what is wanted is kept: the others' lists may be long.
+            rows = [_json_values(line, number, self._path, names) for number, line in lines[first:last]]
+            return pd.DataFrame(rows, columns=list(names), dtype=object)
+
+        return frame
+
+
+def _commas(lines: Sequence[tuple[int, bytes]]) -> np.ndarray:
+    return np.array([line.count(b",") for _, line in lines], np.int64)
+
+
+def _object(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        value = parse_json(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise InputError(f"{path}: line {number} is not JSON ({error}); expected one object a line") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: line {number} holds a {type(value).__name__}; expected one object a line")
+    return value
+
+
+def _json_values(line: bytes, number: int, path: Path, names: Sequence[str]) -> list[Any]:
+    """What an object has under each name; None where it has nothing."""
+    value = _object(line, number, path)
+    values = [value.get(name) for name in names]
+    # Only by an escape can half of a pair come in.
+    if b"\\u" in line and re.search("[\ud800-\udfff]", json.dumps(values, ensure_ascii=False)):
+        raise InputError(f"{path}: line {number} holds half of a surrogate pair, which is no text; expected whole ones")
+    return values

@@ -1,0 +1,104 @@
+"""Which ids of users a release knows: counted for the summary of a job, and refused where several ids pass for one."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from m3csr_tf import columns
+from m3csr_tf.batch.lists import Ids
+from m3csr_tf.batch.output import PartFacts
+from m3csr_tf.errors import InputError
+from m3csr_tf.ids import UNKNOWN_ROW, IdTable
+from m3csr_tf.quoting import quoted
+from m3csr_tf.serving.release import Release
+from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY, vocabulary
+
+_SEPARATOR = re.compile(r"""[,|;\[\]{}"']""")
+
+
+class KnownIds:
+    """The ids that a release knows: items of its index, and what the user tower was trained with.
+
+    Args:
+      release: the release.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+
+    def facts(self, users: np.ndarray, history: Ids, exclusions: Ids) -> PartFacts:
+        """How many of some users have no history, and how many of their ids are unknown.
+
+        Args:
+          users: ids, object array of str [users].
+          history, exclusions: of the same users.
+        """
+        unknown = 0 if self.users is None else int((self.users.rows(users) == UNKNOWN_ROW).sum())
+        return PartFacts(
+            inputs=len(users),
+            empty=len(users) - len(np.unique(history.owners)),
+            unknown_users=unknown,
+            ids=len(history.items) + len(exclusions.items),
+            unknown_ids=len(self.unknown(history)) + len(self.unknown(exclusions)),
+        )
+
+    def unknown(self, ids: Ids) -> np.ndarray:
+        """Positions of the items that neither the index nor the user tower holds, int64 [some]."""
+        lacking = np.flatnonzero(ids.rows < 0)
+        if self._items is None or not len(lacking):
+            return lacking
+        return lacking[self._items.rows(ids.items[lacking]) == UNKNOWN_ROW]
+
+    def refuse_separators(self, ids: Ids, rows: pd.Index, name: str, source: str) -> None:
+        """Refuses an unknown id of a text file in which several seem to be written as one.
+
+        Args:
+          ids: the lists of one column.
+          rows: data rows of the users, counted from 1.
+          name: of the column.
+          source: what messages call the file.
+
+        Raises:
+          InputError: naming the row, and how to write a list.
+        """
+        for place in self.unknown(ids):
+            item = ids.items[place]
+            if _SEPARATOR.search(item):
+                raise InputError(
+                    f"{source}: {name} in data row {rows[ids.owners[place]]} holds {quoted(item)}, which is no item of "
+                    'the release; write ids with spaces between, e.g. v1 v2, or as a JSON list, e.g. ["v1", "v2"], '
+                    "with the quotes of CSV around it; one unknown id that holds commas, pipes, semicolons, brackets "
+                    "or quotes can stand in .jsonl or .parquet"
+                )
+
+    @cached_property
+    def users(self) -> IdTable | None:
+        """The users that the user tower was trained with; None where it hashes ids, so that it knows everybody."""
+        return vocabulary(self._release.path(columns.USER_TOWER), USER_VOCABULARY)
+
+    @cached_property
+    def _items(self) -> IdTable | None:
+        return vocabulary(self._release.path(columns.USER_TOWER), ITEM_VOCABULARY)
+
+    def near_items(self, ids: np.ndarray) -> tuple[str, str] | None:
+        """See `near`, among the items of the index."""
+        return near(ids, pa.array(self._release.index.ids, pa.large_string()))
+
+    def near_users(self, ids: np.ndarray) -> tuple[str, str] | None:
+        """See `near`, among the users of the user tower."""
+        return None if self.users is None else near(ids, self.users.strings)
+
+
+def near(ids: np.ndarray, known: pa.LargeStringArray) -> tuple[str, str] | None:
+    """The first unknown id that differs from a known one in case or in spaces around it alone, and that one."""
+    folded = [one.strip().lower() for one in ids]
+    alike = pc.utf8_lower(pc.utf8_trim_whitespace(known))
+    found = pc.filter(known, pc.is_in(alike, pa.array(sorted(set(folded)), pa.large_string())))
+    of = {one.strip().lower(): one for one in found.to_pylist()}
+    return next(((given, of[fold]) for given, fold in zip(ids, folded, strict=True) if fold in of), None)

@@ -1,0 +1,79 @@
+"""What the log of a run knows of its users: histories and clicks, as lists of item ids."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy import sparse
+
+from m3csr_tf import columns
+from m3csr_tf.data.audience import Audience
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.files import sha256
+from m3csr_tf.ids import PADDING_ROW
+
+
+class PastOf(NamedTuple):
+    """The past of some users as rows.
+
+    Attributes:
+      histories: int32 [users, slots], oldest first, padded on the right.
+      clicks: [users, items].
+    """
+
+    histories: np.ndarray
+    clicks: sparse.csr_matrix
+
+    @property
+    def entries(self) -> np.ndarray:
+        """Entries of each user's two lists together, int64 [users]."""
+        return (self.histories != PADDING_ROW).sum(axis=1) + np.diff(self.clicks.indptr)
+
+    def of(self, some: slice) -> PastOf:
+        """The past of some of the users."""
+        return PastOf(self.histories[some], self.clicks[some])
+
+
+class Past:
+    """The past of the users of prepared data.
+
+    Args:
+      prepared: the data.
+      audience: whose clicks are known.
+    """
+
+    def __init__(self, prepared: Prepared, audience: Audience) -> None:
+        self._prepared = prepared
+        self._audience = audience
+
+    def digest(self) -> str:
+        """SHA-256 of the prepared data's manifest, the length of histories and the splits that are known, hex."""
+        manifest = sha256(self._prepared.folder / columns.MANIFEST)
+        said = " ".join([manifest, str(self._audience.length), *self._audience.splits])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def of_ids(self, users: np.ndarray) -> PastOf:
+        """The past of users by their ids, object array of str [n]; those that the data lacks have none."""
+        rows, places = np.unique(self._prepared.users.rows(users), return_inverse=True)
+        return PastOf(self._audience.histories(rows)[places], self._audience.clicks(rows)[places])
+
+    def of_rows(self, rows: np.ndarray) -> PastOf:
+        """The past of users whose rows, int [n], ascend."""
+        return PastOf(self._audience.histories(rows), self._audience.clicks(rows))
+
+    def lists(self, past: PastOf) -> tuple[pd.Series, pd.Series]:
+        """Histories and exclusions (all clicks) as lists of item ids."""
+        used = past.histories != PADDING_ROW
+        return (
+            self._lists(past.histories[used], used.sum(axis=1)),
+            self._lists(past.clicks.indices, np.diff(past.clicks.indptr)),
+        )
+
+    def _lists(self, rows: np.ndarray, lengths: np.ndarray) -> pd.Series:
+        """A column of lists of item ids from the rows of all lists, one after the other."""
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self._prepared.items.ids(rows))).to_pandas()

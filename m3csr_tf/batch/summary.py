@@ -1,0 +1,105 @@
+"""What the summary of a top-N job says of its lists, and what in it looks as if something else was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from m3csr_tf import columns
+from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.known import KnownIds
+from m3csr_tf.batch.lists import Ids
+from m3csr_tf.batch.users import Users
+from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.quoting import quoted
+from m3csr_tf.serving.release import Release
+from m3csr_tf.serving.requests import flatten
+
+_LOOKED_INTO = 1000
+"""Users whose ids are looked into where most ids of a job are unknown."""
+
+
+def distinct_lists(folder: Path) -> int:
+    """How many different lists, of the same items in the same order, lie in a job's folder; 8 bytes a list are held.
+
+    Raises:
+      FileNotFoundError: a later job has replaced them meanwhile.
+    """
+    hashes = [np.zeros(0, np.uint64)]
+    for part in sorted(folder.glob("part-*.parquet")):
+        with pq.ParquetFile(part, read_dictionary=[columns.ITEM_ID]) as file:
+            for group in range(file.num_row_groups):
+                read = file.read_row_group(group, columns=[columns.RANK, columns.ITEM_ID]).combine_chunks()
+                hashes.append(_hashes(read[columns.RANK].to_numpy(), read[columns.ITEM_ID].to_pandas()))
+    return len(np.unique(np.concatenate(hashes)))
+
+
+def _hashes(ranks: np.ndarray, items: pd.Series) -> np.ndarray:
+    """A hash of each list, uint64 [lists]; a list begins where the rank is 1."""
+    if not len(ranks):
+        return np.zeros(0, np.uint64)
+    # Weights that differ by place, and are odd, tell the orders of the same items apart.
+    weights = pd.util.hash_array(np.arange(ranks.max() + 1)) | np.uint64(1)
+    of_items = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
+    return np.add.reduceat(of_items[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
+
+
+def said_of(done: Outcome, distinct: int) -> str:
+    """The counts of a finished job in one sentence."""
+    unknown = f"{done.unknown_ids:,} of {done.ids:,} ids of histories and exclusions and {done.unknown_users:,} users"
+    return f"{distinct:,} distinct lists; {done.empty:,} users have no history, {unknown} are unknown to the release"
+
+
+def doubts(done: Outcome, distinct: int, release: Release, users: Users, part_size: int) -> list[str]:
+    """What of a finished job is suspicious, a sentence each.
+
+    Args:
+      done: the job.
+      distinct: its `distinct_lists`.
+      release: what it was made from.
+      users: whom it was made for; the first of them are read where most ids are unknown.
+      part_size: users of a part.
+    """
+    known, said = KnownIds(release), []
+    if 2 * done.unknown_ids > done.ids:
+        items = _first(users, part_size)[1]
+        unknown = items[known.unknown(Ids(items, np.zeros(len(items), np.int64), release.index.rows(items)))]
+        said.append(
+            f"most item ids of the users are unknown to the release ({done.unknown_ids:,} of {done.ids:,}) and count "
+            f"for nothing{_example(unknown, known.near_items)}"
+        )
+    if 2 * done.unknown_users > done.inputs and known.users is not None:
+        ids = _first(users, part_size)[0]
+        strangers = ids[known.users.rows(ids) == UNKNOWN_ROW]
+        said.append(
+            f"most users are unknown to the release ({done.unknown_users:,} of {done.inputs:,})"
+            f"{_example(strangers, known.near_users)}"
+        )
+    if 2 * done.empty > done.inputs:
+        said.append(f"most users have no history ({done.empty:,} of {done.inputs:,}) and get what suits everybody")
+    if done.inputs > 1 and 2 * distinct <= done.inputs:
+        lists = "all lists are the same" if distinct == 1 else f"there are but {distinct:,} different lists"
+        said.append(f"{lists}, for {done.inputs:,} users")
+    return said
+
+
+def _first(users: Users, part_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the first users, and of the items of their lists, object arrays of str."""
+    _, frame = next(users.read([0], part_size, _LOOKED_INTO))
+    items = [flatten(frame[name])[0] for name in (columns.HISTORY, columns.EXCLUSIONS)]
+    return frame[columns.USER_ID].to_numpy(dtype=object), np.concatenate(items)
+
+
+def _example(unknown: np.ndarray, near: Callable[[np.ndarray], tuple[str, str] | None]) -> str:
+    """An unknown id, if possible one that is nearly known, as the end of a sentence."""
+    if not len(unknown):
+        return ""
+    found = near(unknown)
+    if found is None:
+        return f", e.g. {quoted(unknown[0])}"
+    given, known = found
+    return f"; {quoted(given)} differs from {quoted(known)}, which it knows, in case or in spaces around it alone"

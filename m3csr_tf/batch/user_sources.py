@@ -1,0 +1,178 @@
+"""Files of users: which columns they may have, what is a list in CSV, and a past for files that tell none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.batch.checks import checked_ids
+from m3csr_tf.batch.json_lines import JSON_LINES, JsonLines
+from m3csr_tf.batch.past import Past, PastOf
+from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require_id
+from m3csr_tf.documents import parse_json
+from m3csr_tf.data.tables import require_file
+from m3csr_tf.errors import InputError
+from m3csr_tf.files import regular
+from m3csr_tf.quoting import quoted
+
+COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
+"""Of a users file."""
+PASTS_AT_ONCE = 20_000
+"""Users whose past is read at once."""
+_INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
+_LIKE = 0.55
+"""How alike names are, of 1, that one may have been meant for the other."""
+
+
+def users_source(path: Path) -> Source:
+    """The file of users at `path`, by its ending.
+
+    Raises:
+      InputError: it is missing, of an unknown kind, cannot be read, lacks the column user_id, or has one that is none
+        of a users file; or some files of a folder have histories and others have none.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
+    require_file(path)
+    source = _source(path)
+    names = source.names()
+    for file, of_file in names.items():
+        _check_names(of_file, file)
+    for column in (columns.HISTORY, columns.EXCLUSIONS):
+        lacking = [file for file, of_file in names.items() if column not in of_file]
+        if 0 < len(lacking) < len(names):
+            raise InputError(f"{lacking[0]}: column {column} is missing, which other files of {path} have")
+    return source
+
+
+def _check_names(names: list[str], file: Path) -> None:
+    require_id(columns.USER_ID, names, file)
+    for name in names:
+        if name not in COLUMNS and not _INDEX_OF_PANDAS.fullmatch(name):
+            like = difflib.get_close_matches(name.lower(), COLUMNS, 1, _LIKE)
+            meant = f"did you mean {like[0]}?" if like else "leave it out"
+            raise InputError(
+                f"{file}: column {quoted(name)} is none of a users file, which may have {', '.join(COLUMNS)}; {meant}"
+            )
+
+
+def _source(path: Path) -> Source:
+    if path.suffix == ".parquet" or path.is_dir():
+        return Parquet(path, columns.USER_ID)
+    if path.suffix != ".csv" and path.suffix not in JSON_LINES:
+        raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
+    try:
+        regular(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check retrieve.users") from None
+    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if path.suffix == ".csv" else JsonLines(path)
+
+
+class WithPast:
+    """A file of users without histories, as if it had those that a run's log knows.
+
+    All that a user clicked is left out of her list, besides what the file excludes.
+
+    Args:
+      source: the file.
+      past: of users of the log; others have none.
+      path: what messages call the file.
+    """
+
+    def __init__(self, source: Source, past: Past, path: Path) -> None:
+        self._source = source
+        self._past = past
+        self._path = path
+
+    def names(self) -> dict[Path, list[str]]:
+        """See `Source`."""
+        return {file: list(COLUMNS) for file in self.files()}
+
+    def files(self) -> list[Path]:
+        """See `Source`."""
+        return self._source.files()
+
+    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        """See `Source`; the past is read for many users at a time."""
+        if columns.HISTORY not in names:
+            yield from self._source.chunks(names, wanted, size)
+            return
+        for chunk in self._source.chunks(names, wanted, max(size, PASTS_AT_ONCE)):
+            if wanted is None or overlap(range(chunk.start, chunk.start + chunk.length), wanted):
+                known = _Known(chunk, self._past, self._path)
+                yield Chunk(chunk.start, chunk.length, known.frame, known.entries)
+
+
+class _Known:
+    """A chunk of a file, and the past of its users, read when it is asked for."""
+
+    def __init__(self, chunk: Chunk, past: Past, path: Path) -> None:
+        self._chunk = chunk
+        self._past = past
+        self._path = path
+
+    @cached_property
+    def _of(self) -> PastOf:
+        chunk = self._chunk
+        users = chunk.frame(0, chunk.length)[columns.USER_ID].to_numpy(dtype=object)
+        rows = chunk.start + 1 + np.arange(chunk.length)
+        return self._past.of_ids(checked_ids(users, rows, columns.USER_ID, str(self._path)))
+
+    def entries(self) -> np.ndarray:
+        return self._of.entries + self._chunk.entries()
+
+    def frame(self, first: int, last: int) -> pd.DataFrame:
+        frame = self._chunk.frame(first, last)
+        history, clicks = self._past.lists(self._of.of(slice(first, last)))
+        given = frame[columns.EXCLUSIONS] if columns.EXCLUSIONS in frame else [None] * len(frame)
+        both = [_joined(cell, theirs) for cell, theirs in zip(given, clicks, strict=True)]
+        return pd.DataFrame(
+            {
+                columns.USER_ID: frame[columns.USER_ID].to_numpy(dtype=object),
+                columns.HISTORY: history,
+                columns.EXCLUSIONS: pd.Series(both, dtype=object),
+            }
+        )
+
+
+def _joined(cell: Any, clicks: np.ndarray) -> Any:
+    """A cell of exclusions with the user's clicks; what is no list stays, to be refused."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        return [*cell, *clicks]
+    return clicks if pd.isna(cell) else cell
+
+
+class _CsvOfUsers(Csv):
+    def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(names, wanted, size):
+            yield chunk._replace(frame=_with_lists(chunk.frame))
+
+
+def _with_lists(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int], pd.DataFrame]:
+    def split(first: int, last: int) -> pd.DataFrame:
+        texts = frame(first, last)
+        for name in set(texts.columns) - {columns.USER_ID}:
+            texts[name] = pd.Series([_list(text) for text in texts[name]], dtype=object)
+        return texts
+
+    return split
+
+
+def _list(text: str | None) -> Any:
+    """The list that a cell of CSV stands for: JSON, or ids with spaces between; what is neither is told by its ids."""
+    if text is None:
+        return None
+    if text.lstrip().startswith("["):
+        try:
+            return parse_json(text)
+        except ValueError:
+            pass
+    return text.split()

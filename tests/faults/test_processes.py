@@ -1,0 +1,239 @@
+"""Two processes at once, and files that are not what their names say: one writes, others wait or end in a message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kills import begun, running, signalled_after
+from small_logs import Logs
+
+from m3csr_tf import files
+from m3csr_tf.batch import output as outputs
+from m3csr_tf.batch.sources import items_source, users_source
+from m3csr_tf.config import Config, load
+from m3csr_tf.data.id_files import read_ids
+from m3csr_tf.data.tables import load_table
+from m3csr_tf.data.updates import read_updates
+from m3csr_tf.errors import ConfigError, InputError, RunError
+
+WAIT = 240
+
+
+def holding(begin: Callable[[], None], folder: Path) -> None:
+    """Holds a folder without end."""
+    with files.held(folder):
+        begin()
+        time.sleep(WAIT)
+
+
+def test_who_holds_a_folder_may_hold_it_again_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "night"
+    with files.held(folder), files.held(folder), files.held(folder / "prepared"):
+        assert (tmp_path / "runs" / ".night.lock").read_text() == f"{os.getpid()} {platform.node()}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_removed_by_its_holder_is_not_taken_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, tries = tmp_path / "lock", []
+    wait_for = files._wait_for
+
+    def and_then_removed(stream: Any, of: Path) -> None:
+        wait_for(stream, of)
+        if not tries:
+            lock.unlink()
+        tries.append(stream)
+
+    monkeypatch.setattr(files, "_wait_for", and_then_removed)
+    with files.locked(lock):
+        assert len(tries) == 2 and os.path.samestat(os.fstat(tries[1].fileno()), lock.stat())
+
+
+@pytest.mark.parametrize("kind", ["a link", "a hard link", "a pipe"])
+def test_a_lock_that_is_no_file_of_its_own_is_refused_and_what_it_points_to_is_not_emptied(
+    kind: str, tmp_path: Path
+) -> None:
+    victim, lock = tmp_path / "victim", tmp_path / "lock"
+    victim.write_text("kept")
+    {"a link": lock.symlink_to, "a hard link": lock.hardlink_to, "a pipe": lambda _: os.mkfifo(lock)}[kind](victim)
+    with pytest.raises(OSError, match=r"link|no file of its own"), files.locked(lock):
+        pytest.fail("taken")
+    assert victim.read_text() == "kept"
+
+
+def test_a_second_process_waits_for_the_run_and_names_the_first(world: Path, tmp_path: Path) -> None:
+    first = begun(holding, tmp_path / "runs" / "tiny")
+    second = begun(running, "prepare", world, tmp_path / "out")
+    until = time.monotonic() + WAIT
+    while "waiting" not in (said := (tmp_path / "out").read_text()):
+        assert time.monotonic() < until and second.is_alive(), said
+        time.sleep(0.05)
+    assert said == f"{tmp_path / 'runs' / 'tiny'}: process {first.pid} on {platform.node()} holds it; waiting\n"
+    assert not (tmp_path / "runs" / "tiny").exists()
+    first.kill()
+    second.join(WAIT)
+    assert second.exitcode == 0 and (tmp_path / "runs" / "tiny" / "prepared" / "manifest.json").exists()
+
+
+def test_two_preparations_of_one_run_at_once_both_end_well(world: Path, tmp_path: Path) -> None:
+    both = [begun(running, "prepare", world, tmp_path / str(number)) for number in range(2)]
+    for process in both:
+        process.join(WAIT)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert not any("error" in (tmp_path / str(number)).read_text() for number in range(2))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny"]
+
+
+def test_other_settings_wait_for_the_training_of_a_run_and_then_replace_it_whole(world: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "runs" / "tiny", tmp_path / "second"
+    first = begun(running, "train", world, tmp_path / "first")
+    while not (run / "config.yaml").exists():
+        assert first.is_alive(), (tmp_path / "first").read_text()
+        time.sleep(0.05)
+    others = ["training.learning_rate=0.003", "run.overwrite=true"]
+    assert signalled_after(WAIT, 0, running, "prepare", world, out, *others) == 0
+    first.join(WAIT)
+    assert first.exitcode == 0, (tmp_path / "first").read_text()
+    assert f"process {first.pid} on {platform.node()} holds it; waiting" in out.read_text()
+    assert "trained 12 steps" in (tmp_path / "first").read_text()
+    assert load(run / "config.yaml").training.learning_rate == 0.003
+    assert not (run / "finished.json").exists() and not (run / "checkpoints").exists()
+
+
+def test_figures_are_not_written_beside_a_run_that_was_trained_anew_meanwhile(tmp_path: Path) -> None:
+    from m3csr_tf.training import runs
+
+    trained: Any = SimpleNamespace(config=SimpleNamespace(run_folder=tmp_path / "run"), finished={"steps": 8})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "finished.json").write_text('{"steps": 8}')
+    with runs.figures_of(trained):
+        pass
+    (tmp_path / "run" / "finished.json").write_text('{"steps": 9}')
+    with pytest.raises(RunError, match="was trained anew while this worked on it"), runs.figures_of(trained):
+        pytest.fail("written")
+
+
+@pytest.mark.parametrize("place", ["top_n", "item_vectors", "metrics.json", "finished.json", "logs"])
+def test_what_is_in_the_way_of_a_new_run_is_found_before_anything_of_the_old_one_is_deleted(
+    place: str, tmp_path: Path
+) -> None:
+    logs = Logs(tmp_path)
+    assert logs.run().exit_code == 0
+    run = tmp_path / "runs" / "case"
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "checkpoint").write_text("kept")
+    if place == "logs":
+        (run / place).write_text("mine")
+    else:
+        (run / place).mkdir()
+        (run / place / "mine").write_text("mine")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    logs.overrides |= {"run.overwrite": "true", "clusters.count": "3"}
+    result = logs.run()
+    assert result.exit_code == 2 and f"{run / place}: is not what a run leaves there" in result.stderr, result.output
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ("users", "items", r"holds top-N lists, .*\(embed\.output\)"),
+        ("items", "users", r"holds item vectors, .*\(retrieve\.output\)"),
+    ],
+)
+def test_lists_and_item_vectors_do_not_take_each_others_place(
+    first: str, then: str, message: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "made"
+    with outputs.claimed(output, {first: "one", "part_size": 5}, 1, 0, lambda: 0) as job:
+        assert outputs.commit(output, job)
+        (job.folder / "part-00000").touch()
+    before = output.resolve()
+    other = outputs.claimed(output, {then: "two", "part_size": 5}, 1, 0, lambda: 0)
+    with pytest.raises(RunError, match=message), other:
+        pytest.fail("claimed")
+    assert output.resolve() == before and before.is_dir()
+
+
+SECRETS = {
+    "spark.hadoop.fs.s3a.access.key": "AKIA",
+    "spark.hadoop.fs.s3a.secret.key": "s3cr3t",
+    "spark.ssl.keyPassword": "pass",
+    "spark.my.Token": "t0k3n",
+}
+
+
+def test_secrets_of_spark_are_not_written_into_a_runs_configuration(tmp_path: Path) -> None:
+    config = Config.model_validate({"spark": {"conf": SECRETS | {"spark.executor.memory": "8g"}}})
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert not any(secret in (tmp_path / "config.yaml").read_text() for secret in SECRETS.values())
+    again = load(tmp_path / "config.yaml")
+    assert again.spark.conf == dict.fromkeys(SECRETS, "***") | {"spark.executor.memory": "8g"}
+    assert config.spark.conf["spark.my.Token"] == "t0k3n" and again.fingerprint() == config.fingerprint()
+    assert config.fingerprint("spark") != again.fingerprint("spark")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_files_of_a_run_have_the_rights_that_the_user_gives_new_files(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        assert Logs(tmp_path).run().exit_code == 0
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "users": ("users.csv", users_source),
+    "users, as lines": ("users.jsonl", users_source),
+    "users, as parquet": ("users.parquet", users_source),
+    "items": ("items.csv", lambda path: items_source(path, [])),
+    "a block list": ("block.txt", read_ids),
+    "a block list, as a table": ("block.csv", read_ids),
+    "fresh items": ("fresh.parquet", lambda path: read_updates(path, {}, {})),
+    "a catalogue": ("catalogue.parquet", lambda path: load_table(path, ["item_id"], [])),
+    "a configuration": ("config.yaml", load),
+}
+
+
+@pytest.mark.parametrize("device", ["a pipe", "/dev/zero", "/dev/full", "/dev/urandom"])
+@pytest.mark.parametrize("reader", READERS)
+def test_pipes_and_endless_devices_are_no_files(reader: str, device: str, tmp_path: Path) -> None:
+    name, read = READERS[reader]
+    path = tmp_path / name
+    if device == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(device)
+    with pytest.raises((InputError, ConfigError), match=re.escape(str(path)) + ".*(pipe or a device|no regular file)"):
+        read(path)
+
+
+def test_a_wait_for_a_lock_is_told_in_words_that_nobody_else_can_choose(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").write_text("1 \x1b[31mroot\n")
+    stream = (tmp_path / "lock").open("r+b", buffering=0)
+    files.fcntl.flock(stream, files.fcntl.LOCK_EX)
+    monkeypatch.setattr(files, "_PATIENCE", -1)
+    flock = files.fcntl.flock
+
+    def then_free(waiting: Any, kind: int) -> None:
+        if not kind & files.fcntl.LOCK_NB:
+            stream.close()
+        flock(waiting, kind)
+
+    monkeypatch.setattr(files.fcntl, "flock", then_free)
+    with caplog.at_level(logging.WARNING), files.locked(tmp_path / "lock"):
+        assert caplog.messages == [f"{tmp_path / 'lock'}: another process holds it; waiting"]
