@@ -7,11 +7,12 @@ from pathlib import Path
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
+from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
 from m3csr_tf.data.readers.layout import find_table
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.readers.mmrec import inter_file
-from m3csr_tf.data.tables import Keyed, Table
+from m3csr_tf.data.tables import Table
 from m3csr_tf.errors import InputError
 
 _DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
