@@ -6,6 +6,7 @@ in the files than here (`data.columns`), and conditions may leave rows out (`dat
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -130,7 +131,7 @@ class Table:
                 alone = ". It has one column, so its fields may be parted by something else than commas, tabs, "
                 raise InputError(
                     f"{self.path}: column {name} is missing; {what_is_there(self.names, name)}; say which one it "
-                    f"is, e.g. data.columns={{{name}: {nearest(self.names, name) or 'NAME'}}}"
+                    f"is, e.g. data.columns={{{name}: {_in_yaml(nearest(self.names, name) or 'NAME')}}}"
                     + (f"{alone}semicolons or pipes" if len(self.names) == 1 else "")
                 )
 
@@ -264,6 +265,10 @@ class Table:
             if isinstance(part, Delimited) and part.dialect.found and part.delimiter != part.dialect.usual:
                 return f"{part.path}: its fields are parted by {WORDS[part.delimiter]}"
         return None
+
+
+def _in_yaml(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
