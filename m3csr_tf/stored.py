@@ -44,8 +44,8 @@ def reading(path: Path, remedy: str, error: type[M3CSRError]) -> Iterator[None]:
     except M3CSRError:
         raise
     except Exception as problem:  # Of a broken file, libraries raise about anything.
-        named = isinstance(problem, OSError) and isinstance(problem.filename, str)
-        place = problem.filename if named else path
+        named = problem.filename if isinstance(problem, OSError) else None
+        place = named if isinstance(named, str) else path
         raise error(f"{place}: {what_is_wrong(problem)}; {advice(problem, remedy)}") from problem
 
 

@@ -434,7 +434,7 @@ def test_no_users_at_all_is_one_message(release: Any, users: Path, output: Path)
 
 def test_an_output_that_cannot_be_written_is_one_message(release: Any, users: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot be written .*retrieve\.output"):
+    with pytest.raises(InputError, match=r"cannot be written: .*retrieve\.output"):
         run(release, users, tmp_path / "file" / "lists")
 
 

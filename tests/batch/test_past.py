@@ -229,7 +229,7 @@ def test_a_length_beyond_the_catalogue_takes_no_more_memory_than_the_catalogue(
         known.KnownIds, "facts", lambda self, users, *of: widths.append(len(users)) or real(self, users, *of)
     )
     monkeypatch.setattr(retrieval, "LISTED_AT_ONCE", 1300)
-    found = lists(top_n=10**9)
+    found = lists(top_n=100_000)
     unseen = 120 * 200 - len(log_of(planted))
     assert len(found) == unseen and set(widths) <= {10, 20, 11, 9}
-    RetrieveConfig(top_n=10**9)
+    RetrieveConfig(top_n=100_000)

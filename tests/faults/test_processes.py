@@ -18,7 +18,8 @@ from small_logs import Logs
 
 from m3csr_tf import files
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.sources import items_source, users_source
+from m3csr_tf.batch.sources import items_source
+from m3csr_tf.batch.user_sources import users_source
 from m3csr_tf.config import Config, load
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.data.tables import load_table
