@@ -183,7 +183,7 @@ def _odd_line(rows: bytes, delimiter: str, has_quotes: bool, expected: int) -> t
     """The first line of another number of fields: lines before it, its fields, its text; None where there is none."""
     text = io.StringIO(rows.decode(errors="replace"), newline="")
     quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
-    reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
+    reader = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
     before = 0
     with suppress(csv.Error):
         for fields in reader:
