@@ -22,7 +22,7 @@ from m3csr_tf.data.lacking import nearest, what_is_there
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
 from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
-from m3csr_tf.data.parts.types import common_type
+from m3csr_tf.data.parts.schema import common_schema
 from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
 from m3csr_tf.quoting import quoted
@@ -167,7 +167,7 @@ class Table:
         from_files = {name: found for name in wanted if (found := self._sources(name))}
         read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
-        schema = self._schema(dict.fromkeys(read), as_text, thorough)
+        schema = common_schema(self._parts, dict.fromkeys(read), as_text, thorough)
         if self._unusual is not None:
             logger.warning(self._unusual)
             self._unusual = None
@@ -240,23 +240,6 @@ class Table:
         if self.path.is_dir():
             return [(open_part(file, self.path), keys_of(file, self.path)) for file in part_files(self.path)]
         return [(open_part(self.path, self.path), {})]
-
-    def _schema(self, read: Collection[str], strings: Collection[str], thorough: bool) -> pa.Schema:
-        """Types that hold the columns of every part; Arrow by itself takes those of the first part for all."""
-        common: dict[str, tuple[pa.DataType, Path]] = {}
-        for part, keys in self._parts:
-            types = part.types(read, strings, thorough)
-            of_keys = [pa.field(name, pa.string()) for name in keys if name in read and name not in types.names]
-            for field in [*types, *of_keys]:
-                kind, first = common.get(field.name, (field.type, part.path))
-                both = common_type(kind, field.type, field.name in strings)
-                if both is None:
-                    raise InputError(
-                        f"{part.path}: column {field.name} holds {field.type} values, {kind} in {first}; "
-                        "expected one type in all parts"
-                    )
-                common[field.name] = both, first
-        return pa.schema([(name, common[name][0]) for name in read if name in common])
 
     @cached_property
     def _unusual(self) -> str | None:

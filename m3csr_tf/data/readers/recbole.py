@@ -26,8 +26,7 @@ class RecboleLayout(CatalogueBeside):
 
     def log_files(self) -> list[Path]:
         """See `CatalogueBeside`."""
-        items = [self._item_file] if self._item_file is not None and find_table(self.folder, CATALOGUE) is None else []
-        return [part.path for part, _ in self._parts] + items
+        return [part.path for part, _ in self._parts]
 
     def log(self) -> TableLog:
         """See `Layout`."""
