@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m3csr_tf.data.parts.arrow_stream import ArrowStream, is_stream
 from m3csr_tf.data.parts.binary import BinaryPart
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.parts.json_lines import JsonLines
@@ -42,7 +43,8 @@ def open_part(path: Path, table: Path) -> Part:
     """
     for named in (path, table):
         if named.suffix.lower() in _BINARY:
-            return BinaryPart(path, _BINARY[named.suffix.lower()])
+            kind = _BINARY[named.suffix.lower()]
+            return ArrowStream(path) if kind == ArrowStream.kind and is_stream(path) else BinaryPart(path, kind)
         if plain_suffix(named) in _DELIMITED:
             return Delimited(path, Dialect(_DELIMITED[plain_suffix(named)]))
         if plain_suffix(named) in _JSON:

@@ -94,6 +94,9 @@ def content_of(ending: str, folder: Path) -> bytes:
         pq.write_table(table, path, row_group_size=50)
     elif ending == "feather":
         pyarrow.feather.write_feather(table, path)
+    elif ending == "arrow":
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=50)
     elif ending == "orc":
         pyarrow.orc.write_table(table, path)
     else:
@@ -107,7 +110,7 @@ def content_of(ending: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "feather", "orc"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "feather", "arrow", "orc"])
 def test_a_file_with_bytes_changed_cut_or_swapped_is_read_or_refused(ending: str, tmp_path: Path) -> None:
     good = content_of(ending, tmp_path)
     for seed in range(40):

@@ -45,10 +45,16 @@ def written(make: Callable[[pa.Table], bytes]) -> Callable[[pa.Table, Path], obj
     return lambda table, path: path.write_bytes(make(table))
 
 
+def arrow_stream(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
 ENCODINGS: dict[str, Callable[[pa.Table, Path], object]] = {
     "parquet": pq.write_table,
     "feather": pyarrow.feather.write_feather,
-    "arrow": pyarrow.feather.write_feather,
+    "arrow": arrow_stream,
+    "ipc": pyarrow.feather.write_feather,
     "orc": pyarrow.orc.write_table,
     "csv": written(lambda table: delimited(table, ",")),
     "tsv": written(lambda table: delimited(table, "\t")),

@@ -1,0 +1,56 @@
+"""Arrow's stream form, which lacks the index of an Arrow file: what Hugging Face saves data sets in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.files import regular
+
+_FILE_MAGIC = b"ARROW1"
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a file of Arrow's is in the stream form.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with readable(path, ArrowStream.kind), regular(path).open("rb") as stream:
+        return stream.read(len(_FILE_MAGIC)) != _FILE_MAGIC
+
+
+class ArrowStream(Part):
+    """A file in Arrow's stream form."""
+
+    kind = "feather"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """See `Part`."""
+        return list(self._schema().names)
+
+    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+        """See `Part`; columns of `strings` have the type that they are stored in."""
+        return pa.schema([field for field in self._schema() if field.name in wanted])
+
+    def count(self) -> int:
+        """See `Part`."""
+        with readable(self.path, self.kind), pa.ipc.open_stream(str(self.path)) as reader:
+            return sum(batch.num_rows for batch in reader)
+
+    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+        """See `Part`."""
+        with readable(self.path, self.kind), pa.ipc.open_stream(str(self.path)) as reader:
+            for batch in reader:
+                batch.validate(full=True)
+                yield from slices(fitted(pa.Table.from_batches([batch]), schema), rows)
+
+    def _schema(self) -> pa.Schema:
+        with readable(self.path, self.kind), pa.ipc.open_stream(str(self.path)) as reader:
+            return reader.schema
