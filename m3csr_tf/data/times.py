@@ -150,7 +150,7 @@ def _numbers(column: pd.Series, source: str) -> pd.Series:
         large = [abs(value) >= 2**63 for value in column.dropna()] if column.dtype == object else column >= 2**63
         given = column.dropna() if column.dtype == object else column
         refuse(pd.Series(large, given.index).fillna(False), given, source, "a number below 2^63")
-    if pd.api.types.infer_dtype(column, skipna=False) == "integer":
+    if column.notna().all() and pd.api.types.infer_dtype(column) == "integer":
         return column.astype(np.int64)
     numbers = pd.Series(column.to_numpy(np.float64, na_value=np.nan), column.index, name=column.name)
     refuse(np.isinf(numbers), column, source, "a finite number or a date")
