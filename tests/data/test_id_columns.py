@@ -59,9 +59,7 @@ def test_text_that_becomes_whole_numbers_is_said(caplog: pytest.LogCaptureFixtur
     assert caplog.messages == ["log: all of user_id is written as floats (7.0); the ids are the whole numbers (7)"]
 
 
-@pytest.mark.parametrize(
-    "texts", [["07.0"], ["7.00"], ["-0.0"], ["7."], [".0"], ["v.0"], ["1.0.0"], [" 7.0"], ["\u0667.0"]]
-)
+@pytest.mark.parametrize("text", ["07.0", "7.00", "-0.0", "7.", ".0", "v.0", "1.0.0", " 7.0", "\u0667.0"])
 def test_text_that_is_not_quite_a_float_stays(text: str) -> None:
     assert ids([text]) == [text]
 
