@@ -17,6 +17,8 @@ from small_logs import Logs
 from typer.testing import CliRunner
 
 from m3csr_tf.batch.checks import checked
+from m3csr_tf.batch.items import FileOfItems
+from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.cli import app
 from m3csr_tf.config import SplitConfig
 from m3csr_tf.data.catalogue import check_catalogue
@@ -196,6 +198,38 @@ def test_updates_may_have_columns_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "updates.csv").write_text("item_id,view_count,clip2,clip,title\n7,3,x,1 2,a\n")
     updates = read_updates(tmp_path / "updates.csv", {"visual": "clip"}, {"visual": 2})
     assert updates.frame["item_id"].tolist() == ["7"] and updates.content["visual"].tolist() == [[1, 2]]
+
+
+NO_UTF8 = pa.array([b"ok", b"\xed\xa0\x80"], pa.binary()).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (pa.array(["a", "b\0c"]), r"data row 2 is 'b\x00c'; expected an id without the character NUL"),
+        (pa.array(["a", "b\0"]), r"data row 2 is 'b\x00'; expected an id without the character NUL"),
+        (pa.array([7.0, 2.0**60]), "data row 2 is 1.152921504606847e+18; expected an id"),
+        (pa.array([7.0, 7.5]), "data row 2 is 7.5; expected an id"),
+        (pa.array([7, None]), "data row 2 is nothing; expected an id"),
+        (pa.array([b"a", b"b"]), "holds bytes values"),
+        (pa.array([True, False]), "holds boolean values"),
+        (pa.array([0, 1], pa.date32()), "holds date values"),
+        (pa.array([0, 1], pa.timestamp("s")), "holds datetime values"),
+        (pa.array([["a"], ["b"]]), "data row 1 is ['a']"),
+        (NO_UTF8, "cannot be read as parquet (In column 0: Invalid: Invalid UTF8 sequence at string index 1)"),
+        (NO_UTF8.dictionary_encode(), "cannot be read as parquet"),
+    ],
+)
+@pytest.mark.parametrize("of", ["users of retrieve", "items of embed"])
+def test_files_of_jobs_with_what_is_no_id_are_refused(of: str, ids: pa.Array, says: str, tmp_path: Path) -> None:
+    path, vectors = tmp_path / "rows.parquet", pa.array([[1.0, 2.0]] * len(ids))
+    users = of == "users of retrieve"
+    pq.write_table(pa.table({"user_id": ids} if users else {"item_id": ids, "clip": vectors}), path)
+    rows = FileOfUsers(path) if users else FileOfItems(path, {"visual": "clip"}, {"visual": 2})
+    with pytest.raises(InputError) as caught:
+        list(rows.read([0], 10, 10))
+    message = str(caught.value)
+    assert says in message and "\n" not in message, message
 
 
 # Through the verb, in memory and in blocks: one message, exit code 2, nothing left behind.
