@@ -155,6 +155,20 @@ CASES: dict[str, tuple[Callable[[Logs], None], str]] = {
         of_log("timestamp", lambda log: log["timestamp"].astype(np.uint64) + np.uint64(2**63)),
         "timestamp in data row 1 is 9223372036854776808; expected a number below 2^63",
     ),
+    "floats beyond 2^63 as timestamps": (
+        of_log("timestamp", lambda log: log["timestamp"] + 1e19),
+        "timestamp in data row 1 is 1e+19; expected a number below 2^63",
+    ),
+    "lists as splits": (
+        of_log("split", lambda log: [[one] for one in log["split"]]),
+        "split in data row 1 is ['train']; expected one of train, val, test",
+    ),
+    "bytes as splits": (
+        of_log("split", lambda log: [one.encode() for one in log["split"]]),
+        "split in data row 1 is b'train'; expected one of train, val, test",
+    ),
+    "numbers as splits": (of_log("split", lambda log: 0), "split in data row 1 is 0; expected one of train, val, test"),
+    "splits in capitals": (of_log("split", lambda log: log["split"].str.upper()), "split in data row 1 is 'TRAIN'"),
     "bytes as view counts": (of_views(b"5", pa.binary()), "view_count holds bytes values"),
     "dates as view counts": (of_views(date(2026, 11, 1), pa.date32()), "view_count holds datetime64 values"),
     "durations as view counts": (of_views(5, pa.duration("s")), "view_count holds timedelta64 values"),
@@ -176,3 +190,17 @@ def test_prepare_refuses_such_numbers_in_one_message(case: str, streamed: bool, 
     message = result.stderr.strip().splitlines()[-1]
     assert message.startswith("error: ") and says in message, message
     assert logs.written() == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "weights", [np.ones(72, np.float16), np.full(72, 1e300), np.full(72, 5, np.uint8), ["2.5"] * 72]
+)
+def test_prepare_takes_weights_of_any_type_of_number(weights: Any, streamed: bool, tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    logs.overrides |= {"data.in_memory_rows": "0", "data.shard_clicks": "9"} if streamed else {}
+    logs.interactions["weight"] = weights
+    result = logs.run()
+    assert result.exit_code == 0, result.output
+    train = pd.read_parquet(tmp_path / "runs" / "case" / "prepared" / "train.parquet")
+    assert (train["weight"] == float(weights[0])).all()
