@@ -174,3 +174,35 @@ def test_a_fault_in_any_file_ends_right_or_in_one_message(case: int, product: Pr
         assert found == answers[root], f"{where}: other lists, without a word"
     finally:
         path.write_bytes(whole)
+
+
+VERBS: dict[str, tuple[str, list[str]]] = {
+    "evaluate": ("run_folder", ["evaluate"]),
+    "evaluate, other data": ("prepared", ["evaluate"]),
+    "list": ("release", ["release", "list"]),
+    "verify": ("release", ["release", "verify"]),
+    "retrieve": ("release", ["retrieve", "retrieve.users={root}/users.parquet"]),
+    "retrieve, other data": ("prepared", ["retrieve"]),
+    "explain": ("release", ["explain", "--user", "u0001", "--item", "fresh 2", "--history", "v0003"]),
+    "refresh": ("inbox", ["refresh", "--items", "{root}/inbox/items.parquet"]),
+    "refresh, other release": ("release", ["refresh", "--items", "{root}/inbox/items.csv"]),
+}
+
+
+@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_meets_a_fault_and_ends_right_or_in_one_message(verb: str, turn: int, mended: Product) -> None:
+    rng = np.random.default_rng([SEED, turn, list(VERBS).index(verb)])
+    root, words = VERBS[verb]
+    files = files_of(mended, root)
+    path = mended.inbox / "items.parquet" if verb == "refresh" else files[rng.integers(len(files))]
+    kind, content = spoilt(rng, path, files)
+    path.write_bytes(content)
+    with in_time(10 * SECONDS):
+        result = mended.run(*(word.format(root=mended.root) for word in words))
+    where = f"{verb}: {path.relative_to(mended.root)} {kind}: {result.output}"
+    assert result.exit_code in (0, 2), f"{where} {result.exception!r}"
+    assert "Traceback" not in result.output, where
+    if result.exit_code == 2:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, where
