@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -366,6 +368,29 @@ def test_a_file_that_is_no_study_is_named(base: Config) -> None:
     (base.run.folder / "tiny" / study.STUDY_FILE).write_text("not a database, but long enough to be taken for one" * 99)
     with pytest.raises(RunError, match=r"study\.db: file is not a database; move it away"):
         search(base, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "advised"),
+    [
+        ("database or disk is full", "make room; the same command goes on"),
+        ("attempt to write a readonly database", "give this user the right to write it"),
+        ("unable to open database file", "give this user the right to read and write it"),
+        ("disk I/O error", "make room or check the disk"),
+        ("something new", "check the disk and rights"),
+    ],
+)
+def test_a_study_that_a_full_disk_or_missing_rights_stop_is_not_to_be_moved_away(
+    said: str, advised: str, base: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: Any) -> None:
+        problem = sqlite3.OperationalError(said)
+        raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from problem
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    with pytest.raises(RunError, match=rf"study\.db: .*{advised}") as error:
+        search(base, 1)
+    assert "move it away" not in str(error.value)
 
 
 def test_trials_that_diverge_or_contradict_themselves_count_and_the_sweep_goes_on(
