@@ -110,7 +110,7 @@ def test_what_follows_from_the_data_lies_in_no_range() -> None:
     ("parts", "message"),
     [
         ({"trials": 3}, "trials: Extra inputs are not permitted"),
-        ({"name": "a/b"}, "name: String should match pattern"),
+        ({"name": "a/b"}, "name: expected a name of at most 100 letters"),
         ({"tasks": {}}, "tasks: Dictionary should have at least 1 item"),
         ({"tasks": {"w": {"metric": "all/recall@7"}}}, r"tasks\.w\.metric: no metric 'all/recall@7'; expected one of"),
         (
@@ -129,7 +129,7 @@ def test_what_follows_from_the_data_lies_in_no_range() -> None:
         ({"settings": {"run.seed": {"low": 0, "high": 9}}}, r"settings\.run\.seed: cannot be searched"),
         ({"settings": {"model.dim": {"low": 4, "high": 8.5}}}, r"settings\.model\.dim: is a whole number"),
         ({"settings": {"model.gate": {"low": 0, "high": 1}}}, r"settings\.model\.gate: is no number"),
-        ({"settings": {"training.beta": {"values": ["1e-4"]}}}, r"is a number, got '1e-4'; YAML wants 1\.0e-4"),
+        ({"settings": {"training.beta": {"values": ["few"]}}}, "is a number, got 'few'"),
         ({"settings": {"model.dim": {"values": [4], "low": 4}}}, "give values, or low and high, not both"),
         ({"settings": {"model.dim": {"values": [4, 4]}}}, "values are listed twice"),
         ({"settings": {"model.dim": {"low": 4}}}, r"give values: \[...\], or low and high"),
