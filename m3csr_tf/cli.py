@@ -41,8 +41,8 @@ WarmStart = Annotated[
 _KEPT, _SAMPLE = 3, 500
 _OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep", "suite")
 """Verbs that train and then do something else with what was trained."""
-_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "embed")
-"""Verbs that need no settings of the data: all that they ask for lies in the release."""
+_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "retrieve", "embed", "explain")
+"""Verbs that need no settings of the data: what they ask for lies in the release, or in the run that it came from."""
 
 
 class Split(StrEnum):

@@ -850,7 +850,7 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, of_release: bool =
     Args:
       path: the file; all defaults when None.
       overrides: the last one of a setting counts.
-      of_release: it is for a verb that opens a release and no data, which need not say where data lie.
+      of_release: it is for a verb that opens a release, which need not say where data lie.
 
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
