@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from kills import running, signalled_after
@@ -64,6 +66,24 @@ def test_a_signal_at_a_random_moment_ends_in_one_message_and_the_command_goes_on
         codes.append(ends(verb, world, number, random.uniform(0, whole)))
     assert 143 in codes
     assert ends(verb, world, signal.SIGTERM, 240) == 0
+
+
+def test_a_batch_job_that_is_signalled_goes_on_where_it_stopped(world: Path, release: Any, tmp_path: Path) -> None:
+    tree = yaml.safe_load(world.read_text())
+    tree["run"] |= {"release_folder": str(release.folder.parent), "release_name": release.folder.name}
+    users = tmp_path / "users.csv"
+    users.write_text("user_id,history\n" + "".join(f"u{user},{release.index.ids[user % 9]}\n" for user in range(300)))
+    tree["retrieve"] |= {"users": str(users)}
+    world.write_text(yaml.safe_dump(tree))
+    random, began = np.random.default_rng(4), time.perf_counter()
+    assert ends("retrieve", world, signal.SIGTERM, 240) == 0
+    whole = time.perf_counter() - began
+    lists = pd.read_parquet(tmp_path / "runs" / "tiny" / "top_n")
+    called(world, "again")
+    codes = [ends("retrieve", world, signal.SIGTERM, random.uniform(0, whole)) for _ in range(round(0.08 * MOMENTS))]
+    assert 143 in codes and ends("retrieve", world, signal.SIGTERM, 240) == 0
+    again = pd.read_parquet(tmp_path / "runs" / "again" / "top_n")
+    pd.testing.assert_frame_equal(again, lists)
 
 
 def answers(process: subprocess.Popen) -> bool:
