@@ -9,7 +9,7 @@ import time
 import pytest
 
 from m3csr_tf import progress as module
-from m3csr_tf.progress import Told, progress, say
+from m3csr_tf.progress import Told, progress, say, share
 
 
 @pytest.fixture
@@ -99,3 +99,12 @@ def test_in_a_terminal_a_stage_inside_another_has_a_bar_below_its(
         assert [task.description for task in bars.tasks] == ["training, steps"]
     assert module._bars is None
     assert "[bold]a line[/bold]" in capsys.readouterr().err
+
+
+def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None:
+    told = Told("affinities of items, %")
+    share(told, 0, 4)(5, 10)  # Half of the first of four parts.
+    clock[0] = 21.0
+    share(told, 2, 4)(2, 10)
+    assert told.line() == "affinities of items: 55%, 0:00:17 left"
+    assert share(None, 0, 4) is None
