@@ -70,7 +70,7 @@ def test_in_a_log_a_longer_one_has_a_line_at_its_start_and_then_now_and_then_unt
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with progress("a stage, items") as told:
-        wait_for("a stage, items\n", capsys)
+        wait_for("a stage, items", capsys)
         told(1, 4)
         assert "a stage: 1 of 4 items" in wait_for("1 of 4", capsys, count=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("progress of")]
