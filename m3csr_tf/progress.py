@@ -81,7 +81,7 @@ class Told:
     def line(self) -> str:
         """What a log says of the stage now."""
         elapsed = time.monotonic() - self._began
-        parts = [self._description]
+        parts = [self._description.removesuffix(f", {PERCENT}")]
         if self._total:
             stage, _, counted = self._description.rpartition(", ")
             parts = [f"{stage or counted}: {self._done:,} of {self._total:,}{f' {counted}' if stage else ''}"]

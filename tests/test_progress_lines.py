@@ -103,6 +103,7 @@ def test_in_a_terminal_a_stage_inside_another_has_a_bar_below_its(
 
 def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None:
     told = Told("affinities of items, %")
+    assert told.line() == "affinities of items"
     share(told, 0, 4)(5, 10)  # Half of the first of four parts.
     clock[0] = 21.0
     share(told, 2, 4)(2, 10)
