@@ -190,8 +190,8 @@ class DataConfig(Section):
         unknown = [name for name in self.columns if name not in columns.INPUT_COLUMNS]
         if unknown:
             raise ValueError(
-                f"data.columns maps {unknown[0]!r}; expected one of {', '.join(columns.INPUT_COLUMNS)} on the left, "
-                "and on the right what the file calls them"
+                f"data.columns maps {quoted(unknown[0])}; expected one of {', '.join(columns.INPUT_COLUMNS)} on the "
+                "left, and on the right what the file calls them"
             )
         places = list(self.modalities.values())
         taken = [place for place in places if places.count(place) > 1 or place in columns.CATALOGUE_COLUMNS]
