@@ -16,7 +16,7 @@ from m3csr_tf.batch import known, retrieval
 from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.summary import distinct_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
-from m3csr_tf.config import RetrieveConfig, with_settings
+from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.verbs import origin, serving
@@ -229,7 +229,6 @@ def test_a_length_beyond_the_catalogue_takes_no_more_memory_than_the_catalogue(
         known.KnownIds, "facts", lambda self, users, *of: widths.append(len(users)) or real(self, users, *of)
     )
     monkeypatch.setattr(retrieval, "LISTED_AT_ONCE", 1300)
-    found = lists(top_n=100_000)
+    found = lists(top_n=10**5)
     unseen = 120 * 200 - len(log_of(planted))
     assert len(found) == unseen and set(widths) <= {10, 20, 11, 9}
-    RetrieveConfig(top_n=100_000)
