@@ -190,9 +190,7 @@ def test_whatever_ids_hold_a_json_list_in_csv_is_read_as_it_was_written(
     assert list(frame["history"][1]) == ids
 
 
-@pytest.mark.parametrize(
-    ("cell", "held"), [("[1.5]", "1.5"), ("[null]", "nothing"), ('[["v1"]]', r"\['v1'\]")]
-)
+@pytest.mark.parametrize(("cell", "held"), [("[1.5]", "1.5"), ("[null]", "nothing"), ('[["v1"]]', r"\['v1'\]")])
 def test_a_json_list_of_something_else_than_ids_is_refused(cell: str, held: str, tmp_path: Path) -> None:
     path = write(tmp_path, "csv", pd.DataFrame({"user_id": ["a"], "history": [cell]}))
     with pytest.raises(InputError, match=f"history in data row 1 holds {held}; expected a list of item ids"):
