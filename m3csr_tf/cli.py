@@ -225,7 +225,7 @@ def explain(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, the training history.""",
+            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, that of the run's log.""",
             show_default=False,
         ),
     ] = None,

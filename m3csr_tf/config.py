@@ -703,7 +703,9 @@ class RetrieveConfig(JobConfig):
 
     section: ClassVar[str] = "retrieve"
 
-    users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
+    users: Path | None = Field(
+        None, description="users file (docs/batch.md); without one, the users of the prepared data"
+    )
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
     )
