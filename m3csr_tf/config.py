@@ -171,7 +171,7 @@ class DataConfig(Section):
     shard_clicks: int = Field(
         2_000_000, ge=1, le=10**9, description="training clicks of a shard of the prepared data; a user's stay together"
     )
-    inter_file: str | None = Field(None, description="mmrec: the .inter file, when the folder has several")
+    inter_file: str | None = Field(None, description="mmrec, recbole: the .inter file, when the folder has several")
     world: WorldConfig = WorldConfig()
 
     @model_validator(mode="after")

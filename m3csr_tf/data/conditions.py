@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,11 @@ def _alike(cells: pa.ChunkedArray, operand: Value) -> tuple[pa.ChunkedArray, pa.
         return cells, pa.scalar(str(operand).lower()).cast(pa.bool_())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         number = float(operand)
-        if pa.types.is_integer(kind) and number.is_integer():
-            return cells, pa.scalar(int(operand)).cast(kind)
+        if pa.types.is_integer(kind) and kind != pa.uint64() and number.is_integer() and abs(number) < 2**63:
+            exact = int(number) if isinstance(operand, str) and not operand.strip("+-").isdigit() else int(operand)
+            return pc.cast(cells, pa.int64()), pa.scalar(exact, pa.int64())
         return pc.cast(cells, pa.float64(), safe=False), pa.scalar(number)
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        with suppress(pa.ArrowInvalid):  # A day or a time without a zone is one of UTC.
+            return cells, pa.scalar(str(operand)).cast(pa.timestamp(kind.unit)).cast(kind)
     return cells, pa.scalar(str(operand)).cast(kind)

@@ -6,12 +6,11 @@ in the files than here (`data.columns`), and conditions may leave rows out (`dat
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -19,24 +18,16 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.conditions import Condition, Value
+from m3csr_tf.data.lacking import nearest, what_is_there
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
+from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
-from m3csr_tf.data.parts.part import Part, first_line
-from m3csr_tf.data.parts.types import common_type
+from m3csr_tf.data.parts.schema import common_schema
 from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
 from m3csr_tf.quoting import quoted
 
-__all__ = ["Keyed", "Table", "column_names", "first_line", "load_table", "part_files", "to_pandas"]
-
 logger = logging.getLogger(__name__)
-
-Keyed = tuple[Part, Mapping[str, str | None]]
-"""A part, and the values that all its rows have in columns that the file itself lacks."""
-
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_MOST_NAMES = 20
-"""Columns of a file that a message lists."""
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -137,12 +128,10 @@ class Table:
         """
         for name in wanted:
             if not self._sources(name):
-                near = _nearest(name, self.names)
-                hint = "" if near is None else f", the nearest is {quoted(near)}"
                 alone = ". It has one column, so its fields may be parted by something else than commas, tabs, "
                 raise InputError(
-                    f"{self.path}: column {name} is missing; the file has {_listed(self.names)}{hint}; say which one "
-                    f"it is, e.g. data.columns={{{name}: {near or 'NAME'}}}"
+                    f"{self.path}: column {name} is missing; {what_is_there(self.names, name)}; say which one it "
+                    f"is, e.g. data.columns={{{name}: {_in_yaml(nearest(self.names, name) or 'NAME')}}}"
                     + (f"{alone}semicolons or pipes" if len(self.names) == 1 else "")
                 )
 
@@ -178,15 +167,17 @@ class Table:
         from_files = {name: found for name in wanted if (found := self._sources(name))}
         read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
-        schema = self._schema(dict.fromkeys(read), as_text, thorough)
-        self._say_delimiter()
+        schema = common_schema(self._parts, dict.fromkeys(read), as_text, thorough)
+        if self._unusual is not None:
+            logger.warning(self._unusual)
+            self._unusual = None
         before, some = 0, False
         for part, keys in self._parts:
             in_file = pa.schema([field for field in schema if field.name in part.names() or field.name not in keys])
             for block in part.blocks(in_file, rows):
                 if not len(block):
                     continue
-                whole = _with_keys(block, keys, schema)
+                whole = with_keys(block, keys, schema)
                 kept = self._kept(whole, conditions)
                 if len(kept) or rows is not None:
                     some = True
@@ -221,10 +212,9 @@ class Table:
     def _conditions(self) -> list[Condition]:
         for column in self._where:
             if column not in self.names:
-                near = _nearest(column, self.names)
                 raise InputError(
-                    f"{self.path}: data.where names column {quoted(column)}, which is not there; the file has "
-                    f"{_listed(self.names)}" + ("" if near is None else f", the nearest is {quoted(near)}")
+                    f"{self.path}: data.where names column {quoted(column)}, which is not there; "
+                    f"{what_is_there(self.names, column)}"
                 )
         return [Condition(column, value, self.path) for column, value in self._where.items()]
 
@@ -238,10 +228,9 @@ class Table:
         # Interactions and catalogue share this name's setting, and one of them may have the plain name.
         if name == columns.ITEM_ID and name in self.names:
             return [name]
-        near = _nearest(renamed, self.names) or _nearest(name, self.names)
         raise InputError(
-            f"{self.path}: data.columns says that {name} is column {quoted(renamed)}, which is not there; the file has "
-            f"{_listed(self.names)}" + ("" if near is None else f", the nearest is {quoted(near)}")
+            f"{self.path}: data.columns says that {name} is column {quoted(renamed)}, which is not there; "
+            f"{what_is_there(self.names, renamed, name)}"
         )
 
     @cached_property
@@ -249,64 +238,22 @@ class Table:
         if self._given is not None:
             return list(self._given)
         if self.path.is_dir():
-            return [(open_part(file, self.path), _keys(file, self.path)) for file in part_files(self.path)]
+            return [(open_part(file, self.path), keys_of(file, self.path)) for file in part_files(self.path)]
         return [(open_part(self.path, self.path), {})]
 
-    def _schema(self, read: Collection[str], strings: Collection[str], thorough: bool) -> pa.Schema:
-        """Types that hold the columns of every part; Arrow by itself takes those of the first part for all."""
-        common: dict[str, tuple[pa.DataType, Path]] = {}
-        for part, keys in self._parts:
-            types = part.types(read, strings, thorough)
-            of_keys = [pa.field(name, pa.string()) for name in keys if name in read and name not in types.names]
-            for field in [*types, *of_keys]:
-                kind, first = common.get(field.name, (field.type, part.path))
-                both = common_type(kind, field.type, field.name in strings)
-                if both is None:
-                    raise InputError(
-                        f"{part.path}: column {field.name} holds {field.type} values, {kind} in {first}; "
-                        "expected one type in all parts"
-                    )
-                common[field.name] = both, first
-        return pa.schema([(name, common[name][0]) for name in read if name in common])
-
-    def _say_delimiter(self) -> None:
+    @cached_property
+    def _unusual(self) -> str | None:
+        """What is to be said, once, of a delimiter that the ending of a part does not tell."""
         for part, _ in self._parts:
             if isinstance(part, Delimited) and part.dialect.found and part.delimiter != part.dialect.usual:
-                logger.info("%s: its fields are parted by %s", part.path, WORDS[part.delimiter])
-                return
+                return f"{part.path}: its fields are parted by {WORDS[part.delimiter]}"
+        return None
+
+
+def _in_yaml(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """A frame; whole numbers with missing ones stay whole, as objects, and dates become timestamps."""
     return table.to_pandas(integer_object_nulls=True, date_as_object=False)
-
-
-def _keys(file: Path, folder: Path) -> dict[str, str | None]:
-    """What the names of the folders above a part say: `dt=2026-11-01`."""
-    pairs = [name.split("=", 1) for name in file.relative_to(folder).parts[:-1] if "=" in name]
-    return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, value in pairs}
-
-
-def _with_keys(block: pa.Table, keys: Mapping[str, str | None], schema: pa.Schema) -> pa.Table:
-    """The block with the values of its folders' names, in the order of `schema`."""
-    for name, value in keys.items():
-        if name in schema.names and name not in block.column_names:
-            cells = pa.repeat(pa.scalar(value, pa.string()), len(block)).cast(schema.field(name).type)
-            block = block.append_column(name, cells)
-    return block.select(schema.names)
-
-
-def _nearest(name: str, names: Sequence[str]) -> str | None:
-    """The name that looks most like `name`, whatever its case and underscores, or None."""
-    plain = {_plain(other): other for other in reversed(names)}
-    found = get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
-    return plain[found[0]] if found else None
-
-
-def _plain(name: str) -> str:
-    return "".join(one for one in name.casefold() if one.isalnum())
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (", ".join(quoted(name) for name in names[:_MOST_NAMES]) or "no column") + more

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m3csr_tf.data.tables import first_line
+from m3csr_tf.data.parts.part import first_line
 from m3csr_tf.errors import InputError
 from m3csr_tf.quoting import quoted
 

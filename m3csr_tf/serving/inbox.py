@@ -118,9 +118,13 @@ def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:
 
 
 def columns_of(release: Release) -> dict[str, str]:
-    """Modality -> the column that holds its vectors, as in the catalogue that was trained on, or by its own name."""
-    data = release.manifest["config"]["data"]
-    return {name: data["modalities"][name] if data["format"] == "table" else name for name in release.modalities}
+    """Modality -> the column that holds its vectors, as in the catalogue that was trained on.
+
+    A modality whose vectors came in a .npy file, or from the synthetic world, has a column of its own name.
+    """
+    places = release.manifest["config"]["data"]["modalities"]
+    named = {name: places.get(name, name) for name in release.modalities}
+    return {name: name if place.lower().endswith(".npy") else place for name, place in named.items()}
 
 
 def _reject(path: Path, reason: str, unexpected: bool = False) -> None:

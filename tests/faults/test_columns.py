@@ -43,8 +43,9 @@ def test_the_nearest_column_is_named_with_the_setting_that_maps_it(
     name: str, other: str, memory: str, logs: Logs
 ) -> None:
     logs.interactions = logs.interactions.rename(columns={name: other})
+    written = other if other.isidentifier() else f'"{other}"'
     logs.overrides["data.in_memory_rows"] = memory
-    refused(logs, f"column {name} is missing", repr(other), f"data.columns={{{name}: {other}}}", "'timestamp'")
+    refused(logs, f"column {name} is missing", repr(other), f"data.columns={{{name}: {written}}}", "'timestamp'")
 
 
 def test_a_column_that_looks_like_none_is_asked_for_among_those_that_are_there(logs: Logs) -> None:

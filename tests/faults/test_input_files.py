@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_logs import Logs
 
 from m3csr_tf.data.arrays import load_vectors, shape_of
+from m3csr_tf.data.parts import lines
 from m3csr_tf.errors import InputError
 
 
@@ -251,6 +253,21 @@ def test_a_table_that_cannot_be_read_as_what_it_is_called_gives_one_message(case
     (logs.folder / name).write_bytes(content)
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
     refused(logs, *named)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(lines, "LONGEST_LINE", 4 << 20)
+    logs.catalogue.to_parquet(logs.folder / "catalogue.parquet")
+    (logs.folder / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id,item_id\n" + b"u" * (64 << 20)))
+    logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
+    refused(logs, "interactions.csv.gz", "a line is longer than 4 MiB")
+
+
+def test_a_parquet_column_that_is_there_twice_is_refused(logs: Logs) -> None:
+    twice = pa.table([pa.array(["u0"]), pa.array(["u1"]), pa.array(["i0"])], names=["user_id", "user_id", "item_id"])
+    pq.write_table(twice, logs.folder / "interactions.parquet")
+    refused(logs, "interactions.parquet", "user_id")
 
 
 def test_brackets_inside_text_are_not_nested(logs: Logs) -> None:

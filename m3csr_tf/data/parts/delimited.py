@@ -7,7 +7,9 @@ of the file look like, so that a column that starts whole and turns fractional i
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,38 +151,46 @@ class Delimited(Part):
         types: dict[str, pa.DataType],
         number: int,
     ) -> pa.Table:
-        odd: list[pa.csv.InvalidRow] = []
         # Threads share what has no line ends inside quotes.
         whole = (self.dialect.quoted and b'"' in rows) or not _has_short_lines(rows)
-
-        def keep(row: pa.csv.InvalidRow) -> str:
-            odd.append(row)
-            return "error"
-
+        one_byte = delimiter if len(delimiter) == 1 else _ONE_BYTE
         try:
             return pa.csv.read_csv(
                 pa.BufferReader(rows),
                 pa.csv.ReadOptions(column_names=names, block_size=len(rows) + 1 if whole else _SHARE),
                 pa.csv.ParseOptions(
-                    delimiter=delimiter if len(delimiter) == 1 else _ONE_BYTE,
+                    delimiter=one_byte,
                     quote_char='"' if self.dialect.quoted else False,
                     newlines_in_values=whole,
-                    invalid_row_handler=keep,
                 ),
                 pa.csv.ConvertOptions(column_types=types, include_columns=included, null_values=["", "null"]),
             )
         except pa.ArrowInvalid:
-            if not odd:
+            # Arrow says what is wrong with a line, and not always which one it is.
+            odd = _odd_line(rows, one_byte, self.dialect.quoted, len(names))
+            if odd is None:
                 raise
-            text = odd[0].text
-            lines = b"\n" + rows.replace(b"\r\n", b"\n") + b"\n"
-            line = line_of_block(self.path, number, self.dialect.quoted)
-            line += lines.count(b"\n", 0, max(0, lines.find(b"\n" + text.encode() + b"\n")))
+            before, fields, text = odd
+            line = line_of_block(self.path, number, self.dialect.quoted) + before
             raise InputError(
-                f"{self.path}: cannot be read as {self.kind}: line {line} has {odd[0].actual_columns} fields, "
-                f"{len(names)} expected: {quoted(text.replace(_ONE_BYTE, delimiter))}; "
-                "mend the line, or put quotes around a field that holds the delimiter"
+                f"{self.path}: cannot be read as {self.kind}: line {line} has {fields} fields, {len(names)} expected: "
+                f"{quoted(text.replace(_ONE_BYTE, delimiter))}; mend the line, or put quotes around a field that holds "
+                "the delimiter"
             ) from None
+
+
+def _odd_line(rows: bytes, delimiter: str, has_quotes: bool, expected: int) -> tuple[int, int, str] | None:
+    """The first line of another number of fields: lines before it, its fields, its text; None where there is none."""
+    text = io.StringIO(rows.decode(errors="replace"), newline="")
+    quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+    reader = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+    before = 0
+    with suppress(csv.Error):
+        for fields in reader:
+            if fields and len(fields) != expected:
+                return before, len(fields), delimiter.join(fields)
+            before = reader.line_num
+    return None
 
 
 def _has_short_lines(rows: bytes) -> bool:

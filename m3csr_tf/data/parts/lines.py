@@ -12,6 +12,8 @@ from m3csr_tf.files import regular
 
 BLOCK_BYTES = 8 << 20
 """Of text that is parsed at once. A line may be longer."""
+LONGEST_LINE = 256 << 20
+"""Bytes; a few kilobytes of compressed text may stand for a line without end."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".lz4")
 """Endings of compressed text, which Arrow knows."""
 _BOM = b"\xef\xbb\xbf"
@@ -41,6 +43,8 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
             chunk = rest + chunk if number or rest else chunk.removeprefix(_BOM)
             end = _end_of_lines(chunk, quoted)
             block, rest = chunk[:end], chunk[end:]
+            if len(rest) > LONGEST_LINE:
+                raise OSError(f"a line is longer than {LONGEST_LINE >> 20} MiB")
             if block:
                 yield block, number
                 number += 1

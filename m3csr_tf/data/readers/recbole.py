@@ -7,11 +7,12 @@ from pathlib import Path
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
+from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
 from m3csr_tf.data.readers.layout import find_table
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.readers.mmrec import inter_file
-from m3csr_tf.data.tables import Keyed, Table
+from m3csr_tf.data.tables import Table
 from m3csr_tf.errors import InputError
 
 _DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
@@ -25,8 +26,7 @@ class RecboleLayout(CatalogueBeside):
 
     def log_files(self) -> list[Path]:
         """See `CatalogueBeside`."""
-        items = [self._item_file] if self._item_file is not None and find_table(self.folder, CATALOGUE) is None else []
-        return [part.path for part, _ in self._parts] + items
+        return [part.path for part, _ in self._parts]
 
     def log(self) -> TableLog:
         """See `Layout`."""

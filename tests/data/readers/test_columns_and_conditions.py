@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,35 @@ def test_comparisons_are_those_of_numbers(values: list[int], bound: int, compari
     condition = Condition("x", f"{sign}{bound}", Path("log"))
     for cells in (pa.array(values), pa.array(values, pa.float64()), pa.array([str(value) for value in values])):
         assert condition.holds(pa.chunked_array([cells])).to_pylist() == expected
+
+
+DAYS = [datetime(2026, 1, 1), datetime(2026, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "condition", "expected"),
+    [
+        (pa.array([Decimal("1.50"), Decimal("4.00")]), ">=4", [False, True]),
+        (pa.array(DAYS), ">2026-01-15", [False, True]),
+        (pa.array(DAYS).cast(pa.timestamp("us", "UTC")), "<=2026-01-01", [True, False]),
+        (pa.array(DAYS).cast(pa.timestamp("ns", "UTC")), "2026-02-01T01:00:00+01:00", [False, True]),
+        (pa.array(DAYS).cast(pa.date32()), "2026-02-01", [False, True]),
+        (pa.array(["a", "b"]).dictionary_encode(), "!=a", [False, True]),
+        (pa.array([1, 200], pa.uint8()), "<1000", [True, True]),
+        (pa.array([1, 2**63 + 5], pa.uint64()), ">3", [False, True]),
+        (pa.array([2**53 + 1, 2**53]), 2**53 + 1, [True, False]),
+        (pa.array([2**53 + 1, 2**53]), f"=={2**53 + 1}", [True, False]),
+        (pa.array([4, 5]), "==4.0", [True, False]),
+        (pa.array([4, 5]), "=4.5", [False, False]),
+        (pa.array([1.0, 0.0]), True, [True, False]),
+        (pa.array(["9", "10"]), ">=10", [False, True]),
+        (pa.array(["09", "9"]), "=9", [False, True]),
+        (pa.array(["9", "true"]), "true", [False, True]),
+        (pa.nulls(2), 1, [False, False]),
+    ],
+)
+def test_a_condition_compares_values_of_every_type(cells: pa.Array, condition: Any, expected: list[bool]) -> None:
+    assert Condition("x", condition, Path("log")).holds(pa.chunked_array([cells])).to_pylist() == expected
 
 
 @pytest.mark.parametrize("in_memory_rows", [100, 0])

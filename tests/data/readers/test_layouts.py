@@ -11,6 +11,8 @@ import pytest
 from both_paths import Read, read
 from numpy.testing import assert_array_equal
 
+from m3csr_tf.config import DataConfig
+from m3csr_tf.data.formats import input_files
 from m3csr_tf.errors import InputError
 
 NPY = {"modalities": {"visual": "clip.npy"}}
@@ -159,3 +161,27 @@ def test_a_fortran_ordered_array_is_read_by_rows(tmp_path: Path) -> None:
     made = np.asfortranarray(np.arange(6, dtype=np.float64).reshape(3, 2))
     np.save(tmp_path / "clip.npy", made)
     assert_array_equal(read(tmp_path, format="mmssl", **NPY).content["visual"], made)
+
+
+@pytest.mark.parametrize(
+    ("files", "beside", "expected"),
+    [
+        ("movielens", ["u.data", "u.item"], ["clip.npy", "u.data", "u.item"]),
+        ("movielens", ["u.data", "u.item", "catalogue.csv"], ["catalogue.csv", "clip.npy", "u.data"]),
+        ("recbole", ["a.inter", "a.item"], ["a.inter", "a.item", "clip.npy"]),
+        ("recbole", ["a.inter", "a.item", "catalogue.csv"], ["a.inter", "catalogue.csv", "clip.npy"]),
+        ("lightgcn", ["train.txt", "test.txt"], ["clip.npy", "test.txt", "train.txt"]),
+        ("mind", ["behaviors.tsv", "catalogue.csv"], ["behaviors.tsv", "catalogue.csv", "clip.npy"]),
+        ("table", ["interactions.csv", "catalogue.csv"], ["catalogue.csv", "clip.npy", "interactions.csv"]),
+    ],
+)
+def test_all_files_that_are_read_are_known_once(
+    files: str, beside: list[str], expected: list[str], tmp_path: Path
+) -> None:
+    for name in beside:
+        (tmp_path / name).write_text(
+            "item_id\n7\n" if "catalogue" in name else "7|x\n" if name == "u.item" else "item_id:token\n7\n"
+        )
+    vectors(tmp_path, 1)
+    config = DataConfig.model_validate({"format": files, "path": tmp_path, **NPY})
+    assert [path.name for path in input_files(config)] == expected

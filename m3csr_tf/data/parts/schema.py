@@ -1,0 +1,41 @@
+"""Names and types of a table, of what all its parts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from m3csr_tf.data.parts.keyed import Keyed
+from m3csr_tf.data.parts.types import common_type
+from m3csr_tf.errors import InputError
+
+
+def common_schema(
+    parts: Sequence[Keyed], wanted: Collection[str], strings: Collection[str], thorough: bool = True
+) -> pa.Schema:
+    """Types that hold the columns of every part; Arrow by itself takes those of the first part for all.
+
+    Args:
+      parts: of the table.
+      wanted: columns; those that no part has are left out.
+      strings, thorough: as in `Part.types`.
+
+    Raises:
+      InputError: two parts do not fit together, or one cannot be read.
+    """
+    common: dict[str, tuple[pa.DataType, Path]] = {}
+    for part, keys in parts:
+        types = part.types(wanted, strings, thorough)
+        of_keys = [pa.field(name, pa.string()) for name in keys if name in wanted and name not in types.names]
+        for field in [*types, *of_keys]:
+            kind, first = common.get(field.name, (field.type, part.path))
+            both = common_type(kind, field.type, field.name in strings)
+            if both is None:
+                raise InputError(
+                    f"{part.path}: column {field.name} holds {field.type} values, {kind} in {first}; "
+                    "expected one type in all parts"
+                )
+            common[field.name] = both, first
+    return pa.schema([(name, common[name][0]) for name in wanted if name in common])
