@@ -15,7 +15,7 @@ from m3csr_tf import columns, signals
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import ConfigError, M3CSRError
 from m3csr_tf.progress import say
-from m3csr_tf.quoting import one_line
+from m3csr_tf.quoting import one_line, quoted
 from m3csr_tf.terminal import Terminal, log_to_stderr
 
 ConfigOption = Annotated[
@@ -41,8 +41,8 @@ WarmStart = Annotated[
 _KEPT, _SAMPLE = 3, 500
 _OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep", "suite")
 """Verbs that train and then do something else with what was trained."""
-_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "embed")
-"""Verbs that need no settings of the data: all that they ask for lies in the release."""
+_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "retrieve", "embed", "explain")
+"""Verbs that need no settings of the data: what they ask for lies in the release, or in the run that it came from."""
 
 
 class Split(StrEnum):
@@ -157,7 +157,7 @@ def release(
         "prune": ("prune", {"keep": keep or _KEPT}),
     }
     if word not in actions:
-        raise typer.BadParameter(f"{word!r}: expected {', '.join(actions)}, or section.name=value")
+        raise typer.BadParameter(f"{quoted(word)}: expected {', '.join(actions)}, or section.name=value")
     verb, taken = actions[word]
     given = {"version": version, "keep": keep, "sample": sample, "again": again or None}
     for option, value in given.items():
@@ -225,7 +225,7 @@ def explain(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, the training history.""",
+            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, that of the run's log.""",
             show_default=False,
         ),
     ] = None,
@@ -318,7 +318,11 @@ def suite(
 def settings(section: Annotated[str | None, typer.Argument(help="One section, e.g. training.")] = None) -> None:
     """List every setting with its default and meaning."""
     table = Table("setting", "default", "meaning", show_lines=False)
-    for name, default, meaning in configuration.described():
+    described = list(configuration.described())
+    for name, default, meaning in described:
         if section is None or name.startswith(f"{section}."):
             table.add_row(name, default, meaning)
+    if not table.row_count:
+        sections = ", ".join(dict.fromkeys(name.split(".")[0] for name, _, _ in described))
+        raise typer.BadParameter(f"{quoted(section)}: no such section; expected one of {sections}")
     Terminal().print(table)

@@ -190,8 +190,8 @@ class DataConfig(Section):
         unknown = [name for name in self.columns if name not in columns.INPUT_COLUMNS]
         if unknown:
             raise ValueError(
-                f"data.columns maps {unknown[0]!r}; expected one of {', '.join(columns.INPUT_COLUMNS)} on the left, "
-                "and on the right what the file calls them"
+                f"data.columns maps {quoted(unknown[0])}; expected one of {', '.join(columns.INPUT_COLUMNS)} on the "
+                "left, and on the right what the file calls them"
             )
         places = list(self.modalities.values())
         taken = [place for place in places if places.count(place) > 1 or place in columns.CATALOGUE_COLUMNS]
@@ -703,7 +703,9 @@ class RetrieveConfig(JobConfig):
 
     section: ClassVar[str] = "retrieve"
 
-    users: Path | None = Field(None, description="users file; without one, the users of the prepared data")
+    users: Path | None = Field(
+        None, description="users file (docs/batch.md); without one, the users of the prepared data"
+    )
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
     )
@@ -850,7 +852,7 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, of_release: bool =
     Args:
       path: the file; all defaults when None.
       overrides: the last one of a setting counts.
-      of_release: it is for a verb that opens a release and no data, which need not say where data lie.
+      of_release: it is for a verb that opens a release, which need not say where data lie.
 
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from m3csr_tf.quoting import quoted
 from m3csr_tf.string_hashes import string_hashes
 
 PADDING_ROW = 0
@@ -117,7 +118,7 @@ class IdTable:
             some = pd.Series(self._ids.take(pa.array(rows)).to_numpy(zero_copy_only=False))
             repeated = some[some.duplicated()]
             if len(repeated):
-                raise ValueError(f"id {repeated.iloc[0]!r} is in the table twice; ids must be distinct")
+                raise ValueError(f"id {quoted(repeated.iloc[0])} is in the table twice; ids must be distinct")
 
 
 def _strings(ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:

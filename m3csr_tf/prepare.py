@@ -77,7 +77,8 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     with _replacing(folder) as beside:
         facts = _build(config, before, beside)
         files = sorted(path.name for path in beside.iterdir())
-        of_files = {name: digests.sha256(beside / name) for name in files}
+        with progress("checksums of the prepared data"):
+            of_files = {name: digests.sha256(beside / name) for name in files}
         write_json(beside / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": of_files})
         digests.save(beside / columns.DIGESTS)
     return Prepared.open(folder)
@@ -106,7 +107,7 @@ def _origin(config: Config, digests: Digests) -> dict[str, Any]:
     before = fitted_before(config)
     return {
         "fingerprint": config.fingerprint(*PREPARE_SECTIONS),
-        "inputs": {str(path): digests.sha256(path) for path in inputs},
+        "inputs": _checksums(inputs, digests),
         "versions": {"m3csr_tf": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
         "seed": config.split.seed,
@@ -124,6 +125,15 @@ def _origin(config: Config, digests: Digests) -> dict[str, Any]:
             "files": {name: sha256(before.folder / name) for name in ("scaling.npz", "popularity.json")},
         },
     }
+
+
+def _checksums(paths: list[Path], digests: Digests) -> dict[str, str]:
+    found: dict[str, str] = {}
+    with progress("checksums of the input, files", len(paths)) as told:
+        for path in paths:
+            found[str(path)] = digests.sha256(path)
+            told(len(found))
+    return found
 
 
 def is_current(config: Config, folder: Path) -> bool:
@@ -163,10 +173,12 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
         log = _split_streamed(larger, config, items, folder)
     else:
-        raw = formats.read(config.data, folder)
+        with progress("reading the log and the catalogue"):
+            raw = formats.read(config.data, folder)
         catalogue = raw.catalogue
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
-        log = split_in_memory(raw, items, config, folder)
+        with progress("splitting the log"):
+            log = split_in_memory(raw, items, config, folder)
     if before is not None:
         check_widths(config, catalogue.content, before)
     table = catalogue.frame.copy()
@@ -181,9 +193,9 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     content = catalogue.content
     present = {name: _present(vectors) for name, vectors in content.items()}
     if before is None:
-        scaler = ContentScaler.fit(
-            config.content.scaling, content, ~table[columns.IS_COLD].to_numpy(), config.content.components
-        )
+        clicked = ~table[columns.IS_COLD].to_numpy()
+        with progress("scaling content, modalities") as told:
+            scaler = ContentScaler.fit(config.content.scaling, content, clicked, config.content.components, told=told)
     else:
         scaler = before.scaler
     scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}
@@ -244,15 +256,18 @@ def _bins(config: Config, catalogue: pd.DataFrame, before: Prepared | None) -> P
 def _fit_clusters(
     config: Config, catalogue: pd.DataFrame, scaled: dict[str, ScaledContent], present: dict[str, np.ndarray]
 ) -> Clusters:
-    return Clusters.fit(
-        config.clusters.kind,
-        config.clusters.count,
-        scaled,
-        present,
-        rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
-        max_iterations=config.clusters.max_iterations,
-        seed=config.split.seed,
-    )
+    what = ", modalities" if config.clusters.kind == "per_modality" else ""
+    with progress(f"k-means of {config.clusters.count:,} clusters{what}") as told:
+        return Clusters.fit(
+            config.clusters.kind,
+            config.clusters.count,
+            scaled,
+            present,
+            rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
+            max_iterations=config.clusters.max_iterations,
+            seed=config.split.seed,
+            told=told,
+        )
 
 
 def _present(vectors: np.ndarray) -> np.ndarray:

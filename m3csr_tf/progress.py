@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -28,10 +28,19 @@ from rich.progress import (
 from m3csr_tf.quoting import printable
 from m3csr_tf.terminal import Terminal
 
+Tell = Callable[[int, int | None], None]
+"""Is told how many are done, and of how many (None: as before); `Told` is one."""
+
+PERCENT = "%"
+"""What a stage counts whose parts have no unit in common (`share`): "calibrating, %"."""
+
 SAID_AFTER = 2.0
 """Seconds before a stage's first line in a log."""
 SAID_EVERY = 30.0
 """Seconds between its lines."""
+
+_SPEED_OF = 300.0
+"""Seconds whose speed a bar goes by."""
 
 _bars: Progress | None = None
 """The bars on the terminal while there are any: a terminal can show one group of them only."""
@@ -47,7 +56,7 @@ class Told:
     """What a stage tells how far it is; called by any thread.
 
     Args:
-      description: of the stage, perhaps with what it counts after a comma: "assigning clusters, items".
+      description: of the stage, perhaps with what it counts after a comma: "assigning clusters, items", or PERCENT.
       total: how many it has to do; None while that is not known.
       done: how many of them were done before it began; they do not count for the speed.
     """
@@ -72,10 +81,12 @@ class Told:
     def line(self) -> str:
         """What a log says of the stage now."""
         elapsed = time.monotonic() - self._began
-        parts = [self._description]
+        parts = [self._description.removesuffix(f", {PERCENT}")]
         if self._total:
             stage, _, counted = self._description.rpartition(", ")
             parts = [f"{stage or counted}: {self._done:,} of {self._total:,}{f' {counted}' if stage else ''}"]
+            if counted == PERCENT:
+                parts = [f"{stage}: {self._done / self._total:.0%}"]
             new = self._done - self._at_first
             if 0 < new and self._done < self._total:
                 left = elapsed * (self._total - self._done) / new
@@ -88,6 +99,23 @@ class Told:
         if self.task is None:
             self.task = bars.add_task(self._description, total=self._total, completed=self._done, figures=self._figures)
         bars.update(self.task, completed=self._done, total=self._total, figures=self._figures)
+
+
+def share(told: Tell | None, place: int, of: int) -> Tell | None:
+    """What a part of a stage tells: the stage's `told` hears how many percent of all its parts are done.
+
+    Args:
+      told: of the stage; None if nobody listens.
+      place: of the part, from 0.
+      of: how many parts there are, of about the same length.
+    """
+    if told is None:
+        return None
+
+    def of_part(done: int, total: int | None = None) -> None:
+        told(round(100 * (place + (done / total if total else 0)) / of), 100)
+
+    return of_part
 
 
 @contextmanager
@@ -146,5 +174,6 @@ def _new_bars() -> Progress:
         TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        speed_estimate_period=_SPEED_OF,  # Some steps take minutes.
         console=Terminal(stderr=True),
     )

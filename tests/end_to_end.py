@@ -36,14 +36,15 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     metrics = json.loads((run_folder / "metrics.json").read_text())
     prepared = trained.prepared
     encoder = VectorEncoder(trained.model, item_features(prepared))
-    train = prepared.split("train")
-    slots = histories(train, len(prepared.users), trained.config.history.length, trained.config.split.seed)
+    # Lists know the clicks of all splits, as evaluation does not.
+    log = pd.concat([prepared.split(name) for name in ("train", "val", "test")], ignore_index=True)
+    slots = histories(log, len(prepared.users), trained.config.history.length, trained.config.split.seed)
     rows = np.arange(FIRST_ROW, len(prepared.users))
     ranked = top_n(
         encoder.users(rows, slots[rows]),
         with_bonuses(encoder.items(), prepared, np.array(metrics["exposure"]["bonuses"], np.float32)),
         20,
-        seen=click_matrix(train, len(prepared.users), len(prepared.items))[rows],
+        seen=click_matrix(log, len(prepared.users), len(prepared.items))[rows],
         candidates=np.arange(len(prepared.items)) >= FIRST_ROW,
     )
     exact = dict(zip(prepared.users.known, map(set, prepared.items.ids(ranked)), strict=True))

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from m3csr_tf import progress as module
-from m3csr_tf.progress import Told, progress, say
+from m3csr_tf.progress import Told, progress, say, share
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_in_a_log_a_longer_one_has_a_line_at_its_start_and_then_now_and_then_unt
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with progress("a stage, items") as told:
-        wait_for("a stage, items\n", capsys)
+        wait_for("a stage, items", capsys)
         told(1, 4)
         assert "a stage: 1 of 4 items" in wait_for("1 of 4", capsys, count=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("progress of")]
@@ -99,3 +99,13 @@ def test_in_a_terminal_a_stage_inside_another_has_a_bar_below_its(
         assert [task.description for task in bars.tasks] == ["training, steps"]
     assert module._bars is None
     assert "[bold]a line[/bold]" in capsys.readouterr().err
+
+
+def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None:
+    told = Told("affinities of items, %")
+    assert told.line() == "affinities of items"
+    share(told, 0, 4)(5, 10)  # Half of the first of four parts.
+    clock[0] = 21.0
+    share(told, 2, 4)(2, 10)
+    assert told.line() == "affinities of items: 55%, 0:00:17 left"
+    assert share(None, 0, 4) is None

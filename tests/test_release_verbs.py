@@ -139,12 +139,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 def cases() -> dict[str, tuple[str, str]]:
     return {
-        "item_id\n": ("--items", "no items"),
+        "item_id,view_count\n": ("--items", "no items"),
         "item_id,view_count\nnew,3\n": ("--items", "item 'new' is new and has no content vector"),
         "item_id,view_count\ni0,-3\n": ("--items", "view_count of item 'i0' is -3"),
         "item_id,view_count\ni0,1\ni0,2\n": ("--items", "item 'i0' is listed twice"),
         "item_id,clip\nnew,1 2 3\n": ("--items", r"expected [1, 4]"),
-        "item_id,clip\nnew,1 2 3 x\n": ("--items", "does not hold numbers"),
+        "item_id,clip\nnew,1 2 3 x\n": ("--items", "cannot be read as a vector"),
         "item_id,removed\ni0,maybe\n": ("--items", "expected true or false"),
         "video\ni0\n": ("--items", "column item_id is missing"),
         "": ("--items", "cannot be read as csv"),
@@ -180,7 +180,7 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
 
     def some_come() -> None:
         fresh(place, "new 1").rename(place / "1.parquet")
-        (place / "2.csv").write_text("item_id\nwithout content\n")
+        (place / "2.csv").write_text("item_id,view_count\nwithout content,1\n")
 
     def more_come_as_a_version_is_published() -> None:
         """Its turn in the loop has begun, so the file meets a version that is not current any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -108,7 +110,7 @@ def test_what_follows_from_the_data_lies_in_no_range() -> None:
     ("parts", "message"),
     [
         ({"trials": 3}, "trials: Extra inputs are not permitted"),
-        ({"name": "a/b"}, "name: String should match pattern"),
+        ({"name": "a/b"}, "name: expected a name of at most 100 letters"),
         ({"tasks": {}}, "tasks: Dictionary should have at least 1 item"),
         ({"tasks": {"w": {"metric": "all/recall@7"}}}, r"tasks\.w\.metric: no metric 'all/recall@7'; expected one of"),
         (
@@ -127,7 +129,7 @@ def test_what_follows_from_the_data_lies_in_no_range() -> None:
         ({"settings": {"run.seed": {"low": 0, "high": 9}}}, r"settings\.run\.seed: cannot be searched"),
         ({"settings": {"model.dim": {"low": 4, "high": 8.5}}}, r"settings\.model\.dim: is a whole number"),
         ({"settings": {"model.gate": {"low": 0, "high": 1}}}, r"settings\.model\.gate: is no number"),
-        ({"settings": {"training.beta": {"values": ["1e-4"]}}}, r"is a number, got '1e-4'; YAML wants 1\.0e-4"),
+        ({"settings": {"training.beta": {"values": ["few"]}}}, "is a number, got 'few'"),
         ({"settings": {"model.dim": {"values": [4], "low": 4}}}, "give values, or low and high, not both"),
         ({"settings": {"model.dim": {"values": [4, 4]}}}, "values are listed twice"),
         ({"settings": {"model.dim": {"low": 4}}}, r"give values: \[...\], or low and high"),
@@ -366,6 +368,29 @@ def test_a_file_that_is_no_study_is_named(base: Config) -> None:
     (base.run.folder / "tiny" / study.STUDY_FILE).write_text("not a database, but long enough to be taken for one" * 99)
     with pytest.raises(RunError, match=r"study\.db: file is not a database; move it away"):
         search(base, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "advised"),
+    [
+        ("database or disk is full", "make room; the same command goes on"),
+        ("attempt to write a readonly database", "give this user the right to write it"),
+        ("unable to open database file", "give this user the right to read and write it"),
+        ("disk I/O error", "make room or check the disk"),
+        ("something new", "check the disk and rights"),
+    ],
+)
+def test_a_study_that_a_full_disk_or_missing_rights_stop_is_not_to_be_moved_away(
+    said: str, advised: str, base: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: Any) -> None:
+        problem = sqlite3.OperationalError(said)
+        raise optuna.exceptions.StorageInternalError("An exception is raised during the commit.") from problem
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    with pytest.raises(RunError, match=rf"study\.db: .*{advised}") as error:
+        search(base, 1)
+    assert "move it away" not in str(error.value)
 
 
 def test_trials_that_diverge_or_contradict_themselves_count_and_the_sweep_goes_on(

@@ -88,11 +88,14 @@ def fitted(
             say(f"{name} is left out: {reason}")
     if not wanted:
         return
-    log = Log.of(prepared)
+    with progress("reading the clicks for the baselines"):
+        log = Log.of(prepared)
     tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, say)
     for name in wanted:
         choice = tuner.choice(name)
-        yield Fitted(name, BASELINES[name].fit(log, choice.settings if choice else {}), choice)
+        with progress(f"fitting {name}"):
+            vectors = BASELINES[name].fit(log, choice.settings if choice else {})
+        yield Fitted(name, vectors, choice)
 
 
 def left_out(name: str, prepared: Prepared) -> str | None:
@@ -136,7 +139,7 @@ class _Tuner:
             self._say(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
             return known
         self._say(f"{name}: trying {len(grid)} settings on {baseline.judged} ...")
-        with progress(name) as report:
+        with progress(f"choosing the settings of {name}, settings") as report:
             choice = choose(baseline, grid, self._prepared, self._log, self._most_users, _SEED, report)
         self._stored.write(name, grid, choice)
         return choice

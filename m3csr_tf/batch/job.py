@@ -13,6 +13,7 @@ from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.progress import tracked
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
+from m3csr_tf.progress import progress
 from m3csr_tf.refusals import reason
 from m3csr_tf.serving.release import Release
 
@@ -152,7 +153,8 @@ def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
     output = wanted.output
     if output.name in {"", ".."}:
         raise InputError(f"{output}: does not end in a name; {wanted.setting} must, e.g. runs/small/top_n")
-    identity = {**wanted.identity, wanted.what: wanted.inputs.digest(), "part_size": config.part_size}
+    with progress(f"reading the {wanted.what}"):
+        identity = {**wanted.identity, wanted.what: wanted.inputs.digest(), "part_size": config.part_size}
     share, shares = config.shard_of
     try:
         with outputs.claimed(

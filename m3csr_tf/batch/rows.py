@@ -16,6 +16,7 @@ from m3csr_tf.batch.checks import checked_ids, duplicate_hashes, repeated
 from m3csr_tf.batch.sources import Chunk, Source
 from m3csr_tf.errors import InputError
 from m3csr_tf.files import sha256
+from m3csr_tf.quoting import quoted
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class FileOfRows:
             found = repeated(self._ids(), suspects[start : start + SUSPECTS_AT_ONCE])
             if found:
                 raise InputError(
-                    f"{self.path}: {self._id_column} in data row {found.again} is {found.id!r}, "
+                    f"{self.path}: {self._id_column} in data row {found.again} is {quoted(found.id)}, "
                     f"which data row {found.first} has too"
                 )
         return sum(map(len, hashes))

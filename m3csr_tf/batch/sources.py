@@ -171,6 +171,7 @@ class Csv:
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
     for batch in batches:
+        batch.validate(full=True)  # Nothing in parquet sees to it that text is UTF-8.
         yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch), batch)
         start += batch.num_rows
 

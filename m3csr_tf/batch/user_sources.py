@@ -20,7 +20,6 @@ from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require
 from m3csr_tf.data.tables import require_file
 from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import regular
 from m3csr_tf.quoting import quoted
 
 COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
@@ -69,10 +68,6 @@ def _source(path: Path) -> Source:
         return Parquet(path, columns.USER_ID)
     if path.suffix != ".csv" and path.suffix not in JSON_LINES:
         raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
-    try:
-        regular(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check retrieve.users") from None
     return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if path.suffix == ".csv" else JsonLines(path)
 
 

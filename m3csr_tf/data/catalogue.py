@@ -150,6 +150,8 @@ def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind not in _COUNTS:
         raise InputError(f"{source}: {columns.VIEW_COUNT} holds {kind} values; expected whole numbers from 0 up")
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and column.between(0, 2**63 - 1).all():
+        return column.to_numpy(np.int64)
     views = np.full(len(column), UNKNOWN_VIEWS, np.int64)
     for place, value in enumerate(column.to_numpy(object)):
         if not is_missing(value):

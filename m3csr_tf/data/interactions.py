@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.cells import refuse, to_floats
+from m3csr_tf.data.cells import plain, refuse, to_floats
 from m3csr_tf.data.id_columns import are_written_as_floats, to_ids
 from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
 from m3csr_tf.errors import InputError
@@ -93,9 +93,12 @@ class LogCheck:
             refuse(~(np.isfinite(weights) & (weights > 0)), frame[columns.WEIGHT], self._source, _WEIGHT)
             checked[columns.WEIGHT] = weights
         if columns.SPLIT in frame:
-            known = frame[columns.SPLIT].isin(columns.SPLITS)
-            refuse(~known, frame[columns.SPLIT], self._source, f"one of {', '.join(columns.SPLITS)}")
-            checked[columns.SPLIT] = frame[columns.SPLIT].astype(str).astype(object)
+            labels = plain(frame[columns.SPLIT])
+            # Asked for lists, pandas finds the text inside them.
+            is_text = pd.api.types.infer_dtype(labels, skipna=True) == "string"
+            known = labels.isin(columns.SPLITS) if is_text else labels.map(lambda one: str(one) in columns.SPLITS)
+            refuse(~known, labels, self._source, f"one of {', '.join(columns.SPLITS)}")
+            checked[columns.SPLIT] = labels.astype(object)
         return checked.reset_index(drop=True)
 
     def see(self, frame: pd.DataFrame) -> None:

@@ -173,12 +173,11 @@ def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
             else:
                 column = pc.cast(column, pa.int64())
         elif pa.types.is_floating(column.type):
-            bad = pc.invert(pc.is_finite(column))
-            if name == columns.WEIGHT:
-                bad = pc.or_(bad, pc.less_equal(column, 0))
+            column = pc.cast(column, pa.float64())
+            odd = pc.less_equal(column, 0) if name == columns.WEIGHT else pc.greater_equal(pc.abs(column), 2.0**63)
+            bad = pc.or_(pc.invert(pc.is_finite(column)), odd)
             if _any(bad):
                 return None
-            column = pc.cast(column, pa.float64())
         else:
             return None
         made[name] = column

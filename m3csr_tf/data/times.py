@@ -150,10 +150,10 @@ def _numbers(column: pd.Series, source: str) -> pd.Series:
         large = [abs(value) >= 2**63 for value in column.dropna()] if column.dtype == object else column >= 2**63
         given = column.dropna() if column.dtype == object else column
         refuse(pd.Series(large, given.index).fillna(False), given, source, "a number below 2^63")
-    if pd.api.types.infer_dtype(column, skipna=False) == "integer":
+    if column.notna().all() and pd.api.types.infer_dtype(column) == "integer":
         return column.astype(np.int64)
     numbers = pd.Series(column.to_numpy(np.float64, na_value=np.nan), column.index, name=column.name)
-    refuse(np.isinf(numbers), column, source, "a finite number or a date")
+    _refuse_large(numbers, column, source)
     return numbers
 
 
@@ -165,7 +165,7 @@ def _of_text(column: pd.Series, source: str) -> Times:
         refuse(~digits, given, source, "a number, as others are")
         numbers = pd.Series(np.nan, column.index, np.float64, name=column.name)
         numbers[column.notna()] = given.to_numpy(np.float64)
-        refuse(np.isinf(numbers), column, source, "a finite number or a date")
+        _refuse_large(numbers, column, source)
         return Times(numbers, None)
     refuse(~given.str.match(r"[0-9]{4}"), given, source, _EXPECTED)
     # BigQuery's exports end in UTC.
@@ -174,6 +174,11 @@ def _of_text(column: pd.Series, source: str) -> Times:
     if zoned.any():
         refuse(~zoned, given, source, "a date with a time zone, as others have")
     return Times(_parsed(text.reindex(column.index), column, source), _ZONED_DATES if zoned.any() else _DATES)
+
+
+def _refuse_large(numbers: pd.Series, column: pd.Series, source: str) -> None:
+    refuse(np.isinf(numbers), column, source, "a finite number or a date")
+    refuse(numbers.abs() >= 2**63, column, source, "a number below 2^63")
 
 
 def _parsed(dates: pd.Series, column: pd.Series, source: str) -> pd.Series:

@@ -14,10 +14,13 @@ from m3csr_tf.quoting import quoted
 
 _ABSENT = r"(?i)^\s*(?:null|none|nan|na|n/a|\[\s*\]|\{\s*\}|)\s*$"
 _NUMBER = r"[+-]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"
-_BETWEEN = (r"\s+", r"\s*,\s*", r"\s*\|\s*")
+_BETWEEN = (r"\s+", r"\s*,", r"\s*,\s+", r"\s*\|\s*")
 _NUMBERS = "(?:" + "|".join(f"{_NUMBER}(?:{between}{_NUMBER})*" for between in _BETWEEN) + ")"
-_VECTOR = rf"^\s*(?:{_NUMBERS}|\[\s*{_NUMBERS}\s*\]|{{\s*{_NUMBERS}\s*}})\s*$"
-_ONE_NUMBER = r"^\s*[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9][0-9.]*,[0-9]+(?:[eE][+-]?[0-9]+)?)\s*$"
+_IN_BRACKETS = rf"(?:{_NUMBERS}|{_NUMBER}(?:\s*,\s*{_NUMBER})*)"
+_VECTOR = rf"^\s*(?:{_NUMBERS}|\[\s*{_IN_BRACKETS}\s*\]|{{\s*{_IN_BRACKETS}\s*}})\s*$"
+_THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+_DECIMAL_COMMA = r"(?:[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+),[0-9]+(?:[eE][+-]?[0-9]+)?"
+_ONE_NUMBER = rf"^\s*[+-]?(?:{_THOUSANDS}|{_DECIMAL_COMMA})\s*$"
 """1,234.5 and 0,1 without brackets: elsewhere commas are between thousands, or before decimals."""
 
 
@@ -115,8 +118,8 @@ class VectorReader:
         column = pc.if_else(absent, pa.scalar(None, column.type), column)
         self._refuse(pc.invert(pc.match_substring_regex(column, _VECTOR)), column, "cannot be read as a vector")
         self._refuse(pc.match_substring_regex(column, _ONE_NUMBER), column, "may be one number or several")
-        bare = pc.utf8_trim(pc.replace_substring_regex(column, r"[\[\]{},|\s]+", " "), characters=" ")
-        return pc.split_pattern(bare, " ")
+        spaced = pc.replace_substring(pc.replace_substring(column, ",", " "), "|", " ")
+        return pc.ascii_split_whitespace(pc.ascii_trim(spaced, characters="[]{} \t\n\r\f"))
 
     def _refuse(self, bad: pa.ChunkedArray, column: pa.ChunkedArray, fault: str) -> None:
         places = np.flatnonzero(np.asarray(pc.fill_null(bad, False)))

@@ -27,6 +27,7 @@ from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import FEW_CLICKS
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.progress import Tell, share
 
 EXPOSED_AT = 20
 """Length of the lists whose places are shared out."""
@@ -75,6 +76,7 @@ def calibrated_bonuses(
     seed: int,
     block: int = 1024,
     hide_cold: bool = False,
+    told: Tell | None = None,
 ) -> np.ndarray:
     """What the items of each popularity bin gain by the settings of a run.
 
@@ -89,6 +91,7 @@ def calibrated_bonuses(
       seed: of the draw of the users.
       block: users ranked at once.
       hide_cold: as if cold items were to take no place; their bonus is -inf then.
+      told: told how many percent are done, by several threads.
 
     Returns:
       float32 [bins]: of bin 0 what takes cold items to their share, of the bins of few clicks what takes those to
@@ -104,16 +107,27 @@ def calibrated_bonuses(
     active = users_with(prepared, columns.TRAIN)
     asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
     seen = clicks_of(prepared, columns.TRAIN, asked)
-    ranked = ranked_apart(user_vectors[asked], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block)
+    # Rankings: of each kind of items; and where bonuses are judged, without any and for each part of the shares.
+    most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
+    ranked = ranked_apart(
+        user_vectors[asked],
+        item_vectors,
+        kinds,
+        EXPOSED_AT,
+        seen=seen,
+        seed=seed,
+        block=block,
+        told=[share(told, place, most) for place in range(len(kinds))],
+    )
     few = few_bins(prepared.popularity)
     judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is asked for in numbers is given, whatever it costs; so is one whose worth validation cannot see.
     judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
     parts = _PARTS if judged else _PARTS[:1]
-    for part in parts:
+    for place, part in enumerate(parts, start=len(kinds) + 1):
         of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = of_few, of_cold
-        if len(parts) == 1 or judge.loss(bonuses) <= config.most_loss:
+        if len(parts) == 1 or judge.loss(bonuses, share(told, place, most)) <= config.most_loss:
             break
     return bonuses
 
@@ -169,16 +183,16 @@ class _Judge:
         hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
         return not hidden and bool(cold[self.truth.indices].any())
 
-    def loss(self, bonuses: np.ndarray) -> float:
+    def loss(self, bonuses: np.ndarray, told: Tell | None = None) -> float:
         """Share of Recall@20 or of NDCG@20, whichever is larger, that bonuses float32 [bins] cost.
 
         They cost what lists hold in which cold items take no place and nothing is added to those with few clicks.
-        Below 0 where they gain something, 0 without users or hits.
+        Below 0 where they gain something, 0 without users or hits. `told` is told how many users are ranked for.
         """
         if not len(self.users):
             return 0.0
         known, without = np.arange(len(self.items)) >= FIRST_ROW, self._without
-        found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known)
+        found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known, told)
         return max((1 - found[one] / without[one] for one in without if without[one]), default=0.0)
 
     @cached_property
@@ -186,9 +200,16 @@ class _Judge:
         known = np.arange(len(self.items)) >= FIRST_ROW
         return self._figures(self.items, known & ~cold_items(self.prepared))
 
-    def _figures(self, items: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
+    def _figures(self, items: np.ndarray, candidates: np.ndarray, told: Tell | None = None) -> dict[str, float]:
         ranked = top_n(
-            self.users, items, EXPOSED_AT, seen=self.seen, candidates=candidates, seed=self.seed, block=self.block
+            self.users,
+            items,
+            EXPOSED_AT,
+            seen=self.seen,
+            candidates=candidates,
+            seed=self.seed,
+            block=self.block,
+            told=told,
         )
         found = per_user(ranked, self.truth, [EXPOSED_AT])
         return {one: float(found[one].mean()) for one in (name(RECALL, EXPOSED_AT), name(NDCG, EXPOSED_AT))}
@@ -289,6 +310,7 @@ def ranked_apart(
     seen: Csr,
     seed: int = 0,
     block: int = 1024,
+    told: Sequence[Tell | None] | None = None,
 ) -> tuple[Ranked, ...]:
     """The best `n` of the items of each kind; `merged`, they hold every list of any bonuses.
 
@@ -300,11 +322,12 @@ def ranked_apart(
       seen: items to leave out, [users, items].
       seed: of the order of ties.
       block: users ranked at once.
+      told: one a kind, told how many users its items are ranked for, and of how many, by several threads.
     """
     known = np.arange(len(item_vectors)) >= FIRST_ROW
     lists = (
-        top_n(user_vectors, item_vectors, n, seen=seen, candidates=known & kind, seed=seed, block=block)
-        for kind in kinds
+        top_n(user_vectors, item_vectors, n, seen=seen, candidates=known & kind, seed=seed, block=block, told=tell)
+        for kind, tell in zip(kinds, told or [None] * len(kinds), strict=True)
     )
     return tuple(_scored(user_vectors, item_vectors, items) for items in lists)
 

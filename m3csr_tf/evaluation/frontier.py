@@ -5,6 +5,7 @@ Items of few clicks have the bonus that goes with each share, as in a release; w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.files import replacing
+from m3csr_tf.progress import Tell
 
 SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     "trained",
@@ -81,6 +83,7 @@ def frontier(
     split: str,
     config: Config,
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
+    told: Tell | None = None,
 ) -> list[Point]:
     """A point where cold items are hidden, and one a share.
 
@@ -93,6 +96,7 @@ def frontier(
       split: "val" or "test".
       config: settings of exposure and evaluation, and the seed.
       shares: shares of cold items, as `exposure.cold_share`.
+      told: told how many points are found, and of how many.
 
     Raises:
       InputError: the split has no interactions.
@@ -116,11 +120,15 @@ def frontier(
         block=block,
     )
     judge = _Judge(users, truth, kinds, at_random, seed)
+    found = itertools.count(1)
 
     def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
         bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
-        return judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        judged = judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        if told is not None:
+            told(next(found), 1 + len(shares))
+        return judged
 
     names = [share if isinstance(share, str) else f"{share:g}" for share in shares]
     hidden = point(HIDDEN, "catalogue", hide_cold=True)

@@ -29,6 +29,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import metrics, ranking
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.progress import progress
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
 COVERAGE_AT = 20
@@ -212,11 +213,16 @@ def evaluate(
     }
     judge = _Judge(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
     users, ranked = judge.rank(known, seen, told)
-    slices = {name: judge.slice(users, ranked, items) for name, items in parts.items()}
+    slices = {}
+    with progress("judging the lists, slices", len(parts)) as judged:
+        for name, items in parts.items():
+            slices[name] = judge.slice(users, ranked, items)
+            judged(len(slices))
     slices[ALL].shares.update(_coverage(ranked[:, :COVERAGE_AT], known, cold))
     if cold_only:
         alone = cold if cold_items is None else known & cold_items
-        slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None), alone)
+        with progress("ranking new items alone, users") as told_alone:
+            slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, told_alone), alone)
     return Evaluation(slices)
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.release import Release
 from m3csr_tf.serving.requests import item_requests, user_requests
 from m3csr_tf.serving.towers import CONTENT_BYTES, known_items
@@ -121,8 +122,8 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
     of_item = np.array([item], dtype=object)
     if release.index.rows(of_item)[0] < 0:
         raise InputError(
-            f"item {item!r} is not in version {release.version} of {release.folder} ({len(release.index):,} items); "
-            "check the id, or take the video in with pipelines/refresh.py"
+            f"item {quoted(item)} is not in version {release.version} of {release.folder} "
+            f"({len(release.index):,} items); check the id, or take the video in with pipelines/refresh.py"
         )
     used, of_user = _ask_user_tower(release, user, history)
     said = _ask_item_tower(release, of_item)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.config import AffinitiesConfig
 from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content, pruned_product
+from m3csr_tf.progress import Tell, share
 
 _FAVOUR = -0.2
 """beta of the first step: as in RP3beta's best settings on short videos, popular items are favoured a little."""
@@ -39,25 +40,36 @@ class Affinities:
     popular: float
 
     @classmethod
-    def of(cls, clicks: sparse.csr_matrix, content: Mapping[str, np.ndarray], config: AffinitiesConfig) -> Affinities:
+    def of(
+        cls,
+        clicks: sparse.csr_matrix,
+        content: Mapping[str, np.ndarray],
+        config: AffinitiesConfig,
+        told: Tell | None = None,
+    ) -> Affinities:
         """Mixes walks of 3, 5, 7, ... steps (user to item to user to item) in equal parts with content neighbours.
 
         Args:
           clicks: binary [users, items] training clicks.
           content: modality -> raw vectors float [items, width]; a row of NaN is absent.
           config: lengths, shares, and how many items a row keeps.
+          told: told how many percent are done.
         """
-        first = normalize(item_walk(clicks, 1.0, _FAVOUR, config.neighbours), norm="l1")
-        onward = normalize(item_walk(clicks, 1.0, 0.0, config.neighbours, of_users=_BUSY_USERS), norm="l1")
+        of = 2 + config.walks  # Two single steps, the walks beyond the first, and content.
+        keep = config.neighbours
+        first = normalize(item_walk(clicks, 1.0, _FAVOUR, keep, told=share(told, 0, of)), norm="l1")
+        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=_BUSY_USERS, told=share(told, 1, of))
+        onward = normalize(onward, norm="l1")
         walked, mixed = first, first
-        for _ in range(config.walks - 1):
-            walked = normalize(pruned_product(walked, onward, config.neighbours), norm="l1")
+        for step in range(1, config.walks):
+            walked = normalize(pruned_product(walked, onward, keep, share(told, 1 + step, of)), norm="l1")
             mixed = mixed + walked
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
         if config.similar:
             # Never to an item without a click: nobody could have been led there, and being new is no merit of its own.
-            alike = content_neighbours(joined_content(content, clicked)) @ sparse.diags(clicked.astype(np.float32))
+            alike = content_neighbours(joined_content(content, clicked), told=share(told, of - 1, of))
+            alike = alike @ sparse.diags(clicked.astype(np.float32))
             mixed = (1 - config.similar) * mixed + config.similar * normalize(alike, norm="l1")
         popularity = np.asarray(normalize(clicks, norm="l1").sum(axis=0)).ravel()
         items = normalize(mixed.tocsr(), norm="l1").astype(np.float32)

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.features.blocks import blocks, sample, take
 from m3csr_tf.features.content import ScaledContent
+from m3csr_tf.progress import Tell
 
 Kind = Literal["joint", "per_modality"]
 
@@ -58,6 +59,7 @@ class Clusters:
         rows: np.ndarray,
         max_iterations: int = 100,
         seed: int = 0,
+        told: Tell | None = None,
     ) -> Clusters:
         """Runs k-means (k-means++ start, seeded) on scaled content.
 
@@ -70,6 +72,7 @@ class Clusters:
           rows: the items to fit on, bool [n]; of more than FITTED_ROWS, and 256 a cluster, a seeded draw.
           max_iterations: of k-means.
           seed: of the draw and the start.
+          told: told how many modalities are clustered, and of how many, where each is on its own.
 
         Raises:
           ConfigError: fewer items than clusters.
@@ -85,6 +88,8 @@ class Clusters:
         for name, vectors in scaled.items():
             chosen = sample(np.flatnonzero(rows & present[name]), most, seed)
             of_each[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
+            if told is not None:
+                told(len(of_each), len(scaled))
         return cls(kind, of_each)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from m3csr_tf.features.blocks import sample, take
+from m3csr_tf.progress import Tell
 
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 
@@ -53,7 +54,13 @@ class ContentScaler:
 
     @classmethod
     def fit(
-        cls, kind: Scaling, content: Mapping[str, np.ndarray], rows: np.ndarray, components: int = 64, seed: int = 0
+        cls,
+        kind: Scaling,
+        content: Mapping[str, np.ndarray],
+        rows: np.ndarray,
+        components: int = 64,
+        seed: int = 0,
+        told: Tell | None = None,
     ) -> ContentScaler:
         """Fits one shift and scale a modality, and its projection.
 
@@ -64,15 +71,18 @@ class ContentScaler:
           rows: the items to fit on, bool [n] or indices; of more than FITTED_ROWS a seeded draw.
           components: most axes of `whitened`; a narrower modality keeps its width.
           seed: of the draw.
+          told: told how many modalities are done, and of how many.
         """
         shift, scale, projection = {}, {}, {}
         chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
-        for name, raw in content.items():
+        for place, (name, raw) in enumerate(content.items(), start=1):
             vectors = take(raw, chosen).astype(np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
                 projection[name] = _whitening((vectors - shift[name]) * scale[name], components)
+            if told is not None:
+                told(place, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
 
     def width(self, modality: str) -> int:

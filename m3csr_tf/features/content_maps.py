@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.blocks import sample
+from m3csr_tf.progress import Tell
 
 _FOLLOWED = 0.5
 """Weight of what clicks say about directions of content, beside that of content as it is. On short videos 0.3 to 1 rank
@@ -116,6 +117,7 @@ def content_id_maps(
     rows: np.ndarray,
     ridges: np.ndarray | None = None,
     seed: int = 0,
+    told: Tell | None = None,
 ) -> IdMaps:
     """The ridge regression of ids on content, with a ridge of its own for each modality.
 
@@ -129,6 +131,7 @@ def content_id_maps(
       rows: the items to fit, int [n], which have ids of their own.
       ridges: float [modalities], instead of a choice.
       seed: of the draw of the items that choose them.
+      told: told how many of the choices are made, and of how many.
     """
     if not len(rows):
         dim = ids.shape[1]
@@ -137,11 +140,13 @@ def content_id_maps(
     if ridges is None:
         some = _Regression.of(ids, content, sample(rows, _RIDGES_CHOSEN_ON, seed))
         ridges = np.ones(len(content))
-        for _ in range(_ID_ROUNDS):
+        for turn in range(_ID_ROUNDS):
             for place in range(len(content)):
                 tried = np.tile(ridges, (len(_ID_RIDGES), 1))
                 tried[:, place] = _ID_RIDGES
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
+                if told is not None:
+                    told(turn * len(content) + place + 1, _ID_ROUNDS * len(content))
     return _Regression.of(ids, content, rows).maps(ridges)
 
 

@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from m3csr_tf.features.factors import AffinityFactors
 from m3csr_tf.features.ials import factorise
 from m3csr_tf.files import replacing
+from m3csr_tf.progress import Tell, share
 
 _SWEEPS = 10
 """Turns of implicit ALS without a part's clicks, from the factors with them: of clicks at random, a click of one's own
@@ -48,7 +49,12 @@ class CrossIds(NamedTuple):
 
 
 def cross_fitted_ids(
-    clicks: csr_matrix, factors: AffinityFactors, setting: tuple[float, float], parts: int, seed: int
+    clicks: csr_matrix,
+    factors: AffinityFactors,
+    setting: tuple[float, float],
+    parts: int,
+    seed: int,
+    told: Tell | None = None,
 ) -> CrossIds | None:
     """Ids by implicit ALS without the clicks of one part of the users each.
 
@@ -58,6 +64,7 @@ def cross_fitted_ids(
       setting: alpha and penalty of implicit ALS.
       parts: of the users.
       seed: of the division.
+      told: told how many percent are done.
 
     Returns:
       None where a part would have no user.
@@ -75,6 +82,14 @@ def cross_fitted_ids(
     ids = np.zeros((parts, *start.shape), np.float32)
     for number in range(parts):
         of_others = clicks[part != number]
-        found = factorise(of_others, factors=start.shape[1], alpha=alpha, penalty=penalty, sweeps=_SWEEPS, start=start)
+        found = factorise(
+            of_others,
+            factors=start.shape[1],
+            alpha=alpha,
+            penalty=penalty,
+            sweeps=_SWEEPS,
+            start=start,
+            told=share(told, number, parts),
+        )
         ids[number] = found.items / factors.size
     return CrossIds(part, ids)

@@ -16,11 +16,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.preprocessing import normalize
-from sklearn.utils.extmath import randomized_svd
 
 from m3csr_tf.config import IalsConfig
 from m3csr_tf.features.affinities import Affinities
+from m3csr_tf.features.decomposition import singular_vectors
 from m3csr_tf.features.ials import factorise
+from m3csr_tf.progress import Tell
 
 FLOOR = 3e-3
 """Chances of a next click below this count for little: about that of one item among a few hundred likely ones."""
@@ -29,19 +30,20 @@ _OF_ITEMS = 0.25
 """Exponent by which popular items are held back: on four synthetic worlds -1 to 5% more of validation than by none,
 and 1 to 4% more than by a half (docs/journal.md)."""
 
-_MANY_CLICKS, _TURNS = 2_000_000, 4
-"""Beyond so many clicks, the power iterations of the randomised decomposition, instead of scikit-learn's 7: on ten
+_MANY_CLICKS, _TURNS_OF_LOW_RANK, _TURNS = 2_000_000, 7, 4
+"""Power iterations of the randomised decomposition, up to so many clicks scikit-learn's, and 4 beyond: on ten
 million clicks of 200,000 items they take 20 s of the processor instead of 28, and rank validation alike
 (docs/scale.md)."""
 
 
-def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
+def item_factors(clicks: csr_matrix, dim: int, seed: int, told: Tell | None = None) -> np.ndarray:
     """Start of the id embeddings: right singular vectors of D_u^-1/2 R D_i^-1/4, times their values.
 
     Args:
       clicks: binary user x item matrix of training clicks.
       dim: width d; directions beyond the rank of the matrix are zero.
       seed: of the randomised decomposition.
+      told: told how many products of the decomposition are made, and of how many.
 
     Returns:
       float32 [items, dim], singular directions times their values, scaled to a root-mean-square norm of 1 over the
@@ -49,8 +51,9 @@ def item_factors(clicks: csr_matrix, dim: int, seed: int) -> np.ndarray:
     """
     of_users, of_items = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
     weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-_OF_ITEMS)
-    turns = "auto" if clicks.nnz <= _MANY_CLICKS else _TURNS
-    _, values, directions = randomized_svd(weighed, min(dim, *clicks.shape), n_iter=turns, random_state=seed)
+    rank = min(dim, *clicks.shape)
+    turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
+    values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, told)
     factors = np.zeros((clicks.shape[1], dim), np.float32)
     factors[:, : len(values)] = (directions * values[:, None]).T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
@@ -128,7 +131,12 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
 
 
 def ials_factors(
-    clicks: csr_matrix, dim: int, setting: tuple[float, float], config: IalsConfig, seed: int
+    clicks: csr_matrix,
+    dim: int,
+    setting: tuple[float, float],
+    config: IalsConfig,
+    seed: int,
+    told: Tell | None = None,
 ) -> AffinityFactors:
     """Start of the id embeddings and of the attention's W_V from implicit ALS (`features.ials`), with item factors Y.
 
@@ -142,9 +150,12 @@ def ials_factors(
       setting: alpha, the confidence that a click adds, and penalty lambda.
       config: sweeps, and the ridge of user vectors.
       seed: of the items' first vectors.
+      told: told how many turns are done, and of how many.
     """
     alpha, penalty = setting
-    found = factorise(clicks, factors=dim, alpha=alpha, penalty=penalty, sweeps=config.sweeps, seed=seed).items
+    found = factorise(
+        clicks, factors=dim, alpha=alpha, penalty=penalty, sweeps=config.sweeps, seed=seed, told=told
+    ).items
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     scale = max(np.sqrt((found[clicked] ** 2).sum(axis=1).mean()), 1e-12) if clicked.any() else 1.0
     ridge = max(config.fold_in * penalty, 1e-12)

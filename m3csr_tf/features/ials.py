@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.features.histories import length_groups
+from m3csr_tf.progress import Tell
 from m3csr_tf.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
@@ -38,6 +39,7 @@ def factorise(
     sweeps: int,
     seed: int = 0,
     start: np.ndarray | None = None,
+    told: Tell | None = None,
 ) -> Factors:
     """The factors after `sweeps` turns of users and items each.
 
@@ -47,6 +49,7 @@ def factorise(
       alpha, penalty, sweeps: see the module; `sweeps` are turns over both sides.
       seed: of the items' first vectors.
       start: those vectors float64 [items, factors], instead of a draw.
+      told: told how many turns are done, and of how many.
     """
     by_user = sparse.csr_matrix(clicks)
     by_item = by_user.T.tocsr()
@@ -56,9 +59,11 @@ def factorise(
         items = start.copy()
     items[np.diff(by_item.indptr) == 0] = 0
     users = np.zeros((by_user.shape[0], factors))
-    for _ in range(sweeps):
+    for sweep in range(sweeps):
         users = solve_side(by_user, items, alpha, penalty)
         items = solve_side(by_item, users, alpha, penalty)
+        if told is not None:
+            told(sweep + 1, sweeps)
     return Factors(users, items)
 
 

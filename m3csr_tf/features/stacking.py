@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, vstack
 
-_FOLDS = 3
+FOLDS = 3
 """Times that something is left out. Weights are few: a fourth fold changes them little."""
 _OF_ITEMS, _OF_CLICKS = 0.25, 0.1
 """What a fold leaves out: of the clicked items, and of the clicks on the others."""
@@ -263,7 +263,7 @@ def _folds(clicks: csr_matrix, random: np.random.Generator) -> Iterator[_Fold]:
     clicked = np.flatnonzero(np.bincount(pairs.col, minlength=clicks.shape[1]))
     order = random.permutation(clicked)
     size = int(_OF_ITEMS * len(clicked))
-    for fold in range(_FOLDS if size else 0):
+    for fold in range(FOLDS if size else 0):
         new = np.zeros(clicks.shape[1], bool)
         new[order[fold * size : (fold + 1) * size]] = True
         left_out = new[pairs.col] | (random.random(pairs.nnz) < _OF_CLICKS)

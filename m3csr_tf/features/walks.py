@@ -14,6 +14,7 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.best import Best, random_columns
 from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.progress import Tell
 from m3csr_tf.threads import cores, each_worker
 
 # What a thread works on at once, so that memory does not grow with the square of the catalogue.
@@ -27,6 +28,7 @@ def item_walk(
     beta: float = -0.2,
     neighbours: int | None = None,
     of_users: float | None = None,
+    told: Tell | None = None,
 ) -> sparse.csr_matrix:
     """RP3beta (Paudel et al. 2016): walks from item to user to item, W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta.
 
@@ -39,6 +41,7 @@ def item_walk(
       beta: how much popular items are held back; a negative one favours them.
       neighbours: the largest weights of each item that are kept, of equal ones those of the lowest rows; all when None.
       of_users: exponent of p_uj, `alpha` when None; above 1, busy users are held back.
+      told: as of `pruned_product`.
 
     Returns:
       float32 [items, items]; no item leads to itself, and an item without clicks neither leads anywhere nor is reached.
@@ -48,16 +51,19 @@ def item_walk(
     of_users = alpha if of_users is None else of_users
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
     to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
-    return pruned_product(to_users, to_items, neighbours)
+    return pruned_product(to_users, to_items, neighbours, told)
 
 
-def pruned_product(left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None) -> sparse.csr_matrix:
+def pruned_product(
+    left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: Tell | None = None
+) -> sparse.csr_matrix:
     """left @ right without its diagonal and all but the largest weights of a row, never held as a whole.
 
     Args:
       left: [items, n].
       right: [n, items].
       count: the largest weights of each row that are kept, of equal ones those of the lowest columns; all when None.
+      told: told how many blocks of rows are done, and of how many, by several threads.
 
     Returns:
       float32 [items, items].
@@ -70,11 +76,15 @@ def pruned_product(left: sparse.csr_matrix, right: sparse.csr_matrix, count: int
         starts.append(max(starts[-1] + 1, int(np.searchsorted(ends, done + _ENTRIES, side="right"))))
     parts: list[sparse.csr_matrix] = [None] * (len(starts) - 1)
     workers = max(1, min(cores(), len(parts)))
+    done = [0] * workers
 
     def work(worker: int) -> None:
         for number in range(worker, len(parts), workers):
             start, stop = starts[number], starts[number + 1]
             parts[number] = _largest(left[start:stop] @ right, start, count)
+            if told is not None:
+                done[worker] += 1
+                told(sum(done), len(parts))
 
     each_worker(work, workers)
     return sparse.vstack(parts, format="csr")
@@ -94,12 +104,13 @@ def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
-def content_neighbours(content: np.ndarray, count: int = 10) -> sparse.csr_matrix:
+def content_neighbours(content: np.ndarray, count: int = 10, told: Tell | None = None) -> sparse.csr_matrix:
     """The items of the most similar content, weighted by their cosine.
 
     Args:
       content: float32 [items, width], scaled (see `joined_content`); a row of zeros is an item without any content.
       count: most neighbours of an item; of equally similar ones any.
+      told: told how many blocks of items are done, and of how many, by several threads.
 
     Returns:
       float32 [items, items], rows of sum 1; no item is its own neighbour, items of a negative cosine or of none are no
@@ -112,6 +123,7 @@ def content_neighbours(content: np.ndarray, count: int = 10) -> sparse.csr_matri
     blocks = range(0, items, _ROWS)
     parts: list[sparse.csr_matrix] = [None] * len(blocks)
     workers = max(1, min(cores(), len(blocks)))
+    done = [0] * workers
 
     def work(worker: int) -> None:
         for number in range(worker, len(blocks), workers):
@@ -128,6 +140,9 @@ def content_neighbours(content: np.ndarray, count: int = 10) -> sparse.csr_matri
             row, place = np.nonzero(weights > 0)
             found = weights[row, place], (row, nearest[row, place])
             parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
+            if told is not None:
+                done[worker] += 1
+                told(sum(done), len(blocks))
 
     each_worker(work, workers)
     return normalize(sparse.vstack(parts, format="csr"), norm="l1")

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from m3csr_tf.quoting import quoted
+
 
 class ItemIndex(abc.ABC):
     """Item vectors under string ids, searched by dot product.
@@ -158,11 +160,11 @@ def checked_ids(ids: Sequence[str] | np.ndarray) -> list[str]:
         raise ValueError("an index needs at least one item, got none")
     for item in copy:
         if not isinstance(item, str) or not item:
-            raise ValueError(f"item ids must be non-empty strings, got {item!r}")
+            raise ValueError(f"item ids must be non-empty strings, got {quoted(item)}")
     if len(set(copy)) < len(copy):
         seen: set[str] = set()
         repeated = next(item for item in copy if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-        raise ValueError(f"item id {repeated!r} occurs twice; an index takes each id once")
+        raise ValueError(f"item id {quoted(repeated)} occurs twice; an index takes each id once")
     return copy
 
 

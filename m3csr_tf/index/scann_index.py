@@ -21,6 +21,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
 from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.recall import Sample, kth_scores
+from m3csr_tf.quoting import quoted
 from m3csr_tf.stored import reading, stored_array, stored_json
 
 SETTINGS = "index.json"
@@ -117,7 +118,7 @@ class ScannIndex(ItemIndex):
     def vectors(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
         rows = self.rows(ids)
         if (rows < 0).any():
-            raise KeyError(f"item {ids[int(np.argmin(rows))]!r} is not in the index")
+            raise KeyError(f"item {quoted(ids[int(np.argmin(rows))])} is not in the index")
         return self.vectors_at(rows)
 
     @override
@@ -132,7 +133,7 @@ class ScannIndex(ItemIndex):
         gone = checked_ids(ids)
         rows = self.rows(gone)
         if (rows < 0).any():
-            raise KeyError(f"item {gone[int(np.argmin(rows))]!r} is not in the index, so it cannot be deleted")
+            raise KeyError(f"item {quoted(gone[int(np.argmin(rows))])} is not in the index, so it cannot be deleted")
         if len(gone) == len(self):
             raise ValueError("delete would leave no item; an index holds at least one")
         self._searcher.delete(self._items.delete(gone))

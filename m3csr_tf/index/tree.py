@@ -27,6 +27,7 @@ from m3csr_tf.index.recall import Sample, Search, largest, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 from m3csr_tf.index.space import Space
+from m3csr_tf.progress import progress
 
 FEWEST_ITEMS = 16
 """ScaNN's codes have 16 centres a block, and training them takes as many items."""
@@ -122,20 +123,22 @@ class TreeIndex(ScannIndex):
         held_back = chosen[1::2] if len(chosen) > 1 else chosen
         k = min(recall_at, len(ids))
         # Before the tree is there, so that the memory of the one is free for the other.
-        exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
+        with progress("timing exact search"):
+            exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
         started = time.perf_counter()
         leaves = min(len(ids), round(LEAVES * math.sqrt(len(ids))))
         space = Space.of(chosen[::2])
         mapped = vectors @ space.items
         long, long_vectors = _shorten(mapped)
-        searcher = (
-            scann.builder(mapped, recall_at, "dot_product")
-            .tree(leaves, leaves, training_sample_size=TRAINING_SAMPLE, min_partition_size=1)
-            .score_ah(DIMS_PER_CODE, training_sample_size=TRAINING_SAMPLE)
-            .reorder(recall_at)
-            .build()
-            .searcher
-        )
+        with progress(f"building a tree of {leaves:,} leaves over {len(ids):,} items"):
+            searcher = (
+                scann.builder(mapped, recall_at, "dot_product")
+                .tree(leaves, leaves, training_sample_size=TRAINING_SAMPLE, min_partition_size=1)
+                .score_ah(DIMS_PER_CODE, training_sample_size=TRAINING_SAMPLE)
+                .reorder(recall_at)
+                .build()
+                .searcher
+            )
         del mapped
         if len(long):
             searcher.upsert(long.tolist(), long_vectors, len(long))
@@ -153,9 +156,10 @@ class TreeIndex(ScannIndex):
             space,
             [ids[row] for row in long],
         )
-        index._choose(index._sample(chosen[::2]), recall)
-        sample = index._sample(held_back)
-        reached = index._widen(sample, recall, index._probe)
+        with progress("choosing how widely to search the tree"):
+            index._choose(index._sample(chosen[::2]), recall)
+            sample = index._sample(held_back)
+            reached = index._widen(sample, recall, index._probe)
         if reached < recall:
             raise ValueError(
                 f"the tree's recall@{k} on held-back queries is {reached:.4f}, asked for is {recall} "
@@ -288,18 +292,21 @@ class TreeIndex(ScannIndex):
     def _table(self, sample: Sample, exact_rate: float) -> list[dict[str, float]]:
         """Recall and speed of settings near the chosen one."""
         chosen, rows = self._setting, []
-        for setting in around(chosen, self._leaf_counts, self._reorders):
-            self._setting = setting
-            rate = queries_per_second(self._nearest, sample.queries[:TIMED], sample.k)
-            rows.append(
-                {
-                    "leaves_to_search": setting.leaves,
-                    "reorder": setting.reorder,
-                    "recall": round(float(sample.found(self._nearest).mean()), 4),
-                    "queries_per_second": round(rate, 1),
-                    "speedup": round(rate / exact_rate, 2),
-                }
-            )
+        near = around(chosen, self._leaf_counts, self._reorders)
+        with progress("measuring recall and speed, settings", len(near)) as told:
+            for setting in near:
+                self._setting = setting
+                rate = queries_per_second(self._nearest, sample.queries[:TIMED], sample.k)
+                rows.append(
+                    {
+                        "leaves_to_search": setting.leaves,
+                        "reorder": setting.reorder,
+                        "recall": round(float(sample.found(self._nearest).mean()), 4),
+                        "queries_per_second": round(rate, 1),
+                        "speedup": round(rate / exact_rate, 2),
+                    }
+                )
+                told(len(rows))
         self._setting = chosen
         return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from m3csr_tf.progress import progress
 from m3csr_tf.serving.release import Release
 
 WORN = 0.2
@@ -50,5 +51,6 @@ class Gate:
 def recall_now(release: Release) -> Gate:
     """Measures the recall of a live index on the users kept with it."""
     index, settings = release.index, release.manifest["config"]["index"]
-    recall = index.measure(release.sample().vectors[:QUERIES])
+    with progress("measuring the recall of the index"):
+        recall = index.measure(release.sample().vectors[:QUERIES])
     return Gate(recall, settings["recall"], settings["recall_at"], index.changed, len(index), release.position)

@@ -17,6 +17,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.quoting import quoted
 from m3csr_tf.stored import reading, stored_array
 
 ITEMS = "items.parquet"
@@ -248,7 +249,7 @@ class ItemStore:
         ids = np.asarray(ids, dtype=object)
         held = self.holds(ids)
         if not held.all():
-            raise KeyError(f"item {ids[int(np.argmin(held))]!r} is not in the release")
+            raise KeyError(f"item {quoted(ids[int(np.argmin(held))])} is not in the release")
         return self._base.get_indexer(ids)
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
+from m3csr_tf.quoting import quoted
 from m3csr_tf.towers.hashing import hashed_rows
 
 _WRITTEN_AT_ONCE = 100_000
@@ -30,7 +31,7 @@ class IdLookup(tf.Module):
         broken = table.strings.filter(pc.match_substring_regex(table.strings, "[\n\r]"))
         if len(broken):
             raise ReleaseError(
-                f"{path.stem}: id {broken[0].as_py()!r} holds a line break, so it cannot be served; rename it"
+                f"{path.stem}: id {quoted(broken[0].as_py())} holds a line break, so it cannot be served; rename it"
             )
         with path.open("w", encoding="utf-8", newline="") as file:
             for start in range(0, len(table.strings), _WRITTEN_AT_ONCE):

@@ -23,6 +23,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
+from m3csr_tf.progress import progress
 from m3csr_tf.refusals import behind, in_short, reason
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving import sample
@@ -106,9 +107,11 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             why = "check disk and rights" if refused is None else reason(refused)
             raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
         index = _build_index(trained, staging)
-        manifest = _manifest(trained, version, index, bonuses, staging)
-        commit(folder, staging, manifest, fresh_only)
-        return open_release(folder)
+        with progress("checksums of the release"):
+            manifest = _manifest(trained, version, index, bonuses, staging)
+        with progress("making it the current version"):
+            commit(folder, staging, manifest, fresh_only)
+            return open_release(folder)
 
 
 def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
@@ -145,9 +148,11 @@ def _export(trained: Trained, staging: Path) -> None:
     vocabularies = staging / "vocabularies"
     vocabularies.mkdir()
     model, prepared = trained.model, trained.prepared
-    ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
-    hash_rows = trained.config.model.user_hash_rows
-    UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
+    with progress("exporting towers, towers", 2) as told:
+        ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
+        told(1)
+        hash_rows = trained.config.model.user_hash_rows
+        UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
     for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
         write_warmup(staging / tower, tower, trained.config.history.length)
 
@@ -161,16 +166,23 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     ids = items.ids
     tower = SavedItemTower(staging / columns.ITEM_TOWER)
     blocks = np.array_split(ids, math.ceil(len(ids) / EMBEDDED_AT_ONCE))
-    vectors = np.concatenate([tower.vectors(items.catalogue(block)) for block in blocks])
-    users = _sample_users(prepared, config)
-    of_users = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
+    parts = []
+    with progress("item vectors of the exported tower, items", len(ids)) as told:
+        for block in blocks:
+            parts.append(tower.vectors(items.catalogue(block)))
+            told(sum(map(len, parts)))
+    vectors = np.concatenate(parts)
+    with progress("vectors of sample users"):
+        users = _sample_users(prepared, config)
+        of_users = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
     try:
         index = build_index(ids, vectors, config.index, of_users)
     except ValueError as error:
         raise ReleaseError(f"{config.run.name}: the item vectors cannot be indexed: {error}") from None
     folder = staging / columns.INDEX
-    index.save(folder)
-    items.save(folder / ITEMS)
+    with progress("writing the index"):
+        index.save(folder)
+        items.save(folder / ITEMS)
     sample.save(sample.Sample(users, of_users), folder)
     return index
 

@@ -16,6 +16,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.items import NEVER_TRAINED
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, is_current
@@ -88,8 +89,8 @@ def refresh(
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             raise InputError(
-                f"{source}: the item tower gives item {ids[int(np.argmin(finite))]!r} a vector that is not finite "
-                f"({int((~finite).sum())} such items); check its content vectors"
+                f"{source}: the item tower gives item {quoted(ids[int(np.argmin(finite))])} a vector that is not "
+                f"finite ({int((~finite).sum())} such items); check its content vectors"
             )
         has_content = ~held | bool(given)
         segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
@@ -123,12 +124,12 @@ def check(
     ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
     both = min(set(removed).intersection(ids), default=None)
     if both is not None:
-        raise InputError(f"{source}: item {both!r} is given and removed at once; do one after the other")
+        raise InputError(f"{source}: item {quoted(both)} is given and removed at once; do one after the other")
     bare = _without_content(release, ids, content)
     if bare.any():
         raise InputError(
-            f"{source}: item {ids[int(np.argmax(bare))]!r} is new and has no content vector, so it cannot be placed "
-            f"({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
+            f"{source}: item {quoted(ids[int(np.argmax(bare))])} is new and has no content vector, so it cannot be "
+            f"placed ({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
         )
 
 

@@ -53,7 +53,7 @@ def pinned(folder: Path) -> list[int]:
     """The versions that `models.config` names; none where it is missing or broken."""
     try:
         config = text_format.Parse((folder / MODELS_CONFIG).read_text(encoding="utf-8"), ModelServerConfig())
-    except (OSError, text_format.ParseError):
+    except (OSError, ValueError, text_format.ParseError):
         return []
     policies = (model.model_version_policy.specific.versions for model in config.model_config_list.config)
     return sorted({version for versions in policies for version in versions})

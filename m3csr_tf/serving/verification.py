@@ -8,6 +8,7 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.gate import recall_now
 from m3csr_tf.serving.release import Release
 
@@ -78,7 +79,7 @@ def _compare(what: str, ids: np.ndarray, stored: np.ndarray, again: np.ndarray, 
     worst = int(np.argmax(off))
     if not off[worst] <= TOLERANCE:
         raise ReleaseError(
-            f"{release.folder}: the {what}_tower of version {release.version} gives {what} {ids[worst]!r} a vector "
-            f"that differs from the stored one by {off[worst]:.1e} of its largest entry "
+            f"{release.folder}: the {what}_tower of version {release.version} gives {what} {quoted(ids[worst])} a "
+            f"vector that differs from the stored one by {off[worst]:.1e} of its largest entry "
             f"({int((off > TOLERANCE).sum())} of {len(ids)} {what}s do); roll back, or release again"
         )

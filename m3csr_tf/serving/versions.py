@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from m3csr_tf import columns
+from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.files import locked, sync, sync_tree, write_json, write_text
 from m3csr_tf.refusals import reason
@@ -248,7 +249,7 @@ def _before(folder: Path, version: int) -> Release | None:
 def _history(folder: Path) -> list[int]:
     """Versions in the order in which they became current, without those that were rolled back; the last is current."""
     try:
-        past = [int(version) for version in json.loads((folder / HISTORY).read_text(encoding="utf-8"))["versions"]]
+        past = [int(version) for version in parse_json((folder / HISTORY).read_bytes())["versions"]]
     except (OSError, ValueError, KeyError, TypeError):
         past = []
     latest = current(folder)

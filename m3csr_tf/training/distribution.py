@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config, RunConfig
 from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.quoting import quoted
 from m3csr_tf.training.runtime import configure
 from m3csr_tf.training.streams import ExampleStream
 
@@ -192,5 +193,5 @@ def _check_cluster() -> int:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise ConfigError(
             "run.strategy=multi_worker: the environment variable TF_CONFIG must name all workers and this one's place, "
-            f"like {example}, got {text or 'nothing'!r}"
+            f"like {example}, got {quoted(text) if text else 'nothing'}"
         ) from None

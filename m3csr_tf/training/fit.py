@@ -107,7 +107,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             runs.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):
             return config.run_folder
-        with replicas.strategy.scope():
+        with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config)

@@ -23,11 +23,11 @@ from m3csr_tf.features.content_maps import IdMaps, co_click_map, content_appeal,
 from m3csr_tf.features.cross_fitting import CrossIds, cross_fitted_ids
 from m3csr_tf.features.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
 from m3csr_tf.features.intensity import fitted_intensity
-from m3csr_tf.features.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
+from m3csr_tf.features.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
-from m3csr_tf.progress import progress, say
+from m3csr_tf.progress import PERCENT, Tell, progress, say, share
 from m3csr_tf.training.budget import tries_ials
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
@@ -35,6 +35,7 @@ from m3csr_tf.training.zeroed import zeroed
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
+_COUNTED = {"ials": ", turns", "svd": ", products"}
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
@@ -84,22 +85,26 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     """
     some = data.some_users(_TELLING, config.run.seed)
     if config.model.content_start == "co_clicks":
-        with progress("content starts from what clicks say of it"):
-            _start_content(model, some)
+        with progress("content starts from what clicks say of it, modalities") as told:
+            _start_content(model, some, told)
     chosen, factors = _chosen(model, data, prepared, config)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)
         if model.encoder.id_maps:
-            with progress("ids of new items start from content"):
-                maps = content_id_maps(factors.items, _content(model, data), _clicked(data), seed=config.run.seed)
+            with progress("ids of new items start from content, settings") as told:
+                maps = content_id_maps(
+                    factors.items, _content(model, data), _clicked(data), seed=config.run.seed, told=told
+                )
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.model.content_start != "xavier":
-        with progress("ids and content are weighed by clicks that are left out"):
-            weights, left_out = _stacked(model, some, chosen, None if maps is None else maps.ridges, prepared, config)
+        with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as told:
+            ridges = None if maps is None else maps.ridges
+            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, told)
         _weigh(model, weights, chosen, maps, config)
     if config.model.content_start == "co_clicks":
-        _start_intensity(model, some, left_out)
+        with progress("intensities start from clicks that are left out"):
+            _start_intensity(model, some, left_out)
     return Started(chosen.kind, cross_ids)
 
 
@@ -142,8 +147,8 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
     elif not tries_ials(data.clicks.nnz, items - FIRST_ROW):
         why = "the log is too large for it"
     else:
-        with progress("ids for training, without the clicks of a part of the users each"):
-            ids = cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed)
+        with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as told:
+            ids = cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed, told)
         if ids is not None:
             return ids
         why = "there are fewer users than parts"
@@ -161,8 +166,8 @@ def _chosen(
     chosen, best, highest = tried[0], None, -1.0
     with zeroed(_of_content(model)):
         validation = Validation(prepared, config, data, model)
-        for candidate in tried:
-            factors = _factors(data, candidate, config)
+        for place, candidate in enumerate(tried, start=1):
+            factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
             _start_ids(model, data, factors)
             figure = validation.figures()[JUDGED_BY]
             if figure > highest:
@@ -177,20 +182,20 @@ def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> No
     _place_factors(model, factors.items, _clicked(data))
 
 
-def _factors(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
-    with progress(f"ids start from {_CALLED[start.kind]}"):
-        return _factors_by(data, start, config)
+def _factors(data: TrainingData, start: IdCandidate, config: Config, which: str = "") -> AffinityFactors:
+    with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as told:
+        return _factors_by(data, start, config, told)
 
 
-def _factors_by(data: TrainingData, start: IdCandidate, config: Config) -> AffinityFactors:
+def _factors_by(data: TrainingData, start: IdCandidate, config: Config, told: Tell | None = None) -> AffinityFactors:
     dim, seed = config.model.id_width, config.run.seed
     if start.kind == "svd":
-        return AffinityFactors(item_factors(data.clicks, dim, seed), np.eye(dim, dtype=np.float32))
+        return AffinityFactors(item_factors(data.clicks, dim, seed, told), np.eye(dim, dtype=np.float32))
     if start.kind == "walks":
         assert data.affinities is not None
         return affinity_factors(data.affinities, data.clicks, dim, seed)
     assert start.ials is not None
-    return ials_factors(data.clicks, dim, start.ials, config.ials, seed)
+    return ials_factors(data.clicks, dim, start.ials, config.ials, seed, told)
 
 
 def _stacked(
@@ -200,6 +205,7 @@ def _stacked(
     ridges: np.ndarray | None,
     prepared: Prepared,
     config: Config,
+    told: Tell,
 ) -> Stacked:
     """What ids and content are worth, each where it is to start from what clicks say of it.
 
@@ -208,8 +214,18 @@ def _stacked(
       data: whose clicks tell.
       start: of the ids.
       ridges: by which ids of new items are predicted; None where they are not.
+      told: told how many percent are done.
     """
     content = _content(model, data)
+    mapping = len(content) if config.model.content_start == "co_clicks" else 0
+    estimates = FOLDS * (mapping + (start.kind != "xavier") + (ridges is not None))
+    made = 0
+
+    def estimated() -> None:
+        nonlocal made
+        made += 1
+        told(round(100 * made / estimates), 100)
+
     dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
 
     def estimate(clicks: csr_matrix) -> ClosedForms:
@@ -218,17 +234,20 @@ def _stacked(
             for name, vectors in content.items():
                 one = vectors @ co_click_map(clicks, vectors, dims[name])
                 mapped[name] = Scored(one, one)
+                estimated()
         if start.kind == "xavier":
             return ClosedForms(mapped, None, None)
         affinities = None if start.kind != "walks" else Affinities.of(clicks, prepared.content, config.affinities)
         some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
-        factors = _factors_by(some, start, config)
+        factors = _factors_by(some, start, config, share(told, made, estimates))
         histories = factors.items @ factors.values
+        estimated()
         predicted = None
         if ridges is not None:
             maps = content_id_maps(factors.items, content, _clicked(some), ridges)
             ids = sum(vectors @ kernel for vectors, kernel in zip(content.values(), maps.kernels, strict=True))
             predicted = Scored(histories, maps.intercept + ids)
+            estimated()
         return ClosedForms(mapped, Scored(histories, factors.items), predicted)
 
     return stacked(data.clicks, estimate, config.training.history_power, config.run.seed)
@@ -289,7 +308,7 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
     _set_rows(model.encoder.id_embedding, rows, means)
 
 
-def _start_content(model: M3CSR, data: TrainingData) -> None:
+def _start_content(model: M3CSR, data: TrainingData, told: Tell) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     clicked, content = _clicked(data), _content(model, data)
     appeal = content_appeal(data.clicks, content)
@@ -303,6 +322,7 @@ def _start_content(model: M3CSR, data: TrainingData) -> None:
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(_OF_CENTROID * (members @ (content[name][clicked] @ kernel)))
+        told(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 

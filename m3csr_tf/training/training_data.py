@@ -15,7 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.features.histories import click_matrix, histories
-from m3csr_tf.progress import progress
+from m3csr_tf.progress import PERCENT, progress
 from m3csr_tf.training.windows import ShardedClicks
 
 _SAMPLE_CLICKS = 5_000_000
@@ -70,8 +70,8 @@ class TrainingData:
         walked = config.model.id_start == "walks"
         affinities = None
         if walked or config.training.walk_positives > 0:
-            with progress("affinities of items, by random walks over the clicks"):
-                affinities = Affinities.of(clicks, prepared.content, config.affinities)
+            with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:
+                affinities = Affinities.of(clicks, prepared.content, config.affinities, told)
         return cls(
             clicks=clicks,
             histories=slots,

@@ -68,9 +68,13 @@ class Validation:
         """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
         with progress("validation, users", len(self._users)) as told:
             users = self._encoder.users(self._users, self._histories)
+            with progress("item vectors, items") as of_items:
+                items = self._encoder.items(of_items)
+            with progress("balancing new items with others"):
+                items = self._balanced(users, items)
             ranked = top_n(
                 users,
-                self._balanced(users, self._encoder.items()),
+                items,
                 _AT,
                 seen=self._seen,
                 candidates=self._candidates,

@@ -94,7 +94,8 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     tree["training"] = trained.finished
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
-    tree["intensity"] = _intensities(trained, users)
+    with progress("intensities of users"):
+        tree["intensity"] = _intensities(trained, users)
     with runs.figures_of(trained):
         report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
@@ -196,7 +197,9 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
     trained = opened(config)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    points = frontiers.frontier(trained.prepared, *vectors_of(trained, encoder), split, config)
+    vectors = vectors_of(trained, encoder)
+    with progress("judging shares of new items, shares") as told:
+        points = frontiers.frontier(trained.prepared, *vectors, split, config, told=told)
     with runs.figures_of(trained):
         written = frontiers.write(config.run_folder, points)
     for table in frontiers.tables(points, split):

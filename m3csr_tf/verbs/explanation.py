@@ -16,6 +16,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.progress import progress
 from m3csr_tf.quoting import quoted, shortened
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs.console import console, say
@@ -36,7 +37,8 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     """
     if not user or not item:
         raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
-    release = open_release(config.release_folder)
+    with progress("opening the release"):
+        release = open_release(config.release_folder)
     past = _known_history(config, release, user) if history is None else _given_history(history)
     explanation = explain_pair(release, user, item, past)
     if as_json:

@@ -12,7 +12,7 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import exposure
 from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.progress import progress
+from m3csr_tf.progress import PERCENT, progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
@@ -46,7 +46,7 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
     """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
     config = trained.config
-    with progress("calibrating how often new items are shown"):
+    with progress(f"calibrating how often new items are shown, {PERCENT}") as told:
         return exposure.calibrated_bonuses(
-            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block
+            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block, told=told
         )

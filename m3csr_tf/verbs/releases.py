@@ -8,6 +8,7 @@ from typing import Any
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import recall_table
+from m3csr_tf.progress import progress
 from m3csr_tf.serving import verification, versions
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.publish import publish, says_the_same
@@ -65,7 +66,8 @@ def list_versions(config: Config) -> None:
 def verify(config: Config, version: int | None, sample: int) -> None:
     """Recomputes checksums, a sample of vectors, and the recall of the live index."""
     released = open_release(config.release_folder, version)
-    done = verification.verify(released, sample)
+    with progress("recomputing checksums, vectors and recall"):
+        done = verification.verify(released, sample)
     say(
         f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
         f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "

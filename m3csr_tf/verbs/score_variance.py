@@ -8,6 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.evaluation import variance
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.progress import progress
 from m3csr_tf.towers import layout
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
@@ -23,6 +24,11 @@ def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
       "parts": part of the score -> share of the variance, modalities whole and in halves; "components": ablation ->
       what the score's differences owe to it. L_orth is no part of a score and is left out.
     """
+    with progress("what scores are made of"):
+        return _score_variance(trained)
+
+
+def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     prepared, config = trained.prepared, trained.config
     encoder = VectorEncoder(trained.model, item_features(prepared))
     rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))

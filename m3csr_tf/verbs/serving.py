@@ -20,6 +20,7 @@ from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.data.audience import Audience
+from m3csr_tf.progress import progress
 from m3csr_tf.quoting import shortened
 from m3csr_tf.serving.inbox import columns_of
 from m3csr_tf.serving.release import Release, open_release
@@ -39,10 +40,12 @@ def retrieve(config: Config) -> Path:
     Returns:
       The link to the folder of the lists, there or to come.
     """
-    released = open_release(config.release_folder)
+    with progress("opening the release"):
+        released = open_release(config.release_folder)
     output = config.retrieve.output or config.run_folder / runs.LISTS
     engine = _engine(config, config.retrieve)
-    users = _users(config, released)
+    with progress("reading the users"):
+        users = _users(config, released)
     done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
     _print_done(done, config)
     if not done.missing:
@@ -57,7 +60,8 @@ def embed(config: Config) -> Path:
     Returns:
       The link to the folder of the vectors, there or to come.
     """
-    released = open_release(config.release_folder)
+    with progress("opening the release"):
+        released = open_release(config.release_folder)
     path, output = config.embed.items, config.embed.output or config.run_folder / runs.ITEM_VECTORS
     items = None if path is None else FileOfItems(path, columns_of(released), released.modalities)
     done = embed_items(released, items, output, config.embed, _engine(config, config.embed))

@@ -21,6 +21,7 @@ from m3csr_tf.evaluation import suite as results
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.files import write_json
 from m3csr_tf.names import Name, is_plain
+from m3csr_tf.quoting import quoted, shortened
 from m3csr_tf.training import runs
 from m3csr_tf.verbs.comparison import share_prepared
 from m3csr_tf.verbs.console import console, say
@@ -53,7 +54,7 @@ class Suite(Section):
         for name, member in self.members.items():
             if member.data is not None and member.data not in self.data:
                 known = ", ".join(self.data) or "nothing"
-                raise ValueError(f"members.{name}.data is {member.data!r}, but data names {known}")
+                raise ValueError(f"members.{name}.data is {quoted(member.data)}, but data names {known}")
         return self
 
 
@@ -101,7 +102,9 @@ def suite(
     places = asked.data | _given(folders, asked)
     unknown = [one for one in only if one not in asked.members]
     if unknown:
-        raise ConfigError(f"--member {unknown[0]}: the suite has no such member; it has {', '.join(asked.members)}")
+        raise ConfigError(
+            f"--member {shortened(unknown[0])}: the suite has no such member; it has {', '.join(asked.members)}"
+        )
     plans: dict[str, _Plan] = {}
     members: dict[str, dict[str, Any]] = {}
     for of_member, member in asked.members.items():
@@ -181,7 +184,7 @@ def _given(folders: Sequence[str], asked: Suite) -> dict[str, Path]:
         name, _, folder = one.partition("=")
         if name not in asked.data or not folder:
             names = ", ".join(asked.data) or "none"
-            raise ConfigError(f"--data {one}: expected NAME=FOLDER with a data set of the suite ({names})")
+            raise ConfigError(f"--data {shortened(one)}: expected NAME=FOLDER with a data set of the suite ({names})")
         given[name] = Path(folder)
     return given
 

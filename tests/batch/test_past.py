@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from m3csr_tf.batch import known, retrieval
 from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.summary import distinct_lists
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
-from m3csr_tf.config import RetrieveConfig, with_settings
+from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
+from m3csr_tf.serving.release import open_release
 from m3csr_tf.verbs import origin, serving
 
 PLANTED = {"users": 200, "items": 120, "clicks": 2500, "modalities": {"visual": 6}}
@@ -84,6 +87,39 @@ def test_a_users_file_without_histories_gives_the_lists_of_the_runs_own_users(
 ) -> None:
     own = lists()
     pd.testing.assert_frame_equal(lists(ids_of(planted), kind), own)
+
+
+def test_the_users_on_whom_an_index_is_measured_are_those_of_the_lists(planted: Any) -> None:
+    sample = open_release(planted.config.release_folder).sample().users
+    audience = Audience(planted.prepared, planted.config, columns.SPLITS)
+    own = PreparedUsers(planted.prepared, audience).frame(0, 200).set_index(columns.USER_ID)[columns.HISTORY]
+    assert len(sample) == 200
+    assert {user: [*past] for user, past in sample.itertuples(index=False)} == {
+        user: [*own[user]] for user in own.index
+    }
+
+
+def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any, tmp_path: Path) -> None:
+    from m3csr_tf.training.training_data import item_features
+    from m3csr_tf.training.vectors import VectorEncoder
+    from m3csr_tf.verbs import opened
+
+    folder = Path(shutil.copytree(planted.prepared.folder, tmp_path / "prepared"))
+    judged = planted.prepared.split(columns.TEST)
+    judged.assign(item_row=judged["item_row"].to_numpy()[::-1]).to_parquet(folder / "test.parquet", index=False)
+    other = dataclasses.replace(planted, prepared=dataclasses.replace(planted.prepared, folder=folder))
+    rows = np.arange(2, 202)
+    found = []
+    for run in (planted, other):
+        vectors = opened.vectors_of(run, VectorEncoder(run.model, item_features(run.prepared)))
+        found.append((vectors.user_vectors[rows], opened.bonuses(run, vectors)))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    # Of the lists that are served, those clicks are part.
+    past = [
+        Past(run.prepared, Audience(run.prepared, run.config, columns.SPLITS)).of_rows(rows) for run in (planted, other)
+    ]
+    assert (past[0].clicks != past[1].clicks).nnz
 
 
 def test_users_in_another_order_get_the_same_lists(lists: Callable[..., pd.DataFrame], planted: Any) -> None:
@@ -229,7 +265,6 @@ def test_a_length_beyond_the_catalogue_takes_no_more_memory_than_the_catalogue(
         known.KnownIds, "facts", lambda self, users, *of: widths.append(len(users)) or real(self, users, *of)
     )
     monkeypatch.setattr(retrieval, "LISTED_AT_ONCE", 1300)
-    found = lists(top_n=100_000)
+    found = lists(top_n=10**5)
     unseen = 120 * 200 - len(log_of(planted))
     assert len(found) == unseen and set(widths) <= {10, 20, 11, 9}
-    RetrieveConfig(top_n=100_000)

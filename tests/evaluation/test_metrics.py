@@ -85,6 +85,14 @@ def test_stored_zeros_and_repeated_entries_of_the_truth_do_not_count():
     assert per_user(np.array([[1, 2]]), truth, [2])["recall@2"].tolist() == [1.0]
 
 
+def test_a_list_that_repeats_an_item_is_refused_by_its_user() -> None:
+    # A hit that is counted twice would give user 1 a recall of 1.5.
+    ranked = np.array([[0, 1, 2], [0, 1, 0], [2, -1, -1]])
+    with pytest.raises(ValueError, match=r"the list of user 1 has an item twice \(1 such users\)"):
+        per_user(ranked, truth_of([0], [0, 1], [2], items=3), [3])
+    assert per_user(ranked[[0, 2]], truth_of([0], [2], items=3), [3])["recall@3"].tolist() == [1, 1]
+
+
 def test_a_user_without_truth_is_refused():
     with pytest.raises(ValueError, match="1 of 2 users have no truth"):
         per_user(np.array([[0], [1]]), truth_of([0], [], items=2), [1])

@@ -43,6 +43,8 @@ def made(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
     texts = {name: [" ".join(f"{one:.4f}" for one in vector) for vector in frame[name]] for name in content}
     frame.assign(**texts).to_csv(root / "inbox" / "items.csv", index=False)
     frame[[columns.ITEM_ID]].assign(view_count=[1, 2]).to_csv(root / "inbox" / "views.csv", index=False)
+    frame = pd.DataFrame({columns.USER_ID: ["u0001", "nobody"], columns.HISTORY: [["v0003", "fresh 1"], []]})
+    frame.to_parquet(root / "users.parquet", index=False)
     (root / "config.yaml").write_text(run.config.to_yaml())
     return Product(root)
 

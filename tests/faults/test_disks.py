@@ -17,7 +17,7 @@ WAIT = 240
 
 
 def running_with_small_files(begin: Callable[[], None], size: int, *args: object) -> None:
-    """A verb for which a file of more than `size` bytes does not fit; Python and TensorFlow see a disk's error."""
+    """A verb for which files of more than `size` bytes do not fit: Python and TensorFlow see an error of the disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     running(begin, *args)  # type: ignore[arg-type]
 

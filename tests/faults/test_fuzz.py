@@ -7,6 +7,7 @@ that were made before (`top_n`) are left out: a flipped score in a parquet file 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from product import Product
 
@@ -174,3 +176,50 @@ def test_a_fault_in_any_file_ends_right_or_in_one_message(case: int, product: Pr
         assert found == answers[root], f"{where}: other lists, without a word"
     finally:
         path.write_bytes(whole)
+
+
+VERBS: dict[str, tuple[str, list[str]]] = {
+    "evaluate": ("run_folder", ["evaluate"]),
+    "evaluate, other data": ("prepared", ["evaluate"]),
+    "list": ("release", ["release", "list"]),
+    "verify": ("release", ["release", "verify"]),
+    "retrieve": ("release", ["retrieve", "retrieve.users={root}/users.parquet"]),
+    "retrieve, other data": ("prepared", ["retrieve"]),
+    "explain": ("release", ["explain", "--user", "u0001", "--item", "fresh 2", "--history", "v0003"]),
+    "refresh": ("inbox", ["refresh", "--items", "{root}/inbox/items.parquet"]),
+    "refresh, other release": ("release", ["refresh", "--items", "{root}/inbox/items.csv"]),
+}
+
+
+def lists(product: Product) -> pd.DataFrame:
+    return pd.read_parquet(product.run_folder / "top_n")[[columns.USER_ID, columns.ITEM_ID]]
+
+
+@pytest.fixture(scope="session")
+def whole_lists(made: Product, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    copy = Product(Path(shutil.copytree(made.root, tmp_path_factory.mktemp("whole") / "product", symlinks=True)))
+    assert copy.run("retrieve", f"retrieve.users={copy.root / 'users.parquet'}").exit_code == 0
+    return lists(copy)
+
+
+@pytest.mark.parametrize("turn", range(2))
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_meets_a_fault_and_ends_right_or_in_one_message(
+    verb: str, turn: int, mended: Product, whole_lists: pd.DataFrame
+) -> None:
+    rng = np.random.default_rng([SEED, turn, list(VERBS).index(verb)])
+    root, words = VERBS[verb]
+    files = files_of(mended, root)
+    path = mended.inbox / "items.parquet" if verb == "refresh" else files[rng.integers(len(files))]
+    kind, content = spoilt(rng, path, files)
+    path.write_bytes(content)
+    with in_time(10 * SECONDS):
+        result = mended.run(*(word.format(root=mended.root) for word in words))
+    where = f"{verb}: {path.relative_to(mended.root)} {kind}: {result.output}"
+    assert result.exit_code in (0, 2), f"{where} {result.exception!r}"
+    assert "Traceback" not in result.output, where
+    if result.exit_code == 0 and verb == "retrieve":
+        assert lists(mended).equals(whole_lists), where
+    if result.exit_code == 2:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, where

@@ -272,7 +272,7 @@ def test_weights_of_another_step_or_run_are_refused(mended: Product) -> None:
 @pytest.mark.parametrize(
     ("problem", "said", "advised"),
     [
-        (FileNotFoundError(errno.ENOENT, "No such file"), "is missing", "make it again"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a/file"), "is missing", "make it again"),
         (
             PermissionError(errno.EACCES, "Permission denied"),
             "cannot be read (Permission denied)",

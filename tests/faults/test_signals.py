@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from kills import running, signalled_after
@@ -21,7 +23,7 @@ SAID = {
     130: "interrupted; the same command goes on where it stopped\n",
     143: "terminated; the same command goes on where it stopped\n",
 }
-HALF_WRITTEN = (".part", ".building", ".replaced", ".publishing", ".linking", ".lock")
+HALF_WRITTEN = (".part", ".building", ".replaced", ".publishing", ".linking")
 
 
 def called(world: Path, name: str) -> None:
@@ -47,7 +49,7 @@ def ends(verb: str, world: Path, number: int, seconds: float) -> int:
     return code
 
 
-@pytest.mark.parametrize(("verb", "share"), [("prepare", 0.78), ("train", 0.14)])
+@pytest.mark.parametrize(("verb", "share"), [("prepare", 0.78), ("train", 0.08)])
 def test_a_signal_at_a_random_moment_ends_in_one_message_and_the_command_goes_on(
     verb: str, share: float, world: Path
 ) -> None:
@@ -64,6 +66,27 @@ def test_a_signal_at_a_random_moment_ends_in_one_message_and_the_command_goes_on
         codes.append(ends(verb, world, number, random.uniform(0, whole)))
     assert 143 in codes
     assert ends(verb, world, signal.SIGTERM, 240) == 0
+
+
+def test_a_batch_job_that_is_signalled_goes_on_where_it_stopped(world: Path, release: Any, tmp_path: Path) -> None:
+    tree = yaml.safe_load(world.read_text())
+    tree["run"] |= {"release_folder": str(release.folder.parent), "release_name": release.folder.name}
+    users = tmp_path / "users.csv"
+    users.write_text("user_id,history\n" + "".join(f"u{user},{release.index.ids[user % 9]}\n" for user in range(300)))
+    tree["retrieve"] |= {"users": str(users)}
+    world.write_text(yaml.safe_dump(tree))
+    assert ends("retrieve", world, signal.SIGTERM, 240) == 0
+    lists = pd.read_parquet(tmp_path / "runs" / "tiny" / "top_n")
+    called(world, "timed")
+    began = time.perf_counter()
+    assert ends("retrieve", world, signal.SIGTERM, 240) == 0
+    whole, random, codes = time.perf_counter() - began, np.random.default_rng(4), []
+    for moment in range(round(0.14 * MOMENTS)):
+        called(world, f"again-{moment // 2}")
+        codes.append(ends("retrieve", world, signal.SIGTERM, random.uniform(0, whole)))
+    assert 143 in codes and ends("retrieve", world, signal.SIGTERM, 240) == 0
+    again = pd.read_parquet(tmp_path / "runs" / f"again-{moment // 2}" / "top_n")
+    pd.testing.assert_frame_equal(again, lists)
 
 
 def answers(process: subprocess.Popen) -> bool:

@@ -206,7 +206,7 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     table.iloc[:1].to_parquet(place / "2.parquet")
     table.iloc[1:].assign(view_count=7).to_parquet(place / "1.parquet")
     pd.DataFrame({columns.ITEM_ID: ["a"], columns.REMOVED: [True]}).to_csv(place / "3.csv", index=False)
-    (place / "0.csv").write_text("item_id\nnew without content\n")
+    (place / "0.csv").write_text("item_id,view_count\nnew without content,1\n")
     (place / "_unfinished.parquet").write_text("")
     files = inbox.waiting(place)
     assert [path.name for path in files] == ["0.csv", "1.parquet", "2.parquet", "3.csv"]
@@ -214,5 +214,5 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     assert [[(one.new, one.removed) for one in file] for file in done] == [[], [(1, 0)], [(1, 0)], [(0, 1)]]
     assert "b" in release.index.ids and "a" not in release.index.ids
     assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "2.parquet", "3.csv"]
-    assert "no content vector" in (place / "rejected" / "0.csv.error").read_text()
+    assert "nothing is said of the items beside their ids" in (place / "rejected" / "0.csv.error").read_text()
     assert inbox.waiting(place) == []

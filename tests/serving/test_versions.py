@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from live import corrupt, videos
 
-from m3csr_tf import columns
+from m3csr_tf import columns, files
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
@@ -110,21 +110,19 @@ def test_items_of_another_trainings_catalogue_leave_with_the_next_one(release: R
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, opened = open_release(folder), Path.open
+    release = open_release(folder)
 
-    def refused(path: Path, *args: Any, **kwargs: Any) -> Any:
-        if path.suffix == ".lock":
-            raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *args, **kwargs)
+    def refused(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(files, "_lock_file", refused)
     for work in (
         lambda: refresh(release, *videos(release, "new")),
         lambda: versions.rollback(folder, 1),
         lambda: versions.prune(folder, 1),
         lambda: compact(folder, IndexConfig()),
     ):
-        with pytest.raises(ReleaseError, match="cannot be written \\(Permission denied\\)"):
+        with pytest.raises(ReleaseError, match=r"cannot be written: .*\(Permission denied\): check the rights"):
             work()
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.training import runs
@@ -108,6 +109,20 @@ def test_a_finished_run_whose_weights_are_damaged_is_refused(
         match=r"weights\.(data|index).*: it is (missing|broken).*; put it back, or delete .*finished\.json and",
     ):
         load_trained(folder)
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(trained_config: Config, tmp_path: Path) -> None:
+    """Two trainings of one name may have been at it: the settings are the second's, and the checkpoint the first's."""
+    from m3csr_tf.training.fit import fit
+
+    folder = Path(shutil.copytree(trained_config.run_folder, tmp_path / trained_config.run.name))
+    (folder / "finished.json").unlink()
+    run = trained_config.run.model_copy(update={"folder": tmp_path})
+    training = trained_config.training.model_copy(update={"learning_rate": 0.5})
+    other = trained_config.model_copy(update={"run": run, "training": training})
+    (folder / "config.yaml").write_text(other.to_yaml())
+    with pytest.raises(RunError, match=r"training-\d+: is of a training with other settings than config\.yaml; delete"):
+        fit(other, Prepared.open(folder / "prepared"))
 
 
 def test_items_without_a_training_click_read_the_unknown_id(untrained_run: Any) -> None:
