@@ -124,7 +124,7 @@ def _print_counts(done: Outcome, released: Release, users: Users, config: Config
         distinct = distinct_lists(done.folder)
     except FileNotFoundError:
         return
-    console.print(said_of(done, distinct))
+    say(said_of(done, distinct))
     for doubt in doubts(done, distinct, released, users, config.retrieve.part_size):
         logger.warning("%s: %s", done.output, doubt)
 
