@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
-from copy import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -107,7 +106,7 @@ class FileOfUsers(FileOfRows):
 
         The file's own exclusions are kept besides.
         """
-        known = copy(self)
+        known = FileOfUsers(self.path)  # No copy: that would go by `__reduce__`, to an absolute path.
         known._past = past
         known._source = WithPast(self._source, past, self.path)
         return known

@@ -184,6 +184,17 @@ def test_another_log_makes_the_lists_again(planted: Any, tmp_path: Path) -> None
     assert len({users.digest(), *(users.with_past(past).digest() for past in pasts)}) == 3
 
 
+def test_a_file_named_by_a_relative_path_keeps_its_name(
+    planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids_of(planted).to_csv(tmp_path / "users.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    past = Past(planted.prepared, Audience(planted.prepared, planted.config, columns.SPLITS))
+    users = FileOfUsers(Path("users.csv")).with_past(past)
+    assert users.path == Path("users.csv") and users.count() == 200
+    assert users.digest() == FileOfUsers(tmp_path / "users.csv").with_past(past).digest()
+
+
 def test_without_the_run_a_file_must_bring_histories(
     planted: Any, lists: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
