@@ -106,7 +106,7 @@ def test_other_settings_wait_for_the_training_of_a_run_and_then_replace_it_whole
     first.join(WAIT)
     assert first.exitcode == 0, (tmp_path / "first").read_text()
     assert f"process {first.pid} on {platform.node()} holds it; waiting" in out.read_text()
-    assert "trained 12 steps" in (tmp_path / "first").read_text()
+    assert "best validation recall@20" in (tmp_path / "first").read_text()
     assert load(run / "config.yaml").training.learning_rate == 0.003
     assert not (run / "finished.json").exists() and not (run / "checkpoints").exists()
 
