@@ -101,13 +101,13 @@ def test_other_settings_wait_for_the_training_of_a_run_and_then_replace_it_whole
     while not (run / "config.yaml").exists():
         assert first.is_alive(), (tmp_path / "first").read_text()
         time.sleep(0.05)
-    others = ["training.learning_rate=0.003", "run.overwrite=true"]
+    others = ["training.learning_rate=0.0071", "run.overwrite=true"]
     assert signalled_after(WAIT, 0, running, "prepare", world, out, *others) == 0
     first.join(WAIT)
     assert first.exitcode == 0, (tmp_path / "first").read_text()
     assert f"process {first.pid} on {platform.node()} holds it; waiting" in out.read_text()
     assert "best validation recall@20" in (tmp_path / "first").read_text()
-    assert load(run / "config.yaml").training.learning_rate == 0.003
+    assert load(run / "config.yaml").training.learning_rate == 0.0071
     assert not (run / "finished.json").exists() and not (run / "checkpoints").exists()
 
 
