@@ -28,7 +28,7 @@ from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.blocks import blocks
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler, ScaledContent
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 WRITTEN = 100_000
 IN_MEMORY = 1 << 17  # Taken over and over; more than a processor's cache holds.

@@ -21,7 +21,7 @@ from figures import Figure, compared, in_turn, peak_gib, report, resident_gib
 from scipy import sparse
 
 from m3csr_tf.evaluation.ranking import top_n
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 BLOCK = 256
 PARTED = 32  # Rows of a block partitioned at once: all of them would take 2 GiB for their places.

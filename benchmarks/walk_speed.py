@@ -21,7 +21,7 @@ from scipy import sparse
 
 from m3csr_tf.config import AffinitiesConfig
 from m3csr_tf.features import walks
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 GROUPS = 50
 WIDTH = 192

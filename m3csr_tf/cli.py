@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from m3csr_tf import columns, signals
+from m3csr_tf import columns
 from m3csr_tf import config as configuration
 from m3csr_tf.errors import ConfigError, M3CSRError
-from m3csr_tf.progress import say
-from m3csr_tf.quoting import one_line, quoted
-from m3csr_tf.terminal import Terminal, log_to_stderr
+from m3csr_tf.util import signals
+from m3csr_tf.util.progress import say
+from m3csr_tf.util.quoting import one_line, quoted
+from m3csr_tf.util.terminal import Terminal, log_to_stderr
 
 ConfigOption = Annotated[
     Path | None,

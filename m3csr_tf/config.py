@@ -28,12 +28,12 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from m3csr_tf import columns
-from m3csr_tf.documents import WrittenFloat, WrittenInt, parse_yaml
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.files import regular
-from m3csr_tf.names import LONGEST_NAME, Name, is_plain
-from m3csr_tf.quoting import printable, quoted
-from m3csr_tf.typed import as_meant, kinds, word_for
+from m3csr_tf.util.documents import WrittenFloat, WrittenInt, parse_yaml
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.names import LONGEST_NAME, Name, is_plain
+from m3csr_tf.util.quoting import printable, quoted
+from m3csr_tf.util.typed import as_meant, kinds, word_for
 
 LARGEST_SEED = 2**32 - 1
 """What numpy's and scikit-learn's generators take."""

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from m3csr_tf.quoting import quoted
-from m3csr_tf.string_hashes import string_hashes
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.string_hashes import string_hashes
 
 PADDING_ROW = 0
 UNKNOWN_ROW = 1

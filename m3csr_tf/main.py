@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from m3csr_tf import signals
+from m3csr_tf.util import signals
 
 
 def main(verb: str | None = None) -> None:

@@ -30,18 +30,18 @@ from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.streamed import split_partition
-from m3csr_tf.digests import Digests
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ConfigError, ResourceError, RunError
 from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler, ScaledContent
 from m3csr_tf.features.popularity import PopularityBins
-from m3csr_tf.files import held, regular, sha256, write_json
 from m3csr_tf.ids import FIRST_ROW, IdTable
-from m3csr_tf.progress import progress
-from m3csr_tf.refusals import reason
+from m3csr_tf.util.digests import Digests
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import held, regular, sha256, write_json
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from m3csr_tf import digests as module
-from m3csr_tf.digests import Digests
+from m3csr_tf.util import digests as module
+from m3csr_tf.util.digests import Digests
 
 
 @pytest.fixture

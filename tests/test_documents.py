@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from m3csr_tf.documents import parse_json, parse_yaml, read_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import LONGEST, printable, quoted
+from m3csr_tf.util.documents import parse_json, parse_yaml, read_json
+from m3csr_tf.util.quoting import LONGEST, printable, quoted
 
 LAUGHS = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "\n".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from m3csr_tf import files
+from m3csr_tf.util import files
 
 
 @pytest.fixture

@@ -64,21 +64,7 @@ def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-FOUNDATION = {"columns", "errors", "ids", "config", "files"} | {
-    "documents",
-    "quoting",
-    "names",
-    "refusals",
-    "signals",
-    "stored",
-    "best",
-    "digests",
-    "progress",
-    "string_hashes",
-    "terminal",
-    "threads",
-    "typed",
-}
+FOUNDATION = {"columns", "errors", "ids", "config", "util", "best"}
 MAY_IMPORT = {
     "layers": set(),
     "losses": set(),
@@ -119,3 +105,8 @@ def test_imports_run_downward(room: str) -> None:
     for path in paths:
         too_high = imported_rooms(path) - FOUNDATION - MAY_IMPORT[room]
         assert not too_high, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(too_high))}"
+
+
+def test_the_utilities_know_nothing_of_the_product_but_its_errors() -> None:
+    for path in sorted((PACKAGE / "util").glob("*.py")):
+        assert imported_rooms(path) <= {"errors"}, path.name

@@ -15,9 +15,9 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, InputError, ResourceError, RunError
-from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.prepare import prepare, summary
+from m3csr_tf.util.files import sha256
 
 WORLD = {"users": 80, "items": 60, "clicks": 900, "modalities": {"visual": 6, "acoustic": 3}, "missing": 0.1}
 
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_written_is_used_as_it_is(tmp_path: Path, monkey
     def fail(*_: Any) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("m3csr_tf.digests.write_json", fail)
+    monkeypatch.setattr("m3csr_tf.util.digests.write_json", fail)
     before = state(folder)
     prepare(config(), folder)
     assert state(folder) == before and not (folder / "digests.json").exists()

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from m3csr_tf import progress as module
-from m3csr_tf.progress import Told, progress, say, share
+from m3csr_tf.util import progress as module
+from m3csr_tf.util.progress import Told, progress, say, share
 
 
 @pytest.fixture

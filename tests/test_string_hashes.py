@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf import string_hashes as module
-from m3csr_tf.string_hashes import string_hashes
+from m3csr_tf.util import string_hashes as module
+from m3csr_tf.util.string_hashes import string_hashes
 
 _MASK = 2**64 - 1
 

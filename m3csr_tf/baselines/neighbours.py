@@ -10,7 +10,7 @@ from scipy import sparse
 
 from m3csr_tf.best import Best, places, random_columns, random_rows
 from m3csr_tf.evaluation.ranking import Csr
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 _ROWS = 256
 

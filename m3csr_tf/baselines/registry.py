@@ -24,7 +24,7 @@ from m3csr_tf.baselines.user_knn import USER_KNN
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.progress import progress
+from m3csr_tf.util.progress import progress
 
 BASELINES: dict[str, Baseline] = {
     "popularity": POPULARITY,

@@ -16,7 +16,7 @@ import numpy as np
 from m3csr_tf.baselines import modalities
 from m3csr_tf.baselines.log import Baseline, HistorySums, Limits, Log, Settings
 from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.threads import one_blas_thread
+from m3csr_tf.util.threads import one_blas_thread
 
 PENALTIES = tuple(np.geomspace(1e2, 1e-2, 9).tolist())
 """Ridge penalties tried, a trained item: lambda = penalty * items. The larger first: of equals it is chosen."""

@@ -13,8 +13,8 @@ from m3csr_tf.baselines import search
 from m3csr_tf.baselines.log import Settings
 from m3csr_tf.baselines.search import Choice
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.documents import parse_json
-from m3csr_tf.files import write_json
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import write_json
 
 FOLDER = ".baselines"
 """In the folder of all runs."""

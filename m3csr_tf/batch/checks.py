@@ -12,7 +12,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 _LISTS = (columns.HISTORY, columns.EXCLUSIONS)
 

@@ -13,9 +13,9 @@ from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.progress import tracked
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
-from m3csr_tf.progress import progress
-from m3csr_tf.refusals import reason
 from m3csr_tf.serving.release import Release
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.refusals import reason
 
 Advance = Callable[[int], object]
 """Is told how many users or items have been done."""

@@ -14,8 +14,8 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.sources import Chunk
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.documents import parse_json
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 CHUNK_BYTES = 1 << 24

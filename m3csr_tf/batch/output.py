@@ -31,10 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import RunError
-from m3csr_tf.files import locked, regular, replacing, sync, write_json
-from m3csr_tf.stored import checked
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import locked, regular, replacing, sync, write_json
+from m3csr_tf.util.stored import checked
 
 logger = logging.getLogger(__name__)
 

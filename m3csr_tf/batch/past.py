@@ -13,8 +13,8 @@ from scipy import sparse
 from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.files import sha256
 from m3csr_tf.ids import PADDING_ROW
+from m3csr_tf.util.files import sha256
 
 
 class PastOf(NamedTuple):

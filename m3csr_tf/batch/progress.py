@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from m3csr_tf.progress import Told, progress
+from m3csr_tf.util.progress import Told, progress
 
 
 class Tracker:

@@ -15,8 +15,8 @@ import pandas as pd
 from m3csr_tf.batch.checks import checked_ids, duplicate_hashes, repeated
 from m3csr_tf.batch.sources import Chunk, Source
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import sha256
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.quoting import quoted
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.users import Users
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.release import Release
 from m3csr_tf.serving.requests import flatten
+from m3csr_tf.util.quoting import quoted
 
 _LOOKED_INTO = 1000
 """Users whose ids are looked into where most ids of a job are unknown."""

@@ -18,9 +18,9 @@ from m3csr_tf.batch.json_lines import JSON_LINES, JsonLines
 from m3csr_tf.batch.past import Past, PastOf
 from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require_id
 from m3csr_tf.data.tables import require_file
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.quoting import quoted
 
 COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
 """Of a users file."""

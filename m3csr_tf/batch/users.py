@@ -19,8 +19,8 @@ from m3csr_tf.batch.rows import FileOfRows, fitting
 from m3csr_tf.batch.user_sources import PASTS_AT_ONCE, WithPast, users_source
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.files import replacing
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.util.files import replacing
 
 WRITTEN_AT_ONCE = 4096
 """Users of a row group of a file that other processes read."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 _EXPECTED = "expected numbers [items, width], as numpy.save writes them"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -16,7 +16,7 @@ from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
 from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 UNKNOWN_VIEWS = -1
 LARGEST_ENTRY = 1e12

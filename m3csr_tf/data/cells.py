@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 LARGEST_EXACT = 2**53
 """Whole floats beyond it may have been other whole numbers before they became floats."""

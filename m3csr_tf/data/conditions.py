@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 Value = bool | int | float | str
 

@@ -11,8 +11,8 @@ from m3csr_tf import columns
 from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.data.tables import column_names, load_table
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import regular
-from m3csr_tf.quoting import listed
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.quoting import listed
 
 _LINE_END = re.compile("\r\n|\n|\r")
 

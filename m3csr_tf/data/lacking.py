@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 _MOST = 20
 """Columns that a message lists."""

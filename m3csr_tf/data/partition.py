@@ -24,7 +24,7 @@ from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable
-from m3csr_tf.string_hashes import string_hashes
+from m3csr_tf.util.string_hashes import string_hashes
 
 _BLOCK = 1_000_000
 _MOST_BUCKETS = 512

@@ -36,15 +36,15 @@ from m3csr_tf import columns
 from m3csr_tf.data.content_files import content_file
 from m3csr_tf.data.logs import USERS_FILE
 from m3csr_tf.data.shards import Shard, shards_of
-from m3csr_tf.digests import Digests
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.features.popularity import PopularityBins
-from m3csr_tf.files import regular
 from m3csr_tf.ids import FIRST_ROW, IdTable
-from m3csr_tf.quoting import quoted
-from m3csr_tf.stored import reading, stored_array, stored_json
+from m3csr_tf.util.digests import Digests
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.stored import reading, stored_array, stored_json
 
 FORMAT = 4
 """Version of the layout; a folder of another one is refused."""

@@ -12,7 +12,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 EXAMPLES = 1000
 """Unknown items of which one in another spelling is looked for."""

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.stored import reading
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.stored import reading
 
 _KEY = b"shards"
 

@@ -14,9 +14,9 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.config import SplitConfig
 from m3csr_tf.data.id_columns import to_ids
-from m3csr_tf.documents import read_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.documents import read_json
+from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from m3csr_tf.data.parts.kinds import open_part
 from m3csr_tf.data.parts.schema import common_schema
 from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from m3csr_tf.data.cells import plain, refuse, refuse_kind
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
 

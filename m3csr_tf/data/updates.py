@@ -18,7 +18,7 @@ from m3csr_tf.data.tables import column_names, load_table, to_pandas
 from m3csr_tf.data.vector_columns import sources
 from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import listed, quoted
+from m3csr_tf.util.quoting import listed, quoted
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 _BYTES = re.compile(r"(?P<column>.+):(?P<kind>float(?:16|32|64))\[(?P<width>[1-9][0-9]{0,5})\]")
 _WIDEST = 65_536

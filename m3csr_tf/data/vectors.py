@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from m3csr_tf.data.parts.part import first_line
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 _ABSENT = r"(?i)^\s*(?:null|none|nan|na|n/a|\[\s*\]|\{\s*\}|)\s*$"
 _NUMBER = r"[+-]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"

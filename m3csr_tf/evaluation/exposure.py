@@ -27,7 +27,7 @@ from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import FEW_CLICKS
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.progress import Tell, share
+from m3csr_tf.util.progress import Tell, share
 
 EXPOSED_AT = 20
 """Length of the lists whose places are shared out."""

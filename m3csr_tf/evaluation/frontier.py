@@ -26,8 +26,8 @@ from m3csr_tf.evaluation.exposure import EXPOSED_AT, Ranked, by_clicks, calibrat
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, top_n
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.files import replacing
-from m3csr_tf.progress import Tell
+from m3csr_tf.util.files import replacing
+from m3csr_tf.util.progress import Tell
 
 SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     "trained",

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from m3csr_tf.best import Best, random_columns, random_rows
 from m3csr_tf.errors import NotFiniteError
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
 Matrix: TypeAlias = np.ndarray | Csr

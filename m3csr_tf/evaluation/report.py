@@ -21,7 +21,7 @@ import numpy as np
 from rich.table import Table
 from scipy import sparse
 
-from m3csr_tf import columns, files
+from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
@@ -29,7 +29,8 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import metrics, ranking
 from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.progress import progress
+from m3csr_tf.util import files
+from m3csr_tf.util.progress import progress
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
 COVERAGE_AT = 20

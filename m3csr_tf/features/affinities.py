@@ -17,7 +17,7 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.config import AffinitiesConfig
 from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content, pruned_product
-from m3csr_tf.progress import Tell, share
+from m3csr_tf.util.progress import Tell, share
 
 _FAVOUR = -0.2
 """beta of the first step: as in RP3beta's best settings on short videos, popular items are favoured a little."""

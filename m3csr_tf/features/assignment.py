@@ -14,7 +14,7 @@ import numpy as np
 from m3csr_tf.features.blocks import blocks, give_back, read_ahead
 from m3csr_tf.features.clusters import Clusters
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.threads import cores, each_worker
 
 _CHUNK = 65_536
 """Rows that a worker asks the disk for at once."""

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.features.blocks import blocks, sample, take
 from m3csr_tf.features.content import ScaledContent
-from m3csr_tf.progress import Tell
+from m3csr_tf.util.progress import Tell
 
 Kind = Literal["joint", "per_modality"]
 

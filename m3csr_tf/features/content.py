@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from m3csr_tf.features.blocks import sample, take
-from m3csr_tf.progress import Tell
+from m3csr_tf.util.progress import Tell
 
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 

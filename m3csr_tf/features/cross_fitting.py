@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf.features.factors import AffinityFactors
 from m3csr_tf.features.ials import factorise
-from m3csr_tf.files import replacing
-from m3csr_tf.progress import Tell, share
+from m3csr_tf.util.files import replacing
+from m3csr_tf.util.progress import Tell, share
 
 _SWEEPS = 10
 """Turns of implicit ALS without a part's clicks, from the factors with them: of clicks at random, a click of one's own

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from m3csr_tf.progress import Tell
+from m3csr_tf.util.progress import Tell
 
 _ENTRIES = 1 << 27
 """Entries of a matrix times columns of a product that are multiplied at once, half a second: as long as scipy keeps

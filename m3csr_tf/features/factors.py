@@ -21,7 +21,7 @@ from m3csr_tf.config import IalsConfig
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.decomposition import singular_vectors
 from m3csr_tf.features.ials import factorise
-from m3csr_tf.progress import Tell
+from m3csr_tf.util.progress import Tell
 
 FLOOR = 3e-3
 """Chances of a next click below this count for little: about that of one item among a few hundred likely ones."""

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.features.histories import length_groups
-from m3csr_tf.progress import Tell
-from m3csr_tf.threads import cores, each_worker, one_blas_thread
+from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from m3csr_tf.documents import parse_json
+from m3csr_tf.util.documents import parse_json
 
 Source = Literal["train_clicks", "view_count"]
 

@@ -14,8 +14,8 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.best import Best, random_columns
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.progress import Tell
-from m3csr_tf.threads import cores, each_worker
+from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.threads import cores, each_worker
 
 # What a thread works on at once, so that memory does not grow with the square of the catalogue.
 _ENTRIES = 1 << 23

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 
 class ItemIndex(abc.ABC):

@@ -13,7 +13,7 @@ from m3csr_tf.index.base import ItemIndex
 from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.scann_index import SETTINGS, ScannIndex, read_settings
 from m3csr_tf.index.tree import FEWEST_ITEMS, TreeIndex
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 KINDS: dict[str, type[ScannIndex]] = {kind.kind: kind for kind in (ExactIndex, TreeIndex)}
 

@@ -27,7 +27,7 @@ from m3csr_tf.index.recall import Sample, Search, largest, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 from m3csr_tf.index.space import Space
-from m3csr_tf.progress import progress
+from m3csr_tf.util.progress import progress
 
 FEWEST_ITEMS = 16
 """ScaNN's codes have 16 centres a block, and training them takes as many items."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from m3csr_tf.progress import progress
 from m3csr_tf.serving.release import Release
+from m3csr_tf.util.progress import progress
 
 WORN = 0.2
 """Share of an index's items that may have changed before a build is due, whatever the recall: its tree has worn."""

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from m3csr_tf import signals
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.errors import InputError, M3CSRError
-from m3csr_tf.quoting import printable
 from m3csr_tf.serving.refresh import Refreshed, check, refresh
 from m3csr_tf.serving.release import Release
+from m3csr_tf.util import signals
+from m3csr_tf.util.quoting import printable
 
 logger = logging.getLogger(__name__)
 

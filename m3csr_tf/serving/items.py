@@ -17,8 +17,8 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.quoting import quoted
-from m3csr_tf.stored import reading, stored_array
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.stored import reading, stored_array
 
 ITEMS = "items.parquet"
 _REMOVED = "removed.parquet"

@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import replacing, write_json
-from m3csr_tf.quoting import quoted
-from m3csr_tf.refusals import reason
-from m3csr_tf.stored import reading, stored_json
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import replacing, write_json
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.refusals import reason
+from m3csr_tf.util.stored import reading, stored_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
-from m3csr_tf.quoting import quoted
 from m3csr_tf.towers.hashing import hashed_rows
+from m3csr_tf.util.quoting import quoted
 
 _WRITTEN_AT_ONCE = 100_000
 

@@ -14,12 +14,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt
 
 from m3csr_tf import columns
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import regular, sha256
-from m3csr_tf.names import is_plain
-from m3csr_tf.quoting import quoted
-from m3csr_tf.stored import advice, checked, reading, what_is_wrong
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular, sha256
+from m3csr_tf.util.names import is_plain
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.stored import advice, checked, reading, what_is_wrong
 
 FORMAT = 2
 PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)

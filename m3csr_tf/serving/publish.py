@@ -20,11 +20,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import sha256
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
-from m3csr_tf.progress import progress
-from m3csr_tf.refusals import behind, in_short, reason
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving import sample
 from m3csr_tf.serving.items import ItemStore
@@ -35,6 +32,9 @@ from m3csr_tf.serving.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.serving.versions import commit, free_version, publishing
 from m3csr_tf.serving.warmup import write_warmup
 from m3csr_tf.towers.layout import parts
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.refusals import behind, in_short, reason
 
 SAMPLE_USERS = 2000
 """Users whose vectors a tree's recall is measured on."""

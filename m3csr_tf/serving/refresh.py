@@ -16,11 +16,11 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
-from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.items import NEVER_TRAINED
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, is_current
 from m3csr_tf.serving.versions import switching
+from m3csr_tf.util.quoting import quoted
 
 
 @dataclass(frozen=True)

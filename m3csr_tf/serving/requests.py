@@ -13,7 +13,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.histories import length_groups
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 NO_CONTENT = -1
 _SLOTS = 1 << 18

@@ -10,7 +10,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.stored import reading, stored_array
+from m3csr_tf.util.stored import reading, stored_array
 
 FOLDER = "sample"
 _USERS = "users.parquet"

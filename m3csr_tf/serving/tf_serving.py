@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from m3csr_tf import columns
-from m3csr_tf.files import write_text
+from m3csr_tf.util.files import write_text
 
 MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"

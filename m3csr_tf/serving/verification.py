@@ -8,9 +8,9 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.quoting import quoted
 from m3csr_tf.serving.gate import recall_now
 from m3csr_tf.serving.release import Release
+from m3csr_tf.util.quoting import quoted
 
 TOLERANCE = 1e-4
 """Of a vector's entries, relative to its largest: what another machine's kernels may change."""

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from m3csr_tf import columns
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.files import locked, sync, sync_tree, write_json, write_text
-from m3csr_tf.refusals import reason
 from m3csr_tf.serving import journal, tf_serving
 from m3csr_tf.serving import manifest as manifests
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.serving.takeover import Choice, all_changes, taken_over
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import locked, sync, sync_tree, write_json, write_text
+from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)
 

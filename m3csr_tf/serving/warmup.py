@@ -13,9 +13,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from m3csr_tf import columns
-from m3csr_tf.files import replacing
 from m3csr_tf.serving.tf_serving import MAX_BATCH
 from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY
+from m3csr_tf.util.files import replacing
 
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 BATCHES = (1, 32, MAX_BATCH)

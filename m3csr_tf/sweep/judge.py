@@ -15,7 +15,6 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation import report
 from m3csr_tf.prepare import prepare
@@ -24,6 +23,7 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
+from m3csr_tf.util.documents import parse_json
 
 
 def judge(config: Config, task: Task, shared: Path) -> float:

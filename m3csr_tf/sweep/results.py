@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from m3csr_tf.files import replacing
 from m3csr_tf.sweep.space import Setting
 from m3csr_tf.sweep.study import FINISHED, Outcome
+from m3csr_tf.util.files import replacing
 
 TRIALS_FILE = "trials.csv"
 IMPORTANCE_PLOT = "importance.png"

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, with_settings
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import metrics, report
-from m3csr_tf.names import LONGEST_NAME, Name
-from m3csr_tf.quoting import printable, quoted
+from m3csr_tf.util.names import LONGEST_NAME, Name
+from m3csr_tf.util.quoting import printable, quoted
 
 _SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
 _JUDGE_SECTIONS = ("data", "split")

@@ -31,10 +31,10 @@ from sqlalchemy.exc import DatabaseError
 from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data import formats
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.files import sha256
 from m3csr_tf.sweep.judge import judge
 from m3csr_tf.sweep.space import Setting, Space, number_of, value_of
 from m3csr_tf.training import runs
+from m3csr_tf.util.files import sha256
 
 STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config, RunConfig
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.quoting import quoted
 from m3csr_tf.training.runtime import configure
 from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.util.quoting import quoted
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
 """What collective operations raise where a worker is gone."""

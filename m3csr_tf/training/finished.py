@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, Field, NonNegativeInt
 
 from m3csr_tf.errors import RunError
-from m3csr_tf.files import regular, sha256, write_json
-from m3csr_tf.stored import checked, reading, stored_json
+from m3csr_tf.util.files import regular, sha256, write_json
+from m3csr_tf.util.stored import checked, reading, stored_json
 
 FINISHED_FILE = "finished.json"
 _WRITTEN_AGAIN = "delete it and run pipelines/train.py, which writes it again"

@@ -23,10 +23,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.features.cross_fitting import CrossIds
-from m3csr_tf.files import held, sha256, write_text
 from m3csr_tf.model import M3CSR
-from m3csr_tf.progress import progress, say
-from m3csr_tf.stored import reading
 from m3csr_tf.training import distribution, finished, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
@@ -38,6 +35,9 @@ from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation
 from m3csr_tf.training.warm_start import warm_start
+from m3csr_tf.util.files import held, sha256, write_text
+from m3csr_tf.util.progress import progress, say
+from m3csr_tf.util.stored import reading
 
 _STEPS_PER_CALL = 20
 _FINISHED, _FAILED = 0, -1

@@ -20,16 +20,16 @@ from m3csr_tf import columns
 from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.files import held, regular, sha256, write_json, write_text
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.model import M3CSR
-from m3csr_tf.quoting import LONGEST, printable
-from m3csr_tf.stored import reading
 from m3csr_tf.towers.hashing import hashed_table
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import held, regular, sha256, write_json, write_text
+from m3csr_tf.util.quoting import LONGEST, printable
+from m3csr_tf.util.stored import reading
 
 CONFIG_FILE = "config.yaml"
 VERSIONS_FILE = "versions.json"

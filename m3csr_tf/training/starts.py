@@ -27,11 +27,11 @@ from m3csr_tf.features.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stac
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.model import M3CSR
-from m3csr_tf.progress import PERCENT, Tell, progress, say, share
 from m3csr_tf.training.budget import tries_ials
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation
 from m3csr_tf.training.zeroed import zeroed
+from m3csr_tf.util.progress import PERCENT, Tell, progress, say, share
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}

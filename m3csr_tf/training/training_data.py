@@ -15,8 +15,8 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.features.histories import click_matrix, histories
-from m3csr_tf.progress import PERCENT, progress
 from m3csr_tf.training.windows import ShardedClicks
+from m3csr_tf.util.progress import PERCENT, progress
 
 _SAMPLE_CLICKS = 5_000_000
 """Enough for what is estimated from clicks before training: affinities, singular vectors, maps of content."""

@@ -17,10 +17,10 @@ from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.features.blocks import sample
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.model import M3CSR
-from m3csr_tf.progress import progress
 from m3csr_tf.training.budget import validation_users
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.util.progress import progress
 
 _AT = 20
 JUDGED_BY = f"recall@{_AT}"

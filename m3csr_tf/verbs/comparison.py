@@ -18,9 +18,9 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
-from m3csr_tf.files import held, write_json
-from m3csr_tf.stored import stored_json
 from m3csr_tf.training import runs
+from m3csr_tf.util.files import held, write_json
+from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluation import (
     MODEL,

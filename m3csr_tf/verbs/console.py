@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m3csr_tf.terminal import Terminal
+from m3csr_tf.util.terminal import Terminal
 
 console = Terminal()
 

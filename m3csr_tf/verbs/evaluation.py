@@ -20,11 +20,11 @@ from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.progress import progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
+from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
 

@@ -11,14 +11,14 @@ from rich.table import Table
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.progress import progress
-from m3csr_tf.quoting import quoted, shortened
 from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.quoting import quoted, shortened
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 

@@ -12,10 +12,10 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import exposure
 from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.progress import PERCENT, progress
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
+from m3csr_tf.util.progress import PERCENT, progress
 
 
 def opened(config: Config) -> TrainedRun:

@@ -13,16 +13,16 @@ import tensorflow as tf
 from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf import config as configuration
-from m3csr_tf import signals
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config, Section
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
 from m3csr_tf.evaluation import suite as results
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.files import write_json
-from m3csr_tf.names import Name, is_plain
-from m3csr_tf.quoting import quoted, shortened
 from m3csr_tf.training import runs
+from m3csr_tf.util import signals
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.names import Name, is_plain
+from m3csr_tf.util.quoting import quoted, shortened
 from m3csr_tf.verbs.comparison import share_prepared
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluation import MODEL, evaluate_systems, titled

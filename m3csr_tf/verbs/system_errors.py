@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 from m3csr_tf.errors import ResourceError
-from m3csr_tf.quoting import printable
-from m3csr_tf.refusals import AGAIN, LONGEST, behind, in_short, reason
+from m3csr_tf.util.quoting import printable
+from m3csr_tf.util.refusals import AGAIN, LONGEST, behind, in_short, reason
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from m3csr_tf.baselines.stored import Stored, digest
 from m3csr_tf.config import BaselineName, load
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.files import write_json
 from m3csr_tf.prepare import prepare
+from m3csr_tf.util.files import write_json
 
 SMALL = [
     "data.world={users: 200, items: 150, clicks: 3000, noise: 0.2, nuisance: 0.2}",

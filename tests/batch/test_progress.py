@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from m3csr_tf import progress as module
 from m3csr_tf.batch.progress import Tracker, tracked
-from m3csr_tf.progress import Told
+from m3csr_tf.util import progress as module
+from m3csr_tf.util.progress import Told
 
 
 def test_the_time_left_is_that_of_this_sittings_speed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation import suite
 from m3csr_tf.evaluation.report import Evaluation, Slice
-from m3csr_tf.files import write_json
+from m3csr_tf.util.files import write_json
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.names import LONGEST_NAME, is_plain
 from m3csr_tf.sweep.space import load_space
+from m3csr_tf.util.names import LONGEST_NAME, is_plain
 from m3csr_tf.verbs.suites import read_suite
 
 TYPED = [

@@ -16,8 +16,8 @@ from product import Product
 
 from m3csr_tf import columns
 from m3csr_tf.errors import InputError, M3CSRError, ReleaseError, RunError
-from m3csr_tf.files import write_json
-from m3csr_tf.stored import reading
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.stored import reading
 
 OPENED = {
     "prepared": [
@@ -226,7 +226,7 @@ def test_prepared_data_that_was_changed_by_hand_is_refused_by_every_verb_that_re
 
 
 def test_data_that_look_as_they_did_are_not_read_again(mended: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    from m3csr_tf import digests
+    from m3csr_tf.util import digests
 
     later = (mended.prepared / "clusters.npy").stat().st_ctime_ns + 10**11
     monkeypatch.setattr(digests.time, "time_ns", lambda: later)
@@ -236,7 +236,7 @@ def test_data_that_look_as_they_did_are_not_read_again(mended: Product, monkeypa
 
 
 def test_what_is_remembered_of_files_cannot_condemn_them(mended: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    from m3csr_tf import digests
+    from m3csr_tf.util import digests
 
     later = (mended.prepared / "clusters.npy").stat().st_ctime_ns + 10**11
     monkeypatch.setattr(digests.time, "time_ns", lambda: later)

@@ -16,7 +16,6 @@ import pytest
 from kills import begun, running, signalled_after
 from small_logs import Logs
 
-from m3csr_tf import files
 from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch.sources import items_source
 from m3csr_tf.batch.user_sources import users_source
@@ -25,6 +24,7 @@ from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.data.tables import load_table
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.errors import ConfigError, InputError, RunError
+from m3csr_tf.util import files
 
 WAIT = 240
 

@@ -116,7 +116,8 @@ def test_a_signal_while_a_verb_still_imports_ends_in_one_message(number: int, wo
 
 VERB = """
 import os, signal, sys
-from m3csr_tf import cli, main, signals
+from m3csr_tf import cli, main
+from m3csr_tf.util import signals
 
 def app(**_):
     signals.begin()

@@ -21,10 +21,10 @@ import pytest
 from rich.table import Table
 from small_logs import Logs
 
-from m3csr_tf import progress as progress_module
-from m3csr_tf.progress import progress, say
-from m3csr_tf.quoting import LONGEST, LONGEST_MESSAGE, one_line, shortened
-from m3csr_tf.terminal import LogFormatter
+from m3csr_tf.util import progress as progress_module
+from m3csr_tf.util.progress import progress, say
+from m3csr_tf.util.quoting import LONGEST, LONGEST_MESSAGE, one_line, shortened
+from m3csr_tf.util.terminal import LogFormatter
 from m3csr_tf.verbs import explanation, releases, serving
 from m3csr_tf.verbs.console import console
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from live import corrupt, videos
 
-from m3csr_tf import columns, files
+from m3csr_tf import columns
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
@@ -20,6 +20,7 @@ from m3csr_tf.serving import takeover, verification, versions
 from m3csr_tf.serving.compaction import compact
 from m3csr_tf.serving.refresh import refresh
 from m3csr_tf.serving.release import Release, is_current, open_release
+from m3csr_tf.util import files
 
 Publish = Callable[[], Release]
 

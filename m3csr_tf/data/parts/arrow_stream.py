@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from m3csr_tf.data.parts.part import Part, fitted, readable, slices
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 _FILE_MAGIC = b"ARROW1"
 

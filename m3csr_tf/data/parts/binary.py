@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 
 from m3csr_tf.data.parts.part import Part, fitted, readable, slices
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 # By default Arrow reads a whole parquet file ahead, and keeps what it has read.
 _FORMATS = {

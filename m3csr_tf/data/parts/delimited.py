@@ -21,7 +21,7 @@ from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
 from m3csr_tf.data.parts.part import Part, fitted, readable, slices
 from m3csr_tf.data.parts.types import as_read
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 DELIMITERS = (",", "\t", ";", "|")
 WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 BLOCK_BYTES = 8 << 20
 """Of text that is parsed at once. A line may be longer."""

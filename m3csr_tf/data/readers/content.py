@@ -18,7 +18,7 @@ from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.data.vectors import VectorReader
 from m3csr_tf.errors import InputError
-from m3csr_tf.progress import progress
+from m3csr_tf.util.progress import progress
 
 _ARRAY = ".npy"
 _PLAIN = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME]

@@ -9,7 +9,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 _FILES = {columns.TRAIN: ("train.txt",), columns.VAL: ("val.txt", "valid.txt"), columns.TEST: ("test.txt",)}
 EMPTY_USERS = "users_without_items"

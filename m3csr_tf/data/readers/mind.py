@@ -11,7 +11,7 @@ from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 FILE = "behaviors.tsv"
 _HISTORY, _IMPRESSIONS = "history", "impressions"

@@ -13,7 +13,7 @@ from m3csr_tf.data.readers.layout import Layout
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.quoting import quoted
 
 _NAMES = {columns.USER_ID: "userID", columns.ITEM_ID: "itemID", columns.SPLIT: "x_label"}
 _LABELS = dict(zip(("0", "1", "2"), columns.SPLITS, strict=True))

@@ -9,9 +9,9 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.readers.beside import CatalogueBeside
-from m3csr_tf.documents import read_json
 from m3csr_tf.errors import InputError
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.documents import read_json
+from m3csr_tf.util.quoting import quoted
 
 _EXPECTED = "a mapping of user index to a list of item indices"
 

@@ -12,7 +12,7 @@ from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.tables import Table
 from m3csr_tf.errors import InputError
-from m3csr_tf.files import regular
+from m3csr_tf.util.files import regular
 
 _FIELDS = (columns.USER_ID, columns.ITEM_ID, "rating", columns.TIMESTAMP)
 _NAMES_OF_CSV = {columns.USER_ID: "userId", columns.ITEM_ID: "movieId"}

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from m3csr_tf.documents import parse_json
 from m3csr_tf.errors import M3CSRError
-from m3csr_tf.files import regular
-from m3csr_tf.quoting import LONGEST, printable
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.quoting import LONGEST, printable
 
 _REASON = 2 * LONGEST
 _RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from m3csr_tf.errors import InputError, M3CSRError
-from m3csr_tf.files import regular
-from m3csr_tf.quoting import quoted
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.quoting import quoted
 
 _MOST_NODES = 1_000_000
 """Of a YAML document with its aliases written out; ten lines of nested aliases can stand for billions."""

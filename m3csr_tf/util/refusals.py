@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from m3csr_tf.quoting import printable
+from m3csr_tf.util.quoting import printable
 
 LONGEST = 300
 """Characters of what TensorFlow says: it may name every tensor."""

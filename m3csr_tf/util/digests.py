@@ -14,8 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from m3csr_tf.documents import parse_json
-from m3csr_tf.files import sha256, write_json
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import sha256, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from m3csr_tf.documents import WrittenFloat, WrittenInt
+from m3csr_tf.util.documents import WrittenFloat, WrittenInt
 
 _LONGEST_PART = 255
 """Bytes of a file's name that file systems take."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from typing_extensions import override
 
-from m3csr_tf.quoting import one_line, printable
+from m3csr_tf.util.quoting import one_line, printable
 
 WIDTH_OF_LOGS = 160
 """Columns of what is no terminal: a log has no width of its own, and 80 would cut tables."""

@@ -25,8 +25,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from m3csr_tf.quoting import printable
-from m3csr_tf.terminal import Terminal
+from m3csr_tf.util.quoting import printable
+from m3csr_tf.util.terminal import Terminal
 
 Tell = Callable[[int, int | None], None]
 """Is told how many are done, and of how many (None: as before); `Told` is one."""

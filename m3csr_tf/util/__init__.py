@@ -1,0 +1,1 @@
+"""What knows nothing of recommenders: files, documents, messages, progress, signals, threads."""
