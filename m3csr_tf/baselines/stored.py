@@ -14,7 +14,7 @@ from m3csr_tf.baselines.log import Settings
 from m3csr_tf.baselines.search import Choice
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import write_json
+from m3csr_tf.util.files import regular, write_json
 
 FOLDER = ".baselines"
 """In the folder of all runs."""
@@ -51,7 +51,7 @@ class Stored:
     def read(self, name: str, grid: Sequence[Settings]) -> Choice | None:
         """The choice of a baseline from this grid; None if there is none, or one that another question has found."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            tree = parse_json(self.path(name).read_bytes())
+            tree = parse_json(regular(self.path(name)).read_bytes())
             if tree["question"] == self._question(grid):
                 return Choice(**tree["choice"])
         return None

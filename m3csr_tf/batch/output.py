@@ -14,7 +14,6 @@ names with "." or "_" in front.
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import json
 import logging
@@ -33,7 +32,8 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from m3csr_tf.errors import RunError
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import locked, regular, replacing, sync, write_json
+from m3csr_tf.util.files import lock_file, locked, regular, replacing, sync, write_json
+from m3csr_tf.util.names import job_folders
 from m3csr_tf.util.stored import checked
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class JobFolder:
         """What a part holds; None if it is not there, or was cut short in copying."""
         path = self.path(part)
         try:
-            return PartFacts(**parse_json(pq.read_metadata(path).metadata[_META]))
+            return PartFacts(**parse_json(pq.read_metadata(regular(path)).metadata[_META]))
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
@@ -232,7 +232,7 @@ def claimed(
         job = _found(output, identity, position, overwrite)
         if job is None:
             job = _created(output, identity, version, position, count())
-        working = (job.folder / WORKING).open("a")
+        working = lock_file(job.folder / WORKING)
         if _alone(working):
             for leftover in (path for pattern in _LEFTOVERS for path in job.folder.glob(pattern)):
                 leftover.unlink()
@@ -265,7 +265,7 @@ def commit(output: Path, job: JobFolder) -> bool:
             beside.replace(output)
             sync(output.parent)
             if before is not None:
-                with (before.folder / WORKING).open("a") as working:
+                with lock_file(before.folder / WORKING) as working:
                     if _alone(working):
                         shutil.rmtree(before.folder)
     return True
@@ -366,7 +366,7 @@ def _id(identity: Mapping[str, Any], position: int, again: int) -> str:
 
 def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:
     """Removes a folder that is not gone on with, and says so if it is of a later job than the finished one."""
-    with (folder / WORKING).open("a") as working:
+    with lock_file(folder / WORKING) as working:
         job = JobFolder.open(folder)
         if not _alone(working):
             if job is not None and job.facts.number <= finished:
@@ -388,7 +388,7 @@ def _phrase(names: Sequence[str]) -> str:
 
 
 def _folders(output: Path) -> list[Path]:
-    return sorted(output.parent.glob(f".{glob.escape(output.name)}-{'[0-9a-f]' * 16}"))
+    return [path for path in job_folders(output) if path.is_dir() and not path.is_symlink()]
 
 
 def _lock(output: Path) -> Path:

@@ -16,6 +16,7 @@ from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import ALL, COLD, COLD_ONLY, TAIL, WARM, Evaluation
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.evaluation.spread import average
+from m3csr_tf.util.names import check_room
 
 FULL = "full"
 ABLATIONS = {
@@ -52,7 +53,8 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
       "full" and the ablations -> one configuration a seed.
 
     Raises:
-      ConfigError: count is below 1, or the full model lacks a component, so that an ablation would be the model itself.
+      ConfigError: count is below 1, `run.name` is too long for the names of the runs, or the full model lacks a
+        component, so that an ablation would be the model itself.
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1, got {count}: the runs have seeds 0 to count - 1")
@@ -62,7 +64,10 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} off, so there is nothing to take away; "
             "ablations start from the full model, with all four components on"
         )
-    return {variant: [_of_seed(config, variant, seed) for seed in range(count)] for variant in (FULL, *ABLATIONS)}
+    found = {variant: [_of_seed(config, variant, seed) for seed in range(count)] for variant in (FULL, *ABLATIONS)}
+    longest = max((of_seed.run.name for of_seeds in found.values() for of_seed in of_seeds), key=len)
+    check_room("run.name", len(config.run.name), longest)
+    return found
 
 
 def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:

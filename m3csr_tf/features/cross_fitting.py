@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf.features.factors import AffinityFactors
 from m3csr_tf.features.ials import factorise
-from m3csr_tf.util.files import replacing
+from m3csr_tf.util.files import regular, replacing
 from m3csr_tf.util.progress import Tell, share
 
 _SWEEPS = 10
@@ -44,7 +44,7 @@ class CrossIds(NamedTuple):
     @classmethod
     def load(cls, path: Path) -> CrossIds:
         """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(regular(path), allow_pickle=False) as stored:
             return cls(stored["parts"], stored["ids"])
 
 

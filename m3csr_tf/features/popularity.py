@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular
 
 Source = Literal["train_clicks", "view_count"]
 
@@ -52,5 +53,5 @@ class PopularityBins:
     @classmethod
     def load(cls, path: Path) -> PopularityBins:
         """Reads what `save` wrote."""
-        stored = parse_json(path.read_bytes())
+        stored = parse_json(regular(path).read_bytes())
         return cls(stored["source"], np.asarray(stored["edges"], np.int64))

@@ -25,7 +25,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import replacing, write_json
+from m3csr_tf.util.files import regular, replacing, write_json
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.refusals import reason
 from m3csr_tf.util.stored import reading, stored_json
@@ -177,7 +177,7 @@ class Journal:
 
     def _parse(self, path: Path, number: int) -> Segment:
         with reading(path, _PUT_BACK, ReleaseError):
-            content = path.read_bytes()
+            content = regular(path).read_bytes()
             if hashlib.sha256(content).hexdigest()[:16] != path.stem[9:]:
                 raise ReleaseError(f"{path}: was changed after it was written; {_PUT_BACK}")
             table = pq.read_table(pa.BufferReader(content))

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from m3csr_tf import columns
-from m3csr_tf.util.files import write_text
+from m3csr_tf.util.files import regular, write_text
 
 MODELS_CONFIG = "models.config"
 BATCHING_CONFIG = "batching.config"
@@ -52,7 +52,7 @@ def write(folder: Path, versions: Sequence[int]) -> None:
 def pinned(folder: Path) -> list[int]:
     """The versions that `models.config` names; none where it is missing or broken."""
     try:
-        config = text_format.Parse((folder / MODELS_CONFIG).read_text(encoding="utf-8"), ModelServerConfig())
+        config = text_format.Parse(regular(folder / MODELS_CONFIG).read_text(encoding="utf-8"), ModelServerConfig())
     except (OSError, ValueError, text_format.ParseError):
         return []
     policies = (model.model_version_policy.specific.versions for model in config.model_config_list.config)

@@ -23,7 +23,7 @@ from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.serving.takeover import Choice, all_changes, taken_over
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import locked, sync, sync_tree, write_json, write_text
+from m3csr_tf.util.files import locked, regular, sync, sync_tree, write_json, write_text
 from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _before(folder: Path, version: int) -> Release | None:
 def _history(folder: Path) -> list[int]:
     """Versions in the order in which they became current, without those that were rolled back; the last is current."""
     try:
-        past = [int(version) for version in parse_json((folder / HISTORY).read_bytes())["versions"]]
+        past = [int(version) for version in parse_json(regular(folder / HISTORY).read_bytes())["versions"]]
     except (OSError, ValueError, KeyError, TypeError):
         past = []
     latest = current(folder)

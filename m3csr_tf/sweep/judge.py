@@ -24,6 +24,7 @@ from m3csr_tf.training.fit import fit
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular
 
 
 def judge(config: Config, task: Task, shared: Path) -> float:
@@ -88,7 +89,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
 def _judged(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
     """The figures of a run that was judged already, with these settings and on this data."""
     try:
-        stored = parse_json((config.run_folder / runs.METRICS_FILE).read_bytes())
+        stored = parse_json(regular(config.run_folder / runs.METRICS_FILE).read_bytes())
         same = stored["training"]["prepared"] == runs.data_digest(prepared) and not runs.differing(config)
         return stored[columns.VAL] if same else None
     except (OSError, ValueError, KeyError, TypeError):

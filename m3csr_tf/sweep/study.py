@@ -34,7 +34,8 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.sweep.judge import judge
 from m3csr_tf.sweep.space import Setting, Space, number_of, value_of
 from m3csr_tf.training import runs
-from m3csr_tf.util.files import sha256
+from m3csr_tf.util.files import lock_file, sha256
+from m3csr_tf.util.names import check_room
 
 STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"
@@ -87,11 +88,14 @@ def search(base: Config, space: Space, trials: int, console: Console) -> optuna.
     contradict each other counts, and the sweep goes on.
 
     Raises:
+      ConfigError: before anything is done, when a task's name is too long for the names of its runs.
       RunError: the sweep's folder holds something else or a sweep of another space, base or data, or another process
         is at work in it.
       InputError: the data cannot be read, or a task has no validation users.
     """
     folder = sweep_folder(base, space)
+    for task in space.tasks:
+        check_room(f"tasks.{task}", len(task), _run_name(trials - 1, task))
     if (folder / runs.CONFIG_FILE).exists():
         raise RunError(f"{folder}: a run lies here; give the space another name")
     with _alone(folder), _stored(folder / STUDY_FILE):
@@ -138,7 +142,7 @@ def _try(
     try:
         for name, task in space.tasks.items():
             config = with_settings(base, trial.params, task.overrides)
-            owned = {"name": f"trial-{place}-{name}", "folder": folder, "overwrite": True}
+            owned = {"name": _run_name(place, name), "folder": folder, "overwrite": True}
             config = config.model_copy(update={"run": config.run.model_copy(update=owned)})
             metrics[name] = judge(config, task, folder / f"prepared-{name}")
             trial.set_user_attr(_METRICS, metrics)
@@ -152,6 +156,10 @@ def _try(
     study.tell(trial, score)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     console.print(f"score {score:.4f} ({figures}); best so far {study.best_value:.4f}", highlight=False)
+
+
+def _run_name(place: int, task: str) -> str:
+    return f"trial-{place}-{task}"
 
 
 def overrides_of(settings: dict[str, Any]) -> str:
@@ -180,6 +188,8 @@ def _distribution(setting: Setting, number: type[int] | type[float] | None) -> B
 def _open(folder: Path, base: Config, space: Space) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / STUDY_FILE
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path}: it is no regular file; {_BEGIN_ANEW}")
     study = optuna.create_study(
         storage=f"sqlite:///{path.resolve()}", study_name=space.name, direction="maximize", load_if_exists=True
     )
@@ -226,9 +236,9 @@ def _origin(base: Config, space: Space) -> dict[str, str]:
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps a second process out, which would take the first one's trial for a killed one."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with lock_file(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RunError(f"{folder}: another process is at work on this sweep; wait for it or stop it") from None
         yield

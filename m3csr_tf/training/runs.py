@@ -26,8 +26,9 @@ from m3csr_tf.model import M3CSR
 from m3csr_tf.towers.hashing import hashed_table
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
-from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.documents import parse_json, parse_yaml
 from m3csr_tf.util.files import held, regular, sha256, write_json, write_text
+from m3csr_tf.util.names import job_folders
 from m3csr_tf.util.quoting import LONGEST, printable
 from m3csr_tf.util.stored import reading
 
@@ -42,6 +43,8 @@ LISTS = "top_n"
 ITEM_VECTORS = "item_vectors"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
+
+_PUT_BACK = "put it back; where it is lost, train under another run.name"
 
 _COPIES = 4
 """Of a table while it is trained: the weights, two moments, and the average."""
@@ -71,7 +74,7 @@ def check_run(config: Config) -> None:
     Only settings that change the trained weights make another run of it; evaluation, index and retrieval may differ.
 
     Raises:
-      RunError: it does, and `run.overwrite` is not set.
+      RunError: it does, and `run.overwrite` is not set, or as `differing`.
     """
     found = differing(config)
     if found and config.run.overwrite:
@@ -89,15 +92,21 @@ def check_replaceable(folder: Path) -> None:
     Raises:
       RunError: naming it.
     """
-    links, kept = (LISTS, ITEM_VECTORS), (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE)
+    links, kept = (LISTS, ITEM_VECTORS), (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS)
     foreign = [folder / name for name in links if (folder / name).exists() and not (folder / name).is_symlink()]
     foreign += [folder / name for name in kept if (folder / name).is_dir()]
-    foreign += [folder / name for name in (CHECKPOINTS, LOGS) if (folder / name).exists() and not _own(folder / name)]
+    folders = [folder / name for name in (CHECKPOINTS, LOGS) if os.path.lexists(folder / name)]
+    foreign += [path for path in (*folders, *_jobs(folder)) if not _own(path)]
     if foreign:
         raise RunError(
             f"{foreign[0]}: is not what a run leaves there, so run.overwrite=true does not replace it, nor the run; "
             "move it away, or choose another run.name"
         )
+
+
+def _jobs(folder: Path) -> list[Path]:
+    """Folders of the run's batch jobs."""
+    return [*job_folders(folder / LISTS), *job_folders(folder / ITEM_VECTORS)]
 
 
 def _own(folder: Path) -> bool:
@@ -117,10 +126,25 @@ def figures_of(trained: TrainedRun) -> Iterator[None]:
         yield
 
 
+def check_figures_fit(trained: TrainedRun) -> None:
+    """Refuses to work on figures that could not be written in the end: of a run that this user may only read.
+
+    Raises:
+      RunError: naming the folder.
+    """
+    folder = trained.config.run_folder
+    for place in (folder, folder.parent):  # Beside the run lies its lock.
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise RunError(
+                f"{place}: it may not be written, and the figures of the run go into {folder}; give this user the "
+                "right to write it, or copy the run to another run.folder"
+            )
+
+
 def _check_same(trained: TrainedRun) -> None:
     folder = trained.config.run_folder
     try:
-        now = parse_json((folder / FINISHED_FILE).read_bytes())
+        now = parse_json(regular(folder / FINISHED_FILE).read_bytes())
     except (OSError, ValueError):
         now = {}
     if now != trained.finished:
@@ -159,25 +183,45 @@ def open_run(config: Config, afresh: bool = False) -> Path:
             shutil.rmtree(folder / stale, ignore_errors=True)
         for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS):
             (folder / stale).unlink(missing_ok=True)
-        for lists in (*folder.glob(f".{LISTS}-*"), *folder.glob(f".{ITEM_VECTORS}-*")):
-            shutil.rmtree(lists)
+        for job in _jobs(folder):
+            shutil.rmtree(job)
     write_text(folder / CONFIG_FILE, config.to_yaml())
     write_json(folder / VERSIONS_FILE, versions())
     return folder
+
+
+def settings_of(folder: Path) -> Config:
+    """The resolved configuration of a run.
+
+    Raises:
+      RunError: the file is broken, empty, or cannot be read.
+    """
+    path = folder / CONFIG_FILE
+    with reading(path, _PUT_BACK, RunError):
+        if not parse_yaml(regular(path).read_text(encoding="utf-8")):
+            raise ValueError("it says nothing")
+        try:
+            return config_module.load(path)
+        except ConfigError as error:
+            raise RunError(f"{error}; {_PUT_BACK}") from None
 
 
 def differing(config: Config) -> list[str]:
     """How the run of this name, if there is one, differs from the configuration: settings, as `differences`.
 
     What has been trained under the name may differ too, where two trainings were at it.
+
+    Raises:
+      RunError: what it was trained with cannot be told, and `run.overwrite` is not set.
     """
-    stored = config.run_folder / CONFIG_FILE
-    if not stored.exists():
+    if not os.path.lexists(config.run_folder / CONFIG_FILE):
         return []
     try:
-        found = differences(config_module.load(stored), config)
-    except ConfigError:
-        return [f"{CONFIG_FILE} cannot be read"]
+        found = differences(settings_of(config.run_folder), config)
+    except RunError as error:
+        if not config.run.overwrite:
+            raise
+        return [str(error)]
     # Another training may have ended after the settings were written.
     if not found and endings.fingerprint(config.run_folder) not in (None, config.fingerprint()):
         return [f"{FINISHED_FILE} is of a training with others"]
@@ -188,14 +232,13 @@ def with_its_start(config: Config) -> Config:
     """The configuration with the start that the run of this name was trained from, where it names none itself.
 
     Where weights come from is a matter of training; whoever releases or evaluates them need not say it again.
+
+    Raises:
+      RunError: as `settings_of`.
     """
-    stored = config.run_folder / CONFIG_FILE
-    if config.training.warm_start is not None or not stored.exists():
+    if config.training.warm_start is not None or not os.path.lexists(config.run_folder / CONFIG_FILE):
         return config
-    try:
-        start = config_module.load(stored).training.warm_start
-    except ConfigError:
-        return config  # `differing` says so.
+    start = settings_of(config.run_folder).training.warm_start
     return config.model_copy(update={"training": config.training.model_copy(update={"warm_start": start})})
 
 
@@ -292,10 +335,7 @@ def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:
             f"{folder}: no run here ({CONFIG_FILE} is missing); run pipelines/train.py first, or check run.name"
         )
     finished = endings.read(folder)
-    try:
-        config = config_module.load(folder / CONFIG_FILE)
-    except ConfigError as error:
-        raise RunError(f"{error}; put it back, or train again with run.overwrite=true") from None
+    config = settings_of(folder)
     if finished["fingerprint"] != config.fingerprint():
         raise RunError(
             f"{folder}: {FINISHED_FILE} is of a training with other settings than {CONFIG_FILE}; train again with "
@@ -336,6 +376,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
     place = folder / CHECKPOINTS
     listed = place / "checkpoint"
     with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
+        if listed.exists():
+            regular(listed)
         latest = tf.train.latest_checkpoint(str(place))
         if latest is not None and Path(latest).parent == place:
             return Path(latest)

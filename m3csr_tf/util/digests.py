@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import sha256, write_json
+from m3csr_tf.util.files import regular, sha256, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Digests:
         self._before: dict[str, list[int | str]] = {}
         self._now: dict[str, list[int | str]] = {}
         with suppress(OSError, ValueError):
-            stored = parse_json(path.read_bytes())
+            stored = parse_json(regular(path).read_bytes())
             self._before = stored if isinstance(stored, dict) else {}
 
     def sha256(self, path: Path) -> str:

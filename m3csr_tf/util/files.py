@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
 """Seconds that one waits for a lock without a word: most are held for less."""
+_TRIES = 100
+"""How often a lock's file is made again whose folder is gone each time; some folders, as /proc, take no file ever."""
+
+
+class Obstacle(OSError):
+    """Something lies, or nothing can, where a file of this package's own belongs; its text says what to do about it."""
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def locked(path: Path, of: Path | None = None, stays: bool = True) -> Iterator[N
       stays: whether the file stays afterwards.
 
     Raises:
-      OSError: the file cannot be opened, or is a link, a pipe, or a device.
+      OSError: as `lock_file`.
     """
     with _taken(path, path if of is None else of):
         try:
@@ -96,9 +102,16 @@ def held(folder: Path) -> Iterator[None]:
 
     One who holds a folder may hold it again within. The lock lies beside the folder and is removed afterwards, and so
     are the folder's parents, where they were made for it and are still empty.
+
+    Raises:
+      OSError: as `locked`, or the current folder is gone.
     """
     lock = folder.with_name(f".{folder.name}.lock")
-    place = lock.absolute()
+    try:
+        place = lock.absolute()
+    except FileNotFoundError:
+        said = "the folder that this was started in is gone; change to another one"
+        raise Obstacle(errno.ENOENT, said, str(folder)) from None
     if place in _held:
         yield
         return
@@ -123,12 +136,18 @@ _SIGNED = re.compile(r"(\d{1,10}) ([A-Za-z0-9._-]{1,64})")
 
 def _taken(path: Path, of: Path) -> IO[bytes]:
     """The lock's file, open, locked, and signed by this process."""
+    tries = 0
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            stream = _lock_file(path)
+            stream = lock_file(path)
         except FileNotFoundError:
-            continue  # Whoever held it before has just removed its folder.
+            # Whoever held it before may have just removed its folder.
+            tries += 1
+            if tries < _TRIES:
+                time.sleep(0.01)
+                continue
+            raise Obstacle(errno.ENOENT, "no file can be made in this folder; choose another", f"{path}") from None
         try:
             _wait_for(stream, of)
             if _lies_at(stream, path):
@@ -140,19 +159,30 @@ def _taken(path: Path, of: Path) -> IO[bytes]:
         stream.close()  # Whoever held it has removed it: the lock of now is another file.
 
 
-def _lock_file(path: Path) -> IO[bytes]:
+def lock_file(path: Path) -> IO[bytes]:
+    """The file of a lock, open but not locked, made where there is none; what lies there is not emptied.
+
+    Raises:
+      OSError: the file cannot be opened, or is a link, a folder, a pipe, or a device.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         stream = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link, and a lock is none; remove it", str(path)) from None
+            raise Obstacle(errno.ELOOP, "it is a link, and a lock is none; remove it", str(path)) from None
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise _no_lock(path) from None
         raise
     state = os.fstat(stream.fileno())
     if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
         stream.close()
-        raise OSError(errno.EINVAL, "it is no file of its own, as a lock is; remove it", str(path))
+        raise _no_lock(path)
     return stream
+
+
+def _no_lock(path: Path) -> Obstacle:
+    return Obstacle(errno.EINVAL, "it is no file of its own, as a lock is; remove it", str(path))
 
 
 def _wait_for(stream: IO[bytes], of: Path) -> None:

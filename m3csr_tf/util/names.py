@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+
+from m3csr_tf.errors import ConfigError
 
 LONGEST_NAME = 100
 """Characters of a name; what is added to it must still fit into the 255 bytes that file systems take."""
@@ -16,6 +19,31 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 def is_plain(name: str) -> bool:
     """Whether a name can be a folder's: letters of ASCII, digits, ".", ":", "_" and "-", a letter or digit first."""
     return len(name) <= LONGEST_NAME and _PLAIN.fullmatch(name) is not None
+
+
+def check_room(setting: str, given: int, longest: str) -> None:
+    """Refuses a name that is too long for the names that are made of it.
+
+    Args:
+      setting: what gives the name, for the message.
+      given: its letters.
+      longest: the longest of the names that are made of it.
+
+    Raises:
+      ConfigError: that one is longer than a name may be.
+    """
+    over = len(longest) - LONGEST_NAME
+    if over > 0:
+        raise ConfigError(
+            f"{setting}: got {given} letters, expected at most {given - over}, since runs are called {longest} and a "
+            f"name has at most {LONGEST_NAME} letters; choose a shorter one"
+        )
+
+
+def job_folders(output: Path) -> list[Path]:
+    """What has the name of a folder of a batch job for this output, in order; it may be something else all the same."""
+    name = re.compile(rf"\.{re.escape(output.name)}-[0-9a-f]{{16}}")
+    return sorted(path for path in output.parent.glob(".*") if name.fullmatch(path.name))
 
 
 def _checked(name: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 
+from m3csr_tf.util.files import Obstacle
 from m3csr_tf.util.quoting import printable
 
 LONGEST = 300
@@ -23,7 +24,7 @@ def reason(error: OSError) -> str:
         return f"the disk is {_FULL[error.errno]} ({said}): make room; {AGAIN}"
     if error.errno in _RIGHTS:
         return f"it may not be read or written ({said}): check the rights; {AGAIN}"
-    return f"{said}; check the disk and the rights"
+    return said if isinstance(error, Obstacle) else f"{said}; check the disk and the rights"
 
 
 def behind(said: str) -> OSError | None:

@@ -20,6 +20,7 @@ from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
 from m3csr_tf.training import runs
 from m3csr_tf.util.files import held, write_json
+from m3csr_tf.util.names import check_room
 from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluation import (
@@ -40,7 +41,12 @@ def seeds(config: Config, count: int) -> None:
 
     Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json. The baselines, tuned ones where
     `evaluation.baselines` does not say, are the same for every seed, so they are evaluated with the first alone.
+
+    Raises:
+      ConfigError: before anything is done, when `run.name` is too long for the names of the runs.
+      RunError: a run's name is taken.
     """
+    check_room("run.name", len(config.run.name), f"{config.run.name}-seed{count - 1}")
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
     outcomes, written = [], []
     for seed in range(count):

@@ -72,7 +72,11 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     Args:
       trained: the run.
       of_model: its vectors, if they are at hand.
+
+    Raises:
+      RunError: the run's folder may not be written.
     """
+    runs.check_figures_fit(trained)
     config, prepared = trained.config, trained.prepared
     users, items, added = released(trained) if of_model is None else of_model
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
@@ -196,6 +200,7 @@ def in_words(settings: Mapping[str, Any]) -> str:
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
     trained = opened(config)
+    runs.check_figures_fit(trained)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     vectors = vectors_of(trained, encoder)
     with progress("judging shares of new items, shares") as told:

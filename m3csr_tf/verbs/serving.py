@@ -23,6 +23,7 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.serving.inbox import columns_of
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.training import runs
+from m3csr_tf.util.files import regular
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import shortened
 from m3csr_tf.verbs.console import console, say
@@ -133,7 +134,7 @@ def _print_examples(folder: Path, released: Release) -> None:
     """The top of the first lists, with the reason for each item; nothing if a later job has replaced them meanwhile."""
     try:
         first = min(folder.glob("part-*"), default=None)
-        lists = first and next(pq.ParquetFile(first).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
+        lists = first and next(pq.ParquetFile(regular(first)).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
     except FileNotFoundError:
         return
     if not lists:

@@ -21,7 +21,7 @@ from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.training import runs
 from m3csr_tf.util import signals
 from m3csr_tf.util.files import write_json
-from m3csr_tf.util.names import Name, is_plain
+from m3csr_tf.util.names import Name, check_room, is_plain
 from m3csr_tf.util.quoting import quoted, shortened
 from m3csr_tf.verbs.comparison import share_prepared
 from m3csr_tf.verbs.console import console, say
@@ -117,7 +117,10 @@ def suite(
         if split is not None:
             member = member.model_copy(update={"split": split})
         base = _base(file, asked, of_member, member, places, overrides)
-        plans[of_member] = _Plan(member, _of_seeds(base, f"{name}-{of_member}", count or asked.seeds))
+        of_seeds = _of_seeds(base, f"{name}-{of_member}", count or asked.seeds)
+        both = f"{file}: the suite's name and that of members.{of_member} together"
+        check_room(both, len(name + of_member), of_seeds[-1].run.name)
+        plans[of_member] = _Plan(member, of_seeds)
     if not plans:
         raise ConfigError(f"{file}: every member is left out; pass their folders as --data NAME=FOLDER")
 

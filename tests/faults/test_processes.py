@@ -6,12 +6,14 @@ import logging
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from kills import begun, running, signalled_after
 from small_logs import Logs
@@ -25,6 +27,7 @@ from m3csr_tf.data.tables import load_table
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.errors import ConfigError, InputError, RunError
 from m3csr_tf.util import files
+from m3csr_tf.util.refusals import reason
 
 WAIT = 240
 
@@ -60,16 +63,88 @@ def test_a_lock_that_was_removed_by_its_holder_is_not_taken_for_the_next_one(
         assert len(tries) == 2 and os.path.samestat(os.fstat(tries[1].fileno()), lock.stat())
 
 
-@pytest.mark.parametrize("kind", ["a link", "a hard link", "a pipe"])
+@pytest.mark.parametrize("kind", ["a link", "a hard link", "a pipe", "a folder"])
 def test_a_lock_that_is_no_file_of_its_own_is_refused_and_what_it_points_to_is_not_emptied(
     kind: str, tmp_path: Path
 ) -> None:
     victim, lock = tmp_path / "victim", tmp_path / "lock"
     victim.write_text("kept")
-    {"a link": lock.symlink_to, "a hard link": lock.hardlink_to, "a pipe": lambda _: os.mkfifo(lock)}[kind](victim)
-    with pytest.raises(OSError, match=r"link|no file of its own"), files.locked(lock):
+    spoil(lock, kind, victim)
+    with pytest.raises(OSError, match=r"link|no file of its own") as error, files.locked(lock):
         pytest.fail("taken")
     assert victim.read_text() == "kept"
+    assert reason(error.value).endswith("; remove it")
+
+
+def spoil(path: Path, kind: str, victim: Path) -> None:
+    """Puts something else in the place of a file."""
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        (path.symlink_to if kind == "a link" else path.hardlink_to)(victim)
+
+
+@pytest.mark.parametrize("kind", ["a link", "a hard link", "a pipe", "a folder"])
+def test_a_lock_of_a_sweep_that_is_no_file_of_its_own_is_refused_and_what_it_points_to_is_not_emptied(
+    kind: str, tmp_path: Path
+) -> None:
+    from m3csr_tf.sweep import study
+
+    victim, folder = tmp_path / "victim", tmp_path / "sweep"
+    victim.write_text("kept")
+    folder.mkdir()
+    spoil(folder / ".lock", kind, victim)
+    with pytest.raises(OSError, match=r"link|no file of its own"), study._alone(folder):
+        pytest.fail("taken")
+    assert victim.read_text() == "kept"
+
+
+def test_a_folder_that_takes_no_file_is_named_instead_of_being_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(files.Obstacle, match="no file can be made in this folder; choose another") as error:
+        with files.locked(Path("/proc/.run.lock")):
+            pytest.fail("taken")
+    assert reason(error.value) == "no file can be made in this folder; choose another"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(files.Obstacle, match="the folder that this was started in is gone"), files.held(Path("run")):
+        pytest.fail("held")
+
+
+@pytest.mark.parametrize("place", ["a part", "the file of the workers", "facts"])
+def test_a_pipe_in_a_jobs_folder_does_not_hold_up_the_job(place: str, tmp_path: Path) -> None:
+    claim = (tmp_path / "top_n", {"users": "one", "part_size": 5}, 1, 0, lambda: 5)
+    with outputs.claimed(*claim) as job:
+        with job.writing(0, pa.schema([("user", pa.string())])):
+            pass
+        made = {"a part": job.path(0), "the file of the workers": job.folder / "_working", "facts": job.folder / "_job"}
+    path = made[place].with_suffix(".json") if place == "facts" else made[place]
+    path.unlink()
+    os.mkfifo(path)
+    if place == "the file of the workers":
+        with pytest.raises(OSError, match="no file of its own, as a lock is; remove it"), outputs.claimed(*claim):
+            pytest.fail("claimed")
+        return
+    if place == "a part":
+        with outputs.claimed(*claim) as again:
+            assert again.missing() == [0]
+    else:
+        assert outputs.JobFolder.open(job.folder) is None
+
+
+@pytest.mark.parametrize("place", ["top_n-0123456789abcdef", "top_n-mine"])
+def test_what_no_job_has_made_is_neither_in_a_jobs_way_nor_removed(place: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / f".{place}").symlink_to(elsewhere)
+    with outputs.claimed(tmp_path / "top_n", {"users": "one", "part_size": 5}, 1, 0, lambda: 0) as job:
+        assert outputs.commit(tmp_path / "top_n", job)
+        (job.folder / "part-00000").touch()
+    assert (tmp_path / f".{place}").is_symlink() and elsewhere.is_dir()
 
 
 def test_a_second_process_waits_for_the_run_and_names_the_first(world: Path, tmp_path: Path) -> None:
@@ -124,25 +199,49 @@ def test_figures_are_not_written_beside_a_run_that_was_trained_anew_meanwhile(tm
         pytest.fail("written")
 
 
-@pytest.mark.parametrize("place", ["top_n", "item_vectors", "metrics.json", "finished.json", "logs"])
+IN_THE_WAY = {
+    **dict.fromkeys(["top_n", "item_vectors", "metrics.json", "finished.json", "cross_ids.npz"], "a folder"),
+    **dict.fromkeys(["logs", ".top_n-0123456789abcdef"], "a file"),
+    **dict.fromkeys([".item_vectors-0123456789abcdef", "checkpoints"], "a link"),
+}
+
+
+@pytest.mark.parametrize("place", IN_THE_WAY)
 def test_what_is_in_the_way_of_a_new_run_is_found_before_anything_of_the_old_one_is_deleted(
     place: str, tmp_path: Path
 ) -> None:
     logs = Logs(tmp_path)
     assert logs.run().exit_code == 0
-    run = tmp_path / "runs" / "case"
-    (run / "checkpoints").mkdir()
-    (run / "checkpoints" / "checkpoint").write_text("kept")
-    if place == "logs":
+    run, elsewhere = tmp_path / "runs" / "case", tmp_path / "elsewhere"
+    for folder in (elsewhere, run / "checkpoints"):
+        folder.mkdir()
+        (folder / "checkpoint").write_text("kept")
+    if IN_THE_WAY[place] == "a file":
         (run / place).write_text("mine")
-    else:
+    elif IN_THE_WAY[place] == "a folder":
         (run / place).mkdir()
         (run / place / "mine").write_text("mine")
+    else:
+        shutil.rmtree(run / place, ignore_errors=True)
+        (run / place).symlink_to(elsewhere)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     logs.overrides |= {"run.overwrite": "true", "clusters.count": "3"}
     result = logs.run()
     assert result.exit_code == 2 and f"{run / place}: is not what a run leaves there" in result.stderr, result.output
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert (elsewhere / "checkpoint").read_text() == "kept"
+
+
+def test_of_a_run_that_is_replaced_the_folders_of_its_jobs_go_and_no_others(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    assert logs.run().exit_code == 0
+    run = tmp_path / "runs" / "case"
+    for name in ("0123456789abcdef", "mine", "0123456789abcdef-mine"):
+        (run / f".top_n-{name}").mkdir()
+        (run / f".top_n-{name}" / "file").write_text("mine")
+    logs.overrides |= {"run.overwrite": "true", "clusters.count": "3"}
+    assert logs.run().exit_code == 0
+    assert {path.name for path in run.glob(".top_n-*")} == {".top_n-mine", ".top_n-0123456789abcdef-mine"}
 
 
 @pytest.mark.parametrize(
