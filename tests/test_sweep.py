@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -367,6 +368,13 @@ def test_a_file_that_is_no_study_is_named(base: Config) -> None:
     (base.run.folder / "tiny").mkdir(parents=True)
     (base.run.folder / "tiny" / study.STUDY_FILE).write_text("not a database, but long enough to be taken for one" * 99)
     with pytest.raises(RunError, match=r"study\.db: file is not a database; move it away"):
+        search(base, 1)
+
+
+def test_a_pipe_in_the_place_of_a_study_is_named(base: Config) -> None:
+    (base.run.folder / "tiny").mkdir(parents=True)
+    os.mkfifo(base.run.folder / "tiny" / study.STUDY_FILE)
+    with pytest.raises(RunError, match=r"study\.db: it is no regular file; move it away"):
         search(base, 1)
 
 

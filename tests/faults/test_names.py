@@ -8,11 +8,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from m3csr_tf.cli import app
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.sweep.space import load_space
-from m3csr_tf.util.names import LONGEST_NAME, is_plain
+from m3csr_tf.util.names import LONGEST_NAME, check_room, is_plain
 from m3csr_tf.verbs.suites import read_suite
 
 TYPED = [
@@ -120,3 +122,40 @@ def test_a_modality_whose_name_can_be_no_files_is_refused(name: str) -> None:
 def test_a_plain_name_is_one_part_of_a_path(text: str) -> None:
     if is_plain(text):
         assert Path(text).name == text and not text.startswith(".") and text.isascii()
+
+
+ROOMS = {
+    "seeds": (["seeds", "--count", "11"], len("-seed10")),
+    "ablations": (["ablations", "--count", "2"], len("-orthogonality-seed1")),
+}
+
+
+@pytest.mark.parametrize("verb", ROOMS)
+def test_a_name_that_its_runs_have_no_room_for_is_refused_before_anything_is_done(verb: str, tmp_path: Path) -> None:
+    words, added = ROOMS[verb]
+    most = LONGEST_NAME - added
+    name = "x" * (most + 1)
+    result = CliRunner().invoke(app, [*words, f"run.name={name}", f"run.folder={tmp_path / 'runs'}"])
+    assert result.exit_code == 2 and f"run.name: got {most + 1} letters, expected at most {most}," in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    check_room("run.name", most, "x" * LONGEST_NAME)
+
+
+def test_a_task_that_its_trials_have_no_room_for_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    name = "x" * 92
+    space = tmp_path / "space.yaml"
+    tasks = f"tasks:\n  {name}: {{metric: all/recall@20}}\n"
+    space.write_text(f"name: tiny\n{tasks}settings: {{model.dim: {{values: [4, 8]}}}}\n")
+    words = ["sweep", "--space", str(space), "--trials", "11", f"run.folder={tmp_path / 'runs'}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2 and f"tasks.{name}: got 92 letters, expected at most 91, since" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_a_member_that_its_runs_have_no_room_for_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    name, path = "x" * 60, tmp_path / "suite.yaml"
+    path.write_text(f"name: {'y' * 40}\nseeds: 1\nmembers:\n  short: {{}}\n  {name}: {{}}\n")
+    result = CliRunner().invoke(app, ["suite", "--config", str(path), f"run.folder={tmp_path / 'runs'}"])
+    said = f"suite.yaml: the suite's name and that of members.{name} together: got 100 letters, expected at most 93,"
+    assert result.exit_code == 2 and said in result.stderr, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["suite.yaml"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -354,3 +356,133 @@ def test_the_whole_product_goes_through_every_verb(mended: Product) -> None:
     for words in (["release", "list"], ["release", "verify"], ["evaluate"], ["retrieve"], ["embed"]):
         result = mended.run(*words)
         assert result.exit_code == 0, result.output + repr(result.exception)
+
+
+def read_what_is_remembered(product: Product, name: str) -> None:
+    """What verbs read of files whose loss costs nothing but work."""
+    from m3csr_tf.baselines.stored import Stored
+    from m3csr_tf.data.prepared import Prepared
+    from m3csr_tf.serving import tf_serving, versions
+
+    if name == "history.json":
+        assert versions._history(product.release) == [1]
+    elif name == "models.config":
+        assert tf_serving.pinned(product.release) == []
+    elif name == "ease.json":
+        stored = Stored(product.root / "runs", Prepared.open(product.prepared), None, 0)
+        assert stored.read("ease", [{}]) is None
+    else:
+        open_all(product, "prepared")
+
+
+@pytest.mark.parametrize("name", ["digests.json", "history.json", "models.config", "ease.json"])
+def test_a_pipe_in_the_place_of_what_is_remembered_counts_as_missing(name: str, mended: Product) -> None:
+    from m3csr_tf.baselines.stored import FOLDER, digest
+    from m3csr_tf.data.prepared import Prepared
+
+    of_choices = mended.root / "runs" / FOLDER / digest(Prepared.open(mended.prepared))[:16]
+    of_choices.mkdir(parents=True)
+    folder = {"digests.json": mended.prepared, "ease.json": of_choices}.get(name, mended.release)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    read_what_is_remembered(mended, name)
+
+
+PIPES = [
+    ("prepared", "popularity.json"),
+    ("release", "journal/1/00000001-"),
+    ("run_folder", "finished.json"),
+    ("run_folder", "config.yaml"),
+    ("run_folder", "checkpoints/validated-1/weights.index"),
+]
+
+
+@pytest.mark.parametrize(("root", "name"), PIPES)
+def test_a_pipe_in_the_place_of_what_is_needed_is_one_message(root: str, name: str, mended: Product) -> None:
+    path = found(mended, root, name)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(M3CSRError, match=r"it is no regular file|it is broken") as error:
+        open_all(mended, root)
+    assert str(mended.root) in str(error.value)
+
+
+def test_a_pipe_in_the_place_of_ids_bins_or_the_list_of_checkpoints_is_not_waited_for(tmp_path: Path) -> None:
+    from m3csr_tf.features.cross_fitting import CrossIds
+    from m3csr_tf.features.popularity import PopularityBins
+    from m3csr_tf.training.runs import latest_checkpoint
+
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "checkpoint"
+    os.mkfifo(path)
+    for load in (CrossIds.load, PopularityBins.load):
+        with pytest.raises(OSError, match="it is no regular file"):
+            load(path)
+    with pytest.raises(RunError, match=r"checkpoint: it is broken \(it is no regular file\); put it back"):
+        latest_checkpoint(tmp_path)
+
+
+CONFIGS: dict[str, tuple[str, str]] = {
+    "empty": ("", r"it is broken \(it says nothing\)"),
+    "of remarks alone": ("# run: {}\n", r"it is broken \(it says nothing\)"),
+    "cut": ("run: {name: ", "it is broken"),
+    "no mapping": ("[1, 2]\n", "expected a mapping of sections, got list"),
+    "of other settings": ("run: {nonsense: 1}\n", r"unknown setting run\.nonsense"),
+    "not text": ("\ud8ff", "it is broken"),
+}
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "prepare"])
+@pytest.mark.parametrize("case", CONFIGS)
+def test_settings_of_a_run_that_are_broken_are_to_be_put_back_and_the_run_is_kept(
+    case: str, verb: str, mended: Product
+) -> None:
+    text, said = CONFIGS[case]
+    path = mended.run_folder / "config.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    result = mended.run(verb)
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and re.search(said, message), result.output
+    assert "put it back; where it is lost, train under another run.name" in message and str(path.name) in message
+    assert "overwrite" not in message and "other settings" not in message
+    assert (mended.run_folder / "finished.json").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "prepare"])
+def test_settings_of_a_run_that_may_not_be_read_need_rights_and_nothing_else(
+    verb: str, mended: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from m3csr_tf.training import runs
+
+    def refused(path: Path) -> Path:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(runs, "regular", refused)
+    result = mended.run(verb)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.strip().endswith("(Permission denied); give this user the right to read it"), result.stderr
+
+
+def test_a_run_whose_settings_are_broken_is_replaced_where_that_is_asked_for(mended: Product) -> None:
+    (mended.run_folder / "config.yaml").write_text("")
+    result = mended.run("prepare", "run.overwrite=true")
+    assert result.exit_code == 0, result.output
+    assert not (mended.run_folder / "finished.json").exists()
+    assert (mended.run_folder / "config.yaml").stat().st_size
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "frontier"])
+@pytest.mark.parametrize("place", ["runs", "runs/small"])
+def test_figures_that_could_not_be_written_in_the_end_are_not_worked_on(
+    verb: str, place: str, mended: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from m3csr_tf.training import runs
+    from m3csr_tf.verbs import evaluation
+
+    access = os.access
+    monkeypatch.setattr(runs.os, "access", lambda path, mode: path != mended.root / place and access(path, mode))
+    monkeypatch.setattr(evaluation, "vectors_of", lambda *_: pytest.fail("worked on"))
+    result = mended.run(verb)
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and f"{mended.root / place}: it may not be written" in message, result.output
+    assert "give this user the right to write it, or copy the run" in message
