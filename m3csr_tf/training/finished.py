@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, NonNegativeInt
 
+from m3csr_tf import columns
 from m3csr_tf.errors import RunError
+from m3csr_tf.util.digests import Digests
 from m3csr_tf.util.files import regular, sha256, write_json
 from m3csr_tf.util.stored import checked, reading, stored_json
 
@@ -65,7 +68,7 @@ def fingerprint(folder: Path) -> str | None:
 
 
 def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
-    """Refuses weights that are not those that the run ended with.
+    """Refuses weights that are not those that the run ended with; what has been read is remembered beside them.
 
     Args:
       finished: contents of finished.json.
@@ -75,8 +78,12 @@ def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
     Raises:
       RunError: a file is missing, cannot be read, or was changed.
     """
+    remembered = weights.parent / columns.DIGESTS
+    digests = Digests(remembered)
     for name, digest in finished["weights"].items():
         path = weights.parent / name
         with reading(path, remedy, RunError):
-            if path.parent != weights.parent or sha256(regular(path)) != digest:
+            if path.parent != weights.parent or not digests.matches(regular(path), digest):
                 raise ValueError("these are not the weights that the run ended with")
+    with suppress(OSError):  # A run that may only be read can be used all the same.
+        digests.save(remembered)

@@ -203,7 +203,8 @@ def settings_of(folder: Path) -> Config:
         try:
             return config_module.load(path)
         except ConfigError as error:
-            raise RunError(f"{error}; {_PUT_BACK}") from None
+            # What else it says to do is for files that a user has written.
+            raise ValueError(str(error).removeprefix(f"{path}: ").partition("; ")[0]) from None
 
 
 def differing(config: Config) -> list[str]:

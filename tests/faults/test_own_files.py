@@ -237,6 +237,27 @@ def test_data_that_look_as_they_did_are_not_read_again(mended: Product, monkeypa
     open_all(mended, "prepared")
 
 
+def test_weights_that_look_as_they_did_are_not_read_again_and_changed_ones_are_refused(
+    mended: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from m3csr_tf.util import digests
+
+    weights = next((mended.run_folder / "checkpoints").glob("*/weights.data*"))
+    later = weights.stat().st_ctime_ns + 10**11
+    monkeypatch.setattr(digests.time, "time_ns", lambda: later)
+    open_all(mended, "run_folder")
+    with monkeypatch.context() as unread:
+        unread.setattr(digests, "sha256", lambda path: pytest.fail(f"{path} was read"))
+        open_all(mended, "run_folder")
+    (weights.parent / "digests.json").write_text("{}")
+    open_all(mended, "run_folder")
+    before = weights.stat()
+    weights.write_bytes(weights.read_bytes()[::-1])
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(RunError, match="these are not the weights that the run ended with"):
+        open_all(mended, "run_folder")
+
+
 def test_what_is_remembered_of_files_cannot_condemn_them(mended: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     from m3csr_tf.util import digests
 

@@ -75,10 +75,10 @@ def test_overwriting_takes_what_was_trained_and_keeps_the_prepared_data(
     assert (folder / "prepared" / "manifest.json").exists()
 
 
-def test_a_stored_configuration_that_cannot_be_read_is_another_run(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_stored_configuration_that_is_broken_is_to_be_put_back(make_config: MakeConfig, tmp_path: Path) -> None:
     folder = open_run(make_config(tmp_path))
     (folder / "config.yaml").write_text("model: {no_such_setting: 1}")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match=r"it is broken \(unknown setting model\.no_such_setting\); put it back; where"):
         open_run(make_config(tmp_path))
 
 
