@@ -14,7 +14,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,7 +28,7 @@ from pydantic.fields import FieldInfo
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.util.documents import WrittenFloat, WrittenInt, parse_yaml
+from m3csr_tf.util.documents import WrittenFloat, WrittenInt, dump_yaml, parse_yaml
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.names import LONGEST_NAME, Name, is_plain
 from m3csr_tf.util.quoting import printable, quoted
@@ -827,7 +826,7 @@ class Config(Section):
         tree["spark"]["conf"] = {
             name: HIDDEN if _SECRET.search(name) else value for name, value in tree["spark"]["conf"].items()
         }
-        return yaml.safe_dump(tree, sort_keys=False)
+        return dump_yaml(tree)
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""
