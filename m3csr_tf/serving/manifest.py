@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt
+from pathlib import Path
+from typing import Any
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.serving.manifest_shape import Manifest
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, sha256
-from m3csr_tf.util.names import is_plain
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import advice, checked, reading, what_is_wrong
 
@@ -26,37 +24,6 @@ PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
 _AGAIN = "put it back, roll back, or release again"
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name == ".":
-        raise ValueError(f"{quoted(name)} does not lie inside the part")
-    return name
-
-
-def _plain(name: str) -> str:
-    if not is_plain(name):
-        raise ValueError(f"{quoted(name)} is no name")
-    return name
-
-
-class _Manifest(BaseModel):
-    """What every manifest says; it says more."""
-
-    name: str
-    run: str
-    version: PositiveInt
-    fingerprint: str
-    modalities: dict[Annotated[str, AfterValidator(_plain)], PositiveInt] = Field(min_length=1)
-    layout: dict[str, Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]] = Field(min_length=1)
-    popularity_edges: list[int]
-    history_length: PositiveInt
-    index: dict[str, Any]
-    config: dict[str, Any]
-    trained: str
-    prepared: str
-    parts: dict[str, Annotated[dict[Annotated[str, AfterValidator(_inside)], str], Field(min_length=1)]]
 
 
 def part_folder(release: Path, part: str, version: int) -> Path:
@@ -107,7 +74,7 @@ def read(path: Path) -> dict[str, Any]:
     if sealed(manifest) != manifest:
         raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {_AGAIN}")
     with reading(path, _AGAIN, ReleaseError):
-        checked(_Manifest, manifest)
+        checked(Manifest, manifest)
         if {*manifest["parts"]} != {*PARTS}:
             raise ValueError(f"its parts are {', '.join(manifest['parts'])}, expected {', '.join(PARTS)}")
     return manifest
