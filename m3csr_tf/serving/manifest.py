@@ -24,6 +24,8 @@ PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
 _AGAIN = "put it back, roll back, or release again"
+_NO_CURRENT = "put it back, name a version (pipelines/release.py rollback --version N), or release again"
+"""Of the manifest itself: without it, going back to the version before needs a number."""
 
 
 def part_folder(release: Path, part: str, version: int) -> Path:
@@ -56,24 +58,25 @@ def read(path: Path) -> dict[str, Any]:
       ReleaseError: it is missing, broken, of another format or shape, names files outside the parts, or was changed
         after it was written.
     """
+    again = _AGAIN if path.name == COPY else _NO_CURRENT
     try:
         manifest = parse_json(regular(path).read_bytes())
     except FileNotFoundError:
         if path.name == COPY:
-            raise ReleaseError(f"{path}: it is missing; {_AGAIN}") from None
+            raise ReleaseError(f"{path}: it is missing; {again}") from None
         raise ReleaseError(f"{path}: missing, so there is no release here; run pipelines/release.py") from None
     except OSError as error:
-        raise ReleaseError(f"{path}: {what_is_wrong(error)}; {advice(error, _AGAIN)}") from None
+        raise ReleaseError(f"{path}: {what_is_wrong(error)}; {advice(error, again)}") from None
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
-        raise ReleaseError(f"{path}: not a manifest (broken JSON); {_AGAIN}")
+        raise ReleaseError(f"{path}: not a manifest (broken JSON); {again}")
     if manifest.get("format") != FORMAT:
         found = quoted(manifest.get("format"))
-        raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {_AGAIN}")
+        raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {again}")
     if sealed(manifest) != manifest:
-        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {_AGAIN}")
-    with reading(path, _AGAIN, ReleaseError):
+        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {again}")
+    with reading(path, again, ReleaseError):
         checked(Manifest, manifest)
         if {*manifest["parts"]} != {*PARTS}:
             raise ValueError(f"its parts are {', '.join(manifest['parts'])}, expected {', '.join(PARTS)}")

@@ -387,6 +387,30 @@ def test_a_job_whose_facts_were_changed_counts_as_none(change: dict[str, Any], t
         assert JobFolder.open(job.folder) is None
 
 
+@pytest.mark.parametrize("damage", ["cut", "missing", "of another shape"])
+def test_a_release_whose_manifest_is_broken_lists_its_versions_and_says_how_one_becomes_current(
+    damage: str, mended: Product
+) -> None:
+    path = mended.release / columns.MANIFEST
+    DAMAGE[damage](path)
+    listed = mended.run("release", "list")
+    advice = f"{path}: missing or broken, or of a version that is not there, so none is current; "
+    advice += "go back to one by rollback --version, the latest complete one is 1"
+    assert listed.exit_code == 0 and "version 1" in listed.output and advice in listed.output, listed.output
+    back = mended.run("release", "rollback")
+    assert back.exit_code == 2 and back.stderr == f"error: {advice}\n"
+    assert mended.run("release", "rollback", "--version", "1").exit_code == 0
+    assert "none is current" not in mended.run("release", "list").output
+
+
+def test_a_release_without_a_manifest_and_a_complete_version_is_to_be_made_again(mended: Product) -> None:
+    (mended.release / columns.MANIFEST).unlink()
+    shutil.rmtree(mended.release / "user_tower")
+    assert "no version is complete: release again" in mended.run("release", "list").output
+    result = mended.run("release", "rollback")
+    assert result.exit_code == 2 and "no version is complete: release again" in result.stderr
+
+
 def test_the_whole_product_goes_through_every_verb(mended: Product) -> None:
     """So that the refusals above are of the faults and of nothing else."""
     for words in (["release", "list"], ["release", "verify"], ["evaluate"], ["retrieve"], ["embed"]):
