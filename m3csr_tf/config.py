@@ -32,7 +32,7 @@ from m3csr_tf.util.documents import WrittenFloat, WrittenInt, dump_yaml, parse_y
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.hidden import HIDDEN, is_secret, without_password
 from m3csr_tf.util.names import LONGEST_NAME, Name, is_plain
-from m3csr_tf.util.quoting import printable, quoted
+from m3csr_tf.util.quoting import is_utf8, printable, quoted
 from m3csr_tf.util.typed import as_meant, kinds, word_for
 
 LARGEST_SEED = 2**32 - 1
@@ -947,10 +947,8 @@ def _read(override: str) -> tuple[str, Any]:
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) < 2:
         raise ConfigError(f"override {_shown(override)}: expected section.name=value, e.g. run.seed=3")
-    try:
-        override.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"override {_shown(override)}: it is no UTF-8 text; give names and paths in UTF-8") from None
+    if not is_utf8(override):
+        raise ConfigError(f"override {_shown(override)}: it is no UTF-8; give names and paths in UTF-8")
     try:
         value = parse_yaml(text)
     except ValueError as error:

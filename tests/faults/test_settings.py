@@ -111,7 +111,7 @@ def test_of_thousands_of_unknown_settings_the_first_are_named(tmp_path: Path) ->
 
 
 def test_an_override_that_is_no_utf8_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"override 'run\.name=u\\udcff': it is no UTF-8 text; give"):
+    with pytest.raises(ConfigError, match=r"override 'run\.name=u\\udcff': it is no UTF-8; give"):
         load(None, ["run.name=u\udcff"])
 
 
