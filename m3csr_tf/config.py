@@ -14,7 +14,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,10 +28,11 @@ from pydantic.fields import FieldInfo
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.util.documents import WrittenFloat, WrittenInt, parse_yaml
+from m3csr_tf.util.documents import WrittenFloat, WrittenInt, dump_yaml, parse_yaml
 from m3csr_tf.util.files import regular
+from m3csr_tf.util.hidden import HIDDEN, is_secret, without_password
 from m3csr_tf.util.names import LONGEST_NAME, Name, is_plain
-from m3csr_tf.util.quoting import printable, quoted
+from m3csr_tf.util.quoting import is_utf8, printable, quoted
 from m3csr_tf.util.typed import as_meant, kinds, word_for
 
 LARGEST_SEED = 2**32 - 1
@@ -44,10 +44,10 @@ LONGEST_LIST = 100_000
 _OF_RELEASE = "of_release"
 """In the context of a validation: whether the settings are for a verb that opens no data."""
 
-HIDDEN = "***"
-"""In place of a secret's value."""
-_SECRET = re.compile(r"(?i)secret|password|passphrase|token|credential|key")
-"""In the names of Spark's settings whose values are secrets; Spark itself says nearly the same."""
+_MOST_PROBLEMS = 5
+"""Problems of a configuration that its message names."""
+_OF_SPARK = re.compile(r"spark[.=]")
+"""What an override begins with that may hold a secret."""
 
 
 def _as_spark_says(value: Any) -> Any:
@@ -736,8 +736,8 @@ class SparkConfig(Section):
     )
     conf: dict[str, Annotated[str, BeforeValidator(_as_spark_says)]] = Field(
         default_factory=dict,
-        description="further settings of Spark, e.g. {spark.executor.memory: 8g}; secrets, passwords, "
-        "tokens and keys are *** in the run's config.yaml",
+        description="further settings of Spark, e.g. {spark.executor.memory: 8g}; what looks like a secret, "
+        "password, token or key is *** in the run's config.yaml",
     )
 
     @field_validator("conf")
@@ -821,13 +821,15 @@ class Config(Section):
     def to_yaml(self) -> str:
         """The resolved tree, every default spelled out; `load` reads it back to an equal tree but for Spark's secrets.
 
-        Their values are `***`: the file lies in the run's folder, for all who may read it.
+        They are `***`: the file lies in the run's folder, for all who may read it.
         """
         tree = self.model_dump(mode="json")
         tree["spark"]["conf"] = {
-            name: HIDDEN if _SECRET.search(name) else value for name, value in tree["spark"]["conf"].items()
+            name: HIDDEN if is_secret(name, value) else value for name, value in tree["spark"]["conf"].items()
         }
-        return yaml.safe_dump(tree, sort_keys=False)
+        if self.spark.master is not None:
+            tree["spark"]["master"] = without_password(self.spark.master)
+        return dump_yaml(tree)
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""
@@ -906,7 +908,7 @@ def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None
         _put(tree, key.split("."), deepcopy(value), override)
     for key, (override, value) in given.items():
         if not _holds(_found(tree, key.split(".")), value):
-            raise ConfigError(f"override {quoted(override)}: another override says otherwise; give the setting once")
+            raise ConfigError(f"override {_shown(override)}: another override says otherwise; give the setting once")
     try:
         return Config.model_validate(tree, context={_OF_RELEASE: of_release})
     except ValidationError as error:
@@ -944,12 +946,22 @@ def _read(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) < 2:
-        raise ConfigError(f"override {quoted(override)}: expected section.name=value, e.g. run.seed=3")
+        raise ConfigError(f"override {_shown(override)}: expected section.name=value, e.g. run.seed=3")
+    if not is_utf8(override):
+        raise ConfigError(f"override {_shown(override)}: it is no UTF-8; give names and paths in UTF-8")
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        raise ConfigError(f"override {quoted(override)}: the value is not valid YAML ({error}); quote it") from None
+        raise ConfigError(
+            f"override {_shown(override)}: the value is not valid YAML ({error}); quote it if it is text"
+        ) from None
     return key, word_for(text, value, _annotation(parts))
+
+
+def _shown(override: str) -> str:
+    """An override as it stands in messages; what may be a secret of Spark's does not."""
+    name = override.partition("=")[0]
+    return quoted(f"{name}={HIDDEN}" if _OF_SPARK.match(override) else override)
 
 
 def _annotation(parts: list[str]) -> Any:
@@ -969,7 +981,7 @@ def _put(tree: dict[str, Any], parts: list[str], value: Any, override: str) -> N
             child = tree[part] = {}
         if not isinstance(child, dict):
             raise ConfigError(
-                f"override {quoted(override)}: {quoted(part)} is a single value and has no settings of its own"
+                f"override {_shown(override)}: {quoted(part)} is a single value and has no settings of its own"
             )
         tree = child
     tree[parts[-1]] = value
@@ -996,7 +1008,8 @@ def _kind(value: Any) -> str:
 def _describe(error: ValidationError, path: Path | None) -> str:
     where = f"{path}: " if path else ""
     lines = []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems[:_MOST_PROBLEMS]:
         field = printable(".".join(str(part)[:LONGEST_NAME] for part in problem["loc"]))
         if problem["type"] == "extra_forbidden":
             nested = "." in str(problem["loc"][-1])
@@ -1004,6 +1017,10 @@ def _describe(error: ValidationError, path: Path | None) -> str:
             lines.append(f"unknown setting {field}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
+        elif problem["loc"][:1] == ("spark",):  # What was given may be a secret.
+            lines.append(f"{field}: {problem['msg']}")
         else:
             lines.append(f"{field}: {problem['msg']}, got {quoted(problem['input'])}")
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return where + "; ".join(lines)

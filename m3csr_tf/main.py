@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from m3csr_tf.util import signals
 
@@ -15,6 +14,8 @@ def main(verb: str | None = None) -> None:
     """
     signals.answer()
     try:
+        from pathlib import Path
+
         from m3csr_tf.cli import app
 
         if verb is None:

@@ -183,10 +183,31 @@ def test_ids_in_a_json_list_may_hold_commas_and_spaces(release: Any, untrained_r
     for history, refusal in (
         ('["a', "is no JSON"),
         ("[" * 100_000, "is no JSON"),
-        ("[1, 2]", "expected item ids in quotes"),
+        ("[1, 2]", "expected a list of item ids in quotes"),
     ):
         result = CliRunner().invoke(app, [*arguments, "--history", history])
         assert result.exit_code == 2 and "--history" in result.stderr and refusal in result.stderr
+
+
+@pytest.mark.parametrize(
+    "history", ['{"a": 1}', '{"a": 1, "a": 2}', " {a, b", "[1, 2]", '["a"', '["a"] b', '["\\ud800"]']
+)
+def test_a_history_that_begins_like_json_is_a_list_of_ids_or_an_error(
+    history: str, release: Any, untrained_run: Any
+) -> None:
+    arguments = ["explain", "--user", "u", "--item", str(untrained_run.prepared.items.known[0])]
+    result = CliRunner().invoke(app, [*arguments, "--history", history, *overrides(release)])
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
+    assert "explain: --history" in result.stderr and "expected a list of item ids" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--user", "--item", "--history"])
+def test_an_id_that_is_no_utf8_says_so(option: str, release: Any) -> None:
+    words = {"--user": "u", "--item": "v", "--history": "a"} | {option: "u\udcff"}
+    flat = [word for pair in words.items() for word in pair]
+    result = CliRunner().invoke(app, ["explain", *flat, *overrides(release)])
+    assert result.exit_code == 2, result.output
+    assert result.stderr == f"error: explain: {option} 'u\\udcff' is no UTF-8; give ids in UTF-8\n"
 
 
 def test_without_a_history_it_is_that_of_the_whole_log(

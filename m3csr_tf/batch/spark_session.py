@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from m3csr_tf.config import SparkConfig
 from m3csr_tf.errors import EngineError
+from m3csr_tf.util.hidden import HIDDEN, without_password
+from m3csr_tf.util.quoting import listed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA = 17
 """Oldest Java that Spark 4 runs on."""
+_AGAIN = "give it again, or let spark-defaults.conf hold it"
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
     """The session of this process; without one, a new one, which ends with the block.
 
     Raises:
-      EngineError: pyspark or Java is missing, or Spark does not start.
+      EngineError: pyspark or Java is missing, a secret is not given, or Spark does not start.
     """
     require_spark()
     from pyspark.errors import PySparkException
@@ -37,6 +40,7 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
     if active is not None:
         yield active
         return
+    require_secrets(config)
     if config.master is not None and config.master.startswith("local"):
         _stay_on_this_machine()
     builder = SparkSession.builder.appName("m3csr_tf").config("spark.ui.showConsoleProgress", "false")
@@ -48,13 +52,27 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
         started = builder.getOrCreate()
     except Exception as error:  # Py4J's errors have no base of their own before its gateway runs.
         reason = str(error) if isinstance(error, PySparkException) else java_message(error)
-        where = "" if config.master is None else f" on {config.master}"
-        raise EngineError(f"Spark does not start{where} ({reason}); check spark.master and spark.conf") from error
+        where = "" if config.master is None else f" on {without_password(config.master)}"
+        said = without_password(reason)
+        raise EngineError(f"Spark does not start{where} ({said}); check spark.master and spark.conf") from error
     started.sparkContext.setLogLevel("ERROR")
     try:
         yield started
     finally:
         started.stop()
+
+
+def require_secrets(config: SparkConfig) -> None:
+    """Raises EngineError where a setting is the *** that a run's config.yaml has in place of a secret."""
+    if config.master is not None and f"{HIDDEN}@" in config.master:
+        raise EngineError(
+            f"spark.master: {HIDDEN} stands for user and password, which no file of a run holds; {_AGAIN}"
+        )
+    hidden = [name for name, value in config.conf.items() if value == HIDDEN]
+    if hidden:
+        raise EngineError(
+            f"spark.conf: {listed(hidden)}: {HIDDEN} stands for a secret, which no file of a run holds; {_AGAIN}"
+        )
 
 
 def require_spark() -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from m3csr_tf.data.updates import read_updates
@@ -20,7 +21,7 @@ from m3csr_tf.errors import InputError, M3CSRError
 from m3csr_tf.serving.refresh import Refreshed, check, refresh
 from m3csr_tf.serving.release import Release
 from m3csr_tf.util import signals
-from m3csr_tf.util.quoting import printable
+from m3csr_tf.util.quoting import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def take_in(
       InputError: the file is at fault; nothing is taken in when it is malformed, or when an item in it is.
       ReleaseError: as in `refresh`.
     """
-    source = printable(str(path))
+    source = one_line(str(path))
     updates = read_updates(path, columns_of(release), release.modalities)
     size = len(updates.frame)
     if not size and not updates.removed:
@@ -128,9 +129,9 @@ def columns_of(release: Release) -> dict[str, str]:
 
 
 def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
-    said = printable(reason)
+    said = one_line(reason)
     _put_away(path, REJECTED, said)
-    logger.warning("%s: rejected (%s)", printable(str(path)), said, exc_info=unexpected)
+    logger.warning("%s: rejected (%s)", one_line(str(path)), said, exc_info=unexpected)
 
 
 def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
@@ -151,7 +152,7 @@ def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
         finally:
             os.close(there)
     except OSError as error:
-        logger.warning("%s: cannot be put into %s (%s)", printable(str(path)), wanted, error.strerror or error)
+        logger.warning("%s: cannot be put into %s (%s)", one_line(str(path)), wanted, error.strerror or error)
 
 
 def _free_name(path: Path, there: int) -> str:
@@ -185,5 +186,12 @@ def _folder(inbox: Path, wanted: str) -> int:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
         number += 1
-        logger.warning("%s: is no folder; files go to %s.%d", printable(str(inbox / name)), wanted, number)
-        name = f"{wanted}.{number}"
+        beside = f"{wanted}.{number}"
+        _say_no_folder(inbox / name, beside)
+        name = beside
+
+
+@cache
+def _say_no_folder(path: Path, beside: str) -> None:
+    """Once a process, and not for each file."""
+    logger.warning("%s: is no folder; files go to %s", one_line(str(path)), beside)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt
+from pathlib import Path
+from typing import Any
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.serving.manifest_shape import Manifest
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, sha256
-from m3csr_tf.util.names import is_plain
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import advice, checked, reading, what_is_wrong
 
@@ -26,37 +24,8 @@ PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
 _AGAIN = "put it back, roll back, or release again"
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name == ".":
-        raise ValueError(f"{quoted(name)} does not lie inside the part")
-    return name
-
-
-def _plain(name: str) -> str:
-    if not is_plain(name):
-        raise ValueError(f"{quoted(name)} is no name")
-    return name
-
-
-class _Manifest(BaseModel):
-    """What every manifest says; it says more."""
-
-    name: str
-    run: str
-    version: PositiveInt
-    fingerprint: str
-    modalities: dict[Annotated[str, AfterValidator(_plain)], PositiveInt] = Field(min_length=1)
-    layout: dict[str, Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]] = Field(min_length=1)
-    popularity_edges: list[int]
-    history_length: PositiveInt
-    index: dict[str, Any]
-    config: dict[str, Any]
-    trained: str
-    prepared: str
-    parts: dict[str, Annotated[dict[Annotated[str, AfterValidator(_inside)], str], Field(min_length=1)]]
+_NO_CURRENT = "put it back, name a version (pipelines/release.py rollback --version N), or release again"
+"""Of the manifest itself: without it, going back to the version before needs a number."""
 
 
 def part_folder(release: Path, part: str, version: int) -> Path:
@@ -89,25 +58,26 @@ def read(path: Path) -> dict[str, Any]:
       ReleaseError: it is missing, broken, of another format or shape, names files outside the parts, or was changed
         after it was written.
     """
+    again = _AGAIN if path.name == COPY else _NO_CURRENT
     try:
         manifest = parse_json(regular(path).read_bytes())
     except FileNotFoundError:
         if path.name == COPY:
-            raise ReleaseError(f"{path}: it is missing; {_AGAIN}") from None
+            raise ReleaseError(f"{path}: it is missing; {again}") from None
         raise ReleaseError(f"{path}: missing, so there is no release here; run pipelines/release.py") from None
     except OSError as error:
-        raise ReleaseError(f"{path}: {what_is_wrong(error)}; {advice(error, _AGAIN)}") from None
+        raise ReleaseError(f"{path}: {what_is_wrong(error)}; {advice(error, again)}") from None
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
-        raise ReleaseError(f"{path}: not a manifest (broken JSON); {_AGAIN}")
+        raise ReleaseError(f"{path}: not a manifest (broken JSON); {again}")
     if manifest.get("format") != FORMAT:
         found = quoted(manifest.get("format"))
-        raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {_AGAIN}")
+        raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {again}")
     if sealed(manifest) != manifest:
-        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {_AGAIN}")
-    with reading(path, _AGAIN, ReleaseError):
-        checked(_Manifest, manifest)
+        raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {again}")
+    with reading(path, again, ReleaseError):
+        checked(Manifest, manifest)
         if {*manifest["parts"]} != {*PARTS}:
             raise ValueError(f"its parts are {', '.join(manifest['parts'])}, expected {', '.join(PARTS)}")
     return manifest

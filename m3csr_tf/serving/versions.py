@@ -143,6 +143,9 @@ def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment
     """
     with _writing(folder), locked(folder / _PUBLISH_LOCK):
         if version is None:
+            latest = current(folder)
+            if latest is None and manifests.versions(folder):
+                raise ReleaseError(no_current(folder))
             latest = manifests.read(folder / columns.MANIFEST)["version"]
             earlier = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
             if not earlier:
@@ -194,14 +197,16 @@ def prune(folder: Path, keep: int) -> list[int]:
 
 
 def listing(folder: Path) -> list[Version]:
-    """All versions of which any part is there, ascending.
+    """All versions of which any part is there, ascending; none is current where the manifest is missing or broken.
 
     Raises:
       ReleaseError: the folder holds no release.
     """
-    latest = manifests.read(folder / columns.MANIFEST)["version"]
+    latest, there = current(folder), manifests.versions(folder)
+    if latest is None and not there:
+        manifests.read(folder / columns.MANIFEST)  # Says why.
     found = []
-    for version in manifests.versions(folder):
+    for version in there:
         complete = manifests.is_complete(folder, version)
         manifest = manifests.of_version(folder, version) if complete else {}
         try:
@@ -213,6 +218,16 @@ def listing(folder: Path) -> list[Version]:
         size = sum(path.stat().st_size for path in files)
         found.append(Version(version, version == latest, complete, manifest, segments, size))
     return found
+
+
+def no_current(folder: Path) -> str:
+    """What to say and do where the manifest names no version that is there."""
+    complete = [one for one in manifests.versions(folder) if manifests.is_complete(folder, one)]
+    way = f"go back to one by rollback --version, the latest complete one is {complete[-1]}" if complete else ""
+    return (
+        f"{folder / columns.MANIFEST}: missing or broken, or of a version that is not there, so none is current; "
+        f"{way or 'no version is complete: release again'}"
+    )
 
 
 def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:

@@ -67,8 +67,8 @@ def parse_yaml(text: str) -> Any:
     Numbers are `WrittenInt` and `WrittenFloat`, which know their text.
 
     Raises:
-      ValueError: it is no YAML, has a key twice in one mapping, is nested too deeply, contains itself, or stands for
-        too much with its aliases written out; the message is one line.
+      ValueError: it is no YAML, has a key twice in one mapping, is nested too deeply, contains itself, stands for too
+        much with its aliases written out, or has a tag that is not of the core schema; the message is one line.
     """
     try:
         loader = _Loader(text)
@@ -82,8 +82,21 @@ def parse_yaml(text: str) -> Any:
             loader.dispose()
     except RecursionError:
         raise _Malformed("it is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:  # Without the text around it: it may hold secrets.
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        mark = error.problem_mark
+        at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise _Malformed(said + at) from None
     except yaml.YAMLError as error:
         raise _Malformed(" ".join(str(error).split())) from None
+
+
+def dump_yaml(tree: Any) -> str:
+    """The text of a tree of mappings, lists and scalars, which `parse_yaml` reads back to an equal one.
+
+    Text that a reader of YAML 1.1 would take for something else is quoted as well.
+    """
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
 
 
 class WrittenInt(int):
@@ -106,18 +119,22 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key, yaml.ScalarNode):  # Of several <<, the last would win without a word.
                 if key.value in seen:
                     raise _Malformed(f"key {quoted(key.value)} is there twice, again in line {key.start_mark.line + 1}")
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that leaves plain what the reader, and one of YAML 1.1, take for what it is."""
+
+
 def _number(make: type[WrittenInt] | type[WrittenFloat]) -> Any:
     def constructed(loader: _Loader, node: yaml.ScalarNode) -> WrittenInt | WrittenFloat:
         text = node.value
         try:
-            number = make(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            number = make(text.lower().replace(".inf", "inf").replace(".nan", "nan"))  # The text is one: `_check_tag`.
         except ValueError:  # Python reads no more than some thousand digits.
             raise _Malformed(f"{quoted(text)} is too long for a number") from None
         number.written = text
@@ -126,18 +143,52 @@ def _number(make: type[WrittenInt] | type[WrittenFloat]) -> Any:
     return constructed
 
 
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+."),
-    ("merge", r"^<<$", "<"),
-    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
-_Loader.add_constructor("tag:yaml.org,2002:int", _number(WrittenInt))
-_Loader.add_constructor("tag:yaml.org,2002:float", _number(WrittenFloat))
+_CORE = "tag:yaml.org,2002:"
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "merge": (r"<<", "<"),
+    "null": (r"~|null|Null|NULL|", "~nN"),
+}
+"""Tag -> how its scalars are written, and what they begin with; an empty one is null."""
+_TEXTS = {f"{_CORE}{tag}": re.compile(rf"^(?:{pattern})\Z") for tag, (pattern, _) in _SCALARS.items()}
+_TAGS: dict[type[yaml.Node], set[str]] = {
+    yaml.ScalarNode: {*_TEXTS, f"{_CORE}str"},
+    yaml.SequenceNode: {f"{_CORE}seq"},
+    yaml.MappingNode: {f"{_CORE}map"},
+}
+"""Kind of a node -> the tags that it may have."""
+
+for _tag, (_, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"{_CORE}{_tag}", _TEXTS[f"{_CORE}{_tag}"], [*_first])
+_Loader.add_implicit_resolver(f"{_CORE}null", re.compile(r"^$"), [""])
+_Loader.add_constructor(f"{_CORE}int", _number(WrittenInt))
+_Loader.add_constructor(f"{_CORE}float", _number(WrittenFloat))
+_Loader.add_constructor(f"{_CORE}merge", yaml.SafeLoader.construct_yaml_str)  # << that is no key is text.
+_OLDER = yaml.SafeDumper.yaml_implicit_resolvers
+_Dumper.yaml_implicit_resolvers = {
+    first: [*_Loader.yaml_implicit_resolvers.get(first, []), *_OLDER.get(first, [])]
+    for first in {*_Loader.yaml_implicit_resolvers, *_OLDER}
+}
+for _kind, _tag in ((WrittenInt, "int"), (WrittenFloat, "float")):
+    _Dumper.add_representer(
+        _kind, lambda dumper, number, tag=f"{_CORE}{_tag}": dumper.represent_scalar(tag, number.written)
+    )
+
+
+def _check_tag(node: yaml.Node) -> None:
+    """Refuses a tag that is not of the core schema, and a scalar that is not what its tag says."""
+    tag = node.tag.replace(_CORE, "!!")
+    line = node.start_mark.line + 1
+    if node.tag not in _TAGS[type(node)]:
+        known = ", ".join(sorted(one.replace(_CORE, "!!") for one in _TAGS[type(node)] - {f"{_CORE}merge"}))
+        raise _Malformed(f"line {line} has the tag {quoted(tag)[1:-1]}, expected {known} or, better, none")
+    if node.tag in _TEXTS and not _TEXTS[node.tag].match(node.value):
+        raise _Malformed(f"line {line}: {quoted(node.value)} is no {tag}")
 
 
 def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
@@ -145,6 +196,7 @@ def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
     if id(node) in open_nodes:
         raise _Malformed("an alias stands for what contains it")
     if id(node) not in known:
+        _check_tag(node)
         open_nodes.add(id(node))
         below: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):

@@ -44,6 +44,15 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8; names of files and words of a command line may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def listed(names: Iterable[Any]) -> str:
     """Names from users' files with commas between them, the first MOST of them; "none" if there is none."""
     names = [printable(str(name))[:LONGEST] for name in names]

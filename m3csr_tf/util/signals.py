@@ -2,6 +2,9 @@
 
 Until a verb begins nothing has been written, and the process ends at once. While it works, the signal is raised as
 `Stopped`, so that what is half-written is removed on the way out. Once it is done, a signal changes nothing any more.
+One that the process was started to ignore, as `nohup` and shells do for background jobs, stays ignored.
+
+Nothing is imported here that Python has not imported already: until `answer`, a signal ends in a traceback.
 """
 
 from __future__ import annotations
@@ -9,9 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
-from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # `typing` takes a hundredth of a second.
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
 
 ANSWERED = (signal.SIGINT, signal.SIGTERM)
 _MESSAGE = {
@@ -35,7 +40,8 @@ def answer() -> None:
     _received, _working = None, False
     sys.unraisablehook = _unraisable
     for number in ANSWERED:
-        signal.signal(number, _stop)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def begin() -> None:
@@ -58,10 +64,14 @@ def received() -> bool:
 def leave() -> NoReturn:
     """Ends the process that was asked to, with one message, without waiting for other threads."""
     assert _received is not None
-    with suppress(Exception):  # A reader of a pipe may be gone, or the signal have come in the midst of a line.
+    try:
         sys.stdout.flush()
-    with suppress(OSError):
+    except Exception:  # A reader of a pipe may be gone, or the signal have come in the midst of a line.
+        pass
+    try:
         os.write(2, _MESSAGE[_received].encode())
+    except OSError:
+        pass
     os._exit(128 + _received)
 
 

@@ -18,7 +18,7 @@ from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.progress import progress
-from m3csr_tf.util.quoting import quoted, shortened
+from m3csr_tf.util.quoting import is_utf8, quoted, shortened
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 
@@ -37,10 +37,13 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     """
     if not user or not item:
         raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
+    for option, text in (("--user", user), ("--item", item), ("--history", history or "")):
+        if not is_utf8(text):
+            raise InputError(f"explain: {option} {quoted(text)} is no UTF-8; give ids in UTF-8")
+    past = None if history is None else _given_history(history)
     with progress("opening the release"):
         release = open_release(config.release_folder)
-    past = _known_history(config, release, user) if history is None else _given_history(history)
-    explanation = explain_pair(release, user, item, past)
+    explanation = explain_pair(release, user, item, _known_history(config, release, user) if past is None else past)
     if as_json:
         text = json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
         # Ids keep their letters; what a terminal would obey is escaped as JSON can.
@@ -52,17 +55,19 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
 
 
 def _given_history(text: str) -> list[str]:
-    if not text.lstrip().startswith("["):
+    if not text.lstrip().startswith(("[", "{")):
         return [one.strip() for one in text.split(",") if one.strip()]
     try:
         ids = parse_json(text)
     except ValueError as error:
         raise InputError(
-            f"explain: --history starts with [ and is no JSON ({error}); expected a list of item ids, "
+            f"explain: --history starts with {text.lstrip()[0]} and is no JSON ({error}); expected a list of item ids, "
             """e.g. '["v1", "v2, part 2"]'"""
         ) from None
-    if not all(isinstance(one, str) for one in ids):
-        raise InputError(f"""explain: --history is {quoted(text)}; expected item ids in quotes, e.g. '["1", "2"]'""")
+    if not isinstance(ids, list) or not all(isinstance(one, str) and is_utf8(one) for one in ids):
+        raise InputError(
+            f"""explain: --history is {quoted(text)}; expected a list of item ids in quotes, e.g. '["1", "2"]'"""
+        )
     return list(ids)
 
 

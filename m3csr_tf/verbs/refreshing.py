@@ -18,7 +18,7 @@ from m3csr_tf.serving.refresh import refresh as refresh_items
 from m3csr_tf.serving.release import Release, is_current, open_release
 from m3csr_tf.util.files import locked
 from m3csr_tf.util.progress import progress
-from m3csr_tf.util.quoting import printable
+from m3csr_tf.util.quoting import one_line
 from m3csr_tf.verbs.console import say
 
 _LOCK = ".follow.lock"
@@ -75,7 +75,8 @@ def _follow(config: Config, folder: Path) -> None:
         release = open_release(config.release_folder)
         _warm_up(release)
         measured = release.index.changed
-        say(f"following {folder} into version {release.version} of {config.release_folder}; ctrl-c stops")
+        into = f"version {release.version} of {config.release_folder}"
+        say(one_line(f"following {folder} into {into}; ctrl-c stops"))
         stays = _Staying()
         while True:
             stays.say(inbox.passed_over(folder))
@@ -120,7 +121,7 @@ class _Staying:
         """Says once of each that it is passed over."""
         for path in odd:
             if path not in self._said:
-                say(f"{printable(str(path))}: is passed over; an inbox takes files, no links, pipes or folders")
+                say(f"{one_line(str(path))}: is passed over; an inbox takes files, no links, pipes or folders")
         self._said = set(odd)
 
     @staticmethod
@@ -144,7 +145,7 @@ def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
     )
     missing = f" ({absent:,} to remove were not there)" if absent else ""
     say(
-        f"{printable(str(path))}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
+        f"{one_line(str(path))}: {new:,} new, {changed:,} changed, {removed:,} removed{missing} in "
         f"{sum(one.seconds for one in done):.2f} s; version {release.version} holds {len(release.index):,} items"
     )
 

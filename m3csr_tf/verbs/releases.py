@@ -47,7 +47,8 @@ def release(config: Config, again: bool = False) -> Release:
 
 def list_versions(config: Config) -> None:
     """All versions of the release, and which one is current: a block each."""
-    for one in versions.listing(config.release_folder):
+    found = versions.listing(config.release_folder)
+    for one in found:
         said = one.manifest
         notes = ["current"] * one.current + ["incomplete"] * (not one.complete)
         created = f"created {str(said['created']).removesuffix('+00:00')} UTC" if "created" in said else ""
@@ -61,6 +62,8 @@ def list_versions(config: Config) -> None:
             + f", {one.size / 2**20:,.1f} MiB"
             + (f", fingerprint {said['fingerprint'][:12]}" if "fingerprint" in said else "")
         )
+    if not any(one.current for one in found):
+        say(versions.no_current(config.release_folder))
 
 
 def verify(config: Config, version: int | None, sample: int) -> None:

@@ -65,7 +65,13 @@ def video(path: Path, item: str, release: Release) -> Path:
 @pytest.mark.parametrize("what", ["a link elsewhere", "a link to nothing", "a file", "a pipe"])
 @pytest.mark.parametrize("name", ["done", "rejected"])
 def test_files_go_beside_what_has_taken_the_name_of_their_folder(
-    name: str, what: str, follow: Callable[[int], Release], place: Path, tmp_path: Path, live: Release
+    name: str,
+    what: str,
+    follow: Callable[[int], Release],
+    place: Path,
+    tmp_path: Path,
+    live: Release,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -77,9 +83,11 @@ def test_files_go_beside_what_has_taken_the_name_of_their_folder(
     }[what](place / name)
     video(place / "1.parquet", "new" if name == "done" else "bad", live)
     video(place / "2.parquet", "next", live)
+    video(place / "3.parquet", "third" if name == "done" else "bad too", live)
     index = follow(1).index
     assert "next" in index.ids and inbox.waiting(place) == []
     assert (place / f"{name}.2" / "1.parquet").exists()
+    assert sum(f"{name}: is no folder; files go to {name}.2" in message for message in caplog.messages) == 1
     assert list(elsewhere.iterdir()) == [] and not (tmp_path / "nothing").exists()
 
 
@@ -168,8 +176,30 @@ def test_names_that_are_no_text_or_that_a_terminal_obeys_are_written_out(
     follow(1)
     rejected = sorted(one.name for one in (place / "rejected").iterdir())
     assert inbox.waiting(place) == [] and rejected == [path.name, f"{path.name}.error"]
-    assert "rejected" in caplog.text and "\x1b" not in caplog.text
+    assert "rejected" in caplog.text and "\x1b" not in caplog.text and "Traceback" not in caplog.text
+    assert [message for message in caplog.messages if "\n" in message] == []
+    assert (place / "rejected" / f"{path.name}.error").read_text().count("\n") == 1
     caplog.text.encode()
+
+
+def test_a_name_with_a_line_break_forges_no_line(
+    follow: Callable[[int], Release], place: Path, live: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video(place / "a\nrecall@100 1.0000.parquet", "new", live)
+    os.mkfifo(place / "b\nversion 9 is current now.csv")
+    assert "new" in follow(1).index.ids
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith(("following ", str(place))) for line in lines), lines
+
+
+def test_a_name_that_is_no_utf8_is_rejected_with_a_reason(
+    follow: Callable[[int], Release], place: Path, live: Release, caplog: pytest.LogCaptureFixture
+) -> None:
+    for ending in (b".csv", b".parquet"):
+        video(place / os.fsdecode(b"u\xff" + ending), "new", live)
+    follow(1)
+    assert sum("the path is no UTF-8; rename" in message for message in caplog.messages) == 2
+    assert "Traceback" not in caplog.text
 
 
 def test_a_lock_of_the_follower_that_is_a_link_empties_nothing(

@@ -117,6 +117,25 @@ WRONG_SHAPES = {
         {"modalities": {"../x": 3}},
         {"parts": {}},
         {"layout": {"id": [1]}},
+        {"layout": {"id": [0, 4]}},
+        {"layout": {"id": [0, 2**70], "visual": [2**70, 2**70 + 1], "acoustic": [2**70 + 1, 2**71]}},
+        {"modalities": {"visual": 16}},
+        {"modalities": {"visual": 2**70, "acoustic": 4}},
+        {"popularity_edges": []},
+        {"popularity_edges": [5, 3]},
+        {"popularity_edges": [1, 1]},
+        {"popularity_edges": [1, 2**70]},
+        {"popularity_edges": [1, True]},
+        {"history_length": 10**9},
+        {"history_length": 2**70},
+        {"index": {"items": "x"}},
+        {"index": {"items": "x", "recall": [1]}},
+        {"index": {"kind": "exact", "items": 5, "width": 1, "recall": 1.0}},
+        {"index": {"kind": "exact", "items": 5, "width": 3, "recall": 7.5}},
+        {"config": {}},
+        {"config": {"data": 1}},
+        {"run": "../../x"},
+        {"version": 2**70},
     ],
 }
 
@@ -147,6 +166,25 @@ def resealed(product: Product, change: Callable[[dict[str, Any]], Any]) -> None:
 def test_a_manifest_of_another_shape_is_refused_though_it_is_sealed(change: dict[str, Any], mended: Product) -> None:
     resealed(mended, lambda tree: tree.update(change))
     with pytest.raises(ReleaseError, match=r"manifest\.json: it is broken"):
+        open_all(mended, "release")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda layout: layout.update(id=[1, layout["id"][1]]), "layout: id lies from 1 to"),
+        (lambda layout: layout.update(id=[0, layout["id"][1] + 1]), r"layout: \w+ lies from \d+ to \d+, expected from"),
+        (lambda layout: layout.update(taste=[0, 0]), "layout has the parts"),
+        (lambda layout: layout.pop(max(layout, key=layout.__getitem__)), "layout"),
+    ],
+)
+def test_a_layout_with_holes_or_parts_that_nobody_knows_is_refused(
+    change: Callable[[dict[str, Any]], Any], said: str, mended: Product
+) -> None:
+    resealed(mended, lambda tree: change(tree["layout"]))
+    result = mended.run("release", "list")
+    assert result.exit_code == 2 or "none is current" in result.output
+    with pytest.raises(ReleaseError, match=rf"manifest\.json: it is broken \(.*{said}"):
         open_all(mended, "release")
 
 
@@ -370,6 +408,30 @@ def test_a_job_whose_facts_were_changed_counts_as_none(change: dict[str, Any], t
         assert JobFolder.open(job.folder) is not None
         write_json(job.folder / JOB, json.loads((job.folder / JOB).read_text()) | change)
         assert JobFolder.open(job.folder) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "of another shape"])
+def test_a_release_whose_manifest_is_broken_lists_its_versions_and_says_how_one_becomes_current(
+    damage: str, mended: Product
+) -> None:
+    path = mended.release / columns.MANIFEST
+    DAMAGE[damage](path)
+    listed = mended.run("release", "list")
+    advice = f"{path}: missing or broken, or of a version that is not there, so none is current; "
+    advice += "go back to one by rollback --version, the latest complete one is 1"
+    assert listed.exit_code == 0 and "version 1" in listed.output and advice in listed.output, listed.output
+    back = mended.run("release", "rollback")
+    assert back.exit_code == 2 and back.stderr == f"error: {advice}\n"
+    assert mended.run("release", "rollback", "--version", "1").exit_code == 0
+    assert "none is current" not in mended.run("release", "list").output
+
+
+def test_a_release_without_a_manifest_and_a_complete_version_is_to_be_made_again(mended: Product) -> None:
+    (mended.release / columns.MANIFEST).unlink()
+    shutil.rmtree(mended.release / "user_tower")
+    assert "no version is complete: release again" in mended.run("release", "list").output
+    result = mended.run("release", "rollback")
+    assert result.exit_code == 2 and "no version is complete: release again" in result.stderr
 
 
 def test_the_whole_product_goes_through_every_verb(mended: Product) -> None:

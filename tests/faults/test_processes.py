@@ -25,7 +25,7 @@ from m3csr_tf.config import Config, load
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.data.tables import load_table
 from m3csr_tf.data.updates import read_updates
-from m3csr_tf.errors import ConfigError, InputError, RunError
+from m3csr_tf.errors import ConfigError, EngineError, InputError, RunError
 from m3csr_tf.util import files
 from m3csr_tf.util.refusals import reason
 
@@ -270,17 +270,65 @@ SECRETS = {
     "spark.hadoop.fs.s3a.secret.key": "s3cr3t",
     "spark.ssl.keyPassword": "pass",
     "spark.my.Token": "t0k3n",
+    "spark.driver.extraJavaOptions": "-Djavax.net.ssl.trustStorePassword=hunter2",
+    "spark.hadoop.fs.azure.sas.x": "sv=1&s=s1gn3d",
+    "spark.hadoop.x": "sv=1&sig=s1gn3d",
+    "spark.hadoop.proxy": "http://me:pr0xy@h:3128",
 }
 
 
 def test_secrets_of_spark_are_not_written_into_a_runs_configuration(tmp_path: Path) -> None:
-    config = Config.model_validate({"spark": {"conf": SECRETS | {"spark.executor.memory": "8g"}}})
+    plain = {"spark.executor.memory": "8g", "spark.driver.host": "kansas"}
+    master = "spark://me:m4st3r/@h:7077"
+    config = Config.model_validate({"spark": {"conf": SECRETS | plain, "master": master}})
     (tmp_path / "config.yaml").write_text(config.to_yaml())
-    assert not any(secret in (tmp_path / "config.yaml").read_text() for secret in SECRETS.values())
+    assert not any(secret in (tmp_path / "config.yaml").read_text() for secret in (*SECRETS.values(), "m4st3r"))
     again = load(tmp_path / "config.yaml")
-    assert again.spark.conf == dict.fromkeys(SECRETS, "***") | {"spark.executor.memory": "8g"}
+    assert again.spark.conf == dict.fromkeys(SECRETS, "***") | plain
+    assert again.spark.master == "spark://***@h:7077"
     assert config.spark.conf["spark.my.Token"] == "t0k3n" and again.fingerprint() == config.fingerprint()
     assert config.fingerprint("spark") != again.fingerprint("spark")
+
+
+@pytest.mark.parametrize(
+    ("spark", "said"),
+    [
+        (
+            {"conf": {"spark.a": "1", "spark.password": "***"}},
+            r"spark\.conf: spark\.password: \*\*\* stands for a secret",
+        ),
+        ({"master": "spark://***@h:7077"}, r"spark\.master: \*\*\* stands for user and password"),
+    ],
+)
+def test_what_stands_for_a_secret_is_not_handed_to_spark(spark: dict[str, Any], said: str) -> None:
+    from m3csr_tf.batch.spark_session import require_secrets
+
+    with pytest.raises(EngineError, match=rf"{said}.*; give it again"):
+        require_secrets(Config.model_validate({"spark": spark}).spark)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["spark.conf={spark.password: {a: hunter2}}"],
+        ["spark.conf={spark.password: [hunter2"],
+        ["spark={conf: {spark.password: hunter2}}"],
+        ["spark.conf={spark.password: hunter2}", "spark.conf.spark={password: hunter2}"],
+        ["spark.conf=hunter2", "spark.conf.a=hunter2"],
+        ["spark.master={hunter2: hunter2}"],
+    ],
+)
+def test_messages_about_settings_of_spark_do_not_show_them(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match="spark") as error:
+        load(None, overrides)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_configuration_that_is_no_yaml_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("spark:\n  conf: {spark.password: 'hunter2', a: [}\n")
+    with pytest.raises(ConfigError, match="in line 2, column") as error:
+        load(tmp_path / "config.yaml")
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])

@@ -101,6 +101,30 @@ def test_the_list_of_settings_says_the_range_of_each_number() -> None:
     assert not [name for name in numbers if " to " not in said[name] and "below" not in said[name]]
 
 
+def test_of_thousands_of_unknown_settings_the_first_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("".join(f"key{number}: 1\n" for number in range(5000)))
+    with pytest.raises(
+        ConfigError, match=r"unknown setting key0; .*unknown setting key4; .*; and 4,995 more$"
+    ) as error:
+        load(tmp_path / "config.yaml")
+    assert "key5" not in str(error.value)
+
+
+def test_an_override_that_is_no_utf8_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"override 'run\.name=u\\udcff': it is no UTF-8; give"):
+        load(None, ["run.name=u\udcff"])
+
+
+@pytest.mark.parametrize("text", ["1e3", "1E5", ".5e3", "1e400", "0x1F", "yes", "1:30", "2026-11-01", "~", "<<"])
+def test_text_of_a_condition_is_the_same_text_in_the_runs_configuration(text: str, tmp_path: Path) -> None:
+    given = ["data.format=table", "data.path=logs", "data.modalities={visual: v}"]
+    config = load(None, [*given, f'data.where={{tag: "{text}", "{text}": 1e3}}'])
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    again = load(tmp_path / "config.yaml")
+    assert again.data.where == {"tag": text, text: 1000.0}
+    assert again.fingerprint() == config.fingerprint()
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

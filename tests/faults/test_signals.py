@@ -114,6 +114,31 @@ def test_a_signal_while_a_verb_still_imports_ends_in_one_message(number: int, wo
     assert not (world.parent / "runs").exists()
 
 
+def test_next_to_nothing_is_imported_before_signals_are_answered() -> None:
+    said = (
+        "import re, sys, m3csr_tf.util.signals as signals\n"  # As the script of an installed package begins.
+        "before = set(sys.modules)\nfrom m3csr_tf.main import main\n"
+        "signals.answer = lambda: (print(*sorted(set(sys.modules) - before)), sys.exit())\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", said], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    )
+    assert done.stdout.split() == ["m3csr_tf.main"], done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(number: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", VERB.replace("BODY", f"os.kill(os.getpid(), {int(number)})\n    print('done')")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 VERB = """
 import os, signal, sys
 from m3csr_tf import cli, main

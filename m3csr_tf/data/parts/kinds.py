@@ -11,6 +11,7 @@ from m3csr_tf.data.parts.json_lines import JsonLines
 from m3csr_tf.data.parts.lines import plain_suffix
 from m3csr_tf.data.parts.part import Part
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import is_utf8
 
 _BINARY = {
     ".parquet": "parquet",
@@ -39,8 +40,10 @@ def open_part(path: Path, table: Path) -> Part:
       table: the folder that it is a part of, whose ending counts where the file has none of its own.
 
     Raises:
-      InputError: neither has an ending of a table.
+      InputError: neither has an ending of a table, or the path is no UTF-8, which Arrow asks for.
     """
+    if not is_utf8(str(path)):
+        raise InputError(f"{path}: the path is no UTF-8; rename the file or folder")
     for named in (path, table):
         if named.suffix.lower() in _BINARY:
             kind = _BINARY[named.suffix.lower()]
