@@ -1005,11 +1005,19 @@ def _kind(value: Any) -> str:
     return {WrittenInt: "int", WrittenFloat: "float"}.get(type(value), type(value).__name__)
 
 
+_CONDITION = 'one number, true or false, or text, perhaps with a comparison, e.g. ">=4"'
+
+
 def _describe(error: ValidationError, path: Path | None) -> str:
     where = f"{path}: " if path else ""
-    lines = []
+    lines: list[str] = []
     problems = error.errors(include_url=False)
     for problem in problems[:_MOST_PROBLEMS]:
+        if problem["loc"][:2] == ("data", "where") and len(problem["loc"]) > 2:
+            # One of several kinds: each would complain.
+            line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
+            lines.extend({line + quoted(problem["input"])} - set(lines))
+            continue
         field = printable(".".join(str(part)[:LONGEST_NAME] for part in problem["loc"]))
         if problem["type"] == "extra_forbidden":
             nested = "." in str(problem["loc"][-1])

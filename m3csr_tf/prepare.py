@@ -22,13 +22,13 @@ from rich.table import Table
 
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import PREPARE_SECTIONS, Config
-from m3csr_tf.data import formats
+from m3csr_tf.data import formats, splits
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE
 from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
-from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log import LEFT_OUT, TableLog
 from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.errors import ConfigError, ResourceError, RunError
 from m3csr_tf.features.assignment import assign_clusters
@@ -40,7 +40,7 @@ from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.util.digests import Digests
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import held, regular, sha256, write_json
-from m3csr_tf.util.progress import progress
+from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)
@@ -174,11 +174,12 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         log = _split_streamed(larger, config, items, folder)
     else:
         with progress("reading the log and the catalogue"):
-            raw = formats.read(config.data, folder)
+            raw = formats.read(config.data, folder, splits.takes_given(config.split))
         catalogue = raw.catalogue
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
         with progress("splitting the log"):
             log = split_in_memory(raw, items, config, folder)
+    _say_what_became_of(log, config)
     if before is not None:
         check_widths(config, catalogue.content, before)
     table = catalogue.frame.copy()
@@ -230,6 +231,18 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         "centres": clusters.digest,
         "config": settings,
     }
+
+
+def _say_what_became_of(log: SplitLog, config: Config) -> None:
+    """Says what nobody asked for by name: the kind of split and why, and rows that are not there any more."""
+    say(f"split by: {log.kind} ({splits.why(log.kind, config.split)})")
+    for name, what in (
+        (LEFT_OUT, "rows left out by data.where"),
+        ("merged_duplicates", "rows merged with another of the same user and item (latest time, sum of weights)"),
+        ("repeated_in_later_split", "rows dropped: an earlier split has the same user and item"),
+    ):
+        if log.counts.get(name):
+            say(f"{log.counts[name]:,} {what}")
 
 
 def _split_streamed(interactions: TableLog, config: Config, items: IdTable, folder: Path) -> SplitLog:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
-from m3csr_tf.data.id_columns import to_ids
+from m3csr_tf.data.id_columns import NumberForms, to_ids
 from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
@@ -58,6 +59,7 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
         raise InputError(f"{source}: no items; expected a row for each item")
     frame = frame.reset_index(drop=True)
     ids = to_ids(frame[columns.ITEM_ID], source)
+    NumberForms(columns.ITEM_ID, source).see(pa.array(ids, pa.large_string()), 0)
     repeated = ids.duplicated()
     if repeated.any():
         raise InputError(f"{source}: item {quoted(ids[repeated].iloc[0])} is listed twice; expected one row an item")

@@ -38,13 +38,14 @@ LAYOUTS: dict[str, type[Layout]] = {
 }
 
 
-def read(config: DataConfig, folder: Path) -> RawData:
+def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
     """Reads and checks the raw input that `config` names.
 
     Args:
       config: the section.
       folder: where the content vectors are written (`content_files`) that the catalogue maps: they may be more than fit
         in memory.
+      with_split: whether splits that the data give count (`check_interactions`).
 
     Raises:
       InputError: a file is missing, malformed, or contradicts another; the message says which, and what to do.
@@ -60,7 +61,7 @@ def read(config: DataConfig, folder: Path) -> RawData:
     else:
         (clicks, left_out), source = log, str(layout.folder)
     catalogue = layout.catalogue(folder)
-    interactions, counts = check_interactions(clicks, source)
+    interactions, counts = check_interactions(clicks, source, with_split)
     check_items_known(interactions, catalogue, source)
     return RawData(interactions, catalogue, counts | left_out)
 

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf.data.cells import LARGEST_EXACT, plain, refuse, refuse_kind
+from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,10 @@ _FLOAT = r"(?:0|-?[1-9][0-9]*)\.0"
 """As a whole float is written; no two of them stand for one number."""
 _LARGE_FLOAT = r"-?[1-9](?:\.[0-9]+)?e\+[0-9]+"
 _FLOATS = f"^(?:{_FLOAT}|{_LARGE_FLOAT})$"
+CUT_SHORT = r"^[+-]?[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+$"
+"""As spreadsheets write a long number: 1.23457E+15."""
+_WHOLE = "^-?[0-9]+$"
+_WHOLE_FLOAT = r"^-?[0-9]+\.0$"
 _HALVES = re.compile("[\ud800-\udfff]")
 _MIXED = {"mixed", "mixed-integer", "mixed-integer-float", "decimal"}
 _KINDS = "strings or whole numbers; as floats only up to 2^53, beyond which they are not exact"
@@ -75,6 +81,42 @@ def are_written_as_floats(column: pd.Series) -> bool:
     return all(isinstance(text, str) and re.fullmatch(_FLOATS, text) for text in column)
 
 
+class NumberForms:
+    """Refuses a column of ids of which some are written as 7 and some as 7.0: one thing would have two ids.
+
+    Args:
+      name: of the column.
+      source: how messages call the input.
+    """
+
+    def __init__(self, name: str, source: str) -> None:
+        self._name = name
+        self._source = source
+        self._first: dict[str, tuple[int, str]] = {}
+
+    def see(self, ids: pa.Array, before: int) -> None:
+        """Takes in the next ids, as `to_ids` gives them or as text.
+
+        Args:
+          ids: text, without missing ones.
+          before: rows that came earlier.
+
+        Raises:
+          InputError: both forms have been seen; it names a row of each.
+        """
+        for form in (_WHOLE, _WHOLE_FLOAT):
+            if form not in self._first:
+                place = pc.index(pc.match_substring_regex(ids, form), True).as_py()
+                if place >= 0:
+                    self._first[form] = before + place + 1, ids[place].as_py()
+        if len(self._first) > 1:
+            (row, whole), (other, as_float) = self._first[_WHOLE], self._first[_WHOLE_FLOAT]
+            raise InputError(
+                f"{self._source}: {self._name} in data row {row} is {quoted(whole)}, and in data row {other} "
+                f"{quoted(as_float)}; expected one form in all rows: write whole numbers without .0"
+            )
+
+
 def _written(value: Any) -> str | None:
     """A value as an id, or None if it is none."""
     if isinstance(value, str):
@@ -104,6 +146,10 @@ def _of_text(column: pd.Series, source: str, expected: str, says: str, told: boo
         refuse(nul, column, source, "an id without the character NUL, at which other programs would cut it", says)
     if are_written_as_floats(column):
         return _of_floats(column, texts, source, expected, says, told)
+    cut = pc.match_substring_regex(texts, CUT_SHORT)
+    refuse(
+        cut, column, source, f"{expected} with all its digits, which a spreadsheet has cut; export ids as text", says
+    )
     return column if column.dtype == object else column.astype(object)
 
 

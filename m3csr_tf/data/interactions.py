@@ -6,17 +6,20 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.data.cells import plain, refuse, to_floats
-from m3csr_tf.data.id_columns import are_written_as_floats, to_ids
+from m3csr_tf.data.id_columns import NumberForms, are_written_as_floats, to_ids
 from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
 from m3csr_tf.errors import InputError
 
 _WEIGHT = "a positive number"
 
 
-def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, int]]:
+def check_interactions(
+    frame: pd.DataFrame, source: str, with_split: bool = True
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """Checks a raw interactions frame, and merges rows of the same user and item.
 
     Rows of one pair in one split become one row with the latest timestamp and the sum of the weights. A pair that is
@@ -26,6 +29,7 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
     Args:
       frame: user_id, item_id, and any of timestamp, weight, split; other columns are dropped.
       source: how messages call the input, e.g. the file's path.
+      with_split: whether the column split counts; otherwise it is checked, and dropped before anything is merged.
 
     Returns:
       The frame, with ids as str, timestamps as numbers (`times.to_seconds`), weights float64; and the counts
@@ -42,6 +46,8 @@ def check_interactions(frame: pd.DataFrame, source: str) -> tuple[pd.DataFrame, 
     checked = check.rows(frame.reset_index(drop=True))
     if columns.TIMESTAMP in checked:
         checked[columns.TIMESTAMP] = in_seconds(checked[columns.TIMESTAMP], check.time_unit())
+    if columns.SPLIT in checked and not with_split:
+        checked = checked.drop(columns=columns.SPLIT)
     return merge(checked, (columns.USER_ID, columns.ITEM_ID))
 
 
@@ -68,6 +74,7 @@ class LogCheck:
         self._source = source
         self._unit = UnitFinder(columns.TIMESTAMP, source)
         self._as_floats: dict[str, tuple[bool, int]] = {}
+        self._forms = {name: NumberForms(name, source) for name in (columns.USER_ID, columns.ITEM_ID)}
 
     def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Checks the next rows, as `check_interactions`, without merging any.
@@ -82,6 +89,8 @@ class LogCheck:
         for name in (columns.USER_ID, columns.ITEM_ID):
             self._see_form(name, are_written_as_floats(frame[name]), frame)
             checked[name] = to_ids(frame[name], self._source)
+            if len(frame):
+                self._forms[name].see(pa.array(checked[name], pa.large_string()), int(frame.index[0]))
         if columns.TIMESTAMP in frame:
             missing = frame[columns.TIMESTAMP].isna()
             refuse(missing, frame[columns.TIMESTAMP], self._source, "a time in every row, or no such column")
@@ -101,10 +110,17 @@ class LogCheck:
             checked[columns.SPLIT] = labels.astype(object)
         return checked.reset_index(drop=True)
 
-    def see(self, frame: pd.DataFrame) -> None:
-        """Takes in rows that need no check: ids that are text or whole numbers, and perhaps timestamps as numbers."""
+    def see(self, frame: pd.DataFrame, ids: pa.Table) -> None:
+        """Takes in rows that need no check.
+
+        Args:
+          frame: timestamps as numbers, if there are any; its index + 1 are the numbers of the data rows.
+          ids: users and items of the rows as text.
+        """
         for name in (columns.USER_ID, columns.ITEM_ID):
             self._see_form(name, False, frame)
+            if len(frame):
+                self._forms[name].see(ids[name].combine_chunks(), int(frame.index[0]))
         if columns.TIMESTAMP in frame:
             self._unit.see(Times(frame[columns.TIMESTAMP], None))
 

@@ -26,5 +26,10 @@ def nearest(names: Sequence[str], *wanted: str) -> str | None:
     return next((plain[near[0]] for near in found if near), None)
 
 
+def same_but_for_spelling(names: Sequence[str], wanted: str) -> str | None:
+    """The first name that is `wanted` but for case and what is neither letter nor digit; None if none is."""
+    return next((name for name in names if name != wanted and _plain(name) == _plain(wanted)), None)
+
+
 def _plain(name: str) -> str:
     return "".join(one for one in name.casefold() if one.isalnum())

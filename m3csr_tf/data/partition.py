@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
+from m3csr_tf.data.id_columns import CUT_SHORT
 from m3csr_tf.data.interactions import LogCheck
 from m3csr_tf.data.raw import EXAMPLES, refuse_unknown
 from m3csr_tf.data.readers.log import TableLog
@@ -29,6 +30,7 @@ from m3csr_tf.util.string_hashes import string_hashes
 _BLOCK = 1_000_000
 _MOST_BUCKETS = 512
 """Files that are open at a time."""
+_ODD_ID = rf"^$|[\n\r\x00]|{CUT_SHORT}"
 _LABELS = pa.array(columns.SPLITS)
 
 
@@ -129,7 +131,7 @@ def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
     rows_of_log = pd.RangeIndex(first, first + block.num_rows)
     if usual is not None:
         times = [columns.TIMESTAMP] if columns.TIMESTAMP in usual.column_names else []
-        check.see(usual.select(times).to_pandas().set_index(rows_of_log))
+        check.see(usual.select(times).to_pandas().set_index(rows_of_log), usual)
         return usual
     rows = check.rows(to_pandas(block).set_index(rows_of_log))
     table = pa.Table.from_pandas(rows, preserve_index=False)
@@ -155,7 +157,7 @@ def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
         if name in (columns.USER_ID, columns.ITEM_ID):
             if pa.types.is_integer(column.type):
                 column = pc.cast(column, pa.string())
-            elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, "^$|[\n\r\\x00]")):
+            elif not pa.types.is_string(column.type) or _any(pc.match_substring_regex(column, _ODD_ID)):
                 return None
             elif not checked and len(column) and column[0].as_py().endswith(".0"):
                 return None

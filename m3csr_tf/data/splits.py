@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,15 +17,27 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import read_json
 from m3csr_tf.util.quoting import quoted
 
-logger = logging.getLogger(__name__)
-
 Kind = Literal["given", "time", "random"]
 _NEEDED: dict[Kind, str] = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
 """The column that a kind needs; `auto` takes the first kind whose column is there."""
 
 
+def takes_given(config: SplitConfig) -> bool:
+    """Whether splits that the data give count; otherwise all of them is one log."""
+    return config.kind in ("auto", "given")
+
+
+def why(kind: Kind, config: SplitConfig) -> str:
+    """Why a log is split by a kind, in words."""
+    if config.kind != "auto":
+        return f"split.kind={kind}"
+    if kind == "random":
+        return "split.kind=auto; the interactions have neither a column split nor timestamps"
+    return f"split.kind=auto; the interactions have the column {_NEEDED[kind]}"
+
+
 def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
-    """The kind of split that interactions with these columns get; what `auto` chooses is said in the log.
+    """The kind of split that interactions with these columns get.
 
     Raises:
       InputError: the column that the kind needs is missing.
@@ -35,9 +46,7 @@ def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
     if config.kind == "auto":
         for kind, column in _NEEDED.items():
             if column in names:
-                logger.info("split.kind=auto: %s, since the interactions have the column %s", kind, column)
                 return kind
-        logger.info("split.kind=auto: random, since the interactions have neither a column split nor timestamps")
         return "random"
     column = _NEEDED.get(config.kind, columns.USER_ID)
     if column not in names:
@@ -145,6 +154,13 @@ def refuse_empty(sizes: Mapping[str, int], cold: int, kind: Kind, times: Callabl
     """
     for name, size in sizes.items():
         if not size:
+            if kind == "given":
+                moved = f", and {cold} strictly cold items moved to test" if cold else ""
+                raise InputError(
+                    f"split {name} is empty: the data give splits (split.kind=given), and {name} has none of their "
+                    f"{sum(sizes.values())} interactions{moved}; add interactions of {name}, or set split.kind=random "
+                    "(or time, where there are timestamps), which takes all of the data as one log"
+                )
             ties = _ties(times()) if kind == "time" else ""
             raise InputError(
                 f"split {name} is empty (split.kind={kind}, {sum(sizes.values())} interactions, {cold} "

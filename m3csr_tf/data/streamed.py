@@ -130,8 +130,10 @@ def _merge_all(
             frame[columns.USER_ROW] = ids.indices.to_numpy().astype(np.int32) + np.int32(users + FIRST_ROW)
             if columns.TIMESTAMP in frame:
                 frame[columns.TIMESTAMP] = in_seconds(frame[columns.TIMESTAMP], log.time_unit)
-            if columns.SPLIT in frame:
+            if kind == "given":
                 frame[columns.SPLIT] = np.array(columns.SPLITS, object)[frame[columns.SPLIT].to_numpy()]
+            else:
+                frame = frame.drop(columns=columns.SPLIT, errors="ignore")
             frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))
             counts = {name: counts.get(name, 0) + count for name, count in merged.items()}
             if kind == "random":

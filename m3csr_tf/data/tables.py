@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.conditions import Condition, Value
-from m3csr_tf.data.lacking import nearest, what_is_there
+from m3csr_tf.data.lacking import nearest, same_but_for_spelling, what_is_there
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
 from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
@@ -135,6 +135,22 @@ class Table:
                     + (f"{alone}semicolons or pipes" if len(self.names) == 1 else "")
                 )
 
+    def refuse_respelt(self, *wanted: str) -> None:
+        """Refuses a table that lacks a column, which it need not have, but has it in another case or spelling.
+
+        Columns that a condition asks for are what they are.
+
+        Raises:
+          InputError: naming both, and the setting that maps it.
+        """
+        for name in wanted:
+            other = None if self._sources(name) else same_but_for_spelling(self.names, name)
+            if other is not None and other not in self._where:
+                raise InputError(
+                    f"{self.path}: column {quoted(other)} would be ignored; if it is {name}, set "
+                    f"data.columns={{{name}: {_in_yaml(other)}}}, otherwise give it a name less like it"
+                )
+
     def load(self, wanted: Sequence[str], strings: Collection[str]) -> pa.Table:
         """Those of the `wanted` columns that the table has, in that order.
 
@@ -212,10 +228,11 @@ class Table:
     def _conditions(self) -> list[Condition]:
         for column in self._where:
             if column not in self.names:
-                raise InputError(
-                    f"{self.path}: data.where names column {quoted(column)}, which is not there; "
-                    f"{what_is_there(self.names, column)}"
-                )
+                mapped = self._renamed.get(column)
+                hint = what_is_there(self.names, column)
+                if mapped is not None:
+                    hint = f"data.where goes by the names of the file, where {column} is {quoted(mapped)}"
+                raise InputError(f"{self.path}: data.where names column {quoted(column)}, which is not there; {hint}")
         return [Condition(column, value, self.path) for column, value in self._where.items()]
 
     def _sources(self, name: str) -> list[str]:

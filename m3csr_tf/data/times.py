@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import NamedTuple
 
@@ -11,9 +10,8 @@ import pandas as pd
 
 from m3csr_tf.data.cells import plain, refuse, refuse_kind
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import say
 from m3csr_tf.util.quoting import quoted
-
-logger = logging.getLogger(__name__)
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 """How many of each are a second."""
@@ -88,7 +86,8 @@ class UnitFinder:
         if not units:
             return 1
         name = list(UNITS)[units[0] // 2]
-        logger.info("%s: %s is in %s since 1970", self._source, self._name, name)
+        if name != "seconds":
+            say(f"{self._source}: {self._name} is in {name} since 1970, and becomes seconds")
         return UNITS[name]
 
     def _told(self, form: int) -> str:

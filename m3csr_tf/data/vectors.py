@@ -16,7 +16,7 @@ _ABSENT = r"(?i)^\s*(?:null|none|nan|na|n/a|\[\s*\]|\{\s*\}|)\s*$"
 _NUMBER = r"[+-]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"
 _BETWEEN = (r"\s+", r"\s*,", r"\s*,\s+", r"\s*\|\s*")
 _NUMBERS = "(?:" + "|".join(f"{_NUMBER}(?:{between}{_NUMBER})*" for between in _BETWEEN) + ")"
-_IN_BRACKETS = rf"(?:{_NUMBERS}|{_NUMBER}(?:\s*,\s*{_NUMBER})*)"
+_IN_BRACKETS = _NUMBERS
 _VECTOR = rf"^\s*(?:{_NUMBERS}|\[\s*{_IN_BRACKETS}\s*\]|{{\s*{_IN_BRACKETS}\s*}})\s*$"
 _THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _DECIMAL_COMMA = r"(?:[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+),[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -128,6 +128,6 @@ class VectorReader:
             more = f" ({len(places)} such rows)" if len(places) > 1 else ""
             raise InputError(
                 f"{self._path}: {self._name} in data row {self._rows + row + 1} is {quoted(column[row].as_py())}, "
-                f"which {fault}; expected numbers with points for decimals, as [0.1, 0.2] or 0.1 0.2, or "
-                f"nothing{more}"
+                f"which {fault}; expected numbers with points for decimals and the same between all of them, "
+                f"as [0.1, 0.2] or 0.1 0.2, or nothing{more}"
             )

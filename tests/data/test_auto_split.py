@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from small_logs import Logs
 
-from m3csr_tf.config import Config, SplitConfig
+from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.data.splits import split
-from m3csr_tf.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
@@ -99,19 +95,53 @@ def test_the_synthetic_world_has_times() -> None:
     assert Config().split.kind == "auto" and Config().data.format == "world"
 
 
+@pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
-    ("columns", "says"),
+    ("without", "says"),
     [
-        ({"split": list(SPLITS), "timestamp": [1, 2, 3]}, "given, since the interactions have the column split"),
-        ({"timestamp": [1, 2, 3]}, "time, since the interactions have the column timestamp"),
-        ({}, "random, since the interactions have neither a column split nor timestamps"),
+        ((), "given (split.kind=auto; the interactions have the column split)"),
+        (("split",), "time (split.kind=auto; the interactions have the column timestamp)"),
+        (("split", "timestamp"), "random (split.kind=auto; the interactions have neither a column split nor timestam"),
     ],
 )
-def test_what_was_chosen_is_said_and_why(columns: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture) -> None:
-    frame = pd.DataFrame({"user_id": list("uvw"), "item_id": list("abc"), **columns})
-    with caplog.at_level(logging.INFO):
-        try:
-            split(frame, np.array(list("abc"), object), SplitConfig(ratios=(0.4, 0.3, 0.3)))
-        except InputError:  # At random three clicks may leave a split empty.
-            assert not columns
-    assert f"split.kind=auto: {says}" in caplog.messages
+def test_prepare_says_what_was_chosen_and_why(
+    without: tuple[str, ...], says: str, streamed: bool, tmp_path: Path
+) -> None:
+    logs = logs_of(tmp_path, streamed, without)
+    logs.overrides["split.ratios"] = "[0.6, 0.2, 0.2]"
+    assert f"split by: {says}" in logs.run().stderr
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_prepare_says_the_unit_of_times_and_what_became_of_rows(streamed: bool, tmp_path: Path) -> None:
+    logs = logs_of(tmp_path, streamed)
+    logs.interactions["timestamp"] += 1_793_491_200_000
+    logs.interactions = pd.concat([logs.interactions, logs.interactions[:3], logs.interactions[-2:].assign(weight=9.0)])
+    logs.overrides["data.where"] = '{weight: "<5"}'
+    said = logs.run().stderr
+    assert "timestamp is in milliseconds since 1970" in said
+    assert "2 rows left out by data.where" in said and "3 rows merged with another" in said
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", ["time", "random"])
+def test_a_given_split_that_is_not_asked_for_drops_no_row(kind: str, streamed: bool, tmp_path: Path) -> None:
+    logs = logs_of(tmp_path, streamed)
+    again = logs.interactions[:5].assign(split="test", timestamp=5_000, weight=2.0)
+    logs.interactions = pd.concat([logs.interactions, again], ignore_index=True)
+    logs.overrides |= {"split.kind": kind, "split.ratios": "[0.6, 0.2, 0.2]"}
+    data = prepared(logs)
+    assert data.manifest["counts"]["repeated_in_later_split"] == 0
+    merged = pd.concat([data.split(name) for name in SPLITS]).query("timestamp == 5000")
+    assert len(merged) == 5 and (merged["weight"] == 3).all()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", ["auto", "given"])
+def test_a_given_split_without_a_part_says_which_settings_need_none(kind: str, streamed: bool, tmp_path: Path) -> None:
+    logs = logs_of(tmp_path, streamed)
+    logs.interactions = logs.interactions[logs.interactions["split"] != "val"]
+    logs.overrides["split.kind"] = kind
+    result = logs.run()
+    assert result.exit_code == 2 and logs.written() == []
+    assert "split val is empty: the data give splits" in result.stderr and "split.kind=random" in result.stderr

@@ -29,7 +29,7 @@ def ids(values: Any) -> list[str]:
 
 @given(st.lists(TEXT, min_size=1))
 def test_text_stays_as_it_stands(texts: list[str]) -> None:
-    assume(any(not text.endswith(".0") and "e+" not in text for text in texts))
+    assume(any(not text.endswith(".0") and "e+" not in text.lower() for text in texts))
     assert ids(texts) == texts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,10 +77,11 @@ def test_whole_seconds_stay_whole() -> None:
     assert to_seconds(pd.Series([EARLIEST, LATEST - 1], name="timestamp"), "log").dtype == np.int64
 
 
-def test_the_unit_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        seconds([1793491200000])
-    assert caplog.messages == ["log: timestamp is in milliseconds since 1970"]
+def test_the_unit_is_said_if_it_is_not_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds([1793491200])
+    assert not capsys.readouterr().err
+    seconds([1793491200000])
+    assert capsys.readouterr().err == "log: timestamp is in milliseconds since 1970, and becomes seconds\n"
 
 
 @given(st.lists(st.integers(EARLIEST * 10**9, LATEST * 10**9 - 1), min_size=2, max_size=30))

@@ -145,3 +145,50 @@ def test_a_long_id_is_cut_in_the_message(id_length: int, logs: Logs) -> None:
     logs.interactions.loc[0, "item_id"] = "x" * id_length
     result = logs.run()
     assert result.exit_code == 2 and len(result.stderr) < 500
+
+
+@pytest.mark.parametrize("memory", ["100", "0"])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("timestamp", "Timestamp"),
+        ("timestamp", "time_stamp"),
+        ("timestamp", "TIME STAMP"),
+        ("weight", "Weight"),
+        ("split", "SPLIT"),
+        ("view_count", "View_Count"),
+        ("view_count", "viewCount"),
+        ("publish_time", "publish-time"),
+    ],
+)
+def test_a_column_that_need_not_be_there_is_not_ignored_for_its_spelling(
+    name: str, other: str, memory: str, logs: Logs
+) -> None:
+    logs.catalogue["publish_time"] = 1_000
+    logs.interactions = logs.interactions.rename(columns={name: other})
+    logs.catalogue = logs.catalogue.rename(columns={name: other})
+    logs.overrides |= {"data.in_memory_rows": memory, "split.kind": "auto"}
+    written = other if other.isidentifier() else f'"{other}"'
+    refused(logs, f"column '{other}' would be ignored", f"data.columns={{{name}: {written}}}")
+
+
+def test_a_column_in_another_spelling_beside_the_right_one_or_as_a_condition_is_another_column(logs: Logs) -> None:
+    logs.interactions["Timestamp"] = 0
+    logs.interactions["Weight"] = logs.interactions.pop("weight")
+    logs.overrides["data.where"] = "{Weight: 1}"
+    result = logs.run()
+    assert result.exit_code == 0, result.output
+
+
+def test_a_condition_on_a_mapped_column_says_what_the_file_calls_it(logs: Logs) -> None:
+    logs.interactions = logs.interactions.rename(columns={"weight": "stars"})
+    logs.overrides |= {"data.columns": "{weight: stars}", "data.where": '{weight: ">=1"}'}
+    refused(logs, "data.where names column 'weight', which is not there", "where weight is 'stars'")
+
+
+@pytest.mark.parametrize("given", ["[4, 5]", "{a: 1}", "null"])
+def test_a_condition_that_is_none_is_told_in_one_line(given: str, logs: Logs) -> None:
+    logs.overrides["data.where"] = f"{{weight: {given}, timestamp: 1000}}"
+    result = logs.run()
+    assert result.exit_code == 2 and result.stderr.count("data.where.weight") == 1
+    refused(logs, "data.where.weight: expected one number, true or false, or text")

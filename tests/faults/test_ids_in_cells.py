@@ -315,3 +315,51 @@ def test_ids_are_the_same_whether_floats_are_in_csv_or_in_parquet(streamed: bool
         assert result.exit_code == 0, result.output
         found.append(set(pd.read_parquet(logs.root / "runs" / "case" / "prepared" / "users.parquet")["user_id"]))
     assert found[0] == found[1] == {str(user) for user in range(12)}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "ids", "named"),
+    [
+        ("user_id", ("7", "8.0"), ["in data row 3 is '7', and in data row 6 '8.0'", "one form in all rows"]),
+        ("user_id", ("7.0", "8"), ["in data row 6 is '8', and in data row 3 '7.0'"]),
+        ("item_id", ("7", "7.0"), ["item_id in data row"]),
+        ("user_id", ("1.23457E+15", "x"), ["data row 3 is '1.23457E+15'", "a spreadsheet has cut"]),
+        ("item_id", ("x", "1e+15"), ["is '1e+15'", "a spreadsheet has cut"]),
+    ],
+)
+def test_ids_in_two_forms_of_numbers_or_cut_short_are_refused(
+    name: str, ids: tuple[str, str], named: list[str], streamed: bool, tmp_path: Path
+) -> None:
+    logs = Logs(tmp_path)
+    logs.overrides["data.in_memory_rows"] = "0" if streamed else "100"
+    for row, one in zip((2, 5), ids, strict=True):
+        if name == "item_id":
+            logs.catalogue.loc[row, name] = one
+        logs.interactions.loc[row, name] = one
+    result = logs.run()
+    assert result.exit_code == 2 and all(word in result.stderr for word in named), result.stderr
+    assert logs.written() == []
+
+
+def test_forms_of_numbers_are_told_apart_over_all_part_files(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    logs.interactions["user_id"] = [str(int(user[1:]) + 1) for user in logs.interactions["user_id"]]
+    (logs.folder / "interactions").mkdir()
+    half = len(logs.interactions) // 2
+    logs.interactions[:half].to_csv(logs.folder / "interactions" / "part-0.csv", index=False)
+    rest = logs.interactions[half:].assign(user_id=logs.interactions["user_id"][half:] + ".0")
+    rest.to_csv(logs.folder / "interactions" / "part-1.csv", index=False)
+    logs.catalogue.to_parquet(logs.folder / "catalogue.parquet")
+    for memory in ("0", "100"):
+        result = CliRunner().invoke(
+            app, ["prepare", *(f"{k}={v}" for k, v in (logs.overrides | {"data.in_memory_rows": memory}).items())]
+        )
+        assert result.exit_code == 2 and "expected one form in all rows" in result.stderr
+        assert "data row 37" in result.stderr and "data row 1 " in result.stderr
+
+
+@pytest.mark.parametrize("texts", [["1e5", "12e4", "0x1"], ["1.2.E+3"], ["a1E+5"]])
+def test_text_that_is_no_number_cut_short_is_an_id(texts: list[str]) -> None:
+    frame = pd.DataFrame({"user_id": texts, "item_id": texts})
+    assert check_interactions(frame, "log")[0]["user_id"].tolist() == texts

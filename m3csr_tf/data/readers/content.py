@@ -89,6 +89,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
       into: where the content vectors are written.
     """
     table.require(columns.ITEM_ID)
+    table.refuse_respelt(columns.VIEW_COUNT, columns.PUBLISH_TIME)
     arrays = arrays_of(config, folder, has_table=True)
     of_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
     source, items, kept = str(table.path), table.count(), []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -11,9 +10,8 @@ import pyarrow.compute as pc
 from m3csr_tf import columns
 from m3csr_tf.data.tables import Table
 
-logger = logging.getLogger(__name__)
-
 INTERACTION_COLUMNS = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
+OPTIONAL = (columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
 INTERACTION_STRINGS = (columns.USER_ID, columns.ITEM_ID, columns.SPLIT)
 LEFT_OUT = "left_out_by_where"
 
@@ -44,21 +42,22 @@ class TableLog:
         """How many rows the conditions left out of what was read last, if there are conditions."""
         if not self.table.is_filtered:
             return {}
-        logger.info("%s: data.where left out %s rows", self.table.path, f"{self.table.left_out:,}")
         return {LEFT_OUT: self.table.left_out}
 
     def load(self) -> pa.Table:
         """All of it.
 
         Raises:
-          InputError: a column is missing, or as `Table.load`.
+          InputError: a column is missing or respelt, or as `Table.load`.
         """
         self.table.require(columns.USER_ID, columns.ITEM_ID)
+        self.table.refuse_respelt(*OPTIONAL)
         return self._taken_apart(self.table.load(INTERACTION_COLUMNS, INTERACTION_STRINGS))
 
     def blocks(self, rows: int) -> Iterator[pa.Table]:
         """As `load`, in blocks of about `rows` rows."""
         self.table.require(columns.USER_ID, columns.ITEM_ID)
+        self.table.refuse_respelt(*OPTIONAL)
         for block in self.table.blocks(INTERACTION_COLUMNS, INTERACTION_STRINGS, rows):
             yield self._taken_apart(block)
 
