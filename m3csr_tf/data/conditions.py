@@ -49,6 +49,11 @@ class Condition:
         self._orders = compared is not None and compared[1][0] in "<>"
         self._operand: Value = compared[2] if compared else value
 
+    @property
+    def is_of_digits(self) -> bool:
+        """Whether the value is text of digits alone, "007": as a number it would be another text's, too."""
+        return isinstance(self._value, str) and self._value.isdecimal()
+
     def holds(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
         """Which rows satisfy it, bool [rows].
 

@@ -22,6 +22,7 @@ from m3csr_tf.data.lacking import nearest, same_but_for_spelling, what_is_there
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
 from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
+from m3csr_tf.data.parts.part import Part
 from m3csr_tf.data.parts.schema import common_schema
 from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
@@ -31,12 +32,22 @@ logger = logging.getLogger(__name__)
 
 
 def part_files(folder: Path) -> list[Path]:
-    """Part files of a table, as Spark writes them: names that start with _ or . are no data."""
+    """Part files of a table, as Spark writes them: names that start with _ or . are no data, nor is what is inside.
+
+    Raises:
+      InputError: there are none.
+    """
     require_file(folder)
-    parts = [path for path in folder.rglob("*") if path.is_file() and path.name[0] not in "_."]
+    parts = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)]
     if not parts:
         raise InputError(f"{folder}: the folder holds no part files")
     return sorted(parts)
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the file, or a folder on the way to it, is no data; a folder's name may be that of a column `_key`."""
+    *folders, name = path.relative_to(folder).parts
+    return name[0] in "_." or any(one[0] in "_." and "=" not in one for one in folders)
 
 
 def require_file(path: Path) -> None:
@@ -121,7 +132,7 @@ class Table:
         return sum(part.count() for part, _ in self._parts)
 
     def require(self, *wanted: str) -> None:
-        """Refuses a table that lacks a column.
+        """Refuses a table that lacks a column, or one of whose parts does.
 
         Raises:
           InputError: naming the columns that it has, the nearest one, and the setting that maps it.
@@ -134,6 +145,20 @@ class Table:
                     f"is, e.g. data.columns={{{name}: {_in_yaml(nearest(self.names, name) or 'NAME')}}}"
                     + (f"{alone}semicolons or pipes" if len(self.names) == 1 else "")
                 )
+            for part, keys in self._parts:
+                self._require_of_part(name, part, keys)
+
+    def _require_of_part(self, name: str, part: Part, keys: Mapping[str, str | None]) -> None:
+        there = [*part.names(), *keys]
+        is_text = isinstance(part, Delimited)
+        # What stands for the names of a text without rows may be a row.
+        if all(found in there for found in self._sources(name)) or not (is_text or part.count()):
+            return
+        raise InputError(
+            f"{part.path}: column {name} is missing, which other parts of {self.path} have; "
+            f"{what_is_there(there, name)}; "
+            + ("give the file a line of names like that of the others" if is_text else "write it as the others are")
+        )
 
     def refuse_respelt(self, *wanted: str) -> None:
         """Refuses a table that lacks a column, which it need not have, but has it in another case or spelling.
@@ -183,6 +208,8 @@ class Table:
         from_files = {name: found for name in wanted if (found := self._sources(name))}
         read = [*(file for found in from_files.values() for file in found), *(one.column for one in conditions)]
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
+        plain = {file for found in from_files.values() for file in found}
+        as_text |= {one.column for one in conditions if one.is_of_digits and one.column not in plain}
         schema = common_schema(self._parts, dict.fromkeys(read), as_text, thorough)
         if self._unusual is not None:
             logger.warning(self._unusual)

@@ -239,6 +239,16 @@ BAD_TEXTS: dict[str, tuple[str, bytes, list[str]]] = {
         b'{"user_id": "u1", "item_id": "i1"}\n{"user_id": 2, "item_id": "i1"}\n',
         ["user_id", "string to number"],
     ),
+    "gzip by another name": (
+        "interactions.csv",
+        gzip.compress(b"user_id,item_id\nu1,i1\n"),
+        ["interactions.csv", "it is compressed; end its name in .gz"],
+    ),
+    "JSON in UTF-16": (
+        "interactions.jsonl",
+        '{"user_id": "u1", "item_id": "i1"}\n'.encode("utf-16"),
+        ["it is UTF-16 text, not UTF-8"],
+    ),
     "no parquet": ("interactions.parquet", b"user_id,item_id\n", ["cannot be read as parquet"]),
     "no feather": ("interactions.feather", b"user_id,item_id\n", ["cannot be read as feather"]),
     "no orc": ("interactions.orc", b"user_id,item_id\n", ["cannot be read as orc"]),
@@ -267,7 +277,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(logs: Logs, mo
 def test_a_parquet_column_that_is_there_twice_is_refused(logs: Logs) -> None:
     twice = pa.table([pa.array(["u0"]), pa.array(["u1"]), pa.array(["i0"])], names=["user_id", "user_id", "item_id"])
     pq.write_table(twice, logs.folder / "interactions.parquet")
-    refused(logs, "interactions.parquet", "user_id")
+    refused(logs, "interactions.parquet: column 'user_id' is there twice; give each column its own name")
 
 
 def test_brackets_inside_text_are_not_nested(logs: Logs) -> None:
@@ -319,8 +329,16 @@ def test_a_split_of_mmssl_that_is_no_mapping_of_lists_gives_one_message(content:
     [
         ({}, {"data.format": "movielens"}, ["no file of ratings is there", "u.data"]),
         ({"u.data": "1\t1\t1\t1", "ratings.dat": "x"}, {"data.format": "movielens"}, ["both u.data and ratings.dat"]),
-        ({"u.data": "1\t1\t1\n"}, {"data.format": "movielens"}, ["line 1 has 3 fields, 4 expected"]),
-        ({"ratings.dat": "1::1::1::1\n1::1::1\n"}, {"data.format": "movielens"}, ["line 2 has 3 fields", "1::1::1"]),
+        (
+            {"u.data": "1\t1\t1\n", "u.item": "1|\n2|\n3|\n"},
+            {"data.format": "movielens"},
+            ["line 1 has 3 fields, 4 expected"],
+        ),
+        (
+            {"ratings.dat": "1::1::1::1\n1::1::1\n", "movies.dat": "1::a\n2::b\n3::c\n"},
+            {"data.format": "movielens"},
+            ["line 2 has 3 fields", "1::1::1"],
+        ),
         ({}, {"data.format": "recbole"}, ["no .inter file"]),
         ({"a.inter": "x\n", "b.inter": "x\n"}, {"data.format": "recbole"}, ["2 .inter files", "data.inter_file"]),
         ({"a.inter": "uid:token\tiid:token\n1\t1\n"}, {"data.format": "recbole"}, ["column user_id", "'uid', 'iid'"]),
@@ -328,7 +346,7 @@ def test_a_split_of_mmssl_that_is_no_mapping_of_lists_gives_one_message(content:
         ({"train.txt": "0 1\n", "test.txt": "0 9\n"}, {"data.format": "lightgcn"}, ["e.g. '9'"]),
         ({}, {"data.format": "mind"}, ["behaviors.tsv: no such file"]),
         (
-            {"u.data": "1\t1\t1\t1\n"},
+            {"u.data": "1\t1\t1\t1\n", "u.item": "1|a\n"},
             {"data.format": "movielens", "data.modalities": "{visual: x.npy}"},
             ["x.npy: no such"],
         ),

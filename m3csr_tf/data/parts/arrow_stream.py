@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
 from m3csr_tf.util.files import regular
 
 _FILE_MAGIC = b"ARROW1"
@@ -53,4 +53,6 @@ class ArrowStream(Part):
 
     def _schema(self) -> pa.Schema:
         with readable(self.path, self.kind), pa.ipc.open_stream(str(self.path)) as reader:
-            return reader.schema
+            schema = reader.schema
+        refuse_twice(schema.names, self.path)
+        return schema

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
-from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
 from m3csr_tf.util.files import regular
 
 # By default Arrow reads a whole parquet file ahead, and keeps what it has read.
@@ -37,7 +37,10 @@ class BinaryPart(Part):
     def _fragment(self) -> ds.Fragment:
         with readable(self.path, self.kind):
             regular(self.path)
-            return _FORMATS[self.kind]().make_fragment(str(self.path), pa.fs.LocalFileSystem())
+            fragment = _FORMATS[self.kind]().make_fragment(str(self.path), pa.fs.LocalFileSystem())
+            # Arrow does not even count the rows of a file in which two columns have one name.
+            refuse_twice(fragment.physical_schema.names, self.path)
+        return fragment
 
     @cached_property
     def _schema(self) -> pa.Schema:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 
+from m3csr_tf import columns
 from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
-from m3csr_tf.data.parts.part import Part, fitted, readable, slices
+from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
+from m3csr_tf.data.parts.quotes import open_quote
 from m3csr_tf.data.parts.types import as_read
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
@@ -29,6 +33,10 @@ _SHARE = 1 << 20
 """Bytes that a thread parses at a time."""
 _ONE_BYTE = "\x1f"
 """Stands for a delimiter of two bytes, which Arrow does not know."""
+_SAID = re.compile(r"sep=(.)")
+"""A first line that says the delimiter, as Excel writes it."""
+_LOOKED_AT = 20
+"""Rows behind the names whose number of fields tells a delimiter from a character of a name."""
 
 
 @dataclass(frozen=True)
@@ -95,48 +103,55 @@ class Delimited(Part):
 
     def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
         """See `Part`."""
-        there = [name for name in schema.names if name in self.names()]
+        # A part that has none of the columns has rows all the same.
+        there = [name for name in schema.names if name in self.names()] or self.names()[:1]
         # A cell of a column without any type is empty, and dictionaries of text are made from text.
         types = {
             name: pa.string() if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) else kind
-            for name, kind in ((name, schema.field(name).type) for name in there)
-        }
+            for name, kind in ((name, schema.field(name).type) for name in there if name in schema.names)
+        } or dict.fromkeys(there, pa.string())
         for table in self._tables(there, types):
             with readable(self.path, self.kind):
                 yield from slices(fitted(table, schema), rows)
 
     @cached_property
     def _header(self) -> tuple[list[str], str, int]:
-        """Names, delimiter, and bytes of the line of names."""
+        """Names, delimiter, and bytes up to the end of the line of names."""
         with readable(self.path, self.kind):
             block = next(blocks_of_lines(self.path, self.dialect.quoted), (b"", 1))[0]
-        line = block.split(b"\n", 1)[0].split(b"\r", 1)[0]
+        if self.dialect.names is not None:
+            return list(self.dialect.names), self.dialect.usual, 0
+        line, end = _first_line(block)
+        text = self._decoded(line)
+        said = _SAID.fullmatch(text) if self.dialect.found else None
+        if said:
+            line, length = _first_line(block[end:])
+            text, end = self._decoded(line), end + length
+        if not text:
+            raise InputError(f"{self.path}: cannot be read as {self.kind}: it is empty; expected a line of names first")
+        delimiter = said[1] if said else self.dialect.usual
+        if self.dialect.found and not said:
+            delimiter = _delimiter(text, block[end:], self.dialect.usual)
+        fields = _fields(text, delimiter) if self.dialect.quoted else text.split(delimiter)
+        names = [name.rsplit(":", 1)[0] for name in fields] if self.dialect.typed else fields
+        refuse_twice(names, self.path)
+        return names, delimiter, end
+
+    def _decoded(self, line: bytes) -> str:
         try:
-            text = line.decode()
+            return line.decode()
         except UnicodeDecodeError:
             raise InputError(
                 f"{self.path}: cannot be read as {self.kind}: its first line is not UTF-8 text; save it as UTF-8"
             ) from None
-        if self.dialect.names is not None:
-            return list(self.dialect.names), self.dialect.usual, 0
-        if not text:
-            raise InputError(f"{self.path}: cannot be read as {self.kind}: it is empty; expected a line of names first")
-        delimiter = _delimiter(text, self.dialect.usual) if self.dialect.found else self.dialect.usual
-        fields = _fields(text, delimiter) if self.dialect.quoted else text.split(delimiter)
-        names = [name.rsplit(":", 1)[0] for name in fields] if self.dialect.typed else fields
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"{self.path}: column {quoted(twice)} is there twice; give each column its own name")
-        return names, delimiter, len(line)
 
     def _tables(self, included: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
         """The `included` columns of a block each; those without a type have the one that Arrow finds."""
-        if not included:
-            return
         names, delimiter, header = self._header
         with readable(self.path, self.kind):
             for block, number in blocks_of_lines(self.path, self.dialect.quoted):
-                rows = block[header:] if header and not number else block
+                # Lines are counted with those of the header.
+                rows = b"\n" * block.count(b"\n", 0, header) + block[header:] if header and not number else block
                 if len(delimiter) > 1:
                     rows = rows.replace(delimiter.encode(), _ONE_BYTE.encode())
                 if rows and not rows.isspace():
@@ -152,10 +167,11 @@ class Delimited(Part):
         number: int,
     ) -> pa.Table:
         # Threads share what has no line ends inside quotes.
-        whole = (self.dialect.quoted and b'"' in rows) or not _has_short_lines(rows)
+        has_quotes = self.dialect.quoted and b'"' in rows
+        whole = has_quotes or not _has_short_lines(rows)
         one_byte = delimiter if len(delimiter) == 1 else _ONE_BYTE
         try:
-            return pa.csv.read_csv(
+            table = pa.csv.read_csv(
                 pa.BufferReader(rows),
                 pa.csv.ReadOptions(column_names=names, block_size=len(rows) + 1 if whole else _SHARE),
                 pa.csv.ParseOptions(
@@ -166,6 +182,8 @@ class Delimited(Part):
                 pa.csv.ConvertOptions(column_types=types, include_columns=included, null_values=["", "null"]),
             )
         except pa.ArrowInvalid:
+            if has_quotes:
+                self._refuse_open_quotes(rows, names, one_byte, included, number, None)
             # Arrow says what is wrong with a line, and not always which one it is.
             odd = _odd_line(rows, one_byte, self.dialect.quoted, len(names))
             if odd is None:
@@ -174,8 +192,24 @@ class Delimited(Part):
             line = line_of_block(self.path, number, self.dialect.quoted) + before
             raise InputError(
                 f"{self.path}: cannot be read as {self.kind}: line {line} has {fields} fields, {len(names)} expected: "
-                f"{quoted(text.replace(_ONE_BYTE, delimiter))}; mend the line, or put quotes around a field that holds "
-                "the delimiter"
+                f"{quoted(text.replace(_ONE_BYTE, delimiter))}; mend the line"
+                + (", or put quotes around a field that holds the delimiter" if self.dialect.quoted else "")
+            ) from None
+        if has_quotes and len(table) != sum(map(bool, rows.splitlines())):
+            self._refuse_open_quotes(rows, names, one_byte, included, number, len(table))
+        return table
+
+    def _refuse_open_quotes(
+        self, rows: bytes, names: list[str], delimiter: str, included: list[str], number: int, found: int | None
+    ) -> None:
+        """Refuses quotes that hold more than a value: of the `found` rows some would be parts of another one."""
+        at = open_quote(rows, delimiter, [names.index(name) for name in included], found)
+        if at is not None:
+            line = line_of_block(self.path, number, self.dialect.quoted) + at
+            raise InputError(
+                f"{self.path}: a field in line {line} begins with a double quote, and none ends it before the lines "
+                "below; expected a value in one line; end the field with a quote, or, where the quote is a part of it, "
+                'write "" for each quote inside and put quotes around the field'
             ) from None
 
 
@@ -199,9 +233,28 @@ def _has_short_lines(rows: bytes) -> bool:
     return all(rows.find(b"\n", start, start + half) >= 0 for start in range(0, len(rows) - half, half))
 
 
-def _delimiter(header: str, usual: str) -> str:
-    """What parts a line of names into the most fields, the usual one if in doubt."""
-    return max((usual, *DELIMITERS), key=lambda one: len(_fields(header, one)))
+def _first_line(block: bytes) -> tuple[bytes, int]:
+    """The first line that is not blank, without its end, and how many bytes it ends behind."""
+    blank = len(block) - len(block.lstrip(b"\r\n"))
+    line = block[blank:].split(b"\n", 1)[0].split(b"\r", 1)[0]
+    return line, blank + len(line)
+
+
+def _delimiter(header: str, rows: bytes, usual: str) -> str:
+    """What parts a line of names and the rows behind it alike, into the most fields; the usual one if in doubt."""
+    some = rows if len(rows) <= _SHARE else rows[:_SHARE].rsplit(b"\n", 1)[0]
+    text = some.decode(errors="replace")
+
+    def fits(one: str) -> tuple[bool, bool, int]:
+        names = _fields(header, one)
+        counts = set()
+        with suppress(csv.Error):
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=one)
+            counts = {len(fields) for fields in islice(filter(None, reader), _LOOKED_AT)}
+        known = not {columns.USER_ID, columns.ITEM_ID}.isdisjoint(names)
+        return len(names) > 1 and counts == {len(names)}, known, len(names)
+
+    return max((usual, *DELIMITERS), key=fits)
 
 
 def _fields(line: str, delimiter: str) -> list[str]:

@@ -14,8 +14,16 @@ BLOCK_BYTES = 8 << 20
 """Of text that is parsed at once. A line may be longer."""
 LONGEST_LINE = 256 << 20
 """Bytes; a few kilobytes of compressed text may stand for a line without end."""
-COMPRESSIONS = (".gz", ".zst", ".bz2", ".lz4")
-"""Endings of compressed text, which Arrow knows."""
+_ARROWS_NAMES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+COMPRESSIONS = tuple(_ARROWS_NAMES)
+"""Endings of compressed text."""
+_OTHER_KINDS = {
+    b"\x1f\x8b": "it is compressed; end its name in .gz",
+    b"\x28\xb5\x2f\xfd": "it is compressed; end its name in .zst",
+    b"\xff\xfe": "it is UTF-16 text, not UTF-8; save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16 text, not UTF-8; save it as UTF-8",
+}
+"""What a file that begins so is; none of it begins UTF-8 text."""
 _BOM = b"\xef\xbb\xbf"
 _TRIES = 100
 """Ends of lines that are looked at for one that is not inside quotes."""
@@ -38,8 +46,10 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
     """
     regular(path)
     number, rest = 0, b""
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with pa.input_stream(str(path), compression=_ARROWS_NAMES.get(path.suffix.lower())) as stream:
         while chunk := stream.read(BLOCK_BYTES):
+            if not number and not rest:
+                _refuse_other_kinds(chunk)
             chunk = rest + chunk if number or rest else chunk.removeprefix(_BOM)
             end = _end_of_lines(chunk, quoted)
             block, rest = chunk[:end], chunk[end:]
@@ -56,6 +66,12 @@ def line_of_block(path: Path, number: int, quoted: bool = False) -> int:
     """The number of a block's first line, from 1."""
     before = islice(blocks_of_lines(path, quoted), number)
     return 1 + sum(block.count(b"\n") for block, _ in before)
+
+
+def _refuse_other_kinds(text: bytes) -> None:
+    for begin, says in _OTHER_KINDS.items():
+        if text.startswith(begin):
+            raise OSError(says)
 
 
 def _end_of_lines(text: bytes, quoted: bool) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import quoted
 
 
 class Part(ABC):
@@ -63,6 +64,17 @@ def readable(path: Path, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read as {kind} ({first_line(error)})") from None
+
+
+def refuse_twice(names: Sequence[str], path: Path) -> None:
+    """Refuses a file in which two columns have one name.
+
+    Raises:
+      InputError: naming it.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: column {quoted(twice)} is there twice; give each column its own name")
 
 
 def first_line(error: Exception) -> str:

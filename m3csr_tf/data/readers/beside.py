@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -62,4 +63,8 @@ class CatalogueBeside(Layout):
     def catalogue_table(self) -> Table | None:
         """The table of items, if there is one."""
         path = find_table(self.folder, CATALOGUE) if self.takes_table else None
-        return None if path is None else Table(path, names=self.config.columns)
+        return None if path is None else Table(path, names=self.names_of_catalogue(path))
+
+    def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
+        """What columns are called here -> what the catalogue at `path` calls them."""
+        return self.config.columns

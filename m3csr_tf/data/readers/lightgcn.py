@@ -10,8 +10,10 @@ from m3csr_tf import columns
 from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
+from m3csr_tf.util.quoting import quoted
 
 _FILES = {columns.TRAIN: ("train.txt",), columns.VAL: ("val.txt", "valid.txt"), columns.TEST: ("test.txt",)}
+_OTHER_ENDS = set(",;|")
 EMPTY_USERS = "users_without_items"
 
 
@@ -43,14 +45,25 @@ class LightgcnLayout(CatalogueBeside):
 
 
 def _read_lists(path: Path) -> tuple[pd.DataFrame, int]:
-    """The pairs of a file, and how many lines have a user alone."""
+    """The pairs of a file, and how many lines have a user alone.
+
+    Raises:
+      InputError: it cannot be read, or a line that looks like a list has no blanks.
+    """
     try:
-        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text; expected a user and her items a line") from None
     fields = [parts for line in lines if (parts := line.split())]
+    odd = next((parts[0] for parts in fields if len(parts) == 1 and not _OTHER_ENDS.isdisjoint(parts[0])), None)
+    if odd is not None:
+        number = next(at for at, line in enumerate(lines, 1) if line.split() == [odd])
+        raise InputError(
+            f"{path}: line {number} is {quoted(odd)}, a user without items; expected a user and her items with blanks "
+            "between them; write blanks instead of other characters"
+        )
     pairs = [(parts[0], item) for parts in fields for item in parts[1:]]
     return pd.DataFrame(pairs, columns=[columns.USER_ID, columns.ITEM_ID], dtype=object), sum(
         len(parts) == 1 for parts in fields

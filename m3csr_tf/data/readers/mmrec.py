@@ -31,7 +31,7 @@ class MmrecLayout(CatalogueBeside):
     def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
         """See `Layout`."""
         path = inter_file(self)
-        part = Delimited(path, Dialect("\t", found=False))
+        part = Delimited(path, Dialect("\t", found=False, quoted=False))
         names = {name: theirs for name, theirs in _NAMES.items() if theirs in part.names()} | self.config.columns
         log = TableLog(Table(path, [(part, {})], names, self.config.where), self.config.item_lists)
         frame = to_pandas(log.load())

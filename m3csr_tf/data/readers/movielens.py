@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.data.readers.log import TableLog
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
 
@@ -21,8 +22,8 @@ _DIALECTS = {
     "ratings.dat": Dialect("::", found=False, names=_FIELDS, quoted=False),
     "ratings.csv": Dialect(","),
 }
-_ITEMS = {"u.data": ("u.item", "|"), "ratings.dat": ("movies.dat", "::")}
-"""The file of the films beside each file of ratings, and what ends the id that every line of it begins with."""
+_ITEMS = {"u.data": ("u.item", "|"), "ratings.dat": ("movies.dat", "::"), "ratings.csv": ("movies.csv", None)}
+"""The file of films beside each file of ratings, and what ends the id that a line begins with; None: it is a CSV."""
 
 
 class MovielensLayout(CatalogueBeside):
@@ -37,14 +38,27 @@ class MovielensLayout(CatalogueBeside):
         return [ratings, *([films[0]] if films is not None and self.catalogue_table is None else [])]
 
     def listed_items(self) -> np.ndarray | None:
-        """See `CatalogueBeside`: the films of u.item or movies.dat in their order."""
+        """See `CatalogueBeside`: the films of u.item, movies.dat or movies.csv in their order.
+
+        Raises:
+          InputError: the file is missing though there is content of films in rows, or cannot be read.
+        """
         films = self._films()
         if films is None:
-            return None
+            if not self.config.modalities:
+                return None
+            ratings = self._ratings()
+            raise InputError(
+                f"{self.folder / _ITEMS[ratings.name][0]}: no such file; the ids of {ratings.name} are no row numbers, "
+                "and it says which row of the .npy files is whose; put it beside the ratings, or give a table catalogue"
+            )
         path, end = films
+        if end is None:
+            table = Table(path, names={columns.ITEM_ID: _NAMES_OF_CSV[columns.ITEM_ID]})
+            return to_pandas(table.load([columns.ITEM_ID], [columns.ITEM_ID]))[columns.ITEM_ID].to_numpy(object)
         try:
             # Titles are Latin-1, and ids are numbers.
-            lines = regular(path).read_text(encoding="latin-1").splitlines()
+            lines = regular(path).read_text(encoding="latin-1").split("\n")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
         ids = [line.split(end, 1)[0] for line in lines if line.strip()]
@@ -57,6 +71,12 @@ class MovielensLayout(CatalogueBeside):
         part = Delimited(path, _DIALECTS[path.name])
         return TableLog(Table(path, [(part, {})], names, self.config.where), self.config.item_lists)
 
+    def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
+        """See `CatalogueBeside`: the ids may be called as in ratings.csv."""
+        theirs = _NAMES_OF_CSV[columns.ITEM_ID]
+        named = self._ratings().name == "ratings.csv" and theirs in Table(path).names
+        return ({columns.ITEM_ID: theirs} if named else {}) | self.config.columns
+
     def _ratings(self) -> Path:
         found = [path for name in _DIALECTS if (path := self.folder / name).is_file()]
         if len(found) != 1:
@@ -64,7 +84,7 @@ class MovielensLayout(CatalogueBeside):
             raise InputError(f"{self.folder}: {which}; expected one of {', '.join(_DIALECTS)}")
         return found[0]
 
-    def _films(self) -> tuple[Path, str] | None:
-        name, end = _ITEMS.get(self._ratings().name, ("", ""))
+    def _films(self) -> tuple[Path, str | None] | None:
+        name, end = _ITEMS[self._ratings().name]
         path = self.folder / name
-        return (path, end) if name and path.is_file() else None
+        return (path, end) if path.is_file() else None

@@ -39,9 +39,17 @@ def both_ways(path: Path) -> list[tuple[str, int | None]]:
     return list(zip(*whole.to_pydict().values(), strict=True))
 
 
+# A value that is read is in one line; one that is not, a title, may be in several.
+texts_in_lines = st.tuples(
+    texts.filter(lambda text: text != "null" and "\n" not in text),
+    st.one_of(st.integers(-(2**62), 2**62), st.none()),
+    texts,
+)
+
+
 @settings(max_examples=60)
 @given(
-    rows=tables,
+    rows=st.lists(texts_in_lines, min_size=1, max_size=40),
     delimiter=st.sampled_from(",;\t|"),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     size=st.sampled_from([16, 50, 1 << 20]),
@@ -49,7 +57,7 @@ def both_ways(path: Path) -> list[tuple[str, int | None]]:
     packed=st.booleans(),
 )
 def test_delimited_text_is_read_as_it_was_written(
-    rows: list[tuple[str, int | None]],
+    rows: list[tuple[str, int | None, str]],
     delimiter: str,
     quoting: int,
     size: int,
@@ -59,13 +67,13 @@ def test_delimited_text_is_read_as_it_was_written(
 ) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter=delimiter, quoting=quoting, lineterminator=end)
-    writer.writerows([("user_id", "timestamp"), *rows])
+    writer.writerows([("user_id", "timestamp", "title"), *rows])
     content = stream.getvalue().encode()
     path = tmp_path_factory.mktemp("table") / ("t.csv.gz" if packed else "t.csv")
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "BLOCK_BYTES", size)
-        assert both_ways(path) == rows
+        assert both_ways(path) == [row[:2] for row in rows]
 
 
 @settings(max_examples=60)

@@ -170,9 +170,28 @@ def test_clicks_that_share_a_cell_are_taken_apart(form: str, tmp_path: Path) -> 
         (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,1 2,10\nv,,20\nw, 2 ,30\n")
     else:
         lists = pd.DataFrame(
-            {"user_id": ["u", "v", "w"], "item_id": [["1", "2"], None, ["2"]], "timestamp": [10, 20, 30]}
+            {"user_id": ["u", "v", "w"], "item_id": [["1", "2"], [], ["2"]], "timestamp": [10, 20, 30]}
         )
         lists.to_parquet(tmp_path / "interactions.parquet")
     items = pd.DataFrame({"item_id": ["1", "2"], "clip": ["1 2", "3 4"]})
     items.to_csv(tmp_path / "catalogue.csv", index=False)
-    assert read(tmp_path, item_lists=form == "csv").clicks == [("u", "1", 10), ("u", "2", 10), ("w", "2", 30)]
+    found = read(tmp_path, item_lists=form == "csv")
+    assert found.clicks == [("u", "1", 10), ("u", "2", 10), ("w", "2", 30)]
+    assert found.counts == {"rows_without_items": 1}
+
+
+@pytest.mark.parametrize(("value", "users"), [("007", ["a"]), ("7", ["b"]), (7, ["a", "b"])])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_digits_in_quotes_are_text_and_a_number_is_any_way_to_write_it(
+    value: str | int, users: list[str], form: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    (tmp_path / "interactions.csv").unlink()
+    rows = [("a", "007"), ("b", "7"), ("c", "8")]
+    if form == "csv":
+        lines = ["user_id,item_id,c", *(f"{user},1,{code}" for user, code in rows)]
+    else:
+        lines = [f'{{"user_id": "{user}", "item_id": "1", "c": "{code}"}}' for user, code in rows]
+    (tmp_path / f"interactions.{form}").write_text("\n".join(lines) + "\n")
+    pd.DataFrame({"item_id": ["1"], "clip": ["1 2"]}).to_csv(tmp_path / "catalogue.csv", index=False)
+    assert [click[0] for click in read(tmp_path, where={"c": value}).clicks] == users

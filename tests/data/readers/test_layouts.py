@@ -41,10 +41,17 @@ def write_1m(folder: Path) -> None:
     (folder / "movies.dat").write_text("\n".join(titles) + "\n", encoding="latin-1")
 
 
+def write_20m(folder: Path) -> None:
+    ratings = "196,242,3.0,881250949\n186,302,5.0,891717742\n196,302,4.0,881250950\n"
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + ratings)
+    films = '242,Kolya (1996),Comedy\n302,"Léa, a film (1997)",Film-Noir|Crime\n7,"""Twelve""",Drama\n'
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + films)
+
+
 RATINGS = [("186", "302", 891717742), ("196", "242", 881250949), ("196", "302", 881250950)]
 
 
-@pytest.mark.parametrize("write", [write_100k, write_1m])
+@pytest.mark.parametrize("write", [write_100k, write_1m, write_20m])
 def test_movielens_ratings_are_clicks_and_vectors_follow_its_list_of_films(write, tmp_path: Path) -> None:
     write(tmp_path)
     content = vectors(tmp_path, 3)
@@ -63,6 +70,33 @@ def test_movielens_with_a_catalogue_beside_it_takes_items_and_content_from_there
     found = read(tmp_path, format="movielens", modalities={"visual": "emb"}, columns={"item_id": "movieId"})
     assert found.clicks == RATINGS and found.items == ["302", "242"]
     assert_array_equal(found.content["visual"], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("name", ["item_id", "movieId"])
+def test_a_catalogue_beside_ratings_csv_calls_its_ids_as_it_likes(name: str, tmp_path: Path) -> None:
+    write_20m(tmp_path)
+    (tmp_path / "catalogue.csv").write_text(f'{name},emb\n302,"[1, 2]"\n242,"[3, 4]"\n')
+    found = read(tmp_path, format="movielens", modalities={"visual": "emb"})
+    assert found.clicks == RATINGS and found.items == ["302", "242"]
+
+
+@pytest.mark.parametrize(
+    ("write", "films"), [(write_100k, "u.item"), (write_1m, "movies.dat"), (write_20m, "movies.csv")]
+)
+def test_rows_of_vectors_without_a_list_of_films_are_refused(write, films: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / films).unlink()
+    vectors(tmp_path, 303)
+    with pytest.raises(InputError, match=rf"{films}: no such file; .* which row of the \.npy files is whose"):
+        read(tmp_path, format="movielens", **NPY)
+
+
+def test_a_title_of_any_latin_1_bytes_is_one_line(tmp_path: Path) -> None:
+    write_100k(tmp_path)
+    with (tmp_path / "u.item").open("ab") as stream:
+        stream.write(b"8|Twelve\x85 and\x0c more\x1c (1996)|x\r\n")
+    vectors(tmp_path, 4)
+    assert read(tmp_path, format="movielens", **NPY).items == ["242", "302", "7", "8"]
 
 
 RECBOLE = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -103,6 +137,15 @@ def test_lightgcn_adjacency_lists_are_read_with_their_splits(tmp_path: Path) -> 
     assert found.clicks == [*train, ("1", "2", "val")]
     assert found.counts == {"users_without_items": 2, "repeated_in_later_split": 1}
     assert_array_equal(found.content["visual"], content)
+
+
+@pytest.mark.parametrize("line", ["1,1,2", "1;1;2", "1|1"])
+def test_a_list_of_lightgcn_without_blanks_is_refused_by_its_line(line: str, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(f"0 0 2\n{line}\n")
+    (tmp_path / "test.txt").write_text("0 1\n")
+    vectors(tmp_path, 3)
+    with pytest.raises(InputError, match=r"train\.txt: line 2 is '1.*, a user without items; expected .* with blanks"):
+        read(tmp_path, format="lightgcn", **NPY)
 
 
 def test_lightgcn_needs_no_file_of_validation(tmp_path: Path) -> None:
