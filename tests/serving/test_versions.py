@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: p
     def refused(path: Path) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(files, "_lock_file", refused)
+    monkeypatch.setattr(files, "lock_file", refused)
     for work in (
         lambda: refresh(release, *videos(release, "new")),
         lambda: versions.rollback(folder, 1),
@@ -125,6 +125,15 @@ def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: p
     ):
         with pytest.raises(ReleaseError, match=r"cannot be written: .*\(Permission denied\): check the rights"):
             work()
+
+
+def test_a_lock_that_is_a_link_is_to_be_removed_and_nothing_else_is_advised(folder: Path, tmp_path: Path) -> None:
+    lock = folder / ".switch.lock"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ReleaseError) as error:
+        refresh(open_release(folder), *videos(open_release(folder), "new"))
+    assert str(error.value) == f"{lock}: cannot be written: it is a link, and a lock is none; remove it"
 
 
 def test_a_rollback_keeps_what_came_and_went_since(folder: Path, again: Publish) -> None:
