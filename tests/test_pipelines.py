@@ -127,7 +127,7 @@ def test_two_processes_share_the_lists_and_the_second_puts_them_in_place(folder:
 def test_a_share_that_is_none_is_one_message(share: str) -> None:
     result = CliRunner().invoke(app, ["retrieve", "--shard", share])
     assert result.exit_code == 2
-    assert result.stderr == f"error: retrieve.shard must be i/n with i from 1 to n, e.g. 2/3, got {share}\n"
+    assert result.stderr == f"error: retrieve.shard must be i/n with i from 1 to n, e.g. 2/3, got {share!r}\n"
 
 
 def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(folder: Path) -> None:

@@ -20,7 +20,7 @@ from m3csr_tf.config import BaselineName, load
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.prepare import prepare
-from m3csr_tf.util.files import write_json
+from m3csr_tf.util.files import sha256, write_json
 
 SMALL = [
     "data.world={users: 200, items: 150, clicks: 3000, noise: 0.2, nuisance: 0.2}",
@@ -170,8 +170,10 @@ def test_tuned_means_all_that_apply(world: Prepared, tmp_path: Path) -> None:
     stripped = tmp_path / "prepared"
     stripped.mkdir()
     for path in world.folder.iterdir():
-        if path.name != "truth.npz":
+        if path.name not in ("truth.npz", "manifest.json"):
             (stripped / path.name).symlink_to(path)
+    files = {name: digest for name, digest in world.manifest["files"].items() if name != "truth.npz"}
+    write_json(stripped / "manifest.json", {**world.manifest, "files": files})
     real = Prepared.open(stripped)
     assert registry.named("tuned", real) == [name for name in registry.TUNED if name != "truth"]
     assert registry.left_out("truth", real) == "only data.format=world knows its truth"
@@ -189,6 +191,7 @@ def test_without_validation_clicks_the_first_settings_are_taken(world: Prepared,
     (empty / "val.parquet").unlink()
     pd.read_parquet(world.folder / "val.parquet")[:0].to_parquet(empty / "val.parquet")
     (empty / "manifest.json").unlink()
-    write_json(empty / "manifest.json", world.manifest)
+    files = {**world.manifest["files"], "val.parquet": sha256(empty / "val.parquet")}
+    write_json(empty / "manifest.json", {**world.manifest, "files": files})
     choice = chosen(Prepared.open(empty), "ease", [{"penalty": 7}, {"penalty": 3}])
     assert choice.settings == {"penalty": 7} and choice.recall is None
