@@ -46,8 +46,8 @@ _OF_RELEASE = "of_release"
 
 _MOST_PROBLEMS = 5
 """Problems of a configuration that its message names."""
-_OF_SPARK = re.compile(r"spark[.=]")
-"""What an override begins with that may hold a secret."""
+_OF_SPARK = re.compile(r"\s*spark\b[\w.]*")
+"""What an override begins with that may hold a secret: all that may be shown of it."""
 
 
 def _as_spark_says(value: Any) -> Any:
@@ -960,8 +960,8 @@ def _read(override: str) -> tuple[str, Any]:
 
 def _shown(override: str) -> str:
     """An override as it stands in messages; what may be a secret of Spark's does not."""
-    name = override.partition("=")[0]
-    return quoted(f"{name}={HIDDEN}" if _OF_SPARK.match(override) else override)
+    name = _OF_SPARK.match(override)
+    return quoted(f"{name[0]}={HIDDEN}" if name else override)
 
 
 def _annotation(parts: list[str]) -> Any:
