@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from small_logs import Logs
 
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.formats import input_files, read
@@ -156,3 +157,12 @@ def test_lists_of_every_type_are_taken_apart(kind: pa.DataType, tmp_path: Path) 
     pa.feather.write_feather(table, tmp_path / "interactions.feather", compression="uncompressed")
     loaded = TableLog(Table(tmp_path / "interactions.feather")).load()
     assert loaded.to_pydict() == {"user_id": ["u1", "u1", "u2", "u2"], "item_id": ["i1", "i2", "i2", "i1"]}
+
+
+@pytest.mark.parametrize("memory", [0, 10**6])
+def test_messages_of_logs_of_lists_say_that_they_count_clicks(memory: int, tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    logs.interactions = pd.DataFrame({"user_id": ["u", "v"], "item_id": [["i1", "i2"], ["i3"]], "weight": [1.0, -1.0]})
+    logs.overrides |= {"data.in_memory_rows": str(memory), "split.kind": "random"}
+    result = logs.run()
+    assert result.exit_code == 2 and "parquet, a click a row: weight in data row 3 is -1.0" in result.stderr
