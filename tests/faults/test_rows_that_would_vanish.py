@@ -166,3 +166,12 @@ def test_messages_of_logs_of_lists_say_that_they_count_clicks(memory: int, tmp_p
     logs.overrides |= {"data.in_memory_rows": str(memory), "split.kind": "random"}
     result = logs.run()
     assert result.exit_code == 2 and "parquet, a click a row: weight in data row 3 is -1.0" in result.stderr
+
+
+def test_prepare_says_how_many_lists_were_empty(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    lists = logs.interactions.groupby("user_id").item_id.agg(list).reset_index()
+    logs.interactions = pd.concat([lists, pd.DataFrame({"user_id": ["x"], "item_id": [[]]})])
+    logs.overrides["split.kind"] = "random"
+    result = logs.run()
+    assert result.exit_code == 0 and "1 rows whose list of items is empty" in result.output, result.output
