@@ -80,6 +80,8 @@ def test_rows_of_a_part_that_has_none_of_the_wanted_columns_are_there(tmp_path: 
 STRAY = {
     "up to the next quote": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"Live" now\nu2,i1,b\nu2,i2,"c" d\nu3,i1,e\n',
     "up to a quote that ends a title": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"x\nu2,i2,12" disc\nu3,i1,e\n',
+    "up to a title that ends in a quote": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"x\nu2,i1,b\nu2,i2,12"\nu3,i1,e\n',
+    "up to a title in the middle": 'user_id,title,item_id\nu1,a,i1\nu1,"x,i2\nu2,12",i1\nu3,e,i1\n',
     "up to the end": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"Live now\nu2,i1,b\nu2,i2,c\n',
     "in an id": 'user_id,item_id,title\nu1,i1,a\n"u1,i2,b\nu2",i1,b\n',
     "more than 100 lines": "user_id,item_id,title\nu1,i1,a\n" + 'u1,i2,"' + "u2,i1,b\n" * 101 + '"\n',
@@ -112,9 +114,11 @@ def test_a_stray_quote_in_a_catalogue_is_refused_by_its_line(tmp_path: Path) -> 
 def test_a_title_and_a_vector_may_be_in_several_lines(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("user_id,item_id\nu1,i1\n")
     (tmp_path / "catalogue.csv").write_text('item_id,clip,title\ni1,"[1\n 2]","a\n""b"""\ni2,3 4,c\n')
+    with (tmp_path / "catalogue.csv").open("a") as stream:
+        stream.write('i3,5 6,"A film,\nlong, slow, and good"\n')
     catalogue = read_folder(tmp_path).catalogue
-    assert catalogue.frame.item_id.tolist() == ["i1", "i2"]
-    assert catalogue.content["visual"].tolist() == [[1, 2], [3, 4]]
+    assert catalogue.frame.item_id.tolist() == ["i1", "i2", "i3"]
+    assert catalogue.content["visual"].tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_mmrec_files_have_no_quotes(tmp_path: Path) -> None:
