@@ -28,7 +28,7 @@ from m3csr_tf.data.earlier import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
-from m3csr_tf.data.readers.log import LEFT_OUT, TableLog
+from m3csr_tf.data.readers.log import LEFT_OUT, WITHOUT_ITEMS, TableLog
 from m3csr_tf.data.streamed import split_partition
 from m3csr_tf.errors import ConfigError, ResourceError, RunError
 from m3csr_tf.features.assignment import assign_clusters
@@ -238,6 +238,7 @@ def _say_what_became_of(log: SplitLog, config: Config) -> None:
     say(f"split by: {log.kind} ({splits.why(log.kind, config.split)})")
     for name, what in (
         (LEFT_OUT, "rows left out by data.where"),
+        (WITHOUT_ITEMS, "rows whose list of items is empty"),
         ("merged_duplicates", "rows merged with another of the same user and item (latest time, sum of weights)"),
         ("repeated_in_later_split", "rows dropped: an earlier split has the same user and item"),
     ):

@@ -78,10 +78,12 @@ def partition(
     done, unknown = 0, 0
     examples: dict[str, None] = {}
     names: list[str] = []
-    check = LogCheck(log.source)
+    check: LogCheck | None = None
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
         for block in log.blocks(_BLOCK):
+            # What a row is, a click of a list or not, is known once some have been read.
+            check = check or LogCheck(log.source)
             checked = _checked(block, done, check)
             item_rows = items.rows(checked[columns.ITEM_ID])
             lacking = item_rows == UNKNOWN_ROW
@@ -97,7 +99,7 @@ def partition(
             _write(table, writers)
             done += block.num_rows
             told(done, rows)
-    if not done:
+    if check is None or not done:
         raise InputError(f"{log.source}: no interactions; expected a row for each click")
     time_unit = check.time_unit()
     if unknown:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from small_logs import Logs
 
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.formats import input_files, read
@@ -79,6 +80,8 @@ def test_rows_of_a_part_that_has_none_of_the_wanted_columns_are_there(tmp_path: 
 STRAY = {
     "up to the next quote": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"Live" now\nu2,i1,b\nu2,i2,"c" d\nu3,i1,e\n',
     "up to a quote that ends a title": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"x\nu2,i2,12" disc\nu3,i1,e\n',
+    "up to a title that ends in a quote": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"x\nu2,i1,b\nu2,i2,12"\nu3,i1,e\n',
+    "up to a title in the middle": 'user_id,title,item_id\nu1,a,i1\nu1,"x,i2\nu2,12",i1\nu3,e,i1\n',
     "up to the end": 'user_id,item_id,title\nu1,i1,a\nu1,i2,"Live now\nu2,i1,b\nu2,i2,c\n',
     "in an id": 'user_id,item_id,title\nu1,i1,a\n"u1,i2,b\nu2",i1,b\n',
     "more than 100 lines": "user_id,item_id,title\nu1,i1,a\n" + 'u1,i2,"' + "u2,i1,b\n" * 101 + '"\n',
@@ -111,9 +114,11 @@ def test_a_stray_quote_in_a_catalogue_is_refused_by_its_line(tmp_path: Path) -> 
 def test_a_title_and_a_vector_may_be_in_several_lines(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("user_id,item_id\nu1,i1\n")
     (tmp_path / "catalogue.csv").write_text('item_id,clip,title\ni1,"[1\n 2]","a\n""b"""\ni2,3 4,c\n')
+    with (tmp_path / "catalogue.csv").open("a") as stream:
+        stream.write('i3,5 6,"A film,\nlong, slow, and good"\n')
     catalogue = read_folder(tmp_path).catalogue
-    assert catalogue.frame.item_id.tolist() == ["i1", "i2"]
-    assert catalogue.content["visual"].tolist() == [[1, 2], [3, 4]]
+    assert catalogue.frame.item_id.tolist() == ["i1", "i2", "i3"]
+    assert catalogue.content["visual"].tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_mmrec_files_have_no_quotes(tmp_path: Path) -> None:
@@ -156,3 +161,21 @@ def test_lists_of_every_type_are_taken_apart(kind: pa.DataType, tmp_path: Path) 
     pa.feather.write_feather(table, tmp_path / "interactions.feather", compression="uncompressed")
     loaded = TableLog(Table(tmp_path / "interactions.feather")).load()
     assert loaded.to_pydict() == {"user_id": ["u1", "u1", "u2", "u2"], "item_id": ["i1", "i2", "i2", "i1"]}
+
+
+@pytest.mark.parametrize("memory", [0, 10**6])
+def test_messages_of_logs_of_lists_say_that_they_count_clicks(memory: int, tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    logs.interactions = pd.DataFrame({"user_id": ["u", "v"], "item_id": [["i1", "i2"], ["i3"]], "weight": [1.0, -1.0]})
+    logs.overrides |= {"data.in_memory_rows": str(memory), "split.kind": "random"}
+    result = logs.run()
+    assert result.exit_code == 2 and "parquet, a click a row: weight in data row 3 is -1.0" in result.stderr
+
+
+def test_prepare_says_how_many_lists_were_empty(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    lists = logs.interactions.groupby("user_id").item_id.agg(list).reset_index()
+    logs.interactions = pd.concat([lists, pd.DataFrame({"user_id": ["x"], "item_id": [[]]})])
+    logs.overrides["split.kind"] = "random"
+    result = logs.run()
+    assert result.exit_code == 0 and "1 rows whose list of items is empty" in result.output, result.output
