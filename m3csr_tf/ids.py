@@ -132,3 +132,12 @@ def _strings(ids: Iterable[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringA
     except UnicodeEncodeError:
         encoded = [one.encode("utf-8", "surrogatepass") for one in texts]
         return pa.array(encoded, pa.large_binary()).view(pa.large_string())
+
+
+def near(ids: np.ndarray, known: pa.LargeStringArray) -> tuple[str, str] | None:
+    """The first unknown id that differs from a known one in case or in spaces around it alone, and that one."""
+    folded = [one.strip().lower() for one in ids]
+    alike = pc.utf8_lower(pc.utf8_trim_whitespace(known))
+    found = pc.filter(known, pc.is_in(alike, pa.array(sorted(set(folded)), pa.large_string())))
+    of = {one.strip().lower(): one for one in found.to_pylist()}
+    return next(((given, of[fold]) for given, fold in zip(ids, folded, strict=True) if fold in of), None)

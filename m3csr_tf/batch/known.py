@@ -8,13 +8,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.output import PartFacts
 from m3csr_tf.errors import InputError
-from m3csr_tf.ids import UNKNOWN_ROW, IdTable
+from m3csr_tf.ids import UNKNOWN_ROW, IdTable, near
 from m3csr_tf.serving.release import Release
 from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY, vocabulary
 from m3csr_tf.util.quoting import quoted
@@ -93,12 +92,3 @@ class KnownIds:
     def near_users(self, ids: np.ndarray) -> tuple[str, str] | None:
         """See `near`, among the users of the user tower."""
         return None if self.users is None else near(ids, self.users.strings)
-
-
-def near(ids: np.ndarray, known: pa.LargeStringArray) -> tuple[str, str] | None:
-    """The first unknown id that differs from a known one in case or in spaces around it alone, and that one."""
-    folded = [one.strip().lower() for one in ids]
-    alike = pc.utf8_lower(pc.utf8_trim_whitespace(known))
-    found = pc.filter(known, pc.is_in(alike, pa.array(sorted(set(folded)), pa.large_string())))
-    of = {one.strip().lower(): one for one in found.to_pylist()}
-    return next(((given, of[fold]) for given, fold in zip(ids, folded, strict=True) if fold in of), None)

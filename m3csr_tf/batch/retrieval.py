@@ -18,6 +18,7 @@ from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
 from m3csr_tf.batch.known import KnownIds
+from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.search import Seen
@@ -108,6 +109,12 @@ class Retrieval:
 
     def opened(self) -> ListsOfParts:
         """See `job.Work`."""
+        for name, path, ids in (
+            ("block", self.config.block, self.filters.block),
+            ("allow", self.config.allow, self.filters.allow),
+        ):
+            if path is not None and ids is not None:
+                check_listed(path, ids, self.release, f"retrieve.{name}")
         selection = select(self.release, self.filters, self.index)
         maker = ListMaker(self.release, selection, self.config.top_n)
         return ListsOfParts(maker, KnownIds(self.release), self.users, self.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,15 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
+from m3csr_tf.data.lacking import nearest
 from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import quoted
 
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "pipes"}
+_PREAMBLE = re.compile(r"^.*(?:Invalid: |input source '.*': )")
+"""What Arrow says before the reason."""
+_TWICE = re.compile(r"multiple columns named (.*)|duplicate field names")
 CHUNK_ENTRIES = 1 << 20
 """Entries of the lists in a chunk of parquet, about; bounds memory where lists are long."""
 
@@ -75,9 +82,10 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
     require_file(path)
-    if path.suffix == ".parquet" or path.is_dir():
+    kind = path.suffix.lower()
+    if kind == ".parquet" or path.is_dir():
         return Parquet(path, columns.ITEM_ID)
-    if path.suffix == ".csv":
+    if kind == ".csv":
         return Csv(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
     raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
 
@@ -209,10 +217,24 @@ def require_id(column: str, names: Iterable[str], path: Path) -> None:
     Raises:
       InputError: naming what it has.
     """
-    if column not in names:
-        raise InputError(f"{path}: column {column} is missing; found {', '.join(map(str, names)) or 'none'}")
+    names = list(map(str, names))
+    if column in names:
+        return
+    advice = ""
+    near = nearest(names, column)
+    if len(names) == 1 and (parted := [word for mark, word in _DELIMITERS.items() if mark in names[0]]):
+        advice = f"; its fields seem to be parted by {parted[0]}; write them with commas between, or as parquet"
+    elif near is not None:
+        advice = f"; if {quoted(near)} is meant, name it {column}"
+    raise InputError(f"{path}: column {column} is missing; found {', '.join(names) or 'none'}{advice}")
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
-    reason = str(error).strip().split("\n")[0]
+    reason = _PREAMBLE.sub("", str(error).strip().split("\n")[0])
+    twice = _TWICE.search(reason)
+    if path.is_file() and not path.stat().st_size:
+        return InputError(f"{path}: is empty; expected a {kind} file" + (" with a header line" * (kind == "csv")))
+    if twice:
+        named = f"column {twice[1]} is there" if twice[1] else "two columns have the same name: one is there"
+        return InputError(f"{path}: {named} twice; keep one")
     return InputError(f"{path}: cannot be read as {kind} ({reason})")

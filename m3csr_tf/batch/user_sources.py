@@ -27,6 +27,7 @@ COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
 PASTS_AT_ONCE = 20_000
 """Users whose past is read at once."""
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
+_NOTHING = frozenset({"null", "none", "nan", "<na>"})
 _LIKE = 0.55
 """How alike names are, of 1, that one may have been meant for the other."""
 
@@ -64,11 +65,12 @@ def _check_names(names: list[str], file: Path) -> None:
 
 
 def _source(path: Path) -> Source:
-    if path.suffix == ".parquet" or path.is_dir():
+    kind = path.suffix.lower()
+    if kind == ".parquet" or path.is_dir():
         return Parquet(path, columns.USER_ID)
-    if path.suffix != ".csv" and path.suffix not in JSON_LINES:
+    if kind != ".csv" and kind not in JSON_LINES:
         raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
-    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if path.suffix == ".csv" else JsonLines(path)
+    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if kind == ".csv" else JsonLines(path)
 
 
 class WithPast:
@@ -162,8 +164,11 @@ def _with_lists(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int
 
 
 def _list(text: str | None) -> Any:
-    """The list that a cell of CSV stands for: JSON, or ids with spaces between; what is neither is told by its ids."""
-    if text is None:
+    """The list that a cell of CSV stands for: JSON, or ids with spaces between; what is neither is told by its ids.
+
+    The words that programs write for nothing are no list; who has an item of that name writes it as JSON.
+    """
+    if text is None or text.strip().lower() in _NOTHING:
         return None
     if text.lstrip().startswith("["):
         try:

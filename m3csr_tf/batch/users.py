@@ -99,7 +99,7 @@ class FileOfUsers(FileOfRows):
     @property
     def is_text(self) -> bool:
         """Whether lists are text, in which what is meant as several ids can pass for one."""
-        return self.path.suffix == ".csv" and not self.path.is_dir()
+        return self.path.suffix.lower() == ".csv" and not self.path.is_dir()
 
     def with_past(self, past: Past) -> FileOfUsers:
         """The same users with the histories that a log knows, for a file that has none; what they clicked is excluded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,9 @@ from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.data.tables import column_names, load_table
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
-from m3csr_tf.util.quoting import listed
+from m3csr_tf.util.quoting import listed, quoted
 
+_JOINED = re.compile(r"""[,|;\s\[\]{}()"']""")
 _LINE_END = re.compile("\r\n|\n|\r")
 
 
@@ -26,11 +28,38 @@ def read_ids(path: Path) -> list[str]:
     Raises:
       InputError: the file is missing, of another kind, cannot be read, lacks the column, or holds no id.
     """
+    return list(dict.fromkeys(_read(path)))
+
+
+def refuse_joined(path: Path, unknown: Collection[str]) -> None:
+    """Refuses a file of which an id that nobody knows seems to be several, or one in quotes or brackets.
+
+    Args:
+      path: what `read_ids` has read.
+      unknown: those of its ids that are unknown.
+
+    Raises:
+      InputError: naming the first such id and where it stands.
+    """
+    odd = {one for one in unknown if _JOINED.search(one)}
+    if odd:
+        ids = _read(path)
+        place, one = next((place, one) for place, one in ids.items() if one in odd)
+        where = f"line {place + 1}" if path.suffix.lower() == ".txt" else f"data row {place + 1}"
+        raise InputError(
+            f"{path}: {where} holds {quoted(one)}, which is no item of the release; expected one id in a "
+            f"{where.rsplit(' ', 1)[0]}, without commas, blanks, pipes, semicolons, quotes or brackets; write each "
+            "id apart, or drop it"
+        )
+
+
+def _read(path: Path) -> pd.Series:
+    """The ids, of which some may be there twice; the index + 1 are the numbers of lines or data rows."""
     if not path.exists():
         raise InputError(f"{path}: no such file; expected item ids as .txt, .csv or .parquet")
     if path.is_file() and not path.stat().st_size:
         ids = pd.Series(dtype=object)
-    elif path.suffix == ".txt":
+    elif path.suffix.lower() == ".txt":
         try:
             lines = _LINE_END.split(regular(path).read_bytes().decode("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
@@ -48,4 +77,4 @@ def read_ids(path: Path) -> list[str]:
         raise InputError(f"{path}: unknown kind of file; expected item ids as .txt, .csv or .parquet")
     if not len(ids):
         raise InputError(f"{path}: holds no item id; expected at least one")
-    return list(dict.fromkeys(ids))
+    return ids

@@ -20,6 +20,10 @@ _CONSTANT = 1e-6
 """A dimension whose spread is below this share of its size counts as constant."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
 """Below it one divided by a spread is no float32."""
+_WIDE = 4096
+"""Width beyond which axes of fewer items than that are found by the items' products: entries' would take minutes."""
+_NOISE = 1e-10
+"""A variance below this share of the largest is none, but rounding."""
 _SHRINKAGE = 0.3
 """Whitening divides by the root of an axis's variance plus this share of the mean one: weak axes are mostly noise."""
 
@@ -166,11 +170,30 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
 
 def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
     """The strongest principal axes, each divided by its shrunk spread, float32 [width, components]."""
-    covariance = standardised.T @ standardised / max(1, len(standardised))
-    variances, axes = np.linalg.eigh(covariance)
-    strongest = np.argsort(variances)[::-1][:components]
-    variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
+    if standardised.shape[1] > max(_WIDE, len(standardised)):
+        variances, axes = _few_items_axes(standardised, components)
+    else:
+        covariance = standardised.T @ standardised / max(1, len(standardised))
+        variances, axes = np.linalg.eigh(covariance)
+        strongest = np.argsort(variances)[::-1][:components]
+        variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
     spread = np.sqrt(variances + _SHRINKAGE * variances.mean())
     # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return np.divide(axes, spread, out=np.zeros_like(axes), where=spread > 0).astype(np.float32)
+
+
+def _few_items_axes(standardised: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Variances, descending, and principal axes [width, components] of vectors that are wider than they are many.
+
+    Axes along which they do not vary are zeros: any others would be arbitrary.
+    """
+    items, width = standardised.shape
+    count = min(width, components)
+    found, of_items = np.linalg.eigh(standardised @ standardised.T / max(1, items))
+    strongest = np.argsort(found)[::-1][:count]
+    strongest = strongest[found[strongest] > _NOISE * found.max(initial=0)]
+    variances, axes = np.zeros(count), np.zeros((width, count))
+    variances[: len(strongest)] = found[strongest]
+    axes[:, : len(strongest)] = standardised.T @ of_items[:, strongest] / np.sqrt(items * found[strongest])
+    return variances, axes

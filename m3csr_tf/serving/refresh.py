@@ -6,21 +6,26 @@ nothing, and every process that follows the journal (`Release.catch_up`) finds t
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.ids import near
 from m3csr_tf.serving.items import NEVER_TRAINED
 from m3csr_tf.serving.journal import Segment
 from m3csr_tf.serving.release import Release, is_current
 from m3csr_tf.serving.versions import switching
 from m3csr_tf.util.quoting import quoted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def refresh(
         segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
         if len(segment):
             release.apply(release.journal.append(segment), segment)
+    _warn_of_near(release, ids[~held], source)
     return Refreshed(
         new=int((~held).sum()),
         changed=int(held.sum()),
@@ -104,6 +110,21 @@ def refresh(
         position=release.position,
         seconds=time.perf_counter() - started,
     )
+
+
+def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
+    """Says if a new item, searchable by now, may be one that was there before, in another spelling."""
+    if not len(new):
+        return
+    others = np.asarray(release.index.ids, dtype=object)
+    found = near(new, pa.array(others[~np.isin(others, new)], pa.large_string()))
+    if found is not None:
+        logger.warning(
+            "%s: item %s is new to the release, which has %s; they differ in case or in spaces around them alone",
+            source,
+            quoted(found[0]),
+            quoted(found[1]),
+        )
 
 
 def check(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.config import Config
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError, ReleaseError
@@ -55,6 +56,8 @@ def refresh(
         _say(release, items, done)
     if remove:
         ids = read_ids(remove)
+        # What went before may be named again.
+        check_listed(remove, ids, release, "--remove", needs_one=False)
         _say(release, remove, [refresh_items(release, removed=ids, source=str(remove))])
     if release.index.changed > measured and not compaction:
         _say_gate(recall_now(release))

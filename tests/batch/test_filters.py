@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from m3csr_tf import columns
 from m3csr_tf.batch import filters as batch_filters
 from m3csr_tf.batch.filters import Filters, item_ids, select
+from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
 
@@ -231,9 +233,13 @@ def users(tmp_path: Path) -> Path:
 def test_filters_that_leave_nothing_are_one_message_and_leave_nothing(
     release: Any, users: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "allow.txt").write_text("nowhere\n")
-    config = RetrieveConfig(allow=tmp_path / "allow.txt")
-    with pytest.raises(InputError, match=r"retrieve\.allow: none of the \d+ items is left.*nothing to retrieve"):
+    one = release.index.ids[0]
+    for name in ("allow.txt", "block.txt"):
+        (tmp_path / name).write_text(f"{one}\n")
+    config = RetrieveConfig(allow=tmp_path / "allow.txt", block=tmp_path / "block.txt")
+    with pytest.raises(
+        InputError, match=r"retrieve\.block and retrieve\.allow: none of the \d+ items is left.*nothing to retrieve"
+    ):
         retrieve(release, FileOfUsers(users), tmp_path / "lists", config)
     assert not list(tmp_path.glob("*lists")) and not list(tmp_path.glob(".lists-*"))
 
@@ -248,3 +254,52 @@ def test_a_job_obeys_its_filters_and_starts_anew_with_others(release: Any, users
     path.write_text("\n".join(ids[6:30]))
     done = retrieve(release, FileOfUsers(users), output, config)
     assert done.made == 1 and not set(pd.read_parquet(output)[columns.ITEM_ID]) - set(ids[6:30])
+
+
+@pytest.mark.parametrize("name", ["block", "allow"])
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["{0}", "{1},{2}"], "line 2 holds '{1},{2}', which is no item of the release"),
+        (["{0}", "", "{1} {2}"], "line 3 holds '{1} {2}'"),
+        (["{0};{1}"], "line 1 holds"),
+        (['"{0}"', "{1}"], "line 1 holds"),
+        (["['{0}']"], "line 1 holds"),
+        (["gone", "never"], "none of the 2 ids of retrieve.{name} is known to the release, e.g. 'gone'"),
+        (["{upper}"], "'{upper}' differs from '{0}', which it knows, in case or spaces alone"),
+    ],
+)
+def test_a_list_of_which_no_id_is_meant_as_written_is_refused(
+    name: str, lines: list[str], says: str, release: Any, users: Path, tmp_path: Path
+) -> None:
+    ids = release.index.ids[:3]
+    words = {"upper": ids[0].swapcase(), "name": name}
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(line.format(*ids, **words) for line in lines))
+    with pytest.raises(InputError) as refused:
+        retrieve(release, FileOfUsers(users), tmp_path / "lists", RetrieveConfig.model_validate({name: path}))
+    assert f"{path}: " in str(refused.value) and says.format(*ids, **words) in str(refused.value)
+    assert not list(tmp_path.glob("*lists")) and not list(tmp_path.glob(".lists-*"))
+
+
+def test_a_row_of_a_table_of_ids_is_named(release: Any, tmp_path: Path) -> None:
+    one, two = release.index.ids[:2]
+    pd.DataFrame({"item_id": [one, f"{one}|{two}"]}).to_csv(tmp_path / "ids.csv", index=False)
+    with pytest.raises(InputError, match="data row 2 holds"):
+        check_listed(tmp_path / "ids.csv", read_ids(tmp_path / "ids.csv"), release, "--remove")
+
+
+def test_of_mostly_unknown_ids_one_that_is_nearly_known_is_said(
+    release: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, other = release.index.ids[:2]
+    ids = [known, "gone", other.swapcase()]
+    check_listed(tmp_path / "ids.txt", ids, release, "retrieve.block")
+    assert "most ids are unknown to the release (2 of 3)" in caplog.text
+    assert f"{other.swapcase()!r} differs from {other!r}" in caplog.text
+
+
+def test_removals_of_what_is_gone_may_be_repeated(release: Any, tmp_path: Path) -> None:
+    check_listed(tmp_path / "ids.txt", ["gone"], release, "--remove", needs_one=False)
+    with pytest.raises(InputError, match="none of the 1 ids of --remove is known"):
+        check_listed(tmp_path / "ids.txt", [release.index.ids[0].swapcase()], release, "--remove", needs_one=False)

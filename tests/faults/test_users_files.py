@@ -120,12 +120,12 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text("user_id,history,history\na,v1,v2\n")
-    with pytest.raises(InputError, match="multiple columns named history"):
+    with pytest.raises(InputError, match="column history is there twice"):
         FileOfUsers(tmp_path / "users.csv")
     lists = pa.array([["v1"]])
     twice = pa.table([pa.array(["a"]), lists, lists], names=["user_id", "history", "history"])
     pq.write_table(twice, tmp_path / "users.parquet")
-    with pytest.raises(InputError, match=r"cannot be read as parquet .*duplicate"):
+    with pytest.raises(InputError, match="is there twice; keep one"):
         FileOfUsers(tmp_path / "users.parquet")
 
 
@@ -208,3 +208,33 @@ def test_a_release_takes_no_text_for_a_list(text: Any, release: Any) -> None:
     users = pd.DataFrame({"user_id": ["a", "b"], "history": pd.Series([["v1"], text], dtype=object)})
     with pytest.raises(InputError, match=r"history at index 1 is .*; expected a list of item ids"):
         release.user_vectors(users)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("users.csv", "user_id;history\na;v1\n", "fields seem to be parted by semicolons; write them with commas"),
+        ("users.csv", "user_id\thistory\na\tv1\n", "fields seem to be parted by tabs; write them with commas"),
+        ("users.csv", "User_Id,history\na,v1\n", "if 'User_Id' is meant, name it user_id"),
+        ("users.csv", "", "users.csv: is empty; expected a csv file with a header line"),
+        ("users.csv", "user_id,history\na,v1,v2\n", "cannot be read as csv (CSV parse error: Row #2: Expected 2 col"),
+        ("users.parquet", "", "users.parquet: is empty; expected a parquet file"),
+    ],
+)
+def test_a_users_file_of_another_form_says_which(name: str, text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as refused:
+        FileOfUsers(tmp_path / name)
+    assert says in str(refused.value) and "Error creating dataset" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "text"), [("USERS.CSV", "user_id\na\n"), ("users.JsonL", '{"user_id": "a"}\n')])
+def test_endings_may_be_of_any_case(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert FileOfUsers(tmp_path / name).count() == 1
+
+
+def test_words_for_nothing_are_no_history_unless_they_are_in_json(tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text('user_id,history\na,null\nb,NaN\nc, None\nd,nan\ne,"[""nan""]"\nf,nan v1\n')
+    [(_, frame)] = FileOfUsers(tmp_path / "users.csv").read([0], 9, 9)
+    assert [list(cell) for cell in frame["history"]] == [[], [], [], [], ["nan"], ["nan", "v1"]]

@@ -117,3 +117,16 @@ def test_scaled_content_scales_the_rows_that_are_taken() -> None:
     lazy = ScaledContent(scaler, "visual", RAW)
     assert lazy.shape == (len(RAW), 1)
     assert_array_equal(lazy.take(np.array([0, 2])), scaler.transform("visual", RAW)[[0, 2]])
+
+
+def test_axes_of_vectors_wider_than_they_are_many_are_the_same_by_the_items_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = np.random.default_rng(0).normal(size=(30, 80)).astype(np.float32)
+    few = [ContentScaler.fit("whitened", {"visual": raw}, np.arange(30), components=12)]
+    monkeypatch.setattr(module, "_WIDE", 10)
+    few.append(ContentScaler.fit("whitened", {"visual": raw}, np.arange(30), components=12))
+    assert_allclose(few[1].projection["visual"], few[0].projection["visual"], atol=1e-6)
+    more = ContentScaler.fit("whitened", {"visual": raw}, np.arange(30), components=40)
+    assert more.width("visual") == 40 and np.isfinite(more.transform("visual", raw)).all()
+    assert_array_equal(more.projection["visual"][:, 29:], 0)

@@ -214,5 +214,21 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     assert [[(one.new, one.removed) for one in file] for file in done] == [[], [(1, 0)], [(1, 0)], [(0, 1)]]
     assert "b" in release.index.ids and "a" not in release.index.ids
     assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "2.parquet", "3.csv"]
+<<<<<<< HEAD
     assert "has no content vector" in (place / "rejected" / "0.csv.error").read_text()
+=======
+    assert "is new and has no content vector" in (place / "rejected" / "0.csv.error").read_text()
+>>>>>>> 1a2eee508958bb81880827f198161152cdadc7fe
     assert inbox.waiting(place) == []
+
+
+def test_a_new_item_that_was_there_in_another_spelling_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    release = open_release(folder)
+    known = release.index.ids[0]
+    other = known.swapcase()
+    frame, content = videos(release, other)
+    assert refresh(release, frame, content, source="new.csv").new == 1
+    assert f"new.csv: item {other!r} is new to the release, which has {known!r}" in caplog.text
+    caplog.clear()
+    refresh(release, frame, content)
+    assert not caplog.messages
