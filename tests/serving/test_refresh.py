@@ -214,11 +214,7 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     assert [[(one.new, one.removed) for one in file] for file in done] == [[], [(1, 0)], [(1, 0)], [(0, 1)]]
     assert "b" in release.index.ids and "a" not in release.index.ids
     assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "2.parquet", "3.csv"]
-<<<<<<< HEAD
-    assert "has no content vector" in (place / "rejected" / "0.csv.error").read_text()
-=======
     assert "is new and has no content vector" in (place / "rejected" / "0.csv.error").read_text()
->>>>>>> 1a2eee508958bb81880827f198161152cdadc7fe
     assert inbox.waiting(place) == []
 
 
