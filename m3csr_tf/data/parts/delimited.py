@@ -207,8 +207,8 @@ class Delimited(Part):
         if at is not None:
             line = line_of_block(self.path, number, self.dialect.quoted) + at
             raise InputError(
-                f"{self.path}: a field in line {line} begins with a double quote and goes on below; expected "
-                "a value in one line; end the field with a quote, or, where the quote is a part of it, "
+                f"{self.path}: a field in line {line} begins with a double quote and goes on in the lines below; "
+                "expected a value in one line; end the field with a quote, or, where the quote is a part of it, "
                 'write "" for each quote inside and put quotes around the field'
             ) from None
 
