@@ -23,7 +23,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "pipes"}
-_PREAMBLE = re.compile(r"^.*(?:Invalid: |input source '.*': )")
+_PREAMBLE = re.compile(r"^Error creating dataset.*input source '.*': (?:Invalid: )?")
 """What Arrow says before the reason."""
 _TWICE = re.compile(r"multiple columns named (.*)|duplicate field names")
 CHUNK_ENTRIES = 1 << 20
