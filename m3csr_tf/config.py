@@ -35,6 +35,8 @@ from m3csr_tf.util.names import LONGEST_NAME, Name, is_plain
 from m3csr_tf.util.quoting import is_utf8, printable, quoted
 from m3csr_tf.util.typed import as_meant, kinds, word_for
 
+END_OF_YAML = "...\n"
+"""How YAML says that a document is complete: what a full disk has cut may be valid settings as well."""
 LARGEST_SEED = 2**32 - 1
 """What numpy's and scikit-learn's generators take."""
 
@@ -829,7 +831,7 @@ class Config(Section):
         }
         if self.spark.master is not None:
             tree["spark"]["master"] = without_password(self.spark.master)
-        return dump_yaml(tree)
+        return f"{dump_yaml(tree)}{END_OF_YAML}"
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""

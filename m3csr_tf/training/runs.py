@@ -198,13 +198,17 @@ def settings_of(folder: Path) -> Config:
     """
     path = folder / CONFIG_FILE
     with reading(path, _PUT_BACK, RunError):
-        if not parse_yaml(regular(path).read_text(encoding="utf-8")):
+        text = regular(path).read_text(encoding="utf-8")
+        if not parse_yaml(text):
             raise ValueError("it says nothing")
         try:
-            return config_module.load(path)
+            found = config_module.load(path)
         except ConfigError as error:
             # What else it says to do is for files that a user has written.
             raise ValueError(str(error).removeprefix(f"{path}: ").partition("; ")[0]) from None
+        if not text.endswith(config_module.END_OF_YAML):
+            raise ValueError("its end is missing")
+        return found
 
 
 def differing(config: Config) -> list[str]:
