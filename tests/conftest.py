@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,3 +79,18 @@ def release(untrained_run: UntrainedRun) -> Any:
     from m3csr_tf.serving.publish import publish
 
     return publish(untrained_run)
+
+
+@pytest.fixture
+def live(release: Any, tmp_path: Path) -> Any:
+    """A copy of the release, to change."""
+    from m3csr_tf.serving.release import open_release
+
+    return open_release(Path(shutil.copytree(release.folder, tmp_path / "moved" / "small")))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty inbox."""
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"

@@ -63,6 +63,16 @@ class Logs:
         overrides = [f"{key}={value}" for key, value in self.overrides.items()]
         return CliRunner().invoke(app, [verb, *arguments, *overrides])
 
+    def refused(self, *named: str, verb: str = "prepare") -> str:
+        """The one message that the verb ends in, of which `named` are parts; nothing is written."""
+        result = self.run(verb)
+        assert result.exit_code == 2, result.output + str(result.exception)
+        message = result.stderr.strip()
+        assert message.startswith("error: ") and "\n" not in message, message
+        assert all(word in message for word in named), message
+        assert self.written() == []
+        return message
+
     def written(self) -> list[str]:
         """What is under the runs and releases folders."""
         folders = (self.root / "runs", self.root / "saved_models")

@@ -14,16 +14,6 @@ def logs(tmp_path: Path) -> Logs:
     return Logs(tmp_path)
 
 
-def refused(logs: Logs, *named: str) -> None:
-    """`prepare` ends in one message, of which `named` are parts."""
-    result = logs.run()
-    assert result.exit_code == 2, result.output + str(result.exception)
-    message = result.stderr.strip()
-    assert message.startswith("error: ") and "\n" not in message, message
-    assert all(word in message for word in named), message
-    assert logs.written() == []
-
-
 @pytest.mark.parametrize("memory", ["100", "0"])
 @pytest.mark.parametrize(
     ("name", "other"),
@@ -45,23 +35,23 @@ def test_the_nearest_column_is_named_with_the_setting_that_maps_it(
     logs.interactions = logs.interactions.rename(columns={name: other})
     written = other if other.isidentifier() else f'"{other}"'
     logs.overrides["data.in_memory_rows"] = memory
-    refused(logs, f"column {name} is missing", repr(other), f"data.columns={{{name}: {written}}}", "'timestamp'")
+    logs.refused(f"column {name} is missing", repr(other), f"data.columns={{{name}: {written}}}", "'timestamp'")
 
 
 def test_a_column_that_looks_like_none_is_asked_for_among_those_that_are_there(logs: Logs) -> None:
     logs.interactions = logs.interactions.rename(columns={"user_id": "wer", "item_id": "was"})
-    refused(logs, "the file has 'wer', 'was', 'timestamp', 'weight', 'split'", "data.columns={user_id: NAME}")
+    logs.refused("the file has 'wer', 'was', 'timestamp', 'weight', 'split'", "data.columns={user_id: NAME}")
 
 
 def test_and_so_is_the_item_of_the_catalogue(logs: Logs) -> None:
     logs.catalogue = logs.catalogue.rename(columns={"item_id": "itemId"})
-    refused(logs, "catalogue.parquet: column item_id is missing", "data.columns={item_id: itemId}")
+    logs.refused("catalogue.parquet: column item_id is missing", "data.columns={item_id: itemId}")
 
 
 def test_of_many_columns_some_are_listed(logs: Logs) -> None:
     logs.interactions = logs.interactions.rename(columns={"user_id": "x"})
     logs.interactions = logs.interactions.join(pd.DataFrame({f"c{n}": [0] for n in range(100)}), how="left")
-    refused(logs, "'c1'", "and 85 more")
+    logs.refused("'c1'", "and 85 more")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +71,7 @@ def test_of_many_columns_some_are_listed(logs: Logs) -> None:
 )
 def test_a_mapping_of_columns_that_are_not_there_is_refused(setting: str, named: list[str], logs: Logs) -> None:
     logs.overrides["data.columns"] = setting
-    refused(logs, *named)
+    logs.refused(*named)
 
 
 @pytest.mark.parametrize("memory", ["100", "0"])
@@ -103,7 +93,7 @@ def test_a_mapping_of_columns_that_are_not_there_is_refused(setting: str, named:
 )
 def test_a_condition_that_no_row_can_answer_is_refused(setting: str, named: list[str], memory: str, logs: Logs) -> None:
     logs.overrides |= {"data.where": setting, "data.in_memory_rows": memory}
-    refused(logs, *named)
+    logs.refused(*named)
 
 
 @pytest.mark.parametrize("memory", ["100", "0"])
@@ -128,7 +118,7 @@ def test_an_item_that_the_catalogue_has_in_another_spelling_is_shown_with_it(
     clicks = int((logs.interactions["item_id"] == item).sum())
     if known.strip().casefold() == "i2":
         logs.catalogue["item_id"] = [known, "i1", "i8", *(f"j{n}" for n in range(7))]
-    refused(logs, "interactions are with items that the catalogue lacks", f"e.g. '{item}'", f"has '{known}'", reason)
+    logs.refused("interactions are with items that the catalogue lacks", f"e.g. '{item}'", f"has '{known}'", reason)
     assert clicks
 
 
@@ -137,7 +127,7 @@ def test_a_near_miss_is_found_among_items_that_nobody_knows(memory: str, logs: L
     logs.overrides["data.in_memory_rows"] = memory
     logs.interactions.loc[0, "item_id"] = "unknown"
     logs.interactions.loc[5, "item_id"] = "I4"
-    refused(logs, "2 interactions are with items", "e.g. 'I4'; the catalogue has 'i4'")
+    logs.refused("2 interactions are with items", "e.g. 'I4'; the catalogue has 'i4'")
 
 
 @pytest.mark.parametrize("id_length", [100, 1_000_000])
@@ -169,7 +159,7 @@ def test_a_column_that_need_not_be_there_is_not_ignored_for_its_spelling(
     logs.catalogue = logs.catalogue.rename(columns={name: other})
     logs.overrides |= {"data.in_memory_rows": memory, "split.kind": "auto"}
     written = other if other.isidentifier() else f'"{other}"'
-    refused(logs, f"column '{other}' would be ignored", f"data.columns={{{name}: {written}}}")
+    logs.refused(f"column '{other}' would be ignored", f"data.columns={{{name}: {written}}}")
 
 
 def test_a_column_in_another_spelling_beside_the_right_one_or_as_a_condition_is_another_column(logs: Logs) -> None:
@@ -183,7 +173,7 @@ def test_a_column_in_another_spelling_beside_the_right_one_or_as_a_condition_is_
 def test_a_condition_on_a_mapped_column_says_what_the_file_calls_it(logs: Logs) -> None:
     logs.interactions = logs.interactions.rename(columns={"weight": "stars"})
     logs.overrides |= {"data.columns": "{weight: stars}", "data.where": '{weight: ">=1"}'}
-    refused(logs, "data.where names column 'weight', which is not there", "where weight is 'stars'")
+    logs.refused("data.where names column 'weight', which is not there", "where weight is 'stars'")
 
 
 @pytest.mark.parametrize("given", ["[4, 5]", "{a: 1}", "null"])
@@ -191,4 +181,4 @@ def test_a_condition_that_is_none_is_told_in_one_line(given: str, logs: Logs) ->
     logs.overrides["data.where"] = f"{{weight: {given}, timestamp: 1000}}"
     result = logs.run()
     assert result.exit_code == 2 and result.stderr.count("data.where.weight") == 1
-    refused(logs, "data.where.weight: expected one number, true or false, or text")
+    logs.refused("data.where.weight: expected one number, true or false, or text")

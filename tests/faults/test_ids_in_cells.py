@@ -285,11 +285,7 @@ def test_prepare_refuses_such_ids_in_one_message(case: str, streamed: bool, tmp_
         logs.overrides |= {"data.in_memory_rows": "0", "data.shard_clicks": "9"}
     spoil, says = CASES[case]
     spoil(logs)
-    result = logs.run()
-    assert result.exit_code == 2, result.output + str(result.exception)
-    message = result.stderr.strip().splitlines()[-1]
-    assert message.startswith("error: ") and says in message, message
-    assert logs.written() == []
+    logs.refused(says)
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +16,6 @@ from m3csr_tf import columns
 from m3csr_tf.serving import inbox
 from m3csr_tf.serving.release import Release, open_release
 from m3csr_tf.verbs import refreshing
-
-
-@pytest.fixture
-def live(release: Release, tmp_path: Path) -> Release:
-    """A copy of the release, to change."""
-    return open_release(Path(shutil.copytree(release.folder, tmp_path / "moved" / "small")))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    (tmp_path / "inbox").mkdir()
-    return tmp_path / "inbox"
 
 
 @pytest.fixture

@@ -27,17 +27,6 @@ def logs(tmp_path: Path) -> Logs:
     return Logs(tmp_path)
 
 
-def refused(logs: Logs, *named: str) -> str:
-    """The one message that `prepare` ends in, of which `named` are parts."""
-    result = logs.run()
-    assert result.exit_code == 2, result.output + str(result.exception)
-    message = result.stderr.strip()
-    assert message.startswith("error: ") and "\n" not in message, message
-    assert all(word in message for word in named), message
-    assert logs.written() == []
-    return message
-
-
 def rows_layout(logs: Logs, **overrides: str) -> None:
     """The layout mmssl, whose content is visual.npy."""
     for split in ("train", "val", "test"):
@@ -116,7 +105,7 @@ def test_a_npy_file_that_is_none_gives_one_message(case: str, tmp_path: Path) ->
 def test_and_prepare_ends_in_it(case: str, logs: Logs) -> None:
     rows_layout(logs)
     (logs.folder / "visual.npy").write_bytes(BAD_ARRAYS[case])
-    refused(logs, "visual.npy")
+    logs.refused("visual.npy")
 
 
 @settings(max_examples=150)
@@ -142,7 +131,7 @@ def test_rows_of_a_huge_array_are_counted_by_its_header_before_anything_is_read(
         stream.write(npy(described("(1_000_000_000, 2)".replace("_", ""))))
         stream.truncate(8 * 10**9 + 1000)  # Sparse: it takes no room, and minutes to read.
     logs.overrides["data.modalities"] = "{visual: visual.npy}"
-    refused(logs, "visual.npy: has 1,000,000,000 rows, and catalogue.parquet has 10 items")
+    logs.refused("visual.npy: has 1,000,000,000 rows, and catalogue.parquet has 10 items")
 
 
 @pytest.mark.parametrize("modality", ["visual", "acoustic"])
@@ -152,7 +141,7 @@ def test_and_differing_arrays_are_too(modality: str, logs: Logs) -> None:
     with (logs.folder / f"{modality}.npy").open("wb") as stream:
         stream.write(npy(described("(1000000000, 2)")))
         stream.truncate(8 * 10**9 + 1000)
-    refused(logs, "differing numbers of rows", f"{modality}.npy 1000000000")
+    logs.refused("differing numbers of rows", f"{modality}.npy 1000000000")
 
 
 def pipe(path: Path) -> None:
@@ -184,7 +173,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(spoil: Callable[[Path],
     assert other.exists()
     spoil(logs.folder / name)
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
-    refused(logs, table)
+    logs.refused(table)
 
 
 def _run_as_is(logs: Logs) -> object:
@@ -262,7 +251,7 @@ def test_a_table_that_cannot_be_read_as_what_it_is_called_gives_one_message(case
     logs.catalogue.to_parquet(logs.folder / "catalogue.parquet")
     (logs.folder / name).write_bytes(content)
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
-    refused(logs, *named)
+    logs.refused(*named)
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,13 +260,13 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(logs: Logs, mo
     logs.catalogue.to_parquet(logs.folder / "catalogue.parquet")
     (logs.folder / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id,item_id\n" + b"u" * (64 << 20)))
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
-    refused(logs, "interactions.csv.gz", "a line is longer than 4 MiB")
+    logs.refused("interactions.csv.gz", "a line is longer than 4 MiB")
 
 
 def test_a_parquet_column_that_is_there_twice_is_refused(logs: Logs) -> None:
     twice = pa.table([pa.array(["u0"]), pa.array(["u1"]), pa.array(["i0"])], names=["user_id", "user_id", "item_id"])
     pq.write_table(twice, logs.folder / "interactions.parquet")
-    refused(logs, "interactions.parquet: column 'user_id' is there twice; give each column its own name")
+    logs.refused("interactions.parquet: column 'user_id' is there twice; give each column its own name")
 
 
 def test_brackets_inside_text_are_not_nested(logs: Logs) -> None:
@@ -285,7 +274,7 @@ def test_brackets_inside_text_are_not_nested(logs: Logs) -> None:
     (logs.folder / "interactions.jsonl").write_text(row + "\n")
     logs.catalogue.to_parquet(logs.folder / "catalogue.parquet")
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
-    refused(logs, "split")  # It is read, and lacks the column of the given splits.
+    logs.refused("split")  # It is read, and lacks the column of the given splits.
 
 
 @pytest.mark.parametrize(
@@ -301,7 +290,7 @@ def test_a_line_of_another_number_of_fields_than_the_names_shifts_no_column(
 ) -> None:
     rows_layout(logs, **{"data.format": "mmrec"})
     (logs.folder / "log.inter").write_text("userID\titemID\trating\tx_label\n" + rows)
-    refused(logs, "log.inter", message)
+    logs.refused("log.inter", message)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +309,7 @@ def test_a_line_of_another_number_of_fields_than_the_names_shifts_no_column(
 def test_a_split_of_mmssl_that_is_no_mapping_of_lists_gives_one_message(content: bytes, named: str, logs: Logs) -> None:
     rows_layout(logs)
     (logs.folder / "train.json").write_bytes(content)
-    message = refused(logs, "train.json", named)
+    message = logs.refused("train.json", named)
     assert "\x1b" not in message
 
 
@@ -361,4 +350,4 @@ def test_a_layout_whose_files_are_missing_or_others_gives_one_message(
     for name, content in files.items():
         (logs.folder / name).write_text(content)
     logs.run = lambda verb="prepare": _run_as_is(logs)  # type: ignore[method-assign]
-    refused(logs, *named)
+    logs.refused(*named)

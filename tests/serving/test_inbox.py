@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,7 @@ import pytest
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.serving import inbox
-from m3csr_tf.serving.release import Release, open_release
-
-
-@pytest.fixture
-def live(release: Release, tmp_path: Path) -> Release:
-    """A copy of the release, to change."""
-    return open_release(Path(shutil.copytree(release.folder, tmp_path / "moved" / "small")))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    (tmp_path / "inbox").mkdir()
-    return tmp_path / "inbox"
+from m3csr_tf.serving.release import Release
 
 
 def video(path: Path, item: str, release: Release) -> Path:

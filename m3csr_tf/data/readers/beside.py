@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +30,13 @@ class CatalogueBeside(Layout):
 
     takes_table: ClassVar[bool] = True
 
+    @abstractmethod
     def log_files(self) -> list[Path]:
         """Files of the log, and those that list the items.
 
         Raises:
           InputError: one is missing.
         """
-        raise NotImplementedError
 
     def listed_items(self) -> np.ndarray | None:
         """Ids of the items in the layout's own list of them, object [items], or None."""
