@@ -42,7 +42,7 @@ def main(
 
     from m3csr_tf.batch.retrieval import retrieve
     from m3csr_tf.batch.users import FileOfUsers
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.release import open_release
 
     users = min(users, 10_000) if quick else users
     released = open_release(release)
@@ -104,8 +104,8 @@ def _batches(released, file: Path, settings: RetrieveConfig):  # type: ignore[no
     import tensorflow as tf
 
     from m3csr_tf.batch.users import FileOfUsers
-    from m3csr_tf.serving.requests import user_requests
-    from m3csr_tf.serving.towers import CONTENT_BYTES, known_items
+    from m3csr_tf.export.requests import user_requests
+    from m3csr_tf.export.towers import CONTENT_BYTES, known_items
 
     known = known_items(released.path(columns.USER_TOWER))
     inputs, vectors = [], []

@@ -121,7 +121,7 @@ def _exponents(sizes: list[int]) -> dict[int, float]:
 def _case(size: int, length: int, exponent: float, steps: int) -> Case:
     import tensorflow as tf
 
-    from m3csr_tf.model import M3CSR
+    from m3csr_tf.models.m3csr.model import M3CSR
     from m3csr_tf.training.budget import Budget
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream

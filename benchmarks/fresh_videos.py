@@ -26,9 +26,9 @@ from rich.console import Console
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
-from m3csr_tf.serving.gate import recall_now
-from m3csr_tf.serving.inbox import columns_of
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases.inbox import columns_of
+from m3csr_tf.releases.recall_gate import recall_now
+from m3csr_tf.releases.release import Release, open_release
 
 WITHIN = 10
 SEARCHED = 100

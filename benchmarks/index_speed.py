@@ -52,7 +52,7 @@ def main(
     """Measure a tree index."""
     from m3csr_tf.config import IndexConfig
     from m3csr_tf.index import build_index, recall_table
-    from m3csr_tf.index.beside import RECENT
+    from m3csr_tf.index.exact_side_index import RECENT
 
     if (release is None) == (gaussian is None):
         raise typer.BadParameter("give the folder of a release, or --gaussian; one of them")
@@ -124,7 +124,7 @@ def main(
 
 
 def _of_release(folder: Path, users: int) -> Vectors:
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.release import open_release
 
     release = open_release(folder)
     return Vectors(release.index.vectors_at(np.arange(len(release.index))), release.sample().vectors[:users])

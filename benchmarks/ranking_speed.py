@@ -20,7 +20,7 @@ import typer
 from figures import Figure, compared, in_turn, peak_gib, report, resident_gib
 from scipy import sparse
 
-from m3csr_tf.evaluation.ranking import top_n
+from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.util.threads import cores, each_worker
 
 BLOCK = 256

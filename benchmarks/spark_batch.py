@@ -51,7 +51,7 @@ def main(
     from m3csr_tf.batch.retrieval import retrieve
     from m3csr_tf.batch.spark import SparkEngine
     from m3csr_tf.batch.users import FileOfUsers
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.release import open_release
 
     users, rounds = (min(users, 4000), 1) if quick else (users, rounds)
     released = open_release(release)

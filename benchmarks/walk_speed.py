@@ -1,4 +1,4 @@
-"""What goes with an item (`features.affinities`), part by part, beside the bare products that each part is made of.
+"""What goes with an item (`graph.item_graph`), part by part, beside the bare products that each part is made of.
 
 python benchmarks/walk_speed.py            # 200,000 items
 python benchmarks/walk_speed.py --quick
@@ -20,7 +20,7 @@ from figures import Figure, compared, in_turn, peak_gib, report
 from scipy import sparse
 
 from m3csr_tf.config import AffinitiesConfig
-from m3csr_tf.features import walks
+from m3csr_tf.graph import walks
 from m3csr_tf.util.threads import cores, each_worker
 
 GROUPS = 50

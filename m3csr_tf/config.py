@@ -297,7 +297,7 @@ class HistoryConfig(Section):
 
 
 class AffinitiesConfig(Section):
-    """Which items go together (features/affinities.py): where ids start, and what training may imitate."""
+    """Which items go together (graph/item_graph.py): where ids start, and what training may imitate."""
 
     walks: int = Field(
         3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
@@ -311,7 +311,7 @@ _Confidence = Annotated[float, Field(ge=1e-6, le=1e9)]
 
 
 class IalsConfig(Section):
-    """Implicit ALS, where ids may start from (features/ials.py)."""
+    """Implicit ALS, where ids may start from (graph/ials.py)."""
 
     grid: tuple[tuple[_Confidence, _Confidence], ...] = Field(
         ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),

@@ -24,7 +24,7 @@ from m3csr_tf import __version__, columns
 from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats, splits
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE
-from m3csr_tf.data.earlier import check_widths, fitted_before
+from m3csr_tf.data.frozen_transforms import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users

@@ -76,7 +76,7 @@ def untrained_run(make_run: Callable[..., UntrainedRun], tmp_path_factory: pytes
 @pytest.fixture(scope="session")
 def release(untrained_run: UntrainedRun) -> Any:
     """The release of `untrained_run`, shared: do not change it."""
-    from m3csr_tf.serving.publish import publish
+    from m3csr_tf.releases.publish import publish
 
     return publish(untrained_run)
 
@@ -84,7 +84,7 @@ def release(untrained_run: UntrainedRun) -> Any:
 @pytest.fixture
 def live(release: Any, tmp_path: Path) -> Any:
     """A copy of the release, to change."""
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.release import open_release
 
     return open_release(Path(shutil.copytree(release.folder, tmp_path / "moved" / "small")))
 

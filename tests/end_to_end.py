@@ -24,10 +24,10 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
 
     Items have the bonuses that the evaluation of the run found for them, as a release gives it.
     """
-    from m3csr_tf.evaluation.exposure import with_bonuses
-    from m3csr_tf.evaluation.ranking import top_n
+    from m3csr_tf.exposure import with_bonuses
     from m3csr_tf.features.histories import click_matrix, histories
     from m3csr_tf.ids import FIRST_ROW
+    from m3csr_tf.ranking.full_ranking import top_n
     from m3csr_tf.training.runs import load_trained
     from m3csr_tf.training.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder

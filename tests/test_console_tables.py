@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf.baselines.search import Choice
-from m3csr_tf.evaluation import ablations, frontier, report, spread, suite
+from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation, Slice
+from m3csr_tf.experiments import ablations, frontier, spread, suite
 
 SLICES = ("all", "warm", "cold", "few", "tail", "cold_only")
 RIVALS = ("popularity", "rp3beta_content", "content_knn", "ridge_ials", "truth (ceiling)")
@@ -63,7 +64,7 @@ def of_frontier() -> Iterable[Table]:
 
 
 def of_sweep() -> Iterable[Table]:
-    results = pytest.importorskip("m3csr_tf.sweep.results")
+    results = pytest.importorskip("m3csr_tf.experiments.sweep.results")
     metrics = {"warm": 0.5, "cold": 0.25, "films": 0.125}
     settings = {f"training.setting_{number}": number / 7 for number in range(9)}
     one = SimpleNamespace(trial=12, state="finished", score=0.5, metrics=metrics, settings=settings, problem="")

@@ -82,8 +82,8 @@ def test_attention_is_of_the_history_that_counts_highest_first(release: Any, unt
 
 
 def test_a_fresh_video_is_explained_and_counts_in_a_history(release: Any, tmp_path: Path) -> None:
-    from m3csr_tf.serving.refresh import refresh
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.refresh import refresh
+    from m3csr_tf.releases.release import open_release
 
     live = open_release(Path(shutil.copytree(release.folder, tmp_path / "small")))
     content = {name: np.ones([1, width], np.float32) for name, width in live.modalities.items()}

@@ -17,9 +17,9 @@ from test_nightly import SMALL
 from typer.testing import CliRunner
 
 from m3csr_tf.cli import app
-from m3csr_tf.serving import inbox
-from m3csr_tf.serving.refresh import Refreshed
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases import inbox
+from m3csr_tf.releases.refresh import Refreshed
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util import files
 from m3csr_tf.util.files import locked, sha256
 from m3csr_tf.verbs import refreshing

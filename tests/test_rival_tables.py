@@ -92,7 +92,7 @@ def test_the_table_of_choices_has_a_line_a_baseline_and_words_no_settings_within
 def test_a_single_run_is_compared_with_popularity_and_chance_where_nothing_is_said(
     untrained_run: Any, tmp_path: Path
 ) -> None:
-    from m3csr_tf.evaluation.ranking import Vectors
+    from m3csr_tf.ranking.full_ranking import Vectors
     from m3csr_tf.verbs import evaluation
 
     own = Vectors(np.zeros((1, 1)), np.zeros((1, 1)))

@@ -13,8 +13,8 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
 from m3csr_tf.baselines.neighbours import nearest
-from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.features.content import ContentScaler
+from m3csr_tf.ranking.full_ranking import Vectors
 
 NEIGHBOURS = (10, 20, 50, 100, 200, 500)
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
-from m3csr_tf.evaluation.ranking import Csr, Vectors
+from m3csr_tf.ranking.full_ranking import Csr, Vectors
 
 _BLOCK = 1024
 """Rows handled at once, so that 20,000 items take the matrix itself, 3.2 GB, and half as much for the weights."""

@@ -1,4 +1,4 @@
-"""Implicit ALS (Hu et al. 2008; `features.ials`), with the settings that Rendle et al. 2022 found it to need."""
+"""Implicit ALS (Hu et al. 2008; `graph.ials`), with the settings that Rendle et al. 2022 found it to need."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
-from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.features.ials import factorise
+from m3csr_tf.graph.ials import factorise
+from m3csr_tf.ranking.full_ranking import Vectors
 
 # Good penalties grow with alpha, so they are tried as multiples of it. Alphas of 80 and more matter: on logs of a few
 # clicks a user they find a tenth more than 20 does, on logs of dozens a little less.

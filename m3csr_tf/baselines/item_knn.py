@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
 from m3csr_tf.baselines.neighbours import cosine_neighbours
-from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.ranking.full_ranking import Vectors
 
 GRID: tuple[Settings, ...] = tuple(
     {"asymmetry": asymmetry, "discount": discount, "shrinkage": shrinkage, "neighbours": neighbours}

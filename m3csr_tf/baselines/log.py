@@ -12,8 +12,8 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation.ranking import Csr, Vectors
 from m3csr_tf.features.histories import click_matrix
+from m3csr_tf.ranking.full_ranking import Csr, Vectors
 
 Settings: TypeAlias = Mapping[str, Any]
 """Settings of a baseline, as JSON holds them."""

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from m3csr_tf.best import Best, places, random_columns, random_rows
-from m3csr_tf.evaluation.ranking import Csr
+from m3csr_tf.ranking.full_ranking import Csr
+from m3csr_tf.ranking.top_k import Best, places, random_columns, random_rows
 from m3csr_tf.util.threads import cores, each_worker
 
 _ROWS = 256

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from m3csr_tf.baselines.log import Baseline, Log, Settings
-from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:

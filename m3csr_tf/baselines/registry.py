@@ -22,8 +22,8 @@ from m3csr_tf.baselines.stored import Stored
 from m3csr_tf.baselines.truth import TRUTH
 from m3csr_tf.baselines.user_knn import USER_KNN
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.util.progress import progress
 
 BASELINES: dict[str, Baseline] = {

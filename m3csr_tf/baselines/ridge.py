@@ -15,7 +15,7 @@ import numpy as np
 
 from m3csr_tf.baselines import modalities
 from m3csr_tf.baselines.log import Baseline, HistorySums, Limits, Log, Settings
-from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.util.threads import one_blas_thread
 
 PENALTIES = tuple(np.geomspace(1e2, 1e-2, 9).tolist())

@@ -14,8 +14,8 @@ import numpy as np
 from m3csr_tf.baselines import modalities
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
 from m3csr_tf.baselines.ridge import PENALTIES, Ridge
-from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.features.ials import factorise
+from m3csr_tf.graph.ials import factorise
+from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def grid(log: Log) -> list[Settings]:

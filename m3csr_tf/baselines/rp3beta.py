@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
-from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.features.walks import item_walk
+from m3csr_tf.graph.walks import item_walk
+from m3csr_tf.ranking.full_ranking import Vectors
 
 GRID: tuple[Settings, ...] = tuple(
     {"alpha": alpha, "beta": beta}
@@ -25,7 +25,7 @@ GRID: tuple[Settings, ...] = tuple(
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     """User vectors are the histories [users, items], item vectors the weights that lead to them [items, items].
 
-    Settings: `alpha`, exponent of the chances; `beta`, how much popular items are held back (`features.walks`).
+    Settings: `alpha`, exponent of the chances; `beta`, how much popular items are held back (`graph.walks`).
     """
     popular = np.maximum(log.by_item, 1)
     for alpha, group in itertools.groupby(grid, key=lambda settings: settings["alpha"]):

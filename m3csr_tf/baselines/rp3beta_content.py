@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
-from m3csr_tf.evaluation.ranking import Vectors
-from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
+from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content
+from m3csr_tf.ranking.full_ranking import Vectors
 
 SMOOTHED, DIRECT = 0.1, 0.05
 """What content neighbours add to a walk: their own scores, and their being in the history."""

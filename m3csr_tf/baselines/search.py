@@ -14,9 +14,9 @@ from m3csr_tf.baselines.log import Baseline, Judged, Log, Settings
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.ranking import Csr, Vectors, top_n
 from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking.full_ranking import Csr, Vectors, top_n
 
 JUDGED_AT = 20
 DRAWS = 5

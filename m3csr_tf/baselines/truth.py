@@ -8,8 +8,8 @@ import numpy as np
 
 from m3csr_tf.baselines.log import Baseline, Log, Settings
 from m3csr_tf.errors import InputError
-from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
-from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
 from m3csr_tf.batch.output import JobFolder, PartFacts
+from m3csr_tf.batch.prefetch import ahead
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 
 _FORMAT = 1
 """Of the vectors; those of another one are made again."""

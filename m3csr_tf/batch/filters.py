@@ -13,7 +13,7 @@ from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.files import sha256
 
 logger = logging.getLogger(__name__)

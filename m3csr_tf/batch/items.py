@@ -20,8 +20,8 @@ from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
-from m3csr_tf.serving.items import ItemStore
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.items import ItemStore
+from m3csr_tf.releases.release import Release
 
 
 class Items(Protocol):

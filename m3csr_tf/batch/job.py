@@ -13,7 +13,7 @@ from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.progress import tracked
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.refusals import reason
 

@@ -13,9 +13,9 @@ from m3csr_tf import columns
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.output import PartFacts
 from m3csr_tf.errors import InputError
+from m3csr_tf.export.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY, vocabulary
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable, near
-from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY, vocabulary
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 _SEPARATOR = re.compile(r"""[,|;\[\]{}"']""")

@@ -12,7 +12,7 @@ from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.data.id_files import refuse_joined
 from m3csr_tf.errors import InputError
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)

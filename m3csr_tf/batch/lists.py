@@ -12,8 +12,8 @@ import pyarrow as pa
 from m3csr_tf import columns
 from m3csr_tf.batch.filters import Selection
 from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
-from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.requests import flatten
+from m3csr_tf.export.requests import flatten
+from m3csr_tf.releases.release import Release
 
 SCORED_AT_ONCE = 1024
 """User-item pairs whose parts are computed at once: their vectors stay in a core's cache."""

@@ -14,17 +14,17 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
-from m3csr_tf.batch.ahead import ahead
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.output import JobFolder, PartFacts
+from m3csr_tf.batch.prefetch import ahead
 from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users
 from m3csr_tf.config import IndexConfig, RetrieveConfig
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 
 _FORMAT = 3
 """Of the lists; lists of another one are made again."""

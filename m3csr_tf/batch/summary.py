@@ -14,9 +14,9 @@ from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.users import Users
+from m3csr_tf.export.requests import flatten
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.requests import flatten
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 _LOOKED_INTO = 1000

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from m3csr_tf.evaluation.ranking import Csr
+from m3csr_tf.ranking.full_ranking import Csr
 
 RECALL, PRECISION, NDCG = "recall", "precision", "ndcg"
 

@@ -26,9 +26,10 @@ from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
-from m3csr_tf.evaluation import metrics, ranking
-from m3csr_tf.evaluation.ranking import NOTHING, Csr, Matrix
+from m3csr_tf.evaluation import metrics
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking import full_ranking as ranking
+from m3csr_tf.ranking.full_ranking import NOTHING, Csr, Matrix
 from m3csr_tf.util import files
 from m3csr_tf.util.progress import progress
 

@@ -14,11 +14,11 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
 from m3csr_tf.errors import InputError, ReleaseError
-from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.requests import item_requests, user_requests
-from m3csr_tf.serving.towers import CONTENT_BYTES, known_items
-from m3csr_tf.serving.vocabularies import USER_VOCABULARY
-from m3csr_tf.towers.layout import ID_PART
+from m3csr_tf.export.requests import item_requests, user_requests
+from m3csr_tf.export.towers import CONTENT_BYTES, known_items
+from m3csr_tf.export.vocabularies import USER_VOCABULARY
+from m3csr_tf.models.m3csr.layout import ID_PART
+from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 FORMAT = 1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.release import Release
 
 
 def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.DataFrame:

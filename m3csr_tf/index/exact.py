@@ -9,8 +9,8 @@ import numpy as np
 from scann.scann_ops.py import scann_ops_pybind as scann
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
-from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.scann_index import ScannIndex
+from m3csr_tf.index.vector_store import HeldItems
 
 NEIGHBOURS = 10
 """ScaNN wants a default k; every search gives its own."""

@@ -19,8 +19,8 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
-from m3csr_tf.index.held import HeldItems
 from m3csr_tf.index.recall import Sample, kth_scores
+from m3csr_tf.index.vector_store import HeldItems
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array, stored_json
 

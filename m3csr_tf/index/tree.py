@@ -20,13 +20,13 @@ from typing_extensions import override
 
 from m3csr_tf import columns
 from m3csr_tf.index.base import checked_ids, checked_vectors
-from m3csr_tf.index.beside import ExactBeside
 from m3csr_tf.index.exact import ExactIndex
-from m3csr_tf.index.held import HeldItems
+from m3csr_tf.index.exact_side_index import ExactBeside
 from m3csr_tf.index.recall import Sample, Search, largest, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 from m3csr_tf.index.space import Space
+from m3csr_tf.index.vector_store import HeldItems
 from m3csr_tf.util.progress import progress
 
 FEWEST_ITEMS = 16

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.layers.slot_rows import Histories
-from m3csr_tf.layers.unmapped_items import UnmappedItems
+from m3csr_tf.ops.slot_rows import Histories
+from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 _MASKED = -1e9
 SHORT = 4

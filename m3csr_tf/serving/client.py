@@ -20,11 +20,11 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ServingError
-from m3csr_tf.serving import manifest as manifests
-from m3csr_tf.serving.release import Release
-from m3csr_tf.serving.requests import ContentLookup, Request, item_requests, user_requests
-from m3csr_tf.serving.tf_serving import MAX_BATCH
-from m3csr_tf.serving.towers import known_items
+from m3csr_tf.export.requests import ContentLookup, Request, item_requests, user_requests
+from m3csr_tf.export.tf_serving import MAX_BATCH
+from m3csr_tf.export.towers import known_items
+from m3csr_tf.releases import manifest as manifests
+from m3csr_tf.releases.release import Release
 
 MESSAGE_BYTES = 4 << 20
 """Most bytes of a message that gRPC servers and proxies take unless they are told otherwise."""

@@ -18,10 +18,10 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.features.affinities import Affinities
+from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
-from m3csr_tf.training.draws import Draws
+from m3csr_tf.training.cumulative_sampler import Draws
 from m3csr_tf.training.windows import Window
 
 _DROPOUT_LINES = 1021

@@ -22,19 +22,19 @@ import tensorflow as tf
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
-from m3csr_tf.features.cross_fitting import CrossIds
-from m3csr_tf.model import M3CSR
+from m3csr_tf.graph.cross_fitting import CrossIds
+from m3csr_tf.models.m3csr.initial_weights import start
+from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.m3csr.warm_start import warm_start
 from m3csr_tf.training import distribution, finished, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
-from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation
-from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import held, sha256, write_text
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading

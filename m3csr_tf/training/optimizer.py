@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from m3csr_tf.layers.gather import sum_into_lines
+from m3csr_tf.ops.gather import sum_into_lines
 
 _ROWS = 1 << 18
 """Rows of a table that are averaged at once."""

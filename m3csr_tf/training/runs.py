@@ -22,8 +22,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
-from m3csr_tf.model import M3CSR
-from m3csr_tf.towers.hashing import hashed_table
+from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.ops.hashing import hashed_table
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.documents import parse_json, parse_yaml

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from m3csr_tf.config import TrainingConfig
-from m3csr_tf.model import M3CSR
+from m3csr_tf.models.m3csr.model import M3CSR
 from m3csr_tf.training.batches import Batch
 from m3csr_tf.training.optimizer import RowwiseAdam
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config
 from m3csr_tf.training.batches import Batch, BatchSampler
-from m3csr_tf.training.draws import positive_probabilities
+from m3csr_tf.training.cumulative_sampler import positive_probabilities
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.windows import SPECS, Turn, Window, window_of
 

@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.features.affinities import Affinities
-from m3csr_tf.features.cross_fitting import CrossIds
 from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.graph.cross_fitting import CrossIds
+from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.training.windows import ShardedClicks
 from m3csr_tf.util.progress import PERCENT, progress
 

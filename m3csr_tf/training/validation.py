@@ -10,13 +10,13 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
-from m3csr_tf.evaluation.exposure import catalogue_share, cold_bonus
 from m3csr_tf.evaluation.metrics import per_user
-from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.evaluation.report import some_of
+from m3csr_tf.exposure import catalogue_share, cold_bonus
 from m3csr_tf.features.blocks import sample
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.model import M3CSR
+from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.training.budget import validation_users
 from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder

@@ -14,8 +14,8 @@ from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.features.histories import length_groups
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.model import M3CSR
-from m3csr_tf.training.zeroed import zeroed
+from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.m3csr.zeroed import zeroed
 
 _BLOCK = 8192
 _SLOTS = 1 << 18

@@ -15,9 +15,9 @@ from m3csr_tf import columns
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.evaluation import ablations as ablation
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.evaluation.spread import against_best, of_systems, summarise
+from m3csr_tf.experiments import ablations as ablation
+from m3csr_tf.experiments.spread import against_best, of_systems, summarise
 from m3csr_tf.training import runs
 from m3csr_tf.util.files import held, write_json
 from m3csr_tf.util.names import check_room
@@ -82,7 +82,7 @@ def seeds(config: Config, count: int) -> None:
 def ablations(config: Config, count: int) -> Path:
     """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
 
-    Runs are called as in `evaluation.ablations.variants`; those that have finished are not trained again. Each full
+    Runs are called as in `experiments.ablations.variants`; those that have finished are not trained again. Each full
     model is also evaluated with every user unknown and with uniform attention, which takes no training.
 
     Returns:
@@ -151,9 +151,9 @@ def sweep(config: Config, space_file: Path, trials: int) -> Path:
     """
     try:
         # The sweep's libraries are an extra that nothing else needs.
-        from m3csr_tf.sweep import results
-        from m3csr_tf.sweep.space import load_space
-        from m3csr_tf.sweep.study import outcomes, overrides_of, search, sweep_folder
+        from m3csr_tf.experiments.sweep import results
+        from m3csr_tf.experiments.sweep.space import load_space
+        from m3csr_tf.experiments.sweep.study import outcomes, overrides_of, search, sweep_folder
     except ModuleNotFoundError as error:
         raise ConfigError(f"a sweep needs {error.name}, which is missing: pip install 'm3csr_tf[sweep]'") from None
     space = load_space(space_file, config)

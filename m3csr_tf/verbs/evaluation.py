@@ -8,25 +8,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.table import Table
 
-from m3csr_tf import columns
+from m3csr_tf import columns, exposure
 from m3csr_tf.baselines import registry
 from m3csr_tf.baselines.search import Choice
 from m3csr_tf.config import Config, EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation import ablations as ablation
-from m3csr_tf.evaluation import exposure, report
-from m3csr_tf.evaluation import frontier as frontiers
+from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.intensities import intensity_correlations
-from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.experiments import ablations as ablation
+from m3csr_tf.experiments import frontier as frontiers
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
+from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
 
 MODEL = "M3CSR"
 

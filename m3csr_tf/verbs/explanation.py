@@ -15,7 +15,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.explain import Explanation, explain_pair
 from m3csr_tf.explain.explanation import Attended
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import is_utf8, quoted, shortened

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
-from m3csr_tf.serving.publish import released_from
-from m3csr_tf.serving.release import Release
+from m3csr_tf.releases.publish import released_from
+from m3csr_tf.releases.release import Release
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.verbs.opened import opened
+from m3csr_tf.verbs.load_run import opened
 
 
 def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:

@@ -11,12 +11,12 @@ from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.config import Config
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError, ReleaseError
-from m3csr_tf.serving import inbox
-from m3csr_tf.serving.compaction import compact
-from m3csr_tf.serving.gate import Gate, recall_now
-from m3csr_tf.serving.refresh import Refreshed
-from m3csr_tf.serving.refresh import refresh as refresh_items
-from m3csr_tf.serving.release import Release, is_current, open_release
+from m3csr_tf.releases import inbox
+from m3csr_tf.releases.compaction import compact
+from m3csr_tf.releases.recall_gate import Gate, recall_now
+from m3csr_tf.releases.refresh import Refreshed
+from m3csr_tf.releases.refresh import refresh as refresh_items
+from m3csr_tf.releases.release import Release, is_current, open_release
 from m3csr_tf.util.files import locked
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import one_line

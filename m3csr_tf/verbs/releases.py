@@ -8,16 +8,16 @@ from typing import Any
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import recall_table
-from m3csr_tf.serving import verification, versions
-from m3csr_tf.serving.journal import Segment
-from m3csr_tf.serving.publish import publish, says_the_same
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases import verification, versions
+from m3csr_tf.releases.journal import Segment
+from m3csr_tf.releases.publish import publish, says_the_same
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.opened import bonuses, opened, vectors_of
+from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
 
 
 def release(config: Config, again: bool = False) -> Release:

@@ -20,8 +20,8 @@ from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.data.audience import Audience
-from m3csr_tf.serving.inbox import columns_of
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases.inbox import columns_of
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.training import runs
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.progress import progress

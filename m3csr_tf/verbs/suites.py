@@ -16,8 +16,8 @@ from m3csr_tf import config as configuration
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config, Section
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
-from m3csr_tf.evaluation import suite as results
 from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.experiments import suite as results
 from m3csr_tf.training import runs
 from m3csr_tf.util import signals
 from m3csr_tf.util.files import write_json

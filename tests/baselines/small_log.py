@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.baselines.log import Log
-from m3csr_tf.evaluation.ranking import Vectors
+from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def log_of(clicks: list[list[int]] | np.ndarray, **content: np.ndarray) -> Log:

@@ -18,8 +18,8 @@ from m3csr_tf.baselines.search import choose
 from m3csr_tf.baselines.stored import Stored, digest
 from m3csr_tf.config import BaselineName, load
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.evaluation.ranking import Vectors
 from m3csr_tf.prepare import prepare
+from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.util.files import sha256, write_json
 
 SMALL = [

@@ -13,7 +13,7 @@ from m3csr_tf.config import Config, EvaluationConfig, load
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.features.histories import click_matrix
-from m3csr_tf.features.walks import content_neighbours, item_walk, joined_content
+from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.prepare import prepare
 from m3csr_tf.util.files import write_json

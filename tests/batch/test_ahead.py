@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from m3csr_tf.batch.ahead import ahead
+from m3csr_tf.batch.prefetch import ahead
 
 
 def test_values_come_in_order() -> None:

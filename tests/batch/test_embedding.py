@@ -20,8 +20,8 @@ from m3csr_tf.batch.job import Outcome
 from m3csr_tf.cli import app
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.errors import InputError
-from m3csr_tf.serving.refresh import refresh
-from m3csr_tf.serving.release import open_release
+from m3csr_tf.releases.refresh import refresh
+from m3csr_tf.releases.release import open_release
 
 SMALL = EmbedConfig(batch_size=16, shard_items=50)
 """Of 120 items: three parts, of 50, 50 and 20."""

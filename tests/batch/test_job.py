@@ -26,8 +26,8 @@ from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
-from m3csr_tf.serving.refresh import refresh
-from m3csr_tf.serving.release import open_release
+from m3csr_tf.releases.refresh import refresh
+from m3csr_tf.releases.release import open_release
 from m3csr_tf.verbs import serving
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]

@@ -17,7 +17,7 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.explain import explain
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.serving.publish import publish
+from m3csr_tf.releases.publish import publish
 from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 

@@ -21,7 +21,7 @@ from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
-from m3csr_tf.serving.release import open_release
+from m3csr_tf.releases.release import open_release
 from m3csr_tf.verbs import origin, serving
 
 PLANTED = {"users": 200, "items": 120, "clicks": 2500, "modalities": {"visual": 6}}
@@ -30,7 +30,7 @@ PLANTED = {"users": 200, "items": 120, "clicks": 2500, "modalities": {"visual": 
 @pytest.fixture(scope="module")
 def planted(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run on a log of 200 users that is split by time, and published."""
-    from m3csr_tf.serving.publish import publish
+    from m3csr_tf.releases.publish import publish
 
     run = make_run(
         tmp_path_factory.mktemp("planted"),
@@ -102,7 +102,7 @@ def test_the_users_on_whom_an_index_is_measured_are_those_of_the_lists(planted: 
 def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any, tmp_path: Path) -> None:
     from m3csr_tf.training.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
-    from m3csr_tf.verbs import opened
+    from m3csr_tf.verbs import load_run as opened
 
     folder = Path(shutil.copytree(planted.prepared.folder, tmp_path / "prepared"))
     judged = planted.prepared.split(columns.TEST)

@@ -21,8 +21,8 @@ STEP = 1
 @pytest.fixture(scope="session")
 def made(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Product:
     """The product, whole: do not change it."""
-    from m3csr_tf.serving.publish import publish
-    from m3csr_tf.serving.refresh import refresh
+    from m3csr_tf.releases.publish import publish
+    from m3csr_tf.releases.refresh import refresh
     from m3csr_tf.training import finished, runs
 
     root = tmp_path_factory.mktemp("product")

@@ -68,8 +68,8 @@ def of_run(product: Product) -> str:
 
 def of_release(product: Product) -> str:
     """What lists depend on in the release, and what its verbs say."""
-    from m3csr_tf.serving import versions
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases import versions
+    from m3csr_tf.releases.release import open_release
 
     release = open_release(product.release)
     known = release.index.ids
@@ -90,9 +90,9 @@ def of_release(product: Product) -> str:
 def of_inbox(product: Product) -> str:
     """Whether the files can be taken in; what they say is their owner's."""
     from m3csr_tf.data.updates import read_updates
-    from m3csr_tf.serving.inbox import columns_of
-    from m3csr_tf.serving.refresh import check
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.inbox import columns_of
+    from m3csr_tf.releases.refresh import check
+    from m3csr_tf.releases.release import open_release
 
     release = open_release(product.release)
     for path in sorted(product.inbox.iterdir()):

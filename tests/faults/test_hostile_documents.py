@@ -11,7 +11,7 @@ from small_logs import Logs
 from m3csr_tf import columns
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError, InputError, M3CSRError, ReleaseError
-from m3csr_tf.sweep.space import load_space
+from m3csr_tf.experiments.sweep.space import load_space
 from m3csr_tf.verbs.suites import read_suite
 
 DEEP = 100_000
@@ -122,7 +122,7 @@ def test_a_manifest_of_prepared_data_that_is_none_is_refused(case: str, tmp_path
 
 @pytest.mark.parametrize("case", JSON)
 def test_a_manifest_of_a_release_that_is_none_is_refused(case: str, tmp_path: Path) -> None:
-    from m3csr_tf.serving.release import open_release
+    from m3csr_tf.releases.release import open_release
 
     write(tmp_path / columns.MANIFEST, JSON[case])
     with pytest.raises(ReleaseError) as error:

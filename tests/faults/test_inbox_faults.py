@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from m3csr_tf import columns
-from m3csr_tf.serving import inbox
-from m3csr_tf.serving.release import Release, open_release
+from m3csr_tf.releases import inbox
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.verbs import refreshing
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from m3csr_tf.cli import app
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.sweep.space import load_space
+from m3csr_tf.experiments.sweep.space import load_space
 from m3csr_tf.util.names import LONGEST_NAME, check_room, is_plain
 from m3csr_tf.verbs.suites import read_suite
 

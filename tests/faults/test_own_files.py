@@ -68,7 +68,7 @@ def open_all(product: Product, root: str) -> None:
 
         load_trained(product.run_folder)
     else:
-        from m3csr_tf.serving.release import open_release
+        from m3csr_tf.releases.release import open_release
 
         release = open_release(product.release)
         assert len(release.index) == len(release.items.ids) and release.sample()
@@ -151,7 +151,7 @@ def test_an_ending_of_another_shape_says_how_it_is_written_again(change: dict[st
 
 def resealed(product: Product, change: Callable[[dict[str, Any]], Any]) -> None:
     """The release with a manifest that somebody has changed, and sealed again, in all its copies."""
-    from m3csr_tf.serving import manifest as manifests
+    from m3csr_tf.releases import manifest as manifests
 
     path = product.release / columns.MANIFEST
     tree = json.loads(path.read_text())
@@ -445,7 +445,8 @@ def read_what_is_remembered(product: Product, name: str) -> None:
     """What verbs read of files whose loss costs nothing but work."""
     from m3csr_tf.baselines.stored import Stored
     from m3csr_tf.data.prepared import Prepared
-    from m3csr_tf.serving import tf_serving, versions
+    from m3csr_tf.export import tf_serving
+    from m3csr_tf.releases import versions
 
     if name == "history.json":
         assert versions._history(product.release) == [1]
@@ -491,8 +492,8 @@ def test_a_pipe_in_the_place_of_what_is_needed_is_one_message(root: str, name: s
 
 
 def test_a_pipe_in_the_place_of_ids_bins_or_the_list_of_checkpoints_is_not_waited_for(tmp_path: Path) -> None:
-    from m3csr_tf.features.cross_fitting import CrossIds
     from m3csr_tf.features.popularity import PopularityBins
+    from m3csr_tf.graph.cross_fitting import CrossIds
     from m3csr_tf.training.runs import latest_checkpoint
 
     (tmp_path / "checkpoints").mkdir()

@@ -90,7 +90,7 @@ def spoil(path: Path, kind: str, victim: Path) -> None:
 def test_a_lock_of_a_sweep_that_is_no_file_of_its_own_is_refused_and_what_it_points_to_is_not_emptied(
     kind: str, tmp_path: Path
 ) -> None:
-    from m3csr_tf.sweep import study
+    from m3csr_tf.experiments.sweep import study
 
     victim, folder = tmp_path / "victim", tmp_path / "sweep"
     victim.write_text("kept")

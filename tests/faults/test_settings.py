@@ -164,7 +164,7 @@ def test_vectors_that_are_not_finite_say_what_to_change() -> None:
     import numpy as np
 
     from m3csr_tf.errors import RunError
-    from m3csr_tf.evaluation.ranking import top_n
+    from m3csr_tf.ranking.full_ranking import top_n
 
     users, items = np.ones((5, 2), np.float32), np.full((4, 2), np.nan, np.float32)
     with pytest.raises(RunError, match=r"item_vectors: 4 of 4 vectors are not finite.*lower training\.learning_rate"):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.index import ItemIndex, beside, build_index, load_index
+from m3csr_tf.index import ItemIndex, build_index, load_index
+from m3csr_tf.index import exact_side_index as beside
 
 KINDS = ("exact", "tree")
 WIDTH = 16

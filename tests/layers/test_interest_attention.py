@@ -10,7 +10,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3csr_tf.layers import unmapped_items
 from m3csr_tf.layers.interest_attention import (
     SHORT,
     InterestAttention,
@@ -18,8 +17,9 @@ from m3csr_tf.layers.interest_attention import (
     pooling_by_length,
 )
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf.layers.slot_rows import EMPTY_SLOT
-from m3csr_tf.layers.unmapped_items import UnmappedItems
+from m3csr_tf.ops import unmapped_items
+from m3csr_tf.ops.slot_rows import EMPTY_SLOT
+from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 NOTHING = [9.0, 9.0]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from m3csr_tf.layers import unmapped_items
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf.layers.slot_rows import GatheredRows, OneHotRows
-from m3csr_tf.layers.unmapped_items import UnmappedItems
+from m3csr_tf.ops import unmapped_items
+from m3csr_tf.ops.slot_rows import GatheredRows, OneHotRows
+from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 
 @pytest.mark.parametrize("clusters", ["few", "many", "none"])

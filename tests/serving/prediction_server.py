@@ -17,7 +17,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 )
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from m3csr_tf.serving.tf_serving import MAX_BATCH, MODELS_CONFIG, PLACE
+from m3csr_tf.export.tf_serving import MAX_BATCH, MODELS_CONFIG, PLACE
 
 
 class PredictionServer(PredictionServiceServicer):

@@ -21,13 +21,13 @@ from prediction_server import PredictionServer
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ServingError
+from m3csr_tf.export import tf_serving
+from m3csr_tf.export.towers import SavedUserTower
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.releases.publish import publish
+from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.serving import client as clients
-from m3csr_tf.serving import tf_serving
 from m3csr_tf.serving.client import TowersClient
-from m3csr_tf.serving.publish import publish
-from m3csr_tf.serving.release import Release, open_release
-from m3csr_tf.serving.towers import SavedUserTower
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from prediction_server import PredictionServer
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.serving import tf_serving
+from m3csr_tf.export import tf_serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 

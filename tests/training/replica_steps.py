@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 import m3csr_tf  # noqa: F401, before TensorFlow
-from m3csr_tf import replicas
 from m3csr_tf.config import Config, load
-from m3csr_tf.features.cross_fitting import CrossIds
-from m3csr_tf.model import M3CSR
+from m3csr_tf.graph.cross_fitting import CrossIds
+from m3csr_tf.models.m3csr.initial_weights import start
+from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.ops import replicas
 from m3csr_tf.prepare import prepare
 from m3csr_tf.training import distribution, runs
-from m3csr_tf.training.starts import start
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import AffinitiesConfig, Config
-from m3csr_tf.features.affinities import Affinities
 from m3csr_tf.features.histories import click_matrix, histories
+from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData

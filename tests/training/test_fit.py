@@ -17,9 +17,9 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation.metrics import per_user
-from m3csr_tf.evaluation.ranking import top_n
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import Progressed, averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam

@@ -14,13 +14,14 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, TrainingConfig, with_settings
-from m3csr_tf.features.content_maps import co_click_map, content_appeal, content_id_maps
-from m3csr_tf.features.factors import affinity_factors, ials_factors, item_factors
-from m3csr_tf.features.stacking import LeftOut, Stacked, Weights
+from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.factors import affinity_factors, ials_factors, item_factors
+from m3csr_tf.graph.stacking import LeftOut, Stacked, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.towers.layout import parts
-from m3csr_tf.training import runs, starts, steps
-from m3csr_tf.training.starts import _OF_PREDICTED_IDS
+from m3csr_tf.models.m3csr import initial_weights as starts
+from m3csr_tf.models.m3csr.initial_weights import _OF_PREDICTED_IDS
+from m3csr_tf.models.m3csr.layout import parts
+from m3csr_tf.training import runs, steps
 from m3csr_tf.training.steps import content_maps, id_weights, make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData

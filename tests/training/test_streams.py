@@ -15,11 +15,11 @@ from scipy.stats import chisquare
 from small_clicks import batch_of, item_rows, stream, training_data, users_of
 
 from m3csr_tf import columns
-from m3csr_tf.features.affinities import Affinities
-from m3csr_tf.features.cross_fitting import CrossIds
+from m3csr_tf.graph.cross_fitting import CrossIds
+from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
-from m3csr_tf.training.draws import positive_probabilities
+from m3csr_tf.training.cumulative_sampler import positive_probabilities
 from m3csr_tf.training.training_data import TrainingData
 
 KINDS: list[dict[str, Any]] = [{"kind": "uniform"}, {"kind": "shared", "count": 50}, {"kind": "in_batch"}]

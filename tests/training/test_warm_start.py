@@ -21,8 +21,9 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
+from m3csr_tf.models.m3csr import warm_start
 from m3csr_tf.prepare import prepare
-from m3csr_tf.training import runs, warm_start
+from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.training_data import TrainingData, item_features
@@ -381,7 +382,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_the_start_need_not_be_named_again_to_open_a_run_but_to_train_it(second_night: Config) -> None:
-    from m3csr_tf.verbs.opened import opened
+    from m3csr_tf.verbs.load_run import opened
 
     unnamed = second_night.training.model_copy(update={"warm_start": None})
     config = second_night.model_copy(update={"training": unnamed})

@@ -14,7 +14,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import PADDING_ROW
-from m3csr_tf.training.draws import positive_probabilities
+from m3csr_tf.training.cumulative_sampler import positive_probabilities
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_data import TrainingData
 

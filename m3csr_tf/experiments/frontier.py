@@ -1,0 +1,258 @@
+"""What shares of cold items in the lists cost and give, a row a share, beside random cold items in their places.
+
+Items of few clicks have the bonus that goes with each share, as in a release; where nothing is added, "trained", none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from scipy import sparse
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.audience import clicks_of
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ConfigError, InputError
+from m3csr_tf.evaluation import metrics
+from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
+from m3csr_tf.evaluation.significance import compare
+from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_apart
+from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
+from m3csr_tf.util.files import replacing
+from m3csr_tf.util.progress import Tell
+
+SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
+    "trained",
+    "catalogue",
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+)
+HIDDEN = "hidden"
+"""The row in which no cold item is listed, and the places that are left are shared out as ever."""
+TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
+
+RECALL, NDCG = metrics.name(metrics.RECALL, EXPOSED_AT), metrics.name(metrics.NDCG, EXPOSED_AT)
+_SLICES = (ALL, WARM, COLD)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The lists at one share.
+
+    Attributes:
+      share: the share of the top 20 places asked for, as `exposure.cold_share`, or "hidden".
+      bonus: what cold items' scores gain; None where they are hidden.
+      few_bonus: what those of items with few clicks gain.
+      cold_share, few_share: the shares of the places that cold items, and those with few clicks, take for the users
+        judged.
+      recall, ndcg: of a slice, at 20; slices without truth are left out.
+      random_cold_recall: cold recall with random cold items in a user's cold places; None without cold truth.
+      p_value: of the paired test of the cold recall against that; None without cold truth.
+    """
+
+    share: str
+    bonus: float | None
+    few_bonus: float
+    cold_share: float
+    few_share: float
+    recall: dict[str, float]
+    ndcg: dict[str, float]
+    random_cold_recall: float | None
+    p_value: float | None
+
+
+def frontier(
+    prepared: Prepared,
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    split: str,
+    config: Config,
+    shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
+    told: Tell | None = None,
+) -> list[Point]:
+    """A point where cold items are hidden, and one a share.
+
+    The bonus of a share is found as for a release, on users with a training click; what it gives is judged on the users
+    of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold ones.
+
+    Args:
+      prepared: the data.
+      user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus.
+      split: "val" or "test".
+      config: settings of exposure and evaluation, and the seed.
+      shares: shares of cold items, as `exposure.cold_share`.
+      told: told how many points are found, and of how many.
+
+    Raises:
+      InputError: the split has no interactions.
+    """
+    seed, block = config.run.seed, config.evaluation.block
+    users, _ = drawn_users(prepared, split, config.evaluation)
+    if not len(users):
+        raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
+    seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
+    kinds = by_clicks(prepared)
+    others, few, new = ranked_apart(
+        user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
+    )
+    at_random = top_n(
+        np.zeros((len(users), 1), np.float32),
+        np.zeros((len(prepared.items), 1), np.float32),
+        EXPOSED_AT,
+        seen=seen,
+        candidates=kinds[-1],
+        seed=seed,
+        block=block,
+    )
+    judge = _Judge(users, truth, kinds, at_random, seed)
+    found = itertools.count(1)
+
+    def point(name: str, share: Any, hide_cold: bool = False) -> Point:
+        settings = config.exposure.model_copy(update={"cold_share": share})
+        bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
+        judged = judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        if told is not None:
+            told(next(found), 1 + len(shares))
+        return judged
+
+    names = [share if isinstance(share, str) else f"{share:g}" for share in shares]
+    hidden = point(HIDDEN, "catalogue", hide_cold=True)
+    return [hidden, *(point(name, share) for name, share in zip(names, shares, strict=True))]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What the points of one frontier share.
+
+    Attributes:
+      users: int [users].
+      truth: [users, items].
+      kinds: bool [items] each, as `exposure.by_clicks`.
+      at_random: random cold items, int32 [users, n].
+      seed: of the order of ties.
+    """
+
+    users: np.ndarray
+    truth: Csr
+    kinds: tuple[np.ndarray, np.ndarray, np.ndarray]
+    at_random: np.ndarray
+    seed: int
+
+    def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, Ranked, Ranked]) -> Point:
+        """The lists with bonuses, judged; ranked are the items of each kind."""
+        others, few, cold = ranked
+        lists = merged(merged(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
+        found = {name: self._slice(lists, name) for name in _SLICES}
+        found = {name: part for name, part in found.items() if len(part.users)}
+        random_recall = p_value = None
+        if COLD in found:
+            control = self._slice(replaced(lists, self.kinds[-1], self.at_random), COLD)
+            random_recall = control.mean(RECALL)
+            if len(control.users) > 1:
+                p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
+        places = lists[lists != NOTHING]
+        few_share, cold_share = (float(kind[places].mean()) if len(places) else 0.0 for kind in self.kinds[1:])
+        return Point(
+            share,
+            None if np.isneginf(bonus) else bonus,
+            few_bonus,
+            cold_share,
+            few_share,
+            {name: part.mean(RECALL) for name, part in found.items()},
+            {name: part.mean(NDCG) for name, part in found.items()},
+            random_recall,
+            p_value,
+        )
+
+    def _slice(self, lists: np.ndarray, name: str) -> Slice:
+        many, few, cold = self.kinds
+        items = {ALL: many | few | cold, WARM: many | few, COLD: cold}[name]
+        truth = sparse.csr_array(self.truth, copy=True)
+        truth.data = truth.data * items[truth.indices]
+        truth.eliminate_zeros()
+        some = np.diff(truth.indptr) > 0
+        values = metrics.per_user(lists[some], truth[some], [EXPOSED_AT]) if some.any() else {}
+        return Slice(self.users[some], values)
+
+
+def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Lists whose cold items give way, place by place, to a user's `others`.
+
+    Args:
+      lists: item rows int32 [users, n], -1 where a list has ended.
+      cold: bool [items].
+      others: item rows int32 [users, n], as many as a list can hold cold items.
+    """
+    place = cold[lists] & (lists != NOTHING)
+    return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
+
+
+def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
+    """The points, a row each: who takes the places, and what they are worth."""
+    slices = [name for name in _SLICES if name in points[0].recall]
+    title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
+    places = Table("share", title=title, title_justify="left")
+    for heading in ("bonus", "cold places", "few-click\nplaces", "random cold\nRecall", "p"):
+        places.add_column(heading, justify="right")
+    headings = [f"{metric}\n{name}" for metric in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}") for name in slices]
+    worth = Table("share")
+    for heading in headings:
+        worth.add_column(heading, justify="right")
+    for point in points:
+        places.add_row(
+            point.share,
+            "" if point.bonus is None else f"{point.bonus:.3f}",
+            f"{point.cold_share:.4f}",
+            f"{point.few_share:.4f}",
+            "" if point.random_cold_recall is None else f"{point.random_cold_recall:.4f}",
+            "" if point.p_value is None else f"{point.p_value:.1e}",
+        )
+        worth.add_row(point.share, *(f"{of[name]:.4f}" for of in (point.recall, point.ndcg) for name in slices))
+    return places, worth
+
+
+def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
+    """Writes frontier.csv, a row a point, and frontier.png into `folder`; returns their paths.
+
+    Raises:
+      ConfigError: matplotlib, an extra that nothing else here needs, is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a frontier needs {error.name}, which is missing: pip install 'm3csr_tf[plots]'") from None
+    rows = pd.json_normalize([asdict(point) for point in points])
+    with replacing(folder / TABLE_FILE) as beside:
+        rows.to_csv(beside, index=False)
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    places = [100 * point.cold_share for point in points]
+    for axes, name in zip(figure.subplots(1, 3), _SLICES, strict=True):
+        if name in points[0].recall:
+            axes.plot(places, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
+        if name == COLD and points[0].random_cold_recall is not None:
+            of_control = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
+            axes.plot(places, of_control, linestyle="--", color="grey", label="random cold items")
+            axes.legend()
+        axes.set_title(name)
+        axes.set_xlabel("% of places to cold items")
+        axes.set_ylabel(f"Recall@{EXPOSED_AT}")
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    with replacing(folder / PLOT_FILE) as beside:
+        figure.savefig(beside, format="png", dpi=150)
+    return folder / TABLE_FILE, folder / PLOT_FILE

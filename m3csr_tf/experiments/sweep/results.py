@@ -1,0 +1,134 @@
+"""What a sweep found: tables of the best trials and of what mattered, a CSV of all trials, and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import optuna
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.table import Table
+
+from m3csr_tf.experiments.sweep.space import Setting
+from m3csr_tf.experiments.sweep.study import FINISHED, Outcome
+from m3csr_tf.util.files import replacing
+
+TRIALS_FILE = "trials.csv"
+IMPORTANCE_PLOT = "importance.png"
+_SHOWN = 10
+
+
+def best_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The finished trials, best score first, the earlier one of equals."""
+    return sorted((one for one in outcomes if one.state == FINISHED), key=lambda one: (-(one.score or 0), one.trial))
+
+
+def importances(study: optuna.Study, seed: int) -> dict[str, float]:
+    """How much of the score's variance each setting explains, most first; empty where nothing varies.
+
+    Source: fANOVA [Hutter et al. 2014], as optuna has it.
+    """
+    finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if len({trial.value for trial in finished}) < 2:
+        return {}
+    try:
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+    except RuntimeError:  # No tree of the forest could split: the settings were the same in all trials.
+        return {}
+
+
+def best_table(outcomes: Sequence[Outcome]) -> Table:
+    """The trials of `shown`, a row each: score and metrics; settings are many, and wide."""
+    lost = len(outcomes) - len(best_first(outcomes))
+    title = f"best trials of {len(outcomes)}, {lost} failed or refused"
+    metrics, _ = _names(outcomes)
+    table = Table("trial", "score", *metrics, title=title, title_justify="left")
+    for one in shown(outcomes):
+        table.add_row(str(one.trial), f"{one.score:.4f}", *(f"{one.metrics[name]:.4f}" for name in metrics))
+    return table
+
+
+def shown(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The best trials, as many as are shown, the best first."""
+    return best_first(outcomes)[:_SHOWN]
+
+
+def importance_table(found: Mapping[str, float]) -> Table:
+    """Settings by importance, a row each."""
+    table = Table("setting", "importance", title="what the score hangs on", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, share in found.items():
+        table.add_row(name, f"{share:.3f}")
+    return table
+
+
+def write_trials(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """All trials as a CSV: trial, state, score, a column a task and a setting, problem."""
+    metrics, settings = _names(outcomes)
+    rows = [
+        {"trial": one.trial, "state": one.state, "score": one.score}
+        | {name: one.metrics.get(name) for name in metrics}
+        | {name: one.settings.get(name) for name in settings}
+        | {"problem": one.problem}
+        for one in outcomes
+    ]
+    with replacing(path) as beside:
+        pd.DataFrame(rows).to_csv(beside, index=False)
+
+
+def write_plots(
+    folder: Path, outcomes: Sequence[Outcome], found: Mapping[str, float], settings: Mapping[str, Setting]
+) -> list[Path]:
+    """importance.png, if importances are known, and setting-NAME.png, scores against values; returns their paths."""
+    written = []
+    if found:
+        figure = Figure(figsize=(7, 0.6 + 0.4 * len(found)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(list(found)[::-1], list(found.values())[::-1])
+        axes.set_xlabel("importance (share of the score's variance)")
+        written.append(_save(figure, folder / IMPORTANCE_PLOT))
+    best = best_first(outcomes)
+    for name, setting in settings.items():
+        if not best:
+            break
+        figure = Figure(figsize=(5, 3.5), layout="constrained")
+        axes = figure.subplots()
+        values = [one.settings[name] for one in best]
+        if setting.values is not None:
+            places = {repr(value): place for place, value in enumerate(setting.values)}
+            axes.set_xticks(range(len(places)), [_shown(value) for value in setting.values])
+            axes.set_xlim(-0.5, len(places) - 0.5)
+            values = [places[repr(value)] for value in values]
+        scores = [one.score for one in best if one.score is not None]
+        points = axes.scatter(values, scores, c=[one.trial for one in best], alpha=0.8)
+        figure.colorbar(points, ax=axes, label="trial", ticks=MaxNLocator(integer=True))
+        if setting.log:
+            axes.set_xscale("log")
+        if setting.values is None:
+            axes.set_xlim(*setting.ends)
+            points.set_clip_on(False)  # A value at an end of the range is shown whole.
+        axes.set_xlabel(name)
+        axes.set_ylabel("score")
+        written.append(_save(figure, folder / f"setting-{name}.png"))
+    return written
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=150)
+    return path
+
+
+def _names(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
+    """Tasks and settings of the trials, in the order of the space."""
+    return (
+        list(dict.fromkeys(name for one in outcomes for name in one.metrics)),
+        list(dict.fromkeys(name for one in outcomes for name in one.settings)),
+    )
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,83 @@
+"""Saved towers as functions from frames to vectors, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.export.requests import ContentLookup, Request, item_requests, user_requests
+from m3csr_tf.export.vocabularies import ITEM_VOCABULARY
+
+BATCH = 4096
+CONTENT_BYTES = 64 << 20
+
+
+class SavedItemTower:
+    """An item tower, loaded from its SavedModel.
+
+    Args:
+      folder: the SavedModel.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._model = tf.saved_model.load(str(folder))
+
+    def vectors(self, catalogue: Catalogue) -> np.ndarray:
+        """Item vectors float32 [items, D], known items or not; a view count of -1 is unknown."""
+        requests = item_requests(catalogue, batch=BATCH, content_bytes=CONTENT_BYTES)
+        return _answers(self._model, requests, columns.ITEM_VECTOR)
+
+
+class SavedUserTower:
+    """A user tower, loaded from its SavedModel.
+
+    Args:
+      folder: the SavedModel.
+      history_length: slots that the tower reads.
+    """
+
+    def __init__(self, folder: Path, history_length: int) -> None:
+        self._model = tf.saved_model.load(str(folder))
+        self._history_length = history_length
+        self._known = known_items(folder)
+
+    def vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+        """User vectors float32 [users, D].
+
+        Args:
+          users: user_id, and history, a list of item ids, oldest first. The last `history_length` different ones that
+            the tower can use are used: those of its table, and those that `items` has content of.
+          items: content of the items that the table lacks; without it, they are skipped.
+        """
+        requests = user_requests(
+            users, self._known, self._history_length, items, batch=BATCH, content_bytes=CONTENT_BYTES
+        )
+        return _answers(self._model, requests, columns.USER_VECTOR)
+
+
+def known_items(folder: Path) -> pd.Index:
+    """Ids of the table of items of a user tower, from its SavedModel's folder."""
+    vocabulary = (Path(folder) / "assets" / ITEM_VOCABULARY).read_bytes().decode("utf-8")
+    return pd.Index(vocabulary.split("\n")[:-1], dtype=object)
+
+
+def _answers(model: tf.Module, requests: Iterable[Request], output: str) -> np.ndarray:
+    """The answers to all requests, float32 [rows, D], each in the row that it belongs to."""
+    rows, vectors = [], []
+    for request in requests:
+        serve = model.signatures[request.signature]
+        inputs = {
+            name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
+            for name, values in request.inputs.items()
+        }
+        rows.append(request.rows)
+        vectors.append(serve(**inputs)[output].numpy())
+    placed = np.empty_like(np.concatenate(vectors))
+    placed[np.concatenate(rows)] = np.concatenate(vectors)
+    return placed

@@ -1,0 +1,1 @@
+"""Trained recommenders behind one contract, a folder or file a model."""

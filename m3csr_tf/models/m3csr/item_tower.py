@@ -1,0 +1,146 @@
+"""The item tower: id and content, weighed by the popularity gate (equations 10 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.config import ModelConfig
+from m3csr_tf.layers.popularity_gate import PopularityGate
+from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
+from m3csr_tf.models.m3csr.layout import ID_PART
+
+
+class ItemTower(tf.keras.Model):
+    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., a, b) (equation 11, and popularity's own part).
+
+    A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
+    With model.popularity_bias two entries follow that say how popular the item is, whoever looks: its appeal a, the sum
+    of delta v_m . e_i^m over the modalities, and b, a number a popularity bin. They are not in the paper; they let the
+    other parts learn tastes alone, tell new items apart for users of whom nothing is known, and hold the balance
+    between new items and others where it can be seen and set (`exposure`).
+
+    Args:
+      config: the model's settings.
+      encoder: the item encoder, shared with the user tower.
+      bins: number of popularity bins.
+    """
+
+    def __init__(self, config: ModelConfig, encoder: ItemEncoder, bins: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.gate = PopularityGate(bins, config.dim, name="gate") if config.gate else None
+        self.popularity_bias = (
+            self.add_weight(name="popularity_bias", shape=[bins], initializer="zeros")
+            if config.popularity_bias
+            else None
+        )
+        # A list, since a modality may be called like an attribute that Keras keeps for itself.
+        self.appeal_kernels = [
+            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"appeal_{name}")
+            for name in (encoder.modalities if config.popularity_bias else ())
+        ]
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Item vectors, float32 [items, D].
+
+        Args:
+          features: as `ItemEncoder.call`, and popularity_bin int32 [items].
+        """
+        present = features[columns.CLUSTER_IDS] > 0
+        encoded, bins = self.encoder(features), features[columns.POPULARITY_BIN]
+        return self.combine(encoded, self.appeals(features), present, bins, self.gated_bins(features))
+
+    def gated_bins(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """The popularity bins that the gate looks at, int32 [items]: 0 for an item whose id training has not seen.
+
+        However often such a video has been viewed, its id says nothing yet. Arguments as in `call`.
+        """
+        return tf.where(self.encoder.are_new(features), 0, features[columns.POPULARITY_BIN])
+
+    def appeals(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What the scaled content of each modality says of popularity, v_m . e_i^m.
+
+        Args:
+          features: under each modality's name its scaled content float32 [items, width].
+
+        Returns:
+          float32 [items, modalities]; [items, 0] without model.popularity_bias.
+        """
+        names = self.encoder.modalities
+        if not self.appeal_kernels:
+            return tf.zeros_like(features[names[0]][:, :0])
+        told = [kernel(features[name]) for name, kernel in zip(names, self.appeal_kernels, strict=True)]
+        return tf.concat(told, axis=1)
+
+    def combine(
+        self,
+        encoded: Mapping[str, tf.Tensor],
+        appeals: tf.Tensor,
+        present: tf.Tensor,
+        bins: tf.Tensor,
+        gated: tf.Tensor,
+    ) -> tf.Tensor:
+        """Item vectors of items that are encoded already.
+
+        Args:
+          encoded: output of the encoder for these items.
+          appeals: output of `appeals` for them.
+          present: bool [items, modalities], False where an item lacks the modality.
+          bins: popularity bins int32 [items].
+          gated: those that the gate looks at (`gated_bins`).
+
+        Returns:
+          float32 [items, D].
+        """
+        id_weight, content_weight = self.weights_of(present, gated)
+        parts = [id_weight * encoded[ID_PART]]
+        for position, name in enumerate(self.encoder.modalities):
+            parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
+        if self.popularity_bias is not None:
+            parts.append(tf.reduce_sum(content_weight * appeals, axis=1, keepdims=True))
+            parts.append(tf.gather(self.popularity_bias, bins)[:, tf.newaxis])
+        return tf.concat(parts, axis=1)
+
+    def combine_scores(
+        self,
+        parts: Sequence[tf.Tensor],
+        appeals: tf.Tensor,
+        trust: tf.Tensor,
+        present: tf.Tensor,
+        bins: tf.Tensor,
+        gated: tf.Tensor,
+    ) -> tf.Tensor:
+        """Scores of pairs from those of their parts, as the dot product with what `combine` gives.
+
+        Args:
+          parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
+          appeals: output of `appeals` for the items, float32 [..., modalities].
+          trust: the entry of the user vectors that meets the appeal, float32 [...] or what broadcasts to it.
+          present, bins, gated: of the items, as `combine`, bool [..., modalities] and int32 [...].
+
+        Returns:
+          float32 [...].
+        """
+        id_weight, content_weight = self.weights_of(present, gated)
+        score = id_weight[..., 0] * parts[0]
+        for position, part in enumerate(parts[1:]):
+            score += content_weight[..., position] * part
+        if self.popularity_bias is None:
+            return score
+        return score + trust * tf.reduce_sum(content_weight * appeals, axis=-1) + tf.gather(self.popularity_bias, bins)
+
+    def weights_of(self, present: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].
+
+        Args:
+          present, bins: of the items, bool [..., modalities] and int32 [...], the bins those that the gate looks at.
+        """
+        has = tf.cast(present, tf.float32)
+        if self.gate is None:
+            return tf.ones_like(has[..., :1]), has
+        delta = self.gate(bins)
+        return 1.0 - delta, has * delta

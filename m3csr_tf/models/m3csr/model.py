@@ -1,0 +1,205 @@
+"""M3CSR: two towers and a retrieval task, trained on the objective of section 4.6 (equation 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.ids import UNKNOWN_ROW
+from m3csr_tf.losses import BPRLoss, orthogonality_loss
+from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
+from m3csr_tf.models.m3csr.item_tower import ItemTower
+from m3csr_tf.models.m3csr.layout import ID_PART
+from m3csr_tf.models.m3csr.user_tower import Interests, UserTower
+from m3csr_tf.ops import replicas
+from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.products import dot_products
+from m3csr_tf.ops.unmapped_items import UnmappedItems
+from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval
+
+
+class M3CSR(tfrs.Model):
+    """The model of the paper, on the batches of `training.streams`.
+
+    Candidates are encoded; histories are attended without being encoded, and every distinct (user, masked history)
+    once, however many examples share it.
+
+    Args:
+      config: the run's settings.
+      users, items: how many there are, padding and unknown included.
+      clusters: number of clusters of each modality, in order.
+      bins: number of popularity bins.
+      widths: content width of each modality, in order; the weights are created at once.
+
+    Attributes:
+      user_rows: int32 [users], the row of the user table that each user reads, where ids are hashed; None: her own.
+    """
+
+    def __init__(
+        self, config: Config, *, users: int, items: int, clusters: Mapping[str, int], bins: int, widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.user_rows: tf.Tensor | None = None
+        self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
+        self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
+        self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
+        self.task = retrieval_task(config)
+        self._build(dict(zip(clusters, widths, strict=True)))
+
+    def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
+        """L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
+
+        The first two are means over the batch's examples. The third is divided by the batch size too, so that the
+        whole is equation 13 over the batch, divided by its size; theta is read as the rows that the batch touches
+        and the dense weights. Where replicas share a batch this is a replica's part, and their sum is the loss.
+
+        Args:
+          inputs: a batch of `training.streams`.
+          training: unused; the model has no dropout.
+        """
+        del training
+        items = inputs["items"]
+        ids = self.encoder.ids(items)
+        user_rows = self.table_rows(inputs["query_user"])
+        interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
+        batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
+        loss = self._task_loss(inputs, interests, ids) / batch
+        if self.config.model.orthogonality and self.config.training.alpha:
+            of_queries = orthogonality_loss(interests.weighted)
+            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
+        if self.config.training.beta:
+            squared = self._squared_weights(user_rows, interests.query, items[columns.ITEM_ROW], ids)
+            loss += self.config.training.beta / batch * squared
+        return loss / replicas.count()
+
+    def table_rows(self, users: tf.Tensor) -> tf.Tensor:
+        """Rows of the user table, int32, for rows of the id table, of the same shape."""
+        return users if self.user_rows is None else tf.gather(self.user_rows, users)
+
+    def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+        """The sum of the losses of the examples' scores (equation 12)."""
+        if self.config.negatives.kind == "uniform":
+            scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
+            return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
+        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+        queries = self._sharpened(queries, interests, inputs["query"])
+        candidates = self._candidates(inputs, ids)
+        if self.config.negatives.kind == "in_batch":
+            candidates = replicas.gathered_own_first(candidates)
+            return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
+        positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
+        return self.task(queries, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
+
+    def _sharpened(self, values: tf.Tensor, interests: Interests, query: tf.Tensor) -> tf.Tensor:
+        """Scores or user vectors float32 [batch, ...] of examples, times n^training.history_power.
+
+        An interest is a mean over n clicks, whose length shrinks with n where they differ, so that without this the
+        softmax of a user of many clicks would be flatter than that of a user of few, of whom less is known. In FISM
+        (Kabbur et al. 2013) it is part of the model; here it is the inverse temperature of the loss alone.
+        """
+        if not self.config.training.history_power:
+            return values
+        clicks = tf.gather(interests.trust, query) ** -2
+        return values * clicks**self.config.training.history_power
+
+    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
+    def _square_loss(
+        self, queries: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
+    ) -> tf.Tensor:
+        return self.task(
+            queries,
+            candidates,
+            candidate_sampling_probability=probability,
+            score_mask=allowed,
+            compute_metrics=False,
+        )
+
+    def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
+        """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
+        kinds = [which for which in ("positive", "negative") if which in inputs]
+        lines = tf.concat([inputs[which] for which in kinds], axis=0)
+        features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
+        candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
+        gated = self.item_tower.gated_bins(features)
+        if self.config.training.cold_items:
+            as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
+            new_ids = self.encoder.new_ids(features)
+            candidates[ID_PART], gated = _shown_as_new(as_new, candidates[ID_PART], new_ids, gated)
+        appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
+        return self.item_tower.combine(candidates, appeals, present, features[columns.POPULARITY_BIN], gated)
+
+    def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+        """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
+        items, query = inputs["items"], inputs["query"]
+        lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
+        of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
+        if self.config.training.cold_items:
+            as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
+            new_ids = gather_lines(self.encoder.new_ids(items), lines)
+            of_ids, gated = _shown_as_new(as_new, of_ids, new_ids, gated)
+        present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
+        parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
+        for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
+            unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
+            parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
+        appeals = tf.gather(self.item_tower.appeals(items), lines)
+        bins = tf.gather(items[columns.POPULARITY_BIN], lines)
+        trust = tf.gather(interests.trust, query)
+        return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
+
+    def _squared_weights(
+        self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor
+    ) -> tf.Tensor:
+        """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar.
+
+        Query and key kernels of attention are left out: decayed, they shrink until attention is a plain mean.
+
+        Users [queries, d] come as often as they have masked histories, items [items, d] once.
+        """
+        tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
+        tables |= {kernel.ref() for kernel in self.user_tower.attention_kernels()}
+        dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
+        # A user shares her row's square among her queries, and replicas that of an item among them.
+        shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
+        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
+        if replicas.count() > 1:
+            item_ids *= tf.math.rsqrt(tf.cast(replicas.occurrences(item_rows), tf.float32))[:, tf.newaxis]
+        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
+
+    def _build(self, widths: Mapping[str, int]) -> None:
+        """Creates the weights by one call on one item and one user."""
+        item = {columns.ITEM_ROW: tf.constant([UNKNOWN_ROW]), columns.CLUSTER_IDS: tf.zeros([1, len(widths)], tf.int32)}
+        item |= {name: tf.zeros([1, width]) for name, width in widths.items()}
+        self.item_tower(item | {columns.POPULARITY_BIN: tf.constant([0])})
+        self.user_tower(item | {columns.USER_ROW: tf.constant([UNKNOWN_ROW]), columns.SLOTS: tf.constant([[0]])})
+
+
+def _shown_as_new(
+    as_new: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Ids float32 [..., d] and the gate's bins int32 [...] of candidates, with some (bool [...]) shown as new.
+
+    What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
+    that new items are to take (`training.validation`), and says nothing of popular items that are shown as new.
+    """
+    return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, gated)
+
+
+def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:
+    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs.
+
+    It sums the losses of its examples: what they are a mean over, the replicas' whole batch, it cannot know.
+    """
+    total = tf.keras.losses.Reduction.SUM
+    if config.training.loss == "bpr":
+        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting, reduction=total)
+    else:
+        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)
+    tasks = {"uniform": PairedRetrieval, "shared": SampledRetrieval, "in_batch": tfrs.tasks.Retrieval}
+    return tasks[config.negatives.kind](loss=loss)

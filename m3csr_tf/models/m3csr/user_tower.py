@@ -1,0 +1,186 @@
+"""The user tower: behavioural and modal interests from the history, weighed by intensity (equations 3 to 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.config import ModelConfig
+from m3csr_tf.layers.interest_attention import InterestAttention
+from m3csr_tf.layers.interest_intensity import InterestIntensity
+from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
+from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
+from m3csr_tf.ops.hashing import table_size
+from m3csr_tf.ops.slot_rows import EMPTY_SLOT
+from m3csr_tf.ops.unmapped_items import UnmappedItems
+
+
+class Interests(NamedTuple):
+    """What the user tower finds out about users.
+
+    Attributes:
+      query: e_u^id float32 [users, d].
+      behaviour: h_u float32 [users, d] (equation 3).
+      weighted: each modality's weighted interest float32 [users, h] (equation 7).
+      intensities: float32 [users, modalities] (equation 6).
+      trust: float32 [users, 1], how much she follows what content says of popularity.
+    """
+
+    query: tf.Tensor
+    behaviour: tf.Tensor
+    weighted: list[tf.Tensor]
+    intensities: tf.Tensor
+    trust: tf.Tensor
+
+
+class ExplainedUsers(NamedTuple):
+    """User vectors and what they were made of.
+
+    Attributes:
+      vectors: float32 [users, D], as `UserTower.call` (equation 9).
+      intensities: float32 [users, modalities] (equation 6).
+      attention: "id" (equation 3) and each modality (equation 4) -> float32 [users, slots], the weights of the places
+        of the history, averaged over heads; 0 for empty places and for items that lack the modality. They sum to 1, or
+        to 0 where no place is usable and the tower falls back on the "nothing" item.
+    """
+
+    vectors: tf.Tensor
+    intensities: tf.Tensor
+    attention: dict[str, tf.Tensor]
+
+
+class UserTower(tf.keras.Model):
+    """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
+
+    The last two, with model.popularity_bias, meet an item's appeal and its bin's number. Of n clicks in a history an
+    interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less counts what content says
+    of popularity for everybody. Without a click n is 1.
+
+    Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
+
+    Args:
+      config: the model's settings.
+      encoder: the item encoder, shared with the item tower.
+      users: known users, padding and unknown included; with model.user_hash_rows the table has its rows instead.
+    """
+
+    def __init__(self, config: ModelConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self._popularity_bias = config.popularity_bias
+        self.user_embedding = self.add_weight(
+            name="user_embedding",
+            shape=[table_size(users, config.user_hash_rows), config.dim],
+            initializer="glorot_uniform",
+        )
+        start = config.attention_start
+        self.behaviour_attention = InterestAttention(
+            config.id_width, config.heads, config.dim, start, name="attention_id"
+        )
+        self.modal_attention = {
+            name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
+            for name in encoder.modalities
+        }
+        self.intensity = (
+            InterestIntensity(config.temperature, config.intensity_weights == "per_modality", name="intensity")
+            if config.intensity
+            else None
+        )
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """User vectors, float32 [users, D].
+
+        Args:
+          features: user_row int32 [users], of the user table; slots int32 [users, slots], lines of the history items
+            below, -1 where a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
+        """
+        return self.combine(self._interests(features))
+
+    def intensities(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Intensities of equation 6, float32 [users, modalities]; arguments as in `call`."""
+        return self._interests(features).intensities
+
+    def explain(self, features: Mapping[str, tf.Tensor]) -> ExplainedUsers:
+        """User vectors, intensities and attention; arguments as in `call`."""
+        ids, items, slots = self._history(features)
+        interests = self.interests(features[columns.USER_ROW], ids, items, slots)
+        query = interests.query
+        attention = {ID_PART: self.behaviour_attention.place_weights(query, ids, slots)}
+        for name, unmapped in self._unmapped(items).items():
+            attention[name] = self.modal_attention[name].place_weights(query, unmapped, slots)
+        places = tf.shape(features[columns.SLOTS])[1]
+        attention = {part: weights[:, :places] for part, weights in attention.items()}
+        return ExplainedUsers(self.combine(interests), interests.intensities, attention)
+
+    def interests(
+        self,
+        user_rows: tf.Tensor,
+        ids: tf.Tensor,
+        items: Mapping[str, tf.Tensor],
+        slots: tf.Tensor,
+        short: tf.Tensor | None = None,
+    ) -> Interests:
+        """Interests from histories of distinct items, which are not encoded for that (`UnmappedItems`).
+
+        Args:
+          user_rows: int32 [users].
+          ids: e_i^id of the items float32 [items, d]; line EMPTY_SLOT is the padding item, "nothing".
+          items: their cluster ids and scaled content, as `ItemEncoder.call` takes them.
+          slots: int32 [users, slots] lines of the items; EMPTY_SLOT where there is none. At least one slot.
+          short: as `InterestAttention.call` takes it.
+        """
+        query = tf.gather(self.user_embedding, user_rows)
+        behaviour = self.behaviour_attention(query, ids, slots, short)
+        stopped = tf.stop_gradient(query)
+        modal = [
+            self.modal_attention[name](stopped, unmapped, slots, short)
+            for name, unmapped in self._unmapped(items).items()
+        ]
+        if self.intensity is None:
+            shape = [tf.shape(slots)[0], len(modal)]
+            intensities = tf.fill(shape, 1.0 / len(modal))
+        else:
+            intensities = self.intensity((behaviour, modal))
+        weighted = [intensities[:, position, tf.newaxis] * interest for position, interest in enumerate(modal)]
+        clicks = tf.reduce_sum(tf.cast(slots != EMPTY_SLOT, tf.float32), axis=1, keepdims=True)
+        return Interests(query, behaviour, weighted, intensities, tf.math.rsqrt(tf.maximum(clicks, 1.0)))
+
+    def combine(self, interests: Interests) -> tf.Tensor:
+        """User vectors float32 [users, D] (equation 9)."""
+        parts = [interests.behaviour, *interests.weighted]
+        if self._popularity_bias:
+            parts += [interests.trust, tf.ones_like(interests.trust)]
+        return tf.concat(parts, axis=1)
+
+    def attention_kernels(self) -> list[tf.Variable]:
+        """W_Q and W_K of all attention (equations 3 and 4)."""
+        layers = [self.behaviour_attention, *self.modal_attention.values()]
+        return [kernel for layer in layers for kernel in (layer.query_kernel, layer.key_kernel)]
+
+    def _interests(self, features: Mapping[str, tf.Tensor]) -> Interests:
+        return self.interests(features[columns.USER_ROW], *self._history(features))
+
+    def _history(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+        """Ids and features of the items, and slots, as `interests` takes them."""
+        items = {
+            name: _with_nothing(features[name])
+            for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
+        }
+        # One empty slot more, so that a history of width 0 is an ordinary one.
+        slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
+        return self.encoder.ids(items), items, slots
+
+    def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
+        """The items of each modality."""
+        return {
+            name: UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
+            for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items())
+        }
+
+
+def _with_nothing(lines: tf.Tensor) -> tf.Tensor:
+    """Puts the padding item, all zeros in every feature, before the first line."""
+    return tf.pad(lines, [[1, 0]] + [[0, 0]] * (lines.shape.rank - 1))

@@ -1,0 +1,1 @@
+"""Kernels in plain TensorFlow ops, below the layers: gathers, products, history rows, hashing, replicas."""

@@ -1,0 +1,64 @@
+"""Products of vectors with rows of their own, a small matrix each, with gradients that read them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from m3csr_tf.ops.gradients import own_gradient
+
+_Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+@own_gradient
+def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Dot products of each query with its own rows.
+
+    Args:
+      queries: float32 [queries, width].
+      rows: float32 [queries, rows, width].
+
+    Returns:
+      float32 [queries, rows].
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_queries = _narrow_matmul(upstream[:, tf.newaxis], rows)[:, 0]
+        return of_queries, upstream[:, :, tf.newaxis] * queries[:, tf.newaxis]
+
+    return tf.reduce_sum(queries[:, tf.newaxis] * rows, axis=2), gradient
+
+
+@own_gradient
+def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Dot products float32 [users, heads, slots] of queries [users, heads, width] and rows [users, slots, width]."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _narrow_matmul(upstream, rows), _outer(upstream, queries)
+
+    return _narrow_matmul(queries, rows, adj_y=True), gradient
+
+
+@own_gradient
+def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Sums float32 [users, heads, width] of rows [users, slots, width] by weights [users, heads, slots]."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _narrow_matmul(upstream, rows, adj_y=True), _outer(weights, upstream)
+
+    return _narrow_matmul(weights, rows), gradient
+
+
+def _narrow_matmul(x: tf.Tensor, y: tf.Tensor, adj_y: bool = False) -> tf.Tensor:
+    if x.shape[1] == 1:
+        # The op itself: oneDNN, which takes over what `tf.matmul` makes, is slow at a matrix times a vector.
+        return tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=tf.float32, adj_y=adj_y)
+    return tf.matmul(x, y, transpose_b=adj_y)
+
+
+def _outer(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Outer products, summed over heads: float32 [users, slots, width] of [users, heads, slots] and [.., width]."""
+    if x.shape[1] == 1:
+        return x[:, 0, :, tf.newaxis] * y
+    return tf.matmul(x, y, transpose_a=True)

@@ -1,0 +1,1 @@
+"""Top-k and exact full ranking, in blocks. It knows nothing of models."""

@@ -1,0 +1,1 @@
+"""The versioned store of releases: manifest, items, journal, versions, publish, refresh, verification."""

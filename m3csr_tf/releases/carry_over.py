@@ -1,0 +1,98 @@
+"""What a version takes over from the one that was current before, so that nothing that came or went is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.releases.items import NEVER_TRAINED, ItemStore
+from m3csr_tf.releases.journal import Segment
+from m3csr_tf.releases.release import Release
+
+logger = logging.getLogger(__name__)
+
+_COMPARED_AT_ONCE = 65_536
+
+Choice = Callable[[ItemStore, ItemStore], np.ndarray]
+"""Old items, new items -> ids of the old ones to take into the new version."""
+
+
+def taken_over(before: Release, target: Release, choose: Choice) -> Segment | None:
+    """What the journal of `target` needs, so that nothing that came or went with the version before is lost.
+
+    Args:
+      before: the version that was current until now.
+      target: the one that is to be; its item tower places what it takes over.
+      choose: which of the items.
+
+    Returns:
+      The items and removals; None when there are none, or the items of `before` cannot be read.
+    """
+    try:
+        old = before.items_alone(salvage=True)
+    except ReleaseError as error:
+        logger.warning("videos and removals of version %d are not taken over: %s", before.version, error)
+        return None
+    new = target.items_alone()
+    removed = sorted(old.removed - new.removed)
+    chosen = choose(old, new)
+    if old.modalities != target.modalities:
+        logger.warning(
+            "%d videos of version %d are not taken over: its modalities are %s, now %s",
+            len(chosen),
+            before.version,
+            old.modalities,
+            target.modalities,
+        )
+        chosen = chosen[:0]
+    if not len(chosen):
+        nothing = {name: np.empty([0, width], np.float32) for name, width in target.modalities.items()}
+        ids = pd.DataFrame({columns.ITEM_ID: chosen, columns.VIEW_COUNT: np.empty(0, np.int64)})
+        catalogue, vectors = Catalogue(ids, nothing), np.empty([0, target.width], np.float32)
+    else:
+        catalogue = old.catalogue(chosen)
+        vectors = target.item_vectors(catalogue)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            logger.warning("%d videos are not taken over: they have no finite vector", int((~finite).sum()))
+            chosen, vectors = chosen[finite], vectors[finite]
+            catalogue = old.catalogue(chosen)
+    if not len(chosen) and not removed:
+        return None
+    return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen))
+
+
+def fresh_only(old: ItemStore, new: ItemStore) -> np.ndarray:
+    """What a newly trained version takes over: items that came by refresh and that no training has placed.
+
+    For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on
+    purpose.
+    """
+    ids = old.ids
+    return ids[(old.training_bins(ids) == NEVER_TRAINED) & old.refreshed(ids) & ~new.holds(ids)]
+
+
+def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
+    """What an earlier version takes over: every item that it lacks, and what refreshes changed since."""
+    ids = old.ids
+    held = new.holds(ids)
+    changed = ids[held & old.refreshed(ids)]
+    return np.concatenate([ids[~held], changed[~_alike(old, new, changed)]])
+
+
+def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
+    """Whether items have the same views and content in both, bool [ids]."""
+    alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
+    for start in range(0, len(ids), _COMPARED_AT_ONCE):
+        block = slice(start, start + _COMPARED_AT_ONCE)
+        theirs = new.content(ids[block])
+        for name, vectors in old.content(ids[block]).items():
+            same = (vectors == theirs[name]) | (np.isnan(vectors) & np.isnan(theirs[name]))
+            alike[block] &= same.all(axis=1)
+    return alike

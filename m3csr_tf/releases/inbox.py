@@ -1,0 +1,197 @@
+"""A folder that fresh videos arrive in: each file is taken in and put away, one after the other, in the order of names.
+
+A file is put away after the journal holds it. If the process dies in between, the next one takes the file in again,
+which changes nothing: what is given replaces what was known.
+
+Others may write the folder. No link in it is followed, and no file in it ends the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from m3csr_tf.data.updates import read_updates
+from m3csr_tf.errors import InputError, M3CSRError
+from m3csr_tf.releases.refresh import Refreshed, check, refresh
+from m3csr_tf.releases.release import Release
+from m3csr_tf.util import signals
+from m3csr_tf.util.quoting import one_line
+
+logger = logging.getLogger(__name__)
+
+DONE = "done"
+REJECTED = "rejected"
+_ERROR = ".error"
+_KINDS = {".parquet", ".csv"}
+_LONGEST_NAME = 255
+"""Bytes of a file's name."""
+_AT_ONCE = 20_000
+"""Items of one segment of the journal; bounds how long others wait for it."""
+
+
+def take_in(
+    release: Release, path: Path, show: Callable[[int, int], object] = lambda done, total: None
+) -> list[Refreshed]:
+    """Takes in the items of one file (`data.updates`), some thousands at a time.
+
+    Args:
+      release: the current version.
+      path: the file.
+      show: is told how many items are done, of how many, after each step.
+
+    Raises:
+      InputError: the file is at fault; nothing is taken in when it is malformed, or when an item in it is.
+      ReleaseError: as in `refresh`.
+    """
+    source = one_line(str(path))
+    updates = read_updates(path, columns_of(release), release.modalities)
+    size = len(updates.frame)
+    if not size and not updates.removed:
+        raise InputError(f"{source}: no items; expected a row for each item that came, changed or went")
+    check(release, updates.frame, updates.content, updates.removed, source)
+    done = []
+    for start in range(0, max(1, size), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        frame = updates.frame.iloc[some].reset_index(drop=True)
+        content = {name: vectors[some] for name, vectors in updates.content.items()}
+        gone = updates.removed if start == 0 else []
+        done.append(refresh(release, frame, content, gone, source))
+        show(min(size, start + _AT_ONCE), size)
+    return done
+
+
+def waiting(inbox: Path) -> list[Path]:
+    """Files that have arrived, by name; those whose name starts with _ or . are still being written.
+
+    Raises:
+      InputError: there is no such folder.
+    """
+    return [path for path, is_file in _arrived(inbox) if is_file]
+
+
+def passed_over(inbox: Path) -> list[Path]:
+    """What bears the name of such a file and is none: links, which others may point anywhere, pipes, folders."""
+    return [path for path, is_file in _arrived(inbox) if not is_file]
+
+
+def _arrived(inbox: Path) -> list[tuple[Path, bool]]:
+    if not inbox.is_dir():
+        raise InputError(f"{inbox}: no such folder; create it, and move files of items into it")
+    with os.scandir(inbox) as there:
+        found = [(Path(one.path), one.is_file(follow_symlinks=False)) for one in there if one.name[0] not in "_."]
+    return sorted((path, is_file) for path, is_file in found if path.suffix in _KINDS)
+
+
+def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:
+    """Takes in a file of an inbox and moves it to done/, or, when it is at fault, to rejected/ with the reason beside.
+
+    A file that meets an error nobody thought of is rejected too, so that it does not stop those behind it. Neither does
+    one that cannot be moved: that is said, and it stays.
+
+    Returns:
+      What was done; nothing for a file that was rejected.
+
+    Raises:
+      ReleaseError: as in `refresh`; the file stays.
+      OSError: a file of the release cannot be read or written; the file stays.
+    """
+    release.catch_up()  # What fails here is no fault of the file.
+    try:
+        done = take_in(release, path)
+    except InputError as error:
+        _reject(path, str(error))
+        return []
+    except (M3CSRError, OSError):
+        raise
+    except Exception as error:
+        if signals.received():
+            raise
+        _reject(path, f"{type(error).__name__}: {error}", unexpected=True)
+        return []
+    _put_away(path, DONE)
+    return done
+
+
+def columns_of(release: Release) -> dict[str, str]:
+    """Modality -> the column that holds its vectors, as in the catalogue that was trained on.
+
+    A modality whose vectors came in a .npy file, or from the synthetic world, has a column of its own name.
+    """
+    places = release.manifest["config"]["data"]["modalities"]
+    named = {name: places.get(name, name) for name in release.modalities}
+    return {name: name if place.lower().endswith(".npy") else place for name, place in named.items()}
+
+
+def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
+    said = one_line(reason)
+    _put_away(path, REJECTED, said)
+    logger.warning("%s: rejected (%s)", one_line(str(path)), said, exc_info=unexpected)
+
+
+def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
+    """Moves a file, and writes the reason beside it; one of a name that is taken gets a number.
+
+    By descriptors of the folders, so that nobody who may write the inbox can point the way elsewhere meanwhile.
+    """
+    try:
+        there = _folder(path.parent, wanted)
+        try:
+            name = _free_name(path, there)
+            os.rename(path, name, dst_dir_fd=there)
+            if reason is not None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                beside = os.open(name + _ERROR, flags, 0o666, dir_fd=there)
+                with os.fdopen(beside, "w", encoding="utf-8") as stream:
+                    stream.write(f"{reason}\n")
+        finally:
+            os.close(there)
+    except OSError as error:
+        logger.warning("%s: cannot be put into %s (%s)", one_line(str(path)), wanted, error.strerror or error)
+
+
+def _free_name(path: Path, there: int) -> str:
+    """The file's name, or one like it that is not taken; long ones are cut, so that the reason's name fits as well."""
+    number = 1
+    while True:
+        ending = f"{'' if number == 1 else f'.{number}'}{path.suffix}"
+        stem = os.fsdecode(os.fsencode(path.stem)[: _LONGEST_NAME - len(os.fsencode(ending + _ERROR))])
+        if not any(_lies_in(there, name) for name in (stem + ending, stem + ending + _ERROR)):
+            return stem + ending
+        number += 1
+
+
+def _lies_in(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _folder(inbox: Path, wanted: str) -> int:
+    """A descriptor of a folder of the inbox, made if need be; where something else has its name, of one beside it."""
+    name, number = wanted, 1
+    while True:
+        with suppress(FileExistsError):
+            (inbox / name).mkdir()
+        try:
+            return os.open(inbox / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+        number += 1
+        beside = f"{wanted}.{number}"
+        _say_no_folder(inbox / name, beside)
+        name = beside
+
+
+@cache
+def _say_no_folder(path: Path, beside: str) -> None:
+    """Once a process, and not for each file."""
+    logger.warning("%s: is no folder; files go to %s", one_line(str(path)), beside)

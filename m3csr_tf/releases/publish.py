@@ -1,0 +1,234 @@
+"""Publishing a trained run: towers exported, index built from the exported item tower, all under one fingerprint."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from m3csr_tf import __version__, columns
+from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.export.signatures import ItemServing, UserServing
+from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
+from m3csr_tf.export.warmup import write_warmup
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.index import ItemIndex, build_index
+from m3csr_tf.models.m3csr.layout import parts
+from m3csr_tf.releases import manifest as manifests
+from m3csr_tf.releases import sample
+from m3csr_tf.releases.carry_over import fresh_only
+from m3csr_tf.releases.items import ItemStore
+from m3csr_tf.releases.release import ITEMS, Release, open_release
+from m3csr_tf.releases.versions import commit, free_version, publishing
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.refusals import behind, in_short, reason
+
+SAMPLE_USERS = 2000
+"""Users whose vectors a tree's recall is measured on."""
+
+
+EMBEDDED_AT_ONCE = 65_536
+"""Items whose raw content is in memory at once."""
+
+
+class Towers(Protocol):
+    """A model of two towers that take the features of `UserTower.call` and `ItemTower.call`."""
+
+    @property
+    def user_tower(self) -> tf.keras.Model:
+        """Takes what `UserTower.call` takes."""
+        ...
+
+    @property
+    def item_tower(self) -> tf.keras.Model:
+        """Takes what `ItemTower.call` takes."""
+        ...
+
+
+class Trained(Protocol):
+    """A trained run: its settings, the data it was trained on, and the model with the weights to release."""
+
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        ...
+
+    @property
+    def prepared(self) -> Prepared:
+        """The data it was trained on."""
+        ...
+
+    @property
+    def model(self) -> Towers:
+        """The towers, with the weights to release."""
+        ...
+
+
+def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
+    """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
+
+    Videos that came by refresh and that the new catalogue lacks are taken over, placed by the new item tower; so are
+    removals (`versions`).
+
+    Args:
+      trained: what to release.
+      version: a number above 0; one more than the latest when None.
+      bonuses: what the released tower adds to every score of an item, by popularity bin, beside what was trained,
+        float32 [bins] (`exposure`); only a model with model.popularity_bias takes other than zeros.
+
+    Raises:
+      ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed to the recall that
+        is asked for, or the folder cannot be written; the release that was current stays so.
+    """
+    folder = trained.config.release_folder
+    if bonuses is None:
+        bonuses = np.zeros(trained.prepared.popularity.count, np.float32)
+    with publishing(folder) as staging:
+        version = free_version(folder, version)
+        try:
+            with _raised(trained.model.item_tower, bonuses):
+                _export(trained, staging)
+        except tf.errors.OpError as error:
+            said = str(error.message)
+            refused = behind(said)
+            why = "check disk and rights" if refused is None else reason(refused)
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
+        index = _build_index(trained, staging)
+        with progress("checksums of the release"):
+            manifest = _manifest(trained, version, index, bonuses, staging)
+        with progress("making it the current version"):
+            commit(folder, staging, manifest, fresh_only)
+            return open_release(folder)
+
+
+def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
+    """Whether a release's manifest says that it came from this run, as it has been trained and prepared now."""
+    return manifest["trained"] == trained.config.fingerprint() and manifest["prepared"] == _prepared_digest(trained)
+
+
+def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
+    """Whether publishing the run would make the version that the manifest describes once more."""
+    settings = trained.config.model_dump(mode="json")
+    return released_from(manifest, trained) and all(
+        manifest["config"][section] == settings[section] for section in ("exposure", "index")
+    )
+
+
+@contextmanager
+def _raised(item_tower: tf.keras.Model, bonuses: np.ndarray) -> Iterator[None]:
+    """Adds the bonuses to what the bins are worth, inside the block: the run's own model stays as it was trained."""
+    if not bonuses.any():
+        yield
+        return
+    worth = item_tower.popularity_bias
+    trained = worth.numpy()
+    raised = trained.copy()
+    raised[: len(bonuses)] += bonuses
+    worth.assign(raised)
+    try:
+        yield
+    finally:
+        worth.assign(trained)
+
+
+def _export(trained: Trained, staging: Path) -> None:
+    vocabularies = staging / "vocabularies"
+    vocabularies.mkdir()
+    model, prepared = trained.model, trained.prepared
+    with progress("exporting towers, towers", 2) as told:
+        ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
+        told(1)
+        hash_rows = trained.config.model.user_hash_rows
+        UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
+    for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
+        write_warmup(staging / tower, tower, trained.config.history.length)
+
+
+def _build_index(trained: Trained, staging: Path) -> ItemIndex:
+    """Indexes what the exported item tower says of every item, so that the two cannot disagree, and saves it."""
+    prepared, config = trained.prepared, trained.config
+    items = ItemStore.of_training(
+        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges)
+    )
+    ids = items.ids
+    tower = SavedItemTower(staging / columns.ITEM_TOWER)
+    blocks = np.array_split(ids, math.ceil(len(ids) / EMBEDDED_AT_ONCE))
+    parts = []
+    with progress("item vectors of the exported tower, items", len(ids)) as told:
+        for block in blocks:
+            parts.append(tower.vectors(items.catalogue(block)))
+            told(sum(map(len, parts)))
+    vectors = np.concatenate(parts)
+    with progress("vectors of sample users"):
+        users = _sample_users(prepared, config)
+        of_users = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
+    try:
+        index = build_index(ids, vectors, config.index, of_users)
+    except ValueError as error:
+        raise ReleaseError(f"{config.run.name}: the item vectors cannot be indexed: {error}") from None
+    folder = staging / columns.INDEX
+    with progress("writing the index"):
+        index.save(folder)
+        items.save(folder / ITEMS)
+    sample.save(sample.Sample(users, of_users), folder)
+    return index
+
+
+def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
+    """Some users and their histories up to the end of the log, as `retrieve` has them."""
+    rows = np.random.default_rng(0).permutation(np.arange(FIRST_ROW, len(prepared.users)))[:SAMPLE_USERS]
+    ordered = np.sort(rows)
+    slots = Audience(prepared, config, columns.SPLITS).histories(ordered)[np.searchsorted(ordered, rows)]
+    past = [prepared.items.ids(line[line != PADDING_ROW]) for line in slots]
+    return pd.DataFrame({columns.USER_ID: prepared.users.ids(rows), columns.HISTORY: pd.Series(past, dtype=object)})
+
+
+def _prepared_digest(trained: Trained) -> str:
+    return sha256(trained.prepared.folder / columns.MANIFEST)
+
+
+def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
+    config, prepared = trained.config, trained.prepared
+    layout = parts(config.model, prepared.modalities)
+    return manifests.sealed(
+        {
+            "format": manifests.FORMAT,
+            "name": config.release_folder.name,
+            "run": config.run.name,
+            "version": version,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "m3csr_tf": __version__,
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "scann": installed("scann"),
+            },
+            "modalities": {name: int(raw.shape[1]) for name, raw in prepared.content.items()},
+            "layout": {part: [place.start, place.stop] for part, place in layout.items()},
+            "popularity_edges": prepared.popularity.edges.tolist(),
+            "history_length": config.history.length,
+            "index": index.report,
+            "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
+            "config": {
+                **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
+                # No path: it would say nothing on another machine.
+                "data": config.data.model_dump(mode="json", include={"format", "modalities"}),
+            },
+            "trained": config.fingerprint(),
+            "prepared": _prepared_digest(trained),
+            "parts": {part: manifests.checksums(staging / part) for part in manifests.PARTS},
+        }
+    )

@@ -1,0 +1,190 @@
+"""Fresh videos: new and changed items through the released item tower into the live index, removed ones out of it.
+
+What is given is embedded, written to the journal, and only then taken in: once `refresh` returns, a crash loses
+nothing, and every process that follows the journal (`Release.catch_up`) finds the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.ids import near
+from m3csr_tf.releases.items import NEVER_TRAINED
+from m3csr_tf.releases.journal import Segment
+from m3csr_tf.releases.release import Release, is_current
+from m3csr_tf.releases.versions import switching
+from m3csr_tf.util.quoting import quoted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+      new: items that the index lacked.
+      changed: items that it held already.
+      removed: items that it held and holds no more.
+      absent: ids to remove that it did not hold; they are noted, so that no later version brings them back.
+      position: the journal's, afterwards.
+      seconds: from the given vectors to the searchable index.
+    """
+
+    new: int
+    changed: int
+    removed: int
+    absent: int
+    position: int
+    seconds: float
+
+
+def refresh(
+    release: Release,
+    items: pd.DataFrame | None = None,
+    content: dict[str, np.ndarray] | None = None,
+    removed: Collection[str] = (),
+    source: str = "items",
+) -> Refreshed:
+    """Takes new, changed and removed items into a live release, and writes them to its journal.
+
+    Args:
+      release: the current version; it catches up first.
+      items: checked, as `Catalogue.frame`: item_id and, perhaps, view_count; without that column, an item keeps the
+        count it had. -1: unknown, and an item of the training then has the popularity bin of its training.
+      content: modality -> raw vectors float32 [items, width], NaN where absent; what is given replaces what was known.
+        Of a modality that is not given, an item keeps what it had, and a new one lacks it.
+      removed: ids of items to remove.
+      source: what messages call the input.
+
+    Raises:
+      InputError: a modality is unknown or of another width, an item that no training placed has no content at all or
+        content for which the tower has no finite vector, an id is both given and removed, or no item would be left.
+      ReleaseError: the release is not the current version any more, or the journal cannot be written. Nothing has
+        changed then.
+    """
+    started = time.perf_counter()
+    frame = pd.DataFrame({columns.ITEM_ID: pd.Series(dtype=object)}) if items is None else items
+    given = dict(content or {})
+    gone = sorted(set(removed))
+    with switching(release.folder):
+        if not is_current(release):
+            raise ReleaseError(
+                f"{release.folder}: version {release.version} is not the current one any more; open the release again"
+            )
+        release.catch_up()
+        check(release, frame, given, gone, source)
+        store = release.items
+        ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
+        held, held_gone = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
+        if len(release.index) + int((~held).sum()) == int(held_gone.sum()):
+            raise InputError(f"{source}: no item would be left; an index holds at least one")
+        catalogue = _completed(release, frame, given, held)
+        vectors = release.item_vectors(catalogue)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"{source}: the item tower gives item {quoted(ids[int(np.argmin(finite))])} a vector that is not "
+                f"finite ({int((~finite).sum())} such items); check its content vectors"
+            )
+        has_content = ~held | bool(given)
+        segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
+        if len(segment):
+            release.apply(release.journal.append(segment), segment)
+    _warn_of_near(release, ids[~held], source)
+    return Refreshed(
+        new=int((~held).sum()),
+        changed=int(held.sum()),
+        removed=int(held_gone.sum()),
+        absent=int((~held_gone).sum()),
+        position=release.position,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
+    """Says if a new item, searchable by now, may be one that was there before, in another spelling."""
+    if not len(new):
+        return
+    others = np.asarray(release.index.ids, dtype=object)
+    found = near(new, pa.array(others[~np.isin(others, new)], pa.large_string()))
+    if found is not None:
+        logger.warning(
+            "%s: item %s is new to the release, which has %s; they differ in case or in spaces around them alone",
+            source,
+            quoted(found[0]),
+            quoted(found[1]),
+        )
+
+
+def check(
+    release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], removed: Collection[str], source: str
+) -> None:
+    """Raises InputError where `refresh` would; arguments as there."""
+    for name, vectors in content.items():
+        expected = release.modalities.get(name)
+        if expected is None:
+            raise InputError(
+                f"{source}: the release knows no modality {name}; expected {', '.join(release.modalities)}"
+            )
+        if vectors.shape != (len(frame), expected):
+            raise InputError(
+                f"{source}: {name} vectors have shape {list(vectors.shape)}, expected {[len(frame), expected]} as in "
+                "the training"
+            )
+    ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
+    both = min(set(removed).intersection(ids), default=None)
+    if both is not None:
+        raise InputError(f"{source}: item {quoted(both)} is given and removed at once; do one after the other")
+    bare = _without_content(release, ids, content)
+    if bare.any():
+        raise InputError(
+            f"{source}: item {quoted(ids[int(np.argmax(bare))])} is new and has no content vector, so it cannot be "
+            f"placed ({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
+        )
+
+
+def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether items would be left with nothing that places them: neither a training nor content, bool [ids]."""
+    store = release.items
+    bare = np.ones(len(ids), bool)
+    for vectors in content.values():
+        bare &= np.isnan(vectors).any(axis=1)
+    held = store.holds(ids)
+    bare[held] &= store.training_bins(ids[held]) == NEVER_TRAINED
+    if content:
+        rest = np.flatnonzero(bare & held)
+        kept = [vectors for name, vectors in store.content(ids[rest]).items() if name not in content]
+        bare[rest] = np.all([np.isnan(vectors).any(axis=1) for vectors in kept], axis=0) if kept else True
+    else:
+        bare &= ~held  # What was known already stays.
+    return bare
+
+
+def _completed(release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], held: np.ndarray) -> Catalogue:
+    """What is given, and what is known already of the rest."""
+    store, ids = release.items, frame[columns.ITEM_ID].to_numpy(dtype=object)
+    views = np.full(len(ids), UNKNOWN_VIEWS, np.int64)
+    if columns.VIEW_COUNT in frame:
+        views = frame[columns.VIEW_COUNT].to_numpy(np.int64)
+    else:
+        views[held] = store.views(ids[held])
+    known = store.content(ids[held])
+    whole = {}
+    for name, width in release.modalities.items():
+        if name in content:
+            whole[name] = np.ascontiguousarray(content[name], np.float32)
+        else:
+            whole[name] = np.full([len(ids), width], np.nan, np.float32)
+            whole[name][held] = known[name]
+    return Catalogue(pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: views}), whole)

@@ -1,0 +1,249 @@
+"""A release, opened: two towers, an index and the items, known to belong together, and all that came since.
+
+saved_models/<name>/
+  manifest.json            what the current version is; replaced last
+  history.json             which versions became current, one after the other
+  models.config            for TF Serving, pinned to that version and the one before
+  item_tower/<version>/    SavedModel
+  index/<version>/         ScaNN index of the item vectors; items/ and sample/ beside it
+  user_tower/<version>/    SavedModel
+  journal/<version>/       items that came and went since the version was published
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
+from m3csr_tf.index import ItemIndex, load_index
+from m3csr_tf.releases import journal, sample
+from m3csr_tf.releases import manifest as manifests
+from m3csr_tf.releases.items import ItemStore
+from m3csr_tf.releases.journal import Journal, Segment
+
+ITEMS = "items"
+
+
+class Release:
+    """A verified version; towers, index and items are loaded on first use, and then the journal is replayed.
+
+    Not for several threads at once while `catch_up` or `apply` runs. Pickled, it is opened again where it arrives, from
+    the same folder, with as much of the journal.
+
+    Args:
+      folder: `saved_models/<name>`.
+      manifest: the version's manifest.
+      until: segments of the journal to replay; all that there are when None.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], until: int | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.journal = Journal(
+            folder / journal.FOLDER / str(manifest["version"]), manifest["fingerprint"], manifest["modalities"]
+        )
+        self._until = until
+        self._position = 0
+
+    def __reduce__(self) -> tuple[type[Release], tuple[Path, dict[str, Any], int | None]]:
+        loaded = "_live" in self.__dict__
+        until = self._position if loaded else self.journal.length() if self._until is None else self._until
+        return Release, (self.folder.absolute(), self.manifest, until)
+
+    @property
+    def version(self) -> int:
+        """Version of all parts."""
+        return int(self.manifest["version"])
+
+    @property
+    def modalities(self) -> dict[str, int]:
+        """Modality -> width of its raw vectors, in the order in which vectors are laid out."""
+        return dict(self.manifest["modalities"])
+
+    @property
+    def width(self) -> int:
+        """Width D of user and item vectors."""
+        return max(place.stop for place in self.layout.values())
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """Part -> its slice of a user or item vector; a score is the sum of the parts' dot products."""
+        return {part: slice(start, stop) for part, (start, stop) in self.manifest["layout"].items()}
+
+    @property
+    def index(self) -> ItemIndex:
+        """The index over all items that can be recommended now."""
+        return self._live[0]
+
+    @property
+    def items(self) -> ItemStore:
+        """Views, popularity bins and raw content of the same items."""
+        return self._live[1]
+
+    @property
+    def position(self) -> int:
+        """Segments of the journal that index and items hold."""
+        self._live  # noqa: B018  Loading replays what there is.
+        return self._position
+
+    def path(self, part: str) -> Path:
+        """Folder of "item_tower", "index" or "user_tower"."""
+        return manifests.part_folder(self.folder, part, self.version)
+
+    def sample(self) -> sample.Sample:
+        """The users whose vectors recall is measured on, and their vectors."""
+        return sample.load(self.path(columns.INDEX))
+
+    def item_vectors(self, catalogue: Catalogue) -> np.ndarray:
+        """Vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown."""
+        return self._item_tower.vectors(catalogue)
+
+    def user_vectors(self, users: pd.DataFrame) -> np.ndarray:
+        """Vectors of users, known or new, float32 [users, D].
+
+        Args:
+          users: user_id, and history, a list of item ids, oldest first; what exceeds the length that the tower
+            reads is cut off at the old end. Items that came after the training count by their content.
+        """
+        return self._user_tower.vectors(users, self.items)
+
+    def score_parts(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """Parts of the scores of pairs: part -> float32 [pairs], which sum to the score.
+
+        Args:
+          user_vectors, item_vectors: float32 [pairs, D].
+        """
+        return {
+            part: np.einsum("nd,nd->n", user_vectors[:, place], item_vectors[:, place])
+            for part, place in self.layout.items()
+        }
+
+    def catch_up(self) -> int:
+        """Replays what the journal holds beyond `position`, and returns how many items came and went.
+
+        Raises:
+          ReleaseError: a segment is missing, was changed, or is of another release.
+        """
+        index, items = self._live
+        if not self.journal.folder.exists() and not is_current(self):
+            return 0  # The version was pruned while it was held open.
+        return self._replay(index, items, None)
+
+    def apply(self, number: int, segment: Segment) -> None:
+        """Takes in a segment that this process has just written to the journal.
+
+        Args:
+          number: of the segment; one more than `position`.
+          segment: what came and went.
+        """
+        index, items = self._live
+        if number != self._position + 1:
+            raise ValueError(f"expected segment {self._position + 1}, got {number}; catch up first")
+        _take_in(index, items, segment)
+        self._position = number
+
+    def items_alone(self, salvage: bool = False) -> ItemStore:
+        """The items of the version and all that its journal holds by now, or up to `until`, without loading an index.
+
+        Args:
+          salvage: take what can still be read of a journal that may be broken.
+        """
+        items = self._stored_items()
+        segments = (
+            self.journal.salvage() if salvage else (segment for _, segment in self.journal.read(until=self._until))
+        )
+        for segment in segments:
+            _note(items, segment)
+        return items
+
+    def _stored_items(self) -> ItemStore:
+        edges = np.asarray(self.manifest["popularity_edges"], np.int64)
+        return ItemStore.load(self.path(columns.INDEX) / ITEMS, self.modalities, edges)
+
+    @cached_property
+    def _live(self) -> tuple[ItemIndex, ItemStore]:
+        index, items = load_index(self.path(columns.INDEX)), self._stored_items()
+        self._replay(index, items, self._until)
+        return index, items
+
+    def _replay(self, index: ItemIndex, items: ItemStore, until: int | None) -> int:
+        count = 0
+        for number, segment in self.journal.read(self._position, until):
+            try:
+                _take_in(index, items, segment)
+            except ValueError as error:
+                raise ReleaseError(f"{self.journal.folder}: segment {number} cannot be replayed ({error})") from None
+            self._position = number
+            count += len(segment)
+        return count
+
+    @cached_property
+    def _item_tower(self) -> SavedItemTower:
+        with self._loading(columns.ITEM_TOWER) as folder:
+            return SavedItemTower(folder)
+
+    @cached_property
+    def _user_tower(self) -> SavedUserTower:
+        with self._loading(columns.USER_TOWER) as folder:
+            return SavedUserTower(folder, self.manifest["history_length"])
+
+    @contextmanager
+    def _loading(self, part: str) -> Iterator[Path]:
+        try:
+            yield self.path(part)
+        except OSError as error:
+            raise ReleaseError(
+                f"{self.path(part)}: cannot be loaded ({' '.join(str(error).split())}); has the version been pruned? "
+                "Open the release again"
+            ) from None
+
+
+def open_release(folder: Path, version: int | None = None, until: int | None = None) -> Release:
+    """Opens a version of a release, after checking every file of it.
+
+    Args:
+      folder: `saved_models/<name>`.
+      version: which one; the one that the manifest names when None.
+      until: segments of the journal to replay; all that there are when None.
+
+    Raises:
+      ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
+    """
+    folder = Path(folder)
+    manifest = manifests.read(folder / columns.MANIFEST) if version is None else manifests.of_version(folder, version)
+    manifests.verify(folder, manifest)
+    return Release(folder, manifest, until)
+
+
+def is_current(release: Release) -> bool:
+    """Whether the manifest still names this version; if not, open the release again."""
+    try:
+        return manifests.read(release.folder / columns.MANIFEST) == release.manifest
+    except ReleaseError:
+        return False
+
+
+def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
+    ids = segment.items.frame[columns.ITEM_ID].to_numpy(dtype=object)
+    if len(ids):  # First, so that an index whose items all go and others come is never empty.
+        index.upsert(ids, segment.vectors)
+    gone = np.asarray(segment.removed, dtype=object)
+    held = gone[items.holds(gone)]
+    if len(held):
+        index.delete(held)
+    _note(items, segment)
+
+
+def _note(items: ItemStore, segment: Segment) -> None:
+    items.upsert(segment.items, segment.has_content, segment.refreshed)
+    items.remove(segment.removed)

@@ -1,1 +1,0 @@
-"""User and item towers: Keras models made of layers. They know nothing of training or files."""

@@ -1,0 +1,51 @@
+"""A finished run, opened for a verb, and what several verbs ask of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from m3csr_tf import columns, exposure
+from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
+from m3csr_tf.errors import RunError
+from m3csr_tf.ranking.full_ranking import Vectors
+from m3csr_tf.training import runs
+from m3csr_tf.training.runs import TrainedRun, load_trained
+from m3csr_tf.training.vectors import UserVectors, VectorEncoder
+from m3csr_tf.util.progress import PERCENT, progress
+
+
+def opened(config: Config) -> TrainedRun:
+    """The finished run of the configuration, refused if another one lies under its name.
+
+    Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
+    """
+    config = runs.with_its_start(config)
+    found = runs.differing(config)
+    if found:
+        raise RunError(
+            f"{config.run_folder}: the run was trained with other settings ({'; '.join(found[:4])}); "
+            "pass the settings it was trained with, or train it again"
+        )
+    return dataclasses.replace(load_trained(config.run_folder), config=config)
+
+
+def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
+    """The model's own vectors of all users and items, without bonuses (`bonuses`).
+
+    Users are known by their training clicks alone: metrics are judged with these vectors, and so are the bonuses.
+    """
+    with progress("item vectors, items") as told:
+        items = encoder.items(told)
+    return Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config, (columns.TRAIN,))), items)
+
+
+def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
+    """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
+    config = trained.config
+    with progress(f"calibrating how often new items are shown, {PERCENT}") as told:
+        return exposure.calibrated_bonuses(
+            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block, told=told
+        )
