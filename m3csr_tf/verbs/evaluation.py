@@ -19,11 +19,12 @@ from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
 from m3csr_tf.experiments import frontier as frontiers
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.models.m3csr.zeroed import uniform_attention
 from m3csr_tf.ranking.full_ranking import Vectors
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import runs
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
+from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
