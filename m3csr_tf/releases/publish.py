@@ -151,7 +151,7 @@ def _export(trained: Trained, staging: Path) -> None:
     with progress("exporting towers, towers", 2) as told:
         ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
         told(1)
-        hash_rows = trained.config.model.user_hash_rows
+        hash_rows = trained.config.m3csr.user_hash_rows
         UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
     for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
         write_warmup(staging / tower, tower, trained.config.history.length)
@@ -202,7 +202,7 @@ def _prepared_digest(trained: Trained) -> str:
 
 def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
-    layout = parts(config.model, prepared.modalities)
+    layout = parts(config.m3csr, prepared.modalities)
     return manifests.sealed(
         {
             "format": manifests.FORMAT,

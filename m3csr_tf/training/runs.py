@@ -255,7 +255,7 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
-            if trees[0][section][name] != value:
+            if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
                 found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
     return found
 
@@ -292,7 +292,7 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
         bins=config.popularity.bins,
         widths=[prepared.scaler.width(name) for name in prepared.modalities],
     )
-    hashed = config.model
+    hashed = config.m3csr
     if hashed.user_hash_rows is not None:
         model.user_rows = tf.constant(hashed_table(prepared.users.strings, hashed.user_hash_rows))
     rows = np.arange(len(prepared.items))
@@ -305,7 +305,7 @@ def build_model(config: Config, prepared: Prepared) -> M3CSR:
 
 def _check_size(config: Config, prepared: Prepared) -> None:
     """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
-    model = config.model
+    model = config.m3csr
     users, items = model.user_hash_rows or len(prepared.users), model.item_hash_rows or len(prepared.items)
     needed = _COPIES * 4 * (users * model.dim + items * model.id_width) / 2**30
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30

@@ -67,7 +67,7 @@ class TrainingData:
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
-        walked = config.model.id_start == "walks"
+        walked = config.m3csr.id_start == "walks"
         affinities = None
         if walked or config.training.walk_positives > 0:
             with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:

@@ -46,9 +46,9 @@ class M3CSR(tfrs.Model):
         super().__init__()
         self.config = config
         self.user_rows: tf.Tensor | None = None
-        self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
-        self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
-        self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
+        self.encoder = ItemEncoder(config.m3csr, items, clusters, name="item_encoder")
+        self.user_tower = UserTower(config.m3csr, self.encoder, users, name="user_tower")
+        self.item_tower = ItemTower(config.m3csr, self.encoder, bins, name="item_tower")
         self.task = retrieval_task(config)
         self._build(dict(zip(clusters, widths, strict=True)))
 
@@ -70,7 +70,7 @@ class M3CSR(tfrs.Model):
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         loss = self._task_loss(inputs, interests, ids) / batch
-        if self.config.model.orthogonality and self.config.training.alpha:
+        if self.config.m3csr.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:

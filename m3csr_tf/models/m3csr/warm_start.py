@@ -46,7 +46,7 @@ def check_warm_start(config: Config) -> None:
         before, _, _ = runs.read_finished(folder)
     except (InputError, RunError) as error:
         raise RunError(f"training.warm_start={folder.name}: {error}") from None
-    alike = with_settings(config, {f"model.{name}": getattr(before.model, name) for name in _OF_FRESH_RUNS})
+    alike = with_settings(config, {f"model.{name}": getattr(before.m3csr, name) for name in _OF_FRESH_RUNS})
     found = runs.differences(before, alike, "model")
     if found:
         raise RunError(
@@ -114,7 +114,7 @@ def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, cli
 
 
 def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.item_hash_rows is not None:
+    if config.m3csr.item_hash_rows is not None:
         return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
     read = before.model.encoder.id_rows.numpy()[_rows_of(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
@@ -122,7 +122,7 @@ def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, 
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(affinities, data.clicks, config.model.id_width, config.run.seed).items
+    factors = affinity_factors(affinities, data.clicks, config.m3csr.id_width, config.run.seed).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 
 
@@ -146,7 +146,7 @@ def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
 
 
 def _user_rows(before: runs.TrainedRun, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.user_hash_rows is not None:
+    if config.m3csr.user_hash_rows is not None:
         return before.model.user_tower.user_embedding.numpy()
     return before.model.user_tower.user_embedding.numpy()[_rows_of(prepared.users, before.prepared.users)]
 
