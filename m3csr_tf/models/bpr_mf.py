@@ -6,7 +6,7 @@ from typing import Self
 
 import tensorflow as tf
 
-from m3csr_tf.config import Config
+from m3csr_tf.config import BPRMFConfig, Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
@@ -31,7 +31,7 @@ class FactorTables(tf.keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=[items, 1], initializer="zeros") if item_bias else None
 
 
-class BprMf(PairwiseRecommender):
+class BPRMF(PairwiseRecommender):
     """x_ui = b_i + w_u . h_i (section 4.3.1 of the paper, with an item bias as in the authors' MyMediaLite).
 
     Args:
@@ -44,7 +44,7 @@ class BprMf(PairwiseRecommender):
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         super().__init__(config)
-        self._settings = config.model
+        self._settings = config.model_as(BPRMFConfig)
         self.network = FactorTables(
             len(prepared.users), len(prepared.items), self._settings.dim, self._settings.item_bias
         )
@@ -58,7 +58,7 @@ class BprMf(PairwiseRecommender):
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
         """Entries of the factors."""
-        return (users + items) * config.model.dim
+        return (users + items) * config.model_as(BPRMFConfig).dim
 
     @property
     def layout(self) -> dict[str, slice]:

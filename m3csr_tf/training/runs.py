@@ -253,7 +253,7 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
-            if trees[0][section][name] != value:
+            if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
                 found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
     return found
 
