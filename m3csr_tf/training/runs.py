@@ -305,7 +305,7 @@ def best_weights(folder: Path, step: int) -> Path:
 
 def weights_checkpoint(model: Recommender) -> tf.train.Checkpoint:
     """What is kept of a validated step: the model's weights, without the optimizer's state."""
-    return tf.train.Checkpoint(**model.weights())
+    return tf.train.Checkpoint(**model.checkpointed())
 
 
 def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:
