@@ -14,6 +14,11 @@ from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
 ID_PART, BIAS_PART = "id", "popularity"
 
 
+def small(dim: int) -> tf.keras.initializers.Initializer:
+    """Draws vectors of a length near 0.1, so that no pair is far from even at first; one for each table."""
+    return tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
+
+
 class FactorTables(tf.keras.layers.Layer):
     """The factors of users and items, and a bias of each item.
 
@@ -25,9 +30,8 @@ class FactorTables(tf.keras.layers.Layer):
 
     def __init__(self, users: int, items: int, dim: int, item_bias: bool) -> None:
         super().__init__(name="factors")
-        start = tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
-        self.users = self.add_weight(name="users", shape=[users, dim], initializer=start)
-        self.items = self.add_weight(name="items", shape=[items, dim], initializer=start)
+        self.users = self.add_weight(name="users", shape=[users, dim], initializer=small(dim))
+        self.items = self.add_weight(name="items", shape=[items, dim], initializer=small(dim))
         self.bias = self.add_weight(name="bias", shape=[items, 1], initializer="zeros") if item_bias else None
 
 
