@@ -19,7 +19,7 @@ def symmetric_normalised(adjacency: sparse.spmatrix | sparse.sparray) -> sparse.
 
 
 def bipartite(clicks: sparse.spmatrix | sparse.sparray) -> sparse.csr_array:
-    """The adjacency matrix of users and items, users first, [users + items, users + items], of clicks [users, items]."""
+    """The adjacency matrix [users + items, users + items], users first, of clicks [users, items]."""
     return sparse.csr_array(sparse.block_array([[None, clicks], [clicks.T, None]], format="csr"))
 
 
