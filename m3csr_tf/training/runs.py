@@ -287,7 +287,7 @@ def build_model(config: Config, prepared: Prepared) -> Recommender:
 def _check_size(config: Config, prepared: Prepared) -> None:
     """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
     users, items = len(prepared.users), len(prepared.items)
-    entries = registry.model_class(config.model.kind).table_entries(config, users, items)
+    entries = registry.model_class(config.model).table_entries(config, users, items)
     needed = _COPIES * 4 * entries / 2**30
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if needed > there:

@@ -41,7 +41,7 @@ def check_warm_start(config: Config) -> None:
             f"training.warm_start={folder.name}: that run's model is of model.kind={before.model.kind}, this one of "
             f"{config.model.kind}; name a run of the same kind, or train without warm start"
         )
-    free = model_class(config.model.kind).initial_settings
+    free = model_class(config.model).initial_settings
     alike = with_settings(config, {f"model.{name}": getattr(before.model, name) for name in sorted(free)})
     found = runs.differences(before, alike, "model")
     if found:
