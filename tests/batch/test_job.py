@@ -28,7 +28,7 @@ from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.verbs import serving
+from m3csr_tf.verbs import retrieve as retrieve_verb
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 SMALL = {"top_n": 3, "batch_size": 4, "shard_users": 10}
@@ -230,9 +230,9 @@ def test_a_part_that_another_process_adds_after_the_look_for_all_is_put_in_place
 def test_examples_of_lists_that_have_been_replaced_meanwhile_are_left_out(
     release: Any, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    serving._print_examples(tmp_path / "gone", release)
+    retrieve_verb._print_examples(tmp_path / "gone", release)
     (tmp_path / "part-00000-a.parquet").symlink_to("gone")
-    serving._print_examples(tmp_path, release)
+    retrieve_verb._print_examples(tmp_path, release)
     assert capsys.readouterr().out == ""
 
 
