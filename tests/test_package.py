@@ -121,18 +121,15 @@ def test_imports_run_downward(room: str) -> None:
 def test_a_verb_is_the_function_of_its_name_in_the_file_of_its_name_and_has_a_script() -> None:
     from m3csr_tf.cli import app
 
-    commands = {
-        (one.name or one.callback.__name__).replace("-", "_") for one in app.registered_commands if one.callback
-    }
-    verbs = (commands | {group.name for group in app.registered_groups if group.name}) - {"settings"}
+    commands = {one.name or one.callback.__name__ for one in app.registered_commands if one.callback}
+    groups = {one.typer_instance.info.name for one in app.registered_groups if one.typer_instance}
+    verbs = (commands | groups) - {"settings"}
     assert verbs == {path.stem for path in (PACKAGE.parent / "pipelines").glob("*.py")}
     for verb in verbs:
         tree = ast.parse((PACKAGE / "verbs" / f"{verb}.py").read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        # `release` has a function for each of its words.
-        assert functions >= (
-            {"publish", "list_versions", "verify", "rollback", "prune"} if verb == "release" else {verb}
-        )
+        words = {"publish", "list_versions", "verify", "rollback", "prune"}
+        assert functions >= (words if verb == "release" else {verb})
 
 
 def test_the_utilities_know_nothing_of_the_product_but_its_errors() -> None:

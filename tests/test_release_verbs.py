@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +19,9 @@ from m3csr_tf.cli import app
 from m3csr_tf.releases import inbox
 from m3csr_tf.releases.refresh import Refreshed
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.util import files
-from m3csr_tf.util.files import locked, sha256
+from m3csr_tf.util import locks
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.locks import locked
 from m3csr_tf.verbs import refresh
 
 
@@ -275,13 +275,17 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
 
 
 def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: float) -> None:
+    told: list[str] = []
+
+    def interrupt(text: str, *arguments: object) -> None:
+        told.append(text % arguments)
         raise KeyboardInterrupt
 
     fresh(tmp_path, "new").rename(tmp_path / "1.parquet")
-    for module in (files, refresh):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupt))
+    monkeypatch.setattr(locks, "_PATIENCE", 0.01)
+    monkeypatch.setattr(locks, "logger", SimpleNamespace(warning=interrupt))
     with locked(tmp_path / ".follow.lock"):
         result = logs.run("refresh", "--follow", str(tmp_path))
     assert result.exit_code == 130 and "following" not in result.output
+    assert len(told) == 1 and told[0].endswith("holds it; waiting")
     assert inbox.waiting(tmp_path) == [tmp_path / "1.parquet"]

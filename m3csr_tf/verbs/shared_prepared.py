@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m3csr_tf.config import Config
 from m3csr_tf.training import runs
-from m3csr_tf.util.files import held
+from m3csr_tf.util.locks import held
 
 
 def share_prepared(first: Config, other: Config) -> None:

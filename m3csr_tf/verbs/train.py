@@ -10,7 +10,7 @@ from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.util.files import held
+from m3csr_tf.util.locks import held
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.prepare import prepare
 
