@@ -87,7 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"data", "evaluation", "exposure", "features", "graph", "models", "ops", "ranking"},
     "experiments": {"data", "evaluation", "exposure", "prepare", "ranking", "training"},
     "export": {"data", "features", "models", "ops"},
-    "releases": {"data", "export", "index", "models"},
+    "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
     "explain": {"data", "export", "models", "releases"},

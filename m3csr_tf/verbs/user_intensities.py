@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from rich.table import Table
 
-from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import UserVectors
+from m3csr_tf.util.sampling import sample
 from m3csr_tf.verbs.console import console
 
 
@@ -23,7 +23,7 @@ def intensities_of(trained: TrainedRun, users: UserVectors) -> dict[str, dict[st
     prepared = trained.prepared
     rows = np.arange(FIRST_ROW, len(prepared.users), dtype=np.int32)
     if prepared.truth() is None:
-        rows = report.some_of(rows, trained.config.training.validation_users, trained.config.run.seed)
+        rows = sample(rows, trained.config.training.validation_users, trained.config.run.seed, nested=True)
     learned = users.encoder.intensities(rows, users.audience.histories(rows))
     tree = {
         name: {"mean": float(learned[:, position].mean()), "spread": float(learned[:, position].std())}
