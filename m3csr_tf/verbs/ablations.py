@@ -70,7 +70,7 @@ def ablations(config: Config, count: int) -> Path:
             for split, outcomes in splits.items():
                 full = evaluated[ablation.FULL][split]
                 tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
-    of_score = ablation.over_seeds(variances)
+    of_score = ablation.variance_over_seeds(variances)
     path = config.run.folder / f"{config.run.name}-ablations.json"
     write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "id_start": id_starts})
     say(ablation.LEGEND)

@@ -8,7 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
-from m3csr_tf.experiments.spread import against_best, of_systems, summarise
+from m3csr_tf.experiments.spread import against_best, of_systems, over_seeds, plus_minus, summarise
 from m3csr_tf.training import runs
 from m3csr_tf.util.files import write_json
 from m3csr_tf.util.names import check_room
@@ -54,7 +54,8 @@ def seeds(config: Config, count: int) -> None:
     if rivals:
         console.print(of_systems(summary, MODEL))
     recalls = [figures["recall@20"] for figures in validation]
-    say(f"validation recall@20: {np.mean(recalls):.4f} +- {np.std(recalls, ddof=min(1, count - 1)):.4f}")
+    found = over_seeds(recalls)
+    say(f"validation recall@20: {plus_minus(found['mean'], found['sd'])}")
     means = {
         name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
         for name in intensity[0]
