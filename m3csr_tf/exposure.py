@@ -28,7 +28,7 @@ from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
 from m3csr_tf.util.progress import Tell, share
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 EXPOSED_AT = 20
 """Length of the lists whose places are shared out."""

@@ -16,7 +16,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, Vectors, top_n
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 JUDGED_AT = 20
 DRAWS = 5

@@ -32,7 +32,7 @@ from m3csr_tf.ranking import full_ranking as ranking
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, Matrix
 from m3csr_tf.util import files
 from m3csr_tf.util.progress import progress
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
 COVERAGE_AT = 20

@@ -17,7 +17,7 @@ from m3csr_tf.errors import ConfigError
 from m3csr_tf.features.blocks import blocks, take
 from m3csr_tf.features.content import ScaledContent
 from m3csr_tf.util.progress import Tell
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 Kind = Literal["joint", "per_modality"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3csr_tf.features.blocks import take
 from m3csr_tf.util.progress import Tell
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 

@@ -12,10 +12,11 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
+from m3csr_tf.models.m3csr.zeroed import uniform_attention
 from m3csr_tf.ranking.full_ranking import Vectors
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
+from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.load_run import vectors_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.experiments import frontier as frontiers
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import runs
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say

@@ -6,8 +6,8 @@ from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
-from m3csr_tf.models.m3csr.warm_start import check_warm_start
 from m3csr_tf.training import runs
+from m3csr_tf.training.warm_start import check_warm_start
 from m3csr_tf.util.locks import held
 from m3csr_tf.verbs.console import console, say
 

@@ -12,8 +12,8 @@ from m3csr_tf.releases import publish as publishing
 from m3csr_tf.releases import verification, versions
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say

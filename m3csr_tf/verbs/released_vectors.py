@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from m3csr_tf import exposure
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.verbs.load_run import bonuses, vectors_of
 

@@ -9,8 +9,8 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.experiments import variance
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.m3csr import layout
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 

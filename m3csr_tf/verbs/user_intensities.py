@@ -11,7 +11,7 @@ from m3csr_tf.evaluation.intensities import intensity_correlations
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import UserVectors
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 from m3csr_tf.verbs.console import console
 
 

@@ -100,7 +100,7 @@ def test_the_users_on_whom_an_index_is_measured_are_those_of_the_lists(planted: 
 
 
 def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any, tmp_path: Path) -> None:
-    from m3csr_tf.training.training_data import item_features
+    from m3csr_tf.sampling.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
     from m3csr_tf.verbs import load_run as opened
 

@@ -21,10 +21,10 @@ from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import initial_weights as starts
 from m3csr_tf.models.m3csr.initial_weights import _OF_PREDICTED_IDS
 from m3csr_tf.models.m3csr.layout import parts
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs, steps
-from m3csr_tf.training.steps import content_maps, id_weights, make_optimizer, take_steps
+from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import Validation
 from m3csr_tf.training.vectors import VectorEncoder
 
@@ -250,7 +250,7 @@ def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: A
 
 def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
     model, _, _ = start()
-    slow = {weight.ref() for weight in content_maps(model)}
+    slow = {weight.ref() for weight in model.content_maps()}
     maps = ("mapping", "cluster_embedding", "appeal_", "value_kernel", "output_kernel")
     expected = {
         weight.ref()
@@ -271,10 +271,11 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     attention = model.user_tower.behaviour_attention
     predicted = [layer.kernel for layer in model.encoder.id_maps]
     held = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-    assert {weight.ref() for weight in held} == {weight.ref() for weight in id_weights(model)}
-    others = [model.user_tower.user_embedding, *content_maps(model)]
+    assert {weight.ref() for weight in held} == {weight.ref() for weight in model.id_weights()}
+    others = [model.user_tower.user_embedding, *model.content_maps()]
     before = {weight.ref(): weight.numpy() for weight in held + others}
-    batches = ExampleStream(TrainingData.of(untrained_run.prepared, config), config).dataset(0, 6)
+    data = TrainingData.of(untrained_run.prepared, config)
+    batches = ExampleStream(data, config, model.collator(data)).dataset(0, 6)
     take_steps(model, iter(batches), tf.constant(6))
     averages = dict(zip((weight.ref() for weight in held), optimizer.averages(held), strict=True))
     for weight in held:

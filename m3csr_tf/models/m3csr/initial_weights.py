@@ -8,7 +8,7 @@ say about it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,17 +21,19 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.cross_fitting import CrossIds, cross_fitted_ids
 from m3csr_tf.graph.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
+from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.graph.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.contract import Initialised, Judge
 from m3csr_tf.models.m3csr.zeroed import zeroed
-from m3csr_tf.training.budget import tries_ials
-from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import JUDGED_BY, Validation
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.util.progress import PERCENT, Tell, progress, say, share
+
+if TYPE_CHECKING:
+    from m3csr_tf.models.m3csr.model import M3CSR
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
@@ -57,37 +59,26 @@ _TELLING = 500_000
 """Clicks, at most, that tell how content starts: maps of some dozen columns need no more, and more take longer."""
 
 
-class Started(NamedTuple):
-    """What `start` tells of ids.
-
-    Attributes:
-      id_start: where they start.
-      cross_ids: ids to train with that have not seen the clicks which training asks for; None: those of the model.
-    """
-
-    id_start: IdStart
-    cross_ids: CrossIds | None
-
-
-def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> Started:
+def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
-      model: as `runs.build_model` makes it.
+      model: as `M3CSR.from_prepared` makes it.
       data: its clicks and features.
-      prepared: the data of the run, whose validation clicks are chosen by (`validation.check_validation`).
-      config: the run's settings.
+      prepared: the data of the run.
+      judge: ranks validation by the model's present weights; the start is chosen by it.
 
     Returns:
       Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
-      which ids alone rank validation best. Where `budget.tries_ials` says that this would take too long, they start
+      which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long, they start
       from singular vectors, without any validation.
     """
+    config = model.config
     some = data.some_users(_TELLING, config.run.seed)
     if config.model.content_start == "co_clicks":
         with progress("content starts from what clicks say of it, modalities") as told:
             _start_content(model, some, told)
-    chosen, factors = _chosen(model, data, prepared, config)
+    chosen, factors = _chosen(model, data, prepared, judge)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)
@@ -105,7 +96,7 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
     if config.model.content_start == "co_clicks":
         with progress("intensities start from clicks that are left out"):
             _start_intensity(model, some, left_out)
-    return Started(chosen.kind, cross_ids)
+    return Initialised(chosen.kind, cross_ids)
 
 
 class IdCandidate(NamedTuple):
@@ -157,19 +148,19 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, config: Config
+    model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge
 ) -> tuple[IdCandidate, AffinityFactors | None]:
     """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
+    config = model.config
     tried = _candidates(data, prepared, config)
     if len(tried) == 1:
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
     with zeroed(_of_content(model)):
-        validation = Validation(prepared, config, data, model)
         for place, candidate in enumerate(tried, start=1):
             factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
             _start_ids(model, data, factors)
-            figure = validation.figures()[JUDGED_BY]
+            figure = judge()
             if figure > highest:
                 chosen, best, highest = candidate, factors, figure
     return chosen, best

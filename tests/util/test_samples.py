@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf.util.sampling import sample
+from m3csr_tf.util.samples import sample
 
 
 @pytest.mark.parametrize("nested", [False, True])

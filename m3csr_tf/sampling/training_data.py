@@ -15,7 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.graph.item_graph import Affinities
-from m3csr_tf.training.windows import ShardedClicks
+from m3csr_tf.sampling.windows import ShardedClicks
 from m3csr_tf.util.progress import PERCENT, progress
 
 _SAMPLE_CLICKS = 5_000_000
@@ -62,14 +62,19 @@ class TrainingData:
     cross_ids: CrossIds | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared, config: Config) -> TrainingData:
-        """Takes the training data from a prepared folder."""
+    def of(cls, prepared: Prepared, config: Config, item_graph: bool = False) -> TrainingData:
+        """Takes the training data from a prepared folder.
+
+        Args:
+          prepared: the folder.
+          config: the run's settings.
+          item_graph: make the affinities even where no walk gives positives (`Recommender.needs_item_graph`).
+        """
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
-        walked = config.model.id_start == "walks"
         affinities = None
-        if walked or config.training.walk_positives > 0:
+        if item_graph or config.training.walk_positives > 0:
             with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:
                 affinities = Affinities.of(clicks, prepared.content, config.affinities, told)
         return cls(
