@@ -51,7 +51,10 @@ def _valued_options(command: Any) -> list[str]:
 app = typer.Typer(
     name="release",
     cls=_PublishesByDefault,
-    help="Look after the versions in saved_models/NAME; without a word, `publish`, whose options it then takes.",
+    help=(
+        "Look after the versions in saved_models/NAME; without a word, `publish`. Every word takes --config and settings; "
+        "`release WORD --help` says what else."
+    ),
     subcommand_metavar="[publish|list|verify|rollback|prune] [OPTIONS] [SECTION.NAME=VALUE]...",
     add_completion=False,
 )
