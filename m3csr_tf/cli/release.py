@@ -52,8 +52,8 @@ app = typer.Typer(
     name="release",
     cls=_PublishesByDefault,
     help=(
-        "Look after the versions in saved_models/NAME; without a word, `publish`. Every word takes --config and settings; "
-        "`release WORD --help` says what else."
+        "Look after the versions in saved_models/NAME; without a word, `publish`. Every word takes --config and "
+        "settings; `release WORD --help` says what else."
     ),
     subcommand_metavar="[publish|list|verify|rollback|prune] [OPTIONS] [SECTION.NAME=VALUE]...",
     add_completion=False,
