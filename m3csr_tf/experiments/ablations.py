@@ -58,7 +58,7 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1, got {count}: the runs have seeds 0 to count - 1")
-    absent = [f"model.{name}" for name in ABLATIONS if not getattr(config.model, name)]
+    absent = [f"model.{name}" for name in ABLATIONS if not getattr(config.m3csr, name)]
     if absent:
         raise ConfigError(
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} off, so there is nothing to take away; "
@@ -201,7 +201,7 @@ def _of_seed(config: Config, variant: str, seed: int) -> Config:
     name = f"{config.run.name}-seed{seed}"
     if variant != FULL:
         name = f"{config.run.name}-{variant}-seed{seed}"
-        changes["model"] = config.model.model_copy(update={variant: False})
+        changes["model"] = config.m3csr.model_copy(update={variant: False})
         # Rivals and bootstrap intervals are the full model's: they would be the same, or go unread.
         changes["evaluation"] = config.evaluation.model_copy(update={"baselines": (), "bootstrap": 0})
     changes["run"] = config.run.model_copy(update={"name": name, "seed": seed})

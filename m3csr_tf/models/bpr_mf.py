@@ -6,12 +6,17 @@ from typing import Self
 
 import tensorflow as tf
 
-from m3csr_tf.config import Config
+from m3csr_tf.config import BPRMFConfig, Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
 
 ID_PART, BIAS_PART = "id", "popularity"
+
+
+def small(dim: int) -> tf.keras.initializers.Initializer:
+    """Draws vectors of a length near 0.1, so that no pair is far from even at first; one for each table."""
+    return tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
 
 
 class FactorTables(tf.keras.layers.Layer):
@@ -25,13 +30,12 @@ class FactorTables(tf.keras.layers.Layer):
 
     def __init__(self, users: int, items: int, dim: int, item_bias: bool) -> None:
         super().__init__(name="factors")
-        start = tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
-        self.users = self.add_weight(name="users", shape=[users, dim], initializer=start)
-        self.items = self.add_weight(name="items", shape=[items, dim], initializer=start)
+        self.users = self.add_weight(name="users", shape=[users, dim], initializer=small(dim))
+        self.items = self.add_weight(name="items", shape=[items, dim], initializer=small(dim))
         self.bias = self.add_weight(name="bias", shape=[items, 1], initializer="zeros") if item_bias else None
 
 
-class BprMf(PairwiseRecommender):
+class BPRMF(PairwiseRecommender):
     """x_ui = b_i + w_u . h_i (section 4.3.1 of the paper, with an item bias as in the authors' MyMediaLite).
 
     Args:
@@ -44,7 +48,7 @@ class BprMf(PairwiseRecommender):
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         super().__init__(config)
-        self._settings = config.model
+        self._settings = config.model_as(BPRMFConfig)
         self.network = FactorTables(
             len(prepared.users), len(prepared.items), self._settings.dim, self._settings.item_bias
         )
@@ -58,7 +62,7 @@ class BprMf(PairwiseRecommender):
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
         """Entries of the factors."""
-        return (users + items) * config.model.dim
+        return (users + items) * config.model_as(BPRMFConfig).dim
 
     @property
     def layout(self) -> dict[str, slice]:

@@ -234,7 +234,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         del intensities
         return {}
 
-    def weights(self) -> Mapping[str, tf.Module]:
+    def checkpointed(self) -> Mapping[str, tf.Module]:
         """What a checkpoint of the trained model holds, by name: all that `from_prepared` does not make anew."""
         return {"user_tower": self.user_tower, "item_tower": self.item_tower}
 

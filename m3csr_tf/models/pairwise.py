@@ -130,7 +130,7 @@ class PairwiseRecommender(Recommender):
         self.user_tower.put(vectors.users)
         self.item_tower.vectors.assign(_without_reserved(vectors.items))
 
-    def weights(self) -> Mapping[str, tf.Module]:
+    def checkpointed(self) -> Mapping[str, tf.Module]:
         """The towers' tables, and the trainable weights, from which a later run may go on."""
         return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
 

@@ -8,10 +8,12 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import ConfigError
 from m3csr_tf.models.contract import Recommender
 
 MODELS: dict[str, tuple[str, str]] = {
     "m3csr": ("m3csr_tf.models.m3csr.model", "M3CSR"),
+    "bpr_mf": ("m3csr_tf.models.bpr_mf", "BPRMF"),
 }
 """Kind -> module and class."""
 
@@ -20,8 +22,10 @@ def model_class(kind: str) -> type[Recommender]:
     """The class of a kind.
 
     Raises:
-      KeyError: there is none; a validated configuration names no such kind.
+      ConfigError: there is none.
     """
+    if kind not in MODELS:
+        raise ConfigError(f"model.kind={kind}: there is no such model yet; expected one of {', '.join(MODELS)}")
     module, name = MODELS[kind]
     found: type[Recommender] = getattr(import_module(module), name)
     return found

@@ -23,7 +23,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.contract import Judge, Recommender
+from m3csr_tf.models.contract import Recommender
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, finished, runs
 from m3csr_tf.training.budget import Budget
@@ -32,7 +32,7 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation
+from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256, write_text
 from m3csr_tf.util.locks import held
@@ -150,22 +150,10 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
         with progress(f"weights start from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
         return config.training.warm_start
-    started = model.initialise(data, prepared, _judge(model, data, prepared, config))
+    started = model.initialise(data, prepared, judge_of(model, data, prepared, config))
     if started.cross_ids is not None:
         started.cross_ids.save(kept)
     return started.start
-
-
-def _judge(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Judge:
-    """Ranks validation by a model's present weights; its users are read when it is first asked."""
-    validation: list[Validation] = []
-
-    def judged() -> float:
-        if not validation:
-            validation.append(Validation(prepared, config, data, model))
-        return validation[0].figures()[JUDGED_BY]
-
-    return judged
 
 
 def _from_the_start(config: Config) -> str:

@@ -254,7 +254,7 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
-            if trees[0][section][name] != value:
+            if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
                 found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
     return found
 
@@ -306,7 +306,7 @@ def best_weights(folder: Path, step: int) -> Path:
 
 def weights_checkpoint(model: Recommender) -> tf.train.Checkpoint:
     """What is kept of a validated step: the model's weights, without the optimizer's state."""
-    return tf.train.Checkpoint(**model.weights())
+    return tf.train.Checkpoint(**model.checkpointed())
 
 
 def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:

@@ -13,7 +13,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.exposure import catalogue_share, cold_bonus
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.models.contract import Recommender
+from m3csr_tf.models.contract import Judge, Recommender
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.budget import validation_users
@@ -110,3 +110,15 @@ class Validation:
         intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
         for name, value in self._model.diagnostics(intensities).items():
             tf.summary.scalar(name, value, step=step)
+
+
+def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Judge:
+    """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
+    validation: list[Validation] = []
+
+    def judged() -> float:
+        if not validation:
+            validation.append(Validation(prepared, config, data, model))
+        return validation[0].figures()[JUDGED_BY]
+
+    return judged

@@ -34,7 +34,7 @@ def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
     slots = Audience(prepared, config, (columns.TRAIN,)).histories(rows)
     users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
-    modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
+    modalities, parts = prepared.modalities, layout.parts(config.m3csr, prepared.modalities)
     shares = variance.shares(users, items, variance.halved(parts, modalities))
     if not shares:
         return {"parts": {}, "components": {}}

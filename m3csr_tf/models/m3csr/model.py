@@ -59,9 +59,9 @@ class M3CSR(Recommender):
     ) -> None:
         super().__init__(config)
         self.user_rows: tf.Tensor | None = None
-        self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
-        self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
-        self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
+        self.encoder = ItemEncoder(config.m3csr, items, clusters, name="item_encoder")
+        self.user_tower = UserTower(config.m3csr, self.encoder, users, name="user_tower")
+        self.item_tower = ItemTower(config.m3csr, self.encoder, bins, name="item_tower")
         self.task = retrieval_task(config)
         self._build(dict(zip(clusters, widths, strict=True)))
 
@@ -76,7 +76,7 @@ class M3CSR(Recommender):
             bins=config.popularity.bins,
             widths=[prepared.scaler.width(name) for name in prepared.modalities],
         )
-        hashed = config.model
+        hashed = config.m3csr
         if hashed.user_hash_rows is not None:
             model.user_rows = tf.constant(hashed_table(prepared.users.strings, hashed.user_hash_rows))
         rows = np.arange(len(prepared.items))
@@ -89,13 +89,13 @@ class M3CSR(Recommender):
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
         """Entries of the user table and of the table of item ids."""
-        model = config.model
+        model = config.m3csr
         return (model.user_hash_rows or users) * model.dim + (model.item_hash_rows or items) * model.id_width
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
         """Where ids start from walks."""
-        return config.model.id_start == "walks"
+        return config.m3csr.id_start == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """See `Recommender.collator`."""
@@ -112,7 +112,7 @@ class M3CSR(Recommender):
     @property
     def layout(self) -> dict[str, slice]:
         """ "id", the modalities in order, and "popularity" (`layout.parts`)."""
-        return parts(self.config.model, self.encoder.modalities)
+        return parts(self.config.m3csr, self.encoder.modalities)
 
     @property
     def popularity_bias(self) -> tf.Variable | None:
@@ -123,7 +123,7 @@ class M3CSR(Recommender):
     @property
     def user_hash_rows(self) -> int | None:
         """model.user_hash_rows."""
-        return self.config.model.user_hash_rows
+        return self.config.m3csr.user_hash_rows
 
     def learning_rates(self) -> dict[Any, float]:
         """Maps of content learn by training.content_rate, ids by training.id_rate."""
@@ -174,7 +174,7 @@ class M3CSR(Recommender):
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         loss = self._task_loss(inputs, interests, ids) / batch
-        if self.config.model.orthogonality and self.config.training.alpha:
+        if self.config.m3csr.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:

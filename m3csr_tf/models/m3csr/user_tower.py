@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.layers.interest_attention import InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
 from m3csr_tf.models.contract import ExplainedUsers
@@ -52,7 +52,7 @@ class UserTower(tf.keras.Model):
       users: known users, padding and unknown included; with model.user_hash_rows the table has its rows instead.
     """
 
-    def __init__(self, config: ModelConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
+    def __init__(self, config: M3CSRConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self._popularity_bias = config.popularity_bias

@@ -70,7 +70,7 @@ def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, cli
 
 
 def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.item_hash_rows is not None:
+    if config.m3csr.item_hash_rows is not None:
         return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
     read = before.model.encoder.id_rows.numpy()[rows_before(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
@@ -78,11 +78,11 @@ def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, conf
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(affinities, data.clicks, config.model.id_width, config.run.seed).items
+    factors = affinity_factors(affinities, data.clicks, config.m3csr.id_width, config.run.seed).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 
 
 def _user_rows(before: PreviousRun, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.user_hash_rows is not None:
+    if config.m3csr.user_hash_rows is not None:
         return before.model.user_tower.user_embedding.numpy()
     return before.model.user_tower.user_embedding.numpy()[rows_before(prepared.users, before.prepared.users)]

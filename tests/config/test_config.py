@@ -16,7 +16,7 @@ from m3csr_tf.errors import ConfigError
 
 CONFIGS = sorted(
     path
-    for path in (Path(__file__).parent.parent / "pipelines" / "configs").glob("*.yaml")
+    for path in (Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml")
     if path.stem != "suite"  # It lists configurations and is none itself.
 )
 
