@@ -34,7 +34,8 @@ from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
 from m3csr_tf.training.warm_start import warm_start
-from m3csr_tf.util.files import held, sha256, write_text
+from m3csr_tf.util.files import sha256, write_text
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading
 

@@ -25,7 +25,8 @@ from m3csr_tf.models.contract import Recommender
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.documents import parse_json, parse_yaml
-from m3csr_tf.util.files import held, regular, sha256, write_json, write_text
+from m3csr_tf.util.files import regular, sha256, write_json, write_text
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.names import job_folders
 from m3csr_tf.util.quoting import LONGEST, printable
 from m3csr_tf.util.stored import reading

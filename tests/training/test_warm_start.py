@@ -368,7 +368,7 @@ def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights:
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
     sections: dict, message: str, nights: Nights, night: Callable[..., Config]
 ) -> None:
-    from m3csr_tf import verbs
+    from m3csr_tf.verbs.train import train
 
     runs.open_run(night("begun", "one"))
     config = night("refused", "two")
@@ -377,7 +377,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
         tree[section] |= values
     before = written(config.run.folder)
     with pytest.raises(RunError, match=message):
-        verbs.train(Config.model_validate(tree))
+        train(Config.model_validate(tree))
     assert written(config.run.folder) == before
 
 
