@@ -46,7 +46,7 @@ their fixed point; the bonus of cold items is updated last."""
 
 
 def cold_items(prepared: Prepared) -> np.ndarray:
-    """Returns which items get the cold bonus, bool [items]: the known ones without a click (or view), in popularity bin 0.
+    """Returns which items get the cold bonus, bool [items]: known ones without a click (or view), in popularity bin 0.
 
     The reserved rows (padding and unknown) are never among them.
     """
@@ -92,7 +92,7 @@ def calibrated_bonuses(
       told: progress callback, which gets the percentage that is done, from several threads.
 
     Returns:
-      float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. The bins of few clicks have
+      float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few clicks have
       the bonus at which those items fill at least theirs. All others have 0. With cold_share="trained" all are 0, and
       the vectors are not looked at.
     """
