@@ -2,7 +2,7 @@
 
 A step of several replicas computes what one replica would compute on the whole batch. The loss of a replica is its
 share of the loss of the whole batch, so that losses and gradients summed over the replicas are those of a single one.
-Outside of `tf.distribute` there is one replica, and the functions below return their arguments.
+Outside of `tf.distribute` there is one replica, and gathers return their arguments.
 """
 
 from __future__ import annotations

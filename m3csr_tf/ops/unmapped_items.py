@@ -3,8 +3,8 @@
 By equations 1 and 2, h_i = concat(w^T e_i + b, c_i) = M^T x_i + concat(b, 0). Here x_i is the content e_i concatenated
 with a one-hot vector of the cluster id, and M is block-diagonal with the blocks w and the table of cluster embeddings.
 A dot product q . h_i is therefore (M q) . x_i + q_1 . b, and a weighted mean of h_i is the encoding of the weighted
-mean of x_i. The encoder can so be applied to queries and to means, of which a batch has several times fewer than items.
-The content needs no gradient, and a product with a one-hot vector only picks a number.
+mean of x_i. The encoder can therefore be applied to queries and to means, of which a batch has several times fewer than
+items. The content needs no gradient, and a product with a one-hot vector only picks a number.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class UnmappedItems:
         """Returns the rows x_i in the slots of histories, in two parts: content, and clusters if there are any.
 
         Args:
-          slots: int32 [users, slots], lines of the items. A slot whose item lacks the modality counts as empty, and has the row
-            of the "nothing" item.
+          slots: int32 [users, slots], lines of the items. A slot whose item lacks the modality counts as empty, and has
+            the row of the "nothing" item.
         """
         cluster_ids = tf.gather(self.cluster_ids, slots)
         parts: list[SlotRows] = [GatheredRows.fixed(self.content, slots)]
