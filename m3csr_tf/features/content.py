@@ -16,7 +16,7 @@ from m3csr_tf.util.samples import sample
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 
 FITTED_ROWS = 100_000
-"""Largest number of items that a scaler is fitted on; of more items it takes a seeded sample, which is precise enough."""
+"""Largest number of items that a scaler is fitted on; a seeded sample of more items is precise enough."""
 _CONSTANT = 1e-6
 """A dimension counts as constant if its standard deviation is below this share of its mean."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
