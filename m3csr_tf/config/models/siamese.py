@@ -20,3 +20,11 @@ class SiameseConfig(PairwiseSection):
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
         (256,), max_length=8, description="widths of the hidden layers of the content network; none makes it linear"
     )
+    normalised: bool = Field(True, description="bring the network's output to length 1, so that a score is a cosine")
+    temperature: float = Field(
+        0.1, ge=1e-4, le=1e4, description="training divides scores by it; no list changes by that"
+    )
+    appeal: bool = Field(
+        True,
+        description="a linear output of the network's hidden layer, what content says of popularity, in every score",
+    )
