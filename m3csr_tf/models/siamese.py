@@ -25,7 +25,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 
 CONTENT_PART, APPEAL_PART = "content", "popularity"
 CONTENT = "content"
-"""Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first of them padding."""
+"""Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first being padding."""
 SLOTS, CANDIDATES = "slots", "candidates"
 """Keys of a batch, lines of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
 
