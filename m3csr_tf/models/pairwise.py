@@ -175,15 +175,18 @@ class PairwiseRecommender(ComparingRecommender):
         """The towers' tables, and the trainable weights, from which a later run may go on."""
         return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
 
-    def _make_towers(self, prepared: Prepared, ones: int = 0) -> None:
-        """Creates towers of tables; who or what is without a training click is ranked as new.
+    def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False, ones: int = 0) -> None:
+        """Creates towers of tables; a user without a training click is ranked for as a new one is.
 
         Args:
           prepared: the data.
+          items_without_clicks: whether `all_vectors` places items without a training click, by content; else they read
+            the unknown row.
           ones: see `TableUserTower`.
         """
         width = vector_width(self.layout)
-        self.item_tower = TableItemTower(len(prepared.items), width, placed_items(prepared))
+        placed = placed_items(prepared) | items_without_clicks
+        self.item_tower = TableItemTower(len(prepared.items), width, placed)
         self.user_tower = TableUserTower(len(prepared.users), width, self.item_tower, placed_users(prepared), ones)
 
 
