@@ -167,7 +167,10 @@ class PairwiseRecommender(ComparingRecommender):
 
     def before_ranking(self) -> None:
         """Fills the tables of the towers."""
-        vectors = self.all_vectors()
+        self._put(self.all_vectors())
+
+    def _put(self, vectors: Vectors) -> None:
+        """Fills the tables of the towers with the vectors of all rows."""
         self.user_tower.put(vectors.users)
         self.item_tower.vectors.assign(_without_reserved(vectors.items))
 
