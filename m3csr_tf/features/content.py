@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from m3csr_tf.config import ContentConfig
 from m3csr_tf.features.blocks import take
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.samples import sample
@@ -26,9 +27,6 @@ _WIDE = 4096
 covariance of the dimensions would take minutes."""
 _NOISE = 1e-10
 """A variance below this share of the largest one counts as 0, since rounding alone can cause it."""
-_SHRINKAGE = 0.3
-"""Shrinkage of whitening: the share of the mean variance that is added to the variance of each axis before its root
-divides the axis. Weak axes are mostly noise."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,7 @@ class ContentScaler:
         components: int = 64,
         seed: int = 0,
         told: Tell | None = None,
+        shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
         """Fits shift, scale and projection of each modality.
 
@@ -81,6 +80,8 @@ class ContentScaler:
           components: largest number of axes of `whitened`; a narrower modality keeps its width.
           seed: seed of the sample.
           told: progress callback, which gets the number of modalities that are done and of all modalities.
+          shrinkage: for `whitened`, the share of the mean variance that is added to the variance of each axis, since
+            weak axes are mostly noise.
         """
         shift, scale, projection = {}, {}, {}
         chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
@@ -89,7 +90,7 @@ class ContentScaler:
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
-                projection[name] = _whitening((vectors - shift[name]) * scale[name], components)
+                projection[name] = _whitening((vectors - shift[name]) * scale[name], components, shrinkage)
             if told is not None:
                 told(place, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
@@ -183,12 +184,13 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
     return shift.astype(np.float32), scale.astype(np.float32)
 
 
-def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
+def _whitening(standardised: np.ndarray, components: int, shrinkage: float) -> np.ndarray:
     """Computes the strongest principal axes, each divided by its shrunk standard deviation.
 
     Args:
       standardised: float64 [items, width].
       components: largest number of axes.
+      shrinkage: share of the mean variance that is added to the variance of each axis.
 
     Returns:
       float32 [width, components], or [width, width] where the width is smaller.
@@ -200,7 +202,7 @@ def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
         variances, axes = np.linalg.eigh(covariance)
         strongest = np.argsort(variances)[::-1][:components]
         variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
-    spread = np.sqrt(variances + _SHRINKAGE * variances.mean())
+    spread = np.sqrt(variances + shrinkage * variances.mean())
     # The sign of an eigenvector is arbitrary. Its largest entry is made positive, so that all libraries give the same.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return np.divide(axes, spread, out=np.zeros_like(axes), where=spread > 0).astype(np.float32)

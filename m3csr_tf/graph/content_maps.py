@@ -17,29 +17,21 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.samples import sample
 
-_FOLLOWED = 0.5
-"""Weight of the part of `co_click_map` that is estimated from clicks, beside the identity, which is content as it is.
-On short videos 0.3 to 1 rank new items alike, 6% above content as it is; on the synthetic world, whose content is more
-informative, 30% above."""
-_MAP_RIDGE = 1.0
-"""Ridge of `co_click_map`, in units of the mean variance of the content; 0.5 to 2 rank alike."""
-_ID_RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Ridges that are tried for each modality of the map from content to ids, in units of its content's mean variance."""
+DEFAULTS = InitialConfig()
 _ID_ROUNDS = 2
 """Rounds of choosing one modality's ridge after another; the best ridge of each depends on those of the others."""
 _RIDGES_CHOSEN_ON = 5_000
 """Largest number of items whose leave-one-out errors choose the ridges. The map is then fitted on all items."""
-_APPEAL_RIDGE = 10.0
-"""Ridge of the regression of popularity on content, for content vectors of length 1; 10 to 100 rank alike."""
 
 
-def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarray:
+def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: InitialConfig = DEFAULTS) -> np.ndarray:
     """Estimates a map P of content such that x P . y P is large if users who click content x also click content y.
 
-    P P^T approximates I + _FOLLOWED A / mean |A_kk| without its negative eigenvalues, at rank `dim`. A is the symmetric
+    P P^T approximates I + co_clicks A / mean |A_kk| without its negative eigenvalues, at rank `dim`. A is the symmetric
     part of the bilinear least-squares fit of x_i A y_j to the probabilities of a random walk from item i over one of
     its users to item j, beyond what the walk's frequencies of leaving i and of reaching j explain.
 
@@ -47,6 +39,7 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
       clicks: binary [users, items] training clicks.
       content: scaled content of one modality, float32 [items, width]; a row of zeros is absent.
       dim: number of columns of P.
+      settings: the section model.initial, of which co_clicks and co_click_ridge count.
 
     Returns:
       P, float32 [width, dim]. Its columns are in descending order of eigenvalue; those beyond the content's width are
@@ -69,11 +62,11 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
         arrived = scale[:, None] * (to_users @ (to_items @ vectors) - returning[:, None] * vectors)
         reached = vectors.T @ (to_items.T @ (to_users.T @ scale) - returning * scale)
         spread = vectors.T @ vectors / len(vectors)
-        inverse = np.linalg.inv(spread + _MAP_RIDGE * np.trace(spread) / width * np.eye(width))
+        inverse = np.linalg.inv(spread + settings.co_click_ridge * np.trace(spread) / width * np.eye(width))
         moved = vectors.T @ arrived - np.outer(leaves @ vectors, reached) / leaves.sum()
         followed = inverse @ moved @ inverse
         followed += followed.T
-        wanted += _FOLLOWED * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
+        wanted += settings.co_clicks * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
     strengths, directions = np.linalg.eigh(wanted)
     # The sign of an eigenvector is arbitrary. Its largest entry is made positive, so that all libraries give the same.
     directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(width)])
@@ -83,7 +76,9 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
     return mapped
 
 
-def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def content_appeal(
+    clicks: csr_matrix, content: Mapping[str, np.ndarray], settings: InitialConfig = DEFAULTS
+) -> dict[str, np.ndarray]:
     """Estimates the content popularity bias: how the popularity of an item depends on its content, whoever the user is.
 
     For a user without a history this is all that is known about a new item. The weights are those of a ridge regression
@@ -92,6 +87,7 @@ def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dic
     Args:
       clicks: binary [users, items] training clicks.
       content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
+      settings: the section model.initial, of which popularity_ridge counts.
 
     Returns:
       Modality -> weights float32 [width].
@@ -101,7 +97,7 @@ def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dic
     widths = [vectors.shape[1] for vectors in content.values()]
     weights = np.zeros(sum(widths))
     if len(joined):
-        weights = Ridge(alpha=_APPEAL_RIDGE).fit(joined, np.log1p(popularity[popularity > 0])).coef_
+        weights = Ridge(alpha=settings.popularity_ridge).fit(joined, np.log1p(popularity[popularity > 0])).coef_
     parts = np.split(weights.astype(np.float32), np.cumsum(widths)[:-1])
     return dict(zip(content, parts, strict=True))
 
@@ -129,12 +125,13 @@ def content_id_maps(
     ridges: np.ndarray | None = None,
     seed: int = 0,
     told: Tell | None = None,
+    settings: InitialConfig = DEFAULTS,
 ) -> IdMaps:
     """Fits the ridge regression of item ids on content, with a ridge of its own for each modality.
 
     The ridges minimise the leave-one-out error, which a linear smoother has in closed form (Allen 1974): residuals
-    divided by one minus their leverage. A modality that does not predict the ids is so shrunk to nothing, and no one
-    has to leave it out by hand.
+    divided by one minus their leverage. A modality that does not predict the ids is therefore shrunk to nothing, and
+    nobody has to leave it out by hand.
 
     Args:
       ids: initial item ids float32 [items, d].
@@ -143,6 +140,7 @@ def content_id_maps(
       ridges: float [modalities], fixed ridges; None: they are chosen.
       seed: seed of the sample of items on which ridges are chosen.
       told: progress callback, which gets the number of choices that are made and the number of all choices.
+      settings: the section model.initial; ridges are chosen among its id_ridges.
     """
     if not len(rows):
         dim = ids.shape[1]
@@ -153,8 +151,8 @@ def content_id_maps(
         ridges = np.ones(len(content))
         for turn in range(_ID_ROUNDS):
             for place in range(len(content)):
-                tried = np.tile(ridges, (len(_ID_RIDGES), 1))
-                tried[:, place] = _ID_RIDGES
+                tried = np.tile(ridges, (len(settings.id_ridges), 1))
+                tried[:, place] = settings.id_ridges
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
                 if told is not None:
                     told(turn * len(content) + place + 1, _ID_ROUNDS * len(content))

@@ -14,16 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.graph.factors import AffinityFactors
 from m3csr_tf.graph.ials import factorise
 from m3csr_tf.util.files import regular, replacing
 from m3csr_tf.util.progress import Tell, share
-
-_SWEEPS = 10
-"""Sweeps of implicit ALS without the clicks of a part, which begin with the factors of all clicks. On random clicks, a
-user's own click scores 2.1 standard deviations above the mean by factors that were fitted to it, 0.4 after three sweeps
-without it, 0.1 after six, and none after twenty. The axes stay nearly the same, so that all parts can share one W_V and
-one map from content."""
 
 
 class CrossIds(NamedTuple):
@@ -57,6 +52,7 @@ def cross_fitted_ids(
     parts: int,
     seed: int,
     told: Tell | None = None,
+    sweeps: int = InitialConfig().cross_fit_sweeps,
 ) -> CrossIds | None:
     """Estimates item ids by implicit ALS, for each part of the users without the part's clicks.
 
@@ -67,6 +63,10 @@ def cross_fitted_ids(
       parts: number of parts.
       seed: seed of the division of users into parts.
       told: progress callback, which gets the percentage that is done.
+      sweeps: number of sweeps without the clicks of a part, which begin with the factors of all clicks. On random
+        clicks, a user's own click scores 2.1 standard deviations above the mean by factors that were fitted to it, 0.4
+        after three sweeps without it, 0.1 after six, and none after twenty. The axes stay nearly the same, so that all
+        parts can share one W_V and one map from content.
 
     Returns:
       The ids; None if there are fewer users with a click than parts.
@@ -89,7 +89,7 @@ def cross_fitted_ids(
             factors=start.shape[1],
             alpha=alpha,
             penalty=penalty,
-            sweeps=_SWEEPS,
+            sweeps=sweeps,
             start=start,
             told=share(told, number, parts),
         )

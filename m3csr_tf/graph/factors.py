@@ -6,8 +6,8 @@ There are three:
 divided
   by the root of her clicks, so that heavy users count no more than light ones, and each item's column by a lesser root
   of its clicks. At low rank, the dot product of two item vectors is the probability of a walk from one item over a user
-  to the other, times powers of the two items' clicks. Popular items have long vectors, and items with common users
-  are close together.
+  to the other, times powers of the two items' clicks. Popular items have long vectors, and items with common users are
+  close together.
 - `affinity_factors` decomposes the distribution over next items that the item graph gives each user. It predicts more
   where users have a few clicks each, and blurs more where they have dozens (docs/journal.md).
 - `ials_factors` takes the item factors of implicit ALS.
@@ -22,18 +22,13 @@ from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.config import IalsConfig
+from m3csr_tf.config import IalsConfig, InitialConfig
 from m3csr_tf.graph.decomposition import singular_vectors
 from m3csr_tf.graph.ials import factorise
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.util.progress import Tell
 
-FLOOR = 3e-3
-"""Probabilities of a next click below this count for little. It is about that of one of a few hundred likely items."""
 _RIDGE = 1e-3
-_OF_ITEMS = 0.25
-"""Exponent by which popular items are down-weighted in `item_factors`. On four synthetic worlds, validation is -1 to 5%
-above that of 0, and 1 to 4% above that of 1/2 (docs/journal.md)."""
 
 _MANY_CLICKS, _TURNS_OF_LOW_RANK, _TURNS = 2_000_000, 7, 4
 """Power iterations of the randomised decomposition. Up to _MANY_CLICKS clicks their number is scikit-learn's, beyond it
@@ -41,8 +36,14 @@ is 4. On ten million clicks of 200,000 items this takes 20 s of processor time i
 alike (docs/scale.md)."""
 
 
-def item_factors(clicks: csr_matrix, dim: int, seed: int, told: Tell | None = None) -> np.ndarray:
-    """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-1/4, times their singular values.
+def item_factors(
+    clicks: csr_matrix,
+    dim: int,
+    seed: int,
+    told: Tell | None = None,
+    popularity: float = InitialConfig().svd_popularity,
+) -> np.ndarray:
+    """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-a, times their singular values.
 
     R is the click matrix; D_u and D_i hold the clicks of users and of items.
 
@@ -51,13 +52,15 @@ def item_factors(clicks: csr_matrix, dim: int, seed: int, told: Tell | None = No
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the randomised decomposition.
       told: progress callback, which gets the number of matrix products that are made and the number of all of them.
+      popularity: the exponent a, by which popular items are down-weighted. On four synthetic worlds, validation with
+        a = 1/4 is -1 to 5% above that of a = 0, and 1 to 4% above that of a = 1/2 (docs/journal.md).
 
     Returns:
       float32 [items, dim], scaled to a root-mean-square norm of 1 over the clicked items; zeros for items without a
       click.
     """
     of_users, of_items = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
-    weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-_OF_ITEMS)
+    weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-popularity)
     rank = min(dim, *clicks.shape)
     turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
     values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, told)
@@ -84,10 +87,16 @@ class AffinityFactors(NamedTuple):
     size: float = 1.0
 
 
-def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed: int) -> AffinityFactors:
+def affinity_factors(
+    affinities: Affinities,
+    clicks: csr_matrix,
+    dim: int,
+    seed: int,
+    floor: float = InitialConfig().walk_floor,
+) -> AffinityFactors:
     """Computes initial ids and W_V with which the towers rank like the item graph from the first step.
 
-    The decomposed matrix holds the logarithms log(1 + a / FLOOR) of the graph's probabilities a, averaged over the
+    The decomposed matrix holds the logarithms log(1 + a / floor) of the graph's probabilities a, averaged over the
     history of each user. These are the scores that a softmax should learn, weighted by how often they are needed. With
     L the logarithms of all items and V the right singular vectors, the scores (L V) V^T need two embeddings of each
     item. The towers share one embedding, and have a matrix between history and candidate instead. This matrix is the
@@ -98,10 +107,11 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
       clicks: binary [users, items] training clicks, whose rows are the histories.
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the initial vector of the decomposition.
+      floor: probabilities of a next click below this count for little.
     """
-    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / FLOOR)
+    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / floor)
     beyond = affinities.items.tocsr().astype(np.float64)
-    beyond.data = (1 - affinities.popular) * beyond.data / FLOOR
+    beyond.data = (1 - affinities.popular) * beyond.data / floor
     beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
     lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
     ones = np.ones(lines.shape[0])

@@ -12,14 +12,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from m3csr_tf.config import IalsConfig
 from m3csr_tf.features.histories import length_groups
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
-
-FACTORISED_ITEMS, FACTORISED_CLICKS = 50_000, 2_000_000
-"""Largest catalogue and log for which `model.id_start=auto` tries implicit ALS, once for each setting of its grid."""
 
 
 _START = 0.1
@@ -128,11 +126,12 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
     return solved @ axes.T
 
 
-def tries_ials(clicks: int, items: int) -> bool:
-    """Returns whether `model.id_start=auto` tries implicit ALS, which it fits several times.
+def tries_ials(clicks: int, items: int, config: IalsConfig) -> bool:
+    """Returns whether implicit ALS is tried, which is fitted once for each setting of its grid and for each part.
 
     Args:
       clicks: number of training clicks of the whole log.
       items: number of items of the catalogue.
+      config: the section ials, of which most_clicks and most_items count.
     """
-    return items <= FACTORISED_ITEMS and clicks <= FACTORISED_CLICKS
+    return items <= config.most_items and clicks <= config.most_clicks

@@ -7,29 +7,28 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import minimize
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.graph.stacking import LeftOut, means
 
-_INTENSITY_RIDGE = 100.0
-"""Penalty of |w_int|^2 for interests of length 1, against the sum over all clicks. On two synthetic worlds 100 and 300
-bring intensities equally near to the true ones."""
 
-
-def fitted_intensity(left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool) -> np.ndarray:
+def fitted_intensity(
+    left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool, ridge: float = InitialConfig().intensity_ridge
+) -> np.ndarray:
     """Fits weights w of modal interests such that intensities softmax_m(w_m . h_u^m) (equation 6, tau 1) predict
     clicks.
 
     The probability that candidate i is clicked is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) s_m). Here h_u^m is the
     mean of the history in modality m, s_m is the similarity of history and candidate in it, and the scale g is fitted
-    too. The fewer clicks there are, the more weight the penalty of w has (_INTENSITY_RIDGE). The clicks must be held
-    out: on clicks from which the maps of content were estimated, a wide modality would seem more informative than it
-      is, and
-    for some users more than for others.
+    too. The fewer clicks there are, the more weight the penalty of w has. The clicks must be held out: on clicks from
+    which the maps of content were estimated, a wide modality would seem more informative than it is, and for some users
+    more than for others.
 
     Args:
       left_out: held-out clicks, each among candidates of like popularity. If there are none, the weights are zeros.
       encoded: modality -> h_i^m float32 [items, h]; zeros for the padding row and for items that lack the modality,
         which are in no mean.
       shared: whether all modalities share one w, as equation 5 prints it.
+      ridge: model.initial.intensity_ridge, the penalty of w for interests of length 1, against the sum over all clicks.
 
     Returns:
       float32 [1 or modalities, h].
@@ -43,7 +42,7 @@ def fitted_intensity(left_out: LeftOut, encoded: Mapping[str, np.ndarray], share
         return np.zeros((rows, width), np.float32)
     fit = IntensityFit(interests / length, left_out.similarities / size, rows)
     gain_alone = fit.fit(None, np.zeros(rows * width + 1))
-    weights = fit.fit(_INTENSITY_RIDGE / len(left_out), gain_alone)[:-1].reshape(rows, width)
+    weights = fit.fit(ridge / len(left_out), gain_alone)[:-1].reshape(rows, width)
     return (weights / length).astype(np.float32)
 
 

@@ -19,13 +19,6 @@ from m3csr_tf.config import AffinitiesConfig
 from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content, pruned_product
 from m3csr_tf.util.progress import Tell, share
 
-_FAVOUR = -0.2
-"""Exponent beta of the first step. As in the best settings of RP3beta on short videos, it favours popular items a
-little."""
-_BUSY_USERS = 1.5
-"""Exponent by which users with many clicks are down-weighted in later steps. The items that they link are far from
-anybody's next click."""
-
 
 @dataclass(frozen=True)
 class Affinities:
@@ -64,8 +57,8 @@ class Affinities:
         """
         of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
         keep = config.neighbours
-        first = normalize(item_walk(clicks, 1.0, _FAVOUR, keep, told=share(told, 0, of)), norm="l1")
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=_BUSY_USERS, told=share(told, 1, of))
+        first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
+        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):

@@ -18,20 +18,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, vstack
 
-FOLDS = 3
-"""Number of folds. There are only a few weights to estimate, so a fourth fold changes them little."""
-_OF_ITEMS, _OF_CLICKS = 0.25, 0.1
-"""Shares that a fold holds out: of the clicked items, and of the clicks on the other items."""
-_CHOICES = 6_000
-"""Largest number of held-out clicks of each kind in a fold."""
-_OTHERS = 5
-"""Number of other candidates for each held-out click, drawn uniformly from the items of the same kind."""
-_RIDGE = 1e-3
-"""Penalty of the squared weights of scores that are scaled to a spread of 1. One over the number of clicks is added."""
-_LEAST = 0.02
-"""Least value of the same weights. Content with a weight of 0 would get no gradient in training."""
+from m3csr_tf.config import InitialConfig
 
-
+DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
 """Scores that differ by less than this share of the largest one count as equal, since rounding alone can cause it."""
 _TOLD = 0.01
@@ -108,7 +97,13 @@ class Stacked(NamedTuple):
     left_out: LeftOut
 
 
-def stacked(clicks: csr_matrix, estimate: Callable[[csr_matrix], ClosedForms], power: float, seed: int) -> Stacked:
+def stacked(
+    clicks: csr_matrix,
+    estimate: Callable[[csr_matrix], ClosedForms],
+    power: float,
+    seed: int,
+    settings: InitialConfig = DEFAULTS,
+) -> Stacked:
     """Estimates the weights of scores from held-out clicks.
 
     Args:
@@ -116,23 +111,25 @@ def stacked(clicks: csr_matrix, estimate: Callable[[csr_matrix], ClosedForms], p
       estimate: computes the scores from some of the clicks. It must return the same kinds of scores in every fold.
       power: scores of a history of n clicks are multiplied by n^power (training.history_power).
       seed: seed of the folds, and of the draws of candidates.
+      settings: the section model.initial: what the folds hold out, how many clicks and candidates are sampled, and the
+        penalty of the weights.
 
     Returns:
       The weights, and held-out clicks. If nothing can be held out, because there are fewer than four items or no user
       would have another click, all weights are 1 and there are no clicks.
     """
     random = np.random.default_rng(seed)
-    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random)]
+    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
     if not told:
         return Stacked(Weights({}, 1.0, 1.0, 1.0), LeftOut(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0))))
     names = told[0].names
-    of_new = conditional_logit(np.concatenate([one.new for one in told]))
+    of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
     of_content = of_new[: len(names)]
     # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
     # items.
     clicked = np.concatenate([one.clicked for one in told])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
-    of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2))
+    of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
     weights = Weights(
         content=dict(zip(names, of_content.tolist(), strict=True)),
         new_ids=float(of_new[len(names)]) if len(of_new) > len(names) else 1.0,
@@ -189,15 +186,16 @@ def means(lines: csr_matrix, vectors: np.ndarray) -> np.ndarray:
     return np.asarray(lines @ vectors / counted[:, None], np.float32)
 
 
-def conditional_logit(scores: np.ndarray) -> np.ndarray:
+def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) -> np.ndarray:
     """Fits weights w by maximum likelihood, where softmax over candidates of scores @ w is the probability of a click.
 
     Args:
       scores: float [n, candidates, kinds of scores]; the clicked candidate is the first.
+      settings: the section model.initial, of which logit_ridge and logit_least count.
 
     Returns:
-      float64 [kinds], all positive, and at least _LEAST over the spread of their scores. A weight is 1 if its score is
-      the same for all candidates of nearly all clicks, or if there is no click.
+      float64 [kinds], all positive, and at least logit_least over the spread of their scores. A weight is 1 if its
+      score is the same for all candidates of nearly all clicks, or if there is no click.
     """
     if not len(scores):
         return np.ones(scores.shape[2])
@@ -206,7 +204,7 @@ def conditional_logit(scores: np.ndarray) -> np.ndarray:
     spread = np.sqrt((apart**2 * told).sum(axis=(0, 1)) / np.maximum(told.sum(axis=(0, 1)), 1))
     tells = told.any(axis=1).mean(axis=0) >= _TOLD
     scaled = scores[..., tells] / spread[tells]
-    ridge = _RIDGE + 1 / max(1, len(scores))
+    ridge = settings.logit_ridge + 1 / max(1, len(scores))
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = scaled @ weights
@@ -221,7 +219,7 @@ def conditional_logit(scores: np.ndarray) -> np.ndarray:
 
     weights = np.ones(len(spread))
     if tells.any():
-        bounds = [(_LEAST, None)] * int(tells.sum())
+        bounds = [(settings.logit_least, None)] * int(tells.sum())
         found = minimize(objective, np.full(len(bounds), 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
         weights[tells] = found.x / spread[tells]
     return weights
@@ -246,12 +244,14 @@ class _Fold(NamedTuple):
       known: sparse [users, items], the remaining clicks.
       new: bool [items], the held-out items.
       users, items: int [n] each, the held-out clicks of users who have remaining clicks.
+      settings: the section model.initial, of which fold_choices and fold_others count.
     """
 
     known: csr_matrix
     new: np.ndarray
     users: np.ndarray
     items: np.ndarray
+    settings: InitialConfig = DEFAULTS
 
     def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _Choices:
         """Samples held-out clicks, and other candidates for each.
@@ -264,8 +264,9 @@ class _Fold(NamedTuple):
         kind = self.new if on_new else np.diff(self.known.tocsc().indptr) > 0
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
-        chosen = random.permutation(of_kind)[:_CHOICES]
-        others = random.choice(pool, (len(chosen), _OTHERS)) if len(chosen) else np.zeros((0, _OTHERS), int)
+        chosen = random.permutation(of_kind)[: self.settings.fold_choices]
+        beside = self.settings.fold_others
+        others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
         return _Choices(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
     def scores(self, choices: _Choices, scored: Sequence[Scored], power: float) -> np.ndarray:
@@ -279,17 +280,17 @@ class _Fold(NamedTuple):
         return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*choices.items.shape, 0))
 
 
-def _folds(clicks: csr_matrix, random: np.random.Generator) -> Iterator[_Fold]:
+def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
     pairs = clicks.tocoo()
     clicked = np.flatnonzero(np.bincount(pairs.col, minlength=clicks.shape[1]))
     order = random.permutation(clicked)
-    size = int(_OF_ITEMS * len(clicked))
-    for fold in range(FOLDS if size else 0):
+    size = int(settings.fold_items * len(clicked))
+    for fold in range(settings.folds if size else 0):
         new = np.zeros(clicks.shape[1], bool)
         new[order[fold * size : (fold + 1) * size]] = True
-        left_out = new[pairs.col] | (random.random(pairs.nnz) < _OF_CLICKS)
+        left_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
         kept = ~left_out
         known = csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=clicks.shape)
         asked = left_out & (np.diff(known.indptr) > 0)[pairs.row]
         if kept.any() and asked.any():
-            yield _Fold(known, new, pairs.row[asked], pairs.col[asked])
+            yield _Fold(known, new, pairs.row[asked], pairs.col[asked], settings)
