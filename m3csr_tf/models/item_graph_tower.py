@@ -7,45 +7,29 @@ its vector is what the graph carries to it.
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Mapping
-
 import numpy as np
 import tensorflow as tf
 
-from m3csr_tf import columns
-from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.models.tables import TableItemTower
+from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.ops.nearest import nearest_by_cosine
 
 _TINY = 1e-12
 """In place of sums of 0, where there are no connections either."""
 
 
-class ItemGraphTower(TableItemTower):
-    """Item vectors by row, float32 [items, D]; of items without a training click by content.
+class ItemGraphTower(ContentPlacedTower):
+    """Item vectors, where what others carry to an item is found by its content.
 
     Args:
       rows, width, placed: see `TableItemTower`.
+
+    Attributes:
+      carried: what each item gives to those that are connected to it, float32 [rows, width].
     """
 
     def __init__(self, rows: int, width: int, placed: tf.Tensor) -> None:
         super().__init__(rows, width, placed)
         self.carried = self.add_weight(name="carried", shape=[rows, width], trainable=False, initializer="zeros")
-        """What each item gives to those that are connected to it, set by `Recommender.before_ranking`."""
-
-    @abc.abstractmethod
-    def of_content(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Vectors of new items, float32 [n, D], by scaled content: modality -> float32 [n, width]."""
-
-    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors, float32 [items, D]; of the features item_row int32 [items] and the modalities are read."""
-        rows = tf.gather(self.read_rows, features[columns.ITEM_ROW])
-        known = tf.gather(self.vectors, rows)
-        new = tf.where(rows == UNKNOWN_ROW)
-        others = (columns.ITEM_ROW, columns.CLUSTER_IDS, columns.POPULARITY_BIN, columns.USER_ROW, columns.SLOTS)
-        content = {name: tf.gather_nd(value, new) for name, value in features.items() if name not in others}
-        return tf.tensor_scatter_nd_update(known, new, self.of_content(content))
 
 
 class ClickedNeighbours(tf.keras.layers.Layer):

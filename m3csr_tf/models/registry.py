@@ -21,6 +21,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "bpr_mf": ("m3csr_tf.models.bpr_mf", "BPRMF"),
     "freedom": ("m3csr_tf.models.freedom", "Freedom"),
     "lattice": ("m3csr_tf.models.lattice", "Lattice"),
+    "mmgcn": ("m3csr_tf.models.mmgcn", "MMGCN"),
 }
 """Kind -> module and class."""
 
