@@ -17,12 +17,12 @@ import tensorflow as tf
 from m3csr_tf.config import Config, MMGCNConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.bpr_mf import small
+from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, propagated
 from m3csr_tf.sampling.training_data import item_features
 

@@ -205,6 +205,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
                 "tensorflow": tf.__version__,
                 "scann": installed("scann"),
             },
+            "title": trained.model.title,
             "places_new_items": trained.model.places_new_items,
             "modalities": {name: int(raw.shape[1]) for name, raw in prepared.content.items()},
             "layout": {part: [place.start, place.stop] for part, place in trained.model.layout.items()},
