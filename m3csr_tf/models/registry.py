@@ -14,6 +14,7 @@ from m3csr_tf.models.contract import Recommender
 MODELS: dict[str, tuple[str, str]] = {
     "m3csr": ("m3csr_tf.models.m3csr.model", "M3CSR"),
     "bpr_mf": ("m3csr_tf.models.bpr_mf", "BPRMF"),
+    "mmssl": ("m3csr_tf.models.mmssl.model", "MMSSL"),
 }
 """Kind -> module and class."""
 
