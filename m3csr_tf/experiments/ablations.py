@@ -15,7 +15,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import ALL, COLD, COLD_ONLY, TAIL, WARM, Evaluation
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.experiments.spread import average
+from m3csr_tf.experiments.spread import average, over_seeds, plus_minus
 from m3csr_tf.util.names import check_room
 
 FULL = "full"
@@ -81,8 +81,8 @@ def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
     for name in _filled(of_seeds[0]):
         tree[name] = {}
         for metric in METRICS:
-            means = [evaluation[name].mean(metric) for evaluation in of_seeds]
-            tree[name][metric] = spread(means) | {"seeds": means, "users": len(of_seeds[0][name].users)}
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
+            tree[name][metric] = found | {"users": len(of_seeds[0][name].users)}
     return tree
 
 
@@ -120,12 +120,7 @@ def contributions(full: Sequence[Evaluation], ablated: Sequence[Evaluation]) -> 
     return tree
 
 
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """{"mean", "sd"} over seeds; sd is None for one seed, which says nothing of it."""
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-
-
-def over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """Shares of variance of one system's seeds, as means and spreads.
 
     Args:
@@ -138,7 +133,7 @@ def over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[s
     for kind, named in variances[0].items():
         common = [name for name in named if all(name in one[kind] for one in variances)]
         of_seeds = {name: [one[kind][name] for one in variances] for name in common}
-        tree[kind] = {name: spread(values) | {"seeds": values} for name, values in of_seeds.items()}
+        tree[kind] = {name: over_seeds(values) for name, values in of_seeds.items()}
     return tree
 
 
@@ -146,7 +141,7 @@ def variance_table(tree: Mapping[str, Any]) -> Table:
     """Shares of the variance of the full model's scores, part by part, then component by component.
 
     Args:
-      tree: as `over_seeds`: "parts", and "components" by ablation.
+      tree: as `variance_over_seeds`: "parts", and "components" by ablation.
     """
     title = "variance of a user's scores over the catalogue: shares, mean +- sd over seeds; validation users"
     result = Table("what", "share", "reading", title=title, title_justify="left")
@@ -188,13 +183,6 @@ def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
                 cells += _contribution_cells(contributions[name][metric])
             result.add_row(name, *cells)
     return result
-
-
-def plus_minus(value: float | None, error: float | None) -> str:
-    """A figure and its error in a table; "-" for what is not there."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
 
 
 def _contribution_cells(found: Mapping[str, Any]) -> list[str]:

@@ -11,9 +11,7 @@ from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
-from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.exposure import catalogue_share, cold_bonus
-from m3csr_tf.features.blocks import sample
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.contract import Judge, Recommender
 from m3csr_tf.ranking.full_ranking import top_n
@@ -21,6 +19,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.budget import validation_users
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
+from m3csr_tf.util.samples import sample
 
 _AT = 20
 JUDGED_BY = f"recall@{_AT}"
@@ -50,7 +49,7 @@ class Validation:
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
         most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
-        self._users = some_of(users_with(prepared, columns.VAL), most, config.run.seed)
+        self._users = sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)

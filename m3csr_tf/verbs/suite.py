@@ -1,4 +1,4 @@
-"""suite: one recipe on many data sets."""
+"""suite: one recipe on many data sets, each beside its tuned baselines."""
 
 from __future__ import annotations
 
@@ -7,55 +7,27 @@ import json
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
-from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf import config as configuration
 from m3csr_tf.baselines.registry import CEILING
-from m3csr_tf.config import Config, Section
+from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import suite as results
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util import signals
 from m3csr_tf.util.files import write_json
-from m3csr_tf.util.names import Name, check_room, is_plain
-from m3csr_tf.util.quoting import quoted, shortened
-from m3csr_tf.verbs.comparison import share_prepared
+from m3csr_tf.util.names import check_room, is_plain
+from m3csr_tf.util.quoting import shortened
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.evaluation import MODEL, evaluate_systems, titled
+from m3csr_tf.verbs.evaluated_systems import MODEL, evaluate_systems, titled
+from m3csr_tf.verbs.shared_prepared import share_prepared
+from m3csr_tf.verbs.suite_file import Member, Suite, read_suite
 from m3csr_tf.verbs.system_errors import system_errors
-from m3csr_tf.verbs.training import train
-
-
-class Member(Section):
-    """A data set of the suite, and what is asked of it."""
-
-    config: Path | None = Field(None, description="YAML file of settings, from the folder of the suite's file")
-    data: str | None = Field(None, description="the entry of the suite's `data` whose folder is data.path")
-    settings: tuple[str, ...] = Field((), description="settings of this member, section.name=value")
-    slice: Literal["all", "cold_only"] = "all"
-    split: Literal["val", "test"] = Field("val", description="val by default, so that no choice of settings sees test")
-
-
-class Suite(Section):
-    """The whole file."""
-
-    name: Name | None = Field(None, description="begins the names of the runs; without one, the name of the file")
-    seeds: int = Field(3, ge=1, description="run seeds 0 to seeds - 1 are trained on each member")
-    data: dict[str, Path | None] = Field({}, description="data set: its folder; without one, its members are left out")
-    settings: tuple[str, ...] = Field((), description="settings of all members; those of a member come after them")
-    members: dict[Name, Member] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Suite:
-        for name, member in self.members.items():
-            if member.data is not None and member.data not in self.data:
-                known = ", ".join(self.data) or "nothing"
-                raise ValueError(f"members.{name}.data is {quoted(member.data)}, but data names {known}")
-        return self
+from m3csr_tf.verbs.train import train
 
 
 class _Plan(NamedTuple):
@@ -163,23 +135,6 @@ def suite(
     return path
 
 
-def read_suite(file: Path) -> Suite:
-    """Reads the file of a suite.
-
-    Raises:
-      ConfigError: it is missing or malformed.
-    """
-    tree = configuration.read_mapping(file, "suite", "--config", "with members")
-    try:
-        return Suite.model_validate(tree)
-    except ValidationError as error:
-        problems = [
-            ": ".join([*filter(None, [".".join(map(str, one["loc"]))]), one["msg"].removeprefix("Value error, ")])
-            for one in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{file}: {'; '.join(problems)}") from None
-
-
 def _given(folders: Sequence[str], asked: Suite) -> dict[str, Path]:
     """The folders of --data, by data set."""
     given = {}
@@ -224,7 +179,7 @@ def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
 def _run_member(plan: _Plan) -> dict[str, Any]:
     """Trains and judges a member: as `results.judged`."""
     for of_seed in plan.of_seeds:
-        runs.check_run(of_seed)
+        run_files.check_run(of_seed)
     outcomes: list[Evaluation] = []
     trainings: list[dict[str, Any]] = []
     rivals: dict[str, Evaluation] = {}

@@ -1,45 +1,18 @@
-"""prepare, train."""
+"""train: the two towers, or whatever model the configuration names."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 
-from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import RunError
-from m3csr_tf.training import distribution, runs
+from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.warm_start import check_warm_start
-from m3csr_tf.util.files import held
-from m3csr_tf.verbs.console import console, say
-
-
-def prepare(config: Config) -> Prepared:
-    """Raw input to the run's prepared folder; another process that would write the run waits."""
-    with held(config.run_folder):
-        return _prepare(config)
-
-
-def _prepare(config: Config) -> Prepared:
-    runs.check_run(config)
-    check_warm_start(config)
-    folder = config.run_folder / runs.PREPARED_FOLDER
-    changed = runs.has_trained(config) and not preparation.is_current(config, folder)
-    if changed and not config.run.overwrite:
-        raise RunError(
-            f"{config.run_folder}: input files or library versions have changed since this run was trained; "
-            "choose another run.name for the new data, or pass run.overwrite=true to replace the run"
-        )
-    if changed:
-        runs.check_replaceable(config.run_folder)
-    prepared = preparation.prepare(config, folder)
-    runs.open_run(config, afresh=changed)
-    say(f"prepared data in {prepared.folder}")
-    console.print(preparation.summary(prepared))
-    return prepared
+from m3csr_tf.util.locks import held
+from m3csr_tf.verbs.console import say
+from m3csr_tf.verbs.prepare import prepare
 
 
 def train(config: Config) -> TrainedRun:
@@ -59,7 +32,7 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
             prepared = prepare(config)
         replicas.agree(0)
     if not replicas.is_chief:
-        prepared = Prepared.open(config.run_folder / runs.PREPARED_FOLDER)
+        prepared = Prepared.open(config.run_folder / run_files.PREPARED_FOLDER)
     trained = load_trained(fit(config, prepared))
     finished = trained.finished
     if replicas.is_chief:

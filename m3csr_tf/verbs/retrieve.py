@@ -1,4 +1,4 @@
-"""retrieve, embed: from a release to lists and item vectors."""
+"""retrieve: top-N lists from a release."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from m3csr_tf import columns, explain
-from m3csr_tf.batch import job as jobs
-from m3csr_tf.batch import spark
-from m3csr_tf.batch.embedding import embed as embed_items
-from m3csr_tf.batch.items import FileOfItems
-from m3csr_tf.batch.job import Engine, Outcome
+from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
-from m3csr_tf.config import Config, JobConfig
+from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
-from m3csr_tf.releases.inbox import columns_of
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import shortened
+from m3csr_tf.verbs.batch_jobs import engine_of, parts_made, print_missing
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 
@@ -43,8 +39,8 @@ def retrieve(config: Config) -> Path:
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)
-    output = config.retrieve.output or config.run_folder / runs.LISTS
-    engine = _engine(config, config.retrieve)
+    output = config.retrieve.output or config.run_folder / run_files.LISTS
+    engine = engine_of(config, config.retrieve)
     with progress("reading the users"):
         users = _users(config, released)
     done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
@@ -53,30 +49,6 @@ def retrieve(config: Config) -> Path:
         _print_counts(done, released, users, config)
         _print_examples(done.folder, released)
     return output
-
-
-def embed(config: Config) -> Path:
-    """Item vectors from the release, of a catalogue or of all items of the release.
-
-    Returns:
-      The link to the folder of the vectors, there or to come.
-    """
-    with progress("opening the release"):
-        released = open_release(config.release_folder)
-    path, output = config.embed.items, config.embed.output or config.run_folder / runs.ITEM_VECTORS
-    items = None if path is None else FileOfItems(path, columns_of(released), released.modalities)
-    done = embed_items(released, items, output, config.embed, _engine(config, config.embed))
-    if done.missing:
-        _print_missing(done, config.embed)
-        return output
-    say(f"{done.rows:,} item vectors of {released.width} numbers in {done.output} ({_parts(done)})")
-    if not done.made:
-        say("these vectors were made before; embed.overwrite=true makes them again")
-    return output
-
-
-def _engine(config: Config, job: JobConfig) -> Engine:
-    return jobs.here if job.engine == "local" else spark.SparkEngine(config.spark)
 
 
 def _users(config: Config, released: Release) -> Users:
@@ -93,23 +65,11 @@ def _users(config: Config, released: Release) -> Users:
     return users.with_past(Past(trained.prepared, audience))
 
 
-def _parts(done: Outcome) -> str:
-    return f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
-
-
-def _print_missing(done: Outcome, config: JobConfig) -> None:
-    say(
-        f"shard {config.shard} is done: {_parts(done)}; {done.missing:,} parts of other shards are missing, and "
-        f"{done.output} is put in place with the last of them; on other disks, copy the parts into "
-        f"{done.folder} and run this again"
-    )
-
-
 def _print_done(done: Outcome, config: Config) -> None:
     if done.missing:
-        _print_missing(done, config.retrieve)
+        print_missing(done, config.retrieve)
         return
-    say(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({_parts(done)})")
+    say(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({parts_made(done)})")
     if not done.made:
         say("these lists were made before; retrieve.overwrite=true makes them again")
     if done.short:

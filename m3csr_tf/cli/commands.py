@@ -1,57 +1,27 @@
-"""The command line: `m3csr VERB --config FILE section.name=value ...`, and the same as scripts in pipelines/."""
+"""The verbs as commands, one after the other; `release` is a group of its own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from m3csr_tf import columns
 from m3csr_tf import config as configuration
-from m3csr_tf.errors import ConfigError, M3CSRError
-from m3csr_tf.util import signals
-from m3csr_tf.util.progress import say
-from m3csr_tf.util.quoting import one_line, quoted
-from m3csr_tf.util.terminal import Terminal, log_to_stderr
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="YAML file of settings; without one, all defaults.", show_default=False),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[SECTION.NAME=VALUE]...",
-        help="Settings that override the file, e.g. data.path=logs run.seed=3; `m3csr settings` lists all.",
-        show_default=False,
-    ),
-]
-
-WarmStart = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RUN", help="Go on from a finished run: its weights, scaling, clusters and bins.", show_default=False
-    ),
-]
-
-_KEPT, _SAMPLE = 3, 500
-_OF_ONE_MACHINE = ("run_all", "seeds", "ablations", "sweep", "suite")
-"""Verbs that train and then do something else with what was trained."""
-_OF_A_RELEASE = ("list_versions", "verify", "rollback", "prune", "refresh", "retrieve", "embed", "explain")
-"""Verbs that need no settings of the data: what they ask for lies in the release, or in the run that it came from."""
-
-
-class Split(StrEnum):
-    """Interactions that a run can be judged on."""
-
-    val = columns.VAL
-    test = columns.TEST
-
+from m3csr_tf.cli import release
+from m3csr_tf.cli.options import (
+    ConfigOption,
+    Overrides,
+    SeedCount,
+    Split,
+    WarmStart,
+    with_shard,
+    with_start,
+)
+from m3csr_tf.cli.run_verb import run_verb
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.terminal import Terminal
 
 app = typer.Typer(
     name="m3csr",
@@ -62,54 +32,22 @@ app = typer.Typer(
 )
 
 
-def _run(verb: str, config_file: Path | None, overrides: list[str] | None, *args: object) -> None:
-    """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130."""
-    log_to_stderr()
-    try:
-        config = configuration.load(config_file, overrides or [], of_release=verb in _OF_A_RELEASE)
-        if verb in _OF_ONE_MACHINE and config.run.strategy == "multi_worker":
-            raise ConfigError(
-                f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "
-                "pipelines/train.py on all of them, then the other verbs on one with run.strategy=one_device"
-            )
-        # Only now: importing TensorFlow takes seconds, and a mistyped setting should not.
-        from m3csr_tf import verbs
-
-        action: Callable[..., object] = getattr(verbs, verb)
-        signals.begin()
-        with verbs.system_errors():
-            action(config, *args)
-    except M3CSRError as error:
-        if signals.received():
-            raise signals.Stopped from None
-        say(one_line(f"error: {error}"))
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
-        raise typer.Exit(130) from None
-
-
-def _with_start(overrides: list[str] | None, run: str | None) -> list[str]:
-    """The overrides, and the run to start from; quoted, since a name may look like a date."""
-    return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
-
-
 @app.command()
 def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
-    _run("prepare", config, _with_start(overrides, warm_start))
+    run_verb("prepare", config, with_start(overrides, warm_start))
 
 
 @app.command()
 def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
-    _run("train", config, _with_start(overrides, warm_start))
+    run_verb("train", config, with_start(overrides, warm_start))
 
 
 @app.command()
 def evaluate(config: ConfigOption = None, overrides: Overrides = None) -> None:
     """Rank the whole catalogue for validation and test users, beside baselines; write runs/NAME/metrics.json."""
-    _run("evaluate", config, overrides)
+    run_verb("evaluate", config, overrides)
 
 
 @app.command()
@@ -119,53 +57,10 @@ def frontier(
     split: Annotated[Split, typer.Option("--split", help="Whose clicks judge the lists.")] = Split.val,
 ) -> None:
     """Show what shares of cold items in the lists cost and give; write frontier.csv and frontier.png to runs/NAME."""
-    _run("frontier", config, overrides, split.value)
+    run_verb("frontier", config, overrides, split.value)
 
 
-@app.command()
-def release(
-    config: ConfigOption = None,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[publish|list|verify|rollback|prune] [SECTION.NAME=VALUE]...",
-            help="What to do, publish without a word; then settings that override the file.",
-            show_default=False,
-        ),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="verify, rollback: which version; the current one, or the one before it.")
-    ] = None,
-    keep: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"prune: how many versions stay, the current one among them; {_KEPT} by default."),
-    ] = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"verify: items and users whose vectors are recomputed; {_SAMPLE} by default."),
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="publish: also a run that is the current version.")] = False,
-) -> None:
-    """Export towers and ScaNN index as one version to saved_models/NAME; list, verify, roll back, prune versions."""
-    word, overrides = "publish", words or []
-    if overrides and "=" not in overrides[0]:
-        word, overrides = overrides[0], overrides[1:]
-    actions: dict[str, tuple[str, dict[str, object]]] = {
-        "publish": ("release", {"again": again}),
-        "list": ("list_versions", {}),
-        "verify": ("verify", {"version": version, "sample": sample or _SAMPLE}),
-        "rollback": ("rollback", {"version": version}),
-        "prune": ("prune", {"keep": keep or _KEPT}),
-    }
-    if word not in actions:
-        raise typer.BadParameter(f"{quoted(word)}: expected {', '.join(actions)}, or section.name=value")
-    verb, taken = actions[word]
-    given = {"version": version, "keep": keep, "sample": sample, "again": again or None}
-    for option, value in given.items():
-        if value is not None and option not in taken:
-            takes = ", ".join(f"--{one}" for one in taken) or "no option of its own"
-            raise typer.BadParameter(f"--{option}: release {word} does not take it; it takes {takes}")
-    _run(verb, config, overrides, *taken.values())
+app.add_typer(release.app)
 
 
 @app.command()
@@ -185,7 +80,7 @@ def refresh(
     compact: Annotated[bool, typer.Option("--compact", help="Build the index afresh, as a new version.")] = False,
 ) -> None:
     """Take fresh videos, popularity updates and removals into the live index, without training or rebuilding."""
-    _run("refresh", config, overrides, items, remove, follow, compact)
+    run_verb("refresh", config, overrides, items, remove, follow, compact, of_release=True)
 
 
 @app.command()
@@ -200,7 +95,7 @@ def retrieve(
     ] = None,
 ) -> None:
     """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
-    _run("retrieve", config, [*(overrides or []), *([] if shard is None else [f"retrieve.shard={shard}"])])
+    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), of_release=True)
 
 
 @app.command()
@@ -213,7 +108,7 @@ def embed(
     ] = None,
 ) -> None:
     """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
-    _run("embed", config, [*(overrides or []), *([] if shard is None else [f"embed.shard={shard}"])])
+    run_verb("embed", config, with_shard(overrides, "embed", shard), of_release=True)
 
 
 @app.command()
@@ -233,33 +128,33 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
 ) -> None:
     """Split the score of an item for a user into its parts, with intensities, gate and attention."""
-    _run("explain", config, overrides, user, item, history, as_json)
+    run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
 
 
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """prepare, train, evaluate, release and retrieve in one go."""
-    _run("run_all", config, _with_start(overrides, warm_start))
+    run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
 
 
 @app.command()
 def seeds(
     config: ConfigOption = None,
     overrides: Overrides = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")] = 5,
+    count: SeedCount = 5,
 ) -> None:
     """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
-    _run("seeds", config, overrides, count)
+    run_verb("seeds", config, overrides, count, on_one_machine=True)
 
 
 @app.command()
 def ablations(
     config: ConfigOption = None,
     overrides: Overrides = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")] = 5,
+    count: SeedCount = 5,
 ) -> None:
     """Train and evaluate the full model and the paper's four ablations; print what each component contributes."""
-    _run("ablations", config, overrides, count)
+    run_verb("ablations", config, overrides, count, on_one_machine=True)
 
 
 @app.command()
@@ -270,7 +165,7 @@ def sweep(
     trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials in all, earlier sittings counted.")] = 20,
 ) -> None:
     """Search for settings, judged on validation alone; the same command goes on with a sweep that was stopped."""
-    _run("sweep", config, overrides, space, trials)
+    run_verb("sweep", config, overrides, space, trials, on_one_machine=True)
 
 
 @app.command()
@@ -312,7 +207,18 @@ def suite(
     ] = None,
 ) -> None:
     """Train one recipe on a suite of data sets, each beside its tuned baselines; print ratios and the worst of them."""
-    _run("suite", None, overrides, config, overrides or [], data or [], member or [], split and split.value, count)
+    run_verb(
+        "suite",
+        None,
+        overrides,
+        config,
+        overrides or [],
+        data or [],
+        member or [],
+        split and split.value,
+        count,
+        on_one_machine=True,
+    )
 
 
 @app.command()

@@ -8,9 +8,9 @@ from typing import Any
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import recall_table
+from m3csr_tf.releases import publish as publishing
 from m3csr_tf.releases import verification, versions
 from m3csr_tf.releases.journal import Segment
-from m3csr_tf.releases.publish import publish, says_the_same
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
@@ -20,7 +20,7 @@ from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
 
 
-def release(config: Config, again: bool = False) -> Release:
+def publish(config: Config, again: bool = False) -> Release:
     """Exports the towers, builds the index over all items and publishes both as one version.
 
     A run that is the current version already, with the same settings of index and exposure, is not published twice,
@@ -32,7 +32,7 @@ def release(config: Config, again: bool = False) -> Release:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
         return current
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    released = publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
+    released = publishing.publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
     report = released.index.report
     say(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
@@ -119,4 +119,4 @@ def _published(trained: TrainedRun) -> Release | None:
         current = open_release(trained.config.release_folder)
     except ReleaseError:
         return None
-    return current if says_the_same(current.manifest, trained) else None
+    return current if publishing.says_the_same(current.manifest, trained) else None

@@ -17,7 +17,7 @@ from m3csr_tf.releases.recall_gate import Gate, recall_now
 from m3csr_tf.releases.refresh import Refreshed
 from m3csr_tf.releases.refresh import refresh as refresh_items
 from m3csr_tf.releases.release import Release, is_current, open_release
-from m3csr_tf.util.files import locked
+from m3csr_tf.util.locks import locked
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import one_line
 from m3csr_tf.verbs.console import say
