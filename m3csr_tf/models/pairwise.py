@@ -65,6 +65,10 @@ class PairwiseRecommender(Recommender):
         everything = self.all_vectors(training=True)
         return tf.gather(everything.users, users), tf.gather(everything.items, items)
 
+    def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of the users of a batch's examples, float32 [batch, D], and of its positives, then its negatives."""
+        return self.batch_vectors(batch["user"], tf.concat([batch["positive"], batch["negative"]], axis=0))
+
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """|theta|^2 of the batch, a scalar, which `training.beta` weighs; a sum over its examples."""
         del batch
@@ -75,7 +79,7 @@ class PairwiseRecommender(Recommender):
 
         Args:
           batch: as `collator` makes it.
-          users, items: vectors of the batch, as `batch_vectors` gives them.
+          users, items: vectors of the batch, as `example_vectors` gives them.
         """
         del batch, users, items
         return tf.constant(0.0)
@@ -89,9 +93,8 @@ class PairwiseRecommender(Recommender):
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """The mean ranking loss, the auxiliary loss, and training.beta times |theta|^2 over the batch size."""
         del training
-        positives, negatives = inputs["positive"], inputs["negative"]
-        size = tf.shape(positives)[0]
-        users, items = self.batch_vectors(inputs["user"], tf.concat([positives, negatives], axis=0))
+        users, items = self.example_vectors(inputs)
+        size = tf.shape(inputs["positive"])[0]
         batch = tf.cast(size, tf.float32)
         loss = self._task_loss(inputs, users, items[:size], items[size:]) / batch
         loss += self.auxiliary_loss(inputs, users, items)
@@ -126,7 +129,10 @@ class PairwiseRecommender(Recommender):
 
     def before_ranking(self) -> None:
         """Fills the tables of the towers."""
-        vectors = self.all_vectors()
+        self._put(self.all_vectors())
+
+    def _put(self, vectors: Vectors) -> None:
+        """Fills the tables of the towers with the vectors of all rows."""
         self.user_tower.put(vectors.users)
         self.item_tower.vectors.assign(_without_reserved(vectors.items))
 

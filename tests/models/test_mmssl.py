@@ -1,4 +1,4 @@
-"""MMSSL: modality graphs, attention between views, the adversarial and the contrastive loss, against numbers by hand."""
+"""MMSSL: modality graphs, attention between views, both losses of self-supervision, against numbers by hand."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, symmetric_normalised
+from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, product, symmetric_normalised
 
 
 class ClickGraph:
@@ -53,8 +53,8 @@ class ClickGraph:
         Returns:
           float32 [users, width] and [items, width].
         """
-        users = tf.sparse.sparse_dense_matmul(self._to_users, of_items)
-        return users, tf.sparse.sparse_dense_matmul(self._to_items, users)
+        users = product(self._to_users, of_items)
+        return users, product(self._to_items, users)
 
     def relations(self, users: tf.Tensor, items: tf.Tensor, temperature: float) -> tf.Tensor:
         """exp(cos / temperature) of the two ends of each click, float32 [clicks]; a constant to the gradient.

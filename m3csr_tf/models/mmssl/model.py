@@ -29,10 +29,11 @@ import tensorflow as tf
 from m3csr_tf.config import Config, MMSSLConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.contract import Batch, consecutive
+from m3csr_tf.models.embeddings import EmbeddingRecommender
 from m3csr_tf.models.mmssl.critic import adversarial_loss, observed_rows
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
-from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
+from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops import replicas
 from m3csr_tf.sampling.stateless import StatelessDraws
@@ -41,7 +42,7 @@ from m3csr_tf.sampling.training_data import item_features
 PART = "id_and_content"
 
 
-class MMSSL(PairwiseRecommender):
+class MMSSL(EmbeddingRecommender):
     """h = mean over layers of propagated (e + eta * attended views) + omega * sum over modalities of content.
 
     Args:
@@ -106,21 +107,10 @@ class MMSSL(PairwiseRecommender):
             loss += self.config.training.beta / size * self.squared_weights(inputs)
         return loss / replicas.count()
 
-    def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of the embeddings of each example's user, positive and negative."""
-        tables = self.network
-        rows = [tf.gather(tables.users, batch["user"])]
-        rows += [tf.gather(tables.items, batch[of]) for of in ("positive", "negative")]
-        return tf.add_n([tf.reduce_sum(tf.square(one)) for one in rows])
-
-    def user_tables(self) -> list[tf.Variable]:
-        """The users' embeddings."""
-        return [self.network.users]
-
     def item_tables(self) -> list[tf.Variable]:
         """The items' embeddings, and the critic's weights of items."""
         critic = self.network.critic
-        return [self.network.items, *([] if critic is None else [critic.first])]
+        return [*super().item_tables(), *([] if critic is None else [critic.first])]
 
     def _adversarial(self, views: Views, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The adversarial loss of the modalities' rows of some users, int32 [n]; a mean over modalities."""

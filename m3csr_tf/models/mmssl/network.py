@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from m3csr_tf.config import MMSSLConfig
+from m3csr_tf.models.embeddings import Embeddings
 from m3csr_tf.models.mmssl.attention import CrossModalAttention
 from m3csr_tf.models.mmssl.critic import Critic
 from m3csr_tf.models.mmssl.graphs import ClickGraph
@@ -30,8 +31,8 @@ class Views(NamedTuple):
     ids: list[tf.Tensor]
 
 
-class MMSSLNetwork(tf.keras.layers.Layer):
-    """All trainable weights, the critic's included.
+class MMSSLNetwork(Embeddings):
+    """Embeddings of users and items, maps of content, and the weights of attention and critic.
 
     Args:
       settings: section model.
@@ -41,15 +42,12 @@ class MMSSLNetwork(tf.keras.layers.Layer):
     """
 
     def __init__(self, settings: MMSSLConfig, graph: ClickGraph, content: Mapping[str, np.ndarray], seed: int) -> None:
-        super().__init__(name="mmssl")
+        super().__init__(graph.users, graph.items, settings.dim, name="mmssl")
         self._settings, self._graph, self._draws = settings, graph, StatelessDraws(seed)
         self._content = [tf.constant(values, tf.float32) for values in content.values()]
         dim = settings.dim
-        xavier = tf.keras.initializers.GlorotUniform
-        self.users = self.add_weight(name="users", shape=[graph.users, dim], initializer=xavier())
-        self.items = self.add_weight(name="items", shape=[graph.items, dim], initializer=xavier())
         self.maps = [
-            self.add_weight(name=f"map_{name}", shape=[values.shape[1], dim], initializer=xavier())
+            self.add_weight(name=f"map_{name}", shape=[values.shape[1], dim], initializer="glorot_uniform")
             for name, values in content.items()
         ]
         self.biases = [self.add_weight(name=f"bias_{name}", shape=[dim], initializer="zeros") for name in content]
@@ -60,7 +58,7 @@ class MMSSLNetwork(tf.keras.layers.Layer):
         """The forward pass; with dropout of a training step, int64 scalar, if there is one."""
         settings, graph = self._settings, self._graph
         content = self._of_content(step)
-        ids = tf.concat([self.users, self.items], axis=0)
+        ids = self.nodes
         views = []
         for one in content:
             users, items = tf.split(one, [graph.users, graph.items])
