@@ -19,6 +19,7 @@ from m3csr_tf.models.contract import Recommender
 MODELS: dict[str, tuple[str, str]] = {
     "m3csr": ("m3csr_tf.models.m3csr.model", "M3CSR"),
     "bpr_mf": ("m3csr_tf.models.bpr_mf", "BPRMF"),
+    "lightgcn": ("m3csr_tf.models.lightgcn", "LightGCN"),
     "freedom": ("m3csr_tf.models.freedom", "Freedom"),
     "lattice": ("m3csr_tf.models.lattice", "Lattice"),
     "mmgcn": ("m3csr_tf.models.mmgcn", "MMGCN"),
