@@ -75,7 +75,8 @@ def test_a_rival_is_trained_by_its_recipe_where_the_user_says_nothing(kind: str)
     config = load(None, [f"model.kind={kind}", "training.batch_size=64"])
     recipe = KINDS[kind].recipe
     assert set(recipe) >= set(PAIRWISE_RECIPE)
-    assert {name: value_of(config, name) for name in recipe} == dict(recipe)
+    said = {"training.batch_size": 64}
+    assert {name: value_of(config, name) for name in recipe} | said == {**recipe, **said}
     assert config.training.batch_size == 64
     assert config.training.patience == TrainingConfig().patience
 
