@@ -5,13 +5,15 @@ python benchmarks/model_speed.py --config pipelines/configs/tiktok.yaml data.pat
 Without --config: the built-in world. A round takes some steps of each model, one after the other, with input, loss and
 optimizer, not validation; where the weights start (closed forms) is not counted, nor is the first round, which builds
 the graphs. A setting that is given holds for all kinds: without any, each has the batch size and the negatives of its
-recipe, and what an example costs differs by what it is compared with.
+recipe, and what an example costs differs by what it is compared with. With --processor, seconds are those of the
+processor, for a machine that is busy with something else.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +34,7 @@ def main(
     kinds: Annotated[str, typer.Option(help="Kinds of model by commas, instead of all.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 5,
     examples: Annotated[int, typer.Option(min=1, help="Examples of each model in a round.")] = 65_536,
+    processor: Annotated[bool, typer.Option("--processor", help="Seconds of the processor, not of the wall.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A small world, two rounds of few steps.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
@@ -48,13 +51,15 @@ def main(
     rounds, examples = (2, 8192) if quick else (rounds, examples)
     with tempfile.TemporaryDirectory() as folder:
         models = {kind: Model(kind, config, given, Path(folder) / kind, examples) for kind in chosen}
-        seconds = in_turn(rounds, **{kind: model.take_steps for kind, model in models.items()})
+        clock = time.process_time if processor else time.perf_counter
+        seconds = in_turn(rounds, clock, **{kind: model.take_steps for kind, model in models.items()})
     rates = {kind: [model.examples / took for took in seconds[kind]] for kind, model in models.items()}
-    figures = []
+    figures: list[Figure] = []
+    unit = "examples/s of the processor" if processor else "examples/s"
     for kind, model in models.items():
         beside = BESIDE if kind != BESIDE and BESIDE in rates else None
         ratios = [mine / its for mine, its in zip(rates[kind], rates[beside], strict=True)] if beside else []
-        figures.append(Figure(kind, "examples/s", rates[kind], beside, ratios, model.setting))
+        figures.append(Figure(kind, unit, rates[kind], beside, ratios, model.setting))
     settings = models[chosen[0]].settings
     threads = "one thread" if settings.run.threads == 1 else f"{settings.run.threads} threads"
     report(f"{settings.run.name}: training, {threads}, {rounds} rounds in turn", figures, json_path)
