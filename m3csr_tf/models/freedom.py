@@ -23,14 +23,14 @@ from m3csr_tf.config import Config, FreedomConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_graph import content_graph, normalised
 from m3csr_tf.models.bpr_mf import ID_PART
+from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
 from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops.edge_pruning import EdgePruning
-from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, mean_of_layers, symmetric_normalised
+from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
 from m3csr_tf.sampling.stateless import StatelessDraws
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.util.progress import progress
@@ -121,7 +121,7 @@ class Freedom(EmbeddingRecommender):
         graphs = _frozen_graphs({name: content[name] for name in shares}, settings.neighbours, placed)
         users, items = len(prepared.users), len(prepared.items)
         self._users = users
-        self._graph = as_tensor(symmetric_normalised(bipartite(clicks)))
+        self._graph = normalised_click_graph(config, prepared, self.title)
         self._pruning = EdgePruning(clicks, settings.edge_dropout)
         self._draws = StatelessDraws(config.run.seed)
         self._epoch_steps = max(1, -(-clicks.nnz // config.training.batch_size))
@@ -193,7 +193,7 @@ class Freedom(EmbeddingRecommender):
         """The items' embeddings, propagated over the item-item graph so many times."""
         table = tf.convert_to_tensor(self.network.items)
         for _ in range(layers):
-            table = tf.sparse.sparse_dense_matmul(self._item_graph, table)
+            table = product(self._item_graph, table)
         return table
 
 

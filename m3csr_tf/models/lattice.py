@@ -26,14 +26,14 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.graph.content_graph import content_graph, normalised
 from m3csr_tf.models.bpr_mf import ID_PART
+from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, Collate, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
 from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops.nearest import nearest_by_cosine
-from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, mean_of_layers, symmetric_normalised
+from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
 from m3csr_tf.sampling.training_data import TrainingData, item_features
 from m3csr_tf.util.progress import progress
 
@@ -169,7 +169,7 @@ class Lattice(EmbeddingRecommender):
         content = {name: values for name, values in item_features(prepared).items() if name in prepared.content}
         placed = np.asarray(prepared.train_clicks) > 0
         self._users, items = len(prepared.users), len(prepared.items)
-        self._graph = as_tensor(symmetric_normalised(bipartite(clicks)))
+        self._graph = normalised_click_graph(config, prepared, self.title)
         self._epoch_steps = max(1, -(-clicks.nnz // config.training.batch_size))
         graphs = _graphs(content, settings.neighbours, placed)
         self._original = [as_tensor(normalised(graph)) for graph in graphs.values()]
@@ -213,23 +213,25 @@ class Lattice(EmbeddingRecommender):
         """See `PairwiseRecommender.all_vectors`; with a learned graph of the present weights."""
         del training
         learned = self._searched()
-        return self._vectors(learned.columns, learned.values)
+        return self._vectors(self._alike(learned.columns, learned.values))
 
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `PairwiseRecommender.example_vectors`; with the learned graph of this epoch."""
-        columns, values = tf.cond(
+        kept = self.network
+        # Both ways as a whole: where no slopes of the graph's entries are asked for, none are computed.
+        alike = tf.cond(
             batch["step"] % self._epoch_steps == 0,
-            self._searched_and_kept,
-            lambda: (tf.convert_to_tensor(self.network.columns), tf.convert_to_tensor(self.network.values)),
+            lambda: self._alike(*self._searched_and_kept()),
+            lambda: self._alike(tf.convert_to_tensor(kept.columns), tf.convert_to_tensor(kept.values)),
         )
-        vectors = self._vectors(columns, values)
+        vectors = self._vectors(alike)
         items = tf.concat([batch["positive"], batch["negative"]], axis=0)
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
     def before_ranking(self) -> None:
         """Fills the tables of the towers, and what the item tower needs to place new items."""
         learned = self._searched()
-        vectors = self._vectors(learned.columns, learned.values)
+        vectors = self._vectors(self._alike(learned.columns, learned.values))
         carried = self._over_items(learned.columns, learned.values, max(0, self._settings.item_layers - 1))
         self.item_tower.put(self.network, learned, self._shares(), carried)
         self._put(vectors)
@@ -252,6 +254,8 @@ class Lattice(EmbeddingRecommender):
             connections.append(share * tf.nn.relu(cosines))
             units.append(unit)
         joined, entries = tf.concat(columns, axis=1), tf.concat(connections, axis=1)
+        order = tf.argsort(joined, axis=1, stable=True)  # Products want the indices of a row in order.
+        joined, entries = (tf.gather(each, order, batch_dims=1) for each in (joined, entries))
         sums = tf.reduce_sum(entries, axis=1)
         scale = tf.where(sums > 0, tf.math.rsqrt(tf.where(sums > 0, sums, 1.0)), 0.0)
         return LearnedGraph(joined, entries * scale[:, tf.newaxis] * tf.gather(scale, joined), sums, units)
@@ -263,14 +267,20 @@ class Lattice(EmbeddingRecommender):
         ):
             return tf.identity(learned.columns), tf.identity(learned.values)
 
-    def _vectors(self, columns: tf.Tensor, values: tf.Tensor) -> Vectors:
-        """u and i + h / |h| of all rows (equations 8 and 9), over a learned graph."""
+    def _vectors(self, alike: tf.Tensor) -> Vectors:
+        """u and i + h / |h| of all rows (equations 8 and 9).
+
+        Args:
+          alike: h / |h| of all items, float32 [items, dim].
+        """
         nodes = mean_of_layers(self._graph, self.network.nodes, self._settings.layers)
-        of_users, of_items = nodes[: self._users], nodes[self._users :]
-        if self._settings.item_layers:
-            alike = self._over_items(columns, values, self._settings.item_layers)
-            of_items += tf.math.l2_normalize(alike, axis=1)
-        return Vectors(of_users, of_items)
+        return Vectors(nodes[: self._users], nodes[self._users :] + alike)
+
+    def _alike(self, columns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """h / |h| of all items over a learned graph; zeros where the item-item graph is left out."""
+        if not self._settings.item_layers:
+            return tf.zeros_like(self.network.items)
+        return tf.math.l2_normalize(self._over_items(columns, values, self._settings.item_layers), axis=1)
 
     def _over_items(self, columns: tf.Tensor, values: tf.Tensor, layers: int) -> tf.Tensor:
         """The items' embeddings, propagated over the mixed graph so many times."""
@@ -281,11 +291,8 @@ class Lattice(EmbeddingRecommender):
         learned = tf.SparseTensor(there, tf.reshape(values, [-1]), [items, items])
         shares, kept = tf.unstack(self._shares()), self._settings.kept
         for _ in range(layers):
-            carried = [
-                share * tf.sparse.sparse_dense_matmul(graph, table)
-                for share, graph in zip(shares, self._original, strict=True)
-            ]
-            table = kept * tf.add_n(carried) + (1 - kept) * tf.sparse.sparse_dense_matmul(learned, table)
+            carried = [share * product(graph, table) for share, graph in zip(shares, self._original, strict=True)]
+            table = kept * tf.add_n(carried) + (1 - kept) * product(learned, table)
         return table
 
 

@@ -17,12 +17,12 @@ import tensorflow as tf
 from m3csr_tf.config import Config, MMGCNConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.bpr_mf import small
+from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, propagated
 from m3csr_tf.sampling.training_data import item_features
 
@@ -82,7 +82,9 @@ class ModalityGraph(tf.keras.layers.Layer):
         self.map = tf.keras.layers.Dense(entering, name="map")
         self.map.build([None, width])
         widths = [entering] + [settings.dim] * settings.layers
-        self.layers = [Convolution(width, settings.dim, f"layer_{place}") for place, width in enumerate(widths[:-1])]
+        self.convolutions = [
+            Convolution(width, settings.dim, f"layer_{place}") for place, width in enumerate(widths[:-1])
+        ]
 
     def items(self, content: tf.Tensor) -> tf.Tensor:
         """What items enter with, float32 [items, content_dim], of length 1; zeros where content is absent."""
@@ -115,7 +117,7 @@ class ConvolvedTower(ContentPlacedTower):
     def __init__(self, rows: int, width: int, placed: np.ndarray, network: MMGCNWeights) -> None:
         super().__init__(rows, width, tf.constant(placed))
         self._maps = {name: graph.map for name, graph in network.modalities.items()}
-        self._layers_of = {name: graph.layers for name, graph in network.modalities.items()}
+        self._layers_of = {name: graph.convolutions for name, graph in network.modalities.items()}
         self._entering = {name: graph.items for name, graph in network.modalities.items()}
 
     def of_content(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -184,7 +186,7 @@ class MMGCN(EmbeddingRecommender):
         for name, modality in self.network.modalities.items():
             users = tf.math.l2_normalize(modality.preferences, axis=1)
             nodes = tf.concat([users, modality.items(self._content[name])], axis=0)
-            for layer in modality.layers:
+            for layer in modality.convolutions:
                 nodes = layer(nodes, self._shares * propagated(self._graph, nodes), ids)
             parts.append(nodes)
         total = tf.add_n(parts)

@@ -40,7 +40,7 @@ class EdgePruning:
         return tf.gather(self._ends, tf.sort(places))
 
     def graph(self, uniform: tf.Tensor) -> tf.SparseTensor:
-        """D^-1/2 A D^-1/2 of the kept edges, float32 [users + items, users + items], users first.
+        """D^-1/2 A D^-1/2 of the kept edges, float32 [users + items, users + items], users first, indices in order.
 
         Args:
           uniform: see `kept`.
@@ -54,7 +54,7 @@ class EdgePruning:
         weights = tf.reduce_prod(tf.gather(scale, nodes), axis=1)
         there = tf.cast(tf.concat([nodes, nodes[:, ::-1]], axis=0), tf.int64)
         size = self._users + self._items
-        return tf.SparseTensor(there, tf.concat([weights, weights], axis=0), [size, size])
+        return tf.sparse.reorder(tf.SparseTensor(there, tf.concat([weights, weights], axis=0), [size, size]))
 
     @property
     def edges(self) -> int:
