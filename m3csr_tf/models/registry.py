@@ -25,6 +25,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "freedom": ("m3csr_tf.models.freedom", "Freedom"),
     "lattice": ("m3csr_tf.models.lattice", "Lattice"),
     "mmgcn": ("m3csr_tf.models.mmgcn", "MMGCN"),
+    "mmssl": ("m3csr_tf.models.mmssl.model", "MMSSL"),
 }
 """Kind -> module and class."""
 
