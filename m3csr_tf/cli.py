@@ -236,9 +236,15 @@ def explain(
     _run("explain", config, overrides, user, item, history, as_json)
 
 
+@app.command()
+def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Write a page of tables and figures, and a model card: runs/NAME/{report.html,figures,model_card.md}."""
+    _run("report", config, overrides)
+
+
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
-    """prepare, train, evaluate, release and retrieve in one go."""
+    """prepare, train, evaluate, release, retrieve and report in one go."""
     _run("run_all", config, _with_start(overrides, warm_start))
 
 

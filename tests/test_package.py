@@ -91,6 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
     "explain": {"data", "export", "models", "releases"},
+    "reports": {"data"},
 }
 """Every room but the verbs and what calls them, and what it may import beside the foundation: all of it below."""
 

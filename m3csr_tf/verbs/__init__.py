@@ -6,6 +6,7 @@ from m3csr_tf.verbs.explanation import explain
 from m3csr_tf.verbs.nightly import run_all
 from m3csr_tf.verbs.refreshing import refresh
 from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
+from m3csr_tf.verbs.report import report
 from m3csr_tf.verbs.serving import embed, retrieve
 from m3csr_tf.verbs.suites import suite
 from m3csr_tf.verbs.system_errors import system_errors
@@ -22,6 +23,7 @@ __all__ = [
     "prune",
     "refresh",
     "release",
+    "report",
     "retrieve",
     "rollback",
     "run_all",
