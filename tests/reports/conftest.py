@@ -1,49 +1,15 @@
-"""A run whose ids, titles and addresses are as hostile as a catalogue allows, with its report."""
+"""A run on hostile logs with its report, and a browser to look at it with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from browser import Browser
-from PIL import Image
+from hostile_logs import hostile_logs
 from small_logs import Logs
-
-HOSTILE = '<b onclick="x()">i0</b>&amp; $x_1'
-"""The id of an item."""
-TITLE = "</title><script>document.body.remove()</script> $\\frac"
-"""The title of every item, with its number behind it."""
-SETTINGS = {
-    "model.dim": "4",
-    "training.batch_size": "8",
-    "training.max_steps": "4",
-    "training.evaluate_every": "2",
-    "negatives.count": "4",
-    "evaluation.bootstrap": "20",
-    "retrieve.top_n": "4",
-}
-
-
-def hostile_logs(root: Path) -> Logs:
-    """Logs whose first item has a hostile id, and all of them hostile titles, a picture and an address."""
-    logs = Logs(root)
-    logs.overrides |= SETTINGS
-    for frame in (logs.interactions, logs.catalogue):
-        frame["item_id"] = frame["item_id"].replace("i0", HOSTILE)
-    count = len(logs.catalogue)
-    logs.catalogue["title"] = [f"{TITLE} {place}" for place in range(count)]
-    logs.catalogue["image"] = ["cover.png", "../secret.png", "https://example.org/far.png", *["none.png"] * (count - 3)]
-    logs.catalogue["url"] = [
-        "javascript:alert(1)",
-        *[f"https://example.org/watch?v={place}" for place in range(1, count)],
-    ]
-    colours = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
-    Image.fromarray(colours).save(logs.folder / "cover.png")
-    Image.fromarray(colours).save(root / "secret.png")
-    return logs
 
 
 @pytest.fixture(scope="session")

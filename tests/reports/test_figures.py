@@ -91,12 +91,25 @@ def test_every_axis_is_labelled_text_is_nine_points_at_least_and_no_legend_cover
     texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
     assert min(text.get_fontsize() for text in texts) >= 9
     renderer = figure.canvas.get_renderer()
-    for legend in figure.legends:
+    for legend in [*figure.legends, *(legend for part in figure.subfigs for legend in part.legends)]:
         box = legend.get_window_extent(renderer)
         assert not any(box.overlaps(axes.get_window_extent(renderer)) for axes in with_data)
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()  # In inches, both.
     assert box.x0 >= -0.03 and box.y0 >= -0.03 and box.x1 <= width + 0.03 and box.y1 <= height + 0.03
+
+
+@pytest.mark.parametrize("letters", [12, 13, 300])
+def test_titles_of_a_history_do_not_run_into_each_other(letters: int) -> None:
+    parts = pd.DataFrame({"id": [0.5]}, index=["W" * letters])
+    figure = case_study(["W" * letters] * 10, parts)  # No letter is wider.
+    FigureCanvasAgg(figure).draw()
+    renderer = figure.canvas.get_renderer()
+    [history] = [axes for axes in figure.axes if not axes.axison]
+    boxes = [text.get_window_extent(renderer) for text in history.texts]
+    assert len(boxes) == 10
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("name", FIGURES)

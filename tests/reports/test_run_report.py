@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 from browser import Browser
-from conftest import HOSTILE, TITLE
+from hostile_logs import HOSTILE, TITLE
 from small_logs import Logs
 
 from m3csr_tf.reports.document import Number, Report, Section, Table
@@ -142,7 +142,7 @@ def test_a_broken_file_is_one_message_that_names_it(file: str, copied: Logs) -> 
 def test_a_run_that_is_replaced_loses_its_report(copied: Logs) -> None:
     folder = folder_of(copied)
     copied.overrides |= {"model.dim": "6", "run.overwrite": "true"}
-    assert copied.run("train").exit_code == 0
+    assert copied.run("prepare").exit_code == 0
     left = {path.name for path in folder.iterdir()}
     assert not left & {"report.html", "model_card.md", "figures", "metrics.json"}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from m3csr_tf.util.files import replacing, write_text
 from m3csr_tf.util.quoting import printable
@@ -93,7 +93,7 @@ def new_figure(width: float = WIDTH, height: float = 3.4) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+def legend_below(figure: FigureBase, axes: Axes, columns: int) -> None:
     """Puts the legend of the axes below the figure, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
