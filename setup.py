@@ -28,6 +28,7 @@ setup(
         "pydantic>=2,<3",
         "PyYAML>=6",
         "typer>=0.12",
+        "filelock>=4.3,<5",  # Locks among processes.
         "rich>=13",
         "matplotlib>=3.8",  # The figures of a report, of a frontier and of a sweep.
         "pillow>=10",  # Pictures of a catalogue, made small for the page.

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import MODELS, describe_split, figure_of, titled
+from m3csr_tf.reports.words import describe_split, figure_of, titled
 from m3csr_tf.util.quoting import printable, shortened
 
 _SLICES = ("all", "warm", "few", "cold", "cold_only")
@@ -19,7 +19,7 @@ def model_card(run: RunFiles) -> str:
     lines = [
         f"# Model card: {_plain(run.name)}",
         "",
-        f"{MODELS.get(run.model, run.model)}, trained by m3csr_tf {_plain(str(run.versions.get('m3csr_tf', '?')))}.",
+        f"{_plain(run.model)}, trained by m3csr_tf {_plain(str(run.versions.get('m3csr_tf', '?')))}.",
         "",
         "## What it is for",
         "",
@@ -96,7 +96,7 @@ def _figures(run: RunFiles) -> list[str]:
         "| system | items | users | Recall@20 | Precision@20 | NDCG@20 |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    systems = {MODELS.get(run.model, run.model): run.metrics["test"]}
+    systems = {run.model: run.metrics["test"]}
     systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
     for system, slices in systems.items():
         for name in _SLICES:

@@ -23,7 +23,7 @@ from m3csr_tf.reports.figures.quality_time import quality_against_time
 from m3csr_tf.reports.figures.style import save
 from m3csr_tf.reports.figures.training_curves import training_curves
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import MODELS, figure_of, titled
+from m3csr_tf.reports.words import figure_of, titled
 from m3csr_tf.util.progress import Tell
 
 _GROUPS = 6
@@ -102,8 +102,7 @@ def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Itera
 
 
 def _of_results(run: RunFiles) -> Iterator[_Plan]:
-    model = MODELS.get(run.model, run.model)
-    systems = {model: run.metrics["test"]}
+    systems = {run.model: run.metrics["test"]}
     systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
     rows = []
     for system, slices in systems.items():
@@ -214,5 +213,4 @@ def _quality_by_time(run: RunFiles, validations: pd.DataFrame) -> pd.DataFrame |
     steps = speeds["step"].to_numpy()
     seconds = np.cumsum(np.diff(steps, prepend=0) * batch / speeds["examples_per_second"].to_numpy())
     at = np.interp(validations["step"], np.concatenate([[0], steps]), np.concatenate([[0.0], seconds]))
-    model = MODELS.get(run.model, run.model)
-    return pd.DataFrame({"system": model, "seconds": at, "quality": validations[metric]})
+    return pd.DataFrame({"system": run.model, "seconds": at, "quality": validations[metric]})

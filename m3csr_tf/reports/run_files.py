@@ -31,6 +31,7 @@ class RunFiles:
 
     Attributes:
       folder: the run's.
+      model: what tables call its model.
       settings: of config.yaml, as a tree, and the text of it.
       settings_text: that file as it stands.
       metrics: of metrics.json.
@@ -44,6 +45,7 @@ class RunFiles:
     """
 
     folder: Path
+    model: str
     settings: dict[str, Any]
     settings_text: str
     metrics: dict[str, Any]
@@ -60,18 +62,14 @@ class RunFiles:
         """Of the run."""
         return self.folder.name
 
-    @property
-    def model(self) -> str:
-        """Kind of the model; runs from before there were several have M3CSR."""
-        return str(self.settings["model"].get("kind", "m3csr"))
 
-
-def read_run(folder: Path, prepared: Prepared) -> RunFiles:
+def read_run(folder: Path, prepared: Prepared, model: str) -> RunFiles:
     """Reads the files of a run.
 
     Args:
       folder: the run's.
       prepared: its data, opened.
+      model: what tables call its model.
 
     Raises:
       RunError: the run has not been evaluated, or a file is broken.
@@ -89,6 +87,7 @@ def read_run(folder: Path, prepared: Prepared) -> RunFiles:
     versions = folder / VERSIONS
     return RunFiles(
         folder=folder,
+        model=model,
         settings=settings,
         settings_text=text,
         metrics=metrics,

@@ -26,7 +26,7 @@ from m3csr_tf.reports.document import (
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.model_card import limits
 from m3csr_tf.reports.run_files import CONFIG, FRONTIER, LISTS, METRICS, THROUGHPUT, VALIDATIONS, RunFiles
-from m3csr_tf.reports.words import MODELS, describe_split, figure_of, titled
+from m3csr_tf.reports.words import describe_split, figure_of, titled
 from m3csr_tf.util.progress import Tell
 
 PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"
@@ -72,9 +72,8 @@ def run_report(
         )
     drawn = run_figures.drawn(run, evidence, studies, folder, told)
     counts = run.prepared.manifest["counts"]
-    model = MODELS.get(run.model, run.model)
     subtitle = (
-        f"{model} trained on {counts['train_interactions']:,} interactions of {counts['users']:,} users with "
+        f"{run.model} trained on {counts['train_interactions']:,} interactions of {counts['users']:,} users with "
         f"{counts['items']:,} items ({describe_split(run)}), judged on {counts['test_interactions']:,} held-out ones."
     )
     sections = [
@@ -125,7 +124,7 @@ def _lacking(evidence: Evidence, run: RunFiles) -> Iterator[Block]:
 
 
 def _results(run: RunFiles) -> Iterator[Block]:
-    systems = {MODELS.get(run.model, run.model): run.metrics["test"]}
+    systems = {run.model: run.metrics["test"]}
     systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
     every = run.metrics["test"]["all"]
     metrics = [name for name in every if name.partition("@")[0] in _METRICS]

@@ -8,19 +8,6 @@ from typing import Any
 from m3csr_tf.reports.document import Number
 from m3csr_tf.reports.run_files import RunFiles
 
-MODELS = {
-    "m3csr": "M3CSR",
-    "vbpr": "VBPR",
-    "mmgcn": "MMGCN",
-    "lattice": "LATTICE",
-    "siamese": "Siamese",
-    "mmssl": "MMSSL",
-    "bpr_mf": "BPR-MF",
-    "lightgcn": "LightGCN",
-    "freedom": "FREEDOM",
-}
-"""Kind of a model -> what its paper calls it."""
-
 _SPLITS = {
     "random": "interactions split at random",
     "time": "interactions split by time",

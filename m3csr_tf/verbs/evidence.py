@@ -9,21 +9,20 @@ import tensorflow as tf
 from m3csr_tf import columns, exposure
 from m3csr_tf.data.audience import Audience, clicks_of
 from m3csr_tf.evaluation.popularity import found_by_bin
-from m3csr_tf.evaluation.report import drawn_users, some_of
+from m3csr_tf.evaluation.report import drawn_users
 from m3csr_tf.evaluation.subsets import curves_by_subset
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.models.m3csr.layout import ID_PART, parts
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.m3csr.layout import ID_PART
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.reports.case_study import draw_users
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.figures.popularity import bin_names
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import MODELS
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.progress import progress
+from m3csr_tf.util.samples import sample
 
 _AT = 20
 _MOST_USERS, _SCORES = 2_000, 200_000_000
@@ -55,13 +54,14 @@ class _Gathering:
         self._model = trained.model
         self._seed = trained.config.run.seed
         self._encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-        bonuses = np.array(run.metrics["exposure"]["bonuses"], np.float32)
-        self._items = exposure.with_bonuses(self._encoder.items(), trained.prepared, bonuses)
+        self._items = self._encoder.items()
+        bonuses = np.array(run.metrics.get("exposure", {}).get("bonuses", ()), np.float32)
+        if bonuses.any():
+            self._items = exposure.with_bonuses(self._items, trained.prepared, bonuses)
         self._audience = Audience(trained.prepared, trained.config, (columns.TRAIN,))
         most = max(1, min(_MOST_USERS, _SCORES // len(self._items)))
-        self._users = some_of(
-            drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)[0], most, self._seed
-        )
+        judged, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
+        self._users = sample(judged, most, self._seed)
 
     def evidence(self) -> Evidence:
         lacking: dict[str, str] = {}
@@ -69,13 +69,15 @@ class _Gathering:
         if len(self._users):
             curves, by_popularity = self._judged()
         else:
-            lacking["Recall by length and by popularity"] = "the test split is empty"
+            lacking["Recall by modalities and by popularity"] = "the test split is empty"
+        if len(self._users) and curves is None:
+            lacking["Recall by modalities"] = "no part of the model's vectors belongs to one modality"
         vectors = self._vectors()
         if vectors is None:
             lacking["t-SNE"] = "fewer than 10 items have clicks and every modality"
         histories, shares, of_cases = self._case(), None, {}
-        if self._has_intensities():
-            shares = self._intensities(some_of(self._users, _BARS, self._seed), self._audience)
+        if self._model.weighs_modalities:
+            shares = self._intensities(sample(self._users, _BARS, self._seed), self._audience)
             of_cases = self._case_intensities(histories)
         else:
             lacking["Interest intensities"] = "the model has none"
@@ -95,25 +97,27 @@ class _Gathering:
             lacking=lacking,
         )
 
-    def _judged(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Curves by subset of modalities, and recall by popularity, of the drawn test users."""
+    def _judged(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+        """Curves by subset of modalities, if vectors have parts of them, and recall by popularity, of the test users."""
         prepared, users = self._prepared, self._users
         truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
         vectors = UserVectors(self._encoder, self._audience)[users]
-        curves = curves_by_subset(
-            vectors,
-            self._items,
-            parts=parts(self._config.model, prepared.modalities),
-            modalities=prepared.modalities,
-            truth=truth,
-            longest=_AT,
-            **ranking,
-        )
+        curves, modalities = None, [name for name in prepared.modalities if name in self._model.layout]
+        if modalities:
+            curves = curves_by_subset(
+                vectors,
+                self._items,
+                parts=self._model.layout,
+                modalities=modalities,
+                truth=truth,
+                longest=_AT,
+                **ranking,
+            )
         clicks = prepared.train_clicks.astype(np.float32)[:, None]
         systems = {
-            MODELS.get(self._run.model, self._run.model): (vectors, self._items),
+            self._run.model: (vectors, self._items),
             "popularity": (np.ones((len(users), 1), np.float32), clicks),
         }
         names = bin_names(prepared.popularity.edges.tolist())
@@ -131,15 +135,12 @@ class _Gathering:
         """Scaled content and id vectors of the same drawn items, those with clicks and every modality."""
         prepared = self._prepared
         whole = (prepared.train_clicks > 0) & (prepared.cluster_ids > 0).all(axis=1)
-        rows = some_of(np.flatnonzero(whole), _POINTS, self._seed)
+        rows = sample(np.flatnonzero(whole), _POINTS, self._seed)
         if len(rows) < 10:
             return None
         found = {name: np.asarray(prepared.scaler.transform(name, raw[rows])) for name, raw in prepared.content.items()}
-        place = parts(self._config.model, prepared.modalities).get(ID_PART)
+        place = self._model.layout.get(ID_PART)
         return found if place is None else found | {ID_PART: self._items[rows, place]}
-
-    def _has_intensities(self) -> bool:
-        return bool(self._run.metrics.get("intensity"))
 
     def _intensities(self, rows: np.ndarray, audience: Audience) -> pd.DataFrame:
         """Intensities of users whose rows ascend, by their ids."""
@@ -147,7 +148,7 @@ class _Gathering:
         return pd.DataFrame(values, index=self._prepared.users.ids(rows), columns=self._prepared.modalities)
 
     def _gate(self) -> pd.DataFrame | None:
-        gate = self._model.item_tower.gate if isinstance(self._model, M3CSR) else None
+        gate = self._model.item_tower.gate if self._model.explains else None
         if gate is None:
             return None
         bins = self._prepared.popularity.count

@@ -29,7 +29,7 @@ def report(config: Config) -> Path:
     trained = opened(config)
     runs.check_figures_fit(trained)
     folder = config.run_folder
-    run = read_run(folder, trained.prepared)
+    run = read_run(folder, trained.prepared, trained.model.title)
     evidence = gather(trained, run)
     pictures = None if config.data.path is None else Path(config.data.path)
     release = config.release_folder if config.release_folder.is_dir() else None

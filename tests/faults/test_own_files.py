@@ -393,7 +393,7 @@ def test_a_list_of_checkpoints_that_is_broken_does_not_begin_the_training_anew(c
     ["", "[]", "{}", '{"id": 1}', '{"id": "x", "identity": {}}', "[" * 10_000, '{"parts": "many"}'],
 )
 def test_a_job_that_cannot_say_what_it_is_counts_as_none(content: str, tmp_path: Path) -> None:
-    from m3csr_tf.batch.output import JOB, JobFolder
+    from m3csr_tf.batch.job_folder import JOB, JobFolder
 
     (tmp_path / JOB).write_text(content)
     assert JobFolder.open(tmp_path) is None
@@ -401,7 +401,8 @@ def test_a_job_that_cannot_say_what_it_is_counts_as_none(content: str, tmp_path:
 
 @pytest.mark.parametrize("change", [{"inputs": 10**9}, {"parts": 7}, {"position": 9}, {"identity": {"part_size": 1}}])
 def test_a_job_whose_facts_were_changed_counts_as_none(change: dict[str, Any], tmp_path: Path) -> None:
-    from m3csr_tf.batch.output import JOB, JobFolder, claimed
+    from m3csr_tf.batch.job_folder import JOB, JobFolder
+    from m3csr_tf.batch.output import claimed
 
     identity = {"part_size": 10, "release": "abc"}
     with claimed(tmp_path / "top_n", identity, 1, 0, lambda: 35) as job:
@@ -561,11 +562,12 @@ def test_figures_that_could_not_be_written_in_the_end_are_not_worked_on(
     verb: str, place: str, mended: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from m3csr_tf.training import runs
-    from m3csr_tf.verbs import evaluation
+    from m3csr_tf.verbs import frontier, released_vectors
 
     access = os.access
     monkeypatch.setattr(runs.os, "access", lambda path, mode: path != mended.root / place and access(path, mode))
-    monkeypatch.setattr(evaluation, "vectors_of", lambda *_: pytest.fail("worked on"))
+    for module in (frontier, released_vectors):
+        monkeypatch.setattr(module, "vectors_of", lambda *_: pytest.fail("worked on"))
     result = mended.run(verb)
     message = " ".join(result.stderr.split())
     assert result.exit_code == 2 and f"{mended.root / place}: it may not be written" in message, result.output

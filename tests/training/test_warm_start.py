@@ -21,12 +21,12 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr import warm_start
+from m3csr_tf.models.m3csr import warm_start as weights
 from m3csr_tf.prepare import prepare
-from m3csr_tf.training import runs
+from m3csr_tf.sampling.training_data import TrainingData, item_features
+from m3csr_tf.training import run_files, runs, warm_start
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.training_data import TrainingData, item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]
@@ -95,7 +95,7 @@ def nights(night: Callable[..., Config]) -> Nights:
 
 
 def recalls(config: Config) -> np.ndarray:
-    table = pd.read_csv(config.run_folder / runs.LOGS / "validations.csv")
+    table = pd.read_csv(config.run_folder / run_files.LOGS / "validations.csv")
     return table["recall@20"].to_numpy()
 
 
@@ -196,7 +196,7 @@ def test_new_items_start_at_the_map_of_their_factors_into_the_space_of_the_known
     rows = (factors @ rotation).astype(np.float32)
     placed, clicked = np.arange(60) < 40, np.arange(60) % 10 != 9
     given = np.where(placed[:, np.newaxis], rows, 7.0).astype(np.float32)
-    found = warm_start.new_item_rows(given, placed, factors, clicked)
+    found = weights.new_item_rows(given, placed, factors, clicked)
     new = clicked & ~placed
     assert new.sum() == 18
     np.testing.assert_allclose(found[new], rows[new], rtol=0.01, atol=0.01)
@@ -209,7 +209,7 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
     """Mean percentile of a new item's later viewers, among all users who have not clicked it yet, by its id part."""
     prepared, data = nights.prepared, nights.data
     model = runs.build_model(nights.config, prepared)
-    monkeypatch.setattr(warm_start, "new_item_rows", lambda rows, *_: rows)
+    monkeypatch.setattr(weights, "new_item_rows", lambda rows, *_: rows)
     warm_start.warm_start(model, data, prepared, nights.config)
     later = pd.concat([prepared.split(columns.VAL), prepared.split(columns.TEST)])
     new = prepared.items.rows(np.setdiff1d(prepared.items.known, nights.before.prepared.items.known))
@@ -260,14 +260,14 @@ def test_the_second_night_starts_far_above_random_weights_and_ends_no_worse_than
     warm = second_night
     fresh = night("fresh", "two", training={**warm.training.model_dump(), "warm_start": None})
     fit(fresh, prepare(fresh))
-    steps = pd.read_csv(warm.run_folder / runs.LOGS / "validations.csv")["step"].tolist()
+    steps = pd.read_csv(warm.run_folder / run_files.LOGS / "validations.csv")["step"].tolist()
     assert steps == [0, *range(5, 41, 5)]  # What it started from is a candidate too.
     random = fresh.model.model_copy(update={"id_start": "xavier", "content_start": "xavier"}).model_dump()
     blank = night("blank", "two", model=random, training={**fresh.training.model_dump(), "max_steps": 1})
     fit(blank, prepare(blank))
     assert recalls(warm)[0] > recalls(blank)[0] + 0.1
     assert recalls(warm).max() >= recalls(fresh).max()
-    resolved = (warm.run_folder / runs.CONFIG_FILE).read_text()
+    resolved = (warm.run_folder / run_files.CONFIG_FILE).read_text()
     assert "warm_start: one" in resolved
     assert load_trained(warm.run_folder).config.training.warm_start == "one"
 
@@ -298,7 +298,7 @@ def test_the_prepared_folder_follows_the_run_that_it_starts_from(nights: Nights,
     assert is_current(nights.config, folder)
     assert nights.prepared.manifest["warm_start"] == {
         "run": "one",
-        "prepared": runs.data_digest(nights.before.prepared),
+        "prepared": run_files.data_digest(nights.before.prepared),
     }
     fresh = nights.config.model_copy(update={"training": one.training})
     assert not is_current(fresh, folder)
@@ -368,16 +368,16 @@ def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights:
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
     sections: dict, message: str, nights: Nights, night: Callable[..., Config]
 ) -> None:
-    from m3csr_tf import verbs
+    from m3csr_tf.verbs.train import train
 
-    runs.open_run(night("begun", "one"))
+    run_files.open_run(night("begun", "one"))
     config = night("refused", "two")
     tree = config.model_dump(mode="json")
     for section, values in sections.items():
         tree[section] |= values
     before = written(config.run.folder)
     with pytest.raises(RunError, match=message):
-        verbs.train(Config.model_validate(tree))
+        train(Config.model_validate(tree))
     assert written(config.run.folder) == before
 
 
@@ -388,7 +388,7 @@ def test_the_start_need_not_be_named_again_to_open_a_run_but_to_train_it(second_
     config = second_night.model_copy(update={"training": unnamed})
     assert opened(config).config == second_night
     with pytest.raises(RunError, match=r"another configuration \(training\.warm_start: one -> None\)"):
-        runs.check_run(config)
+        run_files.check_run(config)
     other = second_night.training.model_copy(update={"warm_start": "other"})
     with pytest.raises(RunError, match=r"training\.warm_start: one -> other"):
         opened(second_night.model_copy(update={"training": other}))
