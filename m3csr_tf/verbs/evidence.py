@@ -98,7 +98,7 @@ class _Gathering:
         )
 
     def _judged(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
-        """Curves by subset of modalities, if vectors have parts of them, and recall by popularity, of the test users."""
+        """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
         prepared, users = self._prepared, self._users
         truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW

@@ -84,7 +84,12 @@ def test_the_card_has_the_test_figures_with_intervals_and_how_the_weights_were_c
     assert "synthetic" not in card and f"The slice all has {every['users']} users; its figures are rough." in card
 
 
-def test_what_a_model_or_a_run_lacks_is_left_out_and_said(copied: Logs) -> None:
+def test_what_a_model_or_a_run_lacks_is_left_out_and_said(copied: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    from m3csr_tf.models.m3csr.model import M3CSR
+
+    # As a model says that weighs no modalities and has no gate, and as the metrics of its run are.
+    monkeypatch.setattr(M3CSR, "weighs_modalities", False)
+    monkeypatch.setattr(M3CSR, "explains", False)
     folder = folder_of(copied)
     metrics = json.loads((folder / "metrics.json").read_text())
     del metrics["intensity"]
@@ -94,11 +99,12 @@ def test_what_a_model_or_a_run_lacks_is_left_out_and_said(copied: Logs) -> None:
     result = copied.run("report")
     assert result.exit_code == 0, result.output
     page = (folder / "report.html").read_text()
-    assert "Interest intensities: the model has none" in page
+    assert "Interest intensities: the model has none" in page and "Popularity gate: the model has none" in page
     assert "Case study: the run has no lists with parts of scores; run pipelines/retrieve.py first" in page
     assert "Training curves: the training logged no validation" in page
     left = {path.stem for path in (folder / "figures").iterdir()}
-    assert left == {*NAMES} - {"intensities", "case_study", "training_curves", "quality_time", "frontier"}
+    of_model = {"intensities", "gate_by_popularity"}
+    assert left == {*NAMES} - of_model - {"case_study", "training_curves", "quality_time", "frontier"}
 
 
 def test_a_frontier_is_shown_once_it_has_been_made(copied: Logs) -> None:
