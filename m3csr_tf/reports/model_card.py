@@ -16,6 +16,8 @@ _METRICS = ("recall@20", "precision@20", "ndcg@20")
 def model_card(run: RunFiles) -> str:
     """The card as Markdown; every number in it is one of the run's files."""
     counts, finished = run.prepared.manifest["counts"], run.finished
+    least = run.settings["training"]["min_delta"]
+    by = f" by more than {least:.1%}" if least else ""
     lines = [
         f"# Model card: {_plain(run.name)}",
         "",
@@ -44,8 +46,7 @@ def model_card(run: RunFiles) -> str:
         "",
         f"- {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s, seed {run.settings['run']['seed']}.",
         f"- Its weights are those of step {finished['best_step']:,}, with a Recall@20 on validation users of "
-        f"{finished['recall@20']:.4f}, which no later validation bettered by more than "
-        f"{run.settings['training']['min_delta']:.1%}. No test click was looked at for that.",
+        f"{finished['recall@20']:.4f}, which no later validation bettered{by}. No test click was looked at for that.",
         *_chosen(run.metrics["baselines"]),
         "",
         "## Figures on the test split",

@@ -64,8 +64,9 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     tree["training"] = trained.finished
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
-    with progress("intensities of users"):
-        tree["intensity"] = intensities_of(trained, users)
+    if trained.model.weighs_modalities:
+        with progress("intensities of users"):
+            tree["intensity"] = intensities_of(trained, users)
     with runs.figures_of(trained):
         report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
@@ -75,5 +76,6 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
         console.print(choices_table(choices))
         for name, choice in choices.items():
             say(f"{name}: {in_words(choice.settings)}")
-    print_intensities(tree["intensity"])
+    if "intensity" in tree:
+        print_intensities(tree["intensity"])
     return evaluated
