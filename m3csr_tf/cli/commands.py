@@ -131,9 +131,15 @@ def explain(
     run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
 
 
+@app.command()
+def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Write a page of tables and figures, and a model card: runs/NAME/{report.html,figures,model_card.md}."""
+    run_verb("report", config, overrides)
+
+
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
-    """prepare, train, evaluate, release and retrieve in one go."""
+    """prepare, train, evaluate, release, retrieve and report in one go."""
     run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
 
 
