@@ -90,6 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "releases": {"data", "export", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
+    "simulation": {"batch", "data", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
 }
 """Every room but the verbs and what calls them, and what it may import beside the foundation: all of it below."""

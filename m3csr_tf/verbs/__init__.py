@@ -7,6 +7,7 @@ from m3csr_tf.verbs.nightly import run_all
 from m3csr_tf.verbs.refreshing import refresh
 from m3csr_tf.verbs.releases import list_versions, prune, release, rollback, verify
 from m3csr_tf.verbs.serving import embed, retrieve
+from m3csr_tf.verbs.simulate import simulate
 from m3csr_tf.verbs.suites import suite
 from m3csr_tf.verbs.system_errors import system_errors
 from m3csr_tf.verbs.training import prepare, train
@@ -26,6 +27,7 @@ __all__ = [
     "rollback",
     "run_all",
     "seeds",
+    "simulate",
     "suite",
     "sweep",
     "system_errors",
