@@ -39,7 +39,8 @@ def read_round(folder: Path, number: int) -> pd.DataFrame:
       RunError: the file is missing or broken.
     """
     path = round_file(folder, number)
-    remedy = "delete this file and those of later rounds, and run the same command again"
+    # A release that has taken in later rounds cannot go back.
+    remedy = "run the simulation again with run.overwrite=true"
     with reading(path, remedy, RunError):
         return pd.read_parquet(path)
 

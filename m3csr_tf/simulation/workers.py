@@ -20,11 +20,12 @@ from m3csr_tf.errors import M3CSRError, RunError
 from m3csr_tf.util.quoting import one_line
 from m3csr_tf.util.terminal import log_to_stderr
 
-PRELOADED = "m3csr_tf.verbs"
 _STAGE, _DONE, _REFUSED, _BROKEN = range(4)
 
 
-def run(work: Callable[..., None], args: tuple[Any, ...], log: Path, told: Callable[[int, str], None]) -> None:
+def run(
+    work: Callable[..., None], args: tuple[Any, ...], log: Path, told: Callable[[int, str], None], what: str
+) -> None:
     """Runs `work(report, *args)` in a new process and waits for its end; ends it if this process is interrupted.
 
     Args:
@@ -32,13 +33,14 @@ def run(work: Callable[..., None], args: tuple[Any, ...], log: Path, told: Calla
       args: its arguments.
       log: file that gets what it prints.
       told: gets what it reports.
+      what: it works on, for messages.
 
     Raises:
       RunError: it failed; the message is its own, or names the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOADED])
+    context.set_forkserver_preload([work.__module__])
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, log, work, args), daemon=True)
     process.start()
@@ -50,15 +52,15 @@ def run(work: Callable[..., None], args: tuple[Any, ...], log: Path, told: Calla
             except EOFError:
                 process.join()
                 raise RunError(
-                    f"{log}: its process has ended without a word (exit code {process.exitcode}; -9 is a kill, perhaps "
-                    "for want of memory); the same command goes on where it stopped"
+                    f"{what}: its process has ended without a word (exit code {process.exitcode}; -9 is a kill, "
+                    "perhaps for want of memory); the same command goes on where it stopped"
                 ) from None
             if kind == _STAGE:
                 told(*said)
             elif kind == _REFUSED:
-                raise RunError(said[0])
+                raise RunError(f"{what}: {said[0]}")
             elif kind == _BROKEN:
-                raise RunError(f"{log}: {said[0]}; the end of this log says where")
+                raise RunError(f"{what}: {said[0]}; the end of {log} says where")
             else:
                 break
         process.join()

@@ -112,7 +112,7 @@ def _run(plan: Plan) -> None:
                 told(before + of_day, figures=f"{system}, {stage}")
 
             log = arm_folder(plan, system) / "output" / f"day_{day + 1:03d}.log"
-            workers.run(work_day, (plan, system, day), log, heard)
+            workers.run(work_day, (plan, system, day), log, heard, f"{system}, day {day + 1}")
             done += rounds
 
 
