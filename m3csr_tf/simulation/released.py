@@ -34,14 +34,15 @@ class Released:
         self._ids = population.item_ids
         self._log_ids = log_ids
         self._content = population.content
-        bare = [np.isnan(vectors).any(axis=1) for vectors in population.content.values()]
-        self._bare = np.all(bare, axis=0)
-        if self._bare.any():
+        bare = np.all([np.isnan(vectors).any(axis=1) for vectors in population.content.values()], axis=0)
+        # A model that knows items by their ids alone cannot place any new one; a release of before it could say so can.
+        self._waiting = bare if release.manifest.get("places_new_items", True) else np.ones(len(bare), bool)
+        if self._waiting.any():
             logger.warning(
-                "%d of %d videos of the world have no content vector at all: no refresh can place them, so they are "
+                "%d of %d videos of the world cannot be placed by content, so none of them comes by refresh: they are "
                 "shown from the night on that has trained on them",
-                int(self._bare.sum()),
-                len(self._bare),
+                int(self._waiting.sum()),
+                len(self._waiting),
             )
 
     def lists(self, moment: Moment) -> np.ndarray:
@@ -71,7 +72,7 @@ class Released:
           views: int64 [items]; a count decides the popularity bin and so the gate and the exposure bonus.
         """
         held = self._release.items.holds(self._ids)
-        new = np.flatnonzero(available & ~held & ~self._bare)
+        new = np.flatnonzero(available & ~held & ~self._waiting)
         if len(new):
             content = {name: vectors[new] for name, vectors in self._content.items()}
             refresh(self._release, self._frame(new, views), content, source=_SOURCE)
