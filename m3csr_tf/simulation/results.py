@@ -32,7 +32,11 @@ def results_of(plan: Plan) -> dict[str, Any]:
         whole = pd.concat(of_days, ignore_index=True)
         measures[system] = measure(population, members, whole)
         figures = {name: one.value for name, one in measures[system].items()}
-        arms[system] = {"people": len(members), "impressions": len(whole)} | figures
+        rounds = range(settings.days * settings.rounds_a_day)
+        visits = sum(len(population.visitors(number, members)) for number in rounds)
+        empty = visits * settings.list_length - len(whole)
+        counts = {"people": len(members), "visits": visits, "impressions": len(whole), "empty_places": empty}
+        arms[system] = counts | figures
         days += [_day(population, system, day, shown) for day, shown in enumerate(of_days)]
     last = population.time(settings.days * settings.rounds_a_day - 1)
     new = (population.published >= population.begins) & population.available(last)

@@ -54,6 +54,13 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
     for system, found in results["differences"].items():
         console.print(tables.differences_table(system, plan.control, found, _title(results, system)))
     console.print(tables.days_table(results["days"]))
+    for system, arm in results["arms"].items():
+        if arm["empty_places"]:
+            share = arm["empty_places"] / (arm["empty_places"] + arm["impressions"])
+            say(
+                f"{system}: {share:.1%} of the places stayed empty, since visitors had seen all there was; a larger "
+                "data.world.items, or a smaller simulation.list_length or visits, would fill them"
+            )
     say(f"all figures: {plan.folder / RESULTS}, {', '.join(path.name for path in written)}")
     return plan.folder / RESULTS
 

@@ -155,6 +155,8 @@ def test_people_are_twins_or_in_one_arm_each(traffic: str, learns_from: str, tmp
         assert people["truth"] == people["popularity"] and counts == [80, 80]
     else:
         assert not people["truth"] & people["popularity"] and sum(counts) == 80 and min(counts) > 20
+    # Who comes often has soon seen all 150 videos; then places stay empty, and it is said.
+    assert all(arm["visits"] * 10 == arm["impressions"] + arm["empty_places"] for arm in results["arms"].values())
     # The clicks before the loop count once, or with a shared log of twins twice; those of the other arm from night on.
     first = pd.read_parquet(arms / "popularity" / "rounds" / "round_00000.parquet")
     past = own_past()
