@@ -64,7 +64,7 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> list[Path]:
 def _figure(value: float) -> str:
     if float(value).is_integer():
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:
