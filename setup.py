@@ -30,6 +30,7 @@ setup(
         "pydantic>=2,<3",
         "PyYAML>=6",
         "typer>=0.12",
+        "filelock>=4.3,<5",  # Locks among processes.
         "rich>=13",
     ],
     extras_require={

@@ -121,11 +121,12 @@ def _exponents(sizes: list[int]) -> dict[int, float]:
 def _case(size: int, length: int, exponent: float, steps: int) -> Case:
     import tensorflow as tf
 
+    from m3csr_tf.models.m3csr.collation import Collator
     from m3csr_tf.models.m3csr.model import M3CSR
+    from m3csr_tf.sampling.training_data import TrainingData
     from m3csr_tf.training.budget import Budget
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
-    from m3csr_tf.training.training_data import TrainingData
 
     config, random = _settings(length), np.random.default_rng(0)
     rows = size + FIRST_ROW
@@ -143,7 +144,7 @@ def _case(size: int, length: int, exponent: float, steps: int) -> Case:
     histories = np.zeros((rows, length), np.int32)
     histories[FIRST_ROW:] = slots[:, 1:]
     data = TrainingData(clicks, histories, features, np.asarray(clicks.sum(axis=0)).ravel() > 0, None)
-    stream = ExampleStream(data, config)
+    stream = ExampleStream(data, config, Collator(data, config))
     model = M3CSR(
         config,
         users=rows,

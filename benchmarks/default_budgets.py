@@ -19,7 +19,8 @@ from rich.table import Table
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation.report import affordable_users
-from m3csr_tf.training.budget import Budget, tries_ials, validation_users
+from m3csr_tf.graph.ials import tries_ials
+from m3csr_tf.training.budget import Budget, validation_users
 
 _WIDTH = 130
 

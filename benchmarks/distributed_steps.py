@@ -72,11 +72,11 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     import tensorflow as tf
 
     from m3csr_tf.prepare import prepare
+    from m3csr_tf.sampling.training_data import TrainingData
     from m3csr_tf.training import distribution
     from m3csr_tf.training.runs import build_model
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
-    from m3csr_tf.training.training_data import TrainingData
 
     config = configuration.load(None, overrides)
     replicas = distribution.opened(config.run)
@@ -84,7 +84,8 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     with replicas.strategy.scope():
         model = build_model(config, prepared)
         model.compile(optimizer=make_optimizer(config.training, model, (ROUNDS + 1) * steps))
-    stream = ExampleStream(TrainingData.of(prepared, config), config, replicas.replicas)
+    data = TrainingData.of(prepared, config)
+    stream = ExampleStream(data, config, model.collator(data, replicas.replicas), replicas.replicas)
     batches = replicas.batches(stream, 0, (ROUNDS + 1) * steps)
     take_steps(model, batches, tf.constant(steps))
     rates = []

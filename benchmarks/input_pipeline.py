@@ -46,10 +46,11 @@ def main(
 def _measure(folder: Path, clicks: int, rounds: int) -> list[Figure]:
     import tensorflow as tf
 
+    from m3csr_tf.models.m3csr.collation import Collator
     from m3csr_tf.prepare import prepare
+    from m3csr_tf.sampling.training_data import TrainingData
     from m3csr_tf.training.runtime import configure
     from m3csr_tf.training.streams import ExampleStream
-    from m3csr_tf.training.training_data import TrainingData
 
     settings = [f"data.path={folder / 'log'}", f"data.shard_clicks={clicks // 40}", "data.in_memory_rows=0"]
     settings += ["run.threads=1", f"run.folder={folder}", f"training.batch_size={BATCH}"]
@@ -58,7 +59,7 @@ def _measure(folder: Path, clicks: int, rounds: int) -> list[Figure]:
     prepared = prepare(config)
     data = TrainingData.of(prepared, config)
     assert data.shards is not None
-    stream = ExampleStream(data, config)
+    stream = ExampleStream(data, config, Collator(data, config))
     steps = sum(turn.steps for turn in data.shards.turns(0, stream.examples_per_epoch // BATCH))
     per_epoch = stream.examples_per_epoch
     records, arrow = folder / "examples.tfrecord", folder / "examples.arrow"

@@ -43,19 +43,20 @@ def main(
     import tensorflow as tf
 
     from m3csr_tf.prepare import prepare
+    from m3csr_tf.sampling.training_data import TrainingData
     from m3csr_tf.training.budget import Budget
     from m3csr_tf.training.runs import build_model
     from m3csr_tf.training.runtime import configure
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
-    from m3csr_tf.training.training_data import TrainingData
 
     settings = configuration.load(config or PAPER, ([] if config else ON_THE_WORLD) + (overrides or []))
     configure(settings.run)
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(settings, Path(folder) / "prepared")
-        stream = ExampleStream(TrainingData.of(prepared, settings), settings)
+        data = TrainingData.of(prepared, settings)
         model = build_model(settings, prepared)
+        stream = ExampleStream(data, settings, model.collator(data))
         budget = Budget.of(settings.training, int(prepared.train_clicks.sum()))
         model.compile(optimizer=make_optimizer(settings.training, model, budget.steps))
         size = settings.training.batch_size

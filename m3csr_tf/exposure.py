@@ -28,6 +28,7 @@ from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
 from m3csr_tf.util.progress import Tell, share
+from m3csr_tf.util.samples import sample
 
 EXPOSED_AT = 20
 """Length of the lists whose places are shared out."""
@@ -105,7 +106,7 @@ def calibrated_bonuses(
     cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
-    asked = np.sort(np.random.default_rng(seed).permutation(active)[: config.users])
+    asked = sample(active, config.users, seed, nested=True)
     seen = clicks_of(prepared, columns.TRAIN, asked)
     # Rankings: of each kind of items; and where bonuses are judged, without any and for each part of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
@@ -171,7 +172,7 @@ class _Judge:
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
     ) -> _Judge:
         """Of a seeded draw of at most `most` users with a click in validation."""
-        judges = np.sort(np.random.default_rng(seed).permutation(users_with(prepared, columns.VAL))[:most])
+        judges = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
         truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
         return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
 

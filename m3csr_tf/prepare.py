@@ -39,7 +39,8 @@ from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.util.digests import Digests
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import held, regular, sha256, write_json
+from m3csr_tf.util.files import regular, sha256, write_json
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.refusals import reason
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from m3csr_tf.config import Config
+from m3csr_tf.losses import BPRLoss
+
 MASKED_SCORE = tf.float32.min / 100.0
 """What a masked candidate scores, as in `tfrs.tasks.Retrieval`."""
 
@@ -81,3 +84,17 @@ class PairedRetrieval(_ScoredRetrieval):
           score_mask: bool [batch, 1], False where the negative must not count, or None.
         """
         return self._loss_of(positive_scores, negative_scores, sample_weight, score_mask)
+
+
+def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:
+    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs.
+
+    It sums the losses of its examples: what they are a mean over, the replicas' whole batch, it cannot know.
+    """
+    total = tf.keras.losses.Reduction.SUM
+    if config.training.loss == "bpr":
+        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting, reduction=total)
+    else:
+        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)
+    tasks = {"uniform": PairedRetrieval, "shared": SampledRetrieval, "in_batch": tfrs.tasks.Retrieval}
+    return tasks[config.negatives.kind](loss=loss)

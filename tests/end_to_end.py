@@ -28,8 +28,8 @@ def overlap_with_exact(run_folder: Path, lists: Path) -> float:
     from m3csr_tf.features.histories import click_matrix, histories
     from m3csr_tf.ids import FIRST_ROW
     from m3csr_tf.ranking.full_ranking import top_n
+    from m3csr_tf.sampling.training_data import item_features
     from m3csr_tf.training.runs import load_trained
-    from m3csr_tf.training.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
 
     trained = load_trained(run_folder)

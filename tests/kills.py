@@ -70,7 +70,7 @@ def running(begin: Callable[[], None], verb: str, config: Path, output: Path, *o
 def begun(work: Callable[..., None], *args: Any) -> Any:
     """A new process that has called `begin`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["m3csr_tf.verbs"])
+    context.set_forkserver_preload(["m3csr_tf.verbs.run_all"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, work, args), daemon=True)
     process.start()

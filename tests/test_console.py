@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from m3csr_tf.verbs import releases, serving
+from m3csr_tf.verbs import release as release_verb
+from m3csr_tf.verbs import retrieve
 from m3csr_tf.verbs.console import console
 
 ODD = ["[/b]", "[red]x", ":smile:"]
@@ -26,7 +27,7 @@ def test_so_are_ids_in_the_example_lists(tmp_path: Path, capsys: pytest.CaptureF
     lists = pd.DataFrame({"user_id": "[bold]", "rank": [1, 2, 3], "item_id": ODD, "score": 0.5, "part_id": 0.5})
     lists.to_parquet(tmp_path / "part-00000.parquet")
     released: Any = SimpleNamespace(layout={"id": slice(0, 2)})
-    serving._print_examples(tmp_path, released)
+    retrieve._print_examples(tmp_path, released)
     shown = capsys.readouterr().out
     assert [odd for odd in ["[bold]", *ODD] if odd not in shown] == []
 
@@ -34,8 +35,8 @@ def test_so_are_ids_in_the_example_lists(tmp_path: Path, capsys: pytest.CaptureF
 def test_so_is_the_run_of_a_version(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    [version] = releases.versions.listing(release.folder)
+    [version] = release_verb.versions.listing(release.folder)
     odd = dataclasses.replace(version, manifest={**version.manifest, "run": "[/b]"})
-    monkeypatch.setattr(releases.versions, "listing", lambda _: [odd])
-    releases.list_versions(untrained_run.config)
+    monkeypatch.setattr(release_verb.versions, "listing", lambda _: [odd])
+    release_verb.list_versions(untrained_run.config)
     assert "[/b]" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def evaluation(seed: int, users: int = 50) -> Evaluation:
 
 
 def seeds() -> Iterable[Table]:
-    from m3csr_tf.verbs.evaluation import choices_table
+    from m3csr_tf.verbs.baseline_choices import choices_table
 
     rivals = {name: evaluation(7 + place) for place, name in enumerate(RIVALS)}
     summary = spread.summarise([evaluation(0), evaluation(1)], rivals)

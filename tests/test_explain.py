@@ -214,21 +214,21 @@ def test_without_a_history_it_is_that_of_the_whole_log(
     release: Any, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     from m3csr_tf.data.audience import Audience
-    from m3csr_tf.verbs import explanation, origin, serving
+    from m3csr_tf.verbs import explain, origin, retrieve
 
     prepared = untrained_run.prepared
     monkeypatch.setattr(origin, "opened", lambda _: untrained_run)
     slots = Audience(prepared, untrained_run.config, columns.SPLITS).histories(np.arange(len(prepared.users)))
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
-    told = explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)
+    told = explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
     assert told.history == list(prepared.items.ids(slots[row])) and len(told.history) == 6
     assert json.loads(capsys.readouterr().out) == told.to_json()
-    assert explanation.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
+    assert explain.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
     other = untrained_run.config.model_copy(update={"run": untrained_run.config.run.model_copy(update={"seed": 9})})
     monkeypatch.setattr(origin, "opened", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
     with pytest.raises(RunError, match=r"version 1, .* came from another training of run small; .* or pass --history"):
-        explanation.explain(untrained_run.config, user, prepared.items.known[0], None, True)
+        explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
     named = untrained_run.config.model_copy(
         update={"run": untrained_run.config.run.model_copy(update={"name": "tuesday", "release_name": "small"})}
     )
@@ -237,6 +237,6 @@ def test_without_a_history_it_is_that_of_the_whole_log(
         r"pipelines/release.py, name that run \(run.name=small run.release_name=small\), or "
     )
     with pytest.raises(RunError, match=advice + "pass --history"):
-        explanation.explain(named, user, prepared.items.known[0], None, True)
+        explain.explain(named, user, prepared.items.known[0], None, True)
     with pytest.raises(RunError, match=advice + "name a file of users"):
-        serving.retrieve(named)
+        retrieve.retrieve(named)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +19,10 @@ from m3csr_tf.cli import app
 from m3csr_tf.releases import inbox
 from m3csr_tf.releases.refresh import Refreshed
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.util import files
-from m3csr_tf.util.files import locked, sha256
-from m3csr_tf.verbs import refreshing
+from m3csr_tf.util import locks
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.locks import locked
+from m3csr_tf.verbs import refresh
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +85,70 @@ def test_list_verify_rollback_and_prune_say_what_they_find_and_do(logs: Logs) ->
     assert refused.exit_code == 2 and re.search("no complete version .*before 1", refused.stderr)
 
 
+def plain(output: str) -> str:
+    """The words of a help text or a message, without the frame and the line breaks that fit it to the terminal."""
+    return in_one_line(output.replace("│", " "))
+
+
+OPTIONS = {
+    "publish": {"--again"},
+    "list": set(),
+    "verify": {"--version", "--sample"},
+    "rollback": {"--version"},
+    "prune": {"--keep"},
+}
+"""The options of each word of `release`, beside --config and --help."""
+
+
+@pytest.mark.parametrize("word", OPTIONS)
+def test_each_word_has_a_help_text_with_its_own_options(word: str) -> None:
+    result = CliRunner().invoke(app, ["release", word, "--help"])
+    assert result.exit_code == 0
+    assert set(re.findall(r"--[a-z]+", plain(result.output))) == {"--config", "--help", *OPTIONS[word]}
+    assert "SECTION.NAME=VALUE" in plain(result.output)
+
+
+def test_the_help_text_of_release_names_its_words_and_the_one_that_may_be_left_out() -> None:
+    result = CliRunner().invoke(app, ["release", "--help"])
+    assert result.exit_code == 0 and "without a word, `publish`" in plain(result.output)
+    for word in OPTIONS:
+        assert re.search(rf"\b{word} +[A-Z]", plain(result.output)), word
+
+
+@pytest.mark.parametrize("word", OPTIONS)
+def test_an_option_that_a_word_does_not_take_is_refused(word: str) -> None:
+    values = {"--again": [], "--version": ["1"], "--sample": ["7"], "--keep": ["3"]}
+    for option in values.keys() - OPTIONS[word]:
+        result = CliRunner().invoke(app, ["release", word, option, *values[option]])
+        assert result.exit_code == 2 and f"No such option: {option}" in plain(result.stderr), option
+
+
+def test_without_a_word_the_options_are_those_of_publish() -> None:
+    result = CliRunner().invoke(app, ["release", "--sample", "7"])
+    assert result.exit_code == 2
+    assert "release publish" in plain(result.stderr) and "No such option: --sample" in plain(result.stderr)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "refusal"),
+    "arguments",
     [
-        (["publish", "--version", "7"], "--version: release publish does not take it; it takes --again"),
-        (["--sample", "7"], "--sample: release publish does not take it"),
-        (["list", "--keep", "3"], "--keep: release list does not take it; it takes no option of its own"),
-        (["verify", "--again"], "--again: release verify does not take it; it takes --version, --sample"),
-        (["rollback", "--sample", "500"], "--sample: release rollback does not take it; it takes --version"),
-        (["prune", "--version", "1"], "--version: release prune does not take it; it takes --keep"),
+        ["list", "--config", "FILE", "run.name=nobody"],
+        ["--config", "FILE", "list", "run.name=nobody"],
+        ["-c", "FILE", "list", "run.name=nobody"],
+        ["--config=FILE", "list", "run.name=nobody"],
     ],
 )
-def test_options_of_other_words_are_refused(arguments: list[str], refusal: str) -> None:
-    result = CliRunner().invoke(app, ["release", *arguments])
-    # The message stands in a box, on lines as wide as the terminal.
-    assert result.exit_code == 2 and refusal in in_one_line(result.stderr.replace("│", " "))
+def test_the_word_may_come_after_options(arguments: list[str], tmp_path: Path) -> None:
+    # The file has the name of a word: the value of an option is not taken for the word.
+    (tmp_path / "prune").write_text(f"run: {{release_folder: {tmp_path / 'releases'}}}\n")
+    given = [one.replace("FILE", str(tmp_path / "prune")) for one in arguments]
+    result = CliRunner().invoke(app, ["release", *given])
+    assert result.exit_code == 2 and "no release here" in result.stderr, result.output
+
+
+def test_a_word_after_a_setting_is_refused_instead_of_being_passed_over() -> None:
+    result = CliRunner().invoke(app, ["release", "run.name=nobody", "list"])
+    assert result.exit_code == 2 and "'list'" in result.stderr and "section.name=value" in result.stderr
 
 
 def test_an_unknown_word_and_a_release_that_is_not_there_are_refused(logs: Logs) -> None:
@@ -208,7 +257,7 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
         waiting.append(inbox.waiting(place))
         steps.pop(0)()
 
-    monkeypatch.setattr(refreshing, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(refresh, "time", SimpleNamespace(sleep=sleep))
     result = logs.run("refresh", "--follow", str(place))
     assert result.exit_code == 130 and "interrupted" in result.stderr, result.output
     assert waiting == [[]] * 4  # It sleeps only when nothing is left to take in.
@@ -226,13 +275,17 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
 
 
 def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: float) -> None:
+    told: list[str] = []
+
+    def interrupt(text: str, *arguments: object) -> None:
+        told.append(text % arguments)
         raise KeyboardInterrupt
 
     fresh(tmp_path, "new").rename(tmp_path / "1.parquet")
-    for module in (files, refreshing):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupt))
+    monkeypatch.setattr(locks, "_PATIENCE", 0.01)
+    monkeypatch.setattr(locks, "logger", SimpleNamespace(warning=interrupt))
     with locked(tmp_path / ".follow.lock"):
         result = logs.run("refresh", "--follow", str(tmp_path))
     assert result.exit_code == 130 and "following" not in result.output
+    assert len(told) == 1 and told[0].endswith("holds it; waiting")
     assert inbox.waiting(tmp_path) == [tmp_path / "1.parquet"]

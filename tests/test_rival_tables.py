@@ -17,7 +17,7 @@ from m3csr_tf.evaluation.report import Evaluation, Slice
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The configurations that were evaluated, training and evaluation themselves left out."""
-    from m3csr_tf.verbs import comparison
+    from m3csr_tf.verbs import seeds
 
     found: list[Config] = []
 
@@ -32,15 +32,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         (config.run_folder / "metrics.json").write_text(json.dumps(tree))
         return dict.fromkeys(names, part)
 
-    monkeypatch.setattr(comparison, "train", lambda config: None)
-    monkeypatch.setattr(comparison, "evaluate", evaluate)
+    monkeypatch.setattr(seeds, "train", lambda config: None)
+    monkeypatch.setattr(seeds, "evaluate", evaluate)
     return found
 
 
 def seeds(folder: Path, *overrides: str) -> None:
-    from m3csr_tf.verbs import comparison
+    from m3csr_tf.verbs.seeds import seeds as run_seeds
 
-    comparison.seeds(load(None, ["run.name=small", f"run.folder={folder}", *overrides]), 2)
+    run_seeds(load(None, ["run.name=small", f"run.folder={folder}", *overrides]), 2)
 
 
 def test_the_first_seed_is_compared_with_all_tuned_baselines_and_the_others_with_none(
@@ -69,7 +69,7 @@ def test_the_summary_holds_every_rival_and_the_settings_chosen_for_it(
 
 def test_the_table_of_choices_has_a_line_a_baseline_and_words_no_settings_within_settings() -> None:
     from m3csr_tf.baselines.search import Choice
-    from m3csr_tf.verbs.evaluation import choices_table, in_words
+    from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 
     weighted = {"weights": {"visual": 2, "textual": 1}, "neighbours": 50}
     settings = {"ials": {"factors": 8}, "modalities": ["visual", "textual"], "penalty": 10**-0.5}
@@ -93,11 +93,11 @@ def test_a_single_run_is_compared_with_popularity_and_chance_where_nothing_is_sa
     untrained_run: Any, tmp_path: Path
 ) -> None:
     from m3csr_tf.ranking.full_ranking import Vectors
-    from m3csr_tf.verbs import evaluation
+    from m3csr_tf.verbs.evaluated_systems import systems
 
     own = Vectors(np.zeros((1, 1)), np.zeros((1, 1)))
     for said, expected in {"": ["popularity", "random"], "evaluation.baselines=[random]": ["random"]}.items():
         config = load(None, [f"run.folder={tmp_path}", *filter(None, [said])])
-        found = [name for name, _, _ in evaluation._systems(config, untrained_run.prepared, own)]
+        found = [name for name, _, _ in systems(config, untrained_run.prepared, own)]
         assert found == ["M3CSR", *expected]
     assert load(None, ["evaluation.baselines=tuned"]).evaluation.baselines == "tuned"

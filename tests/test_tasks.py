@@ -9,8 +9,7 @@ import tensorflow_recommenders as tfrs
 
 from m3csr_tf.config import Config
 from m3csr_tf.losses import BPRLoss
-from m3csr_tf.models.m3csr.model import retrieval_task
-from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval
+from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval, retrieval_task
 
 BATCH, NEGATIVES, WIDTH = 5, 7, 3
 LOSSES = {

@@ -14,9 +14,9 @@ from m3csr_tf.baselines.log import Baseline, Judged, Log, Settings
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, Vectors, top_n
+from m3csr_tf.util.samples import sample
 
 JUDGED_AT = 20
 DRAWS = 5
@@ -130,7 +130,7 @@ class _Judge:
 
 
 def _on_validation(prepared: Prepared, log: Log, most_users: int | None, seed: int) -> _Judge:
-    users = some_of(users_with(prepared, columns.VAL), most_users, seed)
+    users = sample(users_with(prepared, columns.VAL), most_users, seed, nested=True)
     known = np.arange(log.clicks.shape[1]) >= FIRST_ROW
     return _Judge(log, users, clicks_of(prepared, columns.VAL, users), log.clicks[users], known)
 

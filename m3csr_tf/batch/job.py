@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch.output import JobFolder, PartFacts
-from m3csr_tf.batch.progress import tracked
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.releases.release import Release
@@ -166,9 +165,10 @@ def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
             if todo:
                 work = wanted.work(job.facts.position)
                 total = sum(map(job.size, own))
-                with tracked(total, total - sum(map(job.size, todo)), wanted.what) as tracker:
+                done_before = total - sum(map(job.size, todo))
+                with progress(f"the job, {wanted.what}", total, done_before) as told:
                     try:
-                        engine(work, job, todo, tracker.advance)
+                        engine(work, job, todo, told.advance)
                         _require_same(wanted.inputs, identity[wanted.what])
                     except InputsChanged:
                         outputs.discard(output, job, todo)

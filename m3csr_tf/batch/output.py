@@ -32,7 +32,8 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from m3csr_tf.errors import RunError
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import lock_file, locked, regular, replacing, sync, write_json
+from m3csr_tf.util.files import regular, replacing, sync, write_json
+from m3csr_tf.util.locks import locked, shareable_file
 from m3csr_tf.util.names import job_folders
 from m3csr_tf.util.stored import checked
 
@@ -232,7 +233,7 @@ def claimed(
         job = _found(output, identity, position, overwrite)
         if job is None:
             job = _created(output, identity, version, position, count())
-        working = lock_file(job.folder / WORKING)
+        working = shareable_file(job.folder / WORKING)
         if _alone(working):
             for leftover in (path for pattern in _LEFTOVERS for path in job.folder.glob(pattern)):
                 leftover.unlink()
@@ -265,7 +266,7 @@ def commit(output: Path, job: JobFolder) -> bool:
             beside.replace(output)
             sync(output.parent)
             if before is not None:
-                with lock_file(before.folder / WORKING) as working:
+                with shareable_file(before.folder / WORKING) as working:
                     if _alone(working):
                         shutil.rmtree(before.folder)
     return True
@@ -366,7 +367,7 @@ def _id(identity: Mapping[str, Any], position: int, again: int) -> str:
 
 def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:
     """Removes a folder that is not gone on with, and says so if it is of a later job than the finished one."""
-    with lock_file(folder / WORKING) as working:
+    with shareable_file(folder / WORKING) as working:
         job = JobFolder.open(folder)
         if not _alone(working):
             if job is not None and job.facts.number <= finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from m3csr_tf.data.catalogue import VectorCheck
 from m3csr_tf.errors import InputError
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.util.matrix_file import MatrixFile
 
 ITEMS_AT_ONCE = 65_536
 
@@ -37,7 +39,8 @@ class ContentFile:
         self._source = source
         self._check = VectorCheck(modality, source)
         self._absent = 0
-        self._begun = False
+        self._file: MatrixFile | None = None
+        self._open = ExitStack()
 
     def append(self, vectors: np.ndarray) -> None:
         """Writes the next vectors, [n, width]; of width 0 as long as none of the items has the modality."""
@@ -45,15 +48,13 @@ class ContentFile:
         if not width:
             self._absent += len(vectors)
             return
-        if not self._begun:
-            self._begun = True
-            header = {"descr": "<f4", "fortran_order": False, "shape": (FIRST_ROW + self._items, width)}
-            np.lib.format.write_array_header_1_0(self._file, header)
-            self._write(np.full((FIRST_ROW, width), np.nan, np.float32))
+        if self._file is None:
+            self._file = self._open.enter_context(MatrixFile(self._path, FIRST_ROW + self._items, width))
+            self._file.write(np.full((FIRST_ROW, width), np.nan, np.float32))
             for block in blocks(self._absent, ITEMS_AT_ONCE):
-                self._write(np.full((block.stop - block.start, width), np.nan, np.float32))
+                self._file.write(np.full((block.stop - block.start, width), np.nan, np.float32))
             self._check.rows += self._absent
-        self._write(self._check.checked(vectors))
+        self._file.write(self._check.checked(vectors))
 
     def finish(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of all items, float32 [items, width], memory-mapped and read-only.
@@ -64,7 +65,7 @@ class ContentFile:
         Raises:
           InputError: as `check_vectors`.
         """
-        if not self._begun:
+        if self._file is None:
             raise InputError(
                 f"{self._source}: {self._modality} vectors have no entries; expected a width of at least 1"
             )
@@ -72,17 +73,13 @@ class ContentFile:
         self._file.flush()
         return np.load(self._path, mmap_mode="r", allow_pickle=False)[FIRST_ROW:]
 
-    def _write(self, vectors: np.ndarray) -> None:
-        self._file.write(vectors.data)
-
     def __enter__(self) -> ContentFile:
-        self._file = self._path.open("wb")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._open.__exit__(kind, error, traceback)
 
 
 def store(folder: Path, modality: str, vectors: np.ndarray, ids: np.ndarray, source: str) -> np.ndarray:

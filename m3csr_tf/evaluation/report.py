@@ -32,6 +32,7 @@ from m3csr_tf.ranking import full_ranking as ranking
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, Matrix
 from m3csr_tf.util import files
 from m3csr_tf.util.progress import progress
+from m3csr_tf.util.samples import sample
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
 COVERAGE_AT = 20
@@ -140,22 +141,12 @@ def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tup
     """
     users = users_with(prepared, split)
     most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
-    return some_of(users, None if most == "all" else most, _DRAW), len(users)
+    return sample(users, None if most == "all" else most, _DRAW, nested=True), len(users)
 
 
 def affordable_users(items: int) -> int:
     """Users whom `evaluation.users=auto` draws at most for a catalogue of so many items."""
     return min(MOST_USERS, max(LEAST_USERS, SCORES // max(1, items)))
-
-
-def some_of(users: np.ndarray, most: int | None, seed: int) -> np.ndarray:
-    """A seeded draw of `most` of the users, ascending; all where they are no more, or where `most` is None.
-
-    Draws of one seed are nested: a larger one holds every user of a smaller one.
-    """
-    if most is None or len(users) <= most:
-        return users
-    return np.sort(np.random.default_rng(seed).permutation(users)[:most])
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import ALL, COLD, COLD_ONLY, TAIL, WARM, Evaluation
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.experiments.spread import average
+from m3csr_tf.experiments.spread import average, over_seeds, plus_minus
 from m3csr_tf.util.names import check_room
 
 FULL = "full"
@@ -58,7 +58,7 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1, got {count}: the runs have seeds 0 to count - 1")
-    absent = [f"model.{name}" for name in ABLATIONS if not getattr(config.model, name)]
+    absent = [f"model.{name}" for name in ABLATIONS if not getattr(config.m3csr, name)]
     if absent:
         raise ConfigError(
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} off, so there is nothing to take away; "
@@ -81,8 +81,8 @@ def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
     for name in _filled(of_seeds[0]):
         tree[name] = {}
         for metric in METRICS:
-            means = [evaluation[name].mean(metric) for evaluation in of_seeds]
-            tree[name][metric] = spread(means) | {"seeds": means, "users": len(of_seeds[0][name].users)}
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
+            tree[name][metric] = found | {"users": len(of_seeds[0][name].users)}
     return tree
 
 
@@ -120,12 +120,7 @@ def contributions(full: Sequence[Evaluation], ablated: Sequence[Evaluation]) -> 
     return tree
 
 
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """{"mean", "sd"} over seeds; sd is None for one seed, which says nothing of it."""
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-
-
-def over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """Shares of variance of one system's seeds, as means and spreads.
 
     Args:
@@ -138,7 +133,7 @@ def over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[s
     for kind, named in variances[0].items():
         common = [name for name in named if all(name in one[kind] for one in variances)]
         of_seeds = {name: [one[kind][name] for one in variances] for name in common}
-        tree[kind] = {name: spread(values) | {"seeds": values} for name, values in of_seeds.items()}
+        tree[kind] = {name: over_seeds(values) for name, values in of_seeds.items()}
     return tree
 
 
@@ -146,7 +141,7 @@ def variance_table(tree: Mapping[str, Any]) -> Table:
     """Shares of the variance of the full model's scores, part by part, then component by component.
 
     Args:
-      tree: as `over_seeds`: "parts", and "components" by ablation.
+      tree: as `variance_over_seeds`: "parts", and "components" by ablation.
     """
     title = "variance of a user's scores over the catalogue: shares, mean +- sd over seeds; validation users"
     result = Table("what", "share", "reading", title=title, title_justify="left")
@@ -190,13 +185,6 @@ def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
     return result
 
 
-def plus_minus(value: float | None, error: float | None) -> str:
-    """A figure and its error in a table; "-" for what is not there."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
-
-
 def _contribution_cells(found: Mapping[str, Any]) -> list[str]:
     ends = "-" if found["low"] is None else f"{found['low']:+.4f} {found['high']:+.4f}"
     p = "-" if found["p"] is None else f"{found['p']:.1e}"
@@ -213,7 +201,7 @@ def _of_seed(config: Config, variant: str, seed: int) -> Config:
     name = f"{config.run.name}-seed{seed}"
     if variant != FULL:
         name = f"{config.run.name}-{variant}-seed{seed}"
-        changes["model"] = config.model.model_copy(update={variant: False})
+        changes["model"] = config.m3csr.model_copy(update={variant: False})
         # Rivals and bootstrap intervals are the full model's: they would be the same, or go unread.
         changes["evaluation"] = config.evaluation.model_copy(update={"baselines": (), "bootstrap": 0})
     changes["run"] = config.run.model_copy(update={"name": name, "seed": seed})

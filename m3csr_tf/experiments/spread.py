@@ -30,6 +30,24 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(slices)
 
 
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """A figure of one system over its seeds.
+
+    Returns:
+      {"mean", "sd", "seeds": the values}; "sd" is the sample standard deviation, None for a single seed, which says
+      nothing of it.
+    """
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
+
+
+def plus_minus(value: float | None, error: float | None) -> str:
+    """A figure and its error in a table; "-" for what is not there."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
+
+
 def summarise(
     of_seeds: Sequence[Evaluation], rivals: Mapping[str, Evaluation], metrics: Sequence[str] = ("recall@20", "ndcg@20")
 ) -> dict[str, Any]:
@@ -44,7 +62,7 @@ def summarise(
 
     Returns:
       slice -> metric -> {"mean", "sd", "seeds": [one a seed], "users", "rivals": {name: {"mean", "difference", "low",
-      "high", "p"}}}; slices without users are left out.
+      "high", "p"}}}; "sd" is None for a single seed, and slices without users are left out.
     """
     averaged = average(of_seeds)
     tree: dict[str, Any] = {}
@@ -53,12 +71,9 @@ def summarise(
             continue
         tree[name] = {}
         for metric in metrics:
-            means = [evaluation[name].mean(metric) for evaluation in of_seeds]
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
             tests = {rival: compare(averaged, evaluation, metric, name) for rival, evaluation in rivals.items()}
-            tree[name][metric] = {
-                "mean": float(np.mean(means)),
-                "sd": float(np.std(means, ddof=1)) if len(means) > 1 else 0.0,
-                "seeds": means,
+            tree[name][metric] = found | {
                 "users": len(part.users),
                 "rivals": {
                     rival: {
@@ -97,7 +112,7 @@ def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out:
         table.add_row(metric)
         for slice_name, of_slice in summary.items():
             figures = of_slice[metric]
-            row = [slice_name, f"{figures['mean']:.4f} +- {figures['sd']:.4f}"]
+            row = [slice_name, plus_minus(figures["mean"], figures["sd"])]
             best = best_rival(figures, leave_out)
             if best is not None:
                 rival = figures["rivals"][best]

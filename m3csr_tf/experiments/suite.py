@@ -10,7 +10,7 @@ from rich.table import Table
 
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.experiments.spread import best_rival, summarise
+from m3csr_tf.experiments.spread import best_rival, plus_minus, summarise
 
 METRICS = ("recall@20", "ndcg@20")
 _TITLES = {"recall@20": "Recall@20", "ndcg@20": "NDCG@20"}
@@ -35,7 +35,7 @@ def judged(
 
     Returns:
       {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "rivals": as `spread.summarise`, "rival",
-      "rival_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd is 0 for one seed.
+      "rival_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None for one seed.
       "rival" is the best of the metric, and the ratio is mean / rival_mean; the four are None without a rival, the
       ratio also where the rival has 0. A gain is the best validation's Recall@20 less that of the start, None of a run
       whose start was not validated.
@@ -109,7 +109,7 @@ def table(member: str, tree: Mapping[str, Any]) -> Table:
     for heading in ("its mean", "ratio", "p"):
         result.add_column(heading, justify="right")
     for metric, figures in tree["metrics"].items():
-        ours = f"{figures['mean']:.4f}" + (f" +- {figures['sd']:.4f}" if len(figures["seeds"]) > 1 else "")
+        ours = plus_minus(figures["mean"], figures["sd"])
         rival, mean = ("-", "-") if figures["rival"] is None else (figures["rival"], f"{figures['rival_mean']:.4f}")
         ratio = "-" if figures["ratio"] is None else f"{figures['ratio']:.3f}"
         p = "-" if figures["p"] is None else f"{figures['p']:.1e}"

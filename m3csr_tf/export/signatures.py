@@ -19,7 +19,7 @@ from m3csr_tf.export.content import ContentTransform
 from m3csr_tf.export.lookup import IdHash, IdLookup
 from m3csr_tf.export.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.models.m3csr.user_tower import ExplainedUsers
+from m3csr_tf.models.contract import ExplainedUsers, Recommender
 from m3csr_tf.ops.gradients import forward_only
 
 EMPTY_SLOT = -1
@@ -58,19 +58,21 @@ class ItemServing(_Serving):
     of its training, a new one bin 0), and under each modality's name its raw vectors float32 [B, width] (a row of
     NaN: absent) -> item_vector float32 [B, D]. The content used is the content given, for known items too.
 
-    `explain` takes the same -> item_vector; gate float32 [B], delta of equation 10, the weight of content beside 1 -
-    delta of the id, if the model has a gate; popularity_bin int32 [B]; cluster_ids int32 [B, modalities], 0: absent.
+    `explain` takes the same -> item_vector; popularity_bin int32 [B]; cluster_ids int32 [B, modalities], 0: absent; and
+    of a model with a gate, gate float32 [B], delta of equation 10, the weight of content beside 1 - delta of the id.
 
     Args:
-      tower: takes the features of `ItemTower.call`.
+      model: whose item tower it is (`models.contract.Recommender`).
       prepared: the data it was trained on.
       vocabularies: folder for the vocabulary files, which must stay until the module is saved.
     """
 
-    def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path) -> None:
+    def __init__(self, model: Recommender, prepared: Prepared, vocabularies: Path) -> None:
+        tower = model.item_tower
         super().__init__(tower, prepared, vocabularies, columns.ITEM_TOWER)
-        self._gate: Callable[[tf.Tensor], tf.Tensor] | None = tower.gate.__call__ if tower.gate else None
-        self._gated_bins = tower.gated_bins
+        self._gate: Callable[[tf.Tensor], tf.Tensor] | None = None
+        if model.explains and tower.gate:
+            self._gate, self._gated_bins = tower.gate.__call__, tower.gated_bins
         self._bins = tf.constant(prepared.bins)
         self._edges = tf.constant(prepared.popularity.edges)
 
@@ -125,25 +127,25 @@ class UserServing(_Serving):
     items that the table lacks. For items that it holds, the table counts. A new item that is in several histories
     takes the content given at its first place; one without any content is skipped.
 
-    `explain` takes what `with_content` takes -> user_vector; intensities float32 [B, modalities] (equation 6);
-    attention_id float32 [B, n] (equation 3) and attention_<modality> (equation 4), the weights of the places of the
-    history, 0 for those that are skipped or lack the modality (`UserTower.explain`).
+    `explain`, of a model that explains (`Recommender.explains`), takes what `with_content` takes -> user_vector;
+    intensities float32 [B, modalities] (equation 6); attention_id float32 [B, n] (equation 3) and attention_<modality>
+    (equation 4), the weights of the places of the history, 0 for those that are skipped or lack the modality.
 
-    Users that the tower lacks share the unknown row, or with `hash_rows` read the one that their id hashes to, and no
+    Users that the tower lacks share the unknown row, or with hashed ids read the one that their id hashes to, and no
     history is an ordinary one.
 
     Args:
-      tower: takes the features of `UserTower.call`.
+      model: whose user tower it is (`models.contract.Recommender`).
       prepared: the data it was trained on.
       vocabularies: folder for the vocabulary files, which must stay until the module is saved.
-      hash_rows: rows of a hashed user table (model.user_hash_rows); None for a vocabulary of the known users.
     """
 
-    def __init__(
-        self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path, hash_rows: int | None = None
-    ) -> None:
+    def __init__(self, model: Recommender, prepared: Prepared, vocabularies: Path) -> None:
+        tower, hash_rows = model.user_tower, model.user_hash_rows
         super().__init__(tower, prepared, vocabularies, columns.USER_TOWER)
-        self._explain: Callable[[Mapping[str, tf.Tensor]], ExplainedUsers] = tower.explain
+        self._explain: Callable[[Mapping[str, tf.Tensor]], ExplainedUsers] | None = None
+        if model.explains:
+            self._explain = tower.explain
         self._users = (
             IdLookup(prepared.users, vocabularies / USER_VOCABULARY) if hash_rows is None else IdHash(hash_rows)
         )
@@ -164,11 +166,13 @@ class UserServing(_Serving):
             columns.history_feature(name): tf.TensorSpec([None, None, width], tf.float32, columns.history_feature(name))
             for name, width in self._widths.items()
         }
-        return {
+        traced = {
             columns.SERVING_DEFAULT: tf.function(self._serve).get_concrete_function(users),
             columns.WITH_CONTENT: tf.function(self._serve_with_content).get_concrete_function(users | content),
-            columns.EXPLAIN: tf.function(self._serve_explained).get_concrete_function(users | content),
         }
+        if self._explain is not None:
+            traced[columns.EXPLAIN] = tf.function(self._serve_explained).get_concrete_function(users | content)
+        return traced
 
     def _serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         distinct, lines = tf.unique(tf.reshape(inputs[columns.HISTORY], [-1]))
@@ -180,6 +184,7 @@ class UserServing(_Serving):
         return {columns.USER_VECTOR: self._tower(self._features_with_content(inputs))}
 
     def _serve_explained(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        assert self._explain is not None
         explained = self._explain(self._features_with_content(inputs))
         attention = {columns.attention_output(part): weights for part, weights in explained.attention.items()}
         return {

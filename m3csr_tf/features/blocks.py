@@ -16,13 +16,6 @@ def blocks(rows: int, size: int, first: int = 0, step: int = 1) -> Iterator[slic
         yield slice(start, min(start + size, rows))
 
 
-def sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """`rows` if there are at most `most` of them; otherwise a seeded draw of that many, in the order of `rows`."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
-
-
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`array[rows]` for ascending rows; of an array mapped from a file hardly more than these stays in memory."""
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)

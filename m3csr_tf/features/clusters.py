@@ -14,9 +14,10 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.features.blocks import blocks, sample, take
+from m3csr_tf.features.blocks import blocks, take
 from m3csr_tf.features.content import ScaledContent
 from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.samples import sample
 
 Kind = Literal["joint", "per_modality"]
 

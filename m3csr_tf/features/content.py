@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from m3csr_tf.features.blocks import sample, take
+from m3csr_tf.features.blocks import take
 from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.samples import sample
 
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 

@@ -15,6 +15,18 @@ from m3csr_tf.util.files import regular
 Source = Literal["train_clicks", "view_count"]
 
 
+def bins_of(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Bins of `counts`, int32 of the same shape; a negative count is unknown and falls in bin 0.
+
+    The exported item tower does the same in its graph (`export.signatures`).
+
+    Args:
+      counts: int64, of any shape.
+      edges: as in `PopularityBins`.
+    """
+    return np.searchsorted(edges, counts, side="right").astype(np.int32)
+
+
 @dataclass(frozen=True)
 class PopularityBins:
     """Bin 0 holds items without a click or view, and unknown counts; bin k >= 1 starts at `edges[k - 1]`.
@@ -43,8 +55,8 @@ class PopularityBins:
         return cls(source, np.unique(np.minimum(edges, largest)))
 
     def bin(self, counts: np.ndarray) -> np.ndarray:
-        """Bins of `counts`, int32 of the same shape; a negative count is unknown and falls in bin 0."""
-        return np.searchsorted(self.edges, counts, side="right").astype(np.int32)
+        """Bins of `counts`, as `bins_of`."""
+        return bins_of(counts, self.edges)
 
     def save(self, path: Path) -> None:
         """Writes a JSON file."""

@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.features.blocks import sample
 from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.samples import sample
 
 _FOLLOWED = 0.5
 """Weight of what clicks say about directions of content, beside that of content as it is. On short videos 0.3 to 1 rank

@@ -17,6 +17,10 @@ from m3csr_tf.util.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
 
+FACTORISED_ITEMS, FACTORISED_CLICKS = 50_000, 2_000_000
+"""Largest catalogue and log for which `model.id_start=auto` tries implicit ALS, once for each setting of its grid."""
+
+
 _START = 0.1
 """Length, about, of the items' first vectors, as in Rendle et al. 2022; without clicks they stay zeros."""
 _CELLS = 1 << 19
@@ -113,3 +117,13 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
 
     each_worker(work, workers)
     return solved @ axes.T
+
+
+def tries_ials(clicks: int, items: int) -> bool:
+    """Whether `model.id_start=auto` has the time for implicit ALS, several times.
+
+    Args:
+      clicks: training clicks of the whole log.
+      items: of the catalogue.
+    """
+    return items <= FACTORISED_ITEMS and clicks <= FACTORISED_CLICKS

@@ -27,6 +27,7 @@ from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 from m3csr_tf.index.space import Space
 from m3csr_tf.index.vector_store import HeldItems
+from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.progress import progress
 
 FEWEST_ITEMS = 16
@@ -194,12 +195,9 @@ class TreeIndex(ScannIndex):
         frame = pd.DataFrame({columns.ITEM_ID: np.array([*long, *recent], dtype=object), _IS_RECENT: flags})
         frame.to_parquet(folder / BESIDE, index=False)
         np.save(folder / SPACE, np.stack(self._space), allow_pickle=False)
-        with (folder / self._vectors_file).open("wb") as stream:
-            # Not through a memory map, which ends the process without a word when the disk is full.
-            shape = (len(self), self.width)
-            np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        with MatrixFile(folder / self._vectors_file, len(self), self.width) as file:
             for block in self._blocks():
-                stream.write(np.ascontiguousarray(block, "<f4").tobytes())
+                file.write(block)
 
     @classmethod
     @override

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from m3csr_tf.util.splitmix import GOLDEN, finalize
+
 _CROWDED = 16
 """A piece that leaves more than one in this many of its scores to choose from is partitioned first."""
 _TIED_ENTRIES = 1 << 18
@@ -87,7 +89,7 @@ class Best:
         self._found, self._waiting = [(row[kept], column[kept], value[kept])], 0
 
     def _keys(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        return _mix(self._row_keys[row] + self._column_keys[column])
+        return finalize(self._row_keys[row] + self._column_keys[column])
 
 
 def places(counts: np.ndarray) -> np.ndarray:
@@ -126,36 +128,23 @@ def _best(scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, co
 
 def _draw(scores: np.ndarray, edge: np.ndarray, k: int, row_keys: np.ndarray, column_keys: np.ndarray) -> np.ndarray:
     """Columns of all scores above the row's edge and of a random choice of those at it, int [b, k]."""
-    keys = _mix(row_keys[:, None] + column_keys)
+    keys = finalize(row_keys[:, None] + column_keys)
     np.copyto(keys, np.uint64(0), where=scores > edge[:, None])
     np.copyto(keys, np.iinfo(np.uint64).max, where=scores < edge[:, None])
     last = np.partition(keys, k - 1, axis=1)[:, k - 1, None]
     return (np.flatnonzero(keys <= last) % scores.shape[1]).reshape(-1, k)
 
 
-# Random keys: the splitmix64 generator (Steele, Lea and Flood, 2014), started at a place of the row's own. Its steps
-# are one-to-one on 64 bits, so that two columns never share a key in the same row.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
+# Random keys: SplitMix64, started at a place of the row's own. Its steps are one-to-one on 64 bits, so that
+# two columns never share a key in the same row.
 
 
 def random_rows(seed: int, count: int) -> np.ndarray:
     """Where the keys of each row start, uint64 [count]."""
-    start = _mix(np.array([seed % (1 << 64)], np.uint64))
-    return _mix(np.arange(count, dtype=np.uint64) * _GOLDEN + start)
+    start = finalize(np.array([seed % (1 << 64)], np.uint64))
+    return finalize(np.arange(count, dtype=np.uint64) * GOLDEN + start)
 
 
 def random_columns(numbers: np.ndarray) -> np.ndarray:
     """How far from a row's start the keys of the columns of these `numbers` lie, uint64 [columns]."""
-    return numbers.astype(np.uint64) * _GOLDEN
-
-
-def _mix(keys: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64, in place."""
-    keys ^= keys >> np.uint64(30)
-    keys *= _FIRST
-    keys ^= keys >> np.uint64(27)
-    keys *= _SECOND
-    keys ^= keys >> np.uint64(31)
-    return keys
+    return numbers.astype(np.uint64) * GOLDEN

@@ -16,7 +16,9 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import ReleaseError
+from m3csr_tf.features.popularity import bins_of
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array
 
@@ -116,8 +118,7 @@ class ItemStore:
           KeyError: an id is not held.
         """
         views = self.views(ids)
-        of_views = np.searchsorted(self._edges, np.maximum(views, 0), side="right")
-        return np.where(views >= 0, of_views, np.maximum(self.training_bins(ids), 0)).astype(np.int32)
+        return np.where(views >= 0, bins_of(views, self._edges), np.maximum(self.training_bins(ids), 0))
 
     def is_cold(self, ids: np.ndarray) -> np.ndarray:
         """Whether items are in popularity bin 0, bool [ids].
@@ -196,14 +197,13 @@ class ItemStore:
         frame.to_parquet(folder / ITEMS, index=False)
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
         with ExitStack() as opened:
-            # Not through a memory map, which ends the process without a word when the disk is full.
-            streams = {name: opened.enter_context(_content_path(folder, name).open("wb")) for name in self._content}
-            for name, width in self.modalities.items():
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), width)}
-                np.lib.format.write_array_header_1_0(streams[name], header)
+            files = {
+                name: opened.enter_context(MatrixFile(_content_path(folder, name), len(ids), width))
+                for name, width in self.modalities.items()
+            }
             for start in range(0, len(ids), _WRITTEN_AT_ONCE):
                 for name, vectors in self.content(ids[start : start + _WRITTEN_AT_ONCE]).items():
-                    streams[name].write(np.ascontiguousarray(vectors, "<f4").tobytes())
+                    files[name].write(vectors)
 
     @classmethod
     def load(cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray) -> ItemStore:

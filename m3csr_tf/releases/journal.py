@@ -63,7 +63,7 @@ class Segment:
 
 
 class Journal:
-    """The journal of one version; one process at a time may append (`lifecycle.journal_lock`).
+    """The journal of one version; one process at a time may append (`releases.versions.switching`).
 
     Args:
       folder: `saved_models/<name>/journal/<version>`.

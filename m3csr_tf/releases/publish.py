@@ -25,7 +25,7 @@ from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.export.warmup import write_warmup
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
-from m3csr_tf.models.m3csr.layout import parts
+from m3csr_tf.models.contract import Recommender
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
 from m3csr_tf.releases.carry_over import fresh_only
@@ -44,20 +44,6 @@ EMBEDDED_AT_ONCE = 65_536
 """Items whose raw content is in memory at once."""
 
 
-class Towers(Protocol):
-    """A model of two towers that take the features of `UserTower.call` and `ItemTower.call`."""
-
-    @property
-    def user_tower(self) -> tf.keras.Model:
-        """Takes what `UserTower.call` takes."""
-        ...
-
-    @property
-    def item_tower(self) -> tf.keras.Model:
-        """Takes what `ItemTower.call` takes."""
-        ...
-
-
 class Trained(Protocol):
     """A trained run: its settings, the data it was trained on, and the model with the weights to release."""
 
@@ -72,8 +58,8 @@ class Trained(Protocol):
         ...
 
     @property
-    def model(self) -> Towers:
-        """The towers, with the weights to release."""
+    def model(self) -> Recommender:
+        """The model, with the weights to release."""
         ...
 
 
@@ -87,7 +73,7 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
       trained: what to release.
       version: a number above 0; one more than the latest when None.
       bonuses: what the released tower adds to every score of an item, by popularity bin, beside what was trained,
-        float32 [bins] (`exposure`); only a model with model.popularity_bias takes other than zeros.
+        float32 [bins] (`exposure`); only a model with a popularity bias takes other than zeros.
 
     Raises:
       ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed to the recall that
@@ -99,7 +85,7 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
     with publishing(folder) as staging:
         version = free_version(folder, version)
         try:
-            with _raised(trained.model.item_tower, bonuses):
+            with _raised(trained.model, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
             said = str(error.message)
@@ -128,12 +114,16 @@ def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
 
 
 @contextmanager
-def _raised(item_tower: tf.keras.Model, bonuses: np.ndarray) -> Iterator[None]:
+def _raised(model: Recommender, bonuses: np.ndarray) -> Iterator[None]:
     """Adds the bonuses to what the bins are worth, inside the block: the run's own model stays as it was trained."""
     if not bonuses.any():
         yield
         return
-    worth = item_tower.popularity_bias
+    worth = model.popularity_bias
+    if worth is None:
+        raise ReleaseError(
+            f"{model.title} has no popularity bias that could take bonuses; pass exposure.cold_share=trained"
+        )
     trained = worth.numpy()
     raised = trained.copy()
     raised[: len(bonuses)] += bonuses
@@ -148,11 +138,11 @@ def _export(trained: Trained, staging: Path) -> None:
     vocabularies = staging / "vocabularies"
     vocabularies.mkdir()
     model, prepared = trained.model, trained.prepared
+    model.before_ranking()
     with progress("exporting towers, towers", 2) as told:
-        ItemServing(model.item_tower, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
+        ItemServing(model, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
         told(1)
-        hash_rows = trained.config.model.user_hash_rows
-        UserServing(model.user_tower, prepared, vocabularies, hash_rows).save(staging / columns.USER_TOWER)
+        UserServing(model, prepared, vocabularies).save(staging / columns.USER_TOWER)
     for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
         write_warmup(staging / tower, tower, trained.config.history.length)
 
@@ -202,7 +192,6 @@ def _prepared_digest(trained: Trained) -> str:
 
 def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
-    layout = parts(config.model, prepared.modalities)
     return manifests.sealed(
         {
             "format": manifests.FORMAT,
@@ -216,8 +205,9 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
                 "tensorflow": tf.__version__,
                 "scann": installed("scann"),
             },
+            "places_new_items": trained.model.places_new_items,
             "modalities": {name: int(raw.shape[1]) for name, raw in prepared.content.items()},
-            "layout": {part: [place.start, place.stop] for part, place in layout.items()},
+            "layout": {part: [place.start, place.stop] for part, place in trained.model.layout.items()},
             "popularity_edges": prepared.popularity.edges.tolist(),
             "history_length": config.history.length,
             "index": index.report,

@@ -24,7 +24,8 @@ from m3csr_tf.releases.carry_over import Choice, all_changes, taken_over
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
-from m3csr_tf.util.files import locked, regular, sync, sync_tree, write_json, write_text
+from m3csr_tf.util.files import regular, sync, sync_tree, write_json, write_text
+from m3csr_tf.util.locks import locked
 from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ import hashlib
 
 import numpy as np
 
-_GOLDEN, _FIRST, _SECOND = (np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-"""Golden ratio, and the multipliers of SplitMix64's finalizer (Steele, Lea & Flood, OOPSLA 2014)."""
+from m3csr_tf.util.splitmix import GOLDEN, finalize
 
 
 def uniforms(seed: int, purpose: str, *counters: np.ndarray) -> np.ndarray:
@@ -28,14 +27,6 @@ def uniforms(seed: int, purpose: str, *counters: np.ndarray) -> np.ndarray:
     state = np.full(np.broadcast_shapes(*(np.shape(one) for one in counters)), int.from_bytes(key, "little"), np.uint64)
     for counter in counters:
         state ^= np.asarray(counter).astype(np.uint64)
-        _mix(state)
+        state += GOLDEN
+        finalize(state)
     return ((state >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-
-
-def _mix(state: np.ndarray) -> None:
-    state += _GOLDEN
-    state ^= state >> np.uint64(30)
-    state *= _FIRST
-    state ^= state >> np.uint64(27)
-    state *= _SECOND
-    state ^= state >> np.uint64(31)

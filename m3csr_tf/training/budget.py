@@ -38,9 +38,6 @@ one user vector with one item vector, chosen from. By the processor's time it wa
 (docs/scale.md); less than that leaves time for item vectors and checkpoints, and for cores that others are using, on
 which ranking slows down more than training does."""
 
-FACTORISED_ITEMS, FACTORISED_CLICKS = 50_000, 2_000_000
-"""Largest catalogue and log for which `model.id_start=auto` tries implicit ALS, once for each setting of its grid."""
-
 
 @dataclass(frozen=True)
 class Budget:
@@ -134,16 +131,6 @@ def validation_users(config: Config, clicks: int, items: int) -> int:
     interval = budget.evaluate_every * budget.batch_size * example
     affordable = int(VALIDATION_SHARE / (1 - VALIDATION_SHARE) * interval / max(1, items))
     return min(config.training.validation_users, max(LEAST_VALIDATION_USERS, affordable))
-
-
-def tries_ials(clicks: int, items: int) -> bool:
-    """Whether `model.id_start=auto` has the time for implicit ALS, several times.
-
-    Args:
-      clicks: training clicks of the whole log.
-      items: of the catalogue.
-    """
-    return items <= FACTORISED_ITEMS and clicks <= FACTORISED_CLICKS
 
 
 def _candidates(negatives: NegativesConfig, batch_size: int, items: int) -> int:

@@ -23,9 +23,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.m3csr.initial_weights import start
-from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.models.m3csr.warm_start import warm_start
+from m3csr_tf.models.contract import Recommender
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, finished, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
@@ -33,9 +32,10 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation
-from m3csr_tf.util.files import held, sha256, write_text
+from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
+from m3csr_tf.training.warm_start import warm_start
+from m3csr_tf.util.files import sha256, write_text
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading
 
@@ -52,7 +52,7 @@ class Progressed:
       prepared: digest of the data (`runs.data_digest`).
       fingerprint: of the settings.
       cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      id_start: where ids have started: ials, walks, svd, xavier, or another run's name.
+      id_start: where weights have started (`Initialised.start`), or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
@@ -110,7 +110,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
-        data = TrainingData.of(prepared, config)
+        data = TrainingData.of(prepared, config, model.needs_item_graph(config))
         id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / runs.CROSS_IDS
         if replicas.agree(
@@ -137,7 +137,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     return config.run_folder
 
 
-def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> str:
+def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
     """Starts the weights, unless a checkpoint has later ones; returns where ids start.
 
     Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
@@ -150,10 +150,10 @@ def _start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config)
         with progress(f"weights start from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
         return config.training.warm_start
-    kind, ids = start(model, data, prepared, config)
-    if ids is not None:
-        ids.save(kept)
-    return kind
+    started = model.initialise(data, prepared, judge_of(model, data, prepared, config))
+    if started.cross_ids is not None:
+        started.cross_ids.save(kept)
+    return started.start
 
 
 def _from_the_start(config: Config) -> str:
@@ -163,7 +163,7 @@ def _from_the_start(config: Config) -> str:
 def _follow(
     config: Config,
     budget: Budget,
-    model: M3CSR,
+    model: Recommender,
     optimizer: RowwiseAdam,
     data: TrainingData,
     replicas: Distribution,
@@ -172,7 +172,11 @@ def _follow(
     step = replicas.agree(0)
     if step != _FAILED:
         replicas.share([*model.variables, *optimizer.state])
-        batches = replicas.batches(ExampleStream(data, config, replicas.replicas), step, budget.steps - step)
+        batches = replicas.batches(
+            ExampleStream(data, config, model.collator(data, replicas.replicas), replicas.replicas),
+            step,
+            budget.steps - step,
+        )
         while (count := replicas.agree(0)) > 0:
             take_steps(model, batches, tf.constant(count))
         if count != _FAILED:
@@ -185,7 +189,7 @@ class _Loop:
         self,
         config: Config,
         budget: Budget,
-        model: M3CSR,
+        model: Recommender,
         optimizer: RowwiseAdam,
         data: TrainingData,
         validation: Validation,
@@ -212,7 +216,8 @@ class _Loop:
         )
         self._replicas.agree(progressed.step)
         self._replicas.share([*self._model.variables, *self._optimizer.state])
-        stream = ExampleStream(self._data, self._config, self._replicas.replicas)
+        collate = self._model.collator(self._data, self._replicas.replicas)
+        stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
         batches = self._replicas.batches(stream, progressed.step, budget.steps - progressed.step)
         say(budget.sentence(len(self._validation.users)))
         with progress("training, steps", budget.steps, progressed.step) as told, writer.as_default():
@@ -348,7 +353,7 @@ class _Loop:
 
 
 @contextmanager
-def averaged_weights(model: M3CSR, optimizer: RowwiseAdam) -> Iterator[None]:
+def averaged_weights(model: Recommender, optimizer: RowwiseAdam) -> Iterator[None]:
     """Puts the averaged weights into a model for the length of a block."""
     weights = [tf.identity(variable) for variable in model.trainable_variables]
     for variable in model.trainable_variables:

@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 import m3csr_tf
@@ -21,13 +20,13 @@ from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.ops.hashing import hashed_table
+from m3csr_tf.models import registry
+from m3csr_tf.models.contract import Recommender
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.documents import parse_json, parse_yaml
-from m3csr_tf.util.files import held, regular, sha256, write_json, write_text
+from m3csr_tf.util.files import regular, sha256, write_json, write_text
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.names import job_folders
 from m3csr_tf.util.quoting import LONGEST, printable
 from m3csr_tf.util.stored import reading
@@ -64,7 +63,7 @@ class TrainedRun:
 
     config: Config
     prepared: Prepared
-    model: M3CSR
+    model: Recommender
     finished: dict[str, Any]
 
 
@@ -255,7 +254,7 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
                 continue
-            if trees[0][section][name] != value:
+            if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
                 found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
     return found
 
@@ -276,38 +275,21 @@ def versions() -> dict[str, Any]:
     }
 
 
-def build_model(config: Config, prepared: Prepared) -> M3CSR:
-    """A fresh model, initialised from `run.seed`; items without a training click have no id of their own.
+def build_model(config: Config, prepared: Prepared) -> Recommender:
+    """A fresh model of `model.kind`, initialised from `run.seed`.
 
     Raises:
       RunError: its tables take more memory than this machine has.
     """
     _check_size(config, prepared)
-    tf.keras.utils.set_random_seed(config.run.seed)
-    model = M3CSR(
-        config,
-        users=len(prepared.users),
-        items=len(prepared.items),
-        clusters=prepared.clusters.counts,
-        bins=config.popularity.bins,
-        widths=[prepared.scaler.width(name) for name in prepared.modalities],
-    )
-    hashed = config.model
-    if hashed.user_hash_rows is not None:
-        model.user_rows = tf.constant(hashed_table(prepared.users.strings, hashed.user_hash_rows))
-    rows = np.arange(len(prepared.items))
-    unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
-    if hashed.item_hash_rows is not None:
-        rows = hashed_table(prepared.items.strings, hashed.item_hash_rows)
-    model.encoder.id_rows.assign(np.where(unplaced, UNKNOWN_ROW, rows))
-    return model
+    return registry.build_model(config, prepared)
 
 
 def _check_size(config: Config, prepared: Prepared) -> None:
     """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
-    model = config.model
-    users, items = model.user_hash_rows or len(prepared.users), model.item_hash_rows or len(prepared.items)
-    needed = _COPIES * 4 * (users * model.dim + items * model.id_width) / 2**30
+    users, items = len(prepared.users), len(prepared.items)
+    entries = registry.model_class(config.model).table_entries(config, users, items)
+    needed = _COPIES * 4 * entries / 2**30
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if needed > there:
         raise RunError(
@@ -322,9 +304,9 @@ def best_weights(folder: Path, step: int) -> Path:
     return folder / CHECKPOINTS / f"validated-{step}" / "weights"
 
 
-def weights_checkpoint(model: M3CSR) -> tf.train.Checkpoint:
-    """What is kept of a validated step: the towers' weights, without the optimizer's state."""
-    return tf.train.Checkpoint(user_tower=model.user_tower, item_tower=model.item_tower)
+def weights_checkpoint(model: Recommender) -> tf.train.Checkpoint:
+    """What is kept of a validated step: the model's weights, without the optimizer's state."""
+    return tf.train.Checkpoint(**model.checkpointed())
 
 
 def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from m3csr_tf.config import TrainingConfig
-from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.training.batches import Batch
+from m3csr_tf.models.contract import Batch, Recommender
 from m3csr_tf.training.optimizer import RowwiseAdam
 
 
-def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseAdam:
+def make_optimizer(config: TrainingConfig, model: Recommender, steps: int) -> RowwiseAdam:
     """The optimizer of a model, with its state for every weight created.
 
     Args:
@@ -25,28 +24,11 @@ def make_optimizer(config: TrainingConfig, model: M3CSR, steps: int) -> RowwiseA
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = RowwiseAdam(rate, config.averaging)
     optimizer.build(model.trainable_variables)
-    rates = {variable.ref(): config.content_rate for variable in content_maps(model)}
-    rates |= {variable.ref(): config.id_rate for variable in id_weights(model)}
-    optimizer.slow_down(rates)
+    optimizer.slow_down(model.learning_rates())
     return optimizer
 
 
-def content_maps(model: M3CSR) -> list[tf.Variable]:
-    """What content becomes: modal maps and clusters, W_V and W_O of modal attention, appeals."""
-    attention = model.user_tower.modal_attention.values()
-    maps = [weight for encoder in model.encoder.modal_encoders.values() for weight in encoder.weights]
-    maps += [layer.kernel for layer in model.item_tower.appeal_kernels]
-    return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
-
-
-def id_weights(model: M3CSR) -> list[tf.Variable]:
-    """What places items by their ids: the id table, its prediction for new items, and W_V and W_O of its attention."""
-    attention = model.user_tower.behaviour_attention
-    predicted = [layer.kernel for layer in model.encoder.id_maps]
-    return [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-
-
-def take_steps(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
+def take_steps(model: Recommender, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
     """Takes `count` steps (int32 scalar), in one call where one replica trains; returns the sum of their losses."""
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return _steps_alone(model, batches, count)
@@ -55,7 +37,7 @@ def take_steps(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function
-def _steps_alone(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
+def _steps_alone(model: Recommender, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
     # Only this loop is Python to convert to a graph; looking for more in the model takes seconds.
     train_step = tf.autograph.experimental.do_not_convert(model.train_step)
     total = tf.constant(0.0)
@@ -65,7 +47,7 @@ def _steps_alone(model: M3CSR, batches: Iterator, count: tf.Tensor) -> tf.Tensor
 
 
 @tf.function(autograph=False)
-def _shared_step(model: M3CSR, batches: Iterator) -> tf.Tensor:
+def _shared_step(model: Recommender, batches: Iterator) -> tf.Tensor:
     """One step of several replicas; its loss, the sum of their parts."""
     strategy = model.distribute_strategy
 

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from m3csr_tf.config import Config
-from m3csr_tf.training.batches import Batch, BatchSampler
-from m3csr_tf.training.cumulative_sampler import positive_probabilities
-from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.windows import SPECS, Turn, Window, window_of
+from m3csr_tf.models.contract import Batch, Collate
+from m3csr_tf.sampling.cumulative_sampler import positive_probabilities
+from m3csr_tf.sampling.example_sampler import ExampleSampler
+from m3csr_tf.sampling.training_data import TrainingData
+from m3csr_tf.sampling.windows import SPECS, Turn, Window, window_of
 
 _BATCHES_AHEAD = 4
 
@@ -22,20 +23,20 @@ class ExampleStream:
 
     Args:
       data: what to draw from.
-      config: settings of negatives, positives, cold simulation, windows and batch size.
+      config: settings of negatives, positives, windows and batch size.
+      collate: what makes the model's batches of examples.
       replicas: how many share a batch.
     """
 
-    def __init__(self, data: TrainingData, config: Config, replicas: int = 1) -> None:
-        self._config = config
+    def __init__(self, data: TrainingData, config: Config, collate: Collate, replicas: int = 1) -> None:
+        self._config, self._collate = config, collate
         self._shards = shards = data.shards
         self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
         probability = None
         if config.negatives.kind == "in_batch":
             clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
             probability = positive_probabilities(clicks, config.training.positives)
-        ids = None if data.cross_ids is None else data.cross_ids.ids
-        self._sampler = BatchSampler(config, data.features, data.trained, probability, data.affinities, replicas, ids)
+        self._sampler = ExampleSampler(config, data.trained, probability, data.affinities, replicas)
 
     @property
     def examples_per_epoch(self) -> int:
@@ -62,7 +63,7 @@ class ExampleStream:
             windows.prefetch(1)
             .flat_map(
                 lambda window, first, last: self._batches(
-                    partial(self._sampler.batch, window),
+                    partial(self._batch_of, window),
                     tf.maximum(first, first_step),
                     tf.minimum(last, last_step),
                     places,
@@ -72,7 +73,7 @@ class ExampleStream:
         )
 
     def batch(self, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
-        """A batch (int64 scalar step) of a log that is held in memory, as `BatchSampler.batch`."""
+        """A batch (int64 scalar step) of a log that is held in memory, as the model collates it."""
         assert self._windows
         return self._drawn(step, place)
 
@@ -80,10 +81,15 @@ class ExampleStream:
         """A batch of a log in memory: of all users, or of each part of them in turn."""
         parts = len(self._windows)
         if parts == 1:
-            return self._sampler.batch(self._windows[0], step, place)
+            return self._batch_of(self._windows[0], step, place)
         part = tf.cast(step % parts, tf.int32)
         arrays = tf.switch_case(part, [lambda window=window: tuple(window) for window in self._windows])
-        return self._sampler.batch(Window(*arrays), step, place, turn=step // parts)
+        return self._batch_of(Window(*arrays), step, place, step // parts)
+
+    def _batch_of(
+        self, window: Window, step: tf.Tensor, place: int | tf.Tensor, turn: tf.Tensor | None = None
+    ) -> Batch:
+        return self._collate(self._sampler.draw(window, step, place, turn))
 
     def _batches(
         self,

@@ -11,16 +11,15 @@ from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
-from m3csr_tf.evaluation.report import some_of
 from m3csr_tf.exposure import catalogue_share, cold_bonus
-from m3csr_tf.features.blocks import sample
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.contract import Judge, Recommender
 from m3csr_tf.ranking.full_ranking import top_n
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.budget import validation_users
-from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
+from m3csr_tf.util.samples import sample
 
 _AT = 20
 JUDGED_BY = f"recall@{_AT}"
@@ -48,9 +47,9 @@ class Validation:
     it is compared with; left to training, steps would be told apart by how many new items they happen to list.
     """
 
-    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: M3CSR) -> None:
+    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
         most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
-        self._users = some_of(users_with(prepared, columns.VAL), most, config.run.seed)
+        self._users = sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
         self._truth = clicks_of(prepared, columns.VAL, self._users)
         self._seen = clicks_of(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)
@@ -66,6 +65,7 @@ class Validation:
 
     def figures(self) -> dict[str, float]:
         """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
+        self._encoder.refresh()
         with progress("validation, users", len(self._users)) as told:
             users = self._encoder.users(self._users, self._histories)
             with progress("item vectors, items") as of_items:
@@ -91,9 +91,9 @@ class Validation:
     def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
 
-        A model without model.popularity_bias stays as it is.
+        A model without a popularity bias stays as it is.
         """
-        worth = self._model.item_tower.popularity_bias
+        worth = self._model.popularity_bias
         if worth is None or not self._cold.any():
             return items
         seed = self._config.run.seed
@@ -105,12 +105,20 @@ class Validation:
         return items
 
     def summarise(self, step: int) -> None:
-        """Logs what can go wrong unseen: intensities that switch a modality off, a gate that ignores content."""
-        intensities = self._encoder.intensities(self._users, self._histories)
-        for position, name in enumerate(self._model.encoder.modalities):
-            tf.summary.scalar(f"intensity_mean/{name}", intensities[:, position].mean(), step=step)
-            tf.summary.scalar(f"intensity_spread/{name}", intensities[:, position].std(), step=step)
-        if self._model.item_tower.gate is not None:
-            deltas = self._model.item_tower.gate(tf.range(self._config.popularity.bins)).numpy()[:, 0]
-            for position, delta in enumerate(deltas):
-                tf.summary.scalar(f"gate_content_weight/bin_{position}", delta, step=step)
+        """Logs what can go wrong unseen (`Recommender.diagnostics`)."""
+        weighs = self._model.weighs_modalities
+        intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
+        for name, value in self._model.diagnostics(intensities).items():
+            tf.summary.scalar(name, value, step=step)
+
+
+def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Judge:
+    """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
+    validation: list[Validation] = []
+
+    def judged() -> float:
+        if not validation:
+            validation.append(Validation(prepared, config, data, model))
+        return validation[0].figures()[JUDGED_BY]
+
+    return judged

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,8 +13,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.features.histories import length_groups
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.models.m3csr.zeroed import zeroed
+from m3csr_tf.models.contract import Recommender
 
 _BLOCK = 8192
 _SLOTS = 1 << 18
@@ -27,11 +25,12 @@ class VectorEncoder:
 
     Args:
       model: the model.
-      features: features of every item row (`training.streams.item_features`).
+      features: features of every item row (`training_data.item_features`).
     """
 
-    def __init__(self, model: M3CSR, features: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, model: Recommender, features: Mapping[str, np.ndarray]) -> None:
         self._model = model
+        self.refresh()
         self._features = {name: tf.constant(values) for name, values in features.items()}
         self._items = len(features[columns.ITEM_ROW])
         rows = tf.TensorSpec([None], tf.int32)
@@ -39,7 +38,17 @@ class VectorEncoder:
         users = self._user_features
         self._encode_items = _traced(lambda chosen: model.item_tower(self._of(chosen)), rows)
         self._encode_users = _traced(lambda *of: model.user_tower(users(*of)), rows, slots)
-        self._encode_intensities = _traced(lambda *of: model.user_tower.intensities(users(*of)), rows, slots)
+        if model.weighs_modalities:
+            self._encode_intensities = _traced(lambda *of: model.user_tower.intensities(users(*of)), rows, slots)
+
+    @property
+    def weighs_modalities(self) -> bool:
+        """Whether the model has `intensities`."""
+        return self._model.weighs_modalities
+
+    def refresh(self) -> None:
+        """Brings the towers up to date, once weights have changed."""
+        self._model.before_ranking()
 
     def items(self, told: Callable[[int, int | None], None] | None = None) -> np.ndarray:
         """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows.
@@ -66,7 +75,13 @@ class VectorEncoder:
         return self._in_blocks(self._encode_users, rows, histories)
 
     def intensities(self, rows: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        """Intensities of users (equation 6), float32 [users, modalities]; arguments as in `users`."""
+        """Intensities of users (equation 6), float32 [users, modalities]; arguments as in `users`.
+
+        Raises:
+          ValueError: the model does not weigh modalities.
+        """
+        if not self._model.weighs_modalities:
+            raise ValueError(f"{self._model.title} does not weigh modalities, so no user has intensities")
         return self._in_blocks(self._encode_intensities, rows, histories)
 
     def _in_blocks(
@@ -135,15 +150,3 @@ class UnknownUserVectors:
         return np.concatenate(
             [encoder.users(ids, audience.histories(block)) for ids, block in zip(unknown, blocks, strict=True)]
         )
-
-
-@contextmanager
-def uniform_attention(model: M3CSR) -> Iterator[None]:
-    """Makes every interest of equations 3 and 4 the plain mean of the history for the length of a block.
-
-    Queries of zeros score all items of a history alike. Nothing else in a user vector depends on the user's id.
-    """
-    tower = model.user_tower
-    kernels = [layer.query_kernel for layer in (tower.behaviour_attention, *tower.modal_attention.values())]
-    with zeroed(kernels):
-        yield

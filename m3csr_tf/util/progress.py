@@ -67,6 +67,12 @@ class Told:
         self._total, self._done, self._at_first = total, done, done
         self._figures = ""
         self._began = time.monotonic()
+        self._counting = threading.Lock()
+
+    def advance(self, count: int) -> None:
+        """Tells that `count` more are done; several threads may work on a stage."""
+        with self._counting:
+            self(self._done + count)
 
     def __call__(self, done: int, total: int | None = None, figures: str | None = None) -> None:
         """Tells how many are done, of how many (None: as before), and what figures go with it (None: as before)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from m3csr_tf.util.splitmix import GOLDEN, finalize
+
 _BLOCK = 1 << 16
 _WORD = 8
-_FACTORS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
-"""Golden ratio, and the multipliers of SplitMix64's finalizer (Steele, Lea & Flood, OOPSLA 2014)."""
 
 
 def string_hashes(strings: pa.LargeStringArray) -> np.ndarray:
@@ -50,9 +50,5 @@ def _hash_block(text: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def _mix(values: np.ndarray) -> None:
-    values += _FACTORS[0]
-    values ^= values >> np.uint64(30)
-    values *= _FACTORS[1]
-    values ^= values >> np.uint64(27)
-    values *= _FACTORS[2]
-    values ^= values >> np.uint64(31)
+    values += GOLDEN
+    finalize(values)

@@ -9,8 +9,8 @@ from m3csr_tf.data.audience import Audience
 from m3csr_tf.experiments import variance
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.m3csr import layout
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 
@@ -34,7 +34,7 @@ def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     rows = np.unique(prepared.split(columns.VAL)[columns.USER_ROW].to_numpy(np.int32))
     slots = Audience(prepared, config, (columns.TRAIN,)).histories(rows)
     users, items = encoder.users(rows, slots), encoder.items()[FIRST_ROW:]
-    modalities, parts = prepared.modalities, layout.parts(config.model, prepared.modalities)
+    modalities, parts = prepared.modalities, layout.parts(config.m3csr, prepared.modalities)
     shares = variance.shares(users, items, variance.halved(parts, modalities))
     if not shares:
         return {"parts": {}, "components": {}}

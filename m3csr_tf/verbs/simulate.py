@@ -14,13 +14,14 @@ from m3csr_tf.simulation.days import is_done, run_day
 from m3csr_tf.simulation.nights import arm_folder
 from m3csr_tf.simulation.plan import Plan, read_plan
 from m3csr_tf.simulation.results import results_of
-from m3csr_tf.util.files import held, write_json
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.releases import release
+from m3csr_tf.verbs.release import publish
 from m3csr_tf.verbs.system_errors import system_errors
-from m3csr_tf.verbs.training import train
+from m3csr_tf.verbs.train import train
 
 IDENTITY, RESULTS = "simulation.json", "results.json"
 _FORMAT = 1
@@ -68,7 +69,7 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
 def build(config: Config) -> None:
     """The nightly job: prepares, trains and publishes; what is done already is not done again."""
     train(config)
-    release(config)
+    publish(config)
 
 
 def work_day(report: Callable[[int, str], None], plan: Plan, system: str, day: int) -> None:

@@ -18,7 +18,6 @@ import pytest
 
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch import progress as batch_progress
 from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.lists import ListMaker, top_n_lists
 from m3csr_tf.batch.output import PartFacts
@@ -28,7 +27,8 @@ from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.verbs import serving
+from m3csr_tf.util.progress import Told
+from m3csr_tf.verbs import retrieve as retrieve_verb
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
 SMALL = {"top_n": 3, "batch_size": 4, "shard_users": 10}
@@ -230,9 +230,9 @@ def test_a_part_that_another_process_adds_after_the_look_for_all_is_put_in_place
 def test_examples_of_lists_that_have_been_replaced_meanwhile_are_left_out(
     release: Any, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    serving._print_examples(tmp_path / "gone", release)
+    retrieve_verb._print_examples(tmp_path / "gone", release)
     (tmp_path / "part-00000-a.parquet").symlink_to("gone")
-    serving._print_examples(tmp_path, release)
+    retrieve_verb._print_examples(tmp_path, release)
     assert capsys.readouterr().out == ""
 
 
@@ -443,13 +443,13 @@ def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
 ) -> None:
     dead_job(release, users, output, 8)
     states = []
-    real = batch_progress.Tracker.advance
+    real = Told.advance
 
-    def advance(self: batch_progress.Tracker, count: int) -> None:
+    def advance(self: Told, count: int) -> None:
         real(self, count)
-        states.append((self.done, self.total))
+        states.append((self._done, self._total))
 
-    monkeypatch.setattr(batch_progress.Tracker, "advance", advance)
+    monkeypatch.setattr(Told, "advance", advance)
     run(release, users, output)
     assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
 

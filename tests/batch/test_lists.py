@@ -18,7 +18,7 @@ from m3csr_tf.explain import explain
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.releases.publish import publish
-from m3csr_tf.training.training_data import item_features
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]

@@ -22,7 +22,7 @@ from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.verbs import origin, serving
+from m3csr_tf.verbs import origin, retrieve
 
 PLANTED = {"users": 200, "items": 120, "clicks": 2500, "modalities": {"visual": 6}}
 
@@ -53,7 +53,7 @@ def lists(planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             {"csv": frame.to_csv, "parquet": frame.to_parquet}[kind](path, index=False)
             settings["users"] = path
         changed = {f"retrieve.{name}": value for name, value in {"output": tmp_path / "lists", **settings}.items()}
-        return pd.read_parquet(serving.retrieve(with_settings(planted.config, changed)))
+        return pd.read_parquet(retrieve.retrieve(with_settings(planted.config, changed)))
 
     yield made
 
@@ -100,7 +100,7 @@ def test_the_users_on_whom_an_index_is_measured_are_those_of_the_lists(planted: 
 
 
 def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any, tmp_path: Path) -> None:
-    from m3csr_tf.training.training_data import item_features
+    from m3csr_tf.sampling.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
     from m3csr_tf.verbs import load_run as opened
 
@@ -218,7 +218,7 @@ def test_the_summary_counts_empty_histories_unknown_ids_and_distinct_lists(
     said = " ".join(capsys.readouterr().out.split())
     assert "distinct lists; 1 users have no history" in said
     assert "1 of 6 ids of histories and exclusions and 1 users are unknown" in said
-    assert not [record for record in caplog.records if record.name == serving.__name__]
+    assert not [record for record in caplog.records if record.name == retrieve.__name__]
 
 
 def test_lists_that_are_all_the_same_are_a_warning(

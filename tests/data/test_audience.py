@@ -15,7 +15,7 @@ from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import PADDING_ROW
-from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.sampling.training_data import TrainingData
 
 
 @pytest.fixture(scope="module")

@@ -209,15 +209,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the full model's run had finished, as after the verb `seeds`, and then the verb has run."""
     import tensorflow as tf
 
-    from m3csr_tf import verbs
-    from m3csr_tf.verbs import training
+    from m3csr_tf.verbs import train
 
     place = tmp_path_factory.mktemp("ablations")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "fit", finish)
+        patch.setattr(train, "fit", finish)
         tf.config.run_functions_eagerly(True)  # Tracing the towers of five runs takes longer than running them.
         try:
-            verbs.train(load(None, [*overrides(place), "run.name=tiny-seed0"]))
+            train.train(load(None, [*overrides(place), "run.name=tiny-seed0"]))
             (place / "finished.txt").write_text(str((place / "runs/tiny-seed0/finished.json").stat().st_mtime_ns))
             done = invoke(place, "--count", "1")
         finally:

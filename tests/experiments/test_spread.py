@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from m3csr_tf.evaluation.report import Evaluation, Slice
-from m3csr_tf.experiments.spread import against_best, best_rival, of_systems, summarise
+from m3csr_tf.experiments.spread import against_best, best_rival, of_systems, over_seeds, plus_minus, summarise
 
 METRICS = ("recall@20", "ndcg@20")
 
@@ -54,7 +54,8 @@ def test_a_rival_that_finds_nothing_has_no_ratio() -> None:
 
 def test_without_rivals_the_model_stands_alone() -> None:
     summary = summarise([evaluation(0.5, 0.6)], {}, METRICS)
-    assert "0.5500 +- 0.0000" in printed(against_best(summary, "M3CSR", 1))
+    rows = [line for line in printed(against_best(summary, "M3CSR", 1)).splitlines() if "0.5500" in line]
+    assert rows and not any("+-" in row for row in rows)  # One seed has no spread, not one of 0.
 
 
 def test_every_system_has_a_row_and_every_slice_a_column(summary: dict[str, Any]) -> None:
@@ -70,3 +71,10 @@ def test_tables_of_five_rivals_and_six_slices_fit_a_terminal(summary: dict[str, 
     wide = {name: summary["all"] for name in ("all", "warm", "cold", "few", "tail", "cold_only")}
     for table in (against_best(wide, "M3CSR", 5), of_systems(wide, "M3CSR")):
         assert table.__rich_measure__(Console(width=1000), Console(width=1000).options).maximum <= 80
+
+
+def test_one_seed_says_nothing_of_the_spread_and_two_have_the_sample_standard_deviation() -> None:
+    assert over_seeds([0.25]) == {"mean": 0.25, "sd": None, "seeds": [0.25]}
+    # Mean 0.5; squared deviations 2 * 0.25^2 = 0.125, over n - 1 = 1.
+    assert over_seeds([0.25, 0.75]) == {"mean": 0.5, "sd": pytest.approx(0.125**0.5), "seeds": [0.25, 0.75]}
+    assert (plus_minus(0.5, None), plus_minus(0.5, 0.25), plus_minus(None, None)) == ("0.5000", "0.5000 +- 0.2500", "-")

@@ -124,11 +124,11 @@ def finish_and_count(config: Config, prepared: Prepared) -> Path:
 def invoke(folder: Path, *arguments: str, tree: dict[str, Any] = SUITE) -> Any:
     import tensorflow as tf
 
-    from m3csr_tf.verbs import training
+    from m3csr_tf.verbs import train
 
     (folder / "suite.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "fit", finish_and_count)
+        patch.setattr(train, "fit", finish_and_count)
         tf.config.run_functions_eagerly(True)  # Tracing the towers of many runs takes longer than running them.
         try:
             command = ["suite", "--config", str(folder / "suite.yaml"), *arguments]
@@ -231,16 +231,17 @@ def test_a_mistake_is_one_message_before_anything_is_trained(
 
 
 def test_the_suite_of_the_repository_is_read_and_every_member_has_a_valid_configuration() -> None:
-    from m3csr_tf.verbs import suites
+    from m3csr_tf.verbs import suite as verb
+    from m3csr_tf.verbs.suite_file import read_suite
 
     path = REPOSITORY / "pipelines" / "configs" / "suite.yaml"
-    asked = suites.read_suite(path)
+    asked = read_suite(path)
     assert len(asked.members) == 10 and {member.split for member in asked.members.values()} == {"val"}
     for name, member in asked.members.items():
-        found = suites._base(path, asked, name, member, {"tiktok": Path("t"), "mlsmall": Path("m")}, [])
+        found = verb._base(path, asked, name, member, {"tiktok": Path("t"), "mlsmall": Path("m")}, [])
         assert (member.slice == "cold_only") == (found.split.pseudo_cold_share > 0)
         assert found.model == Config().model and found.training == Config().training
         if member.data is not None:
             assert found.data.path == Path(member.data[0])
     with pytest.raises(ConfigError, match="check --config"):
-        suites.read_suite(path.with_name("absent.yaml"))
+        read_suite(path.with_name("absent.yaml"))

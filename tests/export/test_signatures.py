@@ -360,8 +360,8 @@ def without_gate(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 
     folder = tmp_path_factory.mktemp("ungated")
     run = make_run(folder, model={"dim": 8, "heads": 2, "gate": False})
-    item = ItemServing(run.model.item_tower, run.prepared, folder)
-    user = UserServing(run.model.user_tower, run.prepared, folder)
+    item = ItemServing(run.model, run.prepared, folder)
+    user = UserServing(run.model, run.prepared, folder)
     of_item, of_user = item.traced()[columns.EXPLAIN], user.traced()[columns.EXPLAIN]
     return run, of_item, lambda **inputs: of_user(inputs), (item, user)
 

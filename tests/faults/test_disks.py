@@ -87,7 +87,7 @@ REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_the_system_refuses_is_one_message_that_says_what_to_do(case: str) -> None:
-    from m3csr_tf.verbs import system_errors
+    from m3csr_tf.verbs.system_errors import system_errors
 
     error, message = REFUSALS[case]
     with pytest.raises(ResourceError, match=message) as caught, system_errors():
@@ -105,7 +105,7 @@ def test_what_the_system_refuses_is_one_message_that_says_what_to_do(case: str) 
     ],
 )
 def test_other_errors_stay_what_they_are(error: Callable[[], Exception]) -> None:
-    from m3csr_tf.verbs import system_errors
+    from m3csr_tf.verbs.system_errors import system_errors
 
     raised = error()
     with pytest.raises(type(raised)) as caught, system_errors():

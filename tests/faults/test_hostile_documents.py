@@ -12,7 +12,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError, InputError, M3CSRError, ReleaseError
 from m3csr_tf.experiments.sweep.space import load_space
-from m3csr_tf.verbs.suites import read_suite
+from m3csr_tf.verbs.suite_file import read_suite
 
 DEEP = 100_000
 DEEP_YAML = 10_000

@@ -15,7 +15,7 @@ import pytest
 from m3csr_tf import columns
 from m3csr_tf.releases import inbox
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.verbs import refreshing
+from m3csr_tf.verbs import refresh
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def follow(live: Release, place: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
             if not left[0]:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(refreshing, "time", SimpleNamespace(sleep=sleep))
+        monkeypatch.setattr(refresh, "time", SimpleNamespace(sleep=sleep))
         config: Any = SimpleNamespace(release_folder=live.folder)
         with pytest.raises(KeyboardInterrupt):
-            refreshing._follow(config, place)
+            refresh._follow(config, place)
         return open_release(live.folder)
 
     return following
@@ -196,5 +196,5 @@ def test_a_lock_of_the_follower_that_is_a_link_empties_nothing(
     (place / ".follow.lock").symlink_to(tmp_path / "victim")
     config: Any = SimpleNamespace(release_folder=live.folder)
     with pytest.raises(OSError, match="it is a link"):
-        refreshing._follow(config, place)
+        refresh._follow(config, place)
     assert (tmp_path / "victim").read_text() == "kept"

@@ -15,7 +15,7 @@ from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments.sweep.space import load_space
 from m3csr_tf.util.names import LONGEST_NAME, check_room, is_plain
-from m3csr_tf.verbs.suites import read_suite
+from m3csr_tf.verbs.suite_file import read_suite
 
 TYPED = [
     "0701",

@@ -561,11 +561,12 @@ def test_figures_that_could_not_be_written_in_the_end_are_not_worked_on(
     verb: str, place: str, mended: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from m3csr_tf.training import runs
-    from m3csr_tf.verbs import evaluation
+    from m3csr_tf.verbs import frontier, released_vectors
 
     access = os.access
     monkeypatch.setattr(runs.os, "access", lambda path, mode: path != mended.root / place and access(path, mode))
-    monkeypatch.setattr(evaluation, "vectors_of", lambda *_: pytest.fail("worked on"))
+    for module in (frontier, released_vectors):
+        monkeypatch.setattr(module, "vectors_of", lambda *_: pytest.fail("worked on"))
     result = mended.run(verb)
     message = " ".join(result.stderr.split())
     assert result.exit_code == 2 and f"{mended.root / place}: it may not be written" in message, result.output

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import platform
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +28,7 @@ from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.data.tables import load_table
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.errors import ConfigError, EngineError, InputError, RunError
-from m3csr_tf.util import files
+from m3csr_tf.util import files, locks
 from m3csr_tf.util.refusals import reason
 
 WAIT = 240
@@ -34,33 +36,31 @@ WAIT = 240
 
 def holding(begin: Callable[[], None], folder: Path) -> None:
     """Holds a folder without end."""
-    with files.held(folder):
+    with locks.held(folder):
         begin()
         time.sleep(WAIT)
 
 
 def test_who_holds_a_folder_may_hold_it_again_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "night"
-    with files.held(folder), files.held(folder), files.held(folder / "prepared"):
+    with locks.held(folder), locks.held(folder), locks.held(folder / "prepared"):
         assert (tmp_path / "runs" / ".night.lock").read_text() == f"{os.getpid()} {platform.node()}\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_that_was_removed_by_its_holder_is_not_taken_for_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock, tries = tmp_path / "lock", []
-    wait_for = files._wait_for
+def test_a_lock_that_was_removed_by_its_holder_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
+    lock, free = tmp_path / "lock", []
 
-    def and_then_removed(stream: Any, of: Path) -> None:
-        wait_for(stream, of)
-        if not tries:
-            lock.unlink()
-        tries.append(stream)
+    def wait_and_look() -> None:
+        with locks.locked(lock), locks.if_free(lock) as another_could_take_it:
+            free.append(another_could_take_it)
 
-    monkeypatch.setattr(files, "_wait_for", and_then_removed)
-    with files.locked(lock):
-        assert len(tries) == 2 and os.path.samestat(os.fstat(tries[1].fileno()), lock.stat())
+    waiting = threading.Thread(target=wait_and_look)
+    with locks.locked(lock, stays=False):
+        waiting.start()
+        time.sleep(0.1)  # It has opened the file by now, which is about to be removed.
+    waiting.join(10)
+    assert free == [False]
 
 
 @pytest.mark.parametrize("kind", ["a link", "a hard link", "a pipe", "a folder"])
@@ -70,7 +70,7 @@ def test_a_lock_that_is_no_file_of_its_own_is_refused_and_what_it_points_to_is_n
     victim, lock = tmp_path / "victim", tmp_path / "lock"
     victim.write_text("kept")
     spoil(lock, kind, victim)
-    with pytest.raises(OSError, match=r"link|no file of its own") as error, files.locked(lock):
+    with pytest.raises(OSError, match=r"link|no file of its own") as error, locks.locked(lock):
         pytest.fail("taken")
     assert victim.read_text() == "kept"
     assert reason(error.value).endswith("; remove it")
@@ -105,13 +105,13 @@ def test_a_folder_that_takes_no_file_is_named_instead_of_being_tried_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(files.Obstacle, match="no file can be made in this folder; choose another") as error:
-        with files.locked(Path("/proc/.run.lock")):
+        with locks.locked(Path("/proc/.run.lock")):
             pytest.fail("taken")
     assert reason(error.value) == "no file can be made in this folder; choose another"
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(files.Obstacle, match="the folder that this was started in is gone"), files.held(Path("run")):
+    with pytest.raises(files.Obstacle, match="the folder that this was started in is gone"), locks.held(Path("run")):
         pytest.fail("held")
 
 
@@ -374,15 +374,8 @@ def test_a_wait_for_a_lock_is_told_in_words_that_nobody_else_can_choose(
 ) -> None:
     (tmp_path / "lock").write_text("1 \x1b[31mroot\n")
     stream = (tmp_path / "lock").open("r+b", buffering=0)
-    files.fcntl.flock(stream, files.fcntl.LOCK_EX)
-    monkeypatch.setattr(files, "_PATIENCE", -1)
-    flock = files.fcntl.flock
-
-    def then_free(waiting: Any, kind: int) -> None:
-        if not kind & files.fcntl.LOCK_NB:
-            stream.close()
-        flock(waiting, kind)
-
-    monkeypatch.setattr(files.fcntl, "flock", then_free)
-    with caplog.at_level(logging.WARNING), files.locked(tmp_path / "lock"):
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.01)
+    monkeypatch.setattr(locks, "_holder", lambda path, said=locks._holder: (said(path), stream.close())[0])
+    with caplog.at_level(logging.WARNING), locks.locked(tmp_path / "lock"):
         assert caplog.messages == [f"{tmp_path / 'lock'}: another process holds it; waiting"]

@@ -94,11 +94,12 @@ def test_a_value_of_another_type_is_refused_by_name_in_a_short_line(override: st
 
 
 def test_the_list_of_settings_says_the_range_of_each_number() -> None:
-    said = {name: meaning for name, _, meaning in described()}
-    assert said["model.dim"].startswith("from 2 to 4,096; ")
+    rows = described()
+    said = {name: meaning for name, _, meaning in rows}
+    assert said["history.length"].startswith("from 1 to 10,000; ")
     assert said["history.dropout"].startswith("from 0 below 1; ")
-    numbers = [name for name, default, _ in described() if default.replace(".", "").isdigit()]
-    assert not [name for name in numbers if " to " not in said[name] and "below" not in said[name]]
+    numbers = [(name, meaning) for name, default, meaning in rows if default.replace(".", "").isdigit()]
+    assert not [name for name, meaning in numbers if " to " not in meaning and "below" not in meaning]
 
 
 def test_of_thousands_of_unknown_settings_the_first_are_named(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from m3csr_tf.util import progress as progress_module
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.quoting import LONGEST, LONGEST_MESSAGE, one_line, shortened
 from m3csr_tf.util.terminal import LogFormatter
-from m3csr_tf.verbs import explanation, releases, serving
+from m3csr_tf.verbs import explain, retrieve
+from m3csr_tf.verbs import release as release_verb
 from m3csr_tf.verbs.console import console
 
 TITLE, MARKUP = "\x1b]0;title\x07", "[red]x[/red]"
@@ -119,7 +120,7 @@ def test_example_lists_show_ids_as_text(odd: str, tmp_path: Path, capsys: pytest
     lists = pd.DataFrame({"user_id": odd, "rank": [1], "item_id": f"item {odd}", "score": 0.5, "part_id": 0.5})
     lists.to_parquet(tmp_path / "part-00000.parquet")
     released: Any = SimpleNamespace(layout={"id": slice(0, 2)})
-    serving._print_examples(tmp_path, released)
+    retrieve._print_examples(tmp_path, released)
     shown = capsys.readouterr().out
     assert f"item {as_text(odd)}" in shown and harmless(shown)
 
@@ -132,10 +133,10 @@ def test_the_list_of_versions_shows_what_a_manifest_says_as_text(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    [version] = releases.versions.listing(release.folder)
+    [version] = release_verb.versions.listing(release.folder)
     spoilt = dataclasses.replace(version, manifest={**version.manifest, "run": odd, "fingerprint": odd})
-    monkeypatch.setattr(releases.versions, "listing", lambda _: [spoilt])
-    releases.list_versions(untrained_run.config)
+    monkeypatch.setattr(release_verb.versions, "listing", lambda _: [spoilt])
+    release_verb.list_versions(untrained_run.config)
     shown = capsys.readouterr().out
     assert f"run {as_text(odd)}" in shown and harmless(shown)
 
@@ -145,10 +146,10 @@ def test_an_explanation_shows_ids_as_text_and_as_json_that_reads_back(
     odd: str, release: Any, untrained_run: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     item = str(release.index.ids[0])
-    explanation.explain(untrained_run.config, odd, item, json.dumps([odd]), as_json=False)
+    explain.explain(untrained_run.config, odd, item, json.dumps([odd]), as_json=False)
     shown = capsys.readouterr().out
     assert f"user {as_text(odd)}, unknown" in shown and f"not used: {as_text(odd)}" in shown and harmless(shown)
-    explanation.explain(untrained_run.config, odd, item, json.dumps([odd]), as_json=True)
+    explain.explain(untrained_run.config, odd, item, json.dumps([odd]), as_json=True)
     shown = capsys.readouterr().out
     assert harmless(shown) and odd in json.loads(shown)["user"].values()
 
@@ -178,7 +179,7 @@ def test_an_id_of_a_megabyte_is_cut_in_errors_and_tables(
     (tmp_path / "lists").mkdir()
     lists.to_parquet(tmp_path / "lists" / "part-00000.parquet")
     released: Any = SimpleNamespace(layout={"id": slice(0, 2)})
-    serving._print_examples(tmp_path / "lists", released)
+    retrieve._print_examples(tmp_path / "lists", released)
     assert len(capsys.readouterr().out) < 10_000
     assert len(shortened(long)) < LONGEST + 30
 

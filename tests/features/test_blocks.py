@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf.features.blocks import blocks, give_back, read_ahead, sample, take
+from m3csr_tf.features.blocks import blocks, give_back, read_ahead, take
 
 
 @given(st.integers(0, 50), st.integers(1, 20), st.integers(1, 4))
@@ -15,15 +15,6 @@ def test_the_blocks_of_all_workers_hold_each_row_once(rows: int, size: int, work
     parts = [block for worker in range(workers) for block in blocks(rows, size, worker, workers)]
     assert sorted(row for block in parts for row in range(block.start, block.stop)) == list(range(rows))
     assert all(0 < block.stop - block.start <= size for block in parts)
-
-
-def test_a_sample_is_all_rows_or_a_seeded_draw_in_their_order() -> None:
-    rows = np.arange(100) * 3
-    assert_array_equal(sample(rows, 100, seed=0), rows)
-    drawn = sample(rows, 10, seed=0)
-    assert len(set(drawn.tolist())) == 10 and (np.diff(drawn) > 0).all() and np.isin(drawn, rows).all()
-    assert_array_equal(drawn, sample(rows, 10, seed=0))
-    assert (drawn != sample(rows, 10, seed=1)).any()
 
 
 def test_memory_given_back_reads_the_same_again(tmp_path: Path) -> None:

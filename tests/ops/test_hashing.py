@@ -55,12 +55,14 @@ def test_clicked_items_read_their_hashed_row_and_others_the_unknown_one(run: Any
 
 
 def test_training_moves_the_rows_that_users_hash_to(run: Any) -> None:
+    from m3csr_tf.models.m3csr.collation import Collator
+    from m3csr_tf.sampling.training_data import TrainingData
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
-    from m3csr_tf.training.training_data import TrainingData
 
     config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"cold_users": 0.0})})
-    stream = ExampleStream(TrainingData.of(run.prepared, config), config)
+    data = TrainingData.of(run.prepared, config)
+    stream = ExampleStream(data, config, Collator(data, config))
     run.model.compile(optimizer=make_optimizer(config.training, run.model, 400))
     before = run.model.user_tower.user_embedding.numpy()
     users = stream.batch(tf.constant(0, tf.int64))["query_user"].numpy()
@@ -71,7 +73,7 @@ def test_training_moves_the_rows_that_users_hash_to(run: Any) -> None:
 
 def test_a_released_tower_reads_the_rows_of_training_and_needs_no_vocabulary_of_users(run: Any) -> None:
     from m3csr_tf.releases.publish import publish
-    from m3csr_tf.training.training_data import item_features
+    from m3csr_tf.sampling.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
 
     released = publish(run)
@@ -100,7 +102,7 @@ def test_a_user_never_seen_reads_the_row_that_her_id_hashes_to(run: Any) -> None
 
     folder = Path(run.prepared.folder).parent / "vocabularies"
     folder.mkdir(exist_ok=True)
-    serving = UserServing(run.model.user_tower, run.prepared, folder, 40)
+    serving = UserServing(run.model, run.prepared, folder)
     known = run.prepared.users.known[0]
     row = hashed_rows(tf.constant(known), 40).numpy()
     twin = next(name for k in range(1000) if hashed_rows(tf.constant(name := f"new {k}"), 40).numpy() == row)

@@ -14,7 +14,7 @@ from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.exposure import cold_items, with_bonuses
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.releases.publish import publish
-from m3csr_tf.training.training_data import item_features
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 BONUS, OF_FEW = 1.5, 0.25

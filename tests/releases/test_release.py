@@ -21,7 +21,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.releases.publish import publish
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.training.training_data import item_features
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 

@@ -21,7 +21,7 @@ from m3csr_tf.releases import verification, versions
 from m3csr_tf.releases.compaction import compact
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, is_current, open_release
-from m3csr_tf.util import files
+from m3csr_tf.util import locks
 
 Publish = Callable[[], Release]
 
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: p
     def refused(path: Path) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(files, "lock_file", refused)
+    monkeypatch.setattr(locks, "_lock", refused)
     for work in (
         lambda: refresh(release, *videos(release, "new")),
         lambda: versions.rollback(folder, 1),

@@ -14,14 +14,14 @@ import tensorflow as tf
 import m3csr_tf  # noqa: F401, before TensorFlow
 from m3csr_tf.config import Config, load
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.m3csr.initial_weights import start
 from m3csr_tf.models.m3csr.model import M3CSR
 from m3csr_tf.ops import replicas
 from m3csr_tf.prepare import prepare
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.training.validation import judge_of
 
 STEPS = 100
 SETTINGS = {
@@ -56,7 +56,7 @@ def steps(config: Config) -> dict[str, np.ndarray]:
         model = runs.build_model(config, prepared)
     kept = Path(config.run.folder) / "cross_ids.npz"
     if several.is_chief:
-        ids = start(model, data, prepared, config).cross_ids
+        ids = model.initialise(data, prepared, judge_of(model, data, prepared, config)).cross_ids
         assert ids is not None
         ids.save(kept)
     several.agree(0)  # The file is there.
@@ -65,7 +65,9 @@ def steps(config: Config) -> dict[str, np.ndarray]:
         optimizer = make_optimizer(config.training, model, 400)
         model.compile(optimizer=optimizer)
     several.share([*model.variables, *optimizer.state])
-    batches = several.batches(ExampleStream(data, config, several.replicas), 0, STEPS)
+    batches = several.batches(
+        ExampleStream(data, config, model.collator(data, several.replicas), several.replicas), 0, STEPS
+    )
     losses = [float(take_steps(model, batches, tf.constant(1))) for _ in range(STEPS)]
     averages = optimizer.averages(model.trainable_variables)
     weights = {f"weight_{place}": value.numpy() for place, value in enumerate(model.trainable_variables)}

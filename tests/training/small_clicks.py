@@ -13,8 +13,9 @@ from m3csr_tf.config import AffinitiesConfig, Config
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.models.m3csr.collation import Collator
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
 
 
 def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int = 5) -> TrainingData:
@@ -59,7 +60,8 @@ def stream(
         "history": {"dropout": dropout},
         "run": {"seed": seed},
     }
-    return ExampleStream(data, Config.model_validate(config), replicas)
+    settings_tree = Config.model_validate(config)
+    return ExampleStream(data, settings_tree, Collator(data, settings_tree, replicas), replicas)
 
 
 def batch_of(stream: ExampleStream, step: int) -> dict[str, Any]:

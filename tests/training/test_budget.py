@@ -17,10 +17,11 @@ from m3csr_tf.config import Config, TrainingConfig, load
 from m3csr_tf.data.audience import users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.graph.ials import tries_ials
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
-from m3csr_tf.training.budget import Budget, default_epochs, tries_ials, validation_users
+from m3csr_tf.training.budget import Budget, default_epochs, validation_users
 from m3csr_tf.training.fit import fit
-from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import Validation
 
 MakeConfig = Callable[..., Config]

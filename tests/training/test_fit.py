@@ -20,11 +20,11 @@ from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import Progressed, averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
-from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]

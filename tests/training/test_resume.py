@@ -32,7 +32,7 @@ from m3csr_tf.config import load
 from m3csr_tf.prepare import prepare
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import load_trained
-from m3csr_tf.training.training_data import item_features
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 for name in sys.argv[2:]:

@@ -78,7 +78,8 @@ def test_overwriting_takes_what_was_trained_and_keeps_the_prepared_data(
 def test_a_stored_configuration_that_is_broken_is_to_be_put_back(make_config: MakeConfig, tmp_path: Path) -> None:
     folder = open_run(make_config(tmp_path))
     (folder / "config.yaml").write_text("model: {no_such_setting: 1}")
-    with pytest.raises(RunError, match=r"it is broken \(unknown setting model\.no_such_setting\); put it back; where"):
+    unknown = r"\(unknown setting model\.no_such_setting for model\.kind=m3csr\)"
+    with pytest.raises(RunError, match=rf"it is broken {unknown}; put it back; where"):
         open_run(make_config(tmp_path))
 
 

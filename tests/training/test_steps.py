@@ -21,11 +21,11 @@ from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import initial_weights as starts
 from m3csr_tf.models.m3csr.initial_weights import _OF_PREDICTED_IDS
 from m3csr_tf.models.m3csr.layout import parts
-from m3csr_tf.training import runs, steps
-from m3csr_tf.training.steps import content_maps, id_weights, make_optimizer, take_steps
+from m3csr_tf.sampling.training_data import TrainingData
+from m3csr_tf.training import runs
+from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import Validation
+from m3csr_tf.training.validation import Validation, judge_of
 from m3csr_tf.training.vectors import VectorEncoder
 
 Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
@@ -39,9 +39,9 @@ def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path
         config = make_config(tmp_path, model=settings, ials=ials or {})
         prepared = untrained_run.prepared
         model = runs.build_model(config, prepared)
-        data = TrainingData.of(prepared, config)
+        data = TrainingData.of(prepared, config, model.needs_item_graph(config))
         before = {weight.ref(): weight.numpy() for weight in model.trainable_variables}
-        starts.start(model, data, prepared, config)
+        model.initialise(data, prepared, judge_of(model, data, prepared, config))
         return model, before, data
 
     return make
@@ -123,7 +123,8 @@ def test_by_default_ids_start_from_the_implicit_als_that_alone_ranks_validation_
     def started(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
         config = with_settings(run.config, {"model.id_start": kind, "ials.grid": pairs})
         model = runs.build_model(config, run.prepared)
-        assert starts.start(model, data, run.prepared, config).id_start == "ials"
+        judge = judge_of(model, data, run.prepared, config)
+        assert model.initialise(data, run.prepared, judge).start == "ials"
         return [weight.numpy() for weight in model.trainable_variables]
 
     weights = started("auto", grid)
@@ -141,7 +142,9 @@ def test_the_same_seed_starts_the_same_weights_bit_for_bit(
     for _ in range(2):
         config = make_config(tmp_path, model={"id_start": id_start}, ials={"grid": [[20.0, 60.0]]})
         model = runs.build_model(config, untrained_run.prepared)
-        starts.start(model, TrainingData.of(untrained_run.prepared, config), untrained_run.prepared, config)
+        data = TrainingData.of(untrained_run.prepared, config, model.needs_item_graph(config))
+        judge = judge_of(model, data, untrained_run.prepared, config)
+        model.initialise(data, untrained_run.prepared, judge)
         started.append([weight.numpy() for weight in model.trainable_variables])
     for one, other in zip(*started, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -240,7 +243,7 @@ def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: A
     run = make_run(tmp_path, data={"world": world}, model={"id_start": "svd"}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
-    starts.start(model, data, run.prepared, run.config)
+    model.initialise(data, run.prepared, judge_of(model, data, run.prepared, run.config))
     rows = np.arange(FIRST_ROW, len(run.prepared.users), dtype=np.int32)
     learned = VectorEncoder(model, data.features).intensities(rows, data.histories[rows])
     true = run.prepared.truth()["intensities"]
@@ -250,7 +253,7 @@ def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: A
 
 def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
     model, _, _ = start()
-    slow = {weight.ref() for weight in content_maps(model)}
+    slow = {weight.ref() for weight in model.content_maps()}
     maps = ("mapping", "cluster_embedding", "appeal_", "value_kernel", "output_kernel")
     expected = {
         weight.ref()
@@ -271,10 +274,11 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     attention = model.user_tower.behaviour_attention
     predicted = [layer.kernel for layer in model.encoder.id_maps]
     held = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-    assert {weight.ref() for weight in held} == {weight.ref() for weight in id_weights(model)}
-    others = [model.user_tower.user_embedding, *content_maps(model)]
+    assert {weight.ref() for weight in held} == {weight.ref() for weight in model.id_weights()}
+    others = [model.user_tower.user_embedding, *model.content_maps()]
     before = {weight.ref(): weight.numpy() for weight in held + others}
-    batches = ExampleStream(TrainingData.of(untrained_run.prepared, config), config).dataset(0, 6)
+    data = TrainingData.of(untrained_run.prepared, config)
+    batches = ExampleStream(data, config, model.collator(data)).dataset(0, 6)
     take_steps(model, iter(batches), tf.constant(6))
     averages = dict(zip((weight.ref() for weight in held), optimizer.averages(held), strict=True))
     for weight in held:
@@ -290,9 +294,7 @@ def test_the_learning_rate_stays_or_falls_to_zero_at_the_last_step(
 ) -> None:
     config = TrainingConfig(learning_rate=0.5, schedule=schedule)
     variable = tf.Variable([[1.0]])
-    monkeypatch.setattr(steps, "content_maps", lambda model: [])
-    monkeypatch.setattr(steps, "id_weights", lambda model: [])
-    optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable]), 4)
+    optimizer = make_optimizer(config, SimpleNamespace(trainable_variables=[variable], learning_rates=dict), 4)
     found = []
     for step in range(5):
         optimizer.apply_gradients([(tf.constant([[1.0]]), variable)])

@@ -19,8 +19,8 @@ from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
-from m3csr_tf.training.cumulative_sampler import positive_probabilities
-from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.sampling.cumulative_sampler import positive_probabilities
+from m3csr_tf.sampling.training_data import TrainingData
 
 KINDS: list[dict[str, Any]] = [{"kind": "uniform"}, {"kind": "shared", "count": 50}, {"kind": "in_batch"}]
 POSITIVES = ["per_interaction", "per_user"]

@@ -14,11 +14,12 @@ from m3csr_tf.config import load
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.models.m3csr.zeroed import uniform_attention
 from m3csr_tf.prepare import prepare
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.training_data import item_features
-from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder, uniform_attention
+from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEncoder
 
 PAIRS, TOPIC = 40, 40
 """Pairs of users, and items of each of the two topics."""

@@ -10,8 +10,8 @@ import pytest
 from m3csr_tf.exposure import catalogue_share, cold_items
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
-from m3csr_tf.training.training_data import TrainingData
 from m3csr_tf.training.validation import Validation
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import vectors
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 

@@ -21,12 +21,12 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr import warm_start
+from m3csr_tf.models.m3csr import warm_start as weights
 from m3csr_tf.prepare import prepare
-from m3csr_tf.training import runs
+from m3csr_tf.sampling.training_data import TrainingData, item_features
+from m3csr_tf.training import runs, warm_start
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.training.training_data import TrainingData, item_features
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]
@@ -196,7 +196,7 @@ def test_new_items_start_at_the_map_of_their_factors_into_the_space_of_the_known
     rows = (factors @ rotation).astype(np.float32)
     placed, clicked = np.arange(60) < 40, np.arange(60) % 10 != 9
     given = np.where(placed[:, np.newaxis], rows, 7.0).astype(np.float32)
-    found = warm_start.new_item_rows(given, placed, factors, clicked)
+    found = weights.new_item_rows(given, placed, factors, clicked)
     new = clicked & ~placed
     assert new.sum() == 18
     np.testing.assert_allclose(found[new], rows[new], rtol=0.01, atol=0.01)
@@ -209,7 +209,7 @@ def test_new_items_find_their_viewers_better_than_unknown_ones_at_the_start(
     """Mean percentile of a new item's later viewers, among all users who have not clicked it yet, by its id part."""
     prepared, data = nights.prepared, nights.data
     model = runs.build_model(nights.config, prepared)
-    monkeypatch.setattr(warm_start, "new_item_rows", lambda rows, *_: rows)
+    monkeypatch.setattr(weights, "new_item_rows", lambda rows, *_: rows)
     warm_start.warm_start(model, data, prepared, nights.config)
     later = pd.concat([prepared.split(columns.VAL), prepared.split(columns.TEST)])
     new = prepared.items.rows(np.setdiff1d(prepared.items.known, nights.before.prepared.items.known))
@@ -368,7 +368,7 @@ def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights:
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
     sections: dict, message: str, nights: Nights, night: Callable[..., Config]
 ) -> None:
-    from m3csr_tf import verbs
+    from m3csr_tf.verbs.train import train
 
     runs.open_run(night("begun", "one"))
     config = night("refused", "two")
@@ -377,7 +377,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
         tree[section] |= values
     before = written(config.run.folder)
     with pytest.raises(RunError, match=message):
-        verbs.train(Config.model_validate(tree))
+        train(Config.model_validate(tree))
     assert written(config.run.folder) == before
 
 

@@ -14,9 +14,10 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import PADDING_ROW
-from m3csr_tf.training.cumulative_sampler import positive_probabilities
+from m3csr_tf.models.m3csr.collation import Collator
+from m3csr_tf.sampling.cumulative_sampler import positive_probabilities
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
 
 PLAIN = {
     "data.shard_clicks": 100,
@@ -42,9 +43,13 @@ def settings(run: Any, **changed: Any) -> Config:
     return with_settings(run.config, PLAIN | changed)
 
 
+def stream_of(data: TrainingData, config: Config) -> ExampleStream:
+    return ExampleStream(data, config, Collator(data, config))
+
+
 def stream(run: Any, **changed: Any) -> ExampleStream:
     config = settings(run, **changed)
-    return ExampleStream(TrainingData.of(run.prepared, config), config)
+    return stream_of(TrainingData.of(run.prepared, config), config)
 
 
 def examples(batch: dict[str, Any]) -> list[tuple[int, int]]:
@@ -98,7 +103,7 @@ def test_histories_and_known_positives_are_those_of_the_whole_log(run: Any) -> N
     data = TrainingData.of(run.prepared, config)
     whole = TrainingData.of(run.prepared, with_settings(config, {"training.window_clicks": 10**6}))
     assert data.shards is not None and whole.shards is None
-    for batch in ExampleStream(data, config).dataset(0, 6):
+    for batch in stream_of(data, config).dataset(0, 6):
         rows = batch["items"][columns.ITEM_ROW].numpy()
         users = batch["query_user"].numpy()
         slots = rows[batch["query_slots"].numpy()]
@@ -128,7 +133,7 @@ def test_in_batch_negatives_are_corrected_by_the_chances_of_the_whole_log(run: A
     config = settings(run, **{"negatives.kind": "in_batch", "training.positives": positives})
     whole = TrainingData.of(run.prepared, with_settings(config, {"training.window_clicks": 10**6}))
     expected = positive_probabilities([whole.clicks], positives)
-    for batch in ExampleStream(TrainingData.of(run.prepared, config), config).dataset(0, 3):
+    for batch in stream_of(TrainingData.of(run.prepared, config), config).dataset(0, 3):
         rows = batch["items"][columns.ITEM_ROW].numpy()[batch["positive"].numpy()]
         np.testing.assert_allclose(batch["positive_probability"].numpy(), expected[rows], rtol=1e-5)
 

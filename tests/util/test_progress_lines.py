@@ -109,3 +109,17 @@ def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None
     share(told, 2, 4)(2, 10)
     assert told.line() == "affinities of items: 55%, 0:00:17 left"
     assert share(None, 0, 4) is None
+
+
+def test_threads_that_work_on_one_stage_lose_no_count_and_what_was_done_before_counts_not_for_the_speed(
+    clock: list[float],
+) -> None:
+    told = Told("the job, users", total=1000, done=600)
+    threads = [threading.Thread(target=lambda: [told.advance(1) for _ in range(50)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    clock[0] = 20.0
+    # 4 times 50 users in twenty seconds; the 600 of an earlier sitting took no time: 200 more take as long.
+    assert told.line() == "the job: 800 of 1,000 users, 0:00:20 left"

@@ -19,9 +19,9 @@ from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation import report
 from m3csr_tf.experiments.sweep.space import Task
 from m3csr_tf.prepare import prepare
+from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import runs
 from m3csr_tf.training.fit import fit
-from m3csr_tf.training.training_data import item_features
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular

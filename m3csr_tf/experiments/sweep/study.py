@@ -7,7 +7,6 @@ its runs go on, and a sweep that was killed ends where it would have ended.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -34,7 +33,8 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.experiments.sweep.judge import judge
 from m3csr_tf.experiments.sweep.space import Setting, Space, number_of, value_of
 from m3csr_tf.training import runs
-from m3csr_tf.util.files import lock_file, sha256
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.locks import if_free
 from m3csr_tf.util.names import check_room
 
 STUDY_FILE = "study.db"
@@ -236,9 +236,7 @@ def _origin(base: Config, space: Space) -> dict[str, str]:
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps a second process out, which would take the first one's trial for a killed one."""
     folder.mkdir(parents=True, exist_ok=True)
-    with lock_file(folder / ".lock") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{folder}: another process is at work on this sweep; wait for it or stop it") from None
+    with if_free(folder / ".lock") as free:
+        if not free:
+            raise RunError(f"{folder}: another process is at work on this sweep; wait for it or stop it")
         yield

@@ -8,7 +8,7 @@ say about it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,17 +21,19 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.cross_fitting import CrossIds, cross_fitted_ids
 from m3csr_tf.graph.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
+from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.graph.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.contract import Initialised, Judge
 from m3csr_tf.models.m3csr.zeroed import zeroed
-from m3csr_tf.training.budget import tries_ials
-from m3csr_tf.training.training_data import TrainingData
-from m3csr_tf.training.validation import JUDGED_BY, Validation
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.util.progress import PERCENT, Tell, progress, say, share
+
+if TYPE_CHECKING:
+    from m3csr_tf.models.m3csr.model import M3CSR
 
 IdStart = Literal["ials", "walks", "svd", "xavier"]
 _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
@@ -57,37 +59,26 @@ _TELLING = 500_000
 """Clicks, at most, that tell how content starts: maps of some dozen columns need no more, and more take longer."""
 
 
-class Started(NamedTuple):
-    """What `start` tells of ids.
-
-    Attributes:
-      id_start: where they start.
-      cross_ids: ids to train with that have not seen the clicks which training asks for; None: those of the model.
-    """
-
-    id_start: IdStart
-    cross_ids: CrossIds | None
-
-
-def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> Started:
+def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
-      model: as `runs.build_model` makes it.
+      model: as `M3CSR.from_prepared` makes it.
       data: its clicks and features.
-      prepared: the data of the run, whose validation clicks are chosen by (`validation.check_validation`).
-      config: the run's settings.
+      prepared: the data of the run.
+      judge: ranks validation by the model's present weights; the start is chosen by it.
 
     Returns:
       Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
-      which ids alone rank validation best. Where `budget.tries_ials` says that this would take too long, they start
+      which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long, they start
       from singular vectors, without any validation.
     """
+    config = model.config
     some = data.some_users(_TELLING, config.run.seed)
-    if config.model.content_start == "co_clicks":
+    if config.m3csr.content_start == "co_clicks":
         with progress("content starts from what clicks say of it, modalities") as told:
             _start_content(model, some, told)
-    chosen, factors = _chosen(model, data, prepared, config)
+    chosen, factors = _chosen(model, data, prepared, judge)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)
@@ -97,15 +88,15 @@ def start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) 
                     factors.items, _content(model, data), _clicked(data), seed=config.run.seed, told=told
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
-    if chosen.kind != "xavier" or config.model.content_start != "xavier":
+    if chosen.kind != "xavier" or config.m3csr.content_start != "xavier":
         with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as told:
             ridges = None if maps is None else maps.ridges
             weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, told)
         _weigh(model, weights, chosen, maps, config)
-    if config.model.content_start == "co_clicks":
+    if config.m3csr.content_start == "co_clicks":
         with progress("intensities start from clicks that are left out"):
             _start_intensity(model, some, left_out)
-    return Started(chosen.kind, cross_ids)
+    return Initialised(chosen.kind, cross_ids)
 
 
 class IdCandidate(NamedTuple):
@@ -123,10 +114,10 @@ class IdCandidate(NamedTuple):
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdCandidate]:
     """The starts among which validation chooses; one where the settings leave no choice."""
     of_ials = [IdCandidate("ials", setting) for setting in config.ials.grid]
-    if config.model.id_start == "ials":
+    if config.m3csr.id_start == "ials":
         return of_ials
-    if config.model.id_start != "auto":
-        return [IdCandidate(config.model.id_start)]
+    if config.m3csr.id_start != "auto":
+        return [IdCandidate(config.m3csr.id_start)]
     return of_ials if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW) else [_SVD]
 
 
@@ -142,7 +133,7 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
     parts, items = config.training.cross_fit, data.clicks.shape[1]
     if not parts or start.ials is None:
         return None
-    if config.model.item_hash_rows is not None or data.shards is not None:
+    if config.m3csr.item_hash_rows is not None or data.shards is not None:
         why = "hashed ids, and logs larger than training.window_clicks, have none of their own for a part"
     elif not tries_ials(data.clicks.nnz, items - FIRST_ROW):
         why = "the log is too large for it"
@@ -157,19 +148,19 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, config: Config
+    model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge
 ) -> tuple[IdCandidate, AffinityFactors | None]:
     """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
+    config = model.config
     tried = _candidates(data, prepared, config)
     if len(tried) == 1:
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
     with zeroed(_of_content(model)):
-        validation = Validation(prepared, config, data, model)
         for place, candidate in enumerate(tried, start=1):
             factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
             _start_ids(model, data, factors)
-            figure = validation.figures()[JUDGED_BY]
+            figure = judge()
             if figure > highest:
                 chosen, best, highest = candidate, factors, figure
     return chosen, best
@@ -177,7 +168,7 @@ def _chosen(
 
 def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
     """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
-    if model.config.model.attention_start == "identity":
+    if model.config.m3csr.attention_start == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
 
@@ -188,7 +179,7 @@ def _factors(data: TrainingData, start: IdCandidate, config: Config, which: str 
 
 
 def _factors_by(data: TrainingData, start: IdCandidate, config: Config, told: Tell | None = None) -> AffinityFactors:
-    dim, seed = config.model.id_width, config.run.seed
+    dim, seed = config.m3csr.id_width, config.run.seed
     if start.kind == "svd":
         return AffinityFactors(item_factors(data.clicks, dim, seed, told), np.eye(dim, dtype=np.float32))
     if start.kind == "walks":
@@ -217,7 +208,7 @@ def _stacked(
       told: told how many percent are done.
     """
     content = _content(model, data)
-    mapping = len(content) if config.model.content_start == "co_clicks" else 0
+    mapping = len(content) if config.m3csr.content_start == "co_clicks" else 0
     estimates = FOLDS * (mapping + (start.kind != "xavier") + (ridges is not None))
     made = 0
 
@@ -230,7 +221,7 @@ def _stacked(
 
     def estimate(clicks: csr_matrix) -> ClosedForms:
         mapped = {}
-        if config.model.content_start == "co_clicks":
+        if config.m3csr.content_start == "co_clicks":
             for name, vectors in content.items():
                 one = vectors @ co_click_map(clicks, vectors, dims[name])
                 mapped[name] = Scored(one, one)
@@ -264,7 +255,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     """
     gate, encoders = model.item_tower.gate, model.encoder.modal_encoders
     trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
-    if gate is not None and config.model.content_start == "xavier":
+    if gate is not None and config.m3csr.content_start == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
         trust_new = _TRUST_IN_NEW
@@ -281,7 +272,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     if start.kind == "xavier":
         return
     values = model.user_tower.behaviour_attention.value_kernel
-    if config.model.attention_start == "identity":
+    if config.m3csr.attention_start == "identity":
         values.assign(weights.ids / (1 - trust) * values)
     if maps is None:
         return
@@ -333,7 +324,7 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> Non
     Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
     intensity anyway: there w_int stays as drawn.
     """
-    layer, settings = model.user_tower.intensity, model.config.model
+    layer, settings = model.user_tower.intensity, model.config.m3csr
     if layer is None or len(model.encoder.modalities) == 1 or settings.attention_start != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}

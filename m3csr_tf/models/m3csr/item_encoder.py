@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
@@ -29,7 +29,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         cannot place reads the unknown row, as a new video does, rather than what its own started from.
     """
 
-    def __init__(self, config: ModelConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
+    def __init__(self, config: M3CSRConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.modalities: Sequence[str] = tuple(clusters)
         self.id_embedding = self.add_weight(

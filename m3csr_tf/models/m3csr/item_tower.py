@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.layers.popularity_gate import PopularityGate
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART
@@ -29,7 +29,7 @@ class ItemTower(tf.keras.Model):
       bins: number of popularity bins.
     """
 
-    def __init__(self, config: ModelConfig, encoder: ItemEncoder, bins: int, **kwargs: Any) -> None:
+    def __init__(self, config: M3CSRConfig, encoder: ItemEncoder, bins: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self.gate = PopularityGate(bins, config.dim, name="gate") if config.gate else None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 
 ID_PART = "id"
 POPULARITY_PART = "popularity"
 _POPULARITY_WIDTH = 2
 
 
-def modal_width(model: ModelConfig) -> int:
+def modal_width(model: M3CSRConfig) -> int:
     """Width h of one modality's representation (equation 2): 2d, or d with model.width=half."""
     return 2 * model.dim if model.width == "full" else model.dim
 
 
-def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
+def parts(model: M3CSRConfig, modalities: Sequence[str]) -> dict[str, slice]:
     """Slices of a user or item vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
 
     The last are two numbers: the user's trust meets what the item's content says of popularity, and 1 what the item's
@@ -33,6 +33,6 @@ def parts(model: ModelConfig, modalities: Sequence[str]) -> dict[str, slice]:
     return slices
 
 
-def vector_width(model: ModelConfig, modalities: Sequence[str]) -> int:
+def vector_width(model: M3CSRConfig, modalities: Sequence[str]) -> int:
     """Width of user and item vectors: d + h * |M|, and 2 for popularity."""
     return model.id_width + modal_width(model) * len(modalities) + _POPULARITY_WIDTH * int(model.popularity_bias)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.losses import BPRLoss, orthogonality_loss
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
+from m3csr_tf.losses import orthogonality_loss
+from m3csr_tf.models.contract import Collate, Initialised, Judge, PreviousRun, Recommender
+from m3csr_tf.models.m3csr.collation import Collator
+from m3csr_tf.models.m3csr.initial_weights import initialise
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.item_tower import ItemTower
-from m3csr_tf.models.m3csr.layout import ID_PART
+from m3csr_tf.models.m3csr.layout import ID_PART, parts
 from m3csr_tf.models.m3csr.user_tower import Interests, UserTower
+from m3csr_tf.models.m3csr.warm_start import continue_from
 from m3csr_tf.ops import replicas
 from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.hashing import hashed_table
 from m3csr_tf.ops.products import dot_products
 from m3csr_tf.ops.unmapped_items import UnmappedItems
-from m3csr_tf.tasks import PairedRetrieval, SampledRetrieval
+from m3csr_tf.sampling.training_data import TrainingData
+from m3csr_tf.tasks import retrieval_task
 
 
-class M3CSR(tfrs.Model):
-    """The model of the paper, on the batches of `training.streams`.
+class M3CSR(Recommender):
+    """The model of the paper, on the batches of `collation.Collator`.
 
     Candidates are encoded; histories are attended without being encoded, and every distinct (user, masked history)
     once, however many examples share it.
@@ -40,17 +47,114 @@ class M3CSR(tfrs.Model):
       user_rows: int32 [users], the row of the user table that each user reads, where ids are hashed; None: her own.
     """
 
+    kind = "m3csr"
+    title = "M3CSR"
+    initial_settings = frozenset({"id_start", "content_start", "attention_start"})
+    places_new_items = True
+    explains = True
+    weighs_modalities = True
+
     def __init__(
         self, config: Config, *, users: int, items: int, clusters: Mapping[str, int], bins: int, widths: Sequence[int]
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.user_rows: tf.Tensor | None = None
-        self.encoder = ItemEncoder(config.model, items, clusters, name="item_encoder")
-        self.user_tower = UserTower(config.model, self.encoder, users, name="user_tower")
-        self.item_tower = ItemTower(config.model, self.encoder, bins, name="item_tower")
+        self.encoder = ItemEncoder(config.m3csr, items, clusters, name="item_encoder")
+        self.user_tower = UserTower(config.m3csr, self.encoder, users, name="user_tower")
+        self.item_tower = ItemTower(config.m3csr, self.encoder, bins, name="item_tower")
         self.task = retrieval_task(config)
         self._build(dict(zip(clusters, widths, strict=True)))
+
+    @classmethod
+    def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
+        """A fresh model; items without a training click have no id of their own."""
+        model = cls(
+            config,
+            users=len(prepared.users),
+            items=len(prepared.items),
+            clusters=prepared.clusters.counts,
+            bins=config.popularity.bins,
+            widths=[prepared.scaler.width(name) for name in prepared.modalities],
+        )
+        hashed = config.m3csr
+        if hashed.user_hash_rows is not None:
+            model.user_rows = tf.constant(hashed_table(prepared.users.strings, hashed.user_hash_rows))
+        rows = np.arange(len(prepared.items))
+        unplaced = (prepared.train_clicks == 0) & (rows >= FIRST_ROW)
+        if hashed.item_hash_rows is not None:
+            rows = hashed_table(prepared.items.strings, hashed.item_hash_rows)
+        model.encoder.id_rows.assign(np.where(unplaced, UNKNOWN_ROW, rows))
+        return model
+
+    @classmethod
+    def table_entries(cls, config: Config, users: int, items: int) -> int:
+        """Entries of the user table and of the table of item ids."""
+        model = config.m3csr
+        return (model.user_hash_rows or users) * model.dim + (model.item_hash_rows or items) * model.id_width
+
+    @classmethod
+    def needs_item_graph(cls, config: Config) -> bool:
+        """Where ids start from walks."""
+        return config.m3csr.id_start == "walks"
+
+    def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
+        """See `Recommender.collator`."""
+        return Collator(data, self.config, replicas)
+
+    def initialise(self, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
+        """See `initial_weights.initialise`."""
+        return initialise(self, data, prepared, judge)
+
+    def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
+        """See `warm_start.continue_from`."""
+        continue_from(self, before, data, prepared)
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """ "id", the modalities in order, and "popularity" (`layout.parts`)."""
+        return parts(self.config.m3csr, self.encoder.modalities)
+
+    @property
+    def popularity_bias(self) -> tf.Variable | None:
+        """With model.popularity_bias, the number of each bin."""
+        found: tf.Variable | None = self.item_tower.popularity_bias
+        return found
+
+    @property
+    def user_hash_rows(self) -> int | None:
+        """model.user_hash_rows."""
+        return self.config.m3csr.user_hash_rows
+
+    def learning_rates(self) -> dict[Any, float]:
+        """Maps of content learn by training.content_rate, ids by training.id_rate."""
+        training = self.config.training
+        rates = {variable.ref(): training.content_rate for variable in self.content_maps()}
+        return rates | {variable.ref(): training.id_rate for variable in self.id_weights()}
+
+    def diagnostics(self, intensities: np.ndarray | None) -> dict[str, float]:
+        """Intensities that switch a modality off, and a gate that ignores content."""
+        figures: dict[str, float] = {}
+        if intensities is not None:
+            for position, name in enumerate(self.encoder.modalities):
+                figures[f"intensity_mean/{name}"] = float(intensities[:, position].mean())
+                figures[f"intensity_spread/{name}"] = float(intensities[:, position].std())
+        if self.item_tower.gate is not None:
+            deltas = self.item_tower.gate(tf.range(self.config.popularity.bins)).numpy()[:, 0]
+            figures |= {f"gate_content_weight/bin_{number}": float(delta) for number, delta in enumerate(deltas)}
+        return figures
+
+    def content_maps(self) -> list[tf.Variable]:
+        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, appeals."""
+        attention = self.user_tower.modal_attention.values()
+        maps = [weight for encoder in self.encoder.modal_encoders.values() for weight in encoder.weights]
+        maps += [layer.kernel for layer in self.item_tower.appeal_kernels]
+        return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
+
+    def id_weights(self) -> list[tf.Variable]:
+        """What places items by ids: the id table, its prediction for new items, W_V and W_O of its attention."""
+        attention = self.user_tower.behaviour_attention
+        predicted = [layer.kernel for layer in self.encoder.id_maps]
+        return [self.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
@@ -60,7 +164,7 @@ class M3CSR(tfrs.Model):
         and the dense weights. Where replicas share a batch this is a replica's part, and their sum is the loss.
 
         Args:
-          inputs: a batch of `training.streams`.
+          inputs: a batch of `collation.Collator`.
           training: unused; the model has no dropout.
         """
         del training
@@ -70,7 +174,7 @@ class M3CSR(tfrs.Model):
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         loss = self._task_loss(inputs, interests, ids) / batch
-        if self.config.model.orthogonality and self.config.training.alpha:
+        if self.config.m3csr.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
         if self.config.training.beta:
@@ -186,20 +290,6 @@ def _shown_as_new(
     """Ids float32 [..., d] and the gate's bins int32 [...] of candidates, with some (bool [...]) shown as new.
 
     What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
-    that new items are to take (`training.validation`), and says nothing of popular items that are shown as new.
+    that new items are to take (`exposure.bonuses`), and says nothing of popular items that are shown as new.
     """
     return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, gated)
-
-
-def retrieval_task(config: Config) -> tfrs.tasks.Retrieval:
-    """The TFRS task of a configuration: the square one for in-batch negatives, else one that scores what it needs.
-
-    It sums the losses of its examples: what they are a mean over, the replicas' whole batch, it cannot know.
-    """
-    total = tf.keras.losses.Reduction.SUM
-    if config.training.loss == "bpr":
-        loss: tf.keras.losses.Loss = BPRLoss(config.training.bpr_weighting, reduction=total)
-    else:
-        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction=total)
-    tasks = {"uniform": PairedRetrieval, "shared": SampledRetrieval, "in_batch": tfrs.tasks.Retrieval}
-    return tasks[config.negatives.kind](loss=loss)

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.layers.interest_attention import InterestAttention
 from m3csr_tf.layers.interest_intensity import InterestIntensity
+from m3csr_tf.models.contract import ExplainedUsers
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
 from m3csr_tf.ops.hashing import table_size
@@ -36,22 +37,6 @@ class Interests(NamedTuple):
     trust: tf.Tensor
 
 
-class ExplainedUsers(NamedTuple):
-    """User vectors and what they were made of.
-
-    Attributes:
-      vectors: float32 [users, D], as `UserTower.call` (equation 9).
-      intensities: float32 [users, modalities] (equation 6).
-      attention: "id" (equation 3) and each modality (equation 4) -> float32 [users, slots], the weights of the places
-        of the history, averaged over heads; 0 for empty places and for items that lack the modality. They sum to 1, or
-        to 0 where no place is usable and the tower falls back on the "nothing" item.
-    """
-
-    vectors: tf.Tensor
-    intensities: tf.Tensor
-    attention: dict[str, tf.Tensor]
-
-
 class UserTower(tf.keras.Model):
     """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
 
@@ -67,7 +52,7 @@ class UserTower(tf.keras.Model):
       users: known users, padding and unknown included; with model.user_hash_rows the table has its rows instead.
     """
 
-    def __init__(self, config: ModelConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
+    def __init__(self, config: M3CSRConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self._popularity_bias = config.popularity_bias

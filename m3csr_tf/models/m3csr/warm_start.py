@@ -1,62 +1,29 @@
-"""Going on from a finished run: its weights for what it knew, and rows of its own space for what has come since.
-
-Users and items are matched by their ids, never by their rows, which every catalogue numbers anew.
-"""
+"""Going on from a finished run: its weights for what it knew, and rows of its own space for what has come since."""
 
 from __future__ import annotations
 
-import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3csr_tf import columns
-from m3csr_tf.config import Config, with_settings
+from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.graph.factors import affinity_factors
 from m3csr_tf.graph.item_graph import Affinities
-from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW, IdTable
-from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.training import runs
-from m3csr_tf.training.training_data import TrainingData
+from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
+from m3csr_tf.models.contract import PreviousRun
+from m3csr_tf.models.matching import rows_before
+from m3csr_tf.sampling.training_data import TrainingData
 
-logger = logging.getLogger(__name__)
-
-_OF_FRESH_RUNS = ("id_start", "content_start", "attention_start")
-"""Settings of the model that say where weights start, and nothing to a run that starts from another one."""
+if TYPE_CHECKING:
+    from m3csr_tf.models.m3csr.model import M3CSR
 
 _RIDGE = 1e-3
 """Of the map from factors to rows, in mean variances of the factors."""
 
 
-def check_warm_start(config: Config) -> None:
-    """Refuses a warm start that cannot be; writes nothing.
-
-    Raises:
-      RunError: the run that `training.warm_start` names is missing or unfinished, or its model has other settings.
-    """
-    folder = config.warm_start_folder
-    if folder is None:
-        return
-    if not (folder / runs.CONFIG_FILE).exists():
-        raise RunError(
-            f"training.warm_start={folder.name}: there is no run in {folder}; name a finished run of run.folder"
-        )
-    try:
-        before, _, _ = runs.read_finished(folder)
-    except (InputError, RunError) as error:
-        raise RunError(f"training.warm_start={folder.name}: {error}") from None
-    alike = with_settings(config, {f"model.{name}": getattr(before.model, name) for name in _OF_FRESH_RUNS})
-    found = runs.differences(before, alike, "model")
-    if found:
-        raise RunError(
-            f"training.warm_start={folder.name}: that run's model has other settings ({'; '.join(found)}); "
-            "pass the same, or train without warm start"
-        )
-
-
-def warm_start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Config) -> None:
-    """Puts the released weights of the run that `training.warm_start` names into a new model.
+def continue_from(model: M3CSR, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
+    """Puts the weights of a finished run into a new model.
 
     - Rows of users and items that the run knew are copied, found by id; those of others are dropped.
     - A new user starts as the run saw unknown users. So does an item that no training click places.
@@ -66,22 +33,11 @@ def warm_start(model: M3CSR, data: TrainingData, prepared: Prepared, config: Con
       number for new items every validation sets anew.
 
     Args:
-      model: of `runs.build_model`; its weights are replaced.
-      data, prepared, config: of the new run, whose prepared data has the transformations of the old one.
-
-    Raises:
-      RunError: as `check_warm_start`, or the run's weights are missing or broken, or it has been prepared anew since.
+      model: of `M3CSR.from_prepared`; its weights are replaced.
+      before: the run.
+      data, prepared: of the new run, whose prepared data has the transformations of the old one.
     """
-    check_warm_start(config)
-    folder = config.warm_start_folder
-    assert folder is not None
-    before = runs.load_trained(folder)
-    origin = prepared.manifest.get("warm_start") or {}
-    if origin.get("prepared") != runs.data_digest(before.prepared):
-        raise RunError(
-            f"{prepared.folder}: was not prepared to start from {folder.name} as it is now; run pipelines/prepare.py"
-        )
-    _warn_of_known_clicks(before.prepared, prepared)
+    config = model.config
     tables = {
         model.encoder.id_embedding.ref(): _item_rows(before, data, prepared, config),
         model.user_tower.user_embedding.ref(): _user_rows(before, prepared, config),
@@ -113,44 +69,20 @@ def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, cli
     return np.where((clicked & ~placed)[:, np.newaxis], mapped, rows).astype(np.float32)
 
 
-def _item_rows(before: runs.TrainedRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.item_hash_rows is not None:
+def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
+    if config.m3csr.item_hash_rows is not None:
         return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
-    read = before.model.encoder.id_rows.numpy()[_rows_of(prepared.items, before.prepared.items)]
+    read = before.model.encoder.id_rows.numpy()[rows_before(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
     clicked = np.bincount(data.clicks.indices, minlength=len(prepared.items)) > 0
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(affinities, data.clicks, config.model.id_width, config.run.seed).items
+    factors = affinity_factors(affinities, data.clicks, config.m3csr.id_width, config.run.seed).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 
 
-def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
-    """Says so if validation would judge the run by clicks that the weights were trained on."""
-    judged = prepared.split(columns.VAL)
-    users = _rows_of(prepared.users, before.users)[judged[columns.USER_ROW]]
-    items = _rows_of(prepared.items, before.items)[judged[columns.ITEM_ROW]]
-    pairs = users * np.int64(len(before.items)) + items
-    known = 0
-    for block in before.blocks(columns.TRAIN, [columns.USER_ROW, columns.ITEM_ROW]):
-        trained = block[columns.USER_ROW].to_numpy() * np.int64(len(before.items)) + block[columns.ITEM_ROW].to_numpy()
-        known += int(np.isin(pairs, trained).sum())
-    if known:
-        logger.warning(
-            "%d of %d validation clicks are training clicks of the run that this one starts from, so its validation "
-            "says too much; split.kind=time keeps nights apart",
-            known,
-            len(judged),
-        )
-
-
-def _user_rows(before: runs.TrainedRun, prepared: Prepared, config: Config) -> np.ndarray:
-    if config.model.user_hash_rows is not None:
+def _user_rows(before: PreviousRun, prepared: Prepared, config: Config) -> np.ndarray:
+    if config.m3csr.user_hash_rows is not None:
         return before.model.user_tower.user_embedding.numpy()
-    return before.model.user_tower.user_embedding.numpy()[_rows_of(prepared.users, before.prepared.users)]
-
-
-def _rows_of(table: IdTable, before: IdTable) -> np.ndarray:
-    """The old row of each new row, int32 [rows]: the reserved rows stay, an id that was not known has UNKNOWN_ROW."""
-    return np.concatenate([np.arange(FIRST_ROW, dtype=np.int32), before.rows(table.strings)])
+    return before.model.user_tower.user_embedding.numpy()[rows_before(prepared.users, before.prepared.users)]

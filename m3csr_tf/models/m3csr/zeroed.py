@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from m3csr_tf.models.m3csr.model import M3CSR
 
 
 @contextmanager
@@ -19,3 +23,15 @@ def zeroed(weights: Sequence[tf.Variable]) -> Iterator[None]:
     finally:
         for weight, values in zip(weights, kept, strict=True):
             weight.assign(values)
+
+
+@contextmanager
+def uniform_attention(model: M3CSR) -> Iterator[None]:
+    """Makes every interest of equations 3 and 4 the plain mean of the history for the length of a block.
+
+    Queries of zeros score all items of a history alike. Nothing else in a user vector depends on the user's id.
+    """
+    tower = model.user_tower
+    kernels = [layer.query_kernel for layer in (tower.behaviour_attention, *tower.modal_attention.values())]
+    with zeroed(kernels):
+        yield

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.item_tower import ItemTower
 from m3csr_tf.models.m3csr.user_tower import UserTower
@@ -58,7 +58,7 @@ def user_features(slots: list[list[int]], **changes: Any) -> dict[str, tf.Tensor
 def make_towers(modalities: Mapping[str, int] | None = None, **settings: Any) -> Towers:
     """Towers of random weights, without the popularity part; `modalities`: name -> clusters."""
     usual = {"dim": 2, "id_dim": None, "width": "half", "temperature": 0.5, "intensity_weights": "shared"}
-    config = ModelConfig(**(usual | {"popularity_bias": False} | settings))
+    config = M3CSRConfig(**(usual | {"popularity_bias": False} | settings))
     encoder = ItemEncoder(config, 4, modalities or {"visual": 2, "acoustic": 1})
     return Towers(ItemTower(config, encoder, bins=2), UserTower(config, encoder, users=4))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from small_towers import hand_made_towers, item_features, make_towers, user_features
 
 from m3csr_tf import columns
-from m3csr_tf.config import ModelConfig
+from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.m3csr.layout import parts, vector_width
 
@@ -68,7 +68,7 @@ def test_any_number_of_modalities_is_laid_out_after_the_id_in_their_order(
     features = item_features(cluster_ids=[[1] * len(names)] * 2, **content)
     made = make_towers(dict.fromkeys(names, 1), width=width, gate=False)
     vectors, encoded = made.item(features), made.item.encoder(features)
-    config = ModelConfig(dim=2, id_dim=None, width=width, popularity_bias=False)
+    config = M3CSRConfig(dim=2, id_dim=None, width=width, popularity_bias=False)
     layout = parts(config, names)
     assert list(layout) == ["id", *names]
     assert vectors.shape[1] == 2 + of_modality * len(names) == vector_width(config, names)
@@ -90,7 +90,7 @@ def test_the_last_entry_of_an_item_is_what_its_popularity_bin_is_worth_and_that_
     towers.item.popularity_bias.assign(tf.range(float(towers.item.popularity_bias.shape[0])) + 0.5)
     np.testing.assert_allclose(towers.item(item_features())[:, -1], [1.5, 0.5])
     np.testing.assert_array_equal(towers.user(user_features([[0, 1], [-1, -1]]))[:, -1], [1, 1])
-    config = ModelConfig(dim=2, id_dim=None, width="half", popularity_bias=True)
+    config = M3CSRConfig(dim=2, id_dim=None, width="half", popularity_bias=True)
     names = list(towers.item.encoder.modalities)
     width = towers.item(item_features()).shape[1]
     assert parts(config, names)["popularity"] == slice(width - 2, width) and vector_width(config, names) == width

@@ -14,10 +14,11 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.models.m3csr.collation import Collator
 from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.training_data import TrainingData
 
 KINDS = ("uniform", "shared", "in_batch")
 SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
@@ -52,7 +53,8 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
         random = np.random.default_rng(0)
         for weight in made.trainable_variables:
             weight.assign(random.normal(scale=0.5, size=weight.shape))
-        stream = ExampleStream(TrainingData.of(prepared, config), config)
+        data = TrainingData.of(prepared, config)
+        stream = ExampleStream(data, config, Collator(data, config))
         return made, stream.batch(tf.constant(3, tf.int64))
 
     return make

@@ -1,0 +1,262 @@
+"""The verbs as commands, one after the other; `release` is a group of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from m3csr_tf import config as configuration
+from m3csr_tf.cli import release
+from m3csr_tf.cli.options import (
+    ConfigOption,
+    Overrides,
+    SeedCount,
+    Split,
+    WarmStart,
+    with_shard,
+    with_start,
+)
+from m3csr_tf.cli.run_verb import run_verb
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.terminal import Terminal
+
+app = typer.Typer(
+    name="m3csr",
+    help="M3CSR: a two-tower recommender for cold-start short videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
+    """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
+    run_verb("prepare", config, with_start(overrides, warm_start))
+
+
+@app.command()
+def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
+    """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
+    run_verb("train", config, with_start(overrides, warm_start))
+
+
+@app.command()
+def evaluate(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Rank the whole catalogue for validation and test users, beside baselines; write runs/NAME/metrics.json."""
+    run_verb("evaluate", config, overrides)
+
+
+@app.command()
+def frontier(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    split: Annotated[Split, typer.Option("--split", help="Whose clicks judge the lists.")] = Split.val,
+) -> None:
+    """Show what shares of cold items in the lists cost and give; write frontier.csv and frontier.png to runs/NAME."""
+    run_verb("frontier", config, overrides, split.value)
+
+
+app.add_typer(release.app)
+
+
+@app.command()
+def refresh(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Items that came or changed, .parquet or .csv: item_id, vectors, view_count, removed."),
+    ] = None,
+    remove: Annotated[
+        Path | None, typer.Option(help="Ids of items to remove: .txt, one a line, or .parquet or .csv with item_id.")
+    ] = None,
+    follow: Annotated[
+        Path | None, typer.Option(help="Folder to take such files of items from as they arrive, until ctrl-c.")
+    ] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Build the index afresh, as a new version.")] = False,
+) -> None:
+    """Take fresh videos, popularity updates and removals into the live index, without training or rebuilding."""
+    run_verb("refresh", config, overrides, items, remove, follow, compact, of_release=True)
+
+
+@app.command()
+def retrieve(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Make the I-th of N shares alone, e.g. 2/3; the same as retrieve.shard."
+        ),
+    ] = None,
+) -> None:
+    """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
+    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), of_release=True)
+
+
+@app.command()
+def embed(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Make the I-th of N shares alone; the same as embed.shard."),
+    ] = None,
+) -> None:
+    """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
+    run_verb("embed", config, with_shard(overrides, "embed", shard), of_release=True)
+
+
+@app.command()
+def explain(
+    user: Annotated[str, typer.Option(help="Id of the user, known or not.")],
+    item: Annotated[str, typer.Option(help="Id of an item of the release.")],
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="""Item ids, oldest first, or a JSON list of them, '["A", "B"]'; without it, that of the run's log.""",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
+) -> None:
+    """Split the score of an item for a user into its parts, with intensities, gate and attention."""
+    run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
+
+
+@app.command("run_all")
+def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
+    """prepare, train, evaluate, release and retrieve in one go."""
+    run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
+
+
+@app.command()
+def seeds(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    count: SeedCount = 5,
+) -> None:
+    """Train and evaluate with several seeds; print means, spreads and paired tests against the baselines."""
+    run_verb("seeds", config, overrides, count, on_one_machine=True)
+
+
+@app.command()
+def ablations(
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    count: SeedCount = 5,
+) -> None:
+    """Train and evaluate the full model and the paper's four ablations; print what each component contributes."""
+    run_verb("ablations", config, overrides, count, on_one_machine=True)
+
+
+@app.command()
+def sweep(
+    space: Annotated[Path, typer.Option("--space", "-s", help="YAML file: settings to search, tasks that judge them.")],
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials in all, earlier sittings counted.")] = 20,
+) -> None:
+    """Search for settings, judged on validation alone; the same command goes on with a sweep that was stopped."""
+    run_verb("sweep", config, overrides, space, trials, on_one_machine=True)
+
+
+@app.command()
+def suite(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="YAML file: members, seeds, data and settings (docs/suite.md).")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of all members, e.g. a recipe that is tried; run.name=NAME gives its runs a name.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Where a data set of the suite lies; once for each.", show_default=False
+        ),
+    ] = None,
+    member: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run this member alone; may be given again.", show_default=False),
+    ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split",
+            help="Whose clicks judge; without it, what the file says, validation by default.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", "-n", min=1, help="Run seeds 0 to COUNT - 1, not as many as the file says.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Train one recipe on a suite of data sets, each beside its tuned baselines; print ratios and the worst of them."""
+    run_verb(
+        "suite",
+        None,
+        overrides,
+        config,
+        overrides or [],
+        data or [],
+        member or [],
+        split and split.value,
+        count,
+        on_one_machine=True,
+    )
+
+
+@app.command()
+def simulate(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="YAML file: systems, days, world and settings (docs/simulation.md).")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Add the file's settings for a run of a minute, to see that it works.")
+    ] = False,
+) -> None:
+    """Run systems side by side in a closed loop with the synthetic world; print clicks, climbing, coverage (Table 4).
+
+    Every round lists come from each system's release, true utilities decide what people click, like, follow and watch,
+    new videos and view counts come in by refresh, and every night retrains and publishes. Writes runs/NAME/results.json
+    and CSV tables; goes on after a kill.
+    """
+    given = overrides or []
+    run_verb("simulate", None, [one for one in given if not one.startswith("simulation.")], config, given, quick)
+
+
+@app.command()
+def settings(section: Annotated[str | None, typer.Argument(help="One section, e.g. training.")] = None) -> None:
+    """List every setting with its default and meaning."""
+    table = Table("setting", "default", "meaning", show_lines=False)
+    described = list(configuration.described())
+    for name, default, meaning in described:
+        if section is None or name.startswith(f"{section}."):
+            table.add_row(name, default, meaning)
+    if not table.row_count:
+        sections = ", ".join(dict.fromkeys(name.split(".")[0] for name, _, _ in described))
+        raise typer.BadParameter(f"{quoted(section)}: no such section; expected one of {sections}")
+    Terminal().print(table)

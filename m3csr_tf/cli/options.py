@@ -1,0 +1,49 @@
+"""Options and arguments that several verbs take."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3csr_tf import columns
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file of settings; without one, all defaults.", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SECTION.NAME=VALUE]...",
+        help="Settings that override the file, e.g. data.path=logs run.seed=3; `m3csr settings` lists all.",
+        show_default=False,
+    ),
+]
+WarmStart = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN", help="Go on from a finished run: its weights, scaling, clusters and bins.", show_default=False
+    ),
+]
+SeedCount = Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")]
+
+
+class Split(StrEnum):
+    """Interactions that a run can be judged on."""
+
+    val = columns.VAL
+    test = columns.TEST
+
+
+def with_start(overrides: list[str] | None, run: str | None) -> list[str]:
+    """The overrides, and the run to start from; quoted, since a name may look like a date."""
+    return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
+
+
+def with_shard(overrides: list[str] | None, job: str, shard: str | None) -> list[str]:
+    """The overrides, and the shard of the batch job whose section of settings is `job`."""
+    return [*(overrides or []), *([] if shard is None else [f"{job}.shard={shard}"])]

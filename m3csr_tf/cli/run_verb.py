@@ -1,0 +1,62 @@
+"""A verb run from the command line: settings read, errors as one message, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import typer
+
+from m3csr_tf import config as configuration
+from m3csr_tf.errors import ConfigError, M3CSRError
+from m3csr_tf.util import signals
+from m3csr_tf.util.progress import say
+from m3csr_tf.util.quoting import one_line
+from m3csr_tf.util.terminal import log_to_stderr
+
+
+def run_verb(
+    verb: str,
+    config_file: Path | None,
+    overrides: list[str] | None,
+    *args: object,
+    function: str | None = None,
+    of_release: bool = False,
+    on_one_machine: bool = False,
+) -> None:
+    """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130.
+
+    Args:
+      verb: the name of a file of `m3csr_tf.verbs`.
+      config_file, overrides: what the configuration is read from.
+      *args: what the verb takes beside the configuration.
+      function: of the verb's file; by default the one that is named as the file is.
+      of_release: the verb needs no settings of the data: what they ask for lies in the release, or in the run that the
+        release came from.
+      on_one_machine: the verb trains and then does something else with what was trained, which no worker of several
+        may do.
+    """
+    log_to_stderr()
+    try:
+        config = configuration.load(config_file, overrides or [], of_release=of_release)
+        if on_one_machine and config.run.strategy == "multi_worker":
+            raise ConfigError(
+                f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "
+                "pipelines/train.py on all of them, then the other verbs on one with run.strategy=one_device"
+            )
+        # Only now: importing TensorFlow takes seconds, and a mistyped setting should not.
+        action: Callable[..., object] = getattr(import_module(f"m3csr_tf.verbs.{verb}"), function or verb)
+        from m3csr_tf.verbs.system_errors import system_errors
+
+        signals.begin()
+        with system_errors():
+            action(config, *args)
+    except M3CSRError as error:
+        if signals.received():
+            raise signals.Stopped from None
+        say(one_line(f"error: {error}"))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None

@@ -1,0 +1,88 @@
+"""One frozen, validated tree of all that a run is: YAML in, dotted overrides, resolved YAML out.
+
+The only place with defaults. A section a class; checks that span sections are on `Config`. Section `model` has a class
+for every kind of model (`m3csr_tf.config.models`).
+"""
+
+from __future__ import annotations
+
+from m3csr_tf.config.data import DataConfig, SplitConfig, WorldConfig
+from m3csr_tf.config.evaluation import BaselineName, EvaluationConfig, ExposureConfig
+from m3csr_tf.config.features import (
+    AffinitiesConfig,
+    ClustersConfig,
+    ContentConfig,
+    HistoryConfig,
+    IalsConfig,
+    PopularityConfig,
+)
+from m3csr_tf.config.listing import described
+from m3csr_tf.config.models import (
+    KINDS,
+    BPRMFConfig,
+    CustomConfig,
+    FreedomConfig,
+    LatticeConfig,
+    LightGCNConfig,
+    M3CSRConfig,
+    MMGCNConfig,
+    MMSSLConfig,
+    ModelConfig,
+    ModelSection,
+    SiameseConfig,
+    VBPRConfig,
+)
+from m3csr_tf.config.reading import load, read_mapping, with_settings
+from m3csr_tf.config.run import RunConfig
+from m3csr_tf.config.section import LARGEST_SEED, LONGEST_LIST, Section
+from m3csr_tf.config.serving import EmbedConfig, IndexConfig, JobConfig, RetrieveConfig, SparkConfig
+from m3csr_tf.config.training import NegativesConfig, TrainingConfig
+from m3csr_tf.config.tree import END_OF_YAML, PREPARE_SECTIONS, RUN_IDENTITY, TRAINING_SECTIONS, Config
+
+__all__ = [
+    "END_OF_YAML",
+    "KINDS",
+    "LARGEST_SEED",
+    "LONGEST_LIST",
+    "PREPARE_SECTIONS",
+    "RUN_IDENTITY",
+    "TRAINING_SECTIONS",
+    "AffinitiesConfig",
+    "BPRMFConfig",
+    "BaselineName",
+    "ClustersConfig",
+    "Config",
+    "ContentConfig",
+    "CustomConfig",
+    "DataConfig",
+    "EmbedConfig",
+    "EvaluationConfig",
+    "ExposureConfig",
+    "FreedomConfig",
+    "HistoryConfig",
+    "IalsConfig",
+    "IndexConfig",
+    "JobConfig",
+    "LatticeConfig",
+    "LightGCNConfig",
+    "M3CSRConfig",
+    "MMGCNConfig",
+    "MMSSLConfig",
+    "ModelConfig",
+    "ModelSection",
+    "NegativesConfig",
+    "PopularityConfig",
+    "RetrieveConfig",
+    "RunConfig",
+    "Section",
+    "SiameseConfig",
+    "SparkConfig",
+    "SplitConfig",
+    "TrainingConfig",
+    "VBPRConfig",
+    "WorldConfig",
+    "described",
+    "load",
+    "read_mapping",
+    "with_settings",
+]

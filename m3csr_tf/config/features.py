@@ -1,0 +1,90 @@
+"""Sections `content`, `clusters`, `popularity`, `history`, `affinities` and `ials`: what is fitted before a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from m3csr_tf.config.section import Section
+from m3csr_tf.util.names import Name
+
+
+class ContentConfig(Section):
+    """Scaling of the content vectors, fitted on the training items."""
+
+    scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
+    components: int = Field(256, ge=1, le=65_536, description="most principal axes of a modality that whitening keeps")
+
+
+class ClustersConfig(Section):
+    """K-means cluster ids (section 4.2 of the paper)."""
+
+    kind: Literal["joint", "per_modality"] = "joint"
+    count: int = Field(64, ge=1, le=1_000_000)
+    max_iterations: int = Field(100, ge=1, le=100_000)
+    frozen_from: Name | None = Field(
+        None,
+        description="a prepared run of run.folder whose scaling, centres and bins are taken instead of fitted, so that "
+        "an id means the same from day to day; its weights are not",
+    )
+
+
+class PopularityConfig(Section):
+    """Popularity bins that feed the gate (eq. 10); bin 0 means no click or view."""
+
+    source: Literal["train_clicks", "view_count"] = "train_clicks"
+    bins: int = Field(10, ge=2, le=1000)
+
+
+class HistoryConfig(Section):
+    """A user's behaviour sequence s_u (section 4.4.1).
+
+    New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
+    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves
+    half of those out at every step, so that no list of clicks is learned by heart.
+    """
+
+    length: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="slots; a longer history keeps its latest, or a seeded draw without timestamps",
+    )
+    training_length: int = Field(64, ge=1, le=10_000, description="slots while training, of no more than length")
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="chance that training leaves a click out of the history, drawn anew at every step"
+    )
+
+    @property
+    def trained(self) -> int:
+        """Slots of a history that training reads."""
+        return min(self.length, self.training_length)
+
+
+class AffinitiesConfig(Section):
+    """Which items go together (graph/item_graph.py): where ids start, and what training may imitate."""
+
+    walks: int = Field(
+        3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
+    )
+    neighbours: int = Field(200, ge=1, le=100_000, description="items that a row keeps after each step")
+    similar: float = Field(0.03, ge=0, lt=1, description="share of the items of most similar content")
+    popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
+
+
+_Confidence = Annotated[float, Field(ge=1e-6, le=1e9)]
+
+
+class IalsConfig(Section):
+    """Implicit ALS, where ids may start from (graph/ials.py)."""
+
+    grid: tuple[tuple[_Confidence, _Confidence], ...] = Field(
+        ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),
+        min_length=1,
+        description="pairs of alpha, the confidence that a click adds, and penalty lambda; validation chooses",
+    )
+    fold_in: float = Field(
+        1.0, ge=1e-6, le=1e6, description="ridge of a user's vector from her items' factors, in lambdas"
+    )
+    sweeps: int = Field(10, ge=1, le=1000, description="turns over users and items")

@@ -1,0 +1,65 @@
+"""What the settings of every kind of model have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from m3csr_tf.config.section import Section
+
+PAIRWISE_RECIPE: Mapping[str, Any] = {
+    "training.loss": "bpr",
+    "training.bpr_weighting": "uniform",
+    "training.positives": "per_interaction",
+    "training.history_power": 0.0,
+    "training.cold_items": 0.0,
+    "training.cold_users": 0.0,
+    "training.cross_fit": 0,
+    "training.alpha": 0.0,
+    "training.beta": 1e-4,
+    "training.learning_rate": 1e-3,
+    "training.content_rate": 1.0,
+    "training.id_rate": 1.0,
+    "training.schedule": "constant",
+    "training.averaging": 0.0,
+    "training.min_delta": 0.0,
+    "negatives.kind": "uniform",
+    "history.dropout": 0.0,
+    "exposure.cold_share": "trained",
+}
+"""Training as the papers of the rivals have it: BPR (Rendle et al., UAI 2009) with one uniform negative for each
+interaction, and none of the techniques that M3CSR's defaults add for cold items and users."""
+
+
+class ModelSection(Section):
+    """The settings of one kind of model: section `model` of the tree, where `model.kind` names the kind.
+
+    Each kind has a subclass, whose `kind` is the only value that `model.kind` takes there.
+    """
+
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of other sections for this kind, "section.name" -> value; a setting that the user gives always wins."""
+
+    kind: str
+
+    @property
+    def has_popularity_bias(self) -> bool:
+        """Whether item vectors have a part for the item's popularity, in which `exposure` sets the places of items."""
+        return False
+
+    def check_modalities(self, modalities: Sequence[str]) -> None:
+        """Checks the settings that name modalities against those of the data.
+
+        Raises:
+          ValueError: a setting names a modality that the data lack.
+        """
+
+
+class PairwiseSection(ModelSection):
+    """The settings of a rival: embeddings of one width, trained by `PAIRWISE_RECIPE`."""
+
+    recipe: ClassVar[Mapping[str, Any]] = PAIRWISE_RECIPE
+
+    dim: int = Field(64, ge=1, le=4096, description="width of the embeddings")

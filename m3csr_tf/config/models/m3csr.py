@@ -1,0 +1,93 @@
+"""Section `model` of model.kind=m3csr."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from m3csr_tf.config.models.base import ModelSection
+
+
+class M3CSRConfig(ModelSection):
+    """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3).
+
+    Starts, widths and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on two real logs and
+    on synthetic worlds (docs/results.md, "What the defaults rest on").
+    """
+
+    kind: Literal["m3csr"] = "m3csr"
+    dim: int = Field(64, ge=2, le=4096, description="d of the paper: user ids, mapped content, cluster ids")
+    id_dim: int | None = Field(
+        256, ge=2, le=4096, description="width of item ids and of behavioural interests, if it is to be another than d"
+    )
+    user_hash_rows: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="hash user ids into so many rows of the user table, instead of a row a user",
+    )
+    item_hash_rows: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="hash the ids of clicked items into so many rows, instead of a row an item",
+    )
+    width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
+    heads: int = Field(1, ge=1, le=4096)
+    attention_start: Literal["identity", "xavier"] = Field(
+        "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
+    )
+    id_start: Literal["auto", "ials", "walks", "svd", "xavier"] = Field(
+        "auto",
+        description="e_i^id: from the item factors of implicit ALS, from random walks over the clicks, from their "
+        "singular vectors, or at random; auto: implicit ALS, singular vectors on a large log",
+    )
+    new_ids: Literal["content", "shared"] = Field(
+        "content",
+        description="e^id of an item whose id training has not seen: the shared row of unknown ids, and beside it what "
+        "a linear map makes of the item's content, or nothing",
+    )
+    content_start: Literal["co_clicks", "xavier"] = Field(
+        "co_clicks",
+        description="w_m and clusters of eq. 2, w_int of eq. 5, the gate of eq. 10 and what content says of "
+        "popularity: from clicks and content, or at random; w_int only with attention_start=identity",
+    )
+    popularity_bias: bool = Field(
+        True, description="what an item's popularity bin and its content say of its popularity, added to its score"
+    )
+    temperature: float = Field(1.0, ge=1e-4, le=1e4, description="tau of eq. 6")
+    intensity_weights: Literal["shared", "per_modality"] = Field(
+        "per_modality",
+        description="w_int of eq. 5; shared, as printed, the term of h_u cancels in the softmax of eq. 6, and every "
+        "modality's interest is measured along the same direction",
+    )
+    intensity: bool = Field(True, description="off: w/o MIIL, every modality at 1/|M|")
+    clusters: bool = Field(True, description="off: w/o Cluster, the mapped content alone")
+    gate: bool = Field(True, description="off: w/o Gate, ID and content unweighted")
+    orthogonality: bool = Field(True, description="off: w/o L_orth")
+
+    @model_validator(mode="after")
+    def _check(self) -> M3CSRConfig:
+        if self.width == "half" and self.dim % 2:
+            raise ValueError(f"model.width=half needs an even model.dim, got {self.dim}")
+        if self.dim % self.heads or self.id_width % self.heads:
+            raise ValueError(
+                f"model.heads must divide model.dim and model.id_dim, got {self.heads}, {self.dim} and {self.id_dim}"
+            )
+        if self.id_start in ("auto", "ials", "walks") and self.attention_start != "identity":
+            raise ValueError(
+                f"model.id_start={self.id_start} needs model.attention_start=identity, since it sets W_V and counts "
+                f"on W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
+            )
+        return self
+
+    @property
+    def id_width(self) -> int:
+        """Width of e_i^id and of h_u."""
+        return self.dim if self.id_dim is None else self.id_dim
+
+    @property
+    def has_popularity_bias(self) -> bool:
+        """Whether item vectors have a part for the item's popularity, in which `exposure` sets the places of items."""
+        return self.popularity_bias

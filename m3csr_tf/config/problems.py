@@ -1,0 +1,52 @@
+"""What is wrong with given settings, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from m3csr_tf.config.models import KINDS
+from m3csr_tf.util.names import LONGEST_NAME
+from m3csr_tf.util.quoting import printable, quoted
+
+_MOST_PROBLEMS = 5
+"""Problems of a configuration that its message names."""
+
+
+_CONDITION = 'one number, true or false, or text, perhaps with a comparison, e.g. ">=4"'
+
+
+def in_one_line(error: ValidationError, path: Path | None) -> str:
+    """The problems of a configuration, at most five by name.
+
+    Args:
+      error: of pydantic.
+      path: the file that the settings are of, if they are of one.
+    """
+    where = f"{path}: " if path else ""
+    lines: list[str] = []
+    problems = error.errors(include_url=False)
+    for problem in problems[:_MOST_PROBLEMS]:
+        place, of_kind = problem["loc"], ""
+        if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the place.
+            place, of_kind = ("model", *place[2:]), f" for model.kind={place[1]}"
+        if place[:2] == ("data", "where") and len(place) > 2:
+            # One of several kinds: each would complain.
+            line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
+            lines.extend({line + quoted(problem["input"])} - set(lines))
+            continue
+        field = printable(".".join(str(part)[:LONGEST_NAME] for part in place))
+        if problem["type"] == "extra_forbidden":
+            nested = "." in str(place[-1])
+            advice = "write section and name on two levels" if nested else "`m3csr settings` lists all"
+            lines.append(f"unknown setting {field}{of_kind}; {advice}")
+        elif problem["type"] == "value_error":
+            lines.append(str(problem["ctx"]["error"]))
+        elif place[:1] == ("spark",):  # What was given may be a secret.
+            lines.append(f"{field}: {problem['msg']}")
+        else:
+            lines.append(f"{field}: {problem['msg']}, got {quoted(problem['input'])}")
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
+    return where + "; ".join(lines)

@@ -1,0 +1,104 @@
+"""BPR-MF: matrix factorisation learned by comparing pairs (Rendle et al., BPR, UAI 2009)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import tensorflow as tf
+
+from m3csr_tf.config import BPRMFConfig, Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.models.contract import Batch, consecutive
+from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
+
+ID_PART, BIAS_PART = "id", "popularity"
+
+
+def small(dim: int) -> tf.keras.initializers.Initializer:
+    """Draws vectors of a length near 0.1, so that no pair is far from even at first; one for each table."""
+    return tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
+
+
+class FactorTables(tf.keras.layers.Layer):
+    """The factors of users and items, and a bias of each item.
+
+    Args:
+      users, items: rows, reserved ones included.
+      dim: width of the factors.
+      item_bias: whether items have a bias.
+    """
+
+    def __init__(self, users: int, items: int, dim: int, item_bias: bool) -> None:
+        super().__init__(name="factors")
+        self.users = self.add_weight(name="users", shape=[users, dim], initializer=small(dim))
+        self.items = self.add_weight(name="items", shape=[items, dim], initializer=small(dim))
+        self.bias = self.add_weight(name="bias", shape=[items, 1], initializer="zeros") if item_bias else None
+
+
+class BPRMF(PairwiseRecommender):
+    """x_ui = b_i + w_u . h_i (section 4.3.1 of the paper, with an item bias as in the authors' MyMediaLite).
+
+    Args:
+      config: the run's settings, of model.kind=bpr_mf.
+      prepared: the data.
+    """
+
+    kind = "bpr_mf"
+    title = "BPR-MF"
+
+    def __init__(self, config: Config, prepared: Prepared) -> None:
+        super().__init__(config)
+        self._settings = config.model_as(BPRMFConfig)
+        self.network = FactorTables(
+            len(prepared.users), len(prepared.items), self._settings.dim, self._settings.item_bias
+        )
+        self._make_towers(prepared)
+
+    @classmethod
+    def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
+        """See `Recommender.from_prepared`."""
+        return cls(config, prepared)
+
+    @classmethod
+    def table_entries(cls, config: Config, users: int, items: int) -> int:
+        """Entries of the factors."""
+        return (users + items) * config.model_as(BPRMFConfig).dim
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """ "id" and, with model.item_bias, "popularity": the item's bias, which meets 1."""
+        bias = [(BIAS_PART, 1)] if self._settings.item_bias else []
+        return consecutive([(ID_PART, self._settings.dim), *bias])
+
+    def all_vectors(self, training: bool = False) -> Vectors:
+        """See `PairwiseRecommender.all_vectors`."""
+        del training
+        tables = self.network
+        return Vectors(self._of_users(tables.users), self._of_items(tables.items, tables.bias))
+
+    def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `PairwiseRecommender.batch_vectors`."""
+        tables = self.network
+        bias = None if tables.bias is None else tf.gather(tables.bias, items)
+        return self._of_users(tf.gather(tables.users, users)), self._of_items(tf.gather(tables.items, items), bias)
+
+    def squared_weights(self, batch: Batch) -> tf.Tensor:
+        """Squares of the rows of each example, users, positives and negatives."""
+        users, items = self.batch_vectors(batch["user"], tf.concat([batch["positive"], batch["negative"]], axis=0))
+        return tf.reduce_sum(tf.square(users[:, : self._settings.dim])) + tf.reduce_sum(tf.square(items))
+
+    def user_tables(self) -> list[tf.Variable]:
+        """The users' factors."""
+        return [self.network.users]
+
+    def item_tables(self) -> list[tf.Variable]:
+        """The items' factors and biases."""
+        return [self.network.items, *([] if self.network.bias is None else [self.network.bias])]
+
+    def _of_users(self, factors: tf.Tensor) -> tf.Tensor:
+        if not self._settings.item_bias:
+            return tf.convert_to_tensor(factors)
+        return tf.concat([factors, tf.ones([tf.shape(factors)[0], 1])], axis=1)
+
+    def _of_items(self, factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+        return tf.convert_to_tensor(factors) if bias is None else tf.concat([factors, bias], axis=1)

@@ -1,0 +1,198 @@
+"""What models have in common that learn from pairs of a user and an item: collation, loss, and tables to serve.
+
+Each of them learns vectors of users and items whose dot products rank: BPR (Rendle et al. 2009) compares a user's
+positive with a negative. A subclass says what the vectors are; here they are gathered for a batch, compared by the
+run's retrieval task (`tasks.retrieval_task`), and put into tables before they are ranked.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.models.contract import Batch, Collate, PreviousRun, Recommender, vector_width
+from m3csr_tf.models.matching import rows_before
+from m3csr_tf.models.tables import TableItemTower, TableUserTower
+from m3csr_tf.ops import replicas
+from m3csr_tf.sampling.example_sampler import Examples
+from m3csr_tf.sampling.training_data import TrainingData
+from m3csr_tf.tasks import retrieval_task
+
+
+class Vectors(NamedTuple):
+    """Vectors of all users and items, by row, float32 [users, D] and [items, D]."""
+
+    users: tf.Tensor
+    items: tf.Tensor
+
+
+class PairwiseRecommender(Recommender):
+    """A recommender whose weights lie in one layer and whose towers are tables, or may be replaced by a subclass.
+
+    A subclass creates `network`, a Keras layer that holds all trainable weights, and calls `_make_towers`.
+
+    Attributes:
+      network: the trainable weights.
+      task: the retrieval task of the run's settings.
+    """
+
+    network: tf.keras.layers.Layer
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.task = retrieval_task(config)
+
+    @abc.abstractmethod
+    def all_vectors(self, training: bool = False) -> Vectors:
+        """Vectors of all users and items by the present weights.
+
+        Args:
+          training: whether what is random in training (dropout) is to be.
+        """
+
+    def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of some rows, float32 [users, D] and [items, D], for training.
+
+        A graph model needs all vectors for that; a model whose vectors stand alone overrides this.
+        """
+        everything = self.all_vectors(training=True)
+        return tf.gather(everything.users, users), tf.gather(everything.items, items)
+
+    def squared_weights(self, batch: Batch) -> tf.Tensor:
+        """|theta|^2 of the batch, a scalar, which `training.beta` weighs; a sum over its examples."""
+        del batch
+        return tf.constant(0.0)
+
+    def auxiliary_loss(self, batch: Batch, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """What a model adds to the ranking loss, a scalar, a mean over the batch's examples.
+
+        Args:
+          batch: as `collator` makes it.
+          users, items: vectors of the batch, as `batch_vectors` gives them.
+        """
+        del batch, users, items
+        return tf.constant(0.0)
+
+    def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
+        """Rows alone: "user", "positive" int32 [batch], "negative" int32 [negatives], "allowed", "step" and where it
+        is in-batch, "positive_probability"."""
+        del data, replicas
+        return _collated
+
+    def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
+        """The mean ranking loss, the auxiliary loss, and training.beta times |theta|^2 over the batch size."""
+        del training
+        positives, negatives = inputs["positive"], inputs["negative"]
+        size = tf.shape(positives)[0]
+        users, items = self.batch_vectors(inputs["user"], tf.concat([positives, negatives], axis=0))
+        batch = tf.cast(size, tf.float32)
+        loss = self._task_loss(inputs, users, items[:size], items[size:]) / batch
+        loss += self.auxiliary_loss(inputs, users, items)
+        if self.config.training.beta:
+            loss += self.config.training.beta / batch * self.squared_weights(inputs)
+        return loss / replicas.count()
+
+    def _task_loss(
+        self, inputs: Mapping[str, Any], users: tf.Tensor, positives: tf.Tensor, negatives: tf.Tensor
+    ) -> tf.Tensor:
+        """The sum of the losses of the examples."""
+        kind = self.config.negatives.kind
+        if kind == "uniform":
+            scores = [tf.reduce_sum(users * one, axis=1, keepdims=True) for one in (positives, negatives)]
+            return self.task(*scores, score_mask=inputs["allowed"])
+        if kind == "shared":
+            return self.task(users, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
+        candidates = replicas.gathered_own_first(positives)
+        return self._square_loss(users, candidates, inputs["positive_probability"], inputs["allowed"])
+
+    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
+    def _square_loss(
+        self, users: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
+    ) -> tf.Tensor:
+        return self.task(
+            users,
+            candidates,
+            candidate_sampling_probability=probability,
+            score_mask=allowed,
+            compute_metrics=False,
+        )
+
+    def before_ranking(self) -> None:
+        """Fills the tables of the towers."""
+        vectors = self.all_vectors()
+        self.user_tower.put(vectors.users)
+        self.item_tower.vectors.assign(_without_reserved(vectors.items))
+
+    def checkpointed(self) -> Mapping[str, tf.Module]:
+        """The towers' tables, and the trainable weights, from which a later run may go on."""
+        return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
+
+    def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
+        """Copies rows of tables by ids (`user_tables`, `item_tables`), and all other weights as they are.
+
+        A user or item that the run did not know keeps the row that was drawn for her or it.
+        """
+        del data
+        of_users = {table.ref() for table in self.user_tables()}
+        of_items = {table.ref() for table in self.item_tables()}
+        for variable, old in zip(self.trainable_variables, before.model.trainable_variables, strict=True):
+            if variable.ref() in of_users:
+                variable.assign(_matched(variable, old, rows_before(prepared.users, before.prepared.users)))
+            elif variable.ref() in of_items:
+                variable.assign(_matched(variable, old, rows_before(prepared.items, before.prepared.items)))
+            else:
+                variable.assign(old)
+
+    def user_tables(self) -> list[tf.Variable]:
+        """Trainable tables with a row a user."""
+        return []
+
+    def item_tables(self) -> list[tf.Variable]:
+        """Trainable tables with a row an item."""
+        return []
+
+    def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False) -> None:
+        """Creates towers of tables.
+
+        Args:
+          prepared: the data.
+          items_without_clicks: whether `all_vectors` places items without a training click, by content; else they read
+            the unknown row.
+        """
+        width = vector_width(self.layout)
+        placed = (np.asarray(prepared.train_clicks) > 0) | items_without_clicks
+        self.item_tower = TableItemTower(len(prepared.items), width, tf.constant(placed))
+        self.user_tower = TableUserTower(len(prepared.users), width, self.item_tower)
+
+
+def _collated(examples: Examples) -> Batch:
+    batch: Batch = {
+        "user": examples.user_rows,
+        "positive": examples.positives,
+        "negative": examples.negatives,
+        "allowed": examples.allowed,
+        "step": examples.step,
+    }
+    if examples.positive_probability is not None:
+        batch["positive_probability"] = examples.positive_probability
+    return batch
+
+
+def _without_reserved(vectors: tf.Tensor) -> tf.Tensor:
+    """The same with zeros in the reserved rows."""
+    return tf.concat([tf.zeros_like(vectors[:FIRST_ROW]), vectors[FIRST_ROW:]], axis=0)
+
+
+def _matched(drawn: tf.Variable, old: tf.Variable, rows: np.ndarray) -> np.ndarray:
+    """Old rows by ids int32 [rows]; where an id was not known, the row that was drawn."""
+    known = rows >= FIRST_ROW
+    known[:FIRST_ROW] = True
+    shape = [-1] + [1] * (len(drawn.shape) - 1)
+    return np.where(known.reshape(shape), old.numpy()[rows], drawn.numpy())

@@ -1,0 +1,219 @@
+"""Drawing training examples, alike for every model: users, their positives, and the negatives to compare them with.
+
+Positions in the endless stream of examples are mapped to interactions (or users) by a stateless permutation, and every
+draw is seeded by the step, so a stream that starts at step k gives the examples that an uninterrupted one gives. All of
+it is TensorFlow graph code: no Python runs per batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy.sparse import csr_matrix
+
+from m3csr_tf.config import Config
+from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.sampling.cumulative_sampler import Draws
+from m3csr_tf.sampling.stateless import ReplicaShare, StatelessDraws
+from m3csr_tf.sampling.windows import Window
+
+_TRIES = 5
+"""Draws for one uniform negative; an example whose draws are all known positives of its user has none."""
+
+
+class Examples(NamedTuple):
+    """The examples of a replica at a step, before a model collates them into its batch.
+
+    Attributes:
+      window: the users that they are drawn from.
+      step: int64 scalar, counted from the first step of training.
+      place: int64 scalar, which replica they are for, from 0.
+      users: int32 [batch], places of the users in the window (`Window.user_rows` has their rows of the id table).
+      positives: int32 [batch], item rows.
+      negatives: item rows int32: [batch] for one uniform negative each, [count] for shared ones, [0] for in-batch ones.
+      allowed: bool [batch, candidates], False where a candidate is a known positive; [batch, 1] for uniform ones.
+      positive_probability: float32 [candidates], how often the stream draws each in-batch candidate (for the logQ
+        correction [Yi et al. 2019]); else None. In-batch candidates are the positives of all replicas: they begin with
+        the replica's own, the others follow by place, the first after the last.
+    """
+
+    window: Window
+    step: tf.Tensor
+    place: int | tf.Tensor
+    users: tf.Tensor
+    positives: tf.Tensor
+    negatives: tf.Tensor
+    allowed: tf.Tensor
+    positive_probability: tf.Tensor | None
+
+    @property
+    def user_rows(self) -> tf.Tensor:
+        """Rows of the users in the id table, int32 [batch]."""
+        return tf.gather(self.window.user_rows, self.users)
+
+
+class ExampleSampler:
+    """Draws examples from windows of users.
+
+    Args:
+      config: settings of negatives, positives and batch size.
+      trained: bool [items], the items with a training click.
+      probability: float32 [items], how often a positive is drawn (`cumulative_sampler.positive_probabilities`), for
+        in-batch negatives; else None.
+      affinities: of the items, where walks give positives.
+      replicas: how many share a batch: each takes its part of the examples and of the shared negatives.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        trained: np.ndarray,
+        probability: np.ndarray | None,
+        affinities: Affinities | None,
+        replicas: int = 1,
+    ) -> None:
+        self._config = config
+        self._draws, self._share = StatelessDraws(config.run.seed), ReplicaShare(replicas)
+        self._catalogue = len(trained)
+        clicked, known = np.flatnonzero(trained), np.arange(UNKNOWN_ROW + 1, len(trained))
+        self._pool = tf.constant(clicked if config.negatives.pool == "clicked" else known, tf.int32)
+        self._probability = None if probability is None else tf.constant(probability, tf.float32)
+        self._per_user = config.training.positives == "per_user"
+        if config.training.walk_positives:
+            assert affinities is not None
+            self._walks = Draws.of_rows(affinities.items)
+            self._popularity = Draws.of_rows(csr_matrix(affinities.popularity))
+            self._popular = affinities.popular
+
+    def draw(
+        self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0, turn: tf.Tensor | None = None
+    ) -> Examples:
+        """A replica's part of the examples of a step; put together, the parts are what one replica alone draws.
+
+        Args:
+          window: the users that they are drawn from.
+          step: int64 scalar, counted from the first step of training.
+          place: int64 scalar, which replica it is for, from 0.
+          turn: int64 scalar, how many batches of this window came before; those since its first step when None.
+        """
+        all_users, all_positives = self._positives(window, step, step - window.first_step if turn is None else turn)
+        users, positives = self._share.of(all_users, place), self._share.of(all_positives, place)
+        own_first = self._share.own_first(all_positives, place)
+        negatives, allowed = self._negatives(window, users, own_first, step, place)
+        in_batch = self._config.negatives.kind == "in_batch"
+        probability = tf.gather(self._probability, own_first) if in_batch else None
+        return Examples(window, step, place, users, positives, negatives, allowed, probability)
+
+    def _positives(self, window: Window, step: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Users, by their place in the window, and their positives, int32 [batch] each."""
+        size = self._config.training.batch_size
+        examples = tf.size(window.active if self._per_user else window.items, tf.int64)
+        positions = turn * size + tf.range(size, dtype=tf.int64)
+        rounds, places = positions // examples, positions % examples
+        seed = tf.fill([size], tf.constant(self._config.run.seed, tf.int64))
+        seeds = tf.stack([seed, rounds, tf.fill([size], window.number)], axis=1)
+        # The op itself: its wrapper pads a seed for each position to the wrong shape. It knows no index below 1.
+        last = tf.maximum(examples - 1, 1)
+        shuffled = tf.raw_ops.RandomIndexShuffle(index=places, seed=tf.cast(seeds, tf.int32), max_index=last)
+        places = tf.where(examples > 1, shuffled, places)
+        if not self._per_user:
+            users, items = tf.gather(window.owners, places), tf.gather(window.items, places)
+            return users, self._walked(window, users, items, step)
+        users = tf.gather(window.active, places)
+        starts, ends = tf.gather(window.starts, users), tf.gather(window.starts, users + 1)
+        chosen = starts + tf.cast(
+            self._draws.uniform([size], step, "interaction") * tf.cast(ends - starts, tf.float32), tf.int64
+        )
+        return users, self._walked(window, users, tf.gather(window.items, tf.minimum(chosen, ends - 1)), step)
+
+    def _walked(self, window: Window, users: tf.Tensor, clicked: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Positives int32 [batch]: where a walk from the history leads for a share of the examples, else `clicked`.
+
+        Drawing from the affinities is distillation in expectation: cross-entropy to where they would send the user.
+        """
+        if not self._config.training.walk_positives:
+            return clicked
+        size = tf.shape(users)
+        walks = self._draws.uniform(size, step, "walk") < self._config.training.walk_positives
+        slots = tf.cast(window.lengths, tf.float32)
+        slot = tf.cast(self._draws.uniform(size, step, "slot") * tf.gather(slots, users), tf.int32)
+        origin = tf.gather_nd(window.histories, tf.stack([users, slot], axis=1))
+        where = self._draws.uniform(size, step, "where")
+        by_item = self._walks.draw(origin, where)
+        by_popularity = self._popularity.draw(tf.zeros_like(origin), where)
+        lost = tf.logical_or(by_item == PADDING_ROW, self._draws.uniform(size, step, "popular") < self._popular)
+        led_to = tf.where(lost, by_popularity, by_item)
+        keys = tf.cast(users, tf.int64) * self._catalogue + tf.cast(led_to, tf.int64)
+        return tf.where(tf.logical_and(walks, tf.logical_not(self._is_click(window, keys))), led_to, clicked)
+
+    def _is_click(self, window: Window, keys: tf.Tensor) -> tf.Tensor:
+        """Whether pairs, user * catalogue + item int64, are training clicks; bool of the same shape."""
+        places = tf.searchsorted(window.keys, tf.reshape(keys, [-1]))
+        found = tf.gather(window.keys, tf.minimum(places, tf.size(window.keys) - 1))
+        return tf.reshape(found, tf.shape(keys)) == keys
+
+    def _negatives(
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count.
+
+        Users are the replica's own, positives those of all, its own first.
+        """
+        kind = self._config.negatives.kind
+        if kind == "in_batch":
+            clashes = self._known_positives(window, users, positives)
+            same = tf.eye(tf.size(users), tf.size(positives), dtype=tf.bool)
+            return tf.zeros([0], tf.int32), tf.logical_or(tf.logical_not(clashes), same)
+        if kind == "shared":
+            shared = self._shared(step)
+            allowed = tf.logical_not(self._known_positives(window, users, shared))
+            return self._share.of(shared, place), tf.logical_and(allowed, shared != PADDING_ROW)
+        tries = self._share.of(self._from_pool([self._config.training.batch_size, _TRIES], step), place)
+        firsts = tries[:, 0]
+        owners = tf.cast(users, tf.int64) * self._catalogue
+        clash = self._is_click(window, owners + tf.cast(firsts, tf.int64))
+        # Few draws are clicks: only for those are the others looked at.
+        where = tf.where(clash)
+        others = tf.gather_nd(tries, where)
+        known = self._is_click(window, tf.gather_nd(owners, where)[:, tf.newaxis] + tf.cast(others, tf.int64))
+        first_unknown = tf.argmin(tf.cast(known, tf.int32), axis=1)
+        negatives = tf.tensor_scatter_nd_update(firsts, where, tf.gather(others, first_unknown, batch_dims=1))
+        allowed = tf.tensor_scatter_nd_update(tf.ones_like(clash), where, tf.logical_not(tf.reduce_all(known, axis=1)))
+        return negatives, allowed[:, tf.newaxis]
+
+    def _shared(self, step: tf.Tensor) -> tf.Tensor:
+        """Candidates that the batch shares, int32 [n]: the whole pool, or a draw from a larger one."""
+        size = self._pool.shape[0]
+        if size > self._config.negatives.whole_pool:
+            return self._from_pool([self._config.negatives.count], step)
+        # Replicas take equal parts.
+        return tf.concat([self._pool, tf.fill([-size % self._share.replicas], PADDING_ROW)], axis=0)
+
+    def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
+        places = tf.random.stateless_uniform(
+            shape, self._draws.seed(step, "pool"), maxval=tf.size(self._pool), dtype=tf.int32
+        )
+        return tf.gather(self._pool, places)
+
+    def _known_positives(self, window: Window, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Which candidates a user has clicked in training, bool [users, candidates].
+
+        Walks through the users' clicks rather than all pairs: candidates are sorted, each click is looked up in them,
+        and runs of equal candidates are filled from their first.
+        """
+        order = tf.argsort(candidates)
+        ordered = tf.gather(candidates, order)
+        starts, ends = tf.gather(window.starts, users), tf.gather(window.starts, users + 1)
+        ragged = tf.ragged.range(starts, ends)
+        clicked = tf.gather(window.items, ragged.flat_values)
+        place = tf.searchsorted(ordered, clicked)
+        hit = tf.gather(ordered, tf.minimum(place, tf.size(ordered) - 1)) == clicked
+        lines = tf.boolean_mask(tf.cast(ragged.value_rowids(), tf.int32), hit)
+        first_of_run = tf.boolean_mask(place, hit)
+        shape = tf.stack([tf.size(users), tf.size(candidates)])
+        marked = tf.scatter_nd(tf.stack([lines, first_of_run], axis=1), tf.ones_like(lines), shape)
+        runs = tf.searchsorted(ordered, candidates)
+        return tf.gather(marked, runs, axis=1) > 0

@@ -1,0 +1,87 @@
+"""ablations: what each component of the full model contributes (Table 3 of the paper)."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.experiments import ablations as ablation
+from m3csr_tf.training import runs
+from m3csr_tf.util.files import write_json
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.evaluate import evaluate_run
+from m3csr_tf.verbs.evaluated_systems import MODEL, evaluate_without
+from m3csr_tf.verbs.released_vectors import released
+from m3csr_tf.verbs.score_variance import score_variance
+from m3csr_tf.verbs.shared_prepared import share_prepared
+from m3csr_tf.verbs.train import train
+
+
+def ablations(config: Config, count: int) -> Path:
+    """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
+
+    Runs are called as in `experiments.ablations.variants`; those that have finished are not trained again. Each full
+    model is also evaluated with every user unknown and with uniform attention, which takes no training.
+
+    Returns:
+      <run folder>/<name>-ablations.json: figures and contributions of every variant, and what the full model's scores
+      are made of.
+
+    Raises:
+      ConfigError, RunError: before anything is trained, when a setting is at fault or a run's name is taken.
+    """
+    variants = ablation.variants(config, count)
+    for of_seeds in variants.values():
+        for of_seed in of_seeds:
+            runs.check_run(of_seed)
+    first = variants[ablation.FULL][0]
+    evaluated: dict[str, dict[str, list[Evaluation]]] = {
+        variant: {columns.TEST: [], columns.VAL: []} for variant in (*variants, *ablation.UNTRAINED)
+    }
+    variances, id_starts = [], {}
+    for variant, of_seeds in variants.items():
+        for of_seed in of_seeds:
+            say(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
+            share_prepared(first, of_seed)
+            trained = train(of_seed)
+            id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
+            vectors = released(trained)
+            found = {variant: evaluate_run(trained, vectors)}
+            if variant == ablation.FULL:
+                variances.append(score_variance(trained))
+                found |= evaluate_without(trained, vectors)
+            for name, by_split in found.items():
+                for split, systems in by_split.items():
+                    evaluated[name][split].append(systems[MODEL])
+            # Else the graphs of all runs would stay in memory.
+            del trained, vectors
+            tf.keras.backend.clear_session()
+            gc.collect()
+    tree: dict[str, Any] = {}
+    for variant, splits in evaluated.items():
+        tree[variant] = {split: {"figures": ablation.figures(outcomes)} for split, outcomes in splits.items()}
+        if variant != ablation.FULL:
+            for split, outcomes in splits.items():
+                full = evaluated[ablation.FULL][split]
+                tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
+    of_score = ablation.variance_over_seeds(variances)
+    path = config.run.folder / f"{config.run.name}-ablations.json"
+    write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "id_start": id_starts})
+    say(ablation.LEGEND)
+    for split in (columns.TEST, columns.VAL):
+        for variant, splits in tree.items():
+            console.print(ablation.table(variant, split, splits[split]))
+    console.print(ablation.variance_table(of_score))
+    if len(set(id_starts.values())) > 1:
+        say(
+            f"ids did not start alike ({id_starts}), so contributions are not of the components alone; "
+            "model.id_start=walks or svd makes them"
+        )
+    say(f"all figures, seed by seed: {path}")
+    return path

@@ -1,0 +1,29 @@
+"""frontier: what shares of cold items in the lists cost and give."""
+
+from __future__ import annotations
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.experiments import frontier as frontiers
+from m3csr_tf.sampling.training_data import item_features
+from m3csr_tf.training import runs
+from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.load_run import opened, vectors_of
+
+
+def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
+    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
+    trained = opened(config)
+    runs.check_figures_fit(trained)
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    vectors = vectors_of(trained, encoder)
+    with progress("judging shares of new items, shares") as told:
+        points = frontiers.frontier(trained.prepared, *vectors, split, config, told=told)
+    with runs.figures_of(trained):
+        written = frontiers.write(config.run_folder, points)
+    for table in frontiers.tables(points, split):
+        console.print(table)
+    say(f"the same as a table and a plot: {', '.join(map(str, written))}")
+    return points

@@ -1,0 +1,122 @@
+"""release: publish a version, list them, verify one, go back to one, prune old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.index import recall_table
+from m3csr_tf.releases import publish as publishing
+from m3csr_tf.releases import verification, versions
+from m3csr_tf.releases.journal import Segment
+from m3csr_tf.releases.release import Release, open_release
+from m3csr_tf.sampling.training_data import item_features
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
+
+
+def publish(config: Config, again: bool = False) -> Release:
+    """Exports the towers, builds the index over all items and publishes both as one version.
+
+    A run that is the current version already, with the same settings of index and exposure, is not published twice,
+    unless it is to be done again.
+    """
+    trained = opened(config)
+    current = None if again else _published(trained)
+    if current is not None:
+        say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
+        return current
+    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+    released = publishing.publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
+    report = released.index.report
+    say(
+        f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
+        f"({report['kind']}) of {report['items']:,} items, recall {report['recall']}"
+    )
+    if report["kind"] != "exact":
+        console.print(recall_table(report))
+    if released.position:
+        _say_taken_over(next(segment for _, segment in released.journal.read(until=1)))
+    return released
+
+
+def list_versions(config: Config) -> None:
+    """All versions of the release, and which one is current: a block each."""
+    found = versions.listing(config.release_folder)
+    for one in found:
+        said = one.manifest
+        notes = ["current"] * one.current + ["incomplete"] * (not one.complete)
+        created = f"created {str(said['created']).removesuffix('+00:00')} UTC" if "created" in said else ""
+        origin = _origin(said)
+        console.rule(", ".join([f"version {one.version}", *notes]), align="left")
+        say(", ".join(filter(None, [created, f"run {origin}" if origin else ""])) or "no manifest")
+        index = said.get("index", {})
+        say(
+            (f"{index['items']:,} items, recall {index['recall']}, " if index else "")
+            + ("journal broken" if one.segments < 0 else f"{one.segments} refreshes")
+            + f", {one.size / 2**20:,.1f} MiB"
+            + (f", fingerprint {said['fingerprint'][:12]}" if "fingerprint" in said else "")
+        )
+    if not any(one.current for one in found):
+        say(versions.no_current(config.release_folder))
+
+
+def verify(config: Config, version: int | None, sample: int) -> None:
+    """Recomputes checksums, a sample of vectors, and the recall of the live index."""
+    released = open_release(config.release_folder, version)
+    with progress("recomputing checksums, vectors and recall"):
+        done = verification.verify(released, sample)
+    say(
+        f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
+        f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "
+        f"recall {done.recall:.4f} (at least {done.asked})"
+    )
+
+
+def rollback(config: Config, version: int | None) -> Release:
+    """Makes an earlier version current again."""
+    before = versions.current(config.release_folder)
+    released, taken = versions.rollback(config.release_folder, version)
+    if released.version == before:
+        say(f"{config.release_folder}: version {before} is the current one already")
+        return released
+    instead = "" if before is None else f", instead of {before}"
+    said = f"version {released.version} of run {released.manifest['run']}"
+    say(f"{config.release_folder}: {said} is current again{instead}")
+    if taken is not None:
+        _say_taken_over(taken)
+    return released
+
+
+def prune(config: Config, keep: int) -> list[int]:
+    """Removes old versions, and what attempts that were killed have left behind."""
+    gone = versions.prune(config.release_folder, keep)
+    said = ", ".join(map(str, gone)) or "none"
+    say(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
+    return gone
+
+
+def _say_taken_over(taken: Segment) -> None:
+    say(
+        f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
+        f"{len(taken.removed):,} removals"
+    )
+
+
+def _origin(manifest: Mapping[str, Any]) -> str:
+    compacted = f", compacted from {manifest['compacted']}" if "compacted" in manifest else ""
+    return f"{manifest.get('run', '')}{compacted}"
+
+
+def _published(trained: TrainedRun) -> Release | None:
+    """The current version if it is this run's, and whole."""
+    try:
+        current = open_release(trained.config.release_folder)
+    except ReleaseError:
+        return None
+    return current if publishing.says_the_same(current.manifest, trained) else None

@@ -1,0 +1,111 @@
+"""retrieve: top-N lists from a release."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from m3csr_tf import columns, explain
+from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.past import Past
+from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
+from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
+from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
+from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
+from m3csr_tf.releases.release import Release, open_release
+from m3csr_tf.training import runs
+from m3csr_tf.util.files import regular
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.quoting import shortened
+from m3csr_tf.verbs.batch_jobs import engine_of, parts_made, print_missing
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.origin import origin
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLE_LISTS = 10
+_EXAMPLE_PLACES = 3
+
+
+def retrieve(config: Config) -> Path:
+    """Top-N lists from the release, for a file of users or for all users of the prepared data.
+
+    Returns:
+      The link to the folder of the lists, there or to come.
+    """
+    with progress("opening the release"):
+        released = open_release(config.release_folder)
+    output = config.retrieve.output or config.run_folder / runs.LISTS
+    engine = engine_of(config, config.retrieve)
+    with progress("reading the users"):
+        users = _users(config, released)
+    done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
+    _print_done(done, config)
+    if not done.missing:
+        _print_counts(done, released, users, config)
+        _print_examples(done.folder, released)
+    return output
+
+
+def _users(config: Config, released: Release) -> Users:
+    otherwise = "name a file of users and their histories, retrieve.users"
+    if config.retrieve.users is not None:
+        users = FileOfUsers(config.retrieve.users)
+        if users.has_history:
+            return users
+        otherwise = f"give {config.retrieve.users} a column {columns.HISTORY}; without one, histories come from the run"
+    trained = origin(config, released, otherwise)
+    audience = Audience(trained.prepared, trained.config, columns.SPLITS)
+    if config.retrieve.users is None:
+        return PreparedUsers(trained.prepared, audience)
+    return users.with_past(Past(trained.prepared, audience))
+
+
+def _print_done(done: Outcome, config: Config) -> None:
+    if done.missing:
+        print_missing(done, config.retrieve)
+        return
+    say(f"{done.rows:,} rows for {done.inputs:,} users in {done.output} ({parts_made(done)})")
+    if not done.made:
+        say("these lists were made before; retrieve.overwrite=true makes them again")
+    if done.short:
+        say(
+            f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, excluded or filtered, "
+            "or the catalogue is smaller"
+        )
+
+
+def _print_counts(done: Outcome, released: Release, users: Users, config: Config) -> None:
+    """What the lists are like, and what of it is suspicious; nothing if a later job has replaced them meanwhile."""
+    try:
+        distinct = distinct_lists(done.folder)
+    except FileNotFoundError:
+        return
+    say(said_of(done, distinct))
+    for doubt in doubts(done, distinct, released, users, config.retrieve.part_size):
+        logger.warning("%s: %s", done.output, doubt)
+
+
+def _print_examples(folder: Path, released: Release) -> None:
+    """The top of the first lists, with the reason for each item; nothing if a later job has replaced them meanwhile."""
+    try:
+        first = min(folder.glob("part-*"), default=None)
+        lists = first and next(pq.ParquetFile(regular(first)).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)
+    except FileNotFoundError:
+        return
+    if not lists:
+        return
+    lists = lists.to_pandas()
+    table = Table("user", "rank", "item", "score", "because of", title="example lists", title_justify="left")
+    for user in lists[columns.USER_ID].unique()[:_EXAMPLE_LISTS]:
+        rows = lists[lists[columns.USER_ID] == user].head(_EXAMPLE_PLACES)
+        for place, (_, row) in enumerate(rows.iterrows()):
+            because = explain.reasons(row, released.layout)
+            item = shortened(row[columns.ITEM_ID])
+            cells = (str(row[columns.RANK]), item, f"{row[columns.SCORE]:.3f}", because)
+            table.add_row("" if place else shortened(user), *cells, end_section=place == len(rows) - 1)
+    console.print(table)

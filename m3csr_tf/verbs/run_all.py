@@ -1,0 +1,32 @@
+"""run_all: every step in one go."""
+
+from __future__ import annotations
+
+from m3csr_tf import columns
+from m3csr_tf.config import Config
+from m3csr_tf.training import runs
+from m3csr_tf.verbs.console import say
+from m3csr_tf.verbs.evaluate import evaluate
+from m3csr_tf.verbs.release import publish
+from m3csr_tf.verbs.retrieve import retrieve
+from m3csr_tf.verbs.train import train
+
+
+def run_all(config: Config) -> None:
+    """prepare, train, evaluate, release and retrieve, then where everything lies, a line each."""
+    train(config)
+    evaluate(config)
+    publish(config)
+    output = retrieve(config)
+    for what, where in {
+        "configuration, versions": config.run_folder / runs.CONFIG_FILE,
+        "prepared data": config.run_folder / runs.PREPARED_FOLDER,
+        "training logs (TensorBoard)": config.run_folder / runs.LOGS,
+        "metrics": config.run_folder / runs.METRICS_FILE,
+        "user tower": config.release_folder / columns.USER_TOWER,
+        "item tower": config.release_folder / columns.ITEM_TOWER,
+        "ScaNN index": config.release_folder / columns.INDEX,
+        "release manifest": config.release_folder / columns.MANIFEST,
+        "top-N lists": output,
+    }.items():
+        say(f"{what}: {where}")

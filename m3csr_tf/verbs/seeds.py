@@ -1,0 +1,64 @@
+"""seeds: one configuration trained and evaluated with several seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3csr_tf import columns
+from m3csr_tf.baselines.registry import CEILING
+from m3csr_tf.config import Config
+from m3csr_tf.errors import RunError
+from m3csr_tf.experiments.spread import against_best, of_systems, over_seeds, plus_minus, summarise
+from m3csr_tf.training import runs
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.names import check_room
+from m3csr_tf.util.stored import stored_json
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.evaluate import evaluate
+from m3csr_tf.verbs.evaluated_systems import MODEL, titled
+from m3csr_tf.verbs.train import train
+from m3csr_tf.verbs.user_intensities import print_intensities
+
+
+def seeds(config: Config, count: int) -> None:
+    """Trains and evaluates the configuration with `count` run seeds; prints means, spreads and the baselines beside.
+
+    Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json. The baselines, tuned ones where
+    `evaluation.baselines` does not say, are the same for every seed, so they are evaluated with the first alone.
+
+    Raises:
+      ConfigError: before anything is done, when `run.name` is too long for the names of the runs.
+      RunError: a run's name is taken.
+    """
+    check_room("run.name", len(config.run.name), f"{config.run.name}-seed{count - 1}")
+    wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
+    outcomes, written = [], []
+    for seed in range(count):
+        run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
+        evaluation = config.evaluation.model_copy(update={"baselines": () if seed else wanted})
+        of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
+        train(of_seed)
+        outcomes.append(evaluate(of_seed))
+        path = of_seed.run_folder / runs.METRICS_FILE
+        written.append(stored_json(path, "run the same command again", RunError))
+    rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
+    summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)
+    path = config.run.folder / f"{config.run.name}-seeds.json"
+    validation = [metrics[columns.VAL]["all"] for metrics in written]
+    intensity = [metrics["intensity"] for metrics in written]
+    tree = {"seeds": count, "test": summary, "validation": validation, "intensity": intensity}
+    # Every baseline's choice and its figures on both splits.
+    write_json(path, tree | {"baselines": written[0]["baselines"]})
+
+    console.print(against_best(summary, MODEL, count, leave_out=[titled(CEILING)]))
+    if rivals:
+        console.print(of_systems(summary, MODEL))
+    recalls = [figures["recall@20"] for figures in validation]
+    found = over_seeds(recalls)
+    say(f"validation recall@20: {plus_minus(found['mean'], found['sd'])}")
+    means = {
+        name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
+        for name in intensity[0]
+    }
+    print_intensities(means)
+    say(f"all figures, seed by seed: {path}")

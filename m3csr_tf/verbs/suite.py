@@ -1,0 +1,197 @@
+"""suite: one recipe on many data sets, each beside its tuned baselines."""
+
+from __future__ import annotations
+
+import gc
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from m3csr_tf import config as configuration
+from m3csr_tf.baselines.registry import CEILING
+from m3csr_tf.config import Config
+from m3csr_tf.errors import ConfigError, M3CSRError, RunError
+from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.experiments import suite as results
+from m3csr_tf.training import runs
+from m3csr_tf.util import signals
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.names import check_room, is_plain
+from m3csr_tf.util.quoting import shortened
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.evaluated_systems import MODEL, evaluate_systems, titled
+from m3csr_tf.verbs.shared_prepared import share_prepared
+from m3csr_tf.verbs.suite_file import Member, Suite, read_suite
+from m3csr_tf.verbs.system_errors import system_errors
+from m3csr_tf.verbs.train import train
+
+
+class _Plan(NamedTuple):
+    """A member that is trained: what is asked of it, and a configuration a seed."""
+
+    member: Member
+    of_seeds: list[Config]
+
+
+def suite(
+    config: Config,
+    file: Path,
+    overrides: Sequence[str],
+    folders: Sequence[str] = (),
+    only: Sequence[str] = (),
+    split: str | None = None,
+    count: int | None = None,
+) -> Path:
+    """Trains one recipe with several seeds on every member of a suite, and compares it with tuned baselines there.
+
+    Runs are called <suite>-<member>-seed<k>; those that have finished are not trained again. A member that fails says
+    why, and the others go on.
+
+    Args:
+      config: the defaults with the overrides, which names the folder of the runs, and the suite if `run.name` is given.
+      file: the suite, YAML (`Suite`).
+      overrides: settings of all members, section.name=value; they come last.
+      folders: NAME=FOLDER, folders of data sets in place of those of the file.
+      only: the members to run; all when empty.
+      split: "val" or "test" for all members, in place of what the file says.
+      count: seeds, in place of the file's.
+
+    Returns:
+      <run folder>/<suite>-suite.json.
+
+    Raises:
+      ConfigError: before anything is trained, when the file, a setting or an option is at fault, or nothing can be run.
+      RunError: in the end, when a member has failed.
+    """
+    asked = read_suite(file)
+    name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
+    if not is_plain(name):
+        raise ConfigError(f"{file}: its name cannot name runs; give the suite a name, e.g. name: tonight")
+    places = asked.data | _given(folders, asked)
+    unknown = [one for one in only if one not in asked.members]
+    if unknown:
+        raise ConfigError(
+            f"--member {shortened(unknown[0])}: the suite has no such member; it has {', '.join(asked.members)}"
+        )
+    plans: dict[str, _Plan] = {}
+    members: dict[str, dict[str, Any]] = {}
+    for of_member, member in asked.members.items():
+        if only and of_member not in only:
+            continue
+        if member.data is not None and places[member.data] is None:
+            members[of_member] = {"left_out": f"no folder for {member.data}; pass --data {member.data}=FOLDER"}
+            say(f"{of_member} is left out: {members[of_member]['left_out']}")
+            continue
+        if split is not None:
+            member = member.model_copy(update={"split": split})
+        base = _base(file, asked, of_member, member, places, overrides)
+        of_seeds = _of_seeds(base, f"{name}-{of_member}", count or asked.seeds)
+        both = f"{file}: the suite's name and that of members.{of_member} together"
+        check_room(both, len(name + of_member), of_seeds[-1].run.name)
+        plans[of_member] = _Plan(member, of_seeds)
+    if not plans:
+        raise ConfigError(f"{file}: every member is left out; pass their folders as --data NAME=FOLDER")
+
+    path = config.run.folder / f"{name}-suite.json"
+    for place, (of_member, plan) in enumerate(plans.items(), start=1):
+        asks = {"split": plan.member.split, "slice": plan.member.slice}
+        say(f"member {place} of {len(plans)}: {of_member}, {asks['split']}, slice {asks['slice']}")
+        try:
+            with system_errors():
+                members[of_member] = asks | _run_member(plan)
+        except Exception as error:  # Whatever it is, the members after this one may be hours of work.
+            if signals.received():
+                raise
+            of_user = isinstance(error, M3CSRError)
+            members[of_member] = asks | {"failed": str(error) if of_user else f"{type(error).__name__}: {error}"}
+            say(f"{of_member} has failed: {members[of_member]['failed']}")
+            if not of_user:
+                say(traceback.format_exc())
+        finally:
+            # Else the graphs of all runs would stay in memory.
+            tf.keras.backend.clear_session()
+            gc.collect()
+        in_order = {one: members[one] for one in asked.members if one in members}
+        tree = {"suite": name, "seeds": count or asked.seeds, "settings": [*asked.settings, *overrides]}
+        # After each member, so that what has been found survives a kill.
+        write_json(path, tree | {"worst": results.worst(in_order), "members": in_order})
+    say(results.LEGEND)
+    for one, found in in_order.items():
+        if "metrics" in found:
+            console.print(results.table(one, found))
+    for one, found in in_order.items():
+        for what in ("left_out", "failed"):
+            if what in found:
+                say(f"{one} {'is left out' if what == 'left_out' else 'has failed'}: {found[what]}")
+    say(results.in_words(results.worst(in_order)))
+    say(f"all figures, seed by seed: {path}")
+    failed = [one for one, found in in_order.items() if "failed" in found]
+    if failed:
+        raise RunError(f"{len(failed)} of {len(plans)} members of the suite have failed: {', '.join(failed)}")
+    return path
+
+
+def _given(folders: Sequence[str], asked: Suite) -> dict[str, Path]:
+    """The folders of --data, by data set."""
+    given = {}
+    for one in folders:
+        name, _, folder = one.partition("=")
+        if name not in asked.data or not folder:
+            names = ", ".join(asked.data) or "none"
+            raise ConfigError(f"--data {shortened(one)}: expected NAME=FOLDER with a data set of the suite ({names})")
+        given[name] = Path(folder)
+    return given
+
+
+def _base(
+    file: Path,
+    asked: Suite,
+    name: str,
+    member: Member,
+    places: Mapping[str, Path | None],
+    overrides: Sequence[str],
+) -> Config:
+    """A member's configuration, but for the name and seed of a run."""
+    # As JSON, since YAML would read some names of folders as something else.
+    folder = [] if member.data is None else [f"data.path={json.dumps(str(places[member.data]))}"]
+    settings = [*asked.settings, *member.settings, *folder, *overrides]
+    try:
+        return configuration.load(None if member.config is None else file.parent / member.config, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: members.{name}: {error}") from None
+
+
+def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
+    """A configuration a seed; the first one's evaluation has the baselines, tuned ones where nothing is said."""
+    wanted = "tuned" if base.evaluation.baselines is None else base.evaluation.baselines
+    configs = []
+    for seed in range(count):
+        run = base.run.model_copy(update={"name": f"{name}-seed{seed}", "seed": seed})
+        evaluation = base.evaluation.model_copy(update={"baselines": () if seed else wanted})
+        configs.append(base.model_copy(update={"run": run, "evaluation": evaluation}))
+    return configs
+
+
+def _run_member(plan: _Plan) -> dict[str, Any]:
+    """Trains and judges a member: as `results.judged`."""
+    for of_seed in plan.of_seeds:
+        runs.check_run(of_seed)
+    outcomes: list[Evaluation] = []
+    trainings: list[dict[str, Any]] = []
+    rivals: dict[str, Evaluation] = {}
+    for of_seed in plan.of_seeds:
+        say(f"{of_seed.run.name}: run {of_seed.run.seed + 1} of {len(plan.of_seeds)}")
+        share_prepared(plan.of_seeds[0], of_seed)
+        trained = train(of_seed)
+        evaluated = evaluate_systems(trained, plan.member.split)
+        trainings.append(trained.finished)
+        outcomes.append(evaluated.pop(MODEL))
+        rivals |= {titled(name): evaluation for name, evaluation in evaluated.items()}
+        del trained
+        tf.keras.backend.clear_session()
+        gc.collect()
+    return results.judged(outcomes, rivals, plan.member.slice, trainings, leave_out=[titled(CEILING)])

@@ -1,0 +1,44 @@
+"""train: the two towers, or whatever model the configuration names."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from m3csr_tf.config import Config
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.training import distribution, runs
+from m3csr_tf.training.distribution import Distribution
+from m3csr_tf.training.fit import fit
+from m3csr_tf.training.runs import TrainedRun, load_trained
+from m3csr_tf.util.locks import held
+from m3csr_tf.verbs.console import say
+from m3csr_tf.verbs.prepare import prepare
+
+
+def train(config: Config) -> TrainedRun:
+    """Prepares if need be, then trains, or goes on with a run that was stopped.
+
+    Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
+    would write it waits.
+    """
+    replicas = distribution.opened(config.run)
+    with held(config.run_folder) if replicas.is_chief else nullcontext():
+        return _train(config, replicas)
+
+
+def _train(config: Config, replicas: Distribution) -> TrainedRun:
+    with replicas.together():
+        if replicas.is_chief:
+            prepared = prepare(config)
+        replicas.agree(0)
+    if not replicas.is_chief:
+        prepared = Prepared.open(config.run_folder / runs.PREPARED_FOLDER)
+    trained = load_trained(fit(config, prepared))
+    finished = trained.finished
+    if replicas.is_chief:
+        started = f", id_start {finished['id_start']}" if finished.get("id_start") else ""
+        say(
+            f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
+            f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
+        )
+    return trained
