@@ -214,6 +214,17 @@ def test_a_night_that_fails_says_why_in_one_message(tmp_path: Path) -> None:
     assert message.startswith("error: ours, day 1") and "nothing.json" in message, done.output
 
 
+def test_a_simulation_of_other_settings_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
+    file = written(tmp_path, UNTRAINED, days=1, round_hours=24)
+    results = tmp_path / "runs" / "small" / "results.json"
+    visits = []
+    for more in ([], ["simulation.visits=0.9"], ["simulation.visits=0.9", "run.overwrite=true"]):
+        done = simulate(file, tmp_path / "runs", *more)
+        visits.append(json.loads(results.read_text())["arms"]["truth"]["visits"])
+        assert done.exit_code == (2 if len(visits) == 2 else 0), done.output
+    assert visits[0] == visits[1] < visits[2]
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     file = written(tmp_path, UNTRAINED, days=1)
     place = tmp_path / "runs" / "small"
