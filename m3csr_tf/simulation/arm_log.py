@@ -35,12 +35,16 @@ def write_round(folder: Path, number: int, shown: pd.DataFrame) -> None:
 def read_round(folder: Path, number: int) -> pd.DataFrame:
     """Reads what `write_round` wrote.
 
+    Args:
+      folder: of the arm, <simulation>/arms/<system>.
+      number: of the round.
+
     Raises:
       RunError: the file is missing or broken.
     """
     path = round_file(folder, number)
-    # A release that has taken in later rounds cannot go back.
-    remedy = "run the simulation again with run.overwrite=true"
+    # A release that has taken in later rounds cannot go back, so the round alone cannot be done again.
+    remedy = f"delete {folder.parents[1]} and run the simulation again, or put the file back"
     with reading(path, remedy, RunError):
         return pd.read_parquet(path)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from m3csr_tf.util.files import replacing
 
-TABLE_4, ARMS, DAYS = "table4.csv", "arms.csv", "days.csv"
+FILES = TABLE_4, ARMS, DAYS = "table4.csv", "arms.csv", "days.csv"
 
 
 def differences_table(system: str, control: str, found: Mapping[str, Mapping[str, Any]], title: str) -> Table:

@@ -25,6 +25,8 @@ from m3csr_tf.verbs.train import train
 
 IDENTITY, RESULTS = "simulation.json", "results.json"
 _FORMAT = 1
+_FOLDERS = ("arms", "runs", "saved_models")
+"""What a simulation leaves in its folder, beside its tables."""
 
 
 def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: bool = False) -> Path:
@@ -92,7 +94,7 @@ def _open(plan: Plan, overwrite: bool) -> None:
     path = plan.folder / IDENTITY
     wanted = {"format": _FORMAT, **plan.identity()}
     if path.exists():
-        found = stored_json(path, "choose another run.name, or pass run.overwrite=true", RunError)
+        found = stored_json(path, f"choose another run.name, or delete {plan.folder}", RunError)
         if found == wanted:
             return
         changed = ", ".join(name for name in wanted if found.get(name) != wanted[name])
@@ -101,7 +103,10 @@ def _open(plan: Plan, overwrite: bool) -> None:
                 f"{plan.folder}: a simulation of this name has other settings ({changed}); choose another run.name, or "
                 "pass run.overwrite=true to replace it"
             )
-        shutil.rmtree(plan.folder)
+        for name in _FOLDERS:
+            shutil.rmtree(plan.folder / name, ignore_errors=True)
+        for name in (IDENTITY, RESULTS, *tables.FILES):
+            (plan.folder / name).unlink(missing_ok=True)
     elif plan.folder.exists() and any(plan.folder.iterdir()):
         raise RunError(f"{plan.folder}: something else than a simulation lies there; choose another run.name")
     write_json(path, wanted)

@@ -225,6 +225,16 @@ def test_a_simulation_of_other_settings_is_replaced_where_that_is_asked_for(tmp_
     assert visits[0] == visits[1] < visits[2]
 
 
+def test_a_broken_round_is_refused_by_name_with_what_helps(tmp_path: Path) -> None:
+    file = written(tmp_path, UNTRAINED, days=1, round_hours=24)
+    assert simulate(file, tmp_path / "runs").exit_code == 0
+    broken = tmp_path / "runs" / "small" / "arms" / "truth" / "rounds" / "round_00000.parquet"
+    broken.write_bytes(broken.read_bytes()[:100])
+    done = simulate(file, tmp_path / "runs")
+    assert done.exit_code == 2 and done.stderr.strip().startswith(f"error: {broken}: ")
+    assert f"delete {tmp_path / 'runs' / 'small'} and" in done.stderr
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     file = written(tmp_path, UNTRAINED, days=1)
     place = tmp_path / "runs" / "small"
