@@ -224,7 +224,10 @@ def suite(
 @app.command()
 def simulate(
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="YAML file: systems, days, world and settings (docs/simulation.md).")
+        Path,
+        typer.Option(
+            "--config", "-c", help="YAML file of systems, days and world, e.g. pipelines/configs/simulate_demo.yaml."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
