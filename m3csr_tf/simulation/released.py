@@ -34,15 +34,18 @@ class Released:
         self._ids = population.item_ids
         self._log_ids = log_ids
         self._content = population.content
+        # A release of before models could say that they place no new items can.
+        places = release.manifest.get("places_new_items", True)
         bare = np.all([np.isnan(vectors).any(axis=1) for vectors in population.content.values()], axis=0)
-        # A model that knows items by their ids alone cannot place any new one; a release of before it could say so can.
-        self._waiting = bare if release.manifest.get("places_new_items", True) else np.ones(len(bare), bool)
+        self._waiting = bare if places else np.ones(len(bare), bool)
         if self._waiting.any():
+            why = (
+                f"{int(bare.sum())} of {len(bare)} videos of the world have no content vector at all"
+                if places
+                else "this model knows videos by their clicks alone"
+            )
             logger.warning(
-                "%d of %d videos of the world cannot be placed by content, so none of them comes by refresh: they are "
-                "shown from the night on that has trained on them",
-                int(self._waiting.sum()),
-                len(self._waiting),
+                "%s: no refresh can place them, so they are shown from the night on that has trained on them", why
             )
 
     def lists(self, moment: Moment) -> np.ndarray:
