@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, TrainingConfig, load
+from m3csr_tf.config import Config, IalsConfig, TrainingConfig, load
 from m3csr_tf.data.audience import users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.budget import Budget, default_epochs, validation_users
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.validation import Validation
@@ -118,7 +118,7 @@ def test_users_of_a_validation_cost_a_fifth_of_the_time_by_the_model() -> None:
 def test_implicit_als_is_tried_on_logs_of_up_to_two_million_clicks_and_fifty_thousand_items(
     clicks: int, items: int, tried: bool
 ) -> None:
-    assert tries_ials(clicks, items) is tried
+    assert tries_ials(clicks, items, IalsConfig()) is tried
 
 
 def test_of_a_pool_that_is_shared_whole_every_item_is_a_candidate_that_costs() -> None:
@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_after_a_kill_keeps_its_budget(
     )
     assert found == expected and found["steps"] == math.ceil(4 * easy_world.train_clicks.sum() / 64)
     tables = [
-        (folder / runs.LOGS / "validations.csv").read_text().splitlines() for folder in (config.run_folder, whole)
+        (folder / run_files.LOGS / "validations.csv").read_text().splitlines() for folder in (config.run_folder, whole)
     ]
     assert [line.split(",")[0] for line in tables[0]] == [line.split(",")[0] for line in tables[1]]
     assert len(tables[0]) > 3
