@@ -91,6 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
+    "simulation": {"batch", "data", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
     "reports": {"data"},
 }

@@ -228,6 +228,36 @@ def suite(
 
 
 @app.command()
+def simulate(
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", help="YAML file of systems, days and world, e.g. pipelines/configs/simulate_demo.yaml."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Add the file's settings for a run of a minute, to see that it works.")
+    ] = False,
+) -> None:
+    """Run systems side by side in a closed loop with the synthetic world; print clicks, climbing, coverage (Table 4).
+
+    Every round lists come from each system's release, true utilities decide what people click, like, follow and watch,
+    new videos and view counts come in by refresh, and every night retrains and publishes. Writes runs/NAME/results.json
+    and CSV tables; goes on after a kill.
+    """
+    given = overrides or []
+    run_verb("simulate", None, [one for one in given if not one.startswith("simulation.")], config, given, quick)
+
+
+@app.command()
 def settings(section: Annotated[str | None, typer.Argument(help="One section, e.g. training.")] = None) -> None:
     """List every setting with its default and meaning."""
     table = Table("setting", "default", "meaning", show_lines=False)
