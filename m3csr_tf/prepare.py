@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,10 @@ from m3csr_tf.data.frozen_transforms import check_widths, fitted_before
 from m3csr_tf.data.logs import SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
+from m3csr_tf.data.prepared_folder import put_in_place, refuse_foreign
 from m3csr_tf.data.readers.log import LEFT_OUT, WITHOUT_ITEMS, TableLog
 from m3csr_tf.data.streamed import split_partition
-from m3csr_tf.errors import ConfigError, ResourceError, RunError
+from m3csr_tf.errors import ConfigError
 from m3csr_tf.features.assignment import assign_clusters
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.features.clusters import Clusters
@@ -40,9 +40,7 @@ from m3csr_tf.ids import FIRST_ROW, IdTable
 from m3csr_tf.util.digests import Digests
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, sha256, write_json
-from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress, say
-from m3csr_tf.util.refusals import reason
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +66,14 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
       ResourceError: the folder cannot be written.
     """
     folder = config.run_folder / "prepared" if folder is None else Path(folder)
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     digests = Digests(folder / columns.DIGESTS)
     origin = _origin(config, digests)
     if _matches(folder, origin, digests):
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
     before = fitted_before(config)
-    with _replacing(folder) as beside:
+    with put_in_place(folder) as beside:
         facts = _build(config, before, beside)
         files = sorted(path.name for path in beside.iterdir())
         with progress("checksums of the prepared data"):
@@ -306,50 +304,3 @@ def _save_truth(path: Path, truth: dict[str, np.ndarray], users: IdTable, items:
         if name not in by_id
     }
     np.savez(path, allow_pickle=False, **arrays)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """A folder that is replaced must be one of ours."""
-    if folder.exists() and not (folder / columns.MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
-        raise RunError(f"{folder}: holds something other than prepared data; move it away, or choose another folder")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left.
-
-    Another process that would replace the folder waits meanwhile.
-    """
-    beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
-    new = [parent for parent in folder.parents if not parent.exists()]
-    try:
-        with held(folder):
-            try:
-                shutil.rmtree(beside, ignore_errors=True)
-                beside.mkdir(parents=True)
-                yield beside
-                _swap(beside, folder, old)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
-                if folder.exists():
-                    shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise ResourceError(f"{folder}: cannot write the prepared data: {reason(error)}") from None
-    finally:
-        if not folder.exists():
-            for parent in new:
-                with suppress(OSError):
-                    parent.rmdir()
-
-
-def _swap(new: Path, folder: Path, old: Path) -> None:
-    """Puts `new` in the place of `folder`; if that fails, `folder` is as it was."""
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise

@@ -136,3 +136,15 @@ def test_a_verb_is_the_function_of_its_name_in_the_file_of_its_name_and_has_a_sc
 def test_the_utilities_know_nothing_of_the_product_but_its_errors() -> None:
     for path in sorted((PACKAGE / "util").glob("*.py")):
         assert imported_rooms(path) <= {"errors"}, path.name
+
+
+def test_no_file_is_longer_than_350_lines() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    too_long = {str(path.relative_to(PACKAGE)): length for path, length in lengths.items() if length > 350}
+    assert not too_long
+
+
+def test_every_room_has_its_import_rule() -> None:
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    # The rule of util is the test above.
+    assert rooms - {"__init__", "__pycache__", "util"} == set(MAY_IMPORT)

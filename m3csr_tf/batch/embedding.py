@@ -16,7 +16,7 @@ from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
-from m3csr_tf.batch.output import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.prefetch import ahead
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue

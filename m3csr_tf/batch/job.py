@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.output import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.releases.release import Release

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from m3csr_tf import columns
+from m3csr_tf.batch.job_folder import PartFacts
 from m3csr_tf.batch.lists import Ids
-from m3csr_tf.batch.output import PartFacts
 from m3csr_tf.errors import InputError
 from m3csr_tf.export.vocabularies import ITEM_VOCABULARY, USER_VOCABULARY, vocabulary
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable, near

@@ -16,10 +16,10 @@ from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
-from m3csr_tf.batch.output import JobFolder, PartFacts
 from m3csr_tf.batch.prefetch import ahead
 from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from m3csr_tf.batch.job import Advance, InputsChanged, Maker, Work
-from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.job_folder import JobFolder
 from m3csr_tf.batch.spark_session import java_message, session
 from m3csr_tf.config import SparkConfig
 from m3csr_tf.errors import EngineError, InputError, M3CSRError

@@ -20,6 +20,7 @@ from m3csr_tf.config.listing import described
 from m3csr_tf.config.models import (
     KINDS,
     BPRMFConfig,
+    CustomConfig,
     FreedomConfig,
     LatticeConfig,
     LightGCNConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "ClustersConfig",
     "Config",
     "ContentConfig",
+    "CustomConfig",
     "DataConfig",
     "EmbedConfig",
     "EvaluationConfig",

@@ -20,7 +20,7 @@ from m3csr_tf.config.features import (
     IalsConfig,
     PopularityConfig,
 )
-from m3csr_tf.config.models import KINDS, M3CSRConfig, ModelConfig, ModelSection, kind_of
+from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import OF_RELEASE, Section
 from m3csr_tf.config.serving import EmbedConfig, IndexConfig, RetrieveConfig, SparkConfig
@@ -71,10 +71,11 @@ class Config(Section):
     def _by_recipe(cls, tree: Any) -> Any:
         """Takes the recipe of the model's kind for the settings that the tree lacks."""
         kind = kind_of(tree.get("model")) if isinstance(tree, Mapping) else None
-        if not isinstance(kind, str) or kind not in KINDS:  # The section itself will say so.
+        section = section_of(kind)
+        if section is None:  # The section itself will say so.
             return tree
         found = dict(tree)
-        for setting, value in KINDS[kind].recipe.items():
+        for setting, value in section.recipe.items():
             name, _, own = setting.partition(".")
             given = found.get(name, {})
             if isinstance(given, Mapping) and own not in given:
@@ -131,7 +132,7 @@ class Config(Section):
         if not isinstance(self.model, section):
             raise ConfigError(
                 f"{self.run.name} is of model.kind={self.model.kind}, which this does not work for; it is for "
-                f"model.kind={section.model_fields['kind'].default} alone"
+                f"{section.__name__.removesuffix('Config')} alone"
             )
         return self.model
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from m3csr_tf.config import Config
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.locks import held
 
 
@@ -17,7 +17,7 @@ def share_prepared(first: Config, other: Config) -> None:
     Files of a prepared folder are replaced, never changed, so a link is as good as a copy. Whether the folder is the
     right one, `prepare` finds out as always, and builds it where it was not linked.
     """
-    source, target = (config.run_folder / runs.PREPARED_FOLDER for config in (first, other))
+    source, target = (config.run_folder / run_files.PREPARED_FOLDER for config in (first, other))
     with held(other.run_folder):
         if not target.exists() and source.exists():
             _link(source, target)

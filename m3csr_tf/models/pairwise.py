@@ -158,10 +158,16 @@ class PairwiseRecommender(Recommender):
         """Trainable tables with a row an item."""
         return []
 
-    def _make_towers(self, prepared: Prepared) -> None:
-        """Creates towers of tables; items without a training click read the unknown row."""
+    def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False) -> None:
+        """Creates towers of tables.
+
+        Args:
+          prepared: the data.
+          items_without_clicks: whether `all_vectors` places items without a training click, by content; else they read
+            the unknown row.
+        """
         width = vector_width(self.layout)
-        placed = np.asarray(prepared.train_clicks) > 0
+        placed = (np.asarray(prepared.train_clicks) > 0) | items_without_clicks
         self.item_tower = TableItemTower(len(prepared.items), width, tf.constant(placed))
         self.user_tower = TableUserTower(len(prepared.users), width, self.item_tower)
 

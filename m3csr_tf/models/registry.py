@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import tensorflow as tf
 
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, CustomConfig, ModelSection
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.models.contract import Recommender
@@ -18,15 +23,17 @@ MODELS: dict[str, tuple[str, str]] = {
 """Kind -> module and class."""
 
 
-def model_class(kind: str) -> type[Recommender]:
-    """The class of a kind.
+def model_class(model: ModelSection) -> type[Recommender]:
+    """The class of a model of some settings.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: there is no such class, or it is no `Recommender`.
     """
-    if kind not in MODELS:
-        raise ConfigError(f"model.kind={kind}: there is no such model yet; expected one of {', '.join(MODELS)}")
-    module, name = MODELS[kind]
+    if isinstance(model, CustomConfig):
+        return _of_place(model)
+    if model.kind not in MODELS:
+        raise ConfigError(f"model.kind={model.kind}: there is no such model yet; expected one of {', '.join(MODELS)}")
+    module, name = MODELS[model.kind]
     found: type[Recommender] = getattr(import_module(module), name)
     return found
 
@@ -34,4 +41,37 @@ def model_class(kind: str) -> type[Recommender]:
 def build_model(config: Config, prepared: Prepared) -> Recommender:
     """A fresh model of `model.kind`, its weights drawn from `run.seed`."""
     tf.keras.utils.set_random_seed(config.run.seed)
-    return model_class(config.model.kind).from_prepared(config, prepared)
+    return model_class(config.model).from_prepared(config, prepared)
+
+
+def _of_place(model: CustomConfig) -> type[Recommender]:
+    module, name = model.place["module"], model.place["name"]
+    try:
+        found = getattr(_file_module(Path(module)) if module.endswith(".py") else import_module(module), name)
+    except (ImportError, OSError, SyntaxError) as error:
+        raise ConfigError(f"model.kind={model.kind}: cannot import {module} ({error}); check the place") from None
+    except AttributeError:
+        raise ConfigError(f"model.kind={model.kind}: {module} has no {name}; check the name of the class") from None
+    if not (isinstance(found, type) and issubclass(found, Recommender)):
+        raise ConfigError(
+            f"model.kind={model.kind}: {name} is no subclass of m3csr_tf.models.contract.Recommender; "
+            "docs/your_own_model.md says what a model must have"
+        )
+    return found
+
+
+def _file_module(path: Path) -> ModuleType:
+    """A file as a module; it is executed once a process."""
+    name = f"m3csr_tf_own_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,66 +25,25 @@ from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.models.contract import Recommender
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.training import distribution, finished, runs
+from m3csr_tf.training import distribution, finished, run_files, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
+from m3csr_tf.training.progressed import Progressed, write_csv
 from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
 from m3csr_tf.training.warm_start import warm_start
-from m3csr_tf.util.files import sha256, write_text
+from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import held
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading
 
 _STEPS_PER_CALL = 20
+
 _FINISHED, _FAILED = 0, -1
 """What the chief announces to the other workers instead of a number of steps."""
-
-
-@dataclass
-class Progressed:
-    """How far a run has come; lives in the checkpoint as JSON.
-
-    Attributes:
-      prepared: digest of the data (`runs.data_digest`).
-      fingerprint: of the settings.
-      cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      id_start: where weights have started (`Initialised.start`), or another run's name.
-      step: finished steps.
-      seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
-      paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
-        step, input included, and the process's memory there.
-    """
-
-    prepared: str
-    fingerprint: str
-    cross_ids: str
-    id_start: str = ""
-    step: int = 0
-    seconds: float = 0.0
-    validations: list[dict[str, float]] = field(default_factory=list)
-    paces: list[dict[str, float]] = field(default_factory=list)
-
-    def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.
-
-        Args:
-          min_delta: by what share of it (training.min_delta).
-        """
-        best = None
-        for one in self.validations:
-            if best is None or one[JUDGED_BY] > best[JUDGED_BY] * (1 + min_delta):
-                best = one
-        return best
-
-    @property
-    def at_start(self) -> float | None:
-        """Recall@20 of the start; None of a run that began before every start was validated."""
-        return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def fit(config: Config, prepared: Prepared) -> Path:
@@ -104,7 +63,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     check_validation(prepared)
     with replicas.together(), held(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
-            runs.open_run(config)
+            run_files.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):
             return config.run_folder
         with replicas.strategy.scope(), progress("making the model"):
@@ -112,7 +71,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
         id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
-        kept = config.run_folder / runs.CROSS_IDS
+        kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
         ):  # By the chief's word: all workers draw the same examples, with the same ids.
@@ -129,7 +88,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            progressed = Progressed(runs.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
+            progressed = Progressed(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -144,7 +103,7 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
     """
     if runs.latest_checkpoint(config.run_folder) is not None:
         return ""
-    kept = config.run_folder / runs.CROSS_IDS
+    kept = config.run_folder / run_files.CROSS_IDS
     kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
         with progress(f"weights start from those of {config.training.warm_start}"):
@@ -157,7 +116,7 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
 
 
 def _from_the_start(config: Config) -> str:
-    return f"delete {config.run_folder / runs.CHECKPOINTS} to train from the start"
+    return f"delete {config.run_folder / run_files.CHECKPOINTS} to train from the start"
 
 
 def _follow(
@@ -201,7 +160,7 @@ class _Loop:
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
-            str(self._folder / runs.CHECKPOINTS),
+            str(self._folder / run_files.CHECKPOINTS),
             max_to_keep=2,
             checkpoint_name="training",
         )
@@ -212,7 +171,7 @@ class _Loop:
         settings, budget = self._config.training, self._budget
         progressed = self._progressed
         writer = tf.summary.create_file_writer(
-            str(self._folder / runs.LOGS), filename_suffix=f".from-{progressed.step}"
+            str(self._folder / run_files.LOGS), filename_suffix=f".from-{progressed.step}"
         )
         self._replicas.agree(progressed.step)
         self._replicas.share([*self._model.variables, *self._optimizer.state])
@@ -258,7 +217,7 @@ class _Loop:
         }
         weights = runs.best_weights(self._folder, int(best["step"]))
         finished.write(self._folder, facts, self._config.fingerprint(), weights)
-        (self._folder / runs.CROSS_IDS).unlink(missing_ok=True)
+        (self._folder / run_files.CROSS_IDS).unlink(missing_ok=True)
         self._replicas.agree(_FINISHED)
 
     def _validate(self, loss: float) -> None:
@@ -280,13 +239,13 @@ class _Loop:
             tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
         self._validation.summarise(progressed.step)
         # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
-        _write_csv(self._folder / runs.LOGS / "validations.csv", progressed.validations)
-        _write_csv(self._folder / runs.LOGS / "throughput.csv", progressed.paces)
+        write_csv(self._folder / run_files.LOGS / "validations.csv", progressed.validations)
+        write_csv(self._folder / run_files.LOGS / "throughput.csv", progressed.paces)
         self._stored.assign(json.dumps(asdict(progressed)))
         self._manager.save(progressed.step)
         if is_best:
             # Only now: until the checkpoint named the new best, the old one was what a restart would need.
-            for old in (self._folder / runs.CHECKPOINTS).glob("validated-*"):
+            for old in (self._folder / run_files.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
 
@@ -326,7 +285,7 @@ class _Loop:
             progressed = Progressed(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
         if progressed.fingerprint != afresh.fingerprint:
             raise RunError(
-                f"{latest}: is of a training with other settings than {runs.CONFIG_FILE}; "
+                f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "
                 f"{_from_the_start(self._config)}"
             )
         if progressed.prepared != afresh.prepared:
@@ -336,8 +295,8 @@ class _Loop:
             )
         if progressed.cross_ids != afresh.cross_ids and not self._is_over(progressed):
             raise RunError(
-                f"{self._folder / runs.CROSS_IDS}: is missing, or not the file that this training began with; put it "
-                f"back, or {_from_the_start(self._config)}"
+                f"{self._folder / run_files.CROSS_IDS}: is missing, or not the file that this training began with; "
+                f"put it back, or {_from_the_start(self._config)}"
             )
         return progressed
 
@@ -363,9 +322,3 @@ def averaged_weights(model: Recommender, optimizer: RowwiseAdam) -> Iterator[Non
     finally:
         for variable, weight in zip(model.trainable_variables, weights, strict=True):
             variable.assign(weight)
-
-
-def _write_csv(path: Path, lines: list[dict[str, float]]) -> None:
-    if lines:
-        texts = [",".join(lines[0]), *(",".join(f"{value:.6g}" for value in line.values()) for line in lines)]
-        write_text(path, "\n".join(texts) + "\n")

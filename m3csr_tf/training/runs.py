@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-import m3csr_tf
-from m3csr_tf import columns
-from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.errors import RunError
 from m3csr_tf.models import registry
 from m3csr_tf.models.contract import Recommender
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.finished import FINISHED_FILE
-from m3csr_tf.util.documents import parse_json, parse_yaml
-from m3csr_tf.util.files import regular, sha256, write_json, write_text
+from m3csr_tf.training.run_files import CHECKPOINTS, CONFIG_FILE, PREPARED_FOLDER, data_digest, settings_of
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular
 from m3csr_tf.util.locks import held
-from m3csr_tf.util.names import job_folders
-from m3csr_tf.util.quoting import LONGEST, printable
 from m3csr_tf.util.stored import reading
-
-CONFIG_FILE = "config.yaml"
-VERSIONS_FILE = "versions.json"
-PREPARED_FOLDER = "prepared"
-CHECKPOINTS = "checkpoints"
-CROSS_IDS = "cross_ids.npz"
-LOGS = "logs"
-METRICS_FILE = "metrics.json"
-LISTS = "top_n"
-ITEM_VECTORS = "item_vectors"
-
-_LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
-
-_PUT_BACK = "put it back; where it is lost, train under another run.name"
 
 _COPIES = 4
 """Of a table while it is trained: the weights, two moments, and the average."""
@@ -65,51 +44,6 @@ class TrainedRun:
     prepared: Prepared
     model: Recommender
     finished: dict[str, Any]
-
-
-def check_run(config: Config) -> None:
-    """Refuses to go on when the run's folder holds a run of another configuration; writes nothing.
-
-    Only settings that change the trained weights make another run of it; evaluation, index and retrieval may differ.
-
-    Raises:
-      RunError: it does, and `run.overwrite` is not set, or as `differing`.
-    """
-    found = differing(config)
-    if found and config.run.overwrite:
-        check_replaceable(config.run_folder)
-    elif found:
-        raise RunError(
-            f"{config.run_folder}: a run of this name has another configuration ({'; '.join(found[:4])}); "
-            "choose another run.name, or pass run.overwrite=true to replace it"
-        )
-
-
-def check_replaceable(folder: Path) -> None:
-    """Refuses to replace a run in whose folder something lies that no run leaves there; writes nothing.
-
-    Raises:
-      RunError: naming it.
-    """
-    links, kept = (LISTS, ITEM_VECTORS), (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS)
-    foreign = [folder / name for name in links if (folder / name).exists() and not (folder / name).is_symlink()]
-    foreign += [folder / name for name in kept if (folder / name).is_dir()]
-    folders = [folder / name for name in (CHECKPOINTS, LOGS) if os.path.lexists(folder / name)]
-    foreign += [path for path in (*folders, *_jobs(folder)) if not _own(path)]
-    if foreign:
-        raise RunError(
-            f"{foreign[0]}: is not what a run leaves there, so run.overwrite=true does not replace it, nor the run; "
-            "move it away, or choose another run.name"
-        )
-
-
-def _jobs(folder: Path) -> list[Path]:
-    """Folders of the run's batch jobs."""
-    return [*job_folders(folder / LISTS), *job_folders(folder / ITEM_VECTORS)]
-
-
-def _own(folder: Path) -> bool:
-    return folder.is_dir() and not folder.is_symlink()
 
 
 @contextmanager
@@ -150,131 +84,6 @@ def _check_same(trained: TrainedRun) -> None:
         raise RunError(f"{folder}: the run was trained anew while this worked on it; run the same command again")
 
 
-def has_trained(config: Config) -> bool:
-    """Whether the run of this name has a checkpoint, or has finished."""
-    folder = config.run_folder
-    return (folder / FINISHED_FILE).exists() or any((folder / CHECKPOINTS).glob("*"))
-
-
-def data_digest(prepared: Prepared) -> str:
-    """What ties weights to the data they were trained on: SHA-256 of the prepared manifest, hex."""
-    return sha256(prepared.folder / columns.MANIFEST)
-
-
-def open_run(config: Config, afresh: bool = False) -> Path:
-    """Creates a run's folder, or opens it to go on; a run of another configuration is replaced if it may be.
-
-    Args:
-      config: the run's settings.
-      afresh: replace what has been trained in any case.
-
-    Returns:
-      The folder, with config.yaml and versions.json written.
-
-    Raises:
-      RunError: as `check_run`.
-    """
-    check_run(config)
-    folder = config.run_folder
-    if afresh or differing(config):
-        check_replaceable(folder)
-        for stale in (CHECKPOINTS, LOGS):
-            shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS):
-            (folder / stale).unlink(missing_ok=True)
-        for job in _jobs(folder):
-            shutil.rmtree(job)
-    write_text(folder / CONFIG_FILE, config.to_yaml())
-    write_json(folder / VERSIONS_FILE, versions())
-    return folder
-
-
-def settings_of(folder: Path) -> Config:
-    """The resolved configuration of a run.
-
-    Raises:
-      RunError: the file is broken, empty, or cannot be read.
-    """
-    path = folder / CONFIG_FILE
-    with reading(path, _PUT_BACK, RunError):
-        text = regular(path).read_text(encoding="utf-8")
-        if not parse_yaml(text):
-            raise ValueError("it says nothing")
-        try:
-            found = config_module.load(path)
-        except ConfigError as error:
-            # What else it says to do is for files that a user has written.
-            raise ValueError(str(error).removeprefix(f"{path}: ").partition("; ")[0]) from None
-        if not text.endswith(config_module.END_OF_YAML):
-            raise ValueError("its end is missing")
-        return found
-
-
-def differing(config: Config) -> list[str]:
-    """How the run of this name, if there is one, differs from the configuration: settings, as `differences`.
-
-    What has been trained under the name may differ too, where two trainings were at it.
-
-    Raises:
-      RunError: what it was trained with cannot be told, and `run.overwrite` is not set.
-    """
-    if not os.path.lexists(config.run_folder / CONFIG_FILE):
-        return []
-    try:
-        found = differences(settings_of(config.run_folder), config)
-    except RunError as error:
-        if not config.run.overwrite:
-            raise
-        return [str(error)]
-    # Another training may have ended after the settings were written.
-    if not found and endings.fingerprint(config.run_folder) not in (None, config.fingerprint()):
-        return [f"{FINISHED_FILE} is of a training with others"]
-    return found
-
-
-def with_its_start(config: Config) -> Config:
-    """The configuration with the start that the run of this name was trained from, where it names none itself.
-
-    Where weights come from is a matter of training; whoever releases or evaluates them need not say it again.
-
-    Raises:
-      RunError: as `settings_of`.
-    """
-    if config.training.warm_start is not None or not os.path.lexists(config.run_folder / CONFIG_FILE):
-        return config
-    start = settings_of(config.run_folder).training.warm_start
-    return config.model_copy(update={"training": config.training.model_copy(update={"warm_start": start})})
-
-
-def differences(old: Config, new: Config, *sections: str) -> list[str]:
-    """Settings that differ, as "section.name: old -> new"; of `sections`, or all that change the weights."""
-    trees = old.model_dump(mode="json"), new.model_dump(mode="json")
-    found = []
-    for section in sections or (*config_module.TRAINING_SECTIONS, "run"):
-        for name, value in trees[1][section].items():
-            if section == "run" and name not in config_module.RUN_IDENTITY:
-                continue
-            if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
-                found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")
-    return found
-
-
-def _said(value: Any) -> str:
-    text = printable(str(value))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def versions() -> dict[str, Any]:
-    """What a run was made with: this package, Python, the libraries, the number of cores."""
-    return {
-        "m3csr_tf": m3csr_tf.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        **{name: metadata.version(name) for name in _LIBRARIES},
-    }
-
-
 def build_model(config: Config, prepared: Prepared) -> Recommender:
     """A fresh model of `model.kind`, initialised from `run.seed`.
 
@@ -288,7 +97,7 @@ def build_model(config: Config, prepared: Prepared) -> Recommender:
 def _check_size(config: Config, prepared: Prepared) -> None:
     """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
     users, items = len(prepared.users), len(prepared.items)
-    entries = registry.model_class(config.model.kind).table_entries(config, users, items)
+    entries = registry.model_class(config.model).table_entries(config, users, items)
     needed = _COPIES * 4 * entries / 2**30
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     if needed > there:

@@ -14,7 +14,7 @@ from m3csr_tf.models.contract import Recommender
 from m3csr_tf.models.matching import rows_before
 from m3csr_tf.models.registry import model_class
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def check_warm_start(config: Config) -> None:
     folder = config.warm_start_folder
     if folder is None:
         return
-    if not (folder / runs.CONFIG_FILE).exists():
+    if not (folder / run_files.CONFIG_FILE).exists():
         raise RunError(
             f"training.warm_start={folder.name}: there is no run in {folder}; name a finished run of run.folder"
         )
@@ -41,9 +41,9 @@ def check_warm_start(config: Config) -> None:
             f"training.warm_start={folder.name}: that run's model is of model.kind={before.model.kind}, this one of "
             f"{config.model.kind}; name a run of the same kind, or train without warm start"
         )
-    free = model_class(config.model.kind).initial_settings
+    free = model_class(config.model).initial_settings
     alike = with_settings(config, {f"model.{name}": getattr(before.model, name) for name in sorted(free)})
-    found = runs.differences(before, alike, "model")
+    found = run_files.differences(before, alike, "model")
     if found:
         raise RunError(
             f"training.warm_start={folder.name}: that run's model has other settings ({'; '.join(found)}); "
@@ -66,7 +66,7 @@ def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, confi
     assert folder is not None
     before = runs.load_trained(folder)
     origin = prepared.manifest.get("warm_start") or {}
-    if origin.get("prepared") != runs.data_digest(before.prepared):
+    if origin.get("prepared") != run_files.data_digest(before.prepared):
         raise RunError(
             f"{prepared.folder}: was not prepared to start from {folder.name} as it is now; run pipelines/prepare.py"
         )

@@ -13,7 +13,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
 from m3csr_tf.experiments.shared_prepared import share_prepared
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluate import evaluate_run
@@ -39,7 +39,7 @@ def ablations(config: Config, count: int) -> Path:
     variants = ablation.variants(config, count)
     for of_seeds in variants.values():
         for of_seed in of_seeds:
-            runs.check_run(of_seed)
+            run_files.check_run(of_seed)
     first = variants[ablation.FULL][0]
     evaluated: dict[str, dict[str, list[Evaluation]]] = {
         variant: {columns.TEST: [], columns.VAL: []} for variant in (*variants, *ablation.UNTRAINED)

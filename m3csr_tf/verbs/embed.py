@@ -9,7 +9,7 @@ from m3csr_tf.batch.items import FileOfItems
 from m3csr_tf.config import Config
 from m3csr_tf.releases.inbox import columns_of
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.batch_jobs import engine_of, parts_made, print_missing
 from m3csr_tf.verbs.console import say
@@ -23,7 +23,7 @@ def embed(config: Config) -> Path:
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)
-    path, output = config.embed.items, config.embed.output or config.run_folder / runs.ITEM_VECTORS
+    path, output = config.embed.items, config.embed.output or config.run_folder / run_files.ITEM_VECTORS
     items = None if path is None else FileOfItems(path, columns_of(released), released.modalities)
     done = embed_items(released, items, output, config.embed, engine_of(config, config.embed))
     if done.missing:

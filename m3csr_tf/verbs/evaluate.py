@@ -10,7 +10,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ranking.full_ranking import Vectors
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
@@ -68,7 +68,7 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
         tree["intensity"] = intensities_of(trained, users)
     with runs.figures_of(trained):
         per_user.write(config.run_folder / per_user.PER_USER_FILE, per_user.by_system(evaluated))
-        report.write_metrics(config.run_folder / runs.METRICS_FILE, tree)
+        report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():
         console.print(report.table(titled(name), evaluation))

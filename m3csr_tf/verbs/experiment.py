@@ -13,7 +13,7 @@ from m3csr_tf.experiments.comparison.planning import plan
 from m3csr_tf.experiments.comparison.scheduler import run
 from m3csr_tf.experiments.comparison.settings import read_experiment
 from m3csr_tf.models.registry import model_class
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json, write_text
 from m3csr_tf.util.locks import held
 from m3csr_tf.util.names import is_plain
@@ -53,16 +53,17 @@ def experiment(
       RunError: in the end, when a run has failed; or before, when the folder holds something else.
     """
     asked = read_experiment(file, quick)
-    for model in asked.models:
-        model_class(asked.kind(model))
     name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
     if not is_plain(name):
         raise ConfigError(f"{file}: its name cannot name a folder; give the experiment a name, e.g. name: paper")
     folder = config.run.folder / name
-    if (folder / runs.CONFIG_FILE).exists():
+    if (folder / run_files.CONFIG_FILE).exists():
         raise RunError(f"{folder}: a run lies here; give the experiment another name")
     own = [one for one in overrides if not one.startswith(("run.name=", "run.folder="))]
     cells = plan(asked, file, folder, own, _given(folders))
+    for cell in cells:
+        for model in cell.models:
+            model_class(cell.bases[model].model)
     count = processes or cores()
     jobs = Jobs(asked, cells)
     planned = jobs.all()

@@ -11,7 +11,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
 from m3csr_tf.ranking.full_ranking import Vectors
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.progress import PERCENT, progress
@@ -22,8 +22,8 @@ def opened(config: Config) -> TrainedRun:
 
     Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
     """
-    config = runs.with_its_start(config)
-    found = runs.differing(config)
+    config = run_files.with_its_start(config)
+    found = run_files.differing(config)
     if found:
         raise RunError(
             f"{config.run_folder}: the run was trained with other settings ({'; '.join(found[:4])}); "

@@ -6,7 +6,7 @@ from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.training.warm_start import check_warm_start
 from m3csr_tf.util.locks import held
 from m3csr_tf.verbs.console import console, say
@@ -19,19 +19,19 @@ def prepare(config: Config) -> Prepared:
 
 
 def _prepare(config: Config) -> Prepared:
-    runs.check_run(config)
+    run_files.check_run(config)
     check_warm_start(config)
-    folder = config.run_folder / runs.PREPARED_FOLDER
-    changed = runs.has_trained(config) and not preparation.is_current(config, folder)
+    folder = config.run_folder / run_files.PREPARED_FOLDER
+    changed = run_files.has_trained(config) and not preparation.is_current(config, folder)
     if changed and not config.run.overwrite:
         raise RunError(
             f"{config.run_folder}: input files or library versions have changed since this run was trained; "
             "choose another run.name for the new data, or pass run.overwrite=true to replace the run"
         )
     if changed:
-        runs.check_replaceable(config.run_folder)
+        run_files.check_replaceable(config.run_folder)
     prepared = preparation.prepare(config, folder)
-    runs.open_run(config, afresh=changed)
+    run_files.open_run(config, afresh=changed)
     say(f"prepared data in {prepared.folder}")
     console.print(preparation.summary(prepared))
     return prepared

@@ -17,7 +17,7 @@ from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import shortened
@@ -39,7 +39,7 @@ def retrieve(config: Config) -> Path:
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)
-    output = config.retrieve.output or config.run_folder / runs.LISTS
+    output = config.retrieve.output or config.run_folder / run_files.LISTS
     engine = engine_of(config, config.retrieve)
     with progress("reading the users"):
         users = _users(config, released)

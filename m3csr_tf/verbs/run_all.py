@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.evaluate import evaluate
 from m3csr_tf.verbs.release import publish
@@ -19,10 +19,10 @@ def run_all(config: Config) -> None:
     publish(config)
     output = retrieve(config)
     for what, where in {
-        "configuration, versions": config.run_folder / runs.CONFIG_FILE,
-        "prepared data": config.run_folder / runs.PREPARED_FOLDER,
-        "training logs (TensorBoard)": config.run_folder / runs.LOGS,
-        "metrics": config.run_folder / runs.METRICS_FILE,
+        "configuration, versions": config.run_folder / run_files.CONFIG_FILE,
+        "prepared data": config.run_folder / run_files.PREPARED_FOLDER,
+        "training logs (TensorBoard)": config.run_folder / run_files.LOGS,
+        "metrics": config.run_folder / run_files.METRICS_FILE,
         "user tower": config.release_folder / columns.USER_TOWER,
         "item tower": config.release_folder / columns.ITEM_TOWER,
         "ScaNN index": config.release_folder / columns.INDEX,

@@ -9,7 +9,7 @@ from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.spread import against_best, of_systems, over_seeds, plus_minus, summarise
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
 from m3csr_tf.util.names import check_room
 from m3csr_tf.util.stored import stored_json
@@ -39,7 +39,7 @@ def seeds(config: Config, count: int) -> None:
         of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
         train(of_seed)
         outcomes.append(evaluate(of_seed))
-        path = of_seed.run_folder / runs.METRICS_FILE
+        path = of_seed.run_folder / run_files.METRICS_FILE
         written.append(stored_json(path, "run the same command again", RunError))
     rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
     summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)

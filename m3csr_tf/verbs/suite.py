@@ -18,7 +18,7 @@ from m3csr_tf.errors import ConfigError, M3CSRError, RunError
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import suite as results
 from m3csr_tf.experiments.shared_prepared import share_prepared
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util import signals
 from m3csr_tf.util.files import write_json
 from m3csr_tf.util.names import check_room, is_plain
@@ -179,7 +179,7 @@ def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
 def _run_member(plan: _Plan) -> dict[str, Any]:
     """Trains and judges a member: as `results.judged`."""
     for of_seed in plan.of_seeds:
-        runs.check_run(of_seed)
+        run_files.check_run(of_seed)
     outcomes: list[Evaluation] = []
     trainings: list[dict[str, Any]] = []
     rivals: dict[str, Evaluation] = {}

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.training import distribution, runs
+from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
@@ -32,7 +32,7 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
             prepared = prepare(config)
         replicas.agree(0)
     if not replicas.is_chief:
-        prepared = Prepared.open(config.run_folder / runs.PREPARED_FOLDER)
+        prepared = Prepared.open(config.run_folder / run_files.PREPARED_FOLDER)
     trained = load_trained(fit(config, prepared))
     finished = trained.finished
     if replicas.is_chief:

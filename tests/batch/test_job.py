@@ -19,8 +19,8 @@ import pytest
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job_folder import PartFacts
 from m3csr_tf.batch.lists import ListMaker, top_n_lists
-from m3csr_tf.batch.output import PartFacts
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig

@@ -19,7 +19,7 @@ from m3csr_tf import columns
 from m3csr_tf.batch import spark_session
 from m3csr_tf.batch.embedding import embed
 from m3csr_tf.batch.items import FileOfItems
-from m3csr_tf.batch.output import JobFolder
+from m3csr_tf.batch.job_folder import JobFolder
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.spark import SparkEngine
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers

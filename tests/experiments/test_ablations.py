@@ -193,13 +193,13 @@ def invoke(folder: Path, *arguments: str) -> Any:
 def finish(config: Config, prepared: Prepared) -> Path:
     """Leaves what training leaves, with the weights that it would start from: training itself takes too long here."""
     from m3csr_tf.training import finished as endings
-    from m3csr_tf.training import runs
+    from m3csr_tf.training import run_files, runs
 
     folder = config.run_folder
     if not (folder / runs.FINISHED_FILE).exists():
         runs.weights_checkpoint(runs.build_model(config, prepared)).write(str(runs.best_weights(folder, 1)))
         finished = {"best_step": 1, "steps": 1, "recall@20": 0.0, "ndcg@20": 0.0, "training_seconds": 0.0}
-        facts = finished | {"prepared": runs.data_digest(prepared)}
+        facts = finished | {"prepared": run_files.data_digest(prepared)}
         endings.write(folder, facts, config.fingerprint(), runs.best_weights(folder, 1))
     return folder
 

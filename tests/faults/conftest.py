@@ -23,15 +23,15 @@ def made(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
     """The product, whole: do not change it."""
     from m3csr_tf.releases.publish import publish
     from m3csr_tf.releases.refresh import refresh
-    from m3csr_tf.training import finished, runs
+    from m3csr_tf.training import finished, run_files, runs
 
     root = tmp_path_factory.mktemp("product")
     run = make_run(root)
-    folder = runs.open_run(run.config)
+    folder = run_files.open_run(run.config)
     weights = runs.best_weights(folder, STEP)
     runs.weights_checkpoint(run.model).write(str(weights))
     facts = {"best_step": STEP, "steps": STEP, "recall@20": 0.25, "ndcg@20": 0.125, "training_seconds": 0.5}
-    facts["prepared"] = runs.data_digest(run.prepared)
+    facts["prepared"] = run_files.data_digest(run.prepared)
     finished.write(folder, facts, run.config.fingerprint(), weights)
     release = publish(run)
     frame, content = _videos(release.modalities, "fresh 1", "fresh 2")

@@ -393,7 +393,7 @@ def test_a_list_of_checkpoints_that_is_broken_does_not_begin_the_training_anew(c
     ["", "[]", "{}", '{"id": 1}', '{"id": "x", "identity": {}}', "[" * 10_000, '{"parts": "many"}'],
 )
 def test_a_job_that_cannot_say_what_it_is_counts_as_none(content: str, tmp_path: Path) -> None:
-    from m3csr_tf.batch.output import JOB, JobFolder
+    from m3csr_tf.batch.job_folder import JOB, JobFolder
 
     (tmp_path / JOB).write_text(content)
     assert JobFolder.open(tmp_path) is None
@@ -401,7 +401,8 @@ def test_a_job_that_cannot_say_what_it_is_counts_as_none(content: str, tmp_path:
 
 @pytest.mark.parametrize("change", [{"inputs": 10**9}, {"parts": 7}, {"position": 9}, {"identity": {"part_size": 1}}])
 def test_a_job_whose_facts_were_changed_counts_as_none(change: dict[str, Any], tmp_path: Path) -> None:
-    from m3csr_tf.batch.output import JOB, JobFolder, claimed
+    from m3csr_tf.batch.job_folder import JOB, JobFolder
+    from m3csr_tf.batch.output import claimed
 
     identity = {"part_size": 10, "release": "abc"}
     with claimed(tmp_path / "top_n", identity, 1, 0, lambda: 35) as job:

@@ -19,7 +19,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.budget import Budget, default_epochs, validation_users
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.validation import Validation
@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_after_a_kill_keeps_its_budget(
     )
     assert found == expected and found["steps"] == math.ceil(4 * easy_world.train_clicks.sum() / 64)
     tables = [
-        (folder / runs.LOGS / "validations.csv").read_text().splitlines() for folder in (config.run_folder, whole)
+        (folder / run_files.LOGS / "validations.csv").read_text().splitlines() for folder in (config.run_folder, whole)
     ]
     assert [line.split(",")[0] for line in tables[0]] == [line.split(",")[0] for line in tables[1]]
     assert len(tables[0]) > 3

@@ -17,7 +17,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.ids import PADDING_ROW
-from m3csr_tf.training import distribution, runs
+from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 
@@ -126,4 +126,4 @@ def test_one_device_is_the_default_and_one_replica_of_several_is_the_same(make_c
 def test_strategies_do_not_make_another_run(make_config: Callable[..., Config], tmp_path: Path) -> None:
     one = make_config(tmp_path)
     other = make_config(tmp_path, run={"strategy": "mirrored", "replicas": 2})
-    assert runs.differences(one, other) == [] and one.fingerprint() == other.fingerprint()
+    assert run_files.differences(one, other) == [] and one.fingerprint() == other.fingerprint()

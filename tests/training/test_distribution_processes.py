@@ -18,7 +18,7 @@ from workers import outputs, start, start_workers
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.prepare import prepare
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 
 SCRIPT = str(Path(__file__).with_name("replica_steps.py"))
 TRAIN = "import sys; from m3csr_tf.main import main; sys.argv = ['train', *sys.argv[1:]]; main('train')"
@@ -73,7 +73,7 @@ def test_a_worker_that_dies_ends_the_others_and_all_go_on_from_the_checkpoint(
     several = make_config(tmp_path, "several", run={"strategy": "multi_worker"}, training=training, **SMALL)
     (tmp_path / "config.yaml").write_text(several.to_yaml())
     command = ["-c", TRAIN, "--config", str(tmp_path / "config.yaml")]
-    log = several.run_folder / runs.LOGS / "validations.csv"
+    log = several.run_folder / run_files.LOGS / "validations.csv"
     chief, other = start_workers(command)
     while chief.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < 3):
         time.sleep(0.05)
@@ -98,6 +98,6 @@ def test_a_worker_that_dies_ends_the_others_and_all_go_on_from_the_checkpoint(
 
 def last_state(config: Config) -> dict[str, np.ndarray]:
     """Weights, moments and averages after the last step."""
-    reader = tf.train.load_checkpoint(str(config.run_folder / runs.CHECKPOINTS))
+    reader = tf.train.load_checkpoint(str(config.run_folder / run_files.CHECKPOINTS))
     names = [name for name in reader.get_variable_to_dtype_map() if name.startswith(("model", "optimizer"))]
     return {name: reader.get_tensor(name) for name in names}

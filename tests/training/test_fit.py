@@ -21,7 +21,7 @@ from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.fit import Progressed, averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
@@ -35,7 +35,7 @@ def finished(folder: Path) -> dict[str, float]:
 
 
 def validations(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / runs.LOGS / "validations.csv")
+    return pd.read_csv(folder / run_files.LOGS / "validations.csv")
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -61,9 +61,9 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     assert (end["best_step"], end["steps"]) == (best["step"], 120)
     assert end["recall@20"] == pytest.approx(best["recall@20"], abs=1e-6)
     assert end["ndcg@20"] == pytest.approx(best["ndcg@20"], abs=1e-6)
-    kept = [path.name for path in (trained_config.run_folder / runs.CHECKPOINTS).glob("validated-*")]
+    kept = [path.name for path in (trained_config.run_folder / run_files.CHECKPOINTS).glob("validated-*")]
     assert kept == [f"validated-{end['best_step']}"]
-    assert not (trained_config.run_folder / runs.CROSS_IDS).exists()  # Nobody goes on with them.
+    assert not (trained_config.run_folder / run_files.CROSS_IDS).exists()  # Nobody goes on with them.
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_later_validation_is_better_if_it_is_so_by_the_least_share(
 
 
 def test_the_logs_say_what_the_gate_and_the_intensities_do(trained_config: Config) -> None:
-    (events,) = (trained_config.run_folder / runs.LOGS).glob("events.*")
+    (events,) = (trained_config.run_folder / run_files.LOGS).glob("events.*")
     tags = {
         value.tag
         for record in tf.data.TFRecordDataset(str(events))
@@ -115,10 +115,10 @@ def test_a_finished_run_is_left_as_it_is_whatever_the_evaluation_settings(
     trained_config: Config, easy_world: Prepared, make_config: MakeConfig
 ) -> None:
     folder = trained_config.run_folder
-    before = written(folder / runs.CHECKPOINTS) | written(folder / runs.LOGS)
+    before = written(folder / run_files.CHECKPOINTS) | written(folder / run_files.LOGS)
     other = make_config(folder.parent, evaluation={"bootstrap": 7}, index={"kind": "exact"}, run={"threads": 1})
     assert fit(other, easy_world) == folder
-    assert written(folder / runs.CHECKPOINTS) | written(folder / runs.LOGS) == before
+    assert written(folder / run_files.CHECKPOINTS) | written(folder / run_files.LOGS) == before
 
 
 def test_another_configuration_under_the_same_name_is_refused(
@@ -142,7 +142,7 @@ def test_with_overwrite_another_configuration_replaces_the_run_and_stops_when_pa
     assert (finished(folder)["best_step"], finished(folder)["steps"]) == (0, 30)
     assert validations(folder)["step"].tolist() == [0, 10, 20, 30]
     assert validations(folder)["recall@20"].nunique() == 1
-    assert "patience: 25" in (folder / runs.CONFIG_FILE).read_text()
+    assert "patience: 25" in (folder / run_files.CONFIG_FILE).read_text()
 
 
 @pytest.mark.parametrize("evaluate_every", [1, 2])
@@ -164,12 +164,12 @@ def test_a_checkpoint_that_does_not_fit_or_is_broken_is_refused_with_a_way_out(
     easy_world: Prepared, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path)
-    folder = runs.open_run(config)
+    folder = run_files.open_run(config)
     stale = tf.train.Checkpoint(progressed=tf.Variable("{}"))
-    tf.train.CheckpointManager(stale, str(folder / runs.CHECKPOINTS), 1, checkpoint_name="training").save(20)
+    tf.train.CheckpointManager(stale, str(folder / run_files.CHECKPOINTS), 1, checkpoint_name="training").save(20)
     with pytest.raises(RunError, match=r"training-20.*delete .*checkpoints to train from the start"):
         fit(config, easy_world)
-    next((folder / runs.CHECKPOINTS).glob("training-20.data*")).write_bytes(b"")
+    next((folder / run_files.CHECKPOINTS).glob("training-20.data*")).write_bytes(b"")
     with pytest.raises(RunError, match="training-20"):
         fit(config, easy_world)
 

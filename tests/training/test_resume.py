@@ -17,7 +17,7 @@ from easy_world import WORLD
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.fit import fit
 
 TRAIN = """
@@ -66,7 +66,7 @@ def lines(path: Path) -> int:
 
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages after the last step."""
-    reader = tf.train.load_checkpoint(str(folder / runs.CHECKPOINTS))
+    reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
     names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
 
@@ -75,7 +75,7 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     start: Callable[..., subprocess.Popen], tmp_path: Path
 ) -> None:
     killed = start("killed")
-    log = tmp_path / "killed" / runs.LOGS / "validations.csv"
+    log = tmp_path / "killed" / run_files.LOGS / "validations.csv"
     started = time.monotonic()
     while lines(log) < 3 and killed.poll() is None and time.monotonic() - started < DEADLINE:
         time.sleep(0.01)
@@ -92,7 +92,7 @@ def test_a_run_killed_in_the_middle_ends_where_an_uninterrupted_one_ends(
     for one in finished:
         del one["training_seconds"]
     assert finished[0] == finished[1]
-    logs = [(tmp_path / name / runs.LOGS / "validations.csv").read_text() for name in ("whole", "killed")]
+    logs = [(tmp_path / name / run_files.LOGS / "validations.csv").read_text() for name in ("whole", "killed")]
     assert logs[0] == logs[1]
     vectors = [np.load(tmp_path / name / "items.npy") for name in ("whole", "killed")]
     np.testing.assert_array_equal(*vectors)
@@ -113,4 +113,4 @@ def test_the_log_is_written_before_the_checkpoint_from_which_nothing_may_be_left
     config = make_config(tmp_path, training={"max_steps": 1})
     with pytest.raises(KeyboardInterrupt):
         fit(config, easy_world)
-    assert lines(config.run_folder / runs.LOGS / "validations.csv") == 3  # The header, the start and the step.
+    assert lines(config.run_folder / run_files.LOGS / "validations.csv") == 3  # The header, the start and the step.

@@ -16,8 +16,9 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
-from m3csr_tf.training import runs
-from m3csr_tf.training.runs import load_trained, open_run
+from m3csr_tf.training import run_files, runs
+from m3csr_tf.training.run_files import open_run
+from m3csr_tf.training.runs import load_trained
 
 MakeConfig = Callable[..., Config]
 
@@ -55,7 +56,7 @@ def test_other_settings_do_not(make_config: MakeConfig, tmp_path: Path) -> None:
     other = make_config(
         tmp_path, run={"threads": 2}, evaluation={"top_n": (5, 20)}, index={"kind": "tree"}, retrieve={"top_n": 3}
     )
-    assert not runs.differing(other)
+    assert not run_files.differing(other)
     open_run(other)
     assert "- 5" in (tmp_path / "small" / "config.yaml").read_text()
 
@@ -100,7 +101,7 @@ def test_a_finished_run_whose_weights_are_damaged_is_refused(
     folder = tmp_path / "copy"
     shutil.copytree(trained_config.run_folder, folder)
     assert load_trained(folder).finished == load_trained(trained_config.run_folder).finished
-    (weights,) = (folder / runs.CHECKPOINTS).glob("validated-*/weights.data*")
+    (weights,) = (folder / run_files.CHECKPOINTS).glob("validated-*/weights.data*")
     if damage == "gone":
         shutil.rmtree(weights.parent)
     else:

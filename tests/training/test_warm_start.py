@@ -24,7 +24,7 @@ from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import warm_start as weights
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sampling.training_data import TrainingData, item_features
-from m3csr_tf.training import runs, warm_start
+from m3csr_tf.training import run_files, runs, warm_start
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.vectors import VectorEncoder
@@ -95,7 +95,7 @@ def nights(night: Callable[..., Config]) -> Nights:
 
 
 def recalls(config: Config) -> np.ndarray:
-    table = pd.read_csv(config.run_folder / runs.LOGS / "validations.csv")
+    table = pd.read_csv(config.run_folder / run_files.LOGS / "validations.csv")
     return table["recall@20"].to_numpy()
 
 
@@ -260,14 +260,14 @@ def test_the_second_night_starts_far_above_random_weights_and_ends_no_worse_than
     warm = second_night
     fresh = night("fresh", "two", training={**warm.training.model_dump(), "warm_start": None})
     fit(fresh, prepare(fresh))
-    steps = pd.read_csv(warm.run_folder / runs.LOGS / "validations.csv")["step"].tolist()
+    steps = pd.read_csv(warm.run_folder / run_files.LOGS / "validations.csv")["step"].tolist()
     assert steps == [0, *range(5, 41, 5)]  # What it started from is a candidate too.
     random = fresh.model.model_copy(update={"id_start": "xavier", "content_start": "xavier"}).model_dump()
     blank = night("blank", "two", model=random, training={**fresh.training.model_dump(), "max_steps": 1})
     fit(blank, prepare(blank))
     assert recalls(warm)[0] > recalls(blank)[0] + 0.1
     assert recalls(warm).max() >= recalls(fresh).max()
-    resolved = (warm.run_folder / runs.CONFIG_FILE).read_text()
+    resolved = (warm.run_folder / run_files.CONFIG_FILE).read_text()
     assert "warm_start: one" in resolved
     assert load_trained(warm.run_folder).config.training.warm_start == "one"
 
@@ -298,7 +298,7 @@ def test_the_prepared_folder_follows_the_run_that_it_starts_from(nights: Nights,
     assert is_current(nights.config, folder)
     assert nights.prepared.manifest["warm_start"] == {
         "run": "one",
-        "prepared": runs.data_digest(nights.before.prepared),
+        "prepared": run_files.data_digest(nights.before.prepared),
     }
     fresh = nights.config.model_copy(update={"training": one.training})
     assert not is_current(fresh, folder)
@@ -370,7 +370,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     from m3csr_tf.verbs.train import train
 
-    runs.open_run(night("begun", "one"))
+    run_files.open_run(night("begun", "one"))
     config = night("refused", "two")
     tree = config.model_dump(mode="json")
     for section, values in sections.items():
@@ -388,7 +388,7 @@ def test_the_start_need_not_be_named_again_to_open_a_run_but_to_train_it(second_
     config = second_night.model_copy(update={"training": unnamed})
     assert opened(config).config == second_night
     with pytest.raises(RunError, match=r"another configuration \(training\.warm_start: one -> None\)"):
-        runs.check_run(config)
+        run_files.check_run(config)
     other = second_night.training.model_copy(update={"warm_start": "other"})
     with pytest.raises(RunError, match=r"training\.warm_start: one -> other"):
         opened(second_night.model_copy(update={"training": other}))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from m3csr_tf.config.models.base import PAIRWISE_RECIPE, ModelSection, PairwiseSection
 from m3csr_tf.config.models.bpr_mf import BPRMFConfig
+from m3csr_tf.config.models.custom import CUSTOM, CustomConfig, is_place
 from m3csr_tf.config.models.freedom import FreedomConfig
 from m3csr_tf.config.models.lattice import LatticeConfig
 from m3csr_tf.config.models.lightgcn import LightGCNConfig
@@ -50,11 +51,24 @@ def kind_of(model: Any) -> Any:
     return model.get("kind", DEFAULT_KIND) if isinstance(model, Mapping) else DEFAULT_KIND
 
 
+def section_of(kind: Any) -> type[ModelSection] | None:
+    """The class of the settings of a kind; None where there is no such kind."""
+    if not isinstance(kind, str):
+        return None
+    return CustomConfig if is_place(kind) else KINDS.get(kind)
+
+
 def _checked(model: Any) -> Any:
     kind = kind_of(model)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"model.kind: expected one of {', '.join(KINDS)}, got {quoted(kind)}")
+    if section_of(kind) is None:
+        own = "or, for a model of your own, package.module:Class or file.py:Class"
+        raise ValueError(f"model.kind: expected one of {', '.join(KINDS)}, {own}, got {quoted(kind)}")
     return model
+
+
+def _tag(model: Any) -> Any:
+    kind = kind_of(model)
+    return CUSTOM if isinstance(kind, str) and is_place(kind) else kind
 
 
 ModelConfig = Annotated[
@@ -66,8 +80,9 @@ ModelConfig = Annotated[
     | Annotated[MMGCNConfig, Tag("mmgcn")]
     | Annotated[LatticeConfig, Tag("lattice")]
     | Annotated[FreedomConfig, Tag("freedom")]
-    | Annotated[MMSSLConfig, Tag("mmssl")],
-    Discriminator(kind_of),
+    | Annotated[MMSSLConfig, Tag("mmssl")]
+    | Annotated[CustomConfig, Tag(CUSTOM)],
+    Discriminator(_tag),
     BeforeValidator(_checked),
 ]
 """Section `model`, of any kind."""
@@ -77,6 +92,7 @@ __all__ = [
     "KINDS",
     "PAIRWISE_RECIPE",
     "BPRMFConfig",
+    "CustomConfig",
     "FreedomConfig",
     "LatticeConfig",
     "LightGCNConfig",
@@ -89,4 +105,5 @@ __all__ = [
     "SiameseConfig",
     "VBPRConfig",
     "kind_of",
+    "section_of",
 ]

@@ -16,7 +16,7 @@ from m3csr_tf.evaluation import per_user
 from m3csr_tf.evaluation.report import ALL, Evaluation
 from m3csr_tf.experiments.comparison.jobs import Planned
 from m3csr_tf.experiments.comparison.scheduler import Outcomes
-from m3csr_tf.training import finished, runs
+from m3csr_tf.training import finished, run_files
 from m3csr_tf.util.stored import reading, stored_json
 
 BASELINES_FILE = "baselines.json"
@@ -64,7 +64,7 @@ class Run:
 
     def log(self, name: str) -> pd.DataFrame | None:
         """A log of the training."""
-        path = self.config.run_folder / runs.LOGS / name
+        path = self.config.run_folder / run_files.LOGS / name
         if not self.finished or not path.exists():
             return None
         with reading(path, _AGAIN, RunError):
@@ -112,7 +112,7 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
             figures, training = tree[one.system], {}
             choices[one.system] = figures.get("choice", {})
         else:
-            figures, training = stored_json(folder / runs.METRICS_FILE, _AGAIN, RunError), finished.read(folder)
+            figures, training = stored_json(folder / run_files.METRICS_FILE, _AGAIN, RunError), finished.read(folder)
         # A run has one system, whatever its files call it.
         of_splits = next(iter(evaluated.values()))
         of_trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
@@ -136,5 +136,5 @@ def prepared_folder(planned: Sequence[Planned], outcomes: Outcomes, cell: str) -
     for one in planned:
         outcome = outcomes[one.job.name]
         if one.cell == cell and one.role == "data" and outcome.problem is None and outcome.config is not None:
-            return outcome.config.run_folder / runs.PREPARED_FOLDER
+            return outcome.config.run_folder / run_files.PREPARED_FOLDER
     return None

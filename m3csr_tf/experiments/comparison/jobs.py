@@ -25,14 +25,14 @@ from m3csr_tf.experiments.comparison.planning import (
 from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
 from m3csr_tf.experiments.comparison.settings import ExperimentFile
 from m3csr_tf.experiments.shared_prepared import share_prepared
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.stored import stored_json
 
 Role = Literal["data", "trial", "model", "rival", "ablation", "subset"]
 _OUTPUTS = {
-    "prepare": f"{runs.PREPARED_FOLDER}/{columns.MANIFEST}",
+    "prepare": f"{run_files.PREPARED_FOLDER}/{columns.MANIFEST}",
     "train": FINISHED_FILE,
     "evaluate": PER_USER_FILE,
     "baselines": PER_USER_FILE,
@@ -191,7 +191,7 @@ class Jobs:
 
 
 def _manifest(config: Config) -> dict[str, object]:
-    path = config.run_folder / runs.PREPARED_FOLDER / columns.MANIFEST
+    path = config.run_folder / run_files.PREPARED_FOLDER / columns.MANIFEST
     return stored_json(path, "run the same command again", RunError)
 
 
@@ -202,4 +202,4 @@ def _clicks(config: Config) -> int:
 
 
 def _digest(config: Config) -> str:
-    return sha256(config.run_folder / runs.PREPARED_FOLDER / columns.MANIFEST)
+    return sha256(config.run_folder / run_files.PREPARED_FOLDER / columns.MANIFEST)

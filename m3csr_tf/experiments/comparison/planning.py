@@ -106,7 +106,9 @@ def _cell(
         found = configuration.load(None if entry.config is None else file.parent / entry.config, settings)
         return _with_defaults(found, folder)
 
-    bases = {name: base([f"model.kind={asked.kind(name)}", *asked.models[name].settings]) for name in models}
+    bases = {
+        name: base([f"model.kind={json.dumps(asked.kind(name))}", *asked.models[name].settings]) for name in models
+    }
     bases[""] = base([])
     where = bases[""].data.path
     if where is not None and not where.exists():

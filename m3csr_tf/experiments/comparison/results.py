@@ -19,7 +19,7 @@ from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
 from m3csr_tf.experiments.comparison.planning import Cell
 from m3csr_tf.experiments.comparison.scheduler import Outcomes
 from m3csr_tf.experiments.comparison.settings import ExperimentFile
-from m3csr_tf.training.runs import versions
+from m3csr_tf.training.run_files import versions
 from m3csr_tf.util.progress import progress
 
 RESULTS_FILE, TABLES, FIGURES, ALL_TABLES = "results.json", "tables", "figures", "tables.md"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf.config import KINDS, LARGEST_SEED, BaselineName, Section, read_mapping
+from m3csr_tf.config.models import section_of
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments.sweep.space import Setting
 from m3csr_tf.util.names import Name
@@ -95,8 +96,11 @@ class ExperimentFile(Section):
     def _check(self) -> ExperimentFile:
         for name, model in self.models.items():
             kind = model.kind or name
-            if kind not in KINDS:
-                raise ValueError(f"models.{name}: there is no model.kind {quoted(kind)}; expected {', '.join(KINDS)}")
+            if section_of(kind) is None:
+                raise ValueError(
+                    f"models.{name}: there is no model.kind {quoted(kind)}; expected one of {', '.join(KINDS)}, or "
+                    "kind: file.py:Class for a model of your own"
+                )
         titles = [self.title(name) for name in self.models]
         taken = [title for title in titles if titles.count(title) > 1 or title in get_args(BaselineName)]
         if taken:

@@ -20,7 +20,7 @@ from m3csr_tf.evaluation import report
 from m3csr_tf.experiments.sweep.space import Task
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sampling.training_data import item_features
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.documents import parse_json
@@ -62,8 +62,8 @@ def judge(config: Config, task: Task, shared: Path) -> float:
 
 
 def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, float]]:
-    folder = runs.open_run(config)
-    link = folder / runs.PREPARED_FOLDER
+    folder = run_files.open_run(config)
+    link = folder / run_files.PREPARED_FOLDER
     if not link.is_symlink():
         link.symlink_to(Path("..") / prepared.folder.name, target_is_directory=True)
     fit(config, prepared)
@@ -78,7 +78,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
         config.run.seed,
     )
     figures = evaluation.to_json()
-    report.write_metrics(folder / runs.METRICS_FILE, {columns.VAL: figures, "training": trained.finished})
+    report.write_metrics(folder / run_files.METRICS_FILE, {columns.VAL: figures, "training": trained.finished})
     # Else the graphs of all trials would stay in memory.
     del trained, encoder
     tf.keras.backend.clear_session()
@@ -89,8 +89,8 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
 def _judged(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
     """The figures of a run that was judged already, with these settings and on this data."""
     try:
-        stored = parse_json(regular(config.run_folder / runs.METRICS_FILE).read_bytes())
-        same = stored["training"]["prepared"] == runs.data_digest(prepared) and not runs.differing(config)
+        stored = parse_json(regular(config.run_folder / run_files.METRICS_FILE).read_bytes())
+        same = stored["training"]["prepared"] == run_files.data_digest(prepared) and not run_files.differing(config)
         return stored[columns.VAL] if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -112,5 +112,5 @@ def _quiet_retracing() -> Iterator[None]:
 
 
 def _drop_weights(folder: Path) -> None:
-    shutil.rmtree(folder / runs.CHECKPOINTS, ignore_errors=True)
-    (folder / runs.PREPARED_FOLDER).unlink(missing_ok=True)
+    shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
+    (folder / run_files.PREPARED_FOLDER).unlink(missing_ok=True)

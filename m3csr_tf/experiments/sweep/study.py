@@ -32,7 +32,7 @@ from m3csr_tf.data import formats
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.experiments.sweep.judge import judge
 from m3csr_tf.experiments.sweep.space import Setting, Space, number_of, value_of
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import if_free
 from m3csr_tf.util.names import check_room
@@ -96,7 +96,7 @@ def search(base: Config, space: Space, trials: int, console: Console) -> optuna.
     folder = sweep_folder(base, space)
     for task in space.tasks:
         check_room(f"tasks.{task}", len(task), _run_name(trials - 1, task))
-    if (folder / runs.CONFIG_FILE).exists():
+    if (folder / run_files.CONFIG_FILE).exists():
         raise RunError(f"{folder}: a run lies here; give the space another name")
     with _alone(folder), _stored(folder / STUDY_FILE):
         study = _open(folder, base, space)

@@ -8,7 +8,7 @@ say about it.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -19,31 +19,33 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
-from m3csr_tf.graph.cross_fitting import CrossIds, cross_fitted_ids
-from m3csr_tf.graph.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
-from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.graph.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.layers.modal_encoder import ModalEncoder
+from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.contract import Initialised, Judge
-from m3csr_tf.models.m3csr.zeroed import zeroed
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.util.progress import PERCENT, Tell, progress, say, share
+from m3csr_tf.util.progress import PERCENT, Tell, progress, share
 
 if TYPE_CHECKING:
     from m3csr_tf.models.m3csr.model import M3CSR
-
-IdStart = Literal["ials", "walks", "svd", "xavier"]
-_CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
-_COUNTED = {"ials": ", turns", "svd": ", products"}
+from m3csr_tf.models.m3csr.id_start import (
+    IdCandidate,
+    _chosen,
+    _clicked,
+    _cluster_embeddings,
+    _cross_ids,
+    _factors_by,
+    _set_rows,
+    _start_ids,
+)
 
 _OF_CENTROID = 0.5
 """A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
 
 _TRUST_IN_NEW = 0.75
 """What the gate leaves to content at first for items without a click."""
+
 _LEAST_TRUST, _MOST_TRUST = 0.02, 0.9
 """What it leaves to content of other items, at least and at most: neither side may be out of training's reach."""
 
@@ -97,96 +99,6 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judg
         with progress("intensities start from clicks that are left out"):
             _start_intensity(model, some, left_out)
     return Initialised(chosen.kind, cross_ids)
-
-
-class IdCandidate(NamedTuple):
-    """A start of the ids that may be tried.
-
-    Attributes:
-      kind: where they start.
-      ials: alpha and penalty, where they start from implicit ALS.
-    """
-
-    kind: IdStart
-    ials: tuple[float, float] | None = None
-
-
-def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdCandidate]:
-    """The starts among which validation chooses; one where the settings leave no choice."""
-    of_ials = [IdCandidate("ials", setting) for setting in config.ials.grid]
-    if config.m3csr.id_start == "ials":
-        return of_ials
-    if config.m3csr.id_start != "auto":
-        return [IdCandidate(config.m3csr.id_start)]
-    return of_ials if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW) else [_SVD]
-
-
-_SVD = IdCandidate("svd")
-
-
-def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors, config: Config) -> CrossIds | None:
-    """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them and it can be done.
-
-    Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
-    ALS takes long the factors know little by heart.
-    """
-    parts, items = config.training.cross_fit, data.clicks.shape[1]
-    if not parts or start.ials is None:
-        return None
-    if config.m3csr.item_hash_rows is not None or data.shards is not None:
-        why = "hashed ids, and logs larger than training.window_clicks, have none of their own for a part"
-    elif not tries_ials(data.clicks.nnz, items - FIRST_ROW):
-        why = "the log is too large for it"
-    else:
-        with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as told:
-            ids = cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed, told)
-        if ids is not None:
-            return ids
-        why = "there are fewer users than parts"
-    say(f"training.cross_fit={parts} is left out: {why}; ids of training know its clicks")
-    return None
-
-
-def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge
-) -> tuple[IdCandidate, AffinityFactors | None]:
-    """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
-    config = model.config
-    tried = _candidates(data, prepared, config)
-    if len(tried) == 1:
-        return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
-    chosen, best, highest = tried[0], None, -1.0
-    with zeroed(_of_content(model)):
-        for place, candidate in enumerate(tried, start=1):
-            factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
-            _start_ids(model, data, factors)
-            figure = judge()
-            if figure > highest:
-                chosen, best, highest = candidate, factors, figure
-    return chosen, best
-
-
-def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
-    """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
-    if model.config.m3csr.attention_start == "identity":
-        model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
-    _place_factors(model, factors.items, _clicked(data))
-
-
-def _factors(data: TrainingData, start: IdCandidate, config: Config, which: str = "") -> AffinityFactors:
-    with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as told:
-        return _factors_by(data, start, config, told)
-
-
-def _factors_by(data: TrainingData, start: IdCandidate, config: Config, told: Tell | None = None) -> AffinityFactors:
-    dim, seed = config.m3csr.id_width, config.run.seed
-    if start.kind == "svd":
-        return AffinityFactors(item_factors(data.clicks, dim, seed, told), np.eye(dim, dtype=np.float32))
-    if start.kind == "walks":
-        assert data.affinities is not None
-        return affinity_factors(data.affinities, data.clicks, dim, seed)
-    assert start.ials is not None
-    return ials_factors(data.clicks, dim, start.ials, config.ials, seed, told)
 
 
 def _stacked(
@@ -286,19 +198,6 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
-def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
-    # Of a new item nothing is known, so its id adds nothing to anybody's score.
-    _set_rows(model.encoder.id_embedding, np.array([PADDING_ROW, UNKNOWN_ROW]), np.zeros((2, factors.shape[1])))
-    rows, shared = np.unique(model.encoder.id_rows.numpy()[clicked], return_inverse=True)
-    if len(rows) == len(clicked):
-        means = factors[clicked][np.argsort(shared)]
-    else:
-        # Hashed ids that share a row start at their mean.
-        lines = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
-        means = normalize(lines, norm="l1") @ factors[clicked]
-    _set_rows(model.encoder.id_embedding, rows, means)
-
-
 def _start_content(model: M3CSR, data: TrainingData, told: Tell) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     clicked, content = _clicked(data), _content(model, data)
@@ -334,25 +233,5 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> Non
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
 
 
-def _of_content(model: M3CSR) -> list[tf.Variable]:
-    """The weights without which content and popularity add nothing to a score."""
-    encoders = model.encoder.modal_encoders.values()
-    weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
-    weights += [layer.kernel for layer in model.item_tower.appeal_kernels]
-    return weights if model.item_tower.popularity_bias is None else [*weights, model.item_tower.popularity_bias]
-
-
-def _cluster_embeddings(encoder: ModalEncoder) -> list[tf.Variable]:
-    return [encoder.cluster_embedding] if encoder.use_clusters else []
-
-
 def _content(model: M3CSR, data: TrainingData) -> dict[str, np.ndarray]:
     return {name: data.features[name] for name in model.encoder.modalities}
-
-
-def _clicked(data: TrainingData) -> np.ndarray:
-    return np.flatnonzero(np.diff(data.clicks.tocsc().indptr))
-
-
-def _set_rows(table: tf.Variable, rows: np.ndarray, values: np.ndarray) -> None:
-    table.scatter_update(tf.IndexedSlices(values.astype(np.float32), rows))

@@ -1,0 +1,60 @@
+"""A prepared folder is built beside and put in place whole; one that something else lies in is left alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from m3csr_tf import columns
+from m3csr_tf.errors import ResourceError, RunError
+from m3csr_tf.util.locks import held
+from m3csr_tf.util.refusals import reason
+
+
+def refuse_foreign(folder: Path) -> None:
+    """A folder that is replaced must be one of ours."""
+    if folder.exists() and not (folder / columns.MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise RunError(f"{folder}: holds something other than prepared data; move it away, or choose another folder")
+
+
+@contextmanager
+def put_in_place(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left.
+
+    Another process that would replace the folder waits meanwhile.
+    """
+    beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
+    new = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        with held(folder):
+            try:
+                shutil.rmtree(beside, ignore_errors=True)
+                beside.mkdir(parents=True)
+                yield beside
+                _swap(beside, folder, old)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+                if folder.exists():
+                    shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise ResourceError(f"{folder}: cannot write the prepared data: {reason(error)}") from None
+    finally:
+        if not folder.exists():
+            for parent in new:
+                with suppress(OSError):
+                    parent.rmdir()
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """Puts `new` in the place of `folder`; if that fails, `folder` is as it was."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
