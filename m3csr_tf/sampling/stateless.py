@@ -19,6 +19,8 @@ PURPOSES = (
     "dropout",
     "noise",
     "edges",
+    "columns",
+    "between",
 )
 """The purposes of random numbers, each with a stream of its own. New ones are appended at the end, since the position
 of a purpose is part of its seed and trainings must stay reproducible."""
