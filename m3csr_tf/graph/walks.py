@@ -18,7 +18,7 @@ from m3csr_tf.graph.content_graph import nearest_by_cosine
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker
 
-# Products that a thread makes at once, so that memory does not grow with the square of the catalogue.
+# Products that a thread computes at once, so that memory does not grow with the square of the catalogue.
 _ENTRIES = 1 << 23
 
 
