@@ -1,4 +1,4 @@
-"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3.2), drawn by stateless random numbers."""
+"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3.2), with stateless randomness."""
 
 from __future__ import annotations
 
