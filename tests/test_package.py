@@ -91,7 +91,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
+    "simulation": {"batch", "data", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
+    "reports": {"data"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
 MAY_IMPORT |= {"verbs": set(MAY_IMPORT), "cli": {"verbs"}, "main": {"cli"}}
@@ -145,8 +147,6 @@ def test_no_file_is_longer_than_350_lines() -> None:
 
 
 def test_every_room_has_its_import_rule() -> None:
-    rooms = {
-        path.stem if path.suffix == ".py" else path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"
-    }
-    top = {"__init__", "cli", "main", "util", "verbs"}
-    assert rooms - top == set(MAY_IMPORT)
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    # The rule of util is the test above.
+    assert rooms - {"__init__", "__pycache__", "util"} == set(MAY_IMPORT)

@@ -2,6 +2,7 @@
 
 from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_apart
 from m3csr_tf.exposure.calibration import (
+    MOST,
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
@@ -12,6 +13,7 @@ from m3csr_tf.exposure.calibration import (
 
 __all__ = [
     "EXPOSED_AT",
+    "MOST",
     "Ranked",
     "by_clicks",
     "calibrated_bonuses",

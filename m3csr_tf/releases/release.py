@@ -22,12 +22,10 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.config.models import DEFAULT_KIND
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.index import ItemIndex, load_index
-from m3csr_tf.models.registry import model_class
 from m3csr_tf.releases import journal, sample
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases.items import ItemStore
@@ -101,12 +99,17 @@ class Release:
     @property
     def model_title(self) -> str:
         """What tables and messages call the model (`Recommender.title`)."""
-        return model_class(self.manifest["config"]["model"].get("kind", DEFAULT_KIND)).title
+        return str(self.manifest.get("title", "M3CSR"))  # Earlier manifests are all of M3CSR.
 
     @property
     def places_new_items(self) -> bool:
         """Whether the item tower places an item that it was not trained with by its content."""
-        return bool(self.manifest.get("places_new_items", True))  # Earlier manifests are all of M3CSR.
+        return bool(self.manifest.get("places_new_items", True))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the towers say why (`Recommender.explains`)."""
+        return bool(self.manifest.get("explains", True))
 
     def has_trained(self, ids: np.ndarray) -> np.ndarray:
         """Whether the towers' tables have each of `ids`, in the index or not, bool [ids]."""

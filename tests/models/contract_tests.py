@@ -10,6 +10,8 @@ as well, so that models without ids can find it too.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,13 +29,15 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
-from m3csr_tf.config import KINDS, Config, RetrieveConfig
+from m3csr_tf.config import Config, RetrieveConfig
+from m3csr_tf.config.models import section_of
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError
+from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation.metrics import per_user
+from m3csr_tf.explain import explain_pair
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.models.registry import build_model, model_class
+from m3csr_tf.models.registry import MODELS, build_model, model_class
 from m3csr_tf.prepare import prepare
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.releases.publish import publish
@@ -41,11 +45,15 @@ from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import fit as fitting
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.verbs.ablations import ablations
+from m3csr_tf.verbs.evaluate import evaluate_run
+from m3csr_tf.verbs.explain import print_explanation
+from m3csr_tf.verbs.frontier import frontier
 
 GROUPS, USERS, ITEMS, CLICKS = 8, 10, 16, 11
 """Groups; users and items of each; clicks of each user: one for validation, one for test, the others for training."""
@@ -90,7 +98,9 @@ def write_block_world(folder: Path) -> None:
 
 def small_config(kind: str, folder: Path, **training: Any) -> Config:
     """Settings of a small model of a kind on the block world; the recipe of the kind holds but for the speed."""
-    widths = {name for name in KINDS[kind].model_fields if name == "dim" or name.endswith("_dim")}
+    section = section_of(kind)
+    assert section is not None, kind
+    widths = {name for name in section.model_fields if name == "dim" or name.endswith("_dim")}
     return Config.model_validate(
         {
             "run": {"name": NAME, "folder": folder / "runs", "release_folder": folder / "saved_models", "threads": 1},
@@ -252,9 +262,10 @@ def case(kind: str, block_world: Path, tmp_path_factory: pytest.TempPathFactory)
 class ContractTests:
     """The tests; a subclass has the fixture `kind`."""
 
-    def test_the_kind_has_settings_and_a_name(self, kind: str) -> None:
-        found = model_class(kind)
-        assert found.kind == kind and found.title and kind in KINDS
+    def test_it_is_called_what_the_settings_call_it(self, kind: str, case: Case) -> None:
+        assert case.config.model.kind == kind
+        assert case.model.kind == kind or kind not in MODELS
+        assert case.model.title and case.release.model_title == case.model.title
 
     def test_it_learns_the_groups(self, case: Case) -> None:
         # Of 128 items a user has clicked 9 in training: a list of 20 at random holds a share of 20 / 119 = 0.17 of her
@@ -306,15 +317,20 @@ class ContractTests:
         }
         np.testing.assert_allclose(case.model.user_tower(features), none, atol=1e-6)
 
-    def test_an_item_without_a_training_click_is_a_new_one(self, case: Case) -> None:
-        features = case.item_features(case.unclicked)
+    def test_an_item_without_a_training_click_has_the_vector_of_a_new_one(self, case: Case) -> None:
         assert len(case.unclicked) == GROUPS
+        features = case.item_features(case.unclicked)
         own = case.model.item_tower(features).numpy()
-        assert np.isfinite(own).all()
-        new = features | {columns.ITEM_ROW: tf.fill([GROUPS], UNKNOWN_ROW)}
-        np.testing.assert_allclose(case.model.item_tower(new), own, atol=1e-6)
-        distinct = np.unique(own.round(5), axis=0)
-        assert len(distinct) == (GROUPS if case.model.places_new_items else 1)
+        new = case.model.item_tower(features | {columns.ITEM_ROW: tf.fill([GROUPS], UNKNOWN_ROW)}).numpy()
+        assert np.isfinite(own).all() and np.isfinite(new).all()
+        distinct = len(np.unique(own.round(5), axis=0))
+        if case.model.places_new_items:
+            np.testing.assert_allclose(new, own, atol=1e-6)
+            assert distinct == GROUPS
+        elif distinct == 1:  # All read the row of unknown items.
+            np.testing.assert_allclose(new, own, atol=1e-6)
+        else:  # Tables may hold what content says of the items of the training, but of no others.
+            assert distinct == GROUPS and len(np.unique(new, axis=0)) == 1
 
     def test_asking_twice_gives_the_same(self, case: Case) -> None:
         case.encoder.refresh()
@@ -333,8 +349,8 @@ class ContractTests:
         assert gradients and all(np.isfinite(tf.convert_to_tensor(one)).all() for one in gradients)
         assert any(np.any(tf.convert_to_tensor(one)) for one in gradients)
 
-    def test_the_size_of_its_tables_grows_with_users_and_items(self, kind: str, case: Case) -> None:
-        entries = model_class(kind).table_entries
+    def test_the_size_of_its_tables_grows_with_users_and_items(self, case: Case) -> None:
+        entries = model_class(case.config.model).table_entries
         few, more = entries(case.config, 10, 10), entries(case.config, 1000, 1000)
         assert isinstance(few, int) and 0 <= few <= more
 
@@ -369,7 +385,7 @@ class ContractTests:
     ) -> None:
         shutil.copytree(case.config.data.path, tmp_path / "logs")
         config = small_config(kind, tmp_path)
-        shutil.copytree(case.prepared.folder, config.run_folder / runs.PREPARED_FOLDER)
+        shutil.copytree(case.prepared.folder, config.run_folder / run_files.PREPARED_FOLDER)
         take, calls = fitting.take_steps, []
 
         def stopped(*arguments: Any) -> tf.Tensor:
@@ -381,9 +397,9 @@ class ContractTests:
         with monkeypatch.context() as patch:
             patch.setattr(fitting, "take_steps", stopped)
             with pytest.raises(KeyboardInterrupt):
-                fit(config, Prepared.open(config.run_folder / runs.PREPARED_FOLDER))
-        assert not (config.run_folder / runs.FINISHED_FILE).exists()
-        fit(config, Prepared.open(config.run_folder / runs.PREPARED_FOLDER))
+                fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
+        assert not (config.run_folder / run_files.FINISHED_FILE).exists()
+        fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
         states = [last_state(one.run_folder) for one in (case.config, config)]
         assert states[0].keys() == states[1].keys()
         for name, value in states[0].items():
@@ -443,6 +459,37 @@ class ContractTests:
             parts = [own[f"part_{part}"] for part in case.model.layout]
             np.testing.assert_allclose(np.sum(parts, axis=0), own[columns.SCORE], atol=1e-4)
 
+    def test_an_evaluation_names_it_and_has_intensities_if_it_has(self, case: Case) -> None:
+        evaluated = evaluate_run(case.trained)[columns.TEST]
+        assert evaluated[case.model.title]["all"].mean("recall@20") == pytest.approx(case.recall(columns.TEST), abs=0.1)
+        written = json.loads((case.config.run_folder / run_files.METRICS_FILE).read_text())
+        assert written["model"] == {"kind": case.config.model.kind, "title": case.model.title}
+        assert case.model.title not in written["baselines"]
+        assert ("intensity" in written) == case.model.weighs_modalities
+
+    def test_an_explanation_splits_the_score_and_says_what_else_the_model_knows(
+        self, case: Case, capsys: pytest.CaptureFixture
+    ) -> None:
+        user, item = case.prepared.users.known[3], case.prepared.items.known[5]
+        line = case.histories[FIRST_ROW + 3]
+        said = explain_pair(case.release, user, item, list(case.prepared.items.ids(line[line != PADDING_ROW])))
+        score = case.user_vectors[FIRST_ROW + 3] @ case.item_vectors[FIRST_ROW + 5]
+        assert list(said.parts) == list(case.model.layout)
+        assert said.score == pytest.approx(score, abs=1e-4) == pytest.approx(sum(said.parts.values()), abs=1e-4)
+        assert said.explains == case.model.explains and said.model == case.model.title
+        if not case.model.explains:
+            assert (said.intensities, said.attention, said.clusters, said.gate) == ({}, {}, {}, None)
+            print_explanation(said)
+            assert f"{case.model.title} has no intensities, gate or attention" in capsys.readouterr().out
+
+    def test_what_a_model_cannot_do_is_refused_in_one_message(self, case: Case) -> None:
+        if case.model.popularity_bias is None:
+            with pytest.raises(ConfigError, match=f"{case.model.title} has no popularity bias"):
+                frontier(case.config)
+        if case.config.model.kind != "m3csr":
+            with pytest.raises(ConfigError, match=f"model.kind={re.escape(case.config.model.kind)}.*M3CSR alone"):
+                ablations(case.config, 1)
+
     def test_a_new_video_is_placed_by_its_content_or_refused_in_one_message(self, case: Case, tmp_path: Path) -> None:
         live = open_release(Path(shutil.copytree(case.release.folder, tmp_path / "release")))
         # The content of an item that nobody clicked, under another name.
@@ -469,6 +516,6 @@ class ContractTests:
 
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages of a run's last checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder / runs.CHECKPOINTS))
+    reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
     names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
