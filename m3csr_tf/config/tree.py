@@ -74,7 +74,7 @@ class Config(Section):
     def _by_recipe(cls, tree: Any) -> Any:
         """Takes the recipe of the model's kind for the settings that the tree lacks.
 
-        Of `training.epochs` and `training.max_steps`, which say the same, the one that the tree has keeps out the other.
+        Of `training.epochs` and `training.max_steps`, which say the same, one that the tree has keeps out the other.
         """
         kind = kind_of(tree.get("model")) if isinstance(tree, Mapping) else None
         section = section_of(kind)
