@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": {"data", "features", "graph"},
     "models": {"data", "features", "graph", "layers", "losses", "ops", "sampling", "tasks"},
     "training": {"data", "evaluation", "exposure", "features", "graph", "models", "ops", "ranking", "sampling"},
-    "experiments": {"data", "evaluation", "exposure", "prepare", "ranking", "sampling", "training"},
+    "experiments": {"baselines", "data", "evaluation", "exposure", "prepare", "ranking", "sampling", "training"},
     "export": {"data", "features", "models", "ops"},
     "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},

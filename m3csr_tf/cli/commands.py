@@ -228,6 +228,47 @@ def suite(
 
 
 @app.command()
+def experiment(
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", help="YAML file: models, searches, data and splits (docs/experiment.md)."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of all runs, e.g. data.path=FOLDER; run.name=NAME gives the experiment a name.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Where a data set of the experiment lies; once for each.", show_default=False
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            "-j",
+            min=1,
+            help="Runs at a time, one thread each; by default one a core.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Take the file's section `quick`: a small variant.")] = False,
+) -> None:
+    """Tune and run many models on several data sets; write tables, figures and a report; go on after a kill."""
+    run_verb("experiment", None, _of_run(overrides), config, overrides or [], data or [], processes, quick)
+
+
+def _of_run(overrides: list[str] | None) -> list[str]:
+    """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
+    return [one for one in overrides or [] if one.startswith("run.")]
+
+
+@app.command()
 def simulate(
     config: Annotated[
         Path,

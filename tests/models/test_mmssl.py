@@ -13,11 +13,11 @@ from scipy import sparse
 
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.mmssl.attention import CrossModalAttention
 from m3csr_tf.models.mmssl.critic import Critic, adversarial_loss, observed_rows, reversed_gradient
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.model import contrastive_loss
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.streams import ExampleStream
 
