@@ -41,7 +41,7 @@ RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
 
 
-_INSTEAD = {"training.epochs": "max_steps", "training.max_steps": "epochs"}
+_SAME = {"training.epochs": "max_steps", "training.max_steps": "epochs"}
 """A setting, and another of its section that a tree may have in its place."""
 
 Of = TypeVar("Of", bound=ModelSection)
@@ -74,8 +74,7 @@ class Config(Section):
     def _by_recipe(cls, tree: Any) -> Any:
         """Takes the recipe of the model's kind for the settings that the tree lacks.
 
-        Of `training.epochs` and `training.max_steps`, either of which says how long, the one that the tree has keeps
-        out the other.
+        Of `training.epochs` and `training.max_steps`, which say the same, one that the tree has keeps out the other.
         """
         kind = kind_of(tree.get("model")) if isinstance(tree, Mapping) else None
         section = section_of(kind)
@@ -85,7 +84,7 @@ class Config(Section):
         for setting, value in section.recipe.items():
             name, _, own = setting.partition(".")
             given = found.get(name, {})
-            if isinstance(given, Mapping) and own not in given and given.get(_INSTEAD.get(setting)) is None:
+            if isinstance(given, Mapping) and own not in given and given.get(_SAME.get(setting)) is None:
                 found[name] = {**given, own: value}
         return found
 

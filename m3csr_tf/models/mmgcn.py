@@ -21,7 +21,7 @@ from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.masked_clicks import MaskedClicks
 from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, propagated
@@ -162,7 +162,7 @@ class MMGCN(EmbeddingRecommender):
         self.network = MMGCNWeights(self._users, items, settings, widths)
         placed = np.asarray(prepared.train_clicks) > 0
         self.item_tower = ConvolvedTower(items, self._width, placed, self.network)
-        self.user_tower = TableUserTower(self._users, self._width, self.item_tower)
+        self.user_tower = TableUserTower(self._users, self._width, self.item_tower, placed_users(prepared))
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:

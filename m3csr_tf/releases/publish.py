@@ -207,6 +207,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
             },
             "title": trained.model.title,
             "places_new_items": trained.model.places_new_items,
+            "explains": trained.model.explains,
             "modalities": {name: int(raw.shape[1]) for name, raw in prepared.content.items()},
             "layout": {part: [place.start, place.stop] for part, place in trained.model.layout.items()},
             "popularity_edges": prepared.popularity.edges.tolist(),

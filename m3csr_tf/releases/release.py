@@ -106,6 +106,11 @@ class Release:
         """Whether the item tower places an item that it was not trained with by its content."""
         return bool(self.manifest.get("places_new_items", True))
 
+    @property
+    def explains(self) -> bool:
+        """Whether the towers say why (`Recommender.explains`)."""
+        return bool(self.manifest.get("explains", True))
+
     def has_trained(self, ids: np.ndarray) -> np.ndarray:
         """Whether the towers' tables have each of `ids`, in the index or not, bool [ids]."""
         return self._user_tower.known.get_indexer(ids) >= 0

@@ -10,6 +10,8 @@ as well, so that models without ids can find it too.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,8 +33,9 @@ from m3csr_tf.config import Config, RetrieveConfig
 from m3csr_tf.config.models import section_of
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError
+from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation.metrics import per_user
+from m3csr_tf.explain import explain_pair
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.registry import MODELS, build_model, model_class
 from m3csr_tf.prepare import prepare
@@ -42,11 +45,15 @@ from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import fit as fitting
-from m3csr_tf.training import runs
+from m3csr_tf.training import run_files
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.vectors import VectorEncoder
+from m3csr_tf.verbs.ablations import ablations
+from m3csr_tf.verbs.evaluate import evaluate_run
+from m3csr_tf.verbs.explain import print_explanation
+from m3csr_tf.verbs.frontier import frontier
 
 GROUPS, USERS, ITEMS, CLICKS = 8, 10, 16, 11
 """Groups; users and items of each; clicks of each user: one for validation, one for test, the others for training."""
@@ -378,7 +385,7 @@ class ContractTests:
     ) -> None:
         shutil.copytree(case.config.data.path, tmp_path / "logs")
         config = small_config(kind, tmp_path)
-        shutil.copytree(case.prepared.folder, config.run_folder / runs.PREPARED_FOLDER)
+        shutil.copytree(case.prepared.folder, config.run_folder / run_files.PREPARED_FOLDER)
         take, calls = fitting.take_steps, []
 
         def stopped(*arguments: Any) -> tf.Tensor:
@@ -390,9 +397,9 @@ class ContractTests:
         with monkeypatch.context() as patch:
             patch.setattr(fitting, "take_steps", stopped)
             with pytest.raises(KeyboardInterrupt):
-                fit(config, Prepared.open(config.run_folder / runs.PREPARED_FOLDER))
-        assert not (config.run_folder / runs.FINISHED_FILE).exists()
-        fit(config, Prepared.open(config.run_folder / runs.PREPARED_FOLDER))
+                fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
+        assert not (config.run_folder / run_files.FINISHED_FILE).exists()
+        fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
         states = [last_state(one.run_folder) for one in (case.config, config)]
         assert states[0].keys() == states[1].keys()
         for name, value in states[0].items():
@@ -452,6 +459,37 @@ class ContractTests:
             parts = [own[f"part_{part}"] for part in case.model.layout]
             np.testing.assert_allclose(np.sum(parts, axis=0), own[columns.SCORE], atol=1e-4)
 
+    def test_an_evaluation_names_it_and_has_intensities_if_it_has(self, case: Case) -> None:
+        evaluated = evaluate_run(case.trained)[columns.TEST]
+        assert evaluated[case.model.title]["all"].mean("recall@20") == pytest.approx(case.recall(columns.TEST), abs=0.1)
+        written = json.loads((case.config.run_folder / run_files.METRICS_FILE).read_text())
+        assert written["model"] == {"kind": case.config.model.kind, "title": case.model.title}
+        assert case.model.title not in written["baselines"]
+        assert ("intensity" in written) == case.model.weighs_modalities
+
+    def test_an_explanation_splits_the_score_and_says_what_else_the_model_knows(
+        self, case: Case, capsys: pytest.CaptureFixture
+    ) -> None:
+        user, item = case.prepared.users.known[3], case.prepared.items.known[5]
+        line = case.histories[FIRST_ROW + 3]
+        said = explain_pair(case.release, user, item, list(case.prepared.items.ids(line[line != PADDING_ROW])))
+        score = case.user_vectors[FIRST_ROW + 3] @ case.item_vectors[FIRST_ROW + 5]
+        assert list(said.parts) == list(case.model.layout)
+        assert said.score == pytest.approx(score, abs=1e-4) == pytest.approx(sum(said.parts.values()), abs=1e-4)
+        assert said.explains == case.model.explains and said.model == case.model.title
+        if not case.model.explains:
+            assert (said.intensities, said.attention, said.clusters, said.gate) == ({}, {}, {}, None)
+            print_explanation(said)
+            assert f"{case.model.title} has no intensities, gate or attention" in capsys.readouterr().out
+
+    def test_what_a_model_cannot_do_is_refused_in_one_message(self, case: Case) -> None:
+        if case.model.popularity_bias is None:
+            with pytest.raises(ConfigError, match=f"{case.model.title} has no popularity bias"):
+                frontier(case.config)
+        if case.config.model.kind != "m3csr":
+            with pytest.raises(ConfigError, match=f"model.kind={re.escape(case.config.model.kind)}.*M3CSR alone"):
+                ablations(case.config, 1)
+
     def test_a_new_video_is_placed_by_its_content_or_refused_in_one_message(self, case: Case, tmp_path: Path) -> None:
         live = open_release(Path(shutil.copytree(case.release.folder, tmp_path / "release")))
         # The content of an item that nobody clicked, under another name.
@@ -478,6 +516,6 @@ class ContractTests:
 
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages of a run's last checkpoint."""
-    reader = tf.train.load_checkpoint(str(folder / runs.CHECKPOINTS))
+    reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
     names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
