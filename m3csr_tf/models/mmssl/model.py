@@ -28,13 +28,13 @@ import tensorflow as tf
 
 from m3csr_tf.config import Config, MMSSLConfig
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender
 from m3csr_tf.models.mmssl.critic import adversarial_loss, observed_rows
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
 from m3csr_tf.models.pairwise import Vectors
-from m3csr_tf.models.training_clicks import training_clicks
 from m3csr_tf.ops import replicas
 from m3csr_tf.sampling.stateless import StatelessDraws
 from m3csr_tf.sampling.training_data import item_features
