@@ -86,12 +86,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampling": {"data", "features", "graph"},
     "models": {"data", "features", "graph", "layers", "losses", "ops", "sampling", "tasks"},
     "training": {"data", "evaluation", "exposure", "features", "graph", "models", "ops", "ranking", "sampling"},
-    "experiments": {"data", "evaluation", "exposure", "prepare", "ranking", "sampling", "training"},
+    "experiments": {"baselines", "data", "evaluation", "exposure", "prepare", "ranking", "sampling", "training"},
     "export": {"data", "features", "models", "ops"},
     "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
+    "simulation": {"batch", "data", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
+    "reports": {"data"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
 MAY_IMPORT |= {"verbs": set(MAY_IMPORT), "cli": {"verbs"}, "main": {"cli"}}

@@ -131,9 +131,15 @@ def explain(
     run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
 
 
+@app.command()
+def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Write a page of tables and figures, and a model card: runs/NAME/{report.html,figures,model_card.md}."""
+    run_verb("report", config, overrides)
+
+
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
-    """prepare, train, evaluate, release and retrieve in one go."""
+    """prepare, train, evaluate, release, retrieve and report in one go."""
     run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
 
 
@@ -219,6 +225,77 @@ def suite(
         count,
         on_one_machine=True,
     )
+
+
+@app.command()
+def experiment(
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", help="YAML file: models, searches, data and splits (docs/experiment.md)."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of all runs, e.g. data.path=FOLDER; run.name=NAME gives the experiment a name.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER", help="Where a data set of the experiment lies; once for each.", show_default=False
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            "-j",
+            min=1,
+            help="Runs at a time, one thread each; by default one a core.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Take the file's section `quick`: a small variant.")] = False,
+) -> None:
+    """Tune and run many models on several data sets; write tables, figures and a report; go on after a kill."""
+    run_verb("experiment", None, _of_run(overrides), config, overrides or [], data or [], processes, quick)
+
+
+def _of_run(overrides: list[str] | None) -> list[str]:
+    """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
+    return [one for one in overrides or [] if one.startswith("run.")]
+
+
+@app.command()
+def simulate(
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", help="YAML file of systems, days and world, e.g. pipelines/configs/simulate_demo.yaml."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Add the file's settings for a run of a minute, to see that it works.")
+    ] = False,
+) -> None:
+    """Run systems side by side in a closed loop with the synthetic world; print clicks, climbing, coverage (Table 4).
+
+    Every round lists come from each system's release, true utilities decide what people click, like, follow and watch,
+    new videos and view counts come in by refresh, and every night retrains and publishes. Writes runs/NAME/results.json
+    and CSV tables; goes on after a kill.
+    """
+    given = overrides or []
+    run_verb("simulate", None, [one for one in given if not one.startswith("simulation.")], config, given, quick)
 
 
 @app.command()

@@ -143,6 +143,13 @@ class SplitConfig(Section):
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     cold_share: float = Field(0.0, ge=0, lt=1, description="share of the items drawn as strictly cold")
     cold_file: Path | None = Field(None, description="a JSON list of the strictly cold item ids, instead of a draw")
+    cold_validation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the interactions with strictly cold items that validation gets, the rest being test; 0.5 "
+        "for the split of papers on cold start",
+    )
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="of the split itself, apart from run.seed: every run sees one split"
     )
@@ -155,6 +162,11 @@ class SplitConfig(Section):
     def _check(self) -> SplitConfig:
         if min(self.ratios) <= 0 or abs(sum(self.ratios) - 1) > 1e-6:
             raise ValueError(f"split.ratios must be three positive shares that sum to 1, got {list(self.ratios)}")
+        if self.cold_validation and not (self.cold_share or self.cold_file):
+            raise ValueError(
+                f"split.cold_validation={self.cold_validation} shares out the clicks of strictly cold items, of which "
+                "there are none; set split.cold_share or split.cold_file too, or split.cold_validation=0"
+            )
         if self.cold_share and self.cold_file:
             raise ValueError(
                 "split.cold_share and split.cold_file are both set: draw the cold items or read them, not both"

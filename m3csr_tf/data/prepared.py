@@ -16,7 +16,7 @@ row groups of train.parquet are shards (data/shards.py) |
 | truth.npz | the synthetic world's truth, from FIRST_ROW in row order; only for data.format=world |
 
 items.parquet also holds train_clicks, popularity_bin, is_cold (no training click), is_strictly_cold (the split moved
-all its interactions to test) and is_pseudo_cold (it moved its training interactions to validation).
+all its interactions out of training) and is_pseudo_cold (it moved its training interactions to validation).
 """
 
 from __future__ import annotations

@@ -59,6 +59,9 @@ def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
 def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
     """Gives each interaction its split, then moves all interactions with strictly cold items to test.
 
+    With `cold_validation`, that share of those interactions, drawn at random, goes to validation instead: the split of
+    papers on cold start, whose settings are chosen on cold items too.
+
     - given: the column `split`.
     - random: `ratios` of each user's interactions. A user's n clicks, shuffled, sit at (k + u) / n for k = 0 .. n - 1
       and one u a user, uniform in [0, 1); the ratios cut that line. So each part gets n times its ratio, rounded up or
@@ -78,7 +81,7 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
       InputError: a column that the kind needs is missing, the cold file is broken or names unknown items, or a split
         ends up empty.
     """
-    random_split, random_cold = np.random.default_rng(config.seed).spawn(2)
+    random_split, random_cold, random_validation = np.random.default_rng(config.seed).spawn(3)
     kind = kind_of(interactions.columns, config)
     if kind == "given":
         labels = interactions[columns.SPLIT].to_numpy(object)
@@ -89,7 +92,10 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
         borders = ordered[ranks_of_borders(config.ratios, len(ordered))]
         labels = cut(interactions[columns.TIMESTAMP].to_numpy(), borders)
     cold = cold_items(np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold)
-    labels[interactions[columns.ITEM_ID].isin(cold).to_numpy()] = columns.TEST
+    of_cold = np.flatnonzero(interactions[columns.ITEM_ID].isin(cold))
+    labels[of_cold] = columns.TEST
+    validated = round(config.cold_validation * len(of_cold))
+    labels[random_validation.permutation(of_cold)[:validated]] = columns.VAL
     sizes = {name: int((labels == name).sum()) for name in columns.SPLITS}
     refuse_empty(sizes, len(cold), kind, lambda: [interactions[columns.TIMESTAMP].to_numpy()])
     return interactions.assign(**{columns.SPLIT: labels}), cold

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, SplitConfig
 from m3csr_tf.data import splits
 from m3csr_tf.data.interactions import merge
 from m3csr_tf.data.logs import USERS_FILE, SplitLog
@@ -29,6 +29,7 @@ from m3csr_tf.data.selection import values_at
 from m3csr_tf.data.shards import ShardWriter
 from m3csr_tf.data.times import in_seconds
 from m3csr_tf.ids import FIRST_ROW, IdTable
+from m3csr_tf.util.splitmix import GOLDEN, finalize
 
 _TRAIN, _VAL, _TEST = range(len(columns.SPLITS))
 
@@ -38,7 +39,8 @@ Told = Callable[[int, int | None], None]
 def split_partition(log: Partition, items: IdTable, config: Config, folder: Path, told: Told) -> SplitLog:
     """Writes users.parquet, train.parquet (in shards), val.parquet and test.parquet of a partitioned log.
 
-    Splits are those of `splits.split` and `splits.play_cold`, but that the kind "random" draws bucket by bucket.
+    Splits are those of `splits.split` and `splits.play_cold`, but that the kind "random" draws bucket by bucket, and
+    `cold_validation` by a hash.
 
     Args:
       log: the buckets, which are used up.
@@ -70,7 +72,10 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
             labels = table[columns.SPLIT].to_numpy().copy()
         else:
             labels = np.searchsorted(borders, table[columns.TIMESTAMP].to_numpy(), side="right").astype(np.int8)
-        labels[is_strict[table[columns.ITEM_ROW].to_numpy()]] = _TEST
+        of_cold = is_strict[table[columns.ITEM_ROW].to_numpy()]
+        labels[of_cold] = _TEST
+        if config.split.cold_validation:
+            labels[of_cold & _drawn(table, config.split)] = _VAL
         return labels
 
     before = _sizes(log, labels_of, len(items))
@@ -100,6 +105,17 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
         pseudo_cold=pseudo_cold,
         counts=counts | log.left_out,
     )
+
+
+def _drawn(table: pa.Table, config: SplitConfig) -> np.ndarray:
+    """Which interactions validation gets if their items are strictly cold, bool [n].
+
+    By a hash of user and item, since the buckets are labelled more than once, each time alike; so the share is that of
+    `split.cold_validation` but for chance.
+    """
+    users, items = (table[name].to_numpy().astype(np.uint64) for name in (columns.USER_ROW, columns.ITEM_ROW))
+    keys = (users << np.uint64(32)) + items + np.uint64(int(GOLDEN) * (config.seed + 1) % 2**64)
+    return finalize(keys) < np.uint64(config.cold_validation * 2**64)
 
 
 @dataclass

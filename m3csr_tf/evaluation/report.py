@@ -26,10 +26,11 @@ from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
-from m3csr_tf.evaluation import metrics
+from m3csr_tf.evaluation import lists, metrics
+from m3csr_tf.evaluation.lists import ByItem
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking import full_ranking as ranking
-from m3csr_tf.ranking.full_ranking import NOTHING, Csr, Matrix
+from m3csr_tf.ranking.full_ranking import Csr, Matrix
 from m3csr_tf.util import files
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
@@ -84,9 +85,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All slices of one system on one set of interactions, by name."""
+    """All slices of one system on one set of interactions, by name.
+
+    Attributes:
+      slices: by name.
+      by_item: of the lists of the slice "all"; None where they are not at hand.
+    """
 
     slices: dict[str, Slice]
+    by_item: ByItem | None = None
 
     def __getitem__(self, name: str) -> Slice:
         """The slice of that name."""
@@ -131,7 +138,7 @@ def evaluate_split(
         told=told,
     )
     every = replace(evaluation[ALL], of=of)
-    return Evaluation(evaluation.slices | {ALL: every})
+    return replace(evaluation, slices=evaluation.slices | {ALL: every})
 
 
 def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tuple[np.ndarray, int]:
@@ -211,12 +218,14 @@ def evaluate(
         for name, items in parts.items():
             slices[name] = judge.slice(users, ranked, items)
             judged(len(slices))
-    slices[ALL].shares.update(_coverage(ranked[:, :COVERAGE_AT], known, cold))
+    by_item = lists.by_item(ranked[:, :COVERAGE_AT], truth[users])
+    shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, clicks)
+    slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
     if cold_only:
         alone = cold if cold_items is None else known & cold_items
         with progress("ranking new items alone, users") as told_alone:
             slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, told_alone), alone)
-    return Evaluation(slices)
+    return Evaluation(slices, by_item)
 
 
 @dataclass(frozen=True)
@@ -267,22 +276,6 @@ class _Judge:
         truth.data = truth.data * items[truth.indices]
         truth.eliminate_zeros()
         return truth
-
-
-def _coverage(ranked: np.ndarray, known: np.ndarray, cold: np.ndarray) -> dict[str, float]:
-    """Shares of the catalogue and of its cold items that are in some list, and of the lists that cold items hold.
-
-    `cold_coverage` is left out where nothing is cold.
-    """
-    places = ranked[ranked != NOTHING]
-    listed = np.zeros(len(known), bool)
-    listed[places] = True
-    if not len(places):
-        return {}
-    shares = {"coverage": listed[known].mean(), "cold_share": cold[places].mean()}
-    if cold.any():
-        shares["cold_coverage"] = listed[cold].mean()
-    return {metrics.name(key, COVERAGE_AT): float(share) for key, share in shares.items()}
 
 
 def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:

@@ -20,6 +20,8 @@ MODELS: dict[str, tuple[str, str]] = {
     "m3csr": ("m3csr_tf.models.m3csr.model", "M3CSR"),
     "bpr_mf": ("m3csr_tf.models.bpr_mf", "BPRMF"),
     "lightgcn": ("m3csr_tf.models.lightgcn", "LightGCN"),
+    "vbpr": ("m3csr_tf.models.vbpr", "VBPR"),
+    "siamese": ("m3csr_tf.models.siamese", "Siamese"),
     "freedom": ("m3csr_tf.models.freedom", "Freedom"),
     "lattice": ("m3csr_tf.models.lattice", "Lattice"),
     "mmgcn": ("m3csr_tf.models.mmgcn", "MMGCN"),

@@ -12,6 +12,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
+from m3csr_tf.experiments.shared_prepared import share_prepared
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
 from m3csr_tf.verbs.console import console, say
@@ -19,7 +20,6 @@ from m3csr_tf.verbs.evaluate import evaluate_run
 from m3csr_tf.verbs.evaluated_systems import evaluate_without
 from m3csr_tf.verbs.released_vectors import released
 from m3csr_tf.verbs.score_variance import score_variance
-from m3csr_tf.verbs.shared_prepared import share_prepared
 from m3csr_tf.verbs.train import train
 
 

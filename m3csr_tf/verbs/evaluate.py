@@ -7,7 +7,7 @@ from typing import Any
 from m3csr_tf import columns
 from m3csr_tf.baselines.search import Choice
 from m3csr_tf.config import Config
-from m3csr_tf.evaluation import report
+from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import run_files, runs
@@ -22,7 +22,7 @@ from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
 
 def evaluate(config: Config) -> dict[str, Evaluation]:
-    """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json.
+    """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json and per_user.npz.
 
     The item vectors are those of a release, the bonuses of items without a click or with few (`exposure`) included.
     Intensities are there where the model weighs modalities.
@@ -71,6 +71,7 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
         with progress("intensities of users"):
             tree["intensity"] = intensities_of(trained, users)
     with runs.figures_of(trained):
+        per_user.write(config.run_folder / per_user.PER_USER_FILE, per_user.by_system(evaluated))
         report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():

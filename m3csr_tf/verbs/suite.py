@@ -17,6 +17,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, M3CSRError, RunError
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import suite as results
+from m3csr_tf.experiments.shared_prepared import share_prepared
 from m3csr_tf.training import run_files
 from m3csr_tf.util import signals
 from m3csr_tf.util.files import write_json
@@ -24,7 +25,6 @@ from m3csr_tf.util.names import check_room, is_plain
 from m3csr_tf.util.quoting import shortened
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluated_systems import evaluate_systems, titled
-from m3csr_tf.verbs.shared_prepared import share_prepared
 from m3csr_tf.verbs.suite_file import Member, Suite, read_suite
 from m3csr_tf.verbs.system_errors import system_errors
 from m3csr_tf.verbs.train import train

@@ -18,8 +18,10 @@ from m3csr_tf.verbs.console import console
 def intensities_of(trained: TrainedRun, users: UserVectors) -> dict[str, dict[str, float]]:
     """Mean and spread of the learned intensities over the users, and in a world their correlation with the truth.
 
-    Of more than `training.validation_users` users, a draw of as many.
+    Of more than `training.validation_users` users, a draw of as many. Nothing where the model weighs none.
     """
+    if not users.encoder.weighs_modalities:
+        return {}
     prepared = trained.prepared
     rows = np.arange(FIRST_ROW, len(prepared.users), dtype=np.int32)
     if prepared.truth() is None:

@@ -116,6 +116,32 @@ def test_strictly_cold_items_are_in_test_alone_and_others_are_where_they_would_b
     pd.testing.assert_series_equal(labelled.loc[~is_cold, "split"], without.loc[~is_cold, "split"])
 
 
+@given(st.floats(0.05, 0.5), st.floats(0.05, 0.95), st.integers(0, 20))
+@settings(deadline=None, max_examples=40)
+def test_validation_gets_its_share_of_the_clicks_of_cold_items_and_nothing_else_moves(share, validated, seed) -> None:
+    frame = pairs()
+    config = SplitConfig(cold_share=share, cold_validation=validated, seed=seed)
+    labelled, cold = split(frame, ITEMS, config)
+    whole, same = split(frame, ITEMS, SplitConfig(cold_share=share, seed=seed))
+    assert_array_equal(cold, same)
+    is_cold = labelled["item_id"].isin(cold)
+    counts = labelled.loc[is_cold, "split"].value_counts()
+    assert set(counts.index) <= {"val", "test"} and counts.get("val", 0) == round(validated * is_cold.sum())
+    pd.testing.assert_series_equal(labelled.loc[~is_cold, "split"], whole.loc[~is_cold, "split"])
+
+
+def test_the_split_of_papers_on_cold_start_shares_out_cold_clicks_evenly() -> None:
+    # 30 users click 10 of 20 items; 4 are cold, on which lie about 60 clicks: half to validation, half to test.
+    labelled, cold = split(pairs(), ITEMS, SplitConfig(cold_share=0.2, cold_validation=0.5))
+    of_cold = labelled.loc[labelled["item_id"].isin(cold), "split"].value_counts()
+    assert len(cold) == 4 and of_cold["val"] == round(of_cold.sum() / 2)
+
+
+def test_a_share_for_validation_without_cold_items_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"split\.cold_validation=0\.5 .* of which there are none"):
+        SplitConfig(cold_validation=0.5)
+
+
 def test_cold_items_are_drawn_among_the_clicked_ones_whatever_the_order_of_the_file() -> None:
     frame = pairs(5, 4)
     config = SplitConfig(kind="given", cold_share=0.3)

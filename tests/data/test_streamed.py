@@ -112,6 +112,32 @@ def test_in_parts_a_log_becomes_what_it_becomes_in_memory(
     ]
 
 
+def test_in_parts_validation_gets_about_its_share_of_the_clicks_of_cold_items(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pairs = random.permutation(300 * ITEMS)[:1800]
+    frame = pd.DataFrame({columns.USER_ID: [f"u{pair // ITEMS}" for pair in pairs]})
+    frame[columns.ITEM_ID] = [f"v{pair % ITEMS}" for pair in pairs]
+    frame[columns.TIMESTAMP] = np.arange(len(frame))
+    write(tmp_path, frame)
+    split = {"kind": "time", "cold_share": 0.5, "cold_validation": 0.3}
+    parts = prepare(config(tmp_path, tmp_path / "parts", True, **split))
+    whole = prepare(config(tmp_path, tmp_path / "whole", False, **split))
+    cold = {f"v{item}" for item in range(ITEMS)} & set(
+        whole.items.known[whole.catalogue[columns.IS_STRICTLY_COLD].to_numpy()]
+    )
+
+    def of(prepared: Prepared, name: str, is_cold: bool) -> set[Any]:
+        return {row for row in named(prepared, name) if (row[1] in cold) == is_cold}
+
+    assert of(parts, "train", True) == set()
+    for name in columns.SPLITS:  # Where nothing is drawn, both agree.
+        assert of(parts, name, False) == of(whole, name, False)
+    validated, tested = len(of(parts, "val", True)), len(of(parts, "test", True))
+    # About 900 clicks lie on cold items: 270 +- 3 * sqrt(900 * 0.3 * 0.7) of them in validation.
+    assert abs(validated - 0.3 * (validated + tested)) < 42
+    assert validated + tested == len(of(whole, "val", True)) + len(of(whole, "test", True))
+
+
 def test_a_random_split_in_parts_keeps_each_users_shares_and_first_click_in_training(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     pairs = np.unique(random.integers(0, [60, ITEMS], (500, 2)), axis=0)

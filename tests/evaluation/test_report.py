@@ -58,7 +58,19 @@ def test_coverage_is_that_worked_out_by_hand(by_hand):
         "coverage@20": 1.0,
         "cold_coverage@20": 1.0,
         "cold_share@20": pytest.approx(6 / 9),
+        # Six training clicks and four items: p is 6/10, 2/10, 1/10, 1/10. Bits of users 2, 3 and 7, whose lists are
+        # 4, 5 and 3, 4, 5 and 2, 3, 4, 5: 3.3219, (2.3219 + 2 * 3.3219) / 3, (0.7370 + 2.3219 + 2 * 3.3219) / 4.
+        "novelty@20": pytest.approx(2.9121, abs=1e-4),
+        # Listed 1, 2, 3 and 3 times: (-3 * 1 - 1 * 2 + 1 * 3 + 3 * 3) / (4 * 9).
+        "gini@20": pytest.approx(7 / 36),
     }
+
+
+def test_counts_of_items_are_those_worked_out_by_hand(by_hand):
+    # Truth: user 2 on 4; user 3 on 3 and 5; user 7 on 2 and 4. Nobody's list of 20 lacks what she clicks.
+    assert by_hand.by_item.held_out.tolist() == [0, 0, 1, 1, 2, 1]
+    assert by_hand.by_item.found.tolist() == [0, 0, 1, 1, 2, 1]
+    assert by_hand.by_item.listed.tolist() == [0, 0, 1, 2, 3, 3]
 
 
 def test_json_has_means_users_and_intervals_around_them(by_hand):

@@ -214,7 +214,8 @@ def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_beh
 ) -> None:
     asked: list[tuple[LeftOut, dict[str, np.ndarray]]] = []
 
-    def fitted(left_out: LeftOut, encoded: dict[str, np.ndarray], shared: bool) -> np.ndarray:
+    def fitted(left_out: LeftOut, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
+        assert ridge == InitialConfig().intensity_ridge
         assert shared == (intensity_weights == "shared")
         asked.append((left_out, encoded))
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])

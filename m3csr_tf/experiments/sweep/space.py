@@ -106,7 +106,7 @@ def load_space(path: Path, base: Config) -> Space:
     try:
         space = Space.model_validate(tree)
         for name, setting in space.settings.items():
-            _check_setting(name, setting, base)
+            check_setting(name, setting, base)
         for name, task in space.tasks.items():
             _check_task(name, task, space, base)
     except ValidationError as error:
@@ -149,7 +149,12 @@ def number_of(config: Config, name: str) -> type[int] | type[float] | None:
     return int if int in kinds else float if float in kinds else None
 
 
-def _check_setting(name: str, setting: Setting, base: Config) -> None:
+def check_setting(name: str, setting: Setting, base: Config) -> None:
+    """Checks a setting of a search against the configuration that the search varies.
+
+    Raises:
+      ConfigError: it is unknown, is not trained with, or is of another type than its range.
+    """
     current, section = value_of(base, name), name.partition(".")[0]
     if section not in TRAINING_SECTIONS or section in _JUDGE_SECTIONS:
         searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _JUDGE_SECTIONS)

@@ -1,0 +1,78 @@
+"""Evaluations as a file: every user's metrics, so that systems of different runs can be compared user by user.
+
+per_user.npz holds arrays named <system>/<split>/<slice>/users and <system>/<split>/<slice>/<metric>, and the counts of
+items as <system>/<split>/by_item/<count>. Means, intervals and shares of the lists are in metrics.json beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from m3csr_tf.errors import RunError
+from m3csr_tf.evaluation.lists import ByItem
+from m3csr_tf.evaluation.report import Evaluation, Slice
+from m3csr_tf.util.files import regular, replacing
+from m3csr_tf.util.stored import reading
+
+PER_USER_FILE = "per_user.npz"
+STORED = ("recall@20", "precision@20", "ndcg@20")
+"""Metrics that are kept for every user."""
+_BY_ITEM = "by_item"
+
+
+def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics: Sequence[str] = STORED) -> None:
+    """Writes evaluations, beside and renamed.
+
+    Args:
+      path: the file.
+      evaluated: system -> split -> evaluation.
+      metrics: which to keep, of those that are there.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for system, splits in evaluated.items():
+        for split, evaluation in splits.items():
+            for name, part in evaluation.slices.items():
+                place = f"{system}/{split}/{name}"
+                arrays[f"{place}/users"] = part.users
+                arrays |= {f"{place}/{metric}": part.values[metric] for metric in metrics if metric in part.values}
+            if evaluation.by_item is not None:
+                counts = asdict(evaluation.by_item)
+                arrays |= {f"{system}/{split}/{_BY_ITEM}/{name}": values for name, values in counts.items()}
+    with replacing(path) as beside, beside.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def by_system(of_splits: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, dict[str, Evaluation]]:
+    """System -> split -> evaluation, of split -> system -> evaluation."""
+    systems = dict.fromkeys(name for of_split in of_splits.values() for name in of_split)
+    return {name: {split: found[name] for split, found in of_splits.items() if name in found} for name in systems}
+
+
+def read(path: Path) -> dict[str, dict[str, Evaluation]]:
+    """System -> split -> evaluation, without intervals and shares.
+
+    Raises:
+      RunError: the file is missing or broken.
+    """
+    found: dict[str, dict[str, dict[str, dict[str, np.ndarray]]]] = {}
+    with reading(path, "run pipelines/evaluate.py again", RunError):
+        with np.load(regular(path), allow_pickle=False) as stored:
+            for key in stored.files:
+                system, split, name, what = key.rsplit("/", 3)
+                found.setdefault(system, {}).setdefault(split, {}).setdefault(name, {})[what] = stored[key]
+        return {
+            system: {split: _evaluation(parts) for split, parts in splits.items()} for system, splits in found.items()
+        }
+
+
+def _evaluation(parts: Mapping[str, Mapping[str, np.ndarray]]) -> Evaluation:
+    slices = {
+        name: Slice(of_slice["users"], {metric: values for metric, values in of_slice.items() if metric != "users"})
+        for name, of_slice in parts.items()
+        if name != _BY_ITEM
+    }
+    return Evaluation(slices, ByItem(**parts[_BY_ITEM]) if _BY_ITEM in parts else None)

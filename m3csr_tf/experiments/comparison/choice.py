@@ -1,0 +1,87 @@
+"""Which settings a search has chosen for a model: those of the trial with the best Recall@20 on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import RunError
+from m3csr_tf.experiments.comparison.scheduler import Outcomes
+from m3csr_tf.training import finished
+
+JUDGED_BY = "recall@20"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has ended.
+
+    Attributes:
+      run: its name.
+      settings: what it has changed, dotted name -> value.
+      recall, ndcg: of its best validation, at 20; None where it has failed.
+      seconds: of training; None where it has failed.
+      epochs: passes over the training clicks that it was allowed; None where it has failed.
+      problem: why it has failed.
+    """
+
+    run: str
+    settings: Mapping[str, Any]
+    recall: float | None
+    ndcg: float | None
+    seconds: float | None
+    epochs: float | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a search has found.
+
+    Attributes:
+      trials: all of them, in their order.
+      place: of the chosen one.
+      config: of its run, which has seed 0.
+    """
+
+    trials: Sequence[Trial]
+    place: int
+    config: Config
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the chosen trial has changed."""
+        return self.trials[self.place].settings
+
+
+def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> Choice:
+    """The trial of the best validation Recall@20; of equals the earlier one. Test clicks are not looked at.
+
+    Args:
+      runs: names of the jobs of the trials, which have ended.
+      settings: what each has changed.
+      outcomes: of the jobs.
+
+    Raises:
+      RunError: no trial has come to its end.
+    """
+    trials = [_trial(run, changed, outcomes) for run, changed in zip(runs, settings, strict=True)]
+    judged = {place: trial.recall for place, trial in enumerate(trials) if trial.recall is not None}
+    if not judged:
+        raise RunError(f"no trial has come to its end: {runs[0]} has failed: {trials[0].problem}")
+    best = max(judged, key=lambda place: judged[place])
+    config = outcomes[runs[best]].config
+    assert config is not None  # It has finished.
+    return Choice(trials, best, config)
+
+
+def _trial(run: str, settings: Mapping[str, Any], outcomes: Outcomes) -> Trial:
+    outcome = outcomes[run]
+    if outcome.problem is not None or outcome.config is None:
+        return Trial(run, settings, None, None, None, None, outcome.problem)
+    found = finished.read(outcome.config.run_folder)
+    return Trial(
+        run, settings, found[JUDGED_BY], found["ndcg@20"], found["training_seconds"], found["budget"]["epochs"]
+    )

@@ -1,0 +1,205 @@
+"""The jobs of an experiment, cell by cell: data, trials, closed-form baselines, and the runs that are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from m3csr_tf import columns
+from m3csr_tf.baselines.registry import BASELINES, CEILING, TUNED
+from m3csr_tf.config import Config, with_settings
+from m3csr_tf.errors import RunError
+from m3csr_tf.evaluation.per_user import PER_USER_FILE
+from m3csr_tf.experiments.ablations import ABLATIONS
+from m3csr_tf.experiments.comparison.choice import Choice, choose
+from m3csr_tf.experiments.comparison.planning import (
+    Cell,
+    named,
+    of_ablation,
+    of_subset,
+    prepared_name,
+    subsets_of,
+    within_budget,
+)
+from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
+from m3csr_tf.experiments.comparison.settings import ExperimentFile
+from m3csr_tf.experiments.shared_prepared import share_prepared
+from m3csr_tf.training import run_files
+from m3csr_tf.training.finished import FINISHED_FILE
+from m3csr_tf.util.files import sha256
+from m3csr_tf.util.stored import stored_json
+
+Role = Literal["data", "trial", "model", "rival", "ablation", "subset"]
+_OUTPUTS = {
+    "prepare": f"{run_files.PREPARED_FOLDER}/{columns.MANIFEST}",
+    "train": FINISHED_FILE,
+    "evaluate": PER_USER_FILE,
+    "baselines": PER_USER_FILE,
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job and what it is in the experiment.
+
+    Attributes:
+      job: the job.
+      cell: the name of its cell.
+      role: what it is for.
+      system: name of the model or baseline; of an ablation the component that is left out, of a subset its modalities.
+      seed: of the run.
+    """
+
+    job: Job
+    cell: str
+    role: Role
+    system: str
+    seed: int
+
+
+class Jobs:
+    """The jobs of an experiment.
+
+    Args:
+      asked: the file.
+      cells: as planned.
+    """
+
+    def __init__(self, asked: ExperimentFile, cells: Sequence[Cell]) -> None:
+        self._asked = asked
+        self._cells = {cell.name: cell for cell in cells}
+
+    def all(self) -> list[Planned]:
+        """All jobs, each after those that it needs, the longest waits first."""
+        planned = [one for cell in self._cells.values() for one in self._of_cell(cell)]
+        order = {"data": 0, "trial": 1, "rival": 1}
+        # Trials first: whole chains of runs wait for them.
+        return sorted(planned, key=lambda one: order.get(one.role, 2))
+
+    def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> Choice:
+        """What was chosen for a model, in its cell or in the one whose choices count there.
+
+        Raises:
+          RunError: no trial has come to its end.
+        """
+        source = self._source(cell)
+        return choose(self._trial_names(source, model), source.trials[model], outcomes)
+
+    def _source(self, cell: Cell) -> Cell:
+        chosen_on = cell.entry.chosen_on
+        return cell if chosen_on is None else self._cells[f"{cell.data}-{chosen_on}"]
+
+    def _trial_names(self, cell: Cell, model: str) -> list[str]:
+        return [f"{cell.name}-{model}-trial{place}" for place in range(len(cell.trials[model]))]
+
+    def _of_cell(self, cell: Cell) -> Iterator[Planned]:
+        for name, base in {prepared_name(cell.name, base): base for base in cell.bases.values()}.items():
+            yield Planned(self._data(name, base), cell.name, "data", name, 0)
+        for model in cell.models:
+            yield from self._trials(cell, model)
+        yield from self._rivals(cell)
+        for model in cell.models:
+            yield from self._finals(cell, model)
+        ours = self._asked.first
+        for ablation in ABLATIONS if cell.entry.ablations else ():
+            for seed in range(cell.entry.ablations):
+                yield self._variant(cell, "ablation", ablation, seed)
+        for subset in subsets_of(cell.bases[ours]) if cell.entry.subsets else ():
+            for seed in range(cell.entry.subsets):
+                yield self._variant(cell, "subset", "_".join(subset), seed, subset)
+
+    def _data(self, name: str, base: Config) -> Job:
+        def make(outcomes: Outcomes) -> Work:
+            return Work(named(base, name), ("prepare",), _OUTPUTS)
+
+        return Job(name, "data", make, always=True)
+
+    def _trials(self, cell: Cell, model: str) -> Iterator[Planned]:
+        hub = prepared_name(cell.name, cell.bases[model])
+        for place, settings in enumerate(cell.trials.get(model, ())):
+            name = f"{cell.name}-{model}-trial{place}"
+
+            def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> Work:
+                return self._training(named(with_settings(cell.bases[model], settings), name), hub, outcomes)
+
+            yield Planned(Job(name, model, make, (hub,)), cell.name, "trial", model, 0)
+
+    def _rivals(self, cell: Cell) -> Iterator[Planned]:
+        base = cell.bases[""]
+        hub = prepared_name(cell.name, base)
+        wanted = cell.rivals
+        if wanted == "tuned":
+            wanted = tuple(name for name in TUNED if name != CEILING or base.data.format == "world")
+        for rival in wanted:
+            name = f"{cell.name}-{rival}"
+
+            def make(outcomes: Outcomes, rival: str = rival, name: str = name) -> Work:
+                shared = configuration_of(outcomes, hub, "data are")
+                evaluation = base.evaluation.model_copy(update={"baselines": (rival,)})
+                config = named(base.model_copy(update={"evaluation": evaluation}), name)
+                share_prepared(shared, config)
+                return Work(config, ("baselines",), _OUTPUTS, _digest(shared))
+
+            needs = BASELINES[rival].needs
+            after = (hub, *([f"{cell.name}-{needs}"] if needs in wanted else []))
+            yield Planned(Job(name, rival, make, after), cell.name, "rival", rival, 0)
+
+    def _finals(self, cell: Cell, model: str) -> Iterator[Planned]:
+        hub = prepared_name(cell.name, cell.bases[model])
+        after = (hub, *self._trial_names(self._source(cell), model))
+        for seed in range(cell.seeds):
+            name = f"{cell.name}-{model}-seed{seed}"
+
+            def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> Work:
+                choice = self.choice(cell, model, outcomes)
+                if seed == 0 and cell.entry.chosen_on is None:
+                    # The chosen trial is this run: the same settings, data and seed.
+                    shared = configuration_of(outcomes, hub, "data are")
+                    return Work(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
+                config = with_settings(cell.bases[model], choice.settings)
+                return self._training(named(config, name, seed), hub, outcomes, evaluate=True)
+
+            yield Planned(Job(name, model, make, after), cell.name, "model", model, seed)
+
+    def _variant(
+        self, cell: Cell, role: Literal["ablation", "subset"], system: str, seed: int, subset: Sequence[str] = ()
+    ) -> Planned:
+        """A run of ours with something taken away, by the settings that were chosen for all of it."""
+        ours = self._asked.first
+        hub = prepared_name(cell.name, cell.bases[ours])
+        name = f"{cell.name}-{ours}-{'only' if subset else 'without'}-{system}-seed{seed}"
+
+        def make(outcomes: Outcomes) -> Work:
+            config = with_settings(cell.bases[ours], self.choice(cell, ours, outcomes).settings)
+            config = of_subset(config, subset) if subset else of_ablation(config, system)
+            return self._training(named(config, name, seed), hub, outcomes, evaluate=True, shares=not subset)
+
+        after = (hub, *self._trial_names(self._source(cell), ours))
+        return Planned(Job(name, ours, make, after), cell.name, role, system, seed)
+
+    def _training(
+        self, config: Config, hub: str, outcomes: Outcomes, evaluate: bool = False, shares: bool = True
+    ) -> Work:
+        """What trains a run within the budget of all, and perhaps evaluates it."""
+        shared = configuration_of(outcomes, hub, "data are")
+        clicks = _clicks(shared)
+        config = within_budget(config, clicks, self._asked.epochs)
+        if shares:
+            share_prepared(shared, config)
+        return Work(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))
+
+
+def _manifest(config: Config) -> dict[str, object]:
+    path = config.run_folder / run_files.PREPARED_FOLDER / columns.MANIFEST
+    return stored_json(path, "run the same command again", RunError)
+
+
+def _clicks(config: Config) -> int:
+    counts = _manifest(config)["counts"]
+    assert isinstance(counts, dict)
+    return int(counts["train_interactions"])
+
+
+def _digest(config: Config) -> str:
+    return sha256(config.run_folder / run_files.PREPARED_FOLDER / columns.MANIFEST)

@@ -1,0 +1,217 @@
+"""What an experiment runs: cells (a data set with a split), the runs of each, and their names and configurations."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m3csr_tf import config as configuration
+from m3csr_tf.config import PREPARE_SECTIONS, Config, with_settings
+from m3csr_tf.errors import ConfigError
+from m3csr_tf.experiments.ablations import ABLATIONS
+from m3csr_tf.experiments.comparison.draws import draws
+from m3csr_tf.experiments.comparison.settings import OWNED, DataEntry, ExperimentFile, SplitEntry
+from m3csr_tf.experiments.sweep.space import check_setting
+from m3csr_tf.training.budget import Budget
+from m3csr_tf.util.names import check_room
+from m3csr_tf.util.quoting import shortened
+
+LONGEST_CURVE = 20
+"""Length of the longest list of the curves of Recall@N and NDCG@N."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set with one of its splits.
+
+    Attributes:
+      data, split: their names in the file.
+      entry: what is run there.
+      models: names of the models that are trained there, in the order of the file.
+      bases: model -> its configuration there, without a name and a seed; "" -> that of the closed-form baselines.
+      trials: model -> what each of its trials changes; none where the settings are chosen on another split.
+      rivals: the closed-form baselines, a word or names.
+      seeds: run seeds of each model.
+    """
+
+    data: str
+    split: str
+    entry: SplitEntry
+    models: tuple[str, ...]
+    bases: Mapping[str, Config]
+    trials: Mapping[str, Sequence[Mapping[str, Any]]]
+    rivals: str | tuple[str, ...]
+    seeds: int
+
+    @property
+    def name(self) -> str:
+        """What its runs begin with."""
+        return f"{self.data}-{self.split}"
+
+
+def plan(
+    asked: ExperimentFile, file: Path, folder: Path, overrides: Sequence[str], folders: Mapping[str, Path]
+) -> list[Cell]:
+    """Every cell of an experiment, with the configurations that its runs begin with.
+
+    Args:
+      asked: the file.
+      file: its path, for settings that it names and for messages.
+      folder: of the experiment, which all runs lie in.
+      overrides: settings of all runs from the command line; they come last.
+      folders: data set -> its folder, in place of what the file says.
+
+    Raises:
+      ConfigError: a setting is at fault, a data set has no folder, a name is too long, or a search has fewer settings
+        than trials.
+    """
+    unknown = [name for name in folders if name not in asked.data]
+    if unknown:
+        raise ConfigError(
+            f"--data {shortened(unknown[0])}=...: the experiment has no such data set; it has {', '.join(asked.data)}"
+        )
+    owned = [one for one in overrides if one.partition("=")[0].strip() in OWNED and not one.startswith("data.path=")]
+    if owned:
+        raise ConfigError(f"override {shortened(owned[0])}: it is the experiment's own; say it in {file}")
+    cells = []
+    for data, entry in asked.data.items():
+        for split, of_split in entry.splits.items():
+            try:
+                cells.append(_cell(asked, file, folder, overrides, folders.get(data), (data, entry), (split, of_split)))
+            except ConfigError as error:
+                raise ConfigError(f"{file}: data.{data}.splits.{split}: {error}") from None
+    return cells
+
+
+def _cell(
+    asked: ExperimentFile,
+    file: Path,
+    folder: Path,
+    overrides: Sequence[str],
+    given: Path | None,
+    of_data: tuple[str, DataEntry],
+    of_split: tuple[str, SplitEntry],
+) -> Cell:
+    (data, entry), (split, chosen) = of_data, of_split
+    path = given or entry.path
+    place = [] if path is None else [f"data.path={json.dumps(str(path))}"]
+    models = tuple(name for name in asked.models if chosen.models is None or name in chosen.models)
+
+    def base(own: Sequence[str]) -> Config:
+        settings = [*asked.settings, *entry.settings, *chosen.settings, *place, *own, *overrides]
+        found = configuration.load(None if entry.config is None else file.parent / entry.config, settings)
+        return _with_defaults(found, folder)
+
+    bases = {
+        name: base([f"model.kind={json.dumps(asked.kind(name))}", *asked.models[name].settings]) for name in models
+    }
+    bases[""] = base([])
+    where = bases[""].data.path
+    if where is not None and not where.exists():
+        raise ConfigError(
+            f"data.path={where}: there is no such folder; give it with data.path=FOLDER or --data {data}=FOLDER"
+        )
+    trials = {}
+    for name in models:
+        if chosen.chosen_on is None:
+            for setting, space in asked.models[name].search.items():
+                check_setting(setting, space, bases[name])
+            trials[name] = draws(asked.models[name].search, bases[name], asked.trials, name, asked.search_seed)
+            for one in trials[name]:
+                with_settings(bases[name], one)  # Settings that contradict each other are refused here and now.
+    cell = Cell(
+        data,
+        split,
+        chosen,
+        models,
+        bases,
+        trials,
+        asked.rivals if chosen.rivals is None else chosen.rivals,
+        chosen.seeds or asked.seeds,
+    )
+    longest = max((*models, *ABLATIONS), key=len)
+    of_names = "the names of the data set, the split and the model together"
+    check_room(of_names, len(cell.name + longest), f"{cell.name}-{longest}-trial{asked.trials}")
+    if chosen.ablations:
+        absent = [f"model.{name}" for name in ABLATIONS if not getattr(bases[asked.first].m3csr, name)]
+        if absent:
+            raise ConfigError(f"ablations start from the full model, but {', '.join(absent)} is off")
+    if chosen.subsets:
+        subsets_of(bases[asked.first])
+    return cell
+
+
+def _with_defaults(config: Config, folder: Path) -> Config:
+    """One thread a run, curves of all lengths, no intervals by resampling; where nothing else is said."""
+    run = {"folder": folder, "overwrite": True}
+    if "threads" not in config.run.model_fields_set:
+        run["threads"] = 1
+    evaluation: dict[str, Any] = {"baselines": ()}
+    given = config.evaluation.model_fields_set
+    if "top_n" not in given:
+        evaluation["top_n"] = tuple(sorted({*range(1, LONGEST_CURVE + 1), 50}))
+    if "bootstrap" not in given:
+        evaluation["bootstrap"] = 0
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update=run),
+            "evaluation": config.evaluation.model_copy(update=evaluation),
+        }
+    )
+
+
+def named(config: Config, name: str, seed: int = 0) -> Config:
+    """The configuration of one run."""
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": name, "seed": seed})})
+
+
+def within_budget(config: Config, clicks: int, epochs: float) -> Config:
+    """The configuration with a training of at most so many passes over the training clicks.
+
+    Args:
+      config: of a run.
+      clicks: training clicks of its data.
+      epochs: the most passes.
+    """
+    if Budget.of(config.training, clicks).epochs <= epochs:
+        return config
+    return config.model_copy(
+        update={"training": config.training.model_copy(update={"epochs": epochs, "max_steps": None})}
+    )
+
+
+def prepared_name(cell: str, config: Config) -> str:
+    """The run that prepares the data which runs of a configuration share."""
+    return f"{cell}-data-{config.fingerprint(*PREPARE_SECTIONS)[:8]}"
+
+
+def subsets_of(config: Config) -> list[tuple[str, ...]]:
+    """Every set of modalities but the empty one and all of them, smaller ones first.
+
+    Raises:
+      ConfigError: there is one modality alone, or the data are a synthetic world, whose clicks come from all of its
+        modalities, so that a world with fewer is another one.
+    """
+    names = config.data.modality_names
+    if config.data.format == "world":
+        raise ConfigError(
+            "subsets: modalities cannot be taken from data.format=world, whose clicks they make; set subsets: 0"
+        )
+    if len(names) < 2:
+        raise ConfigError(f"subsets: the data has one modality alone, {names[0]}; set subsets: 0")
+    return [subset for size in range(1, len(names)) for subset in itertools.combinations(names, size)]
+
+
+def of_subset(config: Config, subset: Sequence[str]) -> Config:
+    """The configuration with some of its modalities alone."""
+    kept = {name: place for name, place in config.data.modalities.items() if name in subset}
+    return config.model_copy(update={"data": config.data.model_copy(update={"modalities": kept})})
+
+
+def of_ablation(config: Config, ablation: str) -> Config:
+    """The configuration of M3CSR without one of its components."""
+    return config.model_copy(update={"model": config.m3csr.model_copy(update={ablation: False})})

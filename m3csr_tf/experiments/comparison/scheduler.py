@@ -1,0 +1,209 @@
+"""Jobs in the order of what they need, several at a time; what has been done is not done again.
+
+A job is one or two verbs for one run. Its record, records/<name>.json, says with which configuration and data each verb
+has come to its end; a job whose record is of the same ones is left as it is. A job that fails says why, and the others
+go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import M3CSRError, RunError
+from m3csr_tf.experiments.comparison.processes import Processes, Stopping, command
+from m3csr_tf.util.documents import parse_json
+from m3csr_tf.util.files import regular, write_json, write_text
+from m3csr_tf.util.progress import PERCENT, progress
+from m3csr_tf.util.quoting import printable
+
+CONFIGS, LOGS, RECORDS = "configs", "logs", "records"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+      config: of its run; None where it could not be made.
+      verbs: verb -> {"command", "seconds", "peak_gib"}, of those that came to their end.
+      problem: why it has failed; None if it has not.
+      again: whether a verb of it was run now.
+    """
+
+    config: Config | None
+    verbs: dict[str, dict[str, Any]]
+    problem: str | None = None
+    again: bool = False
+
+
+Outcomes = Mapping[str, Outcome]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does.
+
+    Attributes:
+      config: of the run.
+      verbs: what is run for it, in this order.
+      outputs: verb -> a file of the run's folder that it leaves; a verb without its output is run again.
+      data: what the record must have been made of beside the configuration: a digest of the data.
+    """
+
+    config: Config
+    verbs: tuple[str, ...]
+    outputs: Mapping[str, str]
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the experiment.
+
+    Attributes:
+      name: of the run.
+      like: jobs with the same word take about as long, e.g. the name of the model.
+      make: what to do, known once the jobs it comes after have ended; it is given their outcomes.
+      after: names of those.
+      always: run it also if it has been run before: it finds out by itself what there is to do.
+    """
+
+    name: str
+    like: str
+    make: Callable[[Outcomes], Work]
+    after: tuple[str, ...] = ()
+    always: bool = False
+
+
+def run(jobs: Sequence[Job], folder: Path, processes: int, say: Callable[[str], None]) -> dict[str, Outcome]:
+    """Runs all jobs; returns what came of each, in their order.
+
+    Args:
+      jobs: each after those that it needs.
+      folder: of the experiment.
+      processes: how many at the same time.
+      say: takes a line for whoever looks on.
+    """
+    return _Scheduler(jobs, folder, processes, say).run()
+
+
+class _Scheduler:
+    def __init__(self, jobs: Sequence[Job], folder: Path, processes: int, say: Callable[[str], None]) -> None:
+        self._jobs, self._folder, self._count, self._say = jobs, folder, processes, say
+        self._processes = Processes()
+        self._outcomes: dict[str, Outcome] = {}
+        self._running: dict[Future[Outcome], Job] = {}
+
+    def run(self) -> dict[str, Outcome]:
+        waiting = list(self._jobs)
+        pool = ThreadPoolExecutor(self._count)
+        try:
+            with progress(f"running the experiment, {PERCENT}", 100) as told:
+                while waiting or self._running:
+                    for job in self._ready(waiting):
+                        waiting.remove(job)
+                        self._running[pool.submit(self._do, job)] = job
+                    told(self._percent(), figures=self._figures())
+                    ended, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        self._end(self._running.pop(future), future.result())
+                told(100)
+        except BaseException:
+            self._processes.stop()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return {job.name: self._outcomes[job.name] for job in self._jobs}
+
+    def _ready(self, waiting: Sequence[Job]) -> list[Job]:
+        free = self._count - len(self._running)
+        ready = [job for job in waiting if all(name in self._outcomes for name in job.after)]
+        return ready[:free]
+
+    def _do(self, job: Job) -> Outcome:
+        """A job, in a thread of its own."""
+        config, done, again = None, {}, False
+        try:
+            work = job.make(self._outcomes)
+            config = work.config
+            file = self._folder / CONFIGS / f"{job.name}.yaml"
+            text = config.to_yaml()
+            write_text(file, text)
+            key = hashlib.sha256(f"{work.data}\n{text}".encode()).hexdigest()
+            done = {} if job.always else _recorded(self._folder, job.name, key)
+            for verb in work.verbs:
+                if verb in done and (config.run_folder / work.outputs[verb]).exists():
+                    continue
+                again = True
+                ended = self._processes.run(verb, file, config.run.threads, self._folder / LOGS / f"{job.name}.log")
+                # The time of a sitting that was killed is not known; what it had done is not done again.
+                done[verb] = {"command": command(verb, file), **asdict(ended)}
+                write_json(self._folder / RECORDS / f"{job.name}.json", {"key": key, "verbs": done})
+        except M3CSRError as error:
+            return Outcome(config, done, str(error), again)
+        except Stopping:
+            return Outcome(config, done, "it was stopped", again)
+        except Exception as error:  # Whatever it is, the other jobs may be hours of work.
+            return Outcome(config, done, f"{type(error).__name__}: {printable(str(error))}", again)
+        return Outcome(config, done, None, again)
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        self._outcomes[job.name] = outcome
+        if outcome.problem is not None:
+            self._say(f"{job.name} has failed: {outcome.problem}")
+        elif outcome.again:
+            seconds = sum(verb["seconds"] for verb in outcome.verbs.values())
+            self._say(f"{job.name} has finished after {seconds:,.0f} s")
+
+    def _percent(self) -> int:
+        """How much of the work is done, by the time of jobs that are alike."""
+        seconds: dict[str, list[float]] = {}
+        for job in self._jobs:
+            if (outcome := self._outcomes.get(job.name)) is not None and outcome.problem is None:
+                seconds.setdefault(job.like, []).append(sum(verb["seconds"] for verb in outcome.verbs.values()))
+        known = [second for of_like in seconds.values() for second in of_like]
+        usual = sum(known) / len(known) if known else 1.0
+        expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs}
+        done = sum(expected[name] for name in self._outcomes)
+        return min(99, round(100 * done / max(1e-9, sum(expected.values()))))
+
+    def _figures(self) -> str:
+        running = ", ".join(job.name for job in self._running.values())
+        return f"{len(self._outcomes)} of {len(self._jobs)} runs; at work: {running or 'nothing'}"
+
+
+def _mean(values: Sequence[float] | None, otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
+
+
+def _recorded(folder: Path, name: str, key: str) -> dict[str, dict[str, Any]]:
+    """The verbs that came to their end with this key; none where the record is of another, broken, or not there."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        tree = parse_json(regular(folder / RECORDS / f"{name}.json").read_bytes())
+        if tree["key"] == key:
+            return dict(tree["verbs"])
+    return {}
+
+
+def configuration_of(outcomes: Outcomes, name: str, gives: str) -> Config:
+    """The configuration of a job that another one needs.
+
+    Args:
+      outcomes: of the jobs that have ended.
+      name: of the job.
+      gives: what it should have done, e.g. "data are".
+
+    Raises:
+      RunError: it has failed.
+    """
+    outcome = outcomes[name]
+    if outcome.problem is not None or outcome.config is None:
+        raise RunError(f"its {gives} missing, since {name} has failed")
+    return outcome.config

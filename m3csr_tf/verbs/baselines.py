@@ -1,0 +1,64 @@
+"""baselines: closed-form recommenders on the data of a run, tuned and evaluated without a trained model beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m3csr_tf import columns
+from m3csr_tf.baselines import registry
+from m3csr_tf.config import Config
+from m3csr_tf.evaluation import per_user, report
+from m3csr_tf.evaluation.report import Evaluation
+from m3csr_tf.util.locks import held
+from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.baseline_choices import choices_table, in_words
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.evaluated_systems import titled
+from m3csr_tf.verbs.prepare import prepare
+
+BASELINES_FILE = "baselines.json"
+
+
+def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
+    """Prepares if need be, tunes the baselines of `evaluation.baselines`, and evaluates them on validation and test.
+
+    Writes baselines.json, as metrics.json has it under "baselines", and per_user.npz. A baseline that the log is too
+    large for is left out, and said to be.
+
+    Returns:
+      System -> split -> its evaluation.
+
+    Raises:
+      RunError: the run's folder holds a run of another configuration.
+    """
+    prepared = prepare(config)
+    wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
+    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    evaluated: dict[str, dict[str, Evaluation]] = {}
+    tree: dict[str, Any] = {}
+    choices = {}
+    for name, vectors, choice in registry.fitted(
+        registry.named(wanted, prepared), prepared, config.run.folder, judges, say
+    ):
+        evaluated[name] = {}
+        for split in (columns.TEST, columns.VAL):
+            resamples = config.evaluation.bootstrap if split == columns.TEST else 0
+            settings = config.evaluation.model_copy(update={"bootstrap": resamples})
+            with progress(f"evaluating {titled(name)} on {split}, users") as told:
+                evaluated[name][split] = report.evaluate_split(
+                    prepared, *vectors, split, settings, config.run.seed, told
+                )
+        tree[name] = {split: evaluation.to_json() for split, evaluation in evaluated[name].items()}
+        if choice is not None:
+            choices[name] = choice
+            tree[name]["choice"] = choice.to_json()
+    with held(config.run_folder):
+        per_user.write(config.run_folder / per_user.PER_USER_FILE, evaluated)
+        report.write_metrics(config.run_folder / BASELINES_FILE, tree)
+    for name, of_splits in evaluated.items():
+        console.print(report.table(titled(name), of_splits[columns.TEST]))
+    if choices:
+        console.print(choices_table(choices))
+        for name, choice in choices.items():
+            say(f"{name}: {in_words(choice.settings)}")
+    return evaluated

@@ -1,0 +1,106 @@
+"""experiment: many models on several data sets, tuned alike, each run in a process of its own, compared in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import ConfigError, RunError
+from m3csr_tf.experiments.comparison import results, tables
+from m3csr_tf.experiments.comparison.jobs import Jobs
+from m3csr_tf.experiments.comparison.planning import plan
+from m3csr_tf.experiments.comparison.scheduler import run
+from m3csr_tf.experiments.comparison.settings import read_experiment
+from m3csr_tf.models.registry import model_class
+from m3csr_tf.training import run_files
+from m3csr_tf.util.files import write_json, write_text
+from m3csr_tf.util.locks import held
+from m3csr_tf.util.names import is_plain
+from m3csr_tf.util.quoting import shortened
+from m3csr_tf.util.threads import cores
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.experiment_report import write_report
+from m3csr_tf.verbs.experiment_tables import as_console
+
+
+def experiment(
+    config: Config,
+    file: Path,
+    overrides: Sequence[str],
+    folders: Sequence[str] = (),
+    processes: int | None = None,
+    quick: bool = False,
+) -> Path:
+    """Runs what a file asks for, several runs at a time, and writes results.json, tables, figures and a report.
+
+    Runs that have come to their end are not run again, and one that was stopped goes on. A run that fails says why, and
+    the others go on.
+
+    Args:
+      config: the defaults with the overrides, which names the folder of the experiment, and it if `run.name` is given.
+      file: the experiment, YAML (`experiments.comparison.settings`).
+      overrides: settings of all runs, section.name=value; they come last.
+      folders: NAME=FOLDER, folders of data sets in place of those of the file.
+      processes: runs at the same time; as many as there are cores without a number.
+      quick: take the section `quick` of the file.
+
+    Returns:
+      The folder of the experiment.
+
+    Raises:
+      ConfigError: before anything is run, when the file, a setting or an option is at fault.
+      RunError: in the end, when a run has failed; or before, when the folder holds something else.
+    """
+    asked = read_experiment(file, quick)
+    name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
+    if not is_plain(name):
+        raise ConfigError(f"{file}: its name cannot name a folder; give the experiment a name, e.g. name: paper")
+    folder = config.run.folder / name
+    if (folder / run_files.CONFIG_FILE).exists():
+        raise RunError(f"{folder}: a run lies here; give the experiment another name")
+    own = [one for one in overrides if not one.startswith(("run.name=", "run.folder="))]
+    cells = plan(asked, file, folder, own, _given(folders))
+    for cell in cells:
+        for model in cell.models:
+            model_class(cell.bases[model].model)
+    count = processes or cores()
+    jobs = Jobs(asked, cells)
+    planned = jobs.all()
+    say(
+        f"{len(planned)} runs of {len(asked.models)} models on {len(cells)} splits, {count} at a time; "
+        f"{asked.trials} trials for each model and up to {asked.epochs:g} epochs a training; logs in {folder / 'logs'}"
+    )
+    with held(folder):
+        outcomes = run([one.job for one in planned], folder, count, say)
+        found = results.Results(asked, cells, jobs, planned, outcomes)
+        tree = found.tree(name, count)
+        write_json(folder / results.RESULTS_FILE, tree)
+        made = tables.sheets(tree)
+        for sheet in made:
+            sheet.write(folder / results.TABLES)
+        write_text(folder / results.ALL_TABLES, tables.as_markdown(made, name))
+        drawn = found.write_figures(folder)
+        page = write_report(tree, made, drawn, found.finals(), folder)
+    for sheet in made:
+        console.print(as_console(sheet))
+    say(f"all figures: {folder / results.RESULTS_FILE}; tables: {folder / results.ALL_TABLES} and {folder / 'tables'}")
+    if page is not None:
+        say(f"report: {page}")
+    problems = {one: outcome.problem for one, outcome in outcomes.items() if outcome.problem is not None}
+    for one, problem in problems.items():
+        say(f"{one} has failed: {problem}")
+    if problems:
+        raise RunError(f"{len(problems)} of {len(outcomes)} runs have failed: {', '.join(problems)}"[:400])
+    return folder
+
+
+def _given(folders: Sequence[str]) -> dict[str, Path]:
+    """The folders of --data, by data set."""
+    given = {}
+    for one in folders:
+        name, _, folder = one.partition("=")
+        if not name or not folder:
+            raise ConfigError(f"--data {shortened(one)}: expected NAME=FOLDER with a data set of the experiment")
+        given[name] = Path(folder)
+    return given
