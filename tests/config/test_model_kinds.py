@@ -234,7 +234,7 @@ def test_the_list_of_settings_has_those_of_every_kind_with_the_kinds_that_they_b
     assert defaults == {("model.kind", '"m3csr"'), ("model.dim", "64"), ("model.content_dim", "64")}
     layers = {default: meaning for name, default, meaning in rows if name == "model.layers"}
     assert layers["3"].startswith("of kind lightgcn: from 0 to 8; ")
-    assert layers["2"].startswith("of kinds mmgcn, lattice, freedom, mmssl: from 0 to 8; ")
+    assert layers["2"].startswith("of kinds lattice, freedom, mmssl: from 0 to 8; ")
 
 
 @pytest.mark.parametrize(("given", "kept"), [("training.max_steps=7", (None, 7)), ("training.epochs=2", (2, None))])
