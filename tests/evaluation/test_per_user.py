@@ -21,7 +21,10 @@ def evaluation(recalls: list[float]) -> Evaluation:
 
 
 def test_what_is_written_is_read_back_user_by_user(tmp_path: Path) -> None:
-    by_split = {"test": {"M3CSR": evaluation([0.5, 1]), "ease": evaluation([0, 0.1])}, "val": {"M3CSR": evaluation([1, 1])}}
+    by_split = {
+        "test": {"M3CSR": evaluation([0.5, 1]), "ease": evaluation([0, 0.1])},
+        "val": {"M3CSR": evaluation([1, 1])},
+    }
     path = tmp_path / "per_user.npz"
     per_user.write(path, per_user.by_system(by_split))
     found = per_user.read(path)
