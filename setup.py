@@ -4,8 +4,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PLOTS = ["matplotlib>=3.8"]
-
 setup(
     name="m3csr_tf",
     version="0.1.0",
@@ -13,7 +11,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["m3csr_tf", "m3csr_tf.*"]),
-    package_data={"m3csr_tf": ["py.typed"]},
+    package_data={"m3csr_tf": ["py.typed"], "m3csr_tf.reports": ["templates/*"]},
     python_requires=">=3.11,<3.13",
     install_requires=[
         "tensorflow==2.20.*",  # ScaNN's ops are built for this release.
@@ -32,12 +30,14 @@ setup(
         "typer>=0.12",
         "filelock>=4.3,<5",  # Locks among processes.
         "rich>=13",
+        "matplotlib>=3.8",  # The figures of a report, of a frontier and of a sweep.
+        "pillow>=10",  # Pictures of a catalogue, made small for the page.
+        "jinja2>=3.1",  # The report's page, every id in it escaped.
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
         "spark": ["pyspark>=4,<5"],  # Batch jobs on many machines; needs Java 17.
-        "plots": PLOTS,
-        "sweep": ["optuna>=4,<5", *PLOTS],
+        "sweep": ["optuna>=4,<5"],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["m3csr=m3csr_tf.main:main"]},

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf import config as configuration
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, IalsConfig
 from m3csr_tf.evaluation.report import affordable_users
 from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.training.budget import Budget, validation_users
@@ -56,7 +56,7 @@ def table(config: Config, sizes: tuple[tuple[int, int], ...]) -> Table:
                 "patience": f"{budget.patience:,}",
                 "its users": f"{validation_users(config, clicks, items):,}",
                 "evaluated users": f"{affordable_users(items):,}",
-                "implicit ALS": "tried" if tries_ials(clicks, items) else "not tried",
+                "implicit ALS": "tried" if tries_ials(clicks, items, IalsConfig()) else "not tried",
             }
         )
     result = Table(title=f"steps of {config.training.batch_size:,} examples", title_justify="left")

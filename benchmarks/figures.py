@@ -42,15 +42,23 @@ class Figure:
         return statistics.median(self.values)
 
 
-def in_turn(rounds: int, **work: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of each piece of work in every round, the pieces taking turns; a first round of all is not counted."""
+def in_turn(
+    rounds: int, clock: Callable[[], float] = time.perf_counter, **work: Callable[[], Any]
+) -> dict[str, list[float]]:
+    """Seconds of each piece of work in every round, the pieces taking turns; a first round of all is not counted.
+
+    Args:
+      rounds: that count.
+      clock: seconds of the wall, or with `time.process_time` of the processor, which other programs hardly change.
+      work: name -> the piece.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds + 1):
         for name, do in work.items():
-            started = time.perf_counter()
+            started = clock()
             do()
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 

@@ -53,6 +53,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("training_speed"),
+    Benchmark("model_speed"),
     Benchmark("input_pipeline"),
     Benchmark("sharded_training"),
     Benchmark("catalogue_cost"),

@@ -26,6 +26,11 @@ TRAIN_CLICKS: Final = "train_clicks"
 IS_COLD: Final = "is_cold"
 IS_STRICTLY_COLD: Final = "is_strictly_cold"
 IS_PSEUDO_COLD: Final = "is_pseudo_cold"
+# How people see an item: reports show them, and no model looks at them.
+TITLE: Final = "title"
+IMAGE: Final = "image"
+URL: Final = "url"
+DISPLAYED: Final = (TITLE, IMAGE, URL)
 
 # Features of the towers: rows and scaled content, as prepared, not as served.
 CLUSTER_IDS: Final = "cluster_ids"
@@ -64,7 +69,7 @@ REMOVED: Final = "removed"
 REFRESHED: Final = "refreshed"
 HAS_CONTENT: Final = "has_content"
 
-INPUT_COLUMNS: Final = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, SPLIT, VIEW_COUNT, PUBLISH_TIME)
+INPUT_COLUMNS: Final = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, SPLIT, VIEW_COUNT, PUBLISH_TIME, *DISPLAYED)
 CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
 RESERVED_MODALITIES: Final = frozenset(
     {

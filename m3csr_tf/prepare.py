@@ -195,7 +195,14 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     if before is None:
         clicked = ~table[columns.IS_COLD].to_numpy()
         with progress("scaling content, modalities") as told:
-            scaler = ContentScaler.fit(config.content.scaling, content, clicked, config.content.components, told=told)
+            scaler = ContentScaler.fit(
+                config.content.scaling,
+                content,
+                clicked,
+                config.content.components,
+                told=told,
+                shrinkage=config.content.shrinkage,
+            )
     else:
         scaler = before.scaler
     scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}

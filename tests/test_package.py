@@ -91,7 +91,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "releases": {"data", "export", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
+    "simulation": {"batch", "data", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
+    "reports": {"data"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
 MAY_IMPORT |= {"verbs": set(MAY_IMPORT), "cli": {"verbs"}, "main": {"cli"}}

@@ -77,6 +77,7 @@ def test_the_console_shows_metrics_examples_and_where_things_lie(folder: Path) -
     printed = (folder / "printed.txt").read_text()
     for word in ("M3CSR", "popularity", "random", "cold_only", "example lists", "runs/small", "saved_models/small"):
         assert word in printed
+    assert "report, to open in a browser: runs/small/report.html" in printed
 
 
 def test_the_same_command_again_trains_nothing_and_gives_the_same_metrics(folder: Path) -> None:
@@ -141,7 +142,19 @@ def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(fo
 
 @pytest.mark.parametrize(
     "verb",
-    ["prepare", "train", "evaluate", "release", "retrieve", "run_all", "seeds", "sweep", "ablations", "frontier"],
+    [
+        "prepare",
+        "train",
+        "evaluate",
+        "release",
+        "retrieve",
+        "run_all",
+        "seeds",
+        "sweep",
+        "ablations",
+        "frontier",
+        "report",
+    ],
 )
 def test_help_says_what_a_script_does_and_takes(verb: str) -> None:
     command = [sys.executable, str(REPOSITORY / "pipelines" / f"{verb}.py"), "--help"]

@@ -131,9 +131,15 @@ def explain(
     run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
 
 
+@app.command()
+def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Write a page of tables and figures, and a model card: runs/NAME/{report.html,figures,model_card.md}."""
+    run_verb("report", config, overrides)
+
+
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
-    """prepare, train, evaluate, release and retrieve in one go."""
+    """prepare, train, evaluate, release, retrieve and report in one go."""
     run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
 
 
@@ -263,9 +269,33 @@ def _of_run(overrides: list[str] | None) -> list[str]:
 
 
 @app.command()
-def baselines(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Tune and evaluate closed-form baselines without a trained model; write runs/NAME/baselines.json."""
-    run_verb("baselines", config, overrides)
+def simulate(
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", help="YAML file of systems, days and world, e.g. pipelines/configs/simulate_demo.yaml."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.NAME=VALUE]...",
+            help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Add the file's settings for a run of a minute, to see that it works.")
+    ] = False,
+) -> None:
+    """Run systems side by side in a closed loop with the synthetic world; print clicks, climbing, coverage (Table 4).
+
+    Every round lists come from each system's release, true utilities decide what people click, like, follow and watch,
+    new videos and view counts come in by refresh, and every night retrains and publishes. Writes runs/NAME/results.json
+    and CSV tables; goes on after a kill.
+    """
+    given = overrides or []
+    run_verb("simulate", None, [one for one in given if not one.startswith("simulation.")], config, given, quick)
 
 
 @app.command()

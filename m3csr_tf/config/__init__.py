@@ -16,6 +16,7 @@ from m3csr_tf.config.features import (
     IalsConfig,
     PopularityConfig,
 )
+from m3csr_tf.config.initial import InitialConfig
 from m3csr_tf.config.listing import described
 from m3csr_tf.config.models import (
     KINDS,
@@ -62,6 +63,7 @@ __all__ = [
     "HistoryConfig",
     "IalsConfig",
     "IndexConfig",
+    "InitialConfig",
     "JobConfig",
     "LatticeConfig",
     "LightGCNConfig",

@@ -15,6 +15,13 @@ class ContentConfig(Section):
 
     scaling: Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"] = "whitened"
     components: int = Field(256, ge=1, le=65_536, description="most principal axes of a modality that whitening keeps")
+    shrinkage: float = Field(
+        0.3,
+        ge=0,
+        le=1e6,
+        description="whitening divides by the root of an axis's variance plus this share of the mean one: weak axes "
+        "are mostly noise",
+    )
 
 
 class ClustersConfig(Section):
@@ -69,6 +76,20 @@ class AffinitiesConfig(Section):
         3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
     )
     neighbours: int = Field(200, ge=1, le=100_000, description="items that a row keeps after each step")
+    popularity_exponent: float = Field(
+        -0.2,
+        ge=-2,
+        le=2,
+        description="beta of the first step, by which popular items are held back; below 0 they are favoured, as by "
+        "RP3beta's best settings on short videos",
+    )
+    user_exponent: float = Field(
+        1.5,
+        ge=-2,
+        le=4,
+        description="exponent by which busy users are held back in later steps: what they link is far from anybody's "
+        "next click",
+    )
     similar: float = Field(0.03, ge=0, lt=1, description="share of the items of most similar content")
     popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
 
@@ -88,3 +109,10 @@ class IalsConfig(Section):
         1.0, ge=1e-6, le=1e6, description="ridge of a user's vector from her items' factors, in lambdas"
     )
     sweeps: int = Field(10, ge=1, le=1000, description="turns over users and items")
+    most_items: int = Field(
+        50_000,
+        ge=0,
+        le=10**9,
+        description="largest catalogue for which model.id_start=auto and cross_fit take its time",
+    )
+    most_clicks: int = Field(2_000_000, ge=0, le=10**12, description="largest log for which they do")

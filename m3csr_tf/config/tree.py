@@ -41,6 +41,9 @@ RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
 
 
+_SAME = {"training.epochs": "max_steps", "training.max_steps": "epochs"}
+"""A setting, and another of its section that a tree may have in its place."""
+
 Of = TypeVar("Of", bound=ModelSection)
 
 
@@ -69,7 +72,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_recipe(cls, tree: Any) -> Any:
-        """Takes the recipe of the model's kind for the settings that the tree lacks."""
+        """Takes the recipe of the model's kind for the settings that the tree lacks.
+
+        Of `training.epochs` and `training.max_steps`, which say the same, one that the tree has keeps out the other.
+        """
         kind = kind_of(tree.get("model")) if isinstance(tree, Mapping) else None
         section = section_of(kind)
         if section is None:  # The section itself will say so.
@@ -78,7 +84,7 @@ class Config(Section):
         for setting, value in section.recipe.items():
             name, _, own = setting.partition(".")
             given = found.get(name, {})
-            if isinstance(given, Mapping) and own not in given:
+            if isinstance(given, Mapping) and own not in given and given.get(_SAME.get(setting)) is None:
                 found[name] = {**given, own: value}
         return found
 

@@ -17,9 +17,11 @@ from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
 from m3csr_tf.data.id_columns import NumberForms, to_ids
 from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
-from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.quoting import is_utf8, printable, quoted
 
 UNKNOWN_VIEWS = -1
+LONGEST_TEXT = 500
+"""Characters that are kept of a title, and of the place of a picture or a video."""
 LARGEST_ENTRY = 1e12
 """Of a vector, in absolute value: norms are taken in float32, where the square of 2e19 overflows, and a sum sooner."""
 _COUNTS = {"integer", "floating", "mixed-integer-float", "decimal", "string", "mixed", "mixed-integer", "empty"}
@@ -32,7 +34,7 @@ class Catalogue:
 
     Attributes:
       frame: item_id (str, distinct), view_count (int64, -1: unknown) and, if known, publish_time (float64 or int64,
-        NaN: unknown); a line an item.
+        NaN: unknown) and title, image and url (str, "": none); a line an item.
       content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row of NaN: the item lacks
         the modality.
     """
@@ -45,7 +47,8 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
     """Checks a raw catalogue.
 
     Args:
-      frame: item_id, and any of view_count (missing: unknown) and publish_time; other columns are dropped.
+      frame: item_id, and any of view_count (missing: unknown), publish_time, title, image and url; other columns are
+        dropped.
       content: modality -> vectors [items, width]; a row of NaN is absent.
       source: how messages call the input.
 
@@ -67,6 +70,9 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
     checked[columns.VIEW_COUNT] = _views(frame, ids, source)
     if columns.PUBLISH_TIME in frame:
         checked[columns.PUBLISH_TIME] = to_seconds(frame[columns.PUBLISH_TIME], source).to_numpy()
+    for name in columns.DISPLAYED:
+        if name in frame:
+            checked[name] = _texts(frame[name])
     vectors = {name: check_vectors(values, ids.to_numpy(), name, source) for name, values in content.items()}
     return Catalogue(checked, vectors)
 
@@ -142,6 +148,12 @@ class VectorCheck:
                 f"{value:.6g}; expected finite numbers (float32, up to {LARGEST_ENTRY:g} in absolute value), or no "
                 f"vector at all where the item lacks the modality ({self._bad} such items)"
             )
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """What people read of items, str [items]: numbers as text, "" where there is none; nothing is refused for it."""
+    texts = ["" if is_missing(value) else str(value)[:LONGEST_TEXT] for value in column.to_numpy(object)]
+    return np.array([text if is_utf8(text) else printable(text) for text in texts], dtype=object)
 
 
 def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:

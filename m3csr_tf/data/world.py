@@ -93,11 +93,22 @@ def _make_videos(config: WorldConfig, random: np.random.Generator) -> _Videos:
     topics = [random.dirichlet(np.full(config.topics, config.topic_spread), config.items) for _ in config.modalities]
     loadings = [(salience[:, [m]] * part).astype(np.float32) for m, part in enumerate(topics)]
     published = random.uniform(-0.5, 0.9, config.items) * PERIOD
-    # A video's interest fades; what is left of it inside the log's period is its share of the clicks.
-    life = config.life * PERIOD
-    seen = np.exp(-np.maximum(-published, 0) / life) - np.exp(-(PERIOD - published) / life)
-    popularity = random.normal(0, config.popularity, config.items) + np.log(seen)
+    popularity = random.normal(0, config.popularity, config.items) + log_share_of_life(config, published)
     return _Videos(loadings, (popularity - popularity.mean()).astype(np.float32), published)
+
+
+def log_share_of_life(config: WorldConfig, published: np.ndarray) -> np.ndarray:
+    """Logarithm of the share of a video's interest, fading from its publishing on, that falls into the log's period.
+
+    Args:
+      config: of the world.
+      published: seconds after START, float [items].
+
+    Returns:
+      float64 [items], a part of the popularity of `make_world`'s truth; the rest of it does not depend on time.
+    """
+    life = config.life * PERIOD
+    return np.log(np.exp(-np.maximum(-published, 0) / life) - np.exp(-(PERIOD - published) / life))
 
 
 def _make_users(config: WorldConfig, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import clicks_of
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import ConfigError, InputError
+from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
@@ -227,15 +227,9 @@ def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
 
 
 def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
-    """Writes frontier.csv, a row a point, and frontier.png into `folder`; returns their paths.
+    """Writes frontier.csv, a row a point, and frontier.png into `folder`; returns their paths."""
+    from matplotlib.figure import Figure
 
-    Raises:
-      ConfigError: matplotlib, an extra that nothing else here needs, is missing.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"a frontier needs {error.name}, which is missing: pip install 'm3csr_tf[plots]'") from None
     rows = pd.json_normalize([asdict(point) for point in points])
     with replacing(folder / TABLE_FILE) as beside:
         rows.to_csv(beside, index=False)

@@ -41,6 +41,9 @@ class Explanation:
 
     Attributes:
       release, version, fingerprint: what says so.
+      model: what tables call its model.
+      explains: whether the model has intensities, attention and perhaps a gate; if not, the parts of the score are
+        all that it says.
       user: her id.
       known_user: whether the user tower has a row for her; if not, she is asked about as unknown users are.
       history: the items that the tower used, oldest first.
@@ -49,10 +52,12 @@ class Explanation:
       views: its view count, if the release was given one.
       popularity_bin: what the gate looks at; it looks at bin 0 where training has not seen the id.
       gate: delta of equation 10, the weight of the item's content; its id weighs 1 - delta. None without a gate.
-      clusters: modality -> number of the nearest centre, from 1; None where the item lacks the modality.
+      clusters: modality -> number of the nearest centre, from 1; None where the item lacks the modality. Empty where
+        the model does not explain.
       score: what the index scores the item by, the dot product of the vectors (equations 9 and 11).
       parts: "id", each modality and "popularity" -> its share of the score; they sum to it.
-      intensities: modality -> how much the user cares for it (equation 6); they sum to 1.
+      intensities: modality -> how much the user cares for it (equation 6); they sum to 1. Empty where the model does
+        not explain, as `attention` is.
       attention: "id" (equation 3) and each modality (equation 4) -> the history's items that have it, by weight,
         highest first; weights of one part sum to 1, averaged over heads. Empty where no item of the history has it.
     """
@@ -60,6 +65,8 @@ class Explanation:
     release: str
     version: int
     fingerprint: str
+    model: str
+    explains: bool
     user: str
     known_user: bool
     history: list[str]
@@ -90,6 +97,7 @@ class Explanation:
         return {
             "format": FORMAT,
             "release": {"name": self.release, "version": self.version, "fingerprint": self.fingerprint},
+            "model": {"title": self.model, "explains": self.explains},
             "user": {"id": self.user, "known": self.known_user, "history": self.history, "skipped": self.skipped},
             "item": {
                 "id": self.item,
@@ -131,10 +139,13 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
     parts = release.score_parts(of_user[columns.USER_VECTOR], release.index.vectors(of_item))
     views = int(release.items.views(of_item)[0])
     places = {place: given for place, given in enumerate(used) if given}
+    modalities = release.modalities if release.explains else {}
     return Explanation(
         release=release.folder.name,
         version=release.version,
         fingerprint=release.manifest["fingerprint"],
+        model=release.model_title,
+        explains=release.explains,
         user=user,
         known_user=_is_known(release.path(columns.USER_TOWER), user),
         history=list(places.values()),
@@ -145,16 +156,14 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         gate=float(said[columns.GATE][0]) if columns.GATE in said else None,
         clusters={
             name: int(number) or None
-            for name, number in zip(release.modalities, said[columns.CLUSTER_IDS][0], strict=True)
+            for name, number in zip(modalities, said[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
         },
         score=float(np.sum(list(parts.values()))),
         parts={part: float(values[0]) for part, values in parts.items()},
-        intensities={
-            name: float(value) for name, value in zip(release.modalities, of_user[columns.INTENSITIES][0], strict=True)
-        },
+        intensities={name: float(of_user[columns.INTENSITIES][0, place]) for place, name in enumerate(modalities)},
         attention={
             part: _by_weight(places, of_user[columns.attention_output(part)][0])
-            for part in (ID_PART, *release.modalities)
+            for part in ((ID_PART, *modalities) if release.explains else ())
         },
     )
 
@@ -170,26 +179,27 @@ def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tupl
         columns.history_feature(name): np.zeros([*places.shape, width], np.float32)
         for name, width in release.modalities.items()
     }
-    return places[0], _ask(folder, nothing | request.inputs)
+    signature = columns.EXPLAIN if release.explains else columns.WITH_CONTENT
+    return places[0], _ask(folder, nothing | request.inputs, signature)
 
 
 def _ask_item_tower(release: Release, item: np.ndarray) -> dict[str, np.ndarray]:
     [request] = item_requests(release.items.catalogue(item), batch=1, content_bytes=CONTENT_BYTES)
-    return _ask(release.path(columns.ITEM_TOWER), request.inputs)
+    return _ask(release.path(columns.ITEM_TOWER), request.inputs, columns.EXPLAIN)
 
 
-def _ask(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _ask(folder: Path, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
     tower = tf.saved_model.load(str(folder))
-    if columns.EXPLAIN not in tower.signatures:
+    if signature not in tower.signatures:
         raise ReleaseError(
-            f"{folder}: this tower has no signature {columns.EXPLAIN}, it was released before there was one; "
+            f"{folder}: this tower has no signature {signature}, it was released before there was one; "
             "run pipelines/release.py --again"
         )
     tensors = {
         name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
         for name, values in inputs.items()
     }
-    return {name: answer.numpy() for name, answer in tower.signatures[columns.EXPLAIN](**tensors).items()}
+    return {name: answer.numpy() for name, answer in tower.signatures[signature](**tensors).items()}
 
 
 def _by_weight(places: Mapping[int, str], weights: np.ndarray) -> list[Attended]:

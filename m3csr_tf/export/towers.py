@@ -40,12 +40,15 @@ class SavedUserTower:
     Args:
       folder: the SavedModel.
       history_length: slots that the tower reads.
+
+    Attributes:
+      known: ids of its table of items.
     """
 
     def __init__(self, folder: Path, history_length: int) -> None:
         self._model = tf.saved_model.load(str(folder))
         self._history_length = history_length
-        self._known = known_items(folder)
+        self.known = known_items(folder)
 
     def vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
         """User vectors float32 [users, D].
@@ -56,7 +59,7 @@ class SavedUserTower:
           items: content of the items that the table lacks; without it, they are skipped.
         """
         requests = user_requests(
-            users, self._known, self._history_length, items, batch=BATCH, content_bytes=CONTENT_BYTES
+            users, self.known, self._history_length, items, batch=BATCH, content_bytes=CONTENT_BYTES
         )
         return _answers(self._model, requests, columns.USER_VECTOR)
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from m3csr_tf.config import ContentConfig
 from m3csr_tf.features.blocks import take
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.samples import sample
@@ -25,8 +26,6 @@ _WIDE = 4096
 """Width beyond which axes of fewer items than that are found by the items' products: entries' would take minutes."""
 _NOISE = 1e-10
 """A variance below this share of the largest is none, but rounding."""
-_SHRINKAGE = 0.3
-"""Whitening divides by the root of an axis's variance plus this share of the mean one: weak axes are mostly noise."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class ContentScaler:
         components: int = 64,
         seed: int = 0,
         told: Tell | None = None,
+        shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
         """Fits one shift and scale a modality, and its projection.
 
@@ -77,6 +77,7 @@ class ContentScaler:
           components: most axes of `whitened`; a narrower modality keeps its width.
           seed: of the draw.
           told: told how many modalities are done, and of how many.
+          shrinkage: of `whitened`, the share of the mean variance that is added to each axis's.
         """
         shift, scale, projection = {}, {}, {}
         chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
@@ -85,7 +86,7 @@ class ContentScaler:
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
-                projection[name] = _whitening((vectors - shift[name]) * scale[name], components)
+                projection[name] = _whitening((vectors - shift[name]) * scale[name], components, shrinkage)
             if told is not None:
                 told(place, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
@@ -169,7 +170,7 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
     return shift.astype(np.float32), scale.astype(np.float32)
 
 
-def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
+def _whitening(standardised: np.ndarray, components: int, shrinkage: float) -> np.ndarray:
     """The strongest principal axes, each divided by its shrunk spread, float32 [width, components]."""
     if standardised.shape[1] > max(_WIDE, len(standardised)):
         variances, axes = _few_items_axes(standardised, components)
@@ -178,7 +179,7 @@ def _whitening(standardised: np.ndarray, components: int) -> np.ndarray:
         variances, axes = np.linalg.eigh(covariance)
         strongest = np.argsort(variances)[::-1][:components]
         variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
-    spread = np.sqrt(variances + _SHRINKAGE * variances.mean())
+    spread = np.sqrt(variances + shrinkage * variances.mean())
     # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return np.divide(axes, spread, out=np.zeros_like(axes), where=spread > 0).astype(np.float32)

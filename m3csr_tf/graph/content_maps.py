@@ -15,28 +15,21 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.samples import sample
 
-_FOLLOWED = 0.5
-"""Weight of what clicks say about directions of content, beside that of content as it is. On short videos 0.3 to 1 rank
-new items alike, 6% above content as it is; on the synthetic world, whose content has more to tell, 30% above."""
-_MAP_RIDGE = 1.0
-"""Ridge of the map, in mean variances of the content; 0.5 to 2 rank alike."""
-_ID_RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Ridges of a modality tried for the map from content to ids, in mean variances of its content."""
+DEFAULTS = InitialConfig()
 _ID_ROUNDS = 2
 """Turns over the modalities, whose ridges hang on each other."""
 _RIDGES_CHOSEN_ON = 5_000
 """Items, at most, whose leave-one-out errors choose the ridges; all of them are fitted."""
-_APPEAL_RIDGE = 10.0
-"""Ridge of the regression of popularity on content, for rows of length 1; 10 to 100 rank alike."""
 
 
-def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarray:
+def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: InitialConfig = DEFAULTS) -> np.ndarray:
     """P [width, dim] such that x P . y P says how readily people go from an item of content x to one of y.
 
-    P P^T is, as far as `dim` columns go, I + _FOLLOWED A / mean |A_kk| without its negative directions. A is the
+    P P^T is, as far as `dim` columns go, I + co_clicks A / mean |A_kk| without its negative directions. A is the
     symmetric part of the bilinear least-squares fit of x_i A y_j to the chances of a walk from item i over a viewer to
     item j, beyond what being often left or reached explains.
 
@@ -44,6 +37,7 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
       clicks: binary [users, items] training clicks.
       content: one modality's scaled content float32 [items, width]; a row of zeros is absent.
       dim: columns of the map, the strongest first; zeros beyond the content's width.
+      settings: its co_clicks and co_click_ridge.
     """
     width = content.shape[1]
     wanted = np.eye(width)
@@ -61,11 +55,11 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
         arrived = scale[:, None] * (to_users @ (to_items @ vectors) - returning[:, None] * vectors)
         reached = vectors.T @ (to_items.T @ (to_users.T @ scale) - returning * scale)
         spread = vectors.T @ vectors / len(vectors)
-        inverse = np.linalg.inv(spread + _MAP_RIDGE * np.trace(spread) / width * np.eye(width))
+        inverse = np.linalg.inv(spread + settings.co_click_ridge * np.trace(spread) / width * np.eye(width))
         moved = vectors.T @ arrived - np.outer(leaves @ vectors, reached) / leaves.sum()
         followed = inverse @ moved @ inverse
         followed += followed.T
-        wanted += _FOLLOWED * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
+        wanted += settings.co_clicks * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
     strengths, directions = np.linalg.eigh(wanted)
     # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
     directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(width)])
@@ -75,7 +69,9 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int) -> np.ndarra
     return mapped
 
 
-def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def content_appeal(
+    clicks: csr_matrix, content: Mapping[str, np.ndarray], settings: InitialConfig = DEFAULTS
+) -> dict[str, np.ndarray]:
     """What each entry of the content says about an item's popularity, whoever looks: float32 [width] a modality.
 
     All that is known of a new item for a user without a history; the weights of a ridge regression of
@@ -84,13 +80,14 @@ def content_appeal(clicks: csr_matrix, content: Mapping[str, np.ndarray]) -> dic
     Args:
       clicks: binary [users, items] training clicks.
       content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
+      settings: its popularity_ridge.
     """
     popularity = np.asarray(normalize(clicks.astype(np.float64), norm="l1").sum(axis=0)).ravel()
     joined = np.concatenate(list(content.values()), axis=1)[popularity > 0]
     widths = [vectors.shape[1] for vectors in content.values()]
     weights = np.zeros(sum(widths))
     if len(joined):
-        weights = Ridge(alpha=_APPEAL_RIDGE).fit(joined, np.log1p(popularity[popularity > 0])).coef_
+        weights = Ridge(alpha=settings.popularity_ridge).fit(joined, np.log1p(popularity[popularity > 0])).coef_
     parts = np.split(weights.astype(np.float32), np.cumsum(widths)[:-1])
     return dict(zip(content, parts, strict=True))
 
@@ -118,6 +115,7 @@ def content_id_maps(
     ridges: np.ndarray | None = None,
     seed: int = 0,
     told: Tell | None = None,
+    settings: InitialConfig = DEFAULTS,
 ) -> IdMaps:
     """The ridge regression of ids on content, with a ridge of its own for each modality.
 
@@ -132,6 +130,7 @@ def content_id_maps(
       ridges: float [modalities], instead of a choice.
       seed: of the draw of the items that choose them.
       told: told how many of the choices are made, and of how many.
+      settings: its id_ridges, among which to choose.
     """
     if not len(rows):
         dim = ids.shape[1]
@@ -142,8 +141,8 @@ def content_id_maps(
         ridges = np.ones(len(content))
         for turn in range(_ID_ROUNDS):
             for place in range(len(content)):
-                tried = np.tile(ridges, (len(_ID_RIDGES), 1))
-                tried[:, place] = _ID_RIDGES
+                tried = np.tile(ridges, (len(settings.id_ridges), 1))
+                tried[:, place] = settings.id_ridges
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
                 if told is not None:
                     told(turn * len(content) + place + 1, _ID_ROUNDS * len(content))

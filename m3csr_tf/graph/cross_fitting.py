@@ -13,16 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.graph.factors import AffinityFactors
 from m3csr_tf.graph.ials import factorise
 from m3csr_tf.util.files import regular, replacing
 from m3csr_tf.util.progress import Tell, share
-
-_SWEEPS = 10
-"""Turns of implicit ALS without a part's clicks, from the factors with them: of clicks at random, a click of one's own
-scores 2.1 standard deviations above the mean by the factors that know it, 0.4 after three turns without it, 0.1 after
-six, none after twenty. The axes stay about where they were, so that all parts can share one W_V and one map from
-content."""
 
 
 class CrossIds(NamedTuple):
@@ -55,6 +50,7 @@ def cross_fitted_ids(
     parts: int,
     seed: int,
     told: Tell | None = None,
+    sweeps: int = InitialConfig().cross_fit_sweeps,
 ) -> CrossIds | None:
     """Ids by implicit ALS without the clicks of one part of the users each.
 
@@ -65,6 +61,10 @@ def cross_fitted_ids(
       parts: of the users.
       seed: of the division.
       told: told how many percent are done.
+      sweeps: turns without a part's clicks, from the factors with them: of clicks at random, a click of one's own
+        scores 2.1 standard deviations above the mean by the factors that know it, 0.4 after three turns without it,
+        0.1 after six, none after twenty. The axes stay about where they were, so that all parts can share one W_V and
+        one map from content.
 
     Returns:
       None where a part would have no user.
@@ -87,7 +87,7 @@ def cross_fitted_ids(
             factors=start.shape[1],
             alpha=alpha,
             penalty=penalty,
-            sweeps=_SWEEPS,
+            sweeps=sweeps,
             start=start,
             told=share(told, number, parts),
         )

@@ -17,18 +17,13 @@ from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.config import IalsConfig
+from m3csr_tf.config import IalsConfig, InitialConfig
 from m3csr_tf.graph.decomposition import singular_vectors
 from m3csr_tf.graph.ials import factorise
 from m3csr_tf.graph.item_graph import Affinities
 from m3csr_tf.util.progress import Tell
 
-FLOOR = 3e-3
-"""Chances of a next click below this count for little: about that of one item among a few hundred likely ones."""
 _RIDGE = 1e-3
-_OF_ITEMS = 0.25
-"""Exponent by which popular items are held back: on four synthetic worlds -1 to 5% more of validation than by none,
-and 1 to 4% more than by a half (docs/journal.md)."""
 
 _MANY_CLICKS, _TURNS_OF_LOW_RANK, _TURNS = 2_000_000, 7, 4
 """Power iterations of the randomised decomposition, up to so many clicks scikit-learn's, and 4 beyond: on ten
@@ -36,21 +31,29 @@ million clicks of 200,000 items they take 20 s of the processor instead of 28, a
 (docs/scale.md)."""
 
 
-def item_factors(clicks: csr_matrix, dim: int, seed: int, told: Tell | None = None) -> np.ndarray:
-    """Start of the id embeddings: right singular vectors of D_u^-1/2 R D_i^-1/4, times their values.
+def item_factors(
+    clicks: csr_matrix,
+    dim: int,
+    seed: int,
+    told: Tell | None = None,
+    popularity: float = InitialConfig().svd_popularity,
+) -> np.ndarray:
+    """Start of the id embeddings: right singular vectors of D_u^-1/2 R D_i^-a, times their values.
 
     Args:
       clicks: binary user x item matrix of training clicks.
       dim: width d; directions beyond the rank of the matrix are zero.
       seed: of the randomised decomposition.
       told: told how many products of the decomposition are made, and of how many.
+      popularity: a, by which popular items are held back: on four synthetic worlds 1/4 ranks validation -1 to 5% better
+        than none, and 1 to 4% better than a half (docs/journal.md).
 
     Returns:
       float32 [items, dim], singular directions times their values, scaled to a root-mean-square norm of 1 over the
       clicked items; zeros for items without a click.
     """
     of_users, of_items = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
-    weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-_OF_ITEMS)
+    weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-popularity)
     rank = min(dim, *clicks.shape)
     turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
     values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, told)
@@ -75,10 +78,16 @@ class AffinityFactors(NamedTuple):
     size: float = 1.0
 
 
-def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed: int) -> AffinityFactors:
+def affinity_factors(
+    affinities: Affinities,
+    clicks: csr_matrix,
+    dim: int,
+    seed: int,
+    floor: float = InitialConfig().walk_floor,
+) -> AffinityFactors:
     """Start of the id embeddings and of the attention's W_V, so that the towers rank like the affinities at once.
 
-    What is decomposed are the logarithms log(1 + a / FLOOR) of the chances a, averaged over the history of each user:
+    What is decomposed are the logarithms log(1 + a / floor) of the chances a, averaged over the history of each user:
     what a softmax over scores should learn, weighted by how often it is asked for. Scores of the two sides, (L V) V^T
     with L the items' logarithms and V the right singular vectors, need two embeddings an item, and towers that share
     one have a matrix between them instead: the least-squares fit of L V by V, each item counted as often as it is in a
@@ -90,9 +99,9 @@ def affinity_factors(affinities: Affinities, clicks: csr_matrix, dim: int, seed:
       dim: width d; directions beyond the rank of the matrix are zero.
       seed: of the decomposition's first vector.
     """
-    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / FLOOR)
+    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / floor)
     beyond = affinities.items.tocsr().astype(np.float64)
-    beyond.data = (1 - affinities.popular) * beyond.data / FLOOR
+    beyond.data = (1 - affinities.popular) * beyond.data / floor
     beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
     lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
     ones = np.ones(lines.shape[0])

@@ -11,14 +11,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy import sparse
 
+from m3csr_tf.config import IalsConfig
 from m3csr_tf.features.histories import length_groups
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
-
-FACTORISED_ITEMS, FACTORISED_CLICKS = 50_000, 2_000_000
-"""Largest catalogue and log for which `model.id_start=auto` tries implicit ALS, once for each setting of its grid."""
 
 
 _START = 0.1
@@ -119,11 +117,12 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
     return solved @ axes.T
 
 
-def tries_ials(clicks: int, items: int) -> bool:
-    """Whether `model.id_start=auto` has the time for implicit ALS, several times.
+def tries_ials(clicks: int, items: int, config: IalsConfig) -> bool:
+    """Whether implicit ALS may take its time, once for each setting of its grid and once for each part.
 
     Args:
       clicks: training clicks of the whole log.
       items: of the catalogue.
+      config: its most_clicks and most_items.
     """
-    return items <= FACTORISED_ITEMS and clicks <= FACTORISED_CLICKS
+    return items <= config.most_items and clicks <= config.most_clicks

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import minimize
 
+from m3csr_tf.config import InitialConfig
 from m3csr_tf.graph.stacking import LeftOut, means
 
-_INTENSITY_RIDGE = 100.0
-"""Penalty of w_int for interests of length 1, shared by all clicks. On two synthetic worlds 100 and 300 bring
-intensities as near the true ones."""
 
-
-def fitted_intensity(left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool) -> np.ndarray:
+def fitted_intensity(
+    left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool, ridge: float = InitialConfig().intensity_ridge
+) -> np.ndarray:
     """Weights w of modal interests such that softmax_m(w_m . h_u^m) (equation 6, tau 1) foresees clicks well.
 
     The chance of a candidate i is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) s_m), g fitted too, h_u^m the mean of
-    the history and s_m how alike history and candidate are; w is penalised (_INTENSITY_RIDGE), the more the fewer
+    the history and s_m how alike history and candidate are; w is penalised (by `ridge`), the more the fewer
     clicks there are. Were they clicks that the maps of content have seen, a wide modality would seem to tell more than
     it does, of some users more than of others.
 
@@ -27,6 +26,7 @@ def fitted_intensity(left_out: LeftOut, encoded: Mapping[str, np.ndarray], share
       encoded: modality -> h_i^m float32 [items, h], zeros for the padding row, and where an item has none: it is in no
         mean.
       shared: one w for all modalities, as equation 5 prints it, instead of one each.
+      ridge: model.initial.intensity_ridge.
 
     Returns:
       float32 [1 or modalities, h].
@@ -40,7 +40,7 @@ def fitted_intensity(left_out: LeftOut, encoded: Mapping[str, np.ndarray], share
         return np.zeros((rows, width), np.float32)
     fit = IntensityFit(interests / length, left_out.similarities / size, rows)
     gain_alone = fit.fit(None, np.zeros(rows * width + 1))
-    weights = fit.fit(_INTENSITY_RIDGE / len(left_out), gain_alone)[:-1].reshape(rows, width)
+    weights = fit.fit(ridge / len(left_out), gain_alone)[:-1].reshape(rows, width)
     return (weights / length).astype(np.float32)
 
 

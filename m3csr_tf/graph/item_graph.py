@@ -19,11 +19,6 @@ from m3csr_tf.config import AffinitiesConfig
 from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content, pruned_product
 from m3csr_tf.util.progress import Tell, share
 
-_FAVOUR = -0.2
-"""beta of the first step: as in RP3beta's best settings on short videos, popular items are favoured a little."""
-_BUSY_USERS = 1.5
-"""Exponent by which busy users are held back in later steps: what they link is far from anybody's next click."""
-
 
 @dataclass(frozen=True)
 class Affinities:
@@ -57,8 +52,8 @@ class Affinities:
         """
         of = 2 + config.walks  # Two single steps, the walks beyond the first, and content.
         keep = config.neighbours
-        first = normalize(item_walk(clicks, 1.0, _FAVOUR, keep, told=share(told, 0, of)), norm="l1")
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=_BUSY_USERS, told=share(told, 1, of))
+        first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
+        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):

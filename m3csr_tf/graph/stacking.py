@@ -17,20 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, vstack
 
-FOLDS = 3
-"""Times that something is left out. Weights are few: a fourth fold changes them little."""
-_OF_ITEMS, _OF_CLICKS = 0.25, 0.1
-"""What a fold leaves out: of the clicked items, and of the clicks on the others."""
-_CHOICES = 6_000
-"""Clicks of each kind that a fold compares with others, at most."""
-_OTHERS = 5
-"""Items beside each click, drawn evenly from those of its kind."""
-_RIDGE = 1e-3
-"""Penalty of the squared weights, of scores of spread 1; one over the number of choices is added."""
-_LEAST = 0.02
-"""Of the same weights: content that weighs 0 could not be learned by training."""
+from m3csr_tf.config import InitialConfig
 
-
+DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
 """Scores that differ by less than this share of the largest differ by rounding alone."""
 _TOLD = 0.01
@@ -102,7 +91,13 @@ class Stacked(NamedTuple):
     left_out: LeftOut
 
 
-def stacked(clicks: csr_matrix, estimate: Callable[[csr_matrix], ClosedForms], power: float, seed: int) -> Stacked:
+def stacked(
+    clicks: csr_matrix,
+    estimate: Callable[[csr_matrix], ClosedForms],
+    power: float,
+    seed: int,
+    settings: InitialConfig = DEFAULTS,
+) -> Stacked:
     """The weights of scores, by clicks that were left out, and clicks that tell more.
 
     Args:
@@ -110,22 +105,23 @@ def stacked(clicks: csr_matrix, estimate: Callable[[csr_matrix], ClosedForms], p
       estimate: the scores by some of them; of the same modalities, and with or without ids, every time.
       power: scores of a history of n clicks count n^power times (training.history_power).
       seed: of what is left out, and of the draws.
+      settings: what the folds leave out, how many choices they ask for, and the penalty of the weights.
 
     Returns:
       Weights of 1, and no clicks, where nothing can be left out: there are fewer than four items, or nobody has another
       click.
     """
     random = np.random.default_rng(seed)
-    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random)]
+    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
     if not told:
         return Stacked(Weights({}, 1.0, 1.0, 1.0), LeftOut(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0))))
     names = told[0].names
-    of_new = conditional_logit(np.concatenate([one.new for one in told]))
+    of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
     of_content = of_new[: len(names)]
     # Of items with clicks ids count, if there are any, and content as it counts for new ones.
     clicked = np.concatenate([one.clicked for one in told])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
-    of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2))
+    of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
     weights = Weights(
         content=dict(zip(names, of_content.tolist(), strict=True)),
         new_ids=float(of_new[len(names)]) if len(of_new) > len(names) else 1.0,
@@ -179,15 +175,16 @@ def means(lines: csr_matrix, vectors: np.ndarray) -> np.ndarray:
     return np.asarray(lines @ vectors / counted[:, None], np.float32)
 
 
-def conditional_logit(scores: np.ndarray) -> np.ndarray:
+def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) -> np.ndarray:
     """Weights w that make the first of some candidates likely, whose chance is softmax over candidates of scores @ w.
 
     Args:
       scores: float [n, candidates, kinds of scores].
+      settings: its logit_ridge and logit_least.
 
     Returns:
-      float64 [kinds]. All are positive, at least _LEAST over the spread of their scores; 1 for scores that are alike
-      in nearly all choices, and without any choice.
+      float64 [kinds]. All are positive, at least logit_least over the spread of their scores; 1 for scores that are
+      alike in nearly all choices, and without any choice.
     """
     if not len(scores):
         return np.ones(scores.shape[2])
@@ -196,7 +193,7 @@ def conditional_logit(scores: np.ndarray) -> np.ndarray:
     spread = np.sqrt((apart**2 * told).sum(axis=(0, 1)) / np.maximum(told.sum(axis=(0, 1)), 1))
     tells = told.any(axis=1).mean(axis=0) >= _TOLD
     scaled = scores[..., tells] / spread[tells]
-    ridge = _RIDGE + 1 / max(1, len(scores))
+    ridge = settings.logit_ridge + 1 / max(1, len(scores))
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = scaled @ weights
@@ -211,7 +208,7 @@ def conditional_logit(scores: np.ndarray) -> np.ndarray:
 
     weights = np.ones(len(spread))
     if tells.any():
-        bounds = [(_LEAST, None)] * int(tells.sum())
+        bounds = [(settings.logit_least, None)] * int(tells.sum())
         found = minimize(objective, np.full(len(bounds), 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
         weights[tells] = found.x / spread[tells]
     return weights
@@ -231,20 +228,23 @@ class _Fold(NamedTuple):
       known: the clicks that remain, [users, items].
       new: the items that are left out, bool [items].
       users, items: the clicks that are left out of users with others that remain, int [n] each.
+      settings: its fold_choices and fold_others.
     """
 
     known: csr_matrix
     new: np.ndarray
     users: np.ndarray
     items: np.ndarray
+    settings: InitialConfig = DEFAULTS
 
     def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _Choices:
         """Clicks on new items, or on others, beside items of the same kind: any, or as often as they are clicked."""
         kind = self.new if on_new else np.diff(self.known.tocsc().indptr) > 0
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
-        chosen = random.permutation(of_kind)[:_CHOICES]
-        others = random.choice(pool, (len(chosen), _OTHERS)) if len(chosen) else np.zeros((0, _OTHERS), int)
+        chosen = random.permutation(of_kind)[: self.settings.fold_choices]
+        beside = self.settings.fold_others
+        others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
         return _Choices(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
     def scores(self, choices: _Choices, scored: Sequence[Scored], power: float) -> np.ndarray:
@@ -258,17 +258,17 @@ class _Fold(NamedTuple):
         return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*choices.items.shape, 0))
 
 
-def _folds(clicks: csr_matrix, random: np.random.Generator) -> Iterator[_Fold]:
+def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
     pairs = clicks.tocoo()
     clicked = np.flatnonzero(np.bincount(pairs.col, minlength=clicks.shape[1]))
     order = random.permutation(clicked)
-    size = int(_OF_ITEMS * len(clicked))
-    for fold in range(FOLDS if size else 0):
+    size = int(settings.fold_items * len(clicked))
+    for fold in range(settings.folds if size else 0):
         new = np.zeros(clicks.shape[1], bool)
         new[order[fold * size : (fold + 1) * size]] = True
-        left_out = new[pairs.col] | (random.random(pairs.nnz) < _OF_CLICKS)
+        left_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
         kept = ~left_out
         known = csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=clicks.shape)
         asked = left_out & (np.diff(known.indptr) > 0)[pairs.row]
         if kept.any() and asked.any():
-            yield _Fold(known, new, pairs.row[asked], pairs.col[asked])
+            yield _Fold(known, new, pairs.row[asked], pairs.col[asked], settings)

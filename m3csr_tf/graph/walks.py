@@ -13,13 +13,12 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.ranking.top_k import Best, random_columns
+from m3csr_tf.graph.content_graph import nearest_by_cosine
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker
 
-# What a thread works on at once, so that memory does not grow with the square of the catalogue.
+# Products that a thread makes at once, so that memory does not grow with the square of the catalogue.
 _ENTRIES = 1 << 23
-_ROWS, _COLUMNS = 256, 2048
 
 
 def item_walk(
@@ -116,36 +115,9 @@ def content_neighbours(content: np.ndarray, count: int = 10, told: Tell | None =
       float32 [items, items], rows of sum 1; no item is its own neighbour, items of a negative cosine or of none are no
       neighbours, and a row without neighbours is empty.
     """
-    items = len(content)
-    content = normalize(content)
-    keys = random_columns(np.arange(items))
-    tiles = np.random.default_rng(0).permutation(np.arange(0, items, _COLUMNS))
-    blocks = range(0, items, _ROWS)
-    parts: list[sparse.csr_matrix] = [None] * len(blocks)
-    workers = max(1, min(cores(), len(blocks)))
-    done = [0] * workers
-
-    def work(worker: int) -> None:
-        for number in range(worker, len(blocks), workers):
-            start = blocks[number]
-            rows = content[start : start + _ROWS]
-            best = Best(min(count, items), keys[: len(rows)], keys)
-            mask = np.empty((len(rows), _COLUMNS), bool)
-            for first in tiles:
-                cosines = rows @ content[first : first + _COLUMNS].T
-                own = np.arange(max(start, first), min(start + len(rows), first + cosines.shape[1]))
-                cosines[own - start, own - first] = -np.inf
-                best.offer(cosines, first, mask[:, : cosines.shape[1]])
-            nearest, weights = best.lists()
-            row, place = np.nonzero(weights > 0)
-            found = weights[row, place], (row, nearest[row, place])
-            parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
-            if told is not None:
-                done[worker] += 1
-                told(sum(done), len(blocks))
-
-    each_worker(work, workers)
-    return normalize(sparse.vstack(parts, format="csr"), norm="l1")
+    nearest = nearest_by_cosine(content, count, told=told)
+    nearest.sort_indices()
+    return normalize(nearest, norm="l1")
 
 
 def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.csr_matrix:

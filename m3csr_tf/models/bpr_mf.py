@@ -52,7 +52,7 @@ class BPRMF(PairwiseRecommender):
         self.network = FactorTables(
             len(prepared.users), len(prepared.items), self._settings.dim, self._settings.item_bias
         )
-        self._make_towers(prepared)
+        self._make_towers(prepared, ones=int(self._settings.item_bias))
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:

@@ -1,8 +1,9 @@
 """What models have in common that learn from pairs of a user and an item: collation, loss, and tables to serve.
 
 Each of them learns vectors of users and items whose dot products rank: BPR (Rendle et al. 2009) compares a user's
-positive with a negative. A subclass says what the vectors are; here they are gathered for a batch, compared by the
-run's retrieval task (`tasks.retrieval_task`), and put into tables before they are ranked.
+positive with a negative. A subclass says what the vectors are; here they are compared by the run's retrieval task
+(`tasks.retrieval_task`). A `PairwiseRecommender` gathers them for a batch and puts them into tables before they are
+ranked; a `ComparingRecommender` that is none computes them from content, in its towers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.data.audience import users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.contract import Batch, Collate, PreviousRun, Recommender, vector_width
@@ -33,37 +36,20 @@ class Vectors(NamedTuple):
     items: tf.Tensor
 
 
-class PairwiseRecommender(Recommender):
-    """A recommender whose weights lie in one layer and whose towers are tables, or may be replaced by a subclass.
-
-    A subclass creates `network`, a Keras layer that holds all trainable weights, and calls `_make_towers`.
+class ComparingRecommender(Recommender):
+    """A recommender that learns by comparing the positive of an example with its negatives.
 
     Attributes:
-      network: the trainable weights.
       task: the retrieval task of the run's settings.
     """
-
-    network: tf.keras.layers.Layer
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.task = retrieval_task(config)
 
     @abc.abstractmethod
-    def all_vectors(self, training: bool = False) -> Vectors:
-        """Vectors of all users and items by the present weights.
-
-        Args:
-          training: whether what is random in training (dropout) is to be.
-        """
-
-    def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of some rows, float32 [users, D] and [items, D], for training.
-
-        A graph model needs all vectors for that; a model whose vectors stand alone overrides this.
-        """
-        everything = self.all_vectors(training=True)
-        return tf.gather(everything.users, users), tf.gather(everything.items, items)
+    def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of the users of a batch's examples, float32 [batch, D], and of its positives, then its negatives."""
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """|theta|^2 of the batch, a scalar, which `training.beta` weighs; a sum over its examples."""
@@ -75,23 +61,16 @@ class PairwiseRecommender(Recommender):
 
         Args:
           batch: as `collator` makes it.
-          users, items: vectors of the batch, as `batch_vectors` gives them.
+          users, items: vectors of the batch, as `example_vectors` gives them.
         """
         del batch, users, items
         return tf.constant(0.0)
 
-    def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Rows alone: "user", "positive" int32 [batch], "negative" int32 [negatives], "allowed", "step" and where it
-        is in-batch, "positive_probability"."""
-        del data, replicas
-        return _collated
-
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """The mean ranking loss, the auxiliary loss, and training.beta times |theta|^2 over the batch size."""
         del training
-        positives, negatives = inputs["positive"], inputs["negative"]
-        size = tf.shape(positives)[0]
-        users, items = self.batch_vectors(inputs["user"], tf.concat([positives, negatives], axis=0))
+        users, items = self.example_vectors(inputs)
+        size = tf.shape(inputs["positive"])[0]
         batch = tf.cast(size, tf.float32)
         loss = self._task_loss(inputs, users, items[:size], items[size:]) / batch
         loss += self.auxiliary_loss(inputs, users, items)
@@ -124,16 +103,6 @@ class PairwiseRecommender(Recommender):
             compute_metrics=False,
         )
 
-    def before_ranking(self) -> None:
-        """Fills the tables of the towers."""
-        vectors = self.all_vectors()
-        self.user_tower.put(vectors.users)
-        self.item_tower.vectors.assign(_without_reserved(vectors.items))
-
-    def checkpointed(self) -> Mapping[str, tf.Module]:
-        """The towers' tables, and the trainable weights, from which a later run may go on."""
-        return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
-
     def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
         """Copies rows of tables by ids (`user_tables`, `item_tables`), and all other weights as they are.
 
@@ -158,21 +127,84 @@ class PairwiseRecommender(Recommender):
         """Trainable tables with a row an item."""
         return []
 
-    def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False) -> None:
-        """Creates towers of tables.
+
+class PairwiseRecommender(ComparingRecommender):
+    """A recommender whose weights lie in one layer and whose towers are tables, or may be replaced by a subclass.
+
+    A subclass creates `network`, a Keras layer that holds all trainable weights, and calls `_make_towers`.
+
+    Attributes:
+      network: the trainable weights.
+    """
+
+    network: tf.keras.layers.Layer
+
+    @abc.abstractmethod
+    def all_vectors(self, training: bool = False) -> Vectors:
+        """Vectors of all users and items by the present weights.
+
+        Args:
+          training: whether what is random in training (dropout) is to be.
+        """
+
+    def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of some rows, float32 [users, D] and [items, D], for training.
+
+        A graph model needs all vectors for that; a model whose vectors stand alone overrides this.
+        """
+        everything = self.all_vectors(training=True)
+        return tf.gather(everything.users, users), tf.gather(everything.items, items)
+
+    def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `ComparingRecommender.example_vectors`."""
+        return self.batch_vectors(batch["user"], tf.concat([batch["positive"], batch["negative"]], axis=0))
+
+    def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
+        """Rows alone: "user", "positive" int32 [batch], "negative" int32 [negatives], "allowed", "step" and where it
+        is in-batch, "positive_probability"."""
+        del data, replicas
+        return collated
+
+    def before_ranking(self) -> None:
+        """Fills the tables of the towers."""
+        self._put(self.all_vectors())
+
+    def _put(self, vectors: Vectors) -> None:
+        """Fills the tables of the towers with the vectors of all rows."""
+        self.user_tower.put(vectors.users)
+        self.item_tower.vectors.assign(_without_reserved(vectors.items))
+
+    def checkpointed(self) -> Mapping[str, tf.Module]:
+        """The towers' tables, and the trainable weights, from which a later run may go on."""
+        return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
+
+    def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False, ones: int = 0) -> None:
+        """Creates towers of tables; a user without a training click is ranked for as a new one is.
 
         Args:
           prepared: the data.
           items_without_clicks: whether `all_vectors` places items without a training click, by content; else they read
             the unknown row.
+          ones: see `TableUserTower`.
         """
         width = vector_width(self.layout)
-        placed = (np.asarray(prepared.train_clicks) > 0) | items_without_clicks
-        self.item_tower = TableItemTower(len(prepared.items), width, tf.constant(placed))
-        self.user_tower = TableUserTower(len(prepared.users), width, self.item_tower)
+        placed = placed_items(prepared) | items_without_clicks
+        self.item_tower = TableItemTower(len(prepared.items), width, placed)
+        self.user_tower = TableUserTower(len(prepared.users), width, self.item_tower, placed_users(prepared), ones)
 
 
-def _collated(examples: Examples) -> Batch:
+def placed_items(prepared: Prepared) -> tf.Tensor:
+    """The items with a training click, bool [items]."""
+    return tf.constant(np.asarray(prepared.train_clicks) > 0)
+
+
+def placed_users(prepared: Prepared) -> tf.Tensor:
+    """The users with a training click, bool [users]."""
+    return tf.constant(np.isin(np.arange(len(prepared.users)), users_with(prepared, columns.TRAIN)))
+
+
+def collated(examples: Examples) -> Batch:
+    """The rows of examples, as a batch."""
     batch: Batch = {
         "user": examples.user_rows,
         "positive": examples.positives,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 
 
 class TableItemTower(tf.keras.Model):
@@ -43,42 +43,70 @@ class TableItemTower(tf.keras.Model):
 class TableUserTower(tf.keras.Model):
     """User vectors by row, float32 [users, D].
 
-    A user without a row of her own has the mean vector of the known items in her history, brought to the mean length of
-    the known users' vectors; one without such a history has the mean of the known users' vectors, and so is shown what
-    suits most. The history of a user with a row is not read: the row is what training has made of it.
+    A user without a row of her own, or with one that no training click has moved, has the vector that her history
+    gives (`of_history`); one without a known item there has the mean of the placed users' vectors, and so is shown what
+    suits most. The history of a placed user is not read: the row is what training has made of it.
 
     Args:
       rows: of the table, reserved rows included.
       width: D.
-      items: the item tower.
+      items: the item tower, which must read nothing of the features that a history lacks (popularity_bin).
+      placed: bool [rows], False where a user has no training click; all known users when None.
+      ones: how many entries at the end of every user vector are 1, since they meet what items are worth to everybody.
     """
 
-    def __init__(self, rows: int, width: int, items: TableItemTower, name: str = "user_tower") -> None:
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        items: tf.keras.Model,
+        placed: tf.Tensor | None = None,
+        ones: int = 0,
+        name: str = "user_tower",
+    ) -> None:
         super().__init__(name=name)
         self.vectors = self.add_weight(name="vectors", shape=[rows, width], trainable=False, initializer="zeros")
         self.length = self.add_weight(name="length", shape=[], trainable=False, initializer="ones")
+        self.placed = self.add_weight(
+            name="placed", shape=[rows], dtype=tf.bool, trainable=False, initializer=tf.zeros_initializer()
+        )
+        known = tf.range(rows) >= FIRST_ROW
+        self.placed.assign(known if placed is None else known & placed)
         self.items = items
+        self._ones = ones
 
     def put(self, vectors: tf.Tensor) -> None:
-        """Takes the vectors of all rows, float32 [rows, D]; those of the reserved rows are made here."""
-        known = vectors[FIRST_ROW:]
-        if known.shape[0] == 0:
-            self.vectors.assign(tf.zeros_like(vectors))
-            return
-        mean = tf.reduce_mean(known, axis=0, keepdims=True)
-        reserved = tf.scatter_nd([[UNKNOWN_ROW]], mean, [FIRST_ROW, vectors.shape[1]])
-        self.vectors.assign(tf.concat([reserved, known], axis=0))
-        self.length.assign(tf.reduce_mean(tf.norm(known, axis=1)))
+        """Takes the vectors of all rows, float32 [rows, D]; those of users who are not placed are made here."""
+        placed = tf.boolean_mask(vectors, self.placed)
+        count = tf.cast(tf.shape(placed)[0], tf.float32)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(placed, axis=0), count)
+        is_user = (tf.range(vectors.shape[0]) != PADDING_ROW)[:, tf.newaxis]
+        self.vectors.assign(tf.where(self.placed[:, tf.newaxis], vectors, tf.where(is_user, mean, 0.0)))
+        lengths = tf.norm(placed[:, : vectors.shape[1] - self._ones], axis=1)
+        self.length.assign(tf.math.divide_no_nan(tf.reduce_sum(lengths), count))
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """User vectors, float32 [users, D]; of the features user_row, slots and item_row are read."""
+        """User vectors, float32 [users, D]; user_row and slots are read, and what the item tower reads of items."""
         rows = features[columns.USER_ROW]
         own = tf.gather(self.vectors, rows)
         # One line more, of zeros, so that a history of width 0, or of no item, is an ordinary one.
         of_items = tf.pad(self.items(features), [[1, 0], [0, 0]])
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]])
         total = tf.reduce_sum(tf.gather(of_items, slots), axis=1)
-        length = tf.norm(total, axis=1, keepdims=True)
-        from_history = self.length * tf.math.divide_no_nan(total, length)
-        is_new = (rows == UNKNOWN_ROW)[:, tf.newaxis]
-        return tf.where(is_new & (length > 0), from_history, own)
+        from_history, says = self.of_history(total)
+        is_new = tf.logical_not(tf.gather(self.placed, rows))[:, tf.newaxis]
+        return tf.where(is_new & says, from_history, own)
+
+    def of_history(self, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the histories of users say of them: the mean item, brought to the mean length of the placed users.
+
+        Args:
+          total: the sum of the item vectors of each history, float32 [users, D].
+
+        Returns:
+          User vectors float32 [users, D], and bool [users, 1], whether the history says anything.
+        """
+        tastes = total[:, : self.vectors.shape[1] - self._ones]
+        length = tf.norm(tastes, axis=1, keepdims=True)
+        vectors = self.length * tf.math.divide_no_nan(tastes, length)
+        return tf.pad(vectors, [[0, 0], [0, self._ones]], constant_values=1.0), length > 0

@@ -51,6 +51,16 @@ def taken_over(before: Release, target: Release, choose: Choice) -> Segment | No
             target.modalities,
         )
         chosen = chosen[:0]
+    if not target.places_new_items:
+        placed = target.has_trained(chosen)
+        if not placed.all():
+            logger.warning(
+                "%d videos of version %d are not taken over: %s has vectors only for the items of its training",
+                int((~placed).sum()),
+                before.version,
+                target.model_title,
+            )
+        chosen = chosen[placed]
     if not len(chosen):
         nothing = {name: np.empty([0, width], np.float32) for name, width in target.modalities.items()}
         ids = pd.DataFrame({columns.ITEM_ID: chosen, columns.VIEW_COUNT: np.empty(0, np.int64)})

@@ -69,7 +69,8 @@ def refresh(
 
     Raises:
       InputError: a modality is unknown or of another width, an item that no training placed has no content at all or
-        content for which the tower has no finite vector, an id is both given and removed, or no item would be left.
+        content for which the tower has no finite vector, an item is new and the model places no new items, an id is
+        both given and removed, or no item would be left.
       ReleaseError: the release is not the current version any more, or the journal cannot be written. Nothing has
         changed then.
     """
@@ -84,6 +85,8 @@ def refresh(
             )
         release.catch_up()
         check(release, frame, given, gone, source)
+        if given and not release.places_new_items:
+            logger.warning("%s: %s reads no content, so what is given moves no item", source, release.model_title)
         store = release.items
         ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
         held, held_gone = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
@@ -146,11 +149,24 @@ def check(
     both = min(set(removed).intersection(ids), default=None)
     if both is not None:
         raise InputError(f"{source}: item {quoted(both)} is given and removed at once; do one after the other")
+    if not release.places_new_items:
+        _check_placed(release, ids, source)
+        return
     bare = _without_content(release, ids, content)
     if bare.any():
         raise InputError(
             f"{source}: item {quoted(ids[int(np.argmax(bare))])} is new and has no content vector, so it cannot be "
             f"placed ({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
+        )
+
+
+def _check_placed(release: Release, ids: np.ndarray, source: str) -> None:
+    new = ~release.has_trained(ids)
+    if new.any():
+        raise InputError(
+            f"{source}: item {quoted(ids[int(np.argmax(new))])} is new ({int(new.sum())} such items), and "
+            f"{release.model_title} has vectors only for the items that it was trained with; leave new items to the "
+            "next training, or release a model that places them by their content"
         )
 
 

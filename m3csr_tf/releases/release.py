@@ -96,6 +96,25 @@ class Release:
         self._live  # noqa: B018  Loading replays what there is.
         return self._position
 
+    @property
+    def model_title(self) -> str:
+        """What tables and messages call the model (`Recommender.title`)."""
+        return str(self.manifest.get("title", "M3CSR"))  # Earlier manifests are all of M3CSR.
+
+    @property
+    def places_new_items(self) -> bool:
+        """Whether the item tower places an item that it was not trained with by its content."""
+        return bool(self.manifest.get("places_new_items", True))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the towers say why (`Recommender.explains`)."""
+        return bool(self.manifest.get("explains", True))
+
+    def has_trained(self, ids: np.ndarray) -> np.ndarray:
+        """Whether the towers' tables have each of `ids`, in the index or not, bool [ids]."""
+        return self._user_tower.known.get_indexer(ids) >= 0
+
     def path(self, part: str) -> Path:
         """Folder of "item_tower", "index" or "user_tower"."""
         return manifests.part_folder(self.folder, part, self.version)

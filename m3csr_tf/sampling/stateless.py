@@ -19,6 +19,8 @@ PURPOSES = (
     "dropout",
     "noise",
     "edges",
+    "columns",
+    "between",
 )
 """What numbers may be drawn for; each purpose has a stream of its own. Append, so that trainings stay reproducible."""
 _STREAMS = 10

@@ -41,6 +41,10 @@ LISTS = "top_n"
 
 ITEM_VECTORS = "item_vectors"
 
+REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
+
+FIGURES = "figures"
+
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
 _PUT_BACK = "put it back; where it is lost, train under another run.name"
@@ -70,10 +74,11 @@ def check_replaceable(folder: Path) -> None:
     Raises:
       RunError: naming it.
     """
-    links, kept = (LISTS, ITEM_VECTORS), (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS)
+    links = (LISTS, ITEM_VECTORS)
+    kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, *REPORT_FILES)
     foreign = [folder / name for name in links if (folder / name).exists() and not (folder / name).is_symlink()]
     foreign += [folder / name for name in kept if (folder / name).is_dir()]
-    folders = [folder / name for name in (CHECKPOINTS, LOGS) if os.path.lexists(folder / name)]
+    folders = [folder / name for name in (CHECKPOINTS, LOGS, FIGURES) if os.path.lexists(folder / name)]
     foreign += [path for path in (*folders, *_jobs(folder)) if not _own(path)]
     if foreign:
         raise RunError(
@@ -119,9 +124,9 @@ def open_run(config: Config, afresh: bool = False) -> Path:
     folder = config.run_folder
     if afresh or differing(config):
         check_replaceable(folder)
-        for stale in (CHECKPOINTS, LOGS):
+        for stale in (CHECKPOINTS, LOGS, FIGURES):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS):
+        for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS, *REPORT_FILES):
             (folder / stale).unlink(missing_ok=True)
         for job in _jobs(folder):
             shutil.rmtree(job)

@@ -17,7 +17,7 @@ from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluate import evaluate_run
-from m3csr_tf.verbs.evaluated_systems import MODEL, evaluate_without
+from m3csr_tf.verbs.evaluated_systems import evaluate_without
 from m3csr_tf.verbs.released_vectors import released
 from m3csr_tf.verbs.score_variance import score_variance
 from m3csr_tf.verbs.train import train
@@ -51,14 +51,14 @@ def ablations(config: Config, count: int) -> Path:
             share_prepared(first, of_seed)
             trained = train(of_seed)
             id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
-            vectors = released(trained)
+            vectors, title = released(trained), trained.model.title
             found = {variant: evaluate_run(trained, vectors)}
             if variant == ablation.FULL:
                 variances.append(score_variance(trained))
                 found |= evaluate_without(trained, vectors)
             for name, by_split in found.items():
                 for split, systems in by_split.items():
-                    evaluated[name][split].append(systems[MODEL])
+                    evaluated[name][split].append(systems[title])
             # Else the graphs of all runs would stay in memory.
             del trained, vectors
             tf.keras.backend.clear_session()

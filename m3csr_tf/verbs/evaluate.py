@@ -15,7 +15,7 @@ from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.evaluated_systems import MODEL, evaluated_on, systems, titled
+from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
 from m3csr_tf.verbs.load_run import opened
 from m3csr_tf.verbs.released_vectors import Released, released
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
@@ -25,9 +25,10 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json and per_user.npz.
 
     The item vectors are those of a release, the bonuses of items without a click or with few (`exposure`) included.
+    Intensities are there where the model weighs modalities.
 
     Returns:
-      System -> its evaluation on the test split.
+      System -> its evaluation on the test split; the model is called by its title.
     """
     return evaluate_run(opened(config))[columns.TEST]
 
@@ -45,27 +46,30 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     runs.check_figures_fit(trained)
     config, prepared = trained.config, trained.prepared
     users, items, added = released(trained) if of_model is None else of_model
+    model = trained.model.title
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
     choices: dict[str, Choice] = {}
-    for name, vectors, choice in systems(config, prepared, Vectors(users, items)):
+    for name, vectors, choice in systems(trained, Vectors(users, items)):
         if choice is not None:
             choices[name] = choice
         for split, of_split in evaluated.items():
             without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
             settings = config.evaluation if split == columns.TEST else without_intervals
             of_split[name] = evaluated_on(name, vectors, split, trained, settings)
-    tree: dict[str, Any] = {split: of_split[MODEL].to_json() for split, of_split in evaluated.items()}
+    tree: dict[str, Any] = {split: of_split[model].to_json() for split, of_split in evaluated.items()}
+    tree["model"] = {"kind": config.model.kind, "title": model}
     tree["baselines"] = {
         name: {split: of_split[name].to_json() for split, of_split in evaluated.items()}
         | ({"choice": choices[name].to_json()} if name in choices else {})
         for name in evaluated[columns.TEST]
-        if name != MODEL
+        if name != model
     }
     tree["training"] = trained.finished
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
-    with progress("intensities of users"):
-        tree["intensity"] = intensities_of(trained, users)
+    if trained.model.weighs_modalities:
+        with progress("intensities of users"):
+            tree["intensity"] = intensities_of(trained, users)
     with runs.figures_of(trained):
         per_user.write(config.run_folder / per_user.PER_USER_FILE, per_user.by_system(evaluated))
         report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
@@ -76,6 +80,6 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
         console.print(choices_table(choices))
         for name, choice in choices.items():
             say(f"{name}: {in_words(choice.settings)}")
-    if tree["intensity"]:
+    if "intensity" in tree:
         print_intensities(tree["intensity"])
     return evaluated

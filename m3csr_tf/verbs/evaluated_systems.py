@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
 from m3csr_tf.baselines.search import Choice
-from m3csr_tf.config import Config, EvaluationConfig
-from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
@@ -21,8 +20,6 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.load_run import vectors_of
 from m3csr_tf.verbs.released_vectors import Released, released
-
-MODEL = "M3CSR"
 
 FEW = ("popularity", "random")
 """The baselines beside a single run, where `evaluation.baselines` does not say."""
@@ -48,7 +45,7 @@ def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
     else:
         vectors = vectors_of(trained, VectorEncoder(trained.model, item_features(trained.prepared)))
     settings = trained.config.evaluation.model_copy(update={"bootstrap": 0})
-    of_systems = systems(trained.config, trained.prepared, vectors)
+    of_systems = systems(trained, vectors)
     return {name: evaluated_on(name, of_system, split, trained, settings) for name, of_system, _ in of_systems}
 
 
@@ -58,15 +55,16 @@ def evaluate_without(trained: TrainedRun, of_model: Released) -> dict[str, dict[
     The item vectors stay as they are, bonuses included. The weights are as they were when this returns.
 
     Returns:
-      What is taken away -> split -> "M3CSR" -> evaluation, without intervals.
+      What is taken away -> split -> the model's title -> evaluation, without intervals.
     """
     settings = trained.config.evaluation.model_copy(update={"bootstrap": 0})
     users, items, _ = of_model
+    title = trained.model.title
 
     def evaluated(vectors: UserVectors | UnknownUserVectors) -> dict[str, dict[str, Evaluation]]:
         both = Vectors(vectors, items)
         return {
-            split: {MODEL: evaluated_on(MODEL, both, split, trained, settings)} for split in (columns.TEST, columns.VAL)
+            split: {title: evaluated_on(title, both, split, trained, settings)} for split in (columns.TEST, columns.VAL)
         }
 
     found = {ablation.USER_ID: evaluated(UnknownUserVectors(users))}
@@ -83,13 +81,18 @@ def evaluated_on(
         return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
 
 
-def systems(config: Config, prepared: Prepared, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
+def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
     """The model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
+
+    Args:
+      trained: the run.
+      of_model: the vectors of its model, which is called by its title.
 
     Yields:
       The system's name, its vectors, and for a tuned baseline the settings that its search has chosen.
     """
-    yield MODEL, of_model, None
+    config, prepared = trained.config, trained.prepared
+    yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
     judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])

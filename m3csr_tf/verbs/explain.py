@@ -50,7 +50,7 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
         sys.stdout.write("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
         sys.stdout.write("\n")
     else:
-        _print(explanation)
+        print_explanation(explanation)
     return explanation
 
 
@@ -81,13 +81,23 @@ def _known_history(config: Config, release: Release, user: str) -> list[str]:
     return list(trained.prepared.items.ids(slots[slots != PADDING_ROW]))
 
 
-def _print(said: Explanation) -> None:
+def print_explanation(said: Explanation) -> None:
+    """Prints it as text; of a model that does not explain, the parts of the score alone."""
     known = "" if said.known_user else ", unknown to the user tower: asked about as unknown users are"
     say(f"{said.release}, version {said.version} ({said.fingerprint[:12]})")
     say(f"user {shortened(said.user)}{known}; history of {len(said.history)}")
     if said.skipped:
         say(f"  not used: {', '.join(map(shortened, said.skipped))}")
     views = "" if said.views is None else f", {said.views:,} views"
+    if not said.explains:
+        say(f"item {shortened(said.item)}: popularity bin {said.popularity_bin}{views}")
+        table = Table("part", "score")
+        table.columns[1].justify = "right"
+        for part, value in (*said.parts.items(), ("score", said.score)):
+            table.add_row(part, f"{value:+.4f}")
+        console.print(table)
+        say(f"{said.model} has no intensities, gate or attention: the parts of the score are all that it says")
+        return
     gate = (
         "no gate"
         if said.gate is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
+from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments import frontier as frontiers
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import runs
@@ -14,8 +15,17 @@ from m3csr_tf.verbs.load_run import opened, vectors_of
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
-    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics."""
+    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics.
+
+    Raises:
+      ConfigError: the model has no popularity bias, by which a release could give cold items a share.
+    """
     trained = opened(config)
+    if trained.model.popularity_bias is None:
+        raise ConfigError(
+            f"{config.run.name}: {trained.model.title} has no popularity bias, so a release cannot give new items a "
+            "share of the lists, and there is no frontier to choose on; it is for models that have one, e.g. M3CSR"
+        )
     runs.check_figures_fit(trained)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     vectors = vectors_of(trained, encoder)

@@ -8,16 +8,18 @@ from m3csr_tf.training import run_files
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.evaluate import evaluate
 from m3csr_tf.verbs.release import publish
+from m3csr_tf.verbs.report import report
 from m3csr_tf.verbs.retrieve import retrieve
 from m3csr_tf.verbs.train import train
 
 
 def run_all(config: Config) -> None:
-    """prepare, train, evaluate, release and retrieve, then where everything lies, a line each."""
+    """prepare, train, evaluate, release, retrieve and report, then where everything lies, a line each."""
     train(config)
     evaluate(config)
     publish(config)
     output = retrieve(config)
+    page = report(config)
     for what, where in {
         "configuration, versions": config.run_folder / run_files.CONFIG_FILE,
         "prepared data": config.run_folder / run_files.PREPARED_FOLDER,
@@ -28,5 +30,6 @@ def run_all(config: Config) -> None:
         "ScaNN index": config.release_folder / columns.INDEX,
         "release manifest": config.release_folder / columns.MANIFEST,
         "top-N lists": output,
+        "report, to open in a browser": page,
     }.items():
         say(f"{what}: {where}")

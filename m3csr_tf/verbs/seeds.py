@@ -9,13 +9,14 @@ from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.spread import against_best, of_systems, over_seeds, plus_minus, summarise
+from m3csr_tf.models.registry import model_class
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
 from m3csr_tf.util.names import check_room
 from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluate import evaluate
-from m3csr_tf.verbs.evaluated_systems import MODEL, titled
+from m3csr_tf.verbs.evaluated_systems import titled
 from m3csr_tf.verbs.train import train
 from m3csr_tf.verbs.user_intensities import print_intensities
 
@@ -41,24 +42,28 @@ def seeds(config: Config, count: int) -> None:
         outcomes.append(evaluate(of_seed))
         path = of_seed.run_folder / run_files.METRICS_FILE
         written.append(stored_json(path, "run the same command again", RunError))
-    rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != MODEL}
-    summary = summarise([outcome[MODEL] for outcome in outcomes], rivals)
+    model = model_class(config.model).title
+    rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != model}
+    summary = summarise([outcome[model] for outcome in outcomes], rivals)
     path = config.run.folder / f"{config.run.name}-seeds.json"
     validation = [metrics[columns.VAL]["all"] for metrics in written]
-    intensity = [metrics["intensity"] for metrics in written]
-    tree = {"seeds": count, "test": summary, "validation": validation, "intensity": intensity}
+    # Of a model that weighs modalities.
+    intensity = [metrics["intensity"] for metrics in written if "intensity" in metrics]
+    tree = {"seeds": count, "test": summary, "validation": validation}
+    tree |= {"intensity": intensity} if intensity else {}
     # Every baseline's choice and its figures on both splits.
     write_json(path, tree | {"baselines": written[0]["baselines"]})
 
-    console.print(against_best(summary, MODEL, count, leave_out=[titled(CEILING)]))
+    console.print(against_best(summary, model, count, leave_out=[titled(CEILING)]))
     if rivals:
-        console.print(of_systems(summary, MODEL))
+        console.print(of_systems(summary, model))
     recalls = [figures["recall@20"] for figures in validation]
     found = over_seeds(recalls)
     say(f"validation recall@20: {plus_minus(found['mean'], found['sd'])}")
-    means = {
-        name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
-        for name in intensity[0]
-    }
-    print_intensities(means)
+    if intensity:
+        means = {
+            name: {figure: float(np.mean([of[name][figure] for of in intensity])) for figure in intensity[0][name]}
+            for name in intensity[0]
+        }
+        print_intensities(means)
     say(f"all figures, seed by seed: {path}")

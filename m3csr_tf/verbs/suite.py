@@ -24,7 +24,7 @@ from m3csr_tf.util.files import write_json
 from m3csr_tf.util.names import check_room, is_plain
 from m3csr_tf.util.quoting import shortened
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.evaluated_systems import MODEL, evaluate_systems, titled
+from m3csr_tf.verbs.evaluated_systems import evaluate_systems, titled
 from m3csr_tf.verbs.suite_file import Member, Suite, read_suite
 from m3csr_tf.verbs.system_errors import system_errors
 from m3csr_tf.verbs.train import train
@@ -189,7 +189,7 @@ def _run_member(plan: _Plan) -> dict[str, Any]:
         trained = train(of_seed)
         evaluated = evaluate_systems(trained, plan.member.split)
         trainings.append(trained.finished)
-        outcomes.append(evaluated.pop(MODEL))
+        outcomes.append(evaluated.pop(trained.model.title))
         rivals |= {titled(name): evaluation for name, evaluation in evaluated.items()}
         del trained
         tf.keras.backend.clear_session()

@@ -71,10 +71,12 @@ def test_the_resolved_tree_reads_back_to_an_equal_one(tree: dict[str, Any], tmp_
 
 def test_the_resolved_tree_spells_out_every_default() -> None:
     tree = yaml.safe_load(Config().to_yaml())
-    names = [f"{section}.{name}" for section, values in tree.items() for name in values]
+    nested = {"data.world", "model.initial"}
+    names = {f"{section}.{name}" for section, values in tree.items() for name in values} - nested
     listed = {name for name, _, _ in described()}
-    assert {name for name in names if not name.startswith("data.world")} <= listed
+    assert names <= listed
     assert {f"data.world.{name}" for name in tree["data"]["world"]} <= listed
+    assert {f"model.initial.{name}" for name in tree["model"]["initial"]} <= listed
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])

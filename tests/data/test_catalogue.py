@@ -121,3 +121,18 @@ def test_interactions_with_unknown_items_are_refused_with_count_and_example() ->
     clicks = pd.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["a", "z", "z"]})
     with pytest.raises(InputError, match=r"2 interactions are with items that the catalogue lacks, e\.g\. 'z'"):
         check_items_known(clicks, catalogue, "log")
+
+
+def test_titles_pictures_and_addresses_are_kept_as_text_and_never_refused() -> None:
+    frame = pd.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "title": ["A film", None, 1984],
+            "url": ["x" * 1000, "half \ud800", float("nan")],
+            "other": [1, 2, 3],
+        }
+    )
+    found = check_catalogue(frame, {}, "test").frame
+    assert found["title"].tolist() == ["A film", "", "1984"]
+    assert found["url"].tolist() == ["x" * 500, "half \\ud800", ""]
+    assert list(found) == ["item_id", "view_count", "title", "url"]

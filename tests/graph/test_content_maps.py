@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.graph.content_maps import _ID_RIDGES, co_click_map, content_appeal, content_id_maps
+from m3csr_tf.config import InitialConfig
+from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.walks import item_walk
 from m3csr_tf.ids import FIRST_ROW
 
@@ -130,10 +131,10 @@ def test_the_ridge_is_the_one_whose_refits_without_an_item_foresee_that_item_bes
         return np.linalg.solve(lines.T @ lines + ridge * size * np.diag([0, 1, 1, 1]), lines.T @ ids[rows])
 
     errors = []
-    for ridge in _ID_RIDGES:
+    for ridge in InitialConfig().id_ridges:
         refits = [(fitted(ridge, np.delete(np.arange(12), row)), row) for row in range(12)]
         errors.append(sum(np.square(ids[row] - fit[0] - content[row] @ fit[1:]).sum() for fit, row in refits))
-    best = fitted(_ID_RIDGES[int(np.argmin(errors))], np.arange(12))
+    best = fitted(InitialConfig().id_ridges[int(np.argmin(errors))], np.arange(12))
     found = content_id_maps(ids, {"visual": content}, np.arange(12))
     np.testing.assert_allclose(found.kernels[0], best[1:], atol=1e-5)
     np.testing.assert_allclose(found.intercept, best[0], atol=1e-5)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.graph import walks
+from m3csr_tf.graph import content_graph, walks
 from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content, pruned_product
 
 # User 0 clicked items 0 and 1, user 1 items 0, 1 and 2; nobody clicked item 3.
@@ -97,8 +97,8 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     content = random.standard_normal((25, 4)).astype(np.float32)
     whole = item_walk(clicks), item_walk(clicks, neighbours=3), content_neighbours(content, 5)
     monkeypatch.setattr(walks, "_ENTRIES", 75)  # Three items at once.
-    monkeypatch.setattr(walks, "_ROWS", 3)
-    monkeypatch.setattr(walks, "_COLUMNS", 7)
+    monkeypatch.setattr(content_graph, "_ROWS", 3)
+    monkeypatch.setattr(content_graph, "_COLUMNS", 7)
     blocks = item_walk(clicks), item_walk(clicks, neighbours=3), content_neighbours(content, 5)
     for one, other in zip(whole, blocks, strict=True):
         assert_allclose(one.toarray(), other.toarray(), rtol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, TrainingConfig, load
+from m3csr_tf.config import Config, IalsConfig, TrainingConfig, load
 from m3csr_tf.data.audience import users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
@@ -118,7 +118,7 @@ def test_users_of_a_validation_cost_a_fifth_of_the_time_by_the_model() -> None:
 def test_implicit_als_is_tried_on_logs_of_up_to_two_million_clicks_and_fifty_thousand_items(
     clicks: int, items: int, tried: bool
 ) -> None:
-    assert tries_ials(clicks, items) is tried
+    assert tries_ials(clicks, items, IalsConfig()) is tried
 
 
 def test_of_a_pool_that_is_shared_whole_every_item_is_a_candidate_that_costs() -> None:

@@ -13,13 +13,12 @@ import tensorflow as tf
 from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config, TrainingConfig, with_settings
+from m3csr_tf.config import Config, InitialConfig, TrainingConfig, with_settings
 from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.factors import affinity_factors, ials_factors, item_factors
 from m3csr_tf.graph.stacking import LeftOut, Stacked, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import initial_weights as starts
-from m3csr_tf.models.m3csr.initial_weights import _OF_PREDICTED_IDS
 from m3csr_tf.models.m3csr.layout import parts
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
@@ -75,7 +74,7 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     # What is known of items without an id of their own is told by their content.
     content = {name: data.features[name] for name in model.encoder.modalities}
     maps = content_id_maps(factors, content, clicked)
-    size = np.float32(_OF_PREDICTED_IDS * weights.new_ids / weights.ids)
+    size = np.float32(InitialConfig().predicted_ids * weights.new_ids / weights.ids)
     unknown = maps.mean + size * (maps.intercept - maps.mean)  # Mean content is placed where ids are in the mean.
     np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], unknown, rtol=1e-5, atol=1e-6)
     kernels = [layer.kernel for layer in model.encoder.id_maps]
@@ -178,7 +177,7 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
     content = {name: data.features[name] for name in model.encoder.modalities}
     maps = content_id_maps(factors.items, content, known)
     apart = maps.intercept - maps.mean + sum(content[name] @ maps.kernels[place] for place, name in enumerate(content))
-    predicted = weights.ids * maps.mean + _OF_PREDICTED_IDS * weights.new_ids * apart
+    predicted = weights.ids * maps.mean + InitialConfig().predicted_ids * weights.new_ids * apart
     wanted = {"id": (weights.ids * behaviour @ factors.items[known].T, behaviour @ predicted[new].T)}
     for name, vectors in content.items():
         mapped = vectors @ co_click_map(data.clicks, vectors, model.encoder.modal_encoders[name].mapping.units)
@@ -215,7 +214,8 @@ def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_beh
 ) -> None:
     asked: list[tuple[LeftOut, dict[str, np.ndarray]]] = []
 
-    def fitted(left_out: LeftOut, encoded: dict[str, np.ndarray], shared: bool) -> np.ndarray:
+    def fitted(left_out: LeftOut, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
+        assert ridge == InitialConfig().intensity_ridge
         assert shared == (intensity_weights == "shared")
         asked.append((left_out, encoded))
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])

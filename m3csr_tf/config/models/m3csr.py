@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from m3csr_tf.config.initial import InitialConfig
 from m3csr_tf.config.models.base import ModelSection
 
 
@@ -53,6 +54,7 @@ class M3CSRConfig(ModelSection):
         description="w_m and clusters of eq. 2, w_int of eq. 5, the gate of eq. 10 and what content says of "
         "popularity: from clicks and content, or at random; w_int only with attention_start=identity",
     )
+    initial: InitialConfig = InitialConfig()
     popularity_bias: bool = Field(
         True, description="what an item's popularity bin and its content say of its popularity, added to its score"
     )

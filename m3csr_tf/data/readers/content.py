@@ -85,7 +85,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
     Args:
       config: the section; a modality is a column of the table, or a .npy file whose rows are those of the table.
       folder: where such files are.
-      table: item_id, and perhaps view_count, publish_time and columns of vectors.
+      table: item_id, and perhaps view_count, publish_time, title, image, url and columns of vectors.
       into: where the content vectors are written.
     """
     table.require(columns.ITEM_ID)
@@ -94,13 +94,16 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
     of_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
     source, items, kept = str(table.path), table.count(), []
     check_arrays(arrays, items, f"{table.path.name} has")
+    plain = [*_PLAIN, *(name for name in columns.DISPLAYED if name not in of_columns.values())]
     readers = {name: VectorReader(column, table.path) for name, column in of_columns.items()}
     with ExitStack() as stack:
         files = {name: stack.enter_context(ContentFile(into, name, items, source)) for name in readers}
         told = stack.enter_context(progress("reading the catalogue, items"))
         done = 0
         for block in table.blocks(
-            [*_PLAIN, *of_columns.values()], [columns.ITEM_ID, *of_columns.values()], ITEMS_AT_ONCE
+            [*plain, *of_columns.values()],
+            [columns.ITEM_ID, *columns.DISPLAYED, *of_columns.values()],
+            ITEMS_AT_ONCE,
         ):
             for name, column in of_columns.items():
                 if column not in block.column_names:
@@ -109,7 +112,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
                         f"column of {', '.join(table.names[:20])}, or a .npy file"
                     )
                 files[name].append(readers[name].read(block[column]))
-            kept.append(block.select([name for name in _PLAIN if name in block.column_names]))
+            kept.append(block.select([name for name in plain if name in block.column_names and _is_plain(block, name)]))
             done += block.num_rows
             told(done, items)
         if items:
@@ -120,3 +123,13 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
         content = {name: file.finish(ids) for name, file in files.items()}
     content |= {name: store(into, name, load_vectors(path), ids, str(path)) for name, path in arrays.items()}
     return Catalogue(checked, {name: content[name] for name in config.modalities})
+
+
+def _is_plain(block: pa.Table, name: str) -> bool:
+    """Whether a column may be kept in memory: one called image may hold the pictures themselves, which are left out."""
+    kind = block.schema.field(name).type
+    return name not in columns.DISPLAYED or not (pa.types.is_nested(kind) or _is_bytes(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)

@@ -51,7 +51,11 @@ def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[
         return of_ials
     if config.m3csr.id_start != "auto":
         return [IdCandidate(config.m3csr.id_start)]
-    return of_ials if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW) else [_SVD]
+    return (
+        of_ials
+        if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
+        else [_SVD]
+    )
 
 
 _SVD = IdCandidate("svd")
@@ -63,16 +67,18 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
     Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
     ALS takes long the factors know little by heart.
     """
-    parts, items = config.training.cross_fit, data.clicks.shape[1]
+    parts, items, initial = config.training.cross_fit, data.clicks.shape[1], config.m3csr.initial
     if not parts or start.ials is None:
         return None
     if config.m3csr.item_hash_rows is not None or data.shards is not None:
         why = "hashed ids, and logs larger than training.window_clicks, have none of their own for a part"
-    elif not tries_ials(data.clicks.nnz, items - FIRST_ROW):
+    elif not tries_ials(data.clicks.nnz, items - FIRST_ROW, config.ials):
         why = "the log is too large for it"
     else:
         with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as told:
-            ids = cross_fitted_ids(data.clicks, factors, start.ials, parts, config.run.seed, told)
+            ids = cross_fitted_ids(
+                data.clicks, factors, start.ials, parts, config.run.seed, told, initial.cross_fit_sweeps
+            )
         if ids is not None:
             return ids
         why = "there are fewer users than parts"
@@ -112,12 +118,14 @@ def _factors(data: TrainingData, start: IdCandidate, config: Config, which: str 
 
 
 def _factors_by(data: TrainingData, start: IdCandidate, config: Config, told: Tell | None = None) -> AffinityFactors:
-    dim, seed = config.m3csr.id_width, config.run.seed
+    dim, seed, initial = config.m3csr.id_width, config.run.seed, config.m3csr.initial
     if start.kind == "svd":
-        return AffinityFactors(item_factors(data.clicks, dim, seed, told), np.eye(dim, dtype=np.float32))
+        return AffinityFactors(
+            item_factors(data.clicks, dim, seed, told, initial.svd_popularity), np.eye(dim, dtype=np.float32)
+        )
     if start.kind == "walks":
         assert data.affinities is not None
-        return affinity_factors(data.affinities, data.clicks, dim, seed)
+        return affinity_factors(data.affinities, data.clicks, dim, seed, initial.walk_floor)
     assert start.ials is not None
     return ials_factors(data.clicks, dim, start.ials, config.ials, seed, told)
 

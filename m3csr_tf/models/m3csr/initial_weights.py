@@ -21,7 +21,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import Affinities
-from m3csr_tf.graph.stacking import FOLDS, ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
+from m3csr_tf.graph.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.contract import Initialised, Judge
 from m3csr_tf.sampling.training_data import TrainingData
@@ -40,26 +40,6 @@ from m3csr_tf.models.m3csr.id_start import (
     _start_ids,
 )
 
-_OF_CENTROID = 0.5
-"""A cluster starts at this share of its members' mean mapped content: whole, it drowns what tells members apart."""
-
-_TRUST_IN_NEW = 0.75
-"""What the gate leaves to content at first for items without a click."""
-
-_LEAST_TRUST, _MOST_TRUST = 0.02, 0.9
-"""What it leaves to content of other items, at least and at most: neither side may be out of training's reach."""
-
-_OF_PREDICTED_IDS = 1.5
-"""Predicted ids of new items weigh so many times what a conditional logit makes of them: what tells a click from items
-drawn evenly is mostly broad, and the first places of a list ask for more. Twice ranks pseudo-cold films 2% to 3% better
-than once and films of which hardly one is new 2% worse; short videos and worlds rank alike (docs/results.md)."""
-
-_OF_APPEAL = 0.2
-"""Share of what content says of a new item's popularity that is added to its score for a user with one click."""
-
-_TELLING = 500_000
-"""Clicks, at most, that tell how content starts: maps of some dozen columns need no more, and more take longer."""
-
 
 def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
@@ -76,7 +56,7 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judg
       from singular vectors, without any validation.
     """
     config = model.config
-    some = data.some_users(_TELLING, config.run.seed)
+    some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
     if config.m3csr.content_start == "co_clicks":
         with progress("content starts from what clicks say of it, modalities") as told:
             _start_content(model, some, told)
@@ -87,7 +67,12 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judg
         if model.encoder.id_maps:
             with progress("ids of new items start from content, settings") as told:
                 maps = content_id_maps(
-                    factors.items, _content(model, data), _clicked(data), seed=config.run.seed, told=told
+                    factors.items,
+                    _content(model, data),
+                    _clicked(data),
+                    seed=config.run.seed,
+                    told=told,
+                    settings=config.m3csr.initial,
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.m3csr.content_start != "xavier":
@@ -121,7 +106,7 @@ def _stacked(
     """
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_start == "co_clicks" else 0
-    estimates = FOLDS * (mapping + (start.kind != "xavier") + (ridges is not None))
+    estimates = config.m3csr.initial.folds * (mapping + (start.kind != "xavier") + (ridges is not None))
     made = 0
 
     def estimated() -> None:
@@ -135,7 +120,7 @@ def _stacked(
         mapped = {}
         if config.m3csr.content_start == "co_clicks":
             for name, vectors in content.items():
-                one = vectors @ co_click_map(clicks, vectors, dims[name])
+                one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
                 mapped[name] = Scored(one, one)
                 estimated()
         if start.kind == "xavier":
@@ -153,7 +138,7 @@ def _stacked(
             estimated()
         return ClosedForms(mapped, Scored(histories, factors.items), predicted)
 
-    return stacked(data.clicks, estimate, config.training.history_power, config.run.seed)
+    return stacked(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
 def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | None, config: Config) -> None:
@@ -165,13 +150,13 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
       start: of the ids.
       maps: of content to the ids that it predicts; None where there are none.
     """
-    gate, encoders = model.item_tower.gate, model.encoder.modal_encoders
+    gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
     trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
     if gate is not None and config.m3csr.content_start == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
-        trust_new = _TRUST_IN_NEW
-        trust = float(np.clip(weights.beside_ids * trust_new, _LEAST_TRUST, _MOST_TRUST))
+        trust_new = initial.gate_new
+        trust = float(np.clip(weights.beside_ids * trust_new, initial.gate_least, initial.gate_most))
         gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
         of_content = 1 / trust_new
@@ -191,7 +176,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     # An item of mean content is for everybody what items with clicks are in the mean: how far predicted ids lie from
     # that is what weighs more, and tells new items apart.
     as_others = (1 - trust) / (1 - trust_new)
-    apart = as_others * _OF_PREDICTED_IDS * weights.new_ids / weights.ids
+    apart = as_others * initial.predicted_ids * weights.new_ids / weights.ids
     for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
         layer.kernel.assign(apart * kernel)
     unknown = as_others * maps.mean + apart * (maps.intercept - maps.mean)
@@ -200,18 +185,19 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
 
 def _start_content(model: M3CSR, data: TrainingData, told: Tell) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
+    initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
-    appeal = content_appeal(data.clicks, content)
+    appeal = content_appeal(data.clicks, content, initial)
     for name, layer in zip(content, model.item_tower.appeal_kernels, strict=False):
-        layer.kernel.assign(_OF_APPEAL * appeal[name][:, np.newaxis])
+        layer.kernel.assign(initial.popularity_share * appeal[name][:, np.newaxis])
     for position, (name, encoder) in enumerate(model.encoder.modal_encoders.items()):
-        kernel = co_click_map(data.clicks, content[name], encoder.mapping.units)
+        kernel = co_click_map(data.clicks, content[name], encoder.mapping.units, initial)
         encoder.mapping.kernel.assign(kernel)
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
-            encoder.cluster_embedding.assign(_OF_CENTROID * (members @ (content[name][clicked] @ kernel)))
+            encoder.cluster_embedding.assign(initial.cluster_share * (members @ (content[name][clicked] @ kernel)))
         told(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
@@ -227,7 +213,7 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> Non
     if layer is None or len(model.encoder.modalities) == 1 or settings.attention_start != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
-    fitted = fitted_intensity(left_out, encoded, shared=not layer.per_modality)
+    fitted = fitted_intensity(left_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
     # Of behaviour nothing is fitted; it may be learned.
     behaviour = np.zeros((len(fitted), settings.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))

@@ -49,7 +49,7 @@ class M3CSR(Recommender):
 
     kind = "m3csr"
     title = "M3CSR"
-    initial_settings = frozenset({"id_start", "content_start", "attention_start"})
+    initial_settings = frozenset({"id_start", "content_start", "attention_start", "initial"})
     places_new_items = True
     explains = True
     weighs_modalities = True

@@ -78,7 +78,9 @@ def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, conf
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
     affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(affinities, data.clicks, config.m3csr.id_width, config.run.seed).items
+    factors = affinity_factors(
+        affinities, data.clicks, config.m3csr.id_width, config.run.seed, config.m3csr.initial.walk_floor
+    ).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 
 

@@ -1,0 +1,96 @@
+"""Settings of the weights that M3CSR starts from: `model.initial`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from m3csr_tf.config.section import Section
+
+_Ridge = Annotated[float, Field(gt=0, le=1e9)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class InitialConfig(Section):
+    """How closed forms over clicks and content set M3CSR's weights before the first step (models/m3csr/).
+
+    The defaults are what ranked warm and pseudo-cold items best on two real logs and on synthetic worlds
+    (docs/results.md, docs/journal.md).
+    """
+
+    clicks: int = Field(
+        500_000,
+        ge=1,
+        le=1_000_000_000,
+        description="training clicks, at most, from which maps of content are fitted; a draw of users of a larger log",
+    )
+    co_clicks: float = Field(
+        0.5,
+        ge=0,
+        le=1e3,
+        description="weight of what clicks say of directions of content, beside that of content as it is; 0.3 to 1 "
+        "rank new short videos alike",
+    )
+    co_click_ridge: _Ridge = Field(1.0, description="ridge of that fit, in mean variances of the content")
+    cluster_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a cluster's embedding starts at this share of its members' mean mapped content; 1 would drown "
+        "what tells its members apart",
+    )
+    popularity_ridge: _Ridge = Field(
+        10.0, description="ridge of the regression of popularity on content, for content vectors of length 1"
+    )
+    popularity_share: float = Field(
+        0.2,
+        ge=0,
+        le=100,
+        description="share of what content says of an item's popularity that is added to its score for a user with "
+        "one click",
+    )
+    id_ridges: tuple[_Ridge, ...] = Field(
+        (0.01, 0.1, 1.0, 10.0, 100.0),
+        min_length=1,
+        description="ridges of a modality that are tried for the map from content to ids, in mean variances of its "
+        "content; the least leave-one-out error chooses",
+    )
+    predicted_ids: float = Field(
+        1.5,
+        ge=0,
+        le=100,
+        description="ids that content predicts of new items weigh so many times what a conditional logit makes of "
+        "them: it tells clicks from items drawn evenly, and the top of a list asks for more",
+    )
+    gate_new: float = Field(
+        0.75, gt=0, lt=1, description="weight of content that the gate starts with for items without a click"
+    )
+    gate_least: float = Field(0.02, gt=0, lt=1, description="the least that it starts with for other items")
+    gate_most: float = Field(0.9, gt=0, lt=1, description="the most that it starts with for other items")
+    intensity_ridge: _Ridge = Field(
+        100.0, description="penalty of w_int of eq. 5 for interests of length 1, shared by all clicks"
+    )
+    folds: int = Field(3, ge=1, le=100, description="times that clicks are left out, to weigh ids and content by them")
+    fold_items: float = Field(0.25, gt=0, lt=1, description="share of the clicked items that a fold leaves out")
+    fold_clicks: _Share = Field(0.1, description="share of the clicks on other items that a fold leaves out")
+    fold_choices: int = Field(
+        6000, ge=1, le=10_000_000, description="clicks of each kind, at most, that a fold compares with other items"
+    )
+    fold_others: int = Field(5, ge=1, le=1000, description="items that each of them is compared with")
+    logit_ridge: _Ridge = Field(1e-3, description="penalty of the conditional logit's squared weights")
+    logit_least: float = Field(
+        0.02, gt=0, le=1, description="least weight, of scores of spread 1: content of weight 0 could not be learned"
+    )
+    cross_fit_sweeps: int = Field(
+        10, ge=1, le=1000, description="turns of implicit ALS without the clicks of a part (training.cross_fit)"
+    )
+    svd_popularity: float = Field(
+        0.25,
+        ge=0,
+        le=2,
+        description="exponent by which popular items are held back where ids start from singular vectors",
+    )
+    walk_floor: float = Field(
+        3e-3, gt=0, le=1, description="chances of a next click below this count for little where ids start from walks"
+    )

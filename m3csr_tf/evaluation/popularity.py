@@ -1,0 +1,27 @@
+"""Which held-out clicks the lists find, by the popularity of the clicked item."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3csr_tf.ranking.full_ranking import Csr
+
+
+def found_by_bin(ranked: np.ndarray, truth: Csr, bins: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out clicks of each popularity bin, and how many of them the lists hold.
+
+    Args:
+      ranked: item rows int [users, n], -1 where a list has ended.
+      truth: held-out clicks, [users, items]; every non-zero entry is one.
+      bins: int [items], from 0.
+      count: number of bins.
+
+    Returns:
+      int [bins] each: clicks that were found, and all clicks.
+    """
+    user, item = truth.nonzero()
+    pairs = np.unique(user.astype(np.int64) * truth.shape[1] + item)
+    listed = (np.arange(len(ranked), dtype=np.int64)[:, None] * truth.shape[1] + ranked)[ranked >= 0]
+    of_clicks = bins[pairs % truth.shape[1]]
+    found = np.isin(pairs, listed)
+    return np.bincount(of_clicks[found], minlength=count), np.bincount(of_clicks, minlength=count)

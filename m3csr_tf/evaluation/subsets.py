@@ -1,0 +1,84 @@
+"""Quality of lists by their length, for scores of some parts of the vectors alone: what each modality contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf.evaluation import metrics
+from m3csr_tf.ranking.full_ranking import Csr, top_n
+
+_ALL_SUBSETS_OF = 3
+"""Modalities of which every subset is judged; of more, none, each alone, all but each, and all."""
+
+
+def subsets_of(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Subsets of the modalities worth a curve, the smallest first."""
+    count = len(modalities)
+    sizes = range(count + 1) if count <= _ALL_SUBSETS_OF else sorted({0, 1, count - 1, count})
+    return [subset for size in sizes for subset in combinations(modalities, size)]
+
+
+def curves_by_subset(
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    *,
+    parts: Mapping[str, slice],
+    modalities: Sequence[str],
+    truth: Csr,
+    seen: Csr,
+    candidates: np.ndarray,
+    longest: int = 20,
+    seed: int = 0,
+    block: int = 1024,
+) -> pd.DataFrame:
+    """Mean recall and NDCG of lists of 1 to `longest` items, when only some modalities count for the score.
+
+    The model is one and the same: a score is the sum of the subset's parts and of those that belong to no modality.
+
+    Args:
+      user_vectors: float32 [users, D].
+      item_vectors: float32 [items, D], by item row.
+      parts: name -> where it lies in a vector; what is no modality belongs to every subset.
+      modalities: names of the parts that are.
+      truth: held-out clicks of the users, [users, items]; each user has one.
+      seen: items that are not listed, [users, items].
+      candidates: bool [items], items that may be listed.
+      longest: length of the longest lists.
+      seed: of the order of ties.
+      block: users ranked at once.
+
+    Returns:
+      Columns `subset` (str), `n` (int), `recall` and `ndcg` (float), a row a subset and length.
+    """
+    others = [name for name in parts if name not in modalities]
+    lengths = [n for n in range(1, longest + 1) if n <= max(1, int(candidates.sum()))]
+    tables = []
+    for subset in subsets_of(modalities):
+        places = _places(parts, (*others, *subset))
+        if not len(places):
+            continue  # Without a part of its own, a model has no score without modalities.
+        ranked = top_n(
+            np.ascontiguousarray(user_vectors[:, places]),
+            np.ascontiguousarray(item_vectors[:, places]),
+            lengths[-1],
+            seen=seen,
+            candidates=candidates,
+            seed=seed,
+            block=block,
+        )
+        values = metrics.per_user(ranked, truth, lengths)
+        columns = {
+            metric: [values[metrics.name(metric, n)].mean() for n in lengths]
+            for metric in (metrics.RECALL, metrics.NDCG)
+        }
+        tables.append(pd.DataFrame({"subset": " + ".join(subset) or "no modality", "n": lengths, **columns}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _places(parts: Mapping[str, slice], names: Iterable[str]) -> np.ndarray:
+    ranges = [np.arange(parts[name].start, parts[name].stop) for name in names]
+    return np.concatenate(ranges) if ranges else np.zeros(0, int)

@@ -1,0 +1,122 @@
+"""Graphs from items to the items of most similar content: what models propagate over that know items by content.
+
+LATTICE (Zhang et al., MM 2021, equations 1 to 3) and FREEDOM (Zhou and Shen, MM 2023, equations 1 to 4) build one graph
+for each modality: an item is connected to the items of the largest cosine, itself among them, and the matrix S of the
+connections is normalised to D^-1/2 S D^-1/2. No matrix of all cosines is ever held: items are compared in blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import normalize
+
+from m3csr_tf.ranking.top_k import Best, random_columns
+from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.threads import cores, each_worker
+
+# What a thread works on at once, so that memory does not grow with the square of the catalogue.
+_ROWS, _COLUMNS = 256, 2048
+
+
+def content_graph(
+    content: np.ndarray,
+    neighbours: int,
+    weights: Literal["ones", "cosines"] = "ones",
+    reachable: np.ndarray | None = None,
+    told: Tell | None = None,
+) -> sparse.csr_matrix:
+    """The matrix S whose row i has the items most similar to item i, to be normalised by `normalised`.
+
+    Args:
+      content: float32 [items, width]; a row of zeros is an item without content, which has no neighbours and is
+        nobody's.
+      neighbours: items that a row keeps at most, the item itself counted; those of no positive cosine are left out.
+      weights: of the entries of S: 1 (FREEDOM, equation 3) or the cosines (LATTICE, equation 2).
+      reachable: bool [items], items that others, and they themselves, may be connected to; all when None.
+      told: told how many blocks of items are done, and of how many, by several threads.
+
+    Returns:
+      float32 [items, items] with sorted indices; not symmetric, since being near is not mutual.
+    """
+    others = nearest_by_cosine(content, neighbours, reachable, told)
+    own = content.any(axis=1)
+    if reachable is not None:
+        own &= reachable
+    # The item itself, of cosine 1, takes the place of the farthest of its neighbours.
+    nearest = _without_last(others, own & (np.diff(others.indptr) == neighbours))
+    graph = sparse.csr_matrix(nearest + sparse.diags(own.astype(np.float32)), dtype=np.float32)
+    if weights == "ones":
+        graph.data[:] = 1
+    graph.eliminate_zeros()
+    graph.sort_indices()
+    return graph
+
+
+def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
+    """D^-1/2 S D^-1/2 float32 of a matrix S of positive entries, D being its row sums; an item without any counts 0."""
+    sums = np.asarray(graph.sum(axis=1), np.float64).ravel()
+    scale = sparse.diags(np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0))
+    result = sparse.csr_matrix(scale @ graph @ scale, dtype=np.float32)
+    result.sort_indices()
+    return result
+
+
+def nearest_by_cosine(
+    content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: Tell | None = None
+) -> sparse.csr_matrix:
+    """The items of the most similar content, weighted by their cosine.
+
+    Args:
+      content: float32 [items, width]; a row of zeros is an item without any content.
+      count: most neighbours of an item; of equally similar ones any.
+      reachable: bool [items], the items that may be neighbours; all when None.
+      told: told how many blocks of items are done, and of how many, by several threads.
+
+    Returns:
+      float32 [items, items] of cosines; no item is its own neighbour, and items of a negative cosine or of none are no
+      neighbours. A row's indices are in order of falling cosine.
+    """
+    items = len(content)
+    content = normalize(content)
+    keys = random_columns(np.arange(items))
+    tiles = np.random.default_rng(0).permutation(np.arange(0, items, _COLUMNS))
+    blocks = range(0, items, _ROWS)
+    parts: list[sparse.csr_matrix] = [None] * len(blocks)
+    workers = max(1, min(cores(), len(blocks)))
+    done = [0] * workers
+
+    def work(worker: int) -> None:
+        for number in range(worker, len(blocks), workers):
+            start = blocks[number]
+            rows = content[start : start + _ROWS]
+            best = Best(min(count, items), keys[: len(rows)], keys)
+            mask = np.empty((len(rows), _COLUMNS), bool)
+            for first in tiles:
+                cosines = rows @ content[first : first + _COLUMNS].T
+                own = np.arange(max(start, first), min(start + len(rows), first + cosines.shape[1]))
+                cosines[own - start, own - first] = -np.inf
+                if reachable is not None:
+                    cosines[:, ~reachable[first : first + _COLUMNS]] = -np.inf
+                best.offer(cosines, first, mask[:, : cosines.shape[1]])
+            nearest, weights = best.lists()
+            row, place = np.nonzero(weights > 0)
+            indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
+            found = weights[row, place], nearest[row, place], indptr
+            parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
+            if told is not None:
+                done[worker] += 1
+                told(sum(done), len(blocks))
+
+    each_worker(work, workers)
+    return sparse.vstack(parts, format="csr")
+
+
+def _without_last(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    """The same without the last entry of some rows, bool [rows], which have one."""
+    kept = np.ones(matrix.nnz, bool)
+    kept[matrix.indptr[1:][rows] - 1] = False
+    indptr = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr) - rows)])
+    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)

@@ -1,0 +1,214 @@
+"""FREEDOM: freezing and denoising graph structures for multimodal recommendation (Zhou and Shen, MM 2023).
+
+Embeddings of users and items are propagated over the user-item graph as in LightGCN, and those of items once more over
+a frozen graph of similar content, whose result is added (equations 8 and 9). Training thins the user-item graph anew in
+every epoch; ranking uses the whole one. A second BPR loss asks that users rank by mapped content as well (equation 10).
+
+Two things differ from the authors' code. The item-item graph is of scaled content (section `content`), since cosines of
+raw non-negative vectors hardly differ, and connects to clicked items alone, so that a new video has neighbours of
+learned embeddings by its content. And the mapped content is a linear map of frozen vectors: the authors train the
+vectors too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+from m3csr_tf.config import Config, FreedomConfig
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.graph.content_graph import content_graph, normalised
+from m3csr_tf.models.bpr_mf import ID_PART
+from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
+from m3csr_tf.models.contract import Batch, consecutive
+from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
+from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
+from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.tables import TableUserTower
+from m3csr_tf.ops.edge_pruning import EdgePruning
+from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
+from m3csr_tf.sampling.stateless import StatelessDraws
+from m3csr_tf.sampling.training_data import item_features
+from m3csr_tf.util.progress import progress
+
+
+class FreedomWeights(Embeddings):
+    """Embeddings of users and items, and a linear map of each modality.
+
+    Args:
+      users, items: rows, reserved ones included.
+      dim: width of the embeddings.
+      widths: modality -> width of its scaled content.
+    """
+
+    def __init__(self, users: int, items: int, dim: int, widths: Mapping[str, int]) -> None:
+        super().__init__(users, items, dim, "freedom")
+        self.maps = {name: tf.keras.layers.Dense(dim, name=f"{name}_map") for name in widths}
+        for name, width in widths.items():
+            self.maps[name].build([None, width])
+
+
+class FrozenGraphTower(ItemGraphTower):
+    """Item vectors; those of new items are what the frozen item-item graph carries to them.
+
+    Args:
+      rows, width, placed: see `TableItemTower`.
+      graphs: modality -> its graph of content, not normalised, [items, items].
+      shares: modality -> its share.
+      content: modality -> scaled content of all items float32 [items, width].
+      neighbours: of an item, at most.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        placed: np.ndarray,
+        graphs: Mapping[str, sparse.csr_matrix],
+        shares: Mapping[str, float],
+        content: Mapping[str, np.ndarray],
+        neighbours: int,
+    ) -> None:
+        super().__init__(rows, width, tf.constant(placed))
+        clicked = np.flatnonzero(placed)
+        self._shares = dict(shares)
+        self._nearest: dict[str, ClickedNeighbours] = {}
+        self._sums: dict[str, tf.Variable] = {}
+        for name, graph in graphs.items():
+            nearest = ClickedNeighbours(clicked, content[name].shape[1], neighbours, f"{name}_nearest")
+            nearest.content.assign(tf.math.l2_normalize(content[name][clicked], axis=1))
+            self._nearest[name] = nearest
+            self._sums[name] = self.add_weight(name=f"{name}_sums", shape=[rows], trainable=False)
+            self._sums[name].assign(np.asarray(graph.sum(axis=1)).ravel())
+
+    def of_content(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """See `ItemGraphTower.of_content`."""
+        parts = []
+        for name, share in self._shares.items():
+            rows, cosines = self._nearest[name](content[name])
+            connections = tf.cast(cosines > 0, tf.float32)
+            parts.append(share * carried_to(rows, connections, self._sums[name], self.carried))
+        return tf.add_n(parts)
+
+
+class Freedom(EmbeddingRecommender):
+    """x_ui = u . (i + h): u and i propagated over clicks, h over similar content.
+
+    Args:
+      config: the run's settings, of model.kind=freedom.
+      prepared: the data.
+
+    Raises:
+      ConfigError: the log is larger than training.window_clicks.
+    """
+
+    kind = "freedom"
+    title = "FREEDOM"
+    places_new_items = True
+
+    def __init__(self, config: Config, prepared: Prepared) -> None:
+        super().__init__(config)
+        self._settings = settings = config.model_as(FreedomConfig)
+        clicks = training_clicks(config, prepared, self.title)
+        content = {name: values for name, values in item_features(prepared).items() if name in prepared.content}
+        widths = {name: values.shape[1] for name, values in content.items()}
+        placed = np.asarray(prepared.train_clicks) > 0
+        shares = _shares(settings, list(content))
+        graphs = _frozen_graphs({name: content[name] for name in shares}, settings.neighbours, placed)
+        users, items = len(prepared.users), len(prepared.items)
+        self._users = users
+        self._graph = normalised_click_graph(config, prepared, self.title)
+        self._pruning = EdgePruning(clicks, settings.edge_dropout)
+        self._draws = StatelessDraws(config.run.seed)
+        self._epoch_steps = max(1, -(-clicks.nnz // config.training.batch_size))
+        self._content = {name: tf.constant(values) for name, values in content.items()}
+        self._item_graph = as_tensor(sum(share * normalised(graphs[name]) for name, share in shares.items()))
+        self.network = FreedomWeights(users, items, settings.dim, widths)
+        self.item_tower = FrozenGraphTower(items, settings.dim, placed, graphs, shares, content, settings.neighbours)
+        self.user_tower = TableUserTower(users, settings.dim, self.item_tower)
+
+    @classmethod
+    def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
+        """See `Recommender.from_prepared`."""
+        return cls(config, prepared)
+
+    @classmethod
+    def table_entries(cls, config: Config, users: int, items: int) -> int:
+        """Entries of the embeddings."""
+        return (users + items) * config.model_as(FreedomConfig).dim
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """ "id" alone: content tells which embeddings an item shares."""
+        return consecutive([(ID_PART, self._settings.dim)])
+
+    def all_vectors(self, training: bool = False) -> Vectors:
+        """See `PairwiseRecommender.all_vectors`; the whole graph of clicks, which ranking uses."""
+        del training
+        return self._vectors(self._graph)
+
+    def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `PairwiseRecommender.example_vectors`; over the graph that this epoch is left with."""
+        graph = self._graph
+        if self._settings.edge_dropout:
+            epoch = batch["step"] // self._epoch_steps
+            graph = self._pruning.graph(self._draws.uniform([self._pruning.edges], epoch, "edges"))
+        vectors = self._vectors(graph)
+        items = tf.concat([batch["positive"], batch["negative"]], axis=0)
+        return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
+
+    def auxiliary_loss(self, batch: Batch, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """modal_loss times the sum over modalities of the BPR loss of scores by mapped content (equation 10)."""
+        del items
+        if not self._settings.modal_loss:
+            return tf.constant(0.0)
+        size = tf.shape(batch["positive"])[0]
+        total = tf.constant(0.0)
+        for name, content in self._content.items():
+            mapped = self.network.maps[name](
+                tf.gather(content, tf.concat([batch["positive"], batch["negative"]], axis=0))
+            )
+            total += self._task_loss(batch, users, mapped[:size], mapped[size:])
+        return self._settings.modal_loss / tf.cast(size, tf.float32) * total
+
+    def before_ranking(self) -> None:
+        """Fills the tables of the towers, and what items give to new ones that they are connected to."""
+        super().before_ranking()
+        if self._settings.item_layers:
+            self.item_tower.carried.assign(self._over_items(self._settings.item_layers - 1))
+
+    def _vectors(self, graph: tf.SparseTensor) -> Vectors:
+        """u and i + h of all rows (equations 8 and 9)."""
+        nodes = mean_of_layers(graph, self.network.nodes, self._settings.layers)
+        of_users, of_items = nodes[: self._users], nodes[self._users :]
+        if self._settings.item_layers:
+            of_items += self._over_items(self._settings.item_layers)
+        return Vectors(of_users, of_items)
+
+    def _over_items(self, layers: int) -> tf.Tensor:
+        """The items' embeddings, propagated over the item-item graph so many times."""
+        table = tf.convert_to_tensor(self.network.items)
+        for _ in range(layers):
+            table = product(self._item_graph, table)
+        return table
+
+
+def _shares(settings: FreedomConfig, modalities: list[str]) -> dict[str, float]:
+    """The share of each modality that has any in the item-item graph; they sum to 1."""
+    weights = {name: settings.modality_weights.get(name, 1.0) for name in modalities}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
+
+
+def _frozen_graphs(
+    content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarray
+) -> dict[str, sparse.csr_matrix]:
+    """The graph of each modality, not normalised (equations 1 to 3)."""
+    graphs = {}
+    for name, vectors in content.items():
+        with progress(f"items of similar {name} content, blocks") as told:
+            graphs[name] = content_graph(vectors, neighbours, "ones", placed, told)
+    return graphs

@@ -1,0 +1,102 @@
+"""The user-item graph of MMSSL, and its versions that each modality weighs (section 3.1.1 of the paper).
+
+A modality relates a user to an item by a = exp(cos(f_u, f_i) / temperature), f being what the clicks' content makes of
+them. Its graph is that relation on the clicks, symmetrically normalised: an edge weighs a_ui / sqrt(a_u a_i), with a_u
+and a_i the sums of the user's and the item's edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, product, symmetric_normalised
+
+
+class ClickGraph:
+    """The graph of training clicks; nodes are users, then items.
+
+    Args:
+      clicks: binary [users, items].
+
+    Attributes:
+      users, items: sizes.
+      normalised: SparseTensor [users + items, users + items], D^-1/2 A D^-1/2.
+    """
+
+    def __init__(self, clicks: sparse.csr_matrix) -> None:
+        by_user = sparse.csr_array(clicks, dtype=np.float32)
+        by_user.sort_indices()
+        self.users, self.items = by_user.shape
+        adjacency = bipartite(by_user)
+        self.normalised = as_tensor(symmetric_normalised(adjacency))
+        self._to_users = as_tensor(_over_root(by_user))
+        self._to_items = as_tensor(_over_root(by_user.T))
+        owners = np.repeat(np.arange(self.users), np.diff(by_user.indptr))
+        by_item = np.lexsort([owners, by_user.indices])
+        self._user_of = tf.constant(owners, tf.int32)
+        self._item_of = tf.constant(by_user.indices, tf.int32)
+        self._by_item = tf.constant(by_item, tf.int32)
+        self._starts = tf.constant(by_user.indptr, tf.int64)
+        nodes = self.users + by_user.indices
+        rows = np.concatenate([owners, nodes[by_item]])
+        columns = np.concatenate([nodes, owners[by_item]])
+        self._edges = tf.constant(np.stack([rows, columns], axis=1), tf.int64)
+
+    def aggregated(self, of_items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Equation 1: the sum of a user's items over the root of their number, then of an item's users over theirs.
+
+        Args:
+          of_items: float32 [items, width].
+
+        Returns:
+          float32 [users, width] and [items, width].
+        """
+        users = product(self._to_users, of_items)
+        return users, product(self._to_items, users)
+
+    def relations(self, users: tf.Tensor, items: tf.Tensor, temperature: float) -> tf.Tensor:
+        """exp(cos / temperature) of the two ends of each click, float32 [clicks]; a constant to the gradient.
+
+        Args:
+          users, items: unit vectors float32 [users, width] and [items, width], or zeros, whose cosine is 0.
+          temperature: see above.
+        """
+        of_users, of_items = tf.stop_gradient(users), tf.stop_gradient(items)
+        ends = tf.gather(of_users, self._user_of) * tf.gather(of_items, self._item_of)
+        return tf.exp(tf.reduce_sum(ends, axis=1) / temperature)
+
+    def weighted(self, relations: tf.Tensor) -> tf.SparseTensor:
+        """The graph whose clicks weigh relations float32 [clicks], symmetrically normalised; [nodes, nodes]."""
+        of_user = tf.math.unsorted_segment_sum(relations, self._user_of, self.users)
+        of_item = tf.math.unsorted_segment_sum(relations, self._item_of, self.items)
+        scale = tf.gather(of_user, self._user_of) * tf.gather(of_item, self._item_of)
+        weights = relations * tf.math.rsqrt(scale)
+        nodes = self.users + self.items
+        return tf.SparseTensor(
+            self._edges, tf.concat([weights, tf.gather(weights, self._by_item)], axis=0), [nodes, nodes]
+        )
+
+    def observed(self, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Who clicked what, float32 [n, columns] of 0 and 1.
+
+        Args:
+          users: rows int32 [n].
+          items: rows int32 [columns], all different.
+        """
+        column_of = tf.tensor_scatter_nd_update(
+            tf.fill([self.items], -1), items[:, tf.newaxis], tf.range(tf.size(items))
+        )
+        clicks = tf.ragged.range(tf.gather(self._starts, users), tf.gather(self._starts, users + 1))
+        columns = tf.gather(column_of, tf.gather(self._item_of, clicks.flat_values))
+        lines = tf.cast(clicks.value_rowids(), tf.int32)
+        places = tf.boolean_mask(tf.stack([lines, columns], axis=1), columns >= 0)
+        return tf.scatter_nd(places, tf.ones([tf.shape(places)[0]]), [tf.size(users), tf.size(items)])
+
+
+def _over_root(clicks: sparse.csr_array) -> sparse.csr_array:
+    """D^-1/2 A, D being the row sums; rows without an entry stay empty."""
+    degrees = np.asarray(clicks.sum(axis=1)).ravel()
+    scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    return sparse.csr_array(sparse.diags_array(scale) @ clicks)

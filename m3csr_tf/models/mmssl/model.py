@@ -1,0 +1,191 @@
+"""MMSSL: multi-modal self-supervised learning (Wei, Huang, Xia and Zhang, WWW 2023, section 3).
+
+Content makes a graph of the clicks for each modality, embeddings of ids are propagated over each, attention joins these
+views, and the result starts a LightGCN on the plain graph of clicks. Two losses beside BPR supervise it by itself: an
+adversarial one asks that the relation of users and items by content look like what was observed, and a contrastive one
+that a user's view by a modality be told from other users' by her final vector.
+
+Where this departs from the authors' training, and why:
+
+- One optimizer instead of two in turn: the critic's loss reaches the generator through a reversed gradient, so that the
+  model has one loss, as the trainer asks, and a step costs one forward pass. The penalty is WGAN-GP's as in the paper.
+- The critic reads an item by a row of weights of its own and has neither batch normalisation, which a gradient penalty
+  of single rows does not allow for, nor dropout; the authors' first layer is a quarter of the catalogue wide, eleven
+  million weights on TikTok. It judges some users of a batch, and of a large catalogue some items.
+- A modality's graph holds the clicks, weighed by the relation that the modality generates. The authors also add the
+  highest generated relations of each user, of which their setting (a ten-thousandth of the catalogue) leaves none on
+  TikTok.
+- The contrastive loss tells a user from the others of the batch, not of the whole log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from m3csr_tf.config import Config, MMSSLConfig
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.models.click_graph import training_clicks
+from m3csr_tf.models.contract import Batch, consecutive
+from m3csr_tf.models.embeddings import EmbeddingRecommender
+from m3csr_tf.models.mmssl.critic import adversarial_loss, observed_rows
+from m3csr_tf.models.mmssl.graphs import ClickGraph
+from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
+from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.ops import replicas
+from m3csr_tf.sampling.stateless import StatelessDraws
+from m3csr_tf.sampling.training_data import item_features
+
+PART = "id_and_content"
+
+
+class MMSSL(EmbeddingRecommender):
+    """h = mean over layers of propagated (e + eta * attended views) + omega * sum over modalities of content.
+
+    Args:
+      config: the run's settings, of model.kind=mmssl.
+      prepared: the data.
+      graph: of the training clicks.
+    """
+
+    kind = "mmssl"
+    title = "MMSSL"
+
+    def __init__(self, config: Config, prepared: Prepared, graph: ClickGraph) -> None:
+        super().__init__(config)
+        self._settings = config.model_as(MMSSLConfig)
+        self._draws = StatelessDraws(config.run.seed)
+        self._graph = graph
+        clicked = np.flatnonzero(np.asarray(prepared.train_clicks) > 0)
+        self._clicked = tf.constant(clicked, tf.int32)
+        self.network = MMSSLNetwork(self._settings, graph, _content(prepared), config.run.seed)
+        self._make_towers(prepared)
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """One part: ids and content are summed before they meet."""
+        return consecutive([(PART, self._settings.dim)])
+
+    @classmethod
+    def table_entries(cls, config: Config, users: int, items: int) -> int:
+        """Entries of the embeddings and of the critic's first layer."""
+        settings = config.model_as(MMSSLConfig)
+        return (users + items) * settings.dim + (items * settings.critic_dim if settings.adversarial_weight else 0)
+
+    def all_vectors(self, training: bool = False) -> Vectors:
+        """See `PairwiseRecommender.all_vectors`; without dropout, which belongs to a step."""
+        del training
+        return Vectors(*self._split(self.network.views().final))
+
+    def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
+        """Ranking, contrastive and adversarial loss of one forward pass, and beta times |theta|^2 over the batch size.
+
+        theta is the embeddings of the batch's users, positives and negatives.
+        """
+        del training
+        settings = self._settings
+        users, positives = inputs["user"], inputs["positive"]
+        views = self.network.views(inputs["step"])
+        of_users, of_items = self._split(views.final)
+        size = tf.cast(tf.size(positives), tf.float32)
+        scored = [tf.gather(of_users, users), *(tf.gather(of_items, inputs[of]) for of in ("positive", "negative"))]
+        loss = self._task_loss(inputs, *scored) / size
+        if settings.contrastive_weight or settings.adversarial_weight:
+            distinct, _ = tf.unique(users)
+        if settings.contrastive_weight:
+            told_apart = distinct[: settings.contrastive_users]
+            own = tf.gather(of_users, told_apart)
+            for view in views.ids:
+                modal = tf.gather(view, told_apart)
+                loss += settings.contrastive_weight * contrastive_loss(modal, own, settings.contrastive_temperature)
+        if settings.adversarial_weight:
+            loss += self._adversarial(views, distinct[: settings.adversarial_users], positives, inputs["step"])
+        if self.config.training.beta:
+            loss += self.config.training.beta / size * self.squared_weights(inputs)
+        return loss / replicas.count()
+
+    def item_tables(self) -> list[tf.Variable]:
+        """The items' embeddings, and the critic's weights of items."""
+        critic = self.network.critic
+        return [*super().item_tables(), *([] if critic is None else [critic.first])]
+
+    def _adversarial(self, views: Views, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """The adversarial loss of the modalities' rows of some users, int32 [n]; a mean over modalities."""
+        settings = self._settings
+        items = self._judged_items(positives, step)
+        shape = [tf.size(users), tf.size(items)]
+        mix = self._draws.uniform([tf.size(users), 1], step, "between")
+        final = tf.stop_gradient(tf.math.l2_normalize(views.final, axis=1))
+        observed = observed_rows(
+            self._graph.observed(users, items),
+            self._cosines(final, users, items),
+            self._draws.uniform(shape, step, "noise"),
+            settings.gumbel_temperature,
+            settings.gumbel_scores,
+        )
+        total = tf.constant(0.0)
+        for content in views.content:
+            generated = tf.math.l2_normalize(self._cosines(content, users, items), axis=1)
+            total += adversarial_loss(
+                self.network.critic,
+                generated,
+                observed,
+                items,
+                mix,
+                settings.adversarial_weight,
+                settings.gradient_penalty,
+            )
+        return total / len(views.content)
+
+    def _judged_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Rows of clicked items, all different, int32: all of them, or the batch's positives and a draw."""
+        most = self._settings.adversarial_items
+        if self._clicked.shape[0] <= most:
+            return self._clicked
+        drawn = self._draws.uniform([most], step, "columns") * tf.cast(tf.size(self._clicked), tf.float32)
+        places = tf.minimum(tf.cast(drawn, tf.int32), tf.size(self._clicked) - 1)
+        items, _ = tf.unique(tf.concat([positives, tf.gather(self._clicked, places)], axis=0))
+        return items[:most]
+
+    def _cosines(self, unit: tf.Tensor, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Dot products of unit vectors of nodes, float32 [users, items]."""
+        return tf.matmul(tf.gather(unit, users), tf.gather(unit, self._graph.users + items), transpose_b=True)
+
+    def _split(self, nodes: tf.Tensor) -> list[tf.Tensor]:
+        return list(tf.split(nodes, [self._graph.users, self._graph.items]))
+
+    @classmethod
+    def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
+        """See `Recommender.from_prepared`.
+
+        Raises:
+          ConfigError: the log is read in shards, so that no graph of it is in memory.
+        """
+        return cls(config, prepared, ClickGraph(training_clicks(config, prepared, cls.title)))
+
+
+def contrastive_loss(views: tf.Tensor, others: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Mean over users of -log of the share that a user's own pair has among all pairs (section 3.2.2), a scalar.
+
+    A user's view is compared with the final vectors of all users and with the views of the others:
+    -log exp(s(v_u, h_u)) / (sum_u' exp(s(v_u, h_u')) + sum_u'!=u exp(s(v_u, v_u'))), s being cosine / temperature.
+
+    Args:
+      views: v, float32 [users, d].
+      others: h, float32 [users, d].
+      temperature: see above.
+    """
+    unit, own = tf.math.l2_normalize(views, axis=1), tf.math.l2_normalize(others, axis=1)
+    between = tf.matmul(unit, own, transpose_b=True) / temperature
+    within = tf.matmul(unit, unit, transpose_b=True) / temperature
+    within = tf.linalg.set_diag(within, tf.fill([tf.shape(within)[0]], -1e9))
+    all_pairs = tf.reduce_logsumexp(tf.concat([between, within], axis=1), axis=1)
+    return tf.reduce_mean(all_pairs - tf.linalg.diag_part(between))
+
+
+def _content(prepared: Prepared) -> Mapping[str, np.ndarray]:
+    """Scaled content of every item row, by modality."""
+    return {name: values for name, values in item_features(prepared).items() if name in prepared.content}

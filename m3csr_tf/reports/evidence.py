@@ -1,0 +1,37 @@
+"""What figures of a run need beyond its files: plain arrays that somebody who can open the model has taken from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Arrays and tables of one run; what its model does not have is None, and `lacking` says why.
+
+    Attributes:
+      vectors: space ("visual", .., "id") -> vectors of the same drawn items, float [items, width].
+      curves: columns `subset`, `n`, `recall`, `ndcg`, as `evaluation.subsets.curves_by_subset`.
+      curve_users: test users whose lists the curves are means over.
+      intensities: float [users, modalities] of drawn users, indexed by user id.
+      by_popularity: columns `bin`, `clicks` and one a system: the share of held-out clicks that its lists found.
+      gate: columns `bin`, `items`, `gate`: the weight of content by popularity bin.
+      counted: what popularity bins are ranges of, e.g. "training clicks".
+      histories: user id -> item rows int [slots], oldest first, of the users of the case study.
+      case_intensities: user id -> modality -> intensity, of the same users.
+      lacking: figure -> why it is left out, a sentence.
+    """
+
+    vectors: dict[str, np.ndarray] | None = None
+    curves: pd.DataFrame | None = None
+    curve_users: int = 0
+    intensities: pd.DataFrame | None = None
+    by_popularity: pd.DataFrame | None = None
+    gate: pd.DataFrame | None = None
+    counted: str = "training clicks"
+    histories: dict[str, np.ndarray] = field(default_factory=dict)
+    case_intensities: dict[str, dict[str, float]] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""One user's list, and which part of the score speaks for each item (Figure 7 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from m3csr_tf.reports.figures.style import (
+    INK,
+    SERIES,
+    SMALL,
+    bars_of,
+    colours_of,
+    label,
+    legend_below,
+    new_figure,
+    styled,
+)
+
+_LONGEST = 22
+_SHORT = 12
+"""Characters of a title up to which two stand side by side."""
+
+
+@styled
+def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
+    """What she watched, newest first, above the parts of the score of each item of her list.
+
+    Args:
+      history: titles or ids.
+      parts: float [items, parts], indexed by title or id, best first; a row sums to the score of its item.
+    """
+    columns = 1 if any(len(name) > _SHORT for name in history) else 2
+    rows = max(1, -(-len(history) // columns))
+    figure = new_figure(height=1.5 + 0.21 * rows + 0.29 * len(parts))
+    # Figures of their own: the history begins at the left, however wide the names of the list are.
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35 + 0.21 * rows, 1.15 + 0.29 * len(parts)])[
+        :, 0
+    ]
+    of_history, axes = above.subplots(), below.subplots()
+    of_history.axis("off")
+    of_history.set_xlim(0, 1)
+    of_history.set_title("her history, newest first", loc="left")
+    of_history.set_ylim(rows, 0)
+    for place, name in enumerate(history):
+        column, row = divmod(place, rows)
+        of_history.text(column / 2, row + 0.5, f"{place + 1}. {label(name, 34)}", va="center", fontsize=SMALL)
+    positive, negative = np.zeros(len(parts)), np.zeros(len(parts))
+    colours = colours_of([str(part) for part in parts])
+    for part in parts:
+        values = parts[part].to_numpy()
+        start = np.where(values >= 0, positive, negative)
+        colour = SERIES[colours[str(part)]]
+        axes.barh(range(len(parts)), values, left=start, height=0.7, color=colour, label=label(part))
+        positive, negative = positive + np.maximum(values, 0), negative + np.minimum(values, 0)
+    axes.axvline(0, color=INK, linewidth=1)
+    bars_of(axes, [f"{label(name, _LONGEST)}  {place}" for place, name in enumerate(map(str, parts.index), 1)])
+    axes.set_title("her list, best first", loc="left")
+    axes.set_xlabel("part of the score, in the score's own unit")
+    axes.set_ylabel("item and its place in the list")
+    legend_below(below, axes, 3)
+    return figure

@@ -1,0 +1,36 @@
+"""Systems side by side with the intervals of their means."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from m3csr_tf.reports.figures.style import bars_of, label, legend_below, new_figure, series, styled
+
+
+@styled
+def intervals(means: pd.DataFrame, metric: str) -> Figure:
+    """A row a system, and in it a point with its interval for each slice of the items.
+
+    Args:
+      means: columns `system`, `slice` (str), `mean`, `low`, `high` (float; low and high may be NaN).
+      metric: how the axis calls it.
+    """
+    systems, slices = (list(dict.fromkeys(means[name])) for name in ("system", "slice"))
+    figure = new_figure(height=1.3 + 0.42 * len(systems))
+    axes = figure.subplots()
+    for position, part in enumerate(slices):
+        of_part = means[means["slice"] == part]
+        offset = 0.5 * ((position + 0.5) / len(slices) - 0.5)
+        rows = [systems.index(system) + offset for system in of_part["system"]]
+        errors = [(of_part["mean"] - of_part["low"]).fillna(0), (of_part["high"] - of_part["mean"]).fillna(0)]
+        style = {name: value for name, value in series(position).items() if name != "linestyle"}
+        axes.errorbar(of_part["mean"], rows, xerr=errors, fmt="none", ecolor=style["color"], elinewidth=1.6, capsize=2)
+        axes.plot(of_part["mean"], rows, linestyle="none", label=f"{label(part)} items", clip_on=False, **style)
+    bars_of(axes, [label(system, 16) for system in systems])
+    axes.set_ylim(len(systems) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(metric)
+    axes.set_ylabel("system")
+    legend_below(figure, axes, 3)
+    return figure

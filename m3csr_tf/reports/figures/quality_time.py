@@ -1,0 +1,35 @@
+"""Quality against the time that it took to train."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from m3csr_tf.reports.figures.style import label, legend_below, new_figure, series, styled
+
+_MINUTES = 300.0
+"""Seconds from which the axis counts minutes."""
+
+
+@styled
+def quality_against_time(points: pd.DataFrame, metric: str) -> Figure:
+    """One line or point a system.
+
+    Args:
+      points: columns `system` (str), `seconds` (float, of training) and `quality` (float); a system may have several.
+      metric: how the axis calls the quality, with the split that it is of.
+    """
+    figure = new_figure(height=3.6)
+    axes = figure.subplots()
+    in_minutes = points["seconds"].max() > _MINUTES
+    for position, system in enumerate(dict.fromkeys(points["system"])):
+        of_system = points[points["system"] == system].sort_values("seconds")
+        seconds = of_system["seconds"] / (60 if in_minutes else 1)
+        axes.plot(seconds, of_system["quality"], label=label(system), clip_on=False, **series(position))
+    axes.set_xlabel(f"training time, {'minutes' if in_minutes else 'seconds'}")
+    axes.set_ylabel(metric)
+    axes.margins(y=0.15)
+    axes.set_xlim(left=0)
+    if points["system"].nunique() > 1:
+        legend_below(figure, axes, 3)
+    return figure

@@ -1,0 +1,130 @@
+"""The model card of a run (Mitchell et al., 2019): what it is, on what data, how chosen, how good, and its limits."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from m3csr_tf.reports.run_files import RunFiles
+from m3csr_tf.reports.words import describe_split, figure_of, titled
+from m3csr_tf.util.quoting import printable, shortened
+
+_SLICES = ("all", "warm", "few", "cold", "cold_only")
+_METRICS = ("recall@20", "precision@20", "ndcg@20")
+
+
+def model_card(run: RunFiles) -> str:
+    """The card as Markdown; every number in it is one of the run's files."""
+    counts, finished = run.prepared.manifest["counts"], run.finished
+    least = run.settings["training"]["min_delta"]
+    by = f" by more than {least:.1%}" if least else ""
+    lines = [
+        f"# Model card: {_plain(run.name)}",
+        "",
+        f"{_plain(run.model)}, trained by m3csr_tf {_plain(str(run.versions.get('m3csr_tf', '?')))}.",
+        "",
+        "## What it is for",
+        "",
+        "The retrieval stage of a recommender: from a user's history it ranks a whole catalogue, items that nobody has "
+        "clicked yet among them. It gives candidates for a ranking stage; it decides nothing about people.",
+        "",
+        "## Data",
+        "",
+        f"- Source: layout `{_plain(str(run.settings['data']['format']))}`; {describe_split(run)}.",
+        f"- {counts['users']:,} users and {counts['items']:,} items; {counts['train_interactions']:,} interactions for "
+        f"training, {counts['val_interactions']:,} for validation, {counts['test_interactions']:,} for test.",
+        f"- {counts['cold_items']:,} items have no training click, {counts['strictly_cold_items']:,} of them held out "
+        "on purpose.",
+    ]
+    for name in run.prepared.modalities:
+        width = run.prepared.content[name].shape[1]
+        without = counts.get(f"items_without_{name}", 0)
+        lines.append(f"- Modality {_plain(name)}: vectors of {width} numbers; {without:,} items have none.")
+    lines += [
+        "",
+        "## How it was trained and chosen",
+        "",
+        f"- {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s, seed {run.settings['run']['seed']}.",
+        f"- Its weights are those of step {finished['best_step']:,}, with a Recall@20 on validation users of "
+        f"{finished['recall@20']:.4f}, which no later validation bettered{by}. No test click was looked at for that.",
+        *_chosen(run.metrics["baselines"]),
+        "",
+        "## Figures on the test split",
+        "",
+        *_figures(run),
+        "",
+        "## Limits",
+        "",
+        *(f"- {limit}" for limit in limits(run)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def limits(run: RunFiles) -> list[str]:
+    """What a reader must not conclude from the figures, a sentence each."""
+    test = run.metrics["test"]
+    said = [
+        "Offline figures on logged clicks: an item that was never shown could not be clicked, so they favour what the "
+        "logged system showed.",
+        "One training with one seed: the intervals say what other users of the same log would change, not what another "
+        "seed would (pipelines/seeds.py measures that).",
+    ]
+    if run.settings["data"]["format"] == "world":
+        said.append(
+            "The data are synthetic (a built-in world whose truth is known); nothing here says how the model does on "
+            "real logs."
+        )
+    drawn = test["all"]
+    if drawn.get("of", drawn["users"]) > drawn["users"]:
+        said.append(f"Of {drawn['of']:,} test users {drawn['users']:,} were ranked, a seeded draw.")
+    for name in _SLICES:
+        users = test.get(name, {}).get("users", 0)
+        if 0 < users < 100:
+            said.append(f"The slice {name} has {users:,} users; its figures are rough.")
+        elif not users:
+            said.append(f"The slice {name} has no users, so nothing is known of it.")
+    if run.settings["run"].get("deterministic") is False:
+        said.append("Trained without run.deterministic: the same command may give weights that differ in late digits.")
+    return said
+
+
+def _figures(run: RunFiles) -> list[str]:
+    lines = [
+        "Means over users, with 95% bootstrap intervals where there are any. *warm*: items with training clicks; "
+        "*few*: 1 to 4 of them; *cold*: none; *cold_only*: cold items ranked among themselves.",
+        "",
+        "| system | items | users | Recall@20 | Precision@20 | NDCG@20 |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    systems = {run.model: run.metrics["test"]}
+    systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
+    for system, slices in systems.items():
+        for name in _SLICES:
+            tree: dict[str, Any] = slices.get(name, {})
+            if not tree.get("users"):
+                continue
+            cells = []
+            for metric in _METRICS:
+                found = figure_of(tree, metric)
+                cells.append(f"{found.text}{f' [{found.low}, {found.high}]' if found.low else ''}")
+            lines.append(f"| {_plain(system)} | {_plain(name)} | {tree['users']:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def _chosen(baselines: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, tree in baselines.items():
+        if "choice" in tree:
+            choice = tree["choice"]
+            judged = _plain(str(choice["judged"]))
+            lines.append(
+                f"- Baseline {_plain(titled(name))}: the best of {choice['grid']} settings on {judged} clicks."
+            )
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown and HTML see no markup, on one line."""
+    line = " ".join(printable(shortened(text)).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|&!])", r"\\\1", line)

@@ -1,0 +1,216 @@
+"""The figures of one run, drawn and written, by the section of the page that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Canvas
+
+from m3csr_tf.reports.document import CaseStudy, Figure
+from m3csr_tf.reports.evidence import Evidence
+from m3csr_tf.reports.figures.case_study import case_study
+from m3csr_tf.reports.figures.cutoffs import by_length
+from m3csr_tf.reports.figures.frontier import frontier
+from m3csr_tf.reports.figures.intensities import intensities
+from m3csr_tf.reports.figures.intervals import intervals
+from m3csr_tf.reports.figures.popularity import gate_by_popularity, recall_by_popularity
+from m3csr_tf.reports.figures.projection import groups_of, project, projection
+from m3csr_tf.reports.figures.quality_time import quality_against_time
+from m3csr_tf.reports.figures.style import save
+from m3csr_tf.reports.figures.training_curves import training_curves
+from m3csr_tf.reports.run_files import RunFiles
+from m3csr_tf.reports.words import figure_of, titled
+from m3csr_tf.util.progress import Tell
+
+_GROUPS = 6
+"""Groups of items that the points of the projection are coloured by."""
+_AT = 20
+NAMES = (
+    "intervals",
+    "recall_by_length",
+    "ndcg_by_length",
+    "intensities",
+    "projection",
+    "recall_by_popularity",
+    "gate_by_popularity",
+    "frontier",
+    "case_study",
+    "training_curves",
+    "quality_time",
+)
+"""Names of all figures that a run may have; those that it does not have (any more) are removed."""
+_SECTIONS = ("results", "modalities", "popularity", "frontier", "case", "training")
+
+
+def drawn(
+    run: RunFiles, evidence: Evidence, studies: list[CaseStudy], folder: Path, told: Tell | None = None
+) -> dict[str, list[Figure]]:
+    """Draws what the run has data for, and writes each figure as PNG and SVG.
+
+    Args:
+      run: its files.
+      evidence: what was taken from its model.
+      studies: case studies; the first one becomes a figure.
+      folder: the files are written here.
+      told: told how many figures are drawn, and of how many.
+
+    Returns:
+      Section of the page -> its figures.
+    """
+    plans = list(_plans(run, evidence, studies))
+    found: dict[str, list[Figure]] = {section: [] for section in _SECTIONS}
+    for place, (section, name, title, caption, draw) in enumerate(plans):
+        found[section].append(Figure(title, caption, save(draw(), folder, name)))
+        if told is not None:
+            told(place + 1, len(plans))
+    for stale in {*NAMES} - {name for _, name, _, _, _ in plans}:
+        for ending in ("png", "svg"):
+            (folder / f"{stale}.{ending}").unlink(missing_ok=True)
+    return found
+
+
+_Plan = tuple[str, str, str, str, Callable[[], Canvas]]
+"""Section, name of the files, title, caption, and what draws the figure."""
+
+
+def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Iterator[_Plan]:
+    yield from _of_results(run)
+    yield from _of_modalities(run, evidence)
+    yield from _of_popularity(evidence)
+    if run.frontier is not None:
+        points = run.frontier
+        caption = (
+            f"Recall@{_AT} of lists that hold more or fewer cold items; dotted: the same places filled with cold items "
+            "drawn at random."
+        )
+        yield "frontier", "frontier", "Cold-item frontier", caption, lambda: frontier(points, _AT)
+    if studies:
+        first = studies[0]
+        parts = pd.DataFrame([item.parts for item in first.listed], index=[item.name for item in first.listed])
+        history = [item.name for item in first.history]
+        caption = (
+            "The first of the users above: parts of the score of each item of her list. What lies right of zero speaks "
+            "for the item, what lies left of it against."
+        )
+        if len(parts.columns):
+            yield "case", "case_study", "What speaks for each item", caption, lambda: case_study(history, parts)
+    yield from _of_training(run)
+
+
+def _of_results(run: RunFiles) -> Iterator[_Plan]:
+    systems = {run.model: run.metrics["test"]}
+    systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
+    rows = []
+    for system, slices in systems.items():
+        for name in ("all", "warm", "cold"):
+            tree = slices.get(name, {})
+            if tree.get("users"):
+                low, high = tree.get("ci", {}).get(f"recall@{_AT}", (np.nan, np.nan))
+                rows.append((system, name, figure_of(tree, f"recall@{_AT}").value, low, high))
+    means = pd.DataFrame(rows, columns=["system", "slice", "mean", "low", "high"])
+    if means["mean"].notna().any():
+        caption = f"Mean Recall@{_AT} of test users; whiskers are 95% bootstrap intervals over users."
+        yield "results", "intervals", "Systems side by side", caption, lambda: intervals(means, f"Recall@{_AT}")
+
+
+def _of_modalities(run: RunFiles, evidence: Evidence) -> Iterator[_Plan]:
+    seed = int(run.settings["run"]["seed"])
+    curves = evidence.curves
+    if curves is not None:
+        for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
+            caption = (
+                f"{name} of lists of 1 to {int(curves['n'].max())} items, means over {evidence.curve_users:,} "
+                "test users, when the score sums over these modalities alone, beside the parts that belong to none of "
+                "them (the id, popularity). One trained model throughout: nothing is trained again without a modality."
+            )
+            yield (
+                "modalities",
+                f"{metric}_by_length",
+                f"{name} by modalities",
+                caption,
+                partial(by_length, curves, metric, name),
+            )
+    if evidence.intensities is not None:
+        shares = evidence.intensities
+        caption = f"{len(shares)} test users, drawn at random. A bar sums to 1."
+        yield "modalities", "intensities", "Interest intensities", caption, lambda: intensities(shares)
+    if evidence.vectors is not None:
+        vectors = evidence.vectors
+        last = list(vectors)[-1]
+        count = len(vectors[last])
+        caption = (
+            f"{count:,} items drawn at random, of those that have clicks and every modality; neighbours by direction "
+            f"of their vectors. Colours and markers are {_GROUPS} groups (k-means) of the {last} vectors, the same in "
+            "each panel: where they mix, content is arranged by something else than what users click together."
+        )
+
+        def draw() -> Canvas:
+            panels = {f"{name} vectors": project(values, seed) for name, values in vectors.items()}
+            return projection(panels, groups_of(vectors[last], _GROUPS, seed))
+
+        yield "modalities", "projection", "t-SNE of content and id vectors", caption, draw
+
+
+def _of_popularity(evidence: Evidence) -> Iterator[_Plan]:
+    if evidence.by_popularity is not None:
+        found = evidence.by_popularity
+        caption = (
+            f"Of the held-out clicks on items of each popularity, the share that is in the user's top {_AT}. The "
+            "system called popularity ranks items by training clicks alone."
+        )
+        yield (
+            "popularity",
+            "recall_by_popularity",
+            "Recall by popularity",
+            caption,
+            lambda: recall_by_popularity(found, _AT, evidence.counted),
+        )
+    if evidence.gate is not None:
+        gate = evidence.gate
+        caption = "How far the item tower trusts content rather than the id (equation 10), by popularity bin."
+        yield (
+            "popularity",
+            "gate_by_popularity",
+            "Popularity gate",
+            caption,
+            lambda: gate_by_popularity(gate, evidence.counted),
+        )
+
+
+def _of_training(run: RunFiles) -> Iterator[_Plan]:
+    validations = run.validations
+    if validations is None:
+        return
+    best = int(run.finished["best_step"])
+    caption = "Training loss between validations, and the metrics of each validation."
+    yield "training", "training_curves", "Training", caption, lambda: training_curves(validations, best)
+    points = _quality_by_time(run, validations)
+    if points is not None:
+        caption = (
+            "Each validation against the training time until then: steps times batch size by the logged speed. Time "
+            "of validations, of preparation and of where weights start is not in it."
+        )
+        metric = f"validation Recall@{_AT}"
+        yield (
+            "training",
+            "quality_time",
+            "Quality against training time",
+            caption,
+            lambda: quality_against_time(points, metric),
+        )
+
+
+def _quality_by_time(run: RunFiles, validations: pd.DataFrame) -> pd.DataFrame | None:
+    """Seconds and quality of each validation; None where the logs do not tell."""
+    speeds, metric = run.throughput, f"recall@{_AT}"
+    if speeds is None or metric not in validations or not (speeds["examples_per_second"] > 0).all():
+        return None
+    batch = int(run.finished.get("budget", {}).get("batch_size", run.settings["training"]["batch_size"]))
+    steps = speeds["step"].to_numpy()
+    seconds = np.cumsum(np.diff(steps, prepend=0) * batch / speeds["examples_per_second"].to_numpy())
+    at = np.interp(validations["step"], np.concatenate([[0], steps]), np.concatenate([[0.0], seconds]))
+    return pd.DataFrame({"system": run.model, "seconds": at, "quality": validations[metric]})

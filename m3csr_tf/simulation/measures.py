@@ -1,0 +1,95 @@
+"""What Table 4 of the paper counts, from the impressions of an arm.
+
+Click, Like, Follow   of a person, in all rounds
+WatchTime             seconds of a person, in all rounds
+Climbing_k            videos published in the loop whose exposures, lists that show them, reach k within two days
+Coverage              share of the recommended places that hold a cold video: published at most 24 hours ago, and
+                      with fewer views than a threshold when the list was made
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf.simulation.feedback import CLICK, FOLLOW, LIKE, VIEWS, WATCH
+from m3csr_tf.simulation.population import ITEM, TIME, USER, Population
+
+USERS, VIDEOS = "users", "videos"
+_OF_USERS = {"Click": CLICK, "Like": LIKE, "Follow": FOLLOW, "WatchTime": WATCH}
+COVERAGE = "Coverage"
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that is a ratio of two sums over independent units.
+
+    Attributes:
+      over: USERS or VIDEOS, what the units are; twins, and a video in two arms, have the same place.
+      numerator, denominator: float64 [units].
+    """
+
+    over: str
+    numerator: np.ndarray
+    denominator: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """The figure; 0 where there is nothing to divide by."""
+        below = self.denominator.sum()
+        return float(self.numerator.sum() / below) if below else 0.0
+
+
+def measure(population: Population, members: np.ndarray, shown: pd.DataFrame) -> dict[str, Measure]:
+    """The figures of an arm, in the order of Table 4.
+
+    Args:
+      population: the videos, and what counts as cold and as a climb.
+      members: the people of the arm, int [n] ascending.
+      shown: columns of `feedback.impressions`, and TIME.
+    """
+    settings = population.simulation
+    place = np.searchsorted(members, shown[USER].to_numpy())
+    ones = np.ones(len(members))
+
+    def of_members(values: np.ndarray) -> np.ndarray:
+        return np.bincount(place, values.astype(np.float64), len(members))
+
+    found = {name: Measure(USERS, of_members(shown[column].to_numpy()), ones) for name, column in _OF_USERS.items()}
+    fresh = population.published >= population.begins
+    counts = exposures_within(shown, population.published, settings.climbing_hours)[fresh]
+    for k in settings.climbing:
+        # The number of videos, as a mean over the videos times their number.
+        found[f"Climbing_{k}"] = Measure(VIDEOS, (counts >= k) * float(len(counts)), np.ones(len(counts)))
+    cold = is_cold(shown, population.published, settings.cold_hours, settings.cold_views)
+    found[COVERAGE] = Measure(USERS, of_members(cold), of_members(np.ones(len(shown))))
+    return found
+
+
+def exposures_within(shown: pd.DataFrame, published: np.ndarray, hours: float) -> np.ndarray:
+    """How often each video is shown in its first hours, int64 [items].
+
+    Args:
+      shown: ITEM and TIME, Unix seconds; a row an exposure.
+      published: Unix seconds [items].
+      hours: from its publishing on, the last moment included.
+    """
+    items = shown[ITEM].to_numpy()
+    early = shown[TIME].to_numpy() - published[items] <= hours * _HOUR
+    return np.bincount(items[early], minlength=len(published))
+
+
+def is_cold(shown: pd.DataFrame, published: np.ndarray, hours: float, views: int) -> np.ndarray:
+    """Whether the video of each exposure is cold then, bool [rows].
+
+    Args:
+      shown: ITEM, TIME, Unix seconds, and VIEWS.
+      published: Unix seconds [items].
+      hours: oldest age.
+      views: it has fewer than these.
+    """
+    age = shown[TIME].to_numpy() - published[shown[ITEM].to_numpy()]
+    return (age <= hours * _HOUR) & (shown[VIEWS].to_numpy() < views)

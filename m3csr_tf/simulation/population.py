@@ -1,0 +1,181 @@
+"""The people and videos of the simulation: the synthetic world with its truth, and what a video is worth when.
+
+The utility of video i for person u at time t, for a video that was published at p_i:
+
+    utility_ui(t) = match_ui + quality_i - (t - p_i) / life
+
+Match and quality are the world's own (`data.world`), and so is the mean life of a video's interest. In the world's log
+the share of a video's life that falls into the log is part of its popularity; in the loop, time passes instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, ndtri
+
+from m3csr_tf import columns
+from m3csr_tf.config import WorldConfig
+from m3csr_tf.data.raw import RawData
+from m3csr_tf.data.world import PERIOD, START, log_share_of_life, make_world
+from m3csr_tf.simulation.randomness import uniforms
+from m3csr_tf.simulation.settings import SimulationConfig
+
+USER, ITEM, TIME = "user", "item", "time"
+"""Columns of clicks: positions of users and items int32, Unix seconds int64."""
+DAY = 86_400
+_PAIRS = 100_000
+"""Random pairs of a person and a video that rates are fixed on."""
+_SPREAD = 0.6
+"""Of log(length of a video)."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who and what there is. Users and items are known by their positions.
+
+    Attributes:
+      world: what it was made from.
+      user_ids, item_ids: object arrays of str.
+      user_side: float32 [users, k], item_side: float32 [items, k]; their dot products are the matches.
+      quality: float64 [items].
+      published: Unix seconds, int64 [items].
+      content: modality -> raw vectors float32 [items, width].
+      clicks: the world's own log, USER, ITEM and TIME, in the order of time.
+      simulation: its settings.
+    """
+
+    world: WorldConfig
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    user_side: np.ndarray
+    item_side: np.ndarray
+    quality: np.ndarray
+    published: np.ndarray
+    content: dict[str, np.ndarray]
+    clicks: pd.DataFrame
+    simulation: SimulationConfig
+
+    @classmethod
+    def of(cls, world: WorldConfig, simulation: SimulationConfig) -> Population:
+        """Makes the world, and takes its truth apart."""
+        raw = make_world(world)
+        truth = raw.truth
+        assert truth is not None
+        published = raw.catalogue.frame[columns.PUBLISH_TIME].to_numpy(np.int64)
+        quality = truth["item_utilities"][:, -1].astype(np.float64) - log_share_of_life(world, published - START)
+        return cls(
+            world,
+            truth[columns.USER_ID],
+            truth[columns.ITEM_ID],
+            truth["user_utilities"][:, :-1],
+            truth["item_utilities"][:, :-1],
+            quality - quality.mean(),
+            published,
+            raw.catalogue.content,
+            _clicks(raw, truth),
+            simulation,
+        )
+
+    @property
+    def begins(self) -> int:
+        """When the loop begins, Unix seconds."""
+        return START + self.simulation.start_day * DAY
+
+    def time(self, number: int) -> int:
+        """When a round's lists are shown, Unix seconds; rounds count from 0."""
+        return self.begins + number * self.simulation.round_hours * DAY // 24
+
+    @cached_property
+    def past(self) -> pd.DataFrame:
+        """The clicks before the loop."""
+        return self.clicks[self.clicks[TIME] < self.begins].reset_index(drop=True)
+
+    def organic(self, number: int) -> pd.DataFrame:
+        """The clicks between a round and the next that people find their own way to, whatever is shown to them."""
+        within = self.clicks[TIME].between(self.time(number), self.time(number + 1), inclusive="left")
+        found = self.clicks[within.to_numpy()]
+        drawn = uniforms(self.simulation.seed, "organic", found[USER].to_numpy(), found[ITEM].to_numpy())
+        return found[drawn < self.simulation.organic].reset_index(drop=True)
+
+    def available(self, time: int) -> np.ndarray:
+        """Videos that have been published by then, bool [items]."""
+        return self.published <= time
+
+    def visitors(self, number: int, members: np.ndarray) -> np.ndarray:
+        """Who of `members`, int [n] ascending, comes in a round, int [visitors].
+
+        A person comes with a probability in proportion to her clicks in the world's log, at most 1.
+        """
+        drawn = uniforms(self.simulation.seed, "visit", members, np.asarray(number))
+        return members[drawn < np.minimum(1.0, self.simulation.visits * self._activity[members])]
+
+    def utilities(self, users: np.ndarray, items: np.ndarray, time: int) -> np.ndarray:
+        """True utilities of pairs at a time, float64, of the common shape of both arrays."""
+        users, items = np.broadcast_arrays(users, items)
+        match = np.einsum("...k,...k->...", self.user_side[users], self.item_side[items], dtype=np.float64)
+        return match + self.worth(time)[items]
+
+    def worth(self, time: int) -> np.ndarray:
+        """What videos are worth to everybody at a time, float64 [items]: their quality, less what has faded."""
+        age = np.maximum(time - self.published, 0)
+        return self.quality - age / (self.world.life * PERIOD)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Seconds that videos last, float64 [items]."""
+        drawn = uniforms(self.simulation.seed, "length", np.arange(len(self.item_ids)))
+        return self.simulation.watch_seconds * np.exp(_SPREAD * ndtri(drawn))
+
+    @cached_property
+    def offsets(self) -> dict[str, float]:
+        """What is added to a utility before the logistic function gives the probability of "click", "like", "follow".
+
+        At the beginning of the loop and with videos shown at random, they give the rates that the settings ask for; of
+        a like and a follow that is the rate among clicks.
+        """
+        seed = self.simulation.seed
+        items = np.flatnonzero(self.available(self.begins))
+        places = np.arange(_PAIRS)
+        users = (uniforms(seed, "calibrating users", places) * len(self.user_ids)).astype(np.int64)
+        drawn = items[(uniforms(seed, "calibrating items", places) * len(items)).astype(np.int64)]
+        utilities = self.utilities(users, drawn, self.begins)
+        click = _offset(utilities, np.ones(_PAIRS), self.simulation.click_rate)
+        chances = expit(utilities + click)
+        return {
+            "click": click,
+            "like": _offset(utilities, chances, self.simulation.like_rate),
+            "follow": _offset(utilities, chances, self.simulation.follow_rate),
+        }
+
+    @cached_property
+    def _activity(self) -> np.ndarray:
+        counts = np.bincount(self.clicks[USER], minlength=len(self.user_ids))
+        return counts / counts.mean()
+
+
+def _clicks(raw: RawData, truth: dict[str, np.ndarray]) -> pd.DataFrame:
+    frame = raw.interactions
+    clicks = pd.DataFrame(
+        {
+            USER: pd.Index(truth[columns.USER_ID]).get_indexer(frame[columns.USER_ID]).astype(np.int32),
+            ITEM: pd.Index(truth[columns.ITEM_ID]).get_indexer(frame[columns.ITEM_ID]).astype(np.int32),
+            TIME: frame[columns.TIMESTAMP].to_numpy(np.int64),
+        }
+    )
+    return clicks.sort_values([TIME, USER, ITEM], ignore_index=True)
+
+
+def _offset(utilities: np.ndarray, weights: np.ndarray, rate: float) -> float:
+    """The offset at which the weighted mean of expit(utility + offset) is the rate, by bisection."""
+    low, high = -1e4, 1e4
+    for _ in range(80):
+        middle = (low + high) / 2
+        if np.average(expit(utilities + middle), weights=weights) < rate:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

@@ -1,0 +1,179 @@
+"""What the figures of a run's report need of its model, taken from it as plain arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from m3csr_tf import columns, exposure
+from m3csr_tf.data.audience import Audience, clicks_of
+from m3csr_tf.evaluation.popularity import found_by_bin
+from m3csr_tf.evaluation.report import drawn_users
+from m3csr_tf.evaluation.subsets import curves_by_subset
+from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.models.m3csr.layout import ID_PART
+from m3csr_tf.ranking.full_ranking import top_n
+from m3csr_tf.reports.case_study import draw_users
+from m3csr_tf.reports.evidence import Evidence
+from m3csr_tf.reports.figures.popularity import bin_names
+from m3csr_tf.reports.run_files import RunFiles
+from m3csr_tf.sampling.training_data import item_features
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.training.vectors import UserVectors, VectorEncoder
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.samples import sample
+
+_AT = 20
+_MOST_USERS, _SCORES = 2_000, 200_000_000
+"""Users whose lists are judged, at most, and users times items of one ranking, at most: some seconds in all."""
+_POINTS = 600
+"""Items of the t-SNE, whose time grows with them."""
+_BARS = 10
+"""Users whose intensities are shown, as in Figure 6 of the paper."""
+
+
+def gather(trained: TrainedRun, run: RunFiles) -> Evidence:
+    """Takes from the model of a run what its figures show; what the model does not have is left out and said.
+
+    Item vectors have the bonuses that the evaluation of the run found, as those of a release.
+
+    Args:
+      trained: the run.
+      run: its files.
+    """
+    with progress("vectors for the figures"):
+        return _Gathering(trained, run).evidence()
+
+
+class _Gathering:
+    """One run, its vectors, and some of its test users."""
+
+    def __init__(self, trained: TrainedRun, run: RunFiles) -> None:
+        self._config, self._prepared, self._run = trained.config, trained.prepared, run
+        self._model = trained.model
+        self._seed = trained.config.run.seed
+        self._encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+        self._items = self._encoder.items()
+        bonuses = np.array(run.metrics.get("exposure", {}).get("bonuses", ()), np.float32)
+        if bonuses.any():
+            self._items = exposure.with_bonuses(self._items, trained.prepared, bonuses)
+        self._audience = Audience(trained.prepared, trained.config, (columns.TRAIN,))
+        most = max(1, min(_MOST_USERS, _SCORES // len(self._items)))
+        judged, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
+        self._users = sample(judged, most, self._seed)
+
+    def evidence(self) -> Evidence:
+        lacking: dict[str, str] = {}
+        curves = by_popularity = None
+        if len(self._users):
+            curves, by_popularity = self._judged()
+        else:
+            lacking["Recall by modalities and by popularity"] = "the test split is empty"
+        if len(self._users) and curves is None:
+            lacking["Recall by modalities"] = "no part of the model's vectors belongs to one modality"
+        vectors = self._vectors()
+        if vectors is None:
+            lacking["t-SNE"] = "fewer than 10 items have clicks and every modality"
+        histories, shares, of_cases = self._case(), None, {}
+        if self._model.weighs_modalities:
+            shares = self._intensities(sample(self._users, _BARS, self._seed), self._audience)
+            of_cases = self._case_intensities(histories)
+        else:
+            lacking["Interest intensities"] = "the model has none"
+        gate = self._gate()
+        if gate is None:
+            lacking["Popularity gate"] = "the model has none"
+        return Evidence(
+            vectors=vectors,
+            curves=curves,
+            curve_users=len(self._users),
+            intensities=shares if shares is not None and len(shares) else None,
+            by_popularity=by_popularity,
+            gate=gate,
+            counted={"train_clicks": "training clicks", "view_count": "views"}[self._prepared.popularity.source],
+            histories=histories,
+            case_intensities=of_cases,
+            lacking=lacking,
+        )
+
+    def _judged(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+        """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
+        prepared, users = self._prepared, self._users
+        truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
+        candidates = np.arange(len(prepared.items)) >= FIRST_ROW
+        ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
+        vectors = UserVectors(self._encoder, self._audience)[users]
+        curves, modalities = None, [name for name in prepared.modalities if name in self._model.layout]
+        if modalities:
+            curves = curves_by_subset(
+                vectors,
+                self._items,
+                parts=self._model.layout,
+                modalities=modalities,
+                truth=truth,
+                longest=_AT,
+                **ranking,
+            )
+        clicks = prepared.train_clicks.astype(np.float32)[:, None]
+        systems = {
+            self._run.model: (vectors, self._items),
+            "popularity": (np.ones((len(users), 1), np.float32), clicks),
+        }
+        names = bin_names(prepared.popularity.edges.tolist())
+        table = pd.DataFrame({"bin": names})
+        for system, of_system in systems.items():
+            found, every = found_by_bin(top_n(*of_system, _AT, **ranking), truth, self._bins(), len(names))
+            table["clicks"] = every
+            table[system] = np.where(every > 0, found / np.maximum(every, 1), np.nan)
+        return curves, table
+
+    def _bins(self) -> np.ndarray:
+        return np.asarray(self._prepared.bins)
+
+    def _vectors(self) -> dict[str, np.ndarray] | None:
+        """Scaled content and id vectors of the same drawn items, those with clicks and every modality."""
+        prepared = self._prepared
+        whole = (prepared.train_clicks > 0) & (prepared.cluster_ids > 0).all(axis=1)
+        rows = sample(np.flatnonzero(whole), _POINTS, self._seed)
+        if len(rows) < 10:
+            return None
+        found = {name: np.asarray(prepared.scaler.transform(name, raw[rows])) for name, raw in prepared.content.items()}
+        place = self._model.layout.get(ID_PART)
+        return found if place is None else found | {ID_PART: self._items[rows, place]}
+
+    def _intensities(self, rows: np.ndarray, audience: Audience) -> pd.DataFrame:
+        """Intensities of users whose rows ascend, by their ids."""
+        values = self._encoder.intensities(rows, audience.histories(rows))
+        return pd.DataFrame(values, index=self._prepared.users.ids(rows), columns=self._prepared.modalities)
+
+    def _gate(self) -> pd.DataFrame | None:
+        gate = self._model.item_tower.gate if self._model.explains else None
+        if gate is None:
+            return None
+        bins = self._prepared.popularity.count
+        return pd.DataFrame(
+            {
+                "bin": bin_names(self._prepared.popularity.edges.tolist()),
+                "items": np.bincount(self._bins()[FIRST_ROW:], minlength=bins),
+                "gate": gate(tf.range(bins)).numpy()[:, 0],
+            }
+        )
+
+    def _case(self) -> dict[str, np.ndarray]:
+        """Histories of the users of the case study, as lists know them: up to the end of the log."""
+        if self._run.lists is None:
+            return {}
+        users = draw_users(self._run.lists, self._prepared, self._seed)
+        served = Audience(self._prepared, self._config, columns.SPLITS)
+        rows = self._prepared.users.rows(users)
+        order = np.argsort(rows)
+        histories = served.histories(rows[order])
+        return {users[place]: histories[line] for line, place in enumerate(order)}
+
+    def _case_intensities(self, histories: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        if not histories:
+            return {}
+        rows = np.sort(self._prepared.users.rows(list(histories)))
+        table = self._intensities(rows, Audience(self._prepared, self._config, columns.SPLITS))
+        return {user: {name: float(value) for name, value in line.items()} for user, line in table.iterrows()}

@@ -1,0 +1,138 @@
+"""simulate: Table 4 of the paper by simulation, systems side by side in a closed loop with the synthetic world."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3csr_tf.config import Config
+from m3csr_tf.errors import RunError
+from m3csr_tf.simulation import tables, workers
+from m3csr_tf.simulation.days import is_done, run_day
+from m3csr_tf.simulation.nights import arm_folder
+from m3csr_tf.simulation.plan import Plan, read_plan
+from m3csr_tf.simulation.results import results_of
+from m3csr_tf.util.files import write_json
+from m3csr_tf.util.locks import held
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.stored import stored_json
+from m3csr_tf.verbs.console import console, say
+from m3csr_tf.verbs.release import publish
+from m3csr_tf.verbs.system_errors import system_errors
+from m3csr_tf.verbs.train import train
+
+IDENTITY, RESULTS = "simulation.json", "results.json"
+_FORMAT = 1
+_FOLDERS = ("arms", "runs", "saved_models")
+"""What a simulation leaves in its folder, beside its tables."""
+
+
+def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: bool = False) -> Path:
+    """Runs the systems of a file side by side in the synthetic world, and compares what people do with their lists.
+
+    What is done, a round or a night, is not done again: the same command goes on after a kill, to the same tables.
+
+    Args:
+      config: the defaults with the overrides; says whether a simulation of the same name may be replaced.
+      file: the simulation, YAML (`simulation.settings.SimulationFile`).
+      overrides: `simulation.NAME=VALUE`, and settings of all systems.
+      quick: add the settings that the file has for --quick.
+
+    Returns:
+      <run.folder>/<name>/results.json, with table4.csv, arms.csv and days.csv beside it.
+
+    Raises:
+      ConfigError: before anything is done, when the file or a setting is at fault.
+      RunError: the folder holds another simulation, or a night has failed.
+    """
+    plan = read_plan(file, overrides, quick)
+    with held(plan.folder):
+        _open(plan, config.run.overwrite)
+        _run(plan)
+        results = results_of(plan)
+        write_json(plan.folder / RESULTS, results)
+        written = tables.write_tables(plan.folder, results)
+    for system, found in results["differences"].items():
+        console.print(tables.differences_table(system, plan.control, found, _title(results, system)))
+    console.print(tables.days_table(results["days"]))
+    for system, arm in results["arms"].items():
+        if arm["empty_places"]:
+            share = arm["empty_places"] / (arm["empty_places"] + arm["impressions"])
+            say(
+                f"{system}: {share:.1%} of the places stayed empty, since visitors had seen all there was; a larger "
+                "data.world.items, or a smaller simulation.list_length or visits, would fill them"
+            )
+    say(f"all figures: {plan.folder / RESULTS}, {', '.join(path.name for path in written)}")
+    return plan.folder / RESULTS
+
+
+def build(config: Config) -> None:
+    """The nightly job: prepares, trains and publishes; what is done already is not done again."""
+    train(config)
+    publish(config)
+
+
+def work_day(report: Callable[[int, str], None], plan: Plan, system: str, day: int) -> None:
+    """A day of an arm, in a process of its own."""
+    # Before TensorFlow starts, and also on a day whose night is done: threads may change the last digit.
+    if system in plan.configs:
+        from m3csr_tf.training.runtime import configure
+
+        configure(plan.configs[system].run)
+    with system_errors():
+        run_day(plan, system, day, build, report)
+
+
+def _open(plan: Plan, overwrite: bool) -> None:
+    """Takes the folder of the simulation, or refuses what lies there.
+
+    Raises:
+      RunError: another simulation, or something else, lies there.
+    """
+    path = plan.folder / IDENTITY
+    wanted = {"format": _FORMAT, **plan.identity()}
+    if path.exists():
+        found = stored_json(path, f"choose another run.name, or delete {plan.folder}", RunError)
+        if found == wanted:
+            return
+        changed = ", ".join(name for name in wanted if found.get(name) != wanted[name])
+        if not overwrite:
+            raise RunError(
+                f"{plan.folder}: a simulation of this name has other settings ({changed}); choose another run.name, or "
+                "pass run.overwrite=true to replace it"
+            )
+        for name in _FOLDERS:
+            shutil.rmtree(plan.folder / name, ignore_errors=True)
+        for name in (IDENTITY, RESULTS, *tables.FILES):
+            (plan.folder / name).unlink(missing_ok=True)
+    elif plan.folder.exists() and any(plan.folder.iterdir()):
+        raise RunError(f"{plan.folder}: something else than a simulation lies there; choose another run.name")
+    write_json(path, wanted)
+
+
+def _run(plan: Plan) -> None:
+    rounds, days = plan.simulation.rounds_a_day, range(plan.simulation.days)
+    parts = [(day, system) for day in days for system in plan.systems]
+    todo = [part for part in parts if not is_done(plan, part[1], part[0])]
+    done = rounds * (len(parts) - len(todo))
+    with progress("simulating, rounds of all arms", rounds * len(parts), done) as told:
+        for day, system in todo:
+            before = done
+
+            def heard(of_day: int, stage: str, before: int = before, system: str = system) -> None:
+                told(before + of_day, figures=f"{system}, {stage}")
+
+            log = arm_folder(plan, system) / "output" / f"day_{day + 1:03d}.log"
+            workers.run(work_day, (plan, system, day), log, heard, f"{system}, day {day + 1}")
+            done += rounds
+
+
+def _title(results: dict[str, Any], system: str) -> str:
+    settings, videos = results["simulation"], results["videos"]
+    traffic = "its twin in the other arm" if settings["traffic"] == "twins" else "other people in the other arm"
+    return (
+        f"{system} beside {results['control']}: {settings['days']} days, {results['arms'][system]['people']:,} people, "
+        f"each with {traffic}, {videos['before']:,} videos before and {videos['new']:,} new ones"
+    )
