@@ -72,7 +72,7 @@ class InThisProcess:
         self.ran.append(name)
         done = CliRunner().invoke(app, [verb, "--config", str(config)])
         assert done.exit_code == 0, done.output
-        return Ended(1.0, 0.25)
+        return Ended(1.0, 0.9, 0.25)
 
 
 def invoke(folder: Path, here: InThisProcess, *arguments: str) -> Any:
