@@ -69,7 +69,7 @@ def experiment(
     planned = jobs.all()
     say(
         f"{len(planned)} runs of {len(asked.models)} models on {len(cells)} splits, {count} at a time; "
-        f"{asked.trials} trials for each model and up to {asked.epochs:g} epochs a training; logs in {folder / 'logs'}"
+        f"{tables.trials({'trials': asked.trials})} for each model and up to {asked.epochs:g} epochs a training; logs in {folder / 'logs'}"
     )
     with held(folder):
         outcomes = run([one.job for one in planned], folder, count, say)

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.experiments.comparison import curves
+from m3csr_tf.experiments.comparison import curves, tables
+from m3csr_tf.experiments.comparison.planning import LONGEST_CURVE
 from m3csr_tf.experiments.comparison.results import ALL_TABLES, FIGURES, RESULTS_FILE, TRAINED
 from m3csr_tf.experiments.comparison.sheet import Sheet
 from m3csr_tf.reports.document import Block, Cell, Fact, Facts, Figure, Link, Number, Report, Section, Table, Text
@@ -29,6 +30,14 @@ from m3csr_tf.util.progress import progress
 
 _CURVES = 8
 """Systems that a figure tells apart."""
+_SECTIONS = {
+    "Accuracy": ("table2_accuracy", "slices"),
+    "Ablations": ("table3_ablations",),
+    "Lists": ("lists",),
+    "Data": ("table1_data",),
+    "Search and cost": ("chosen", "cost"),
+}
+"""Section of the page -> its tables."""
 
 Tree = Mapping[str, Any]
 
@@ -54,14 +63,14 @@ def write_report(
             _write_card(tree, job, place)
     sections = [
         Section("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
-        *(Section(sheet.title, [_table(sheet)]) for sheet in sheets),
+        *_tables(sheets),
         *(Section(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
         Section("Runs and files", list(_files(tree))),
     ]
     models = sorted({system["title"] for cell in tree["cells"].values() for system in cell["systems"].values()})
     subtitle = (
         f"{len(models)} systems on {len(tree['cells'])} data sets and splits; every trained model was tuned by "
-        f"{tree['trials']} trials on validation, of at most {tree['epochs']:g} passes over the training clicks each."
+        f"{tables.trials(tree)} on validation, of at most {tree['epochs']:g} passes over the training clicks each."
     )
     write_page(Report(f"Experiment {tree['experiment']}", subtitle, sections), folder / PAGE)
     return folder / PAGE
@@ -86,6 +95,12 @@ def _failures(tree: Tree) -> Iterator[Block]:
         yield Text([f"{name} has failed: {problem}" for name, problem in tree["failed"].items()])
 
 
+def _tables(sheets: Sequence[Sheet]) -> Iterator[Section]:
+    by_name = {sheet.name: sheet for sheet in sheets}
+    for title, names in _SECTIONS.items():
+        yield Section(title, [_table(by_name[name]) for name in names if name in by_name])
+
+
 def _table(sheet: Sheet) -> Table:
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
@@ -108,13 +123,13 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
     shown = f" The {len(best)} best of all systems by Recall@20." if len(best) == _CURVES else ""
     lengths = of_cell.get(curves.LENGTHS)
     if lengths is not None and len(lengths):
-        table = _ordered(lengths, best).rename(columns={"system": "subset"})
+        table = _ordered(lengths[lengths["n"] <= LONGEST_CURVE], best).rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N on test, means over users and seeds.{shown}"
             yield figure(f"{metric}_by_length", f"{name} by length", caption, by_length(table, metric, name))
     subsets = of_cell.get(f"{curves.LENGTHS}_and_modalities")
     if subsets is not None and len(subsets):
-        table = subsets.rename(columns={"system": "subset"})
+        table = subsets[subsets["n"] <= LONGEST_CURVE].rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N of {tree['ours']} trained with these modalities alone, on test, means over users."
             title = f"{name} by modalities"
@@ -183,7 +198,7 @@ def _write_card(tree: Tree, job: str, folder: Path) -> None:
         "## In the experiment",
         "",
         f"- Experiment `{tree['experiment']}`, {cell}: the model is called {name} there.",
-        f"- Its settings are the best of {tree['trials']} trials by Recall@20 on validation users"
+        f"- Its settings are the best of {tables.trials(tree)} by Recall@20 on validation users"
         f"{f' of the split {chosen_on}' if chosen_on else ''}; it changed {changed or 'nothing'}.",
         f"- Recall@20 on test, mean over seeds: {test['mean']:.4f}{spread}.",
         "",

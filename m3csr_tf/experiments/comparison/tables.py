@@ -248,10 +248,15 @@ def _chosen(tree: Tree) -> Sheet:
         words("", "chosen"),
     ]
     note = (
-        f"{tree['trials']} trials for each trained model, of at most {tree['epochs']:g} passes over the training "
+        f"{trials(tree)} for each trained model, of at most {tree['epochs']:g} passes over the training "
         "clicks each, chosen by validation Recall@20; the first one has the model's own settings."
     )
     return Sheet("chosen", "How settings were chosen", note, columns, rows)
+
+
+def trials(tree: Tree) -> str:
+    """How many there are of each model, in words."""
+    return f"{tree['trials']} trial{'s' if tree['trials'] > 1 else ''}"
 
 
 def _settings(settings: Tree) -> str:
