@@ -142,6 +142,21 @@ class Config(Section):
             )
         return self.model
 
+    def without_effect(self) -> list[str]:
+        """Settings that say something which the training of this kind of model does not read, "section.name=value".
+
+        One with its general default, or what the kind's recipe says in its place, asks for nothing.
+        """
+        found = []
+        for setting in sorted(self.model.unread):
+            name, _, own = setting.partition(".")
+            section: Section = getattr(self, name)
+            value = getattr(section, own)
+            usual = self.model.recipe.get(setting, type(section).model_fields[own].default)
+            if value != usual:
+                found.append(f"{setting}={value}")
+        return found
+
     @property
     def run_folder(self) -> Path:
         """Where the run's config, logs, checkpoints and metrics lie."""

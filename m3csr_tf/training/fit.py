@@ -66,6 +66,9 @@ def fit(config: Config, prepared: Prepared) -> Path:
             run_files.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):
             return config.run_folder
+        ignored = config.without_effect()
+        if ignored and replicas.is_chief:
+            say(f"model.kind={config.model.kind} does not read {', '.join(ignored)}: without effect on this training")
         with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))

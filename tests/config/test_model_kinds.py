@@ -246,3 +246,24 @@ def test_how_long_to_train_is_said_by_the_user_or_the_recipe_but_not_by_both(
         monkeypatch.setattr(KINDS["bpr_mf"], "recipe", {**PAIRWISE_RECIPE, setting: 30})
         training = load(None, ["model.kind=bpr_mf", given]).training
         assert (training.epochs, training.max_steps) == kept
+
+
+def test_settings_that_a_kind_does_not_read_are_named_where_they_ask_for_something() -> None:
+    # dropout and cross_fit ask for what BPR-MF has not; the rate is read by VBPR alone of the two; batch_size by both.
+    given = ["history.dropout=0.25", "training.cross_fit=4", "training.id_rate=0.5", "training.batch_size=64"]
+    assert load(None, ["model.kind=bpr_mf", *given]).without_effect() == [
+        "history.dropout=0.25",
+        "training.cross_fit=4",
+        "training.id_rate=0.5",
+    ]
+    assert load(None, ["model.kind=vbpr", *given]).without_effect() == ["history.dropout=0.25", "training.cross_fit=4"]
+    assert load(None, ["model.kind=m3csr", *given]).without_effect() == []
+    # Nor is a model of one's own told what it reads.
+    assert load(None, ["model.kind=package.module:Model", *given]).without_effect() == []
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_a_recipe_asks_for_nothing_that_its_kind_does_not_read(kind: str) -> None:
+    config = load(None, [f"model.kind={kind}"])
+    assert config.without_effect() == []
+    assert all(value_of(config, name) is not None for name in config.model.unread)

@@ -33,6 +33,23 @@ PAIRWISE_RECIPE: Mapping[str, Any] = {
 interaction, and none of the techniques that M3CSR's defaults add for cold items and users."""
 
 
+OF_M3CSR_ALONE = frozenset(
+    {
+        "training.history_power",
+        "training.cold_items",
+        "training.cold_users",
+        "training.cross_fit",
+        "training.alpha",
+        "history.dropout",
+    }
+)
+"""Techniques of M3CSR's training that no rival of this package has."""
+RATES = frozenset({"training.content_rate", "training.id_rate"})
+"""Shares of the learning rate for parts that not every model tells apart."""
+HIDES_THE_POSITIVE = frozenset({"training.mask_target"})
+"""What matters only to a model whose user vectors are computed of her clicks."""
+
+
 class ModelSection(Section):
     """The settings of one kind of model: section `model` of the tree, where `model.kind` names the kind.
 
@@ -41,6 +58,9 @@ class ModelSection(Section):
 
     recipe: ClassVar[Mapping[str, Any]] = {}
     """Defaults of other sections for this kind, "section.name" -> value; a setting that the user gives always wins."""
+
+    unread: ClassVar[frozenset[str]] = frozenset()
+    """Settings of other sections, "section.name", that make no difference to the training of this kind."""
 
     kind: str
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PairwiseSection
+from m3csr_tf.config.models.base import HIDES_THE_POSITIVE, OF_M3CSR_ALONE, RATES, PairwiseSection
 
 
 class BPRMFConfig(PairwiseSection):
@@ -15,6 +15,8 @@ class BPRMFConfig(PairwiseSection):
     Rendle, Freudenthaler, Gantner and Schmidt-Thieme: BPR: Bayesian personalized ranking from implicit feedback,
     UAI 2009, section 4.3.1.
     """
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | RATES | HIDES_THE_POSITIVE
 
     kind: Literal["bpr_mf"] = "bpr_mf"
     item_bias: bool = Field(True, description="a learned bias of every item, added to its score")

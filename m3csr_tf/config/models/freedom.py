@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
+from m3csr_tf.config.models.base import HIDES_THE_POSITIVE, OF_M3CSR_ALONE, PAIRWISE_RECIPE, RATES, PairwiseSection
 from m3csr_tf.util.quoting import quoted
 
 
@@ -25,6 +25,8 @@ class FreedomConfig(PairwiseSection):
         "training.beta": 1e-3,
         "training.epochs": 60.0,
     }
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | RATES | HIDES_THE_POSITIVE
 
     kind: Literal["freedom"] = "freedom"
     layers: int = Field(2, ge=0, le=8, description="propagation steps over the user-item graph")

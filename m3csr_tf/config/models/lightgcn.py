@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
+from m3csr_tf.config.models.base import HIDES_THE_POSITIVE, OF_M3CSR_ALONE, PAIRWISE_RECIPE, RATES, PairwiseSection
 
 
 class LightGCNConfig(PairwiseSection):
@@ -26,6 +26,8 @@ class LightGCNConfig(PairwiseSection):
         "training.beta": 1e-3,
         "training.epochs": 100.0,
     }
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | RATES | HIDES_THE_POSITIVE
 
     kind: Literal["lightgcn"] = "lightgcn"
     layers: int = Field(3, ge=0, le=8, description="propagation steps over the user-item graph")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PairwiseSection
+from m3csr_tf.config.models.base import OF_M3CSR_ALONE, PairwiseSection
 
 
 class MMGCNConfig(PairwiseSection):
@@ -15,6 +15,8 @@ class MMGCNConfig(PairwiseSection):
     Wei, Wang, Nie, He, Hong and Chua: MMGCN: multi-modal graph convolution network for personalized recommendation of
     micro-video, ACM Multimedia 2019, section 2.
     """
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | {"training.content_rate"}
 
     kind: Literal["mmgcn"] = "mmgcn"
     content_dim: int = Field(64, ge=1, le=4096, description="width of the embedding of an item's content")

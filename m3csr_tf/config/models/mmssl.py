@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
+from m3csr_tf.config.models.base import HIDES_THE_POSITIVE, OF_M3CSR_ALONE, PAIRWISE_RECIPE, RATES, PairwiseSection
 
 
 class MMSSLConfig(PairwiseSection):
@@ -22,6 +22,8 @@ class MMSSLConfig(PairwiseSection):
         "training.learning_rate": 5e-3,
         "training.beta": 1e-3,
     }
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | RATES | HIDES_THE_POSITIVE
 
     kind: Literal["mmssl"] = "mmssl"
     layers: int = Field(2, ge=0, le=8, description="propagation steps over the user-item graph")

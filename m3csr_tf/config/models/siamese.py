@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
+from m3csr_tf.config.models.base import OF_M3CSR_ALONE, PAIRWISE_RECIPE, RATES, PairwiseSection
 
 
 class SiameseConfig(PairwiseSection):
@@ -33,6 +33,8 @@ class SiameseConfig(PairwiseSection):
         "negatives.count": 256,
         "negatives.whole_pool": 0,
     }
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | RATES
 
     kind: Literal["siamese"] = "siamese"
     hidden: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
+from m3csr_tf.config.models.base import HIDES_THE_POSITIVE, OF_M3CSR_ALONE, PAIRWISE_RECIPE, PairwiseSection
 
 
 class VBPRConfig(PairwiseSection):
@@ -27,6 +27,8 @@ class VBPRConfig(PairwiseSection):
         "training.averaging": 0.95,
         "training.epochs": 60.0,
     }
+
+    unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | HIDES_THE_POSITIVE
 
     kind: Literal["vbpr"] = "vbpr"
     content_dim: int = Field(64, ge=1, le=4096, description="width of the embedding of an item's content")
