@@ -52,7 +52,8 @@ def embed(
       engine: where parts are made; the vectors are the same.
 
     Raises:
-      InputError: items cannot be read or change while they are read, or the output cannot be written.
+      InputError: items cannot be read or change while they are read, one is new and the model places no new items, or
+        the output cannot be written.
       RunError: the output is something else than a job's, or another job is being made for it.
       ReleaseError: the release cannot be loaded.
     """
@@ -114,7 +115,13 @@ class Embedding:
                         raise InputsChanged
 
     def table(self, items: Catalogue) -> pa.Table:
-        """The vectors of items, a row an item."""
+        """The vectors of items, a row an item.
+
+        Raises:
+          InputError: an item is new to a model that has vectors only for those it was trained with.
+        """
+        if isinstance(self.items, FileOfItems):
+            self.release.check_placed(items.frame[columns.ITEM_ID].to_numpy(dtype=object), str(self.items.path))
         return vectors_table(self.release, items)
 
 

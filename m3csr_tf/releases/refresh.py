@@ -27,6 +27,9 @@ from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
 
+_LOOKED_AT = 256
+"""Known items, at most, whose vectors are made a second time, to see whether their new content moves them."""
+
 
 @dataclass(frozen=True)
 class Refreshed:
@@ -100,6 +103,8 @@ def refresh(
                 f"{source}: the item tower gives item {quoted(ids[int(np.argmin(finite))])} a vector that is not "
                 f"finite ({int((~finite).sum())} such items); check its content vectors"
             )
+        if given and release.places_new_items:
+            _warn_of_unread(release, frame, given, held, vectors, source)
         has_content = ~held | bool(given)
         segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
         if len(segment):
@@ -113,6 +118,34 @@ def refresh(
         position=release.position,
         seconds=time.perf_counter() - started,
     )
+
+
+def _warn_of_unread(
+    release: Release,
+    frame: pd.DataFrame,
+    content: dict[str, np.ndarray],
+    held: np.ndarray,
+    vectors: np.ndarray,
+    source: str,
+) -> None:
+    """Says so where new content of known items moves none of them: of clicked items some models read the id alone."""
+    known = np.flatnonzero(held)[:_LOOKED_AT]
+    before = release.items.content(frame[columns.ITEM_ID].to_numpy(dtype=object)[known])
+    differs = np.zeros(len(known), bool)
+    for name, new in content.items():
+        differs |= ~np.isclose(new[known], before[name], equal_nan=True).all(axis=1)
+    asked = known[differs]
+    if not len(asked):
+        return
+    as_it_was = _completed(release, frame.iloc[asked], {}, held[asked])
+    if (release.item_vectors(as_it_was) == vectors[asked]).all():
+        logger.warning(
+            "%s: the content of known items changed, and moves none of them (%d looked at): %s reads content only for "
+            "items without a training click",
+            source,
+            len(asked),
+            release.model_title,
+        )
 
 
 def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
@@ -150,23 +183,13 @@ def check(
     if both is not None:
         raise InputError(f"{source}: item {quoted(both)} is given and removed at once; do one after the other")
     if not release.places_new_items:
-        _check_placed(release, ids, source)
+        release.check_placed(ids, source)
         return
     bare = _without_content(release, ids, content)
     if bare.any():
         raise InputError(
             f"{source}: item {quoted(ids[int(np.argmax(bare))])} is new and has no content vector, so it cannot be "
             f"placed ({int(bare.sum())} such items); give at least one of {', '.join(release.modalities)}"
-        )
-
-
-def _check_placed(release: Release, ids: np.ndarray, source: str) -> None:
-    new = ~release.has_trained(ids)
-    if new.any():
-        raise InputError(
-            f"{source}: item {quoted(ids[int(np.argmax(new))])} is new ({int(new.sum())} such items), and "
-            f"{release.model_title} has vectors only for the items that it was trained with; leave new items to the "
-            "next training, or release a model that places them by their content"
         )
 
 

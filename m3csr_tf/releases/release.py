@@ -23,13 +23,14 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.errors import ReleaseError
+from m3csr_tf.errors import InputError, ReleaseError
 from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.index import ItemIndex, load_index
 from m3csr_tf.releases import journal, sample
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases.items import ItemStore
 from m3csr_tf.releases.journal import Journal, Segment
+from m3csr_tf.util.quoting import quoted
 
 ITEMS = "items"
 
@@ -114,6 +115,22 @@ class Release:
     def has_trained(self, ids: np.ndarray) -> np.ndarray:
         """Whether the towers' tables have each of `ids`, in the index or not, bool [ids]."""
         return self._user_tower.known.get_indexer(ids) >= 0
+
+    def check_placed(self, ids: np.ndarray, source: str) -> None:
+        """Checks that the model has vectors for some items, if it places only those that it was trained with.
+
+        Raises:
+          InputError: one of `ids` is new to such a model; `source` is what the message calls where they come from.
+        """
+        if self.places_new_items:
+            return
+        new = ~self.has_trained(ids)
+        if new.any():
+            raise InputError(
+                f"{source}: item {quoted(ids[int(np.argmax(new))])} is new ({int(new.sum())} such items), and "
+                f"{self.model_title} has vectors only for the items that it was trained with; leave new items to the "
+                "next training, or release a model that places them by their content"
+            )
 
     def path(self, part: str) -> Path:
         """Folder of "item_tower", "index" or "user_tower"."""

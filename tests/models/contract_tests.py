@@ -27,9 +27,11 @@ import pytest
 import tensorflow as tf
 
 from m3csr_tf import columns
+from m3csr_tf.batch.embedding import embed
+from m3csr_tf.batch.items import FileOfItems
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
-from m3csr_tf.config import Config, RetrieveConfig
+from m3csr_tf.config import Config, EmbedConfig, RetrieveConfig
 from m3csr_tf.config.models import section_of
 from m3csr_tf.data.audience import Audience, clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
@@ -504,6 +506,25 @@ class ContractTests:
             refresh(live, frame, content)
         assert "\n" not in str(refused.value)
         assert live.position == 0 and len(live.index) == len(case.prepared.items.known)
+        # Nor is it embedded by a batch job, as the zeros of an item of which nothing is known.
+        texts = {name: [vectors[0].tolist()] for name, vectors in content.items()}
+        frame.assign(**texts).to_parquet(tmp_path / "items.parquet")
+        items = FileOfItems(tmp_path / "items.parquet", {name: name for name in content}, live.modalities)
+        with pytest.raises(InputError, match=f"items.parquet: item 'a minute old'.*{case.model.title}"):
+            embed(live, items, tmp_path / "vectors", EmbedConfig())
+        assert not (tmp_path / "vectors").exists()
+
+    def test_new_content_of_a_clicked_item_moves_it_or_is_said_to_move_nothing(
+        self, case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        live = open_release(Path(shutil.copytree(case.release.folder, tmp_path / "release")))
+        clicked = np.flatnonzero(np.asarray(case.prepared.train_clicks) > 0)
+        item = case.prepared.items.known[int(clicked[0]) - FIRST_ROW]
+        before = live.index.vectors([item])[0]
+        content = {name: np.full([1, width], 0.7, np.float32) for name, width in live.modalities.items()}
+        refresh(live, pd.DataFrame({columns.ITEM_ID: [item]}), content)
+        moved = not np.array_equal(live.index.vectors([item])[0], before)
+        assert moved != (case.model.title in caplog.text)
 
     def test_views_and_removals_reach_a_live_release(self, case: Case, tmp_path: Path) -> None:
         live = open_release(Path(shutil.copytree(case.release.folder, tmp_path / "release")))
