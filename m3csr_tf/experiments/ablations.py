@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, M3CSRConfig
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import ALL, COLD, COLD_ONLY, TAIL, WARM, Evaluation
 from m3csr_tf.evaluation.significance import compare
@@ -53,11 +53,16 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
       "full" and the ablations -> one configuration a seed.
 
     Raises:
-      ConfigError: count is below 1, `run.name` is too long for the names of the runs, or the full model lacks a
-        component, so that an ablation would be the model itself.
+      ConfigError: the model is of another kind than M3CSR, count is below 1, `run.name` is too long for the names of
+        the runs, or the full model lacks a component, so that an ablation would be the model itself.
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1, got {count}: the runs have seeds 0 to count - 1")
+    if not isinstance(config.model, M3CSRConfig):
+        raise ConfigError(
+            f"{config.run.name} is of model.kind={config.model.kind}, and ablations take away parts of M3CSR alone; "
+            "pipelines/experiment.py compares kinds of models"
+        )
     absent = [f"model.{name}" for name in ABLATIONS if not getattr(config.m3csr, name)]
     if absent:
         raise ConfigError(

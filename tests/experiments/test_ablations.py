@@ -293,3 +293,8 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_trained(tmp_path: Pa
     done = invoke(tmp_path, "--count", "1")
     assert done.exit_code == 2 and "another configuration" in done.output
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [taken.name]
+
+
+def test_the_ablations_of_another_kind_of_model_are_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(ConfigError, match=r"model\.kind=vbpr, and ablations .* M3CSR alone; pipelines/experiment\.py"):
+        ablations.variants(load(None, ["model.kind=vbpr"]), 2)
