@@ -18,7 +18,7 @@ class BPRMFConfig(PairwiseSection):
     """
 
     # A sparse log of short videos wants a penalty of 3e-2, and has two thirds of its validation Recall@20 with 1e-2; a
-    # dense log of films wants 1e-2, and has nine tenths of its own with 3e-2.
+    # dense log of films wants 1e-2, and has nine tenths of its own with 3e-2; each has 96% of its best with this one.
     recipe: ClassVar[Mapping[str, Any]] = {
         **PAIRWISE_RECIPE,
         "training.batch_size": 2048,
