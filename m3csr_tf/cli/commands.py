@@ -269,6 +269,12 @@ def _of_run(overrides: list[str] | None) -> list[str]:
 
 
 @app.command()
+def baselines(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Tune and evaluate closed-form baselines without a trained model; write runs/NAME/baselines.json."""
+    run_verb("baselines", config, overrides)
+
+
+@app.command()
 def simulate(
     config: Annotated[
         Path,
