@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test check benchmark experiment clean
 
 demo: $(READY)
 	$(BIN)/python pipelines/run_all.py --config pipelines/configs/demo.yaml
@@ -19,6 +19,10 @@ check: $(READY)
 # Speed beside bare products, memory, recall; QUICK=1 takes small sizes.
 benchmark: $(READY)
 	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick)
+
+# Models tuned, trained and compared on a tiny world, with a report: minutes.
+experiment: $(READY)
+	$(BIN)/python pipelines/experiment.py --config pipelines/configs/paper_demo.yaml --quick
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -10,7 +10,7 @@ from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.experiments.comparison import results, tables
 from m3csr_tf.experiments.comparison.jobs import Jobs
 from m3csr_tf.experiments.comparison.planning import plan
-from m3csr_tf.experiments.comparison.scheduler import run
+from m3csr_tf.experiments.comparison.scheduler import LOGS, run
 from m3csr_tf.experiments.comparison.settings import read_experiment
 from m3csr_tf.models.registry import model_class
 from m3csr_tf.training import run_files
@@ -68,8 +68,9 @@ def experiment(
     jobs = Jobs(asked, cells)
     planned = jobs.all()
     say(
-        f"{len(planned)} runs of {len(asked.models)} models on {len(cells)} splits, {count} at a time; "
-        f"{asked.trials} trials for each model and up to {asked.epochs:g} epochs a training; logs in {folder / 'logs'}"
+        f"{len(planned)} runs of {len(asked.models)} models on {len(cells)} splits, {count} at a time, with "
+        f"{tables.trials({'trials': asked.trials})} for each model and up to {asked.epochs:g} epochs a training; "
+        f"logs in {folder / LOGS}"
     )
     with held(folder):
         outcomes = run([one.job for one in planned], folder, count, say)

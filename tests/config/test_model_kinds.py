@@ -86,7 +86,8 @@ def test_what_the_user_says_wins_over_the_recipe_even_where_it_is_the_general_de
     (tmp_path / "config.yaml").write_text("model: {kind: lightgcn}\ntraining: {loss: softmax}\n")
     config = load(tmp_path / "config.yaml", ["negatives.kind=shared", "training.schedule=cosine"])
     assert (config.training.loss, config.negatives.kind, config.training.schedule) == ("softmax", "shared", "cosine")
-    assert (config.training.positives, config.training.learning_rate) == ("per_interaction", 1e-3)
+    assert config.training.positives == PAIRWISE_RECIPE["training.positives"] == "per_interaction"
+    assert config.training.learning_rate == KINDS["lightgcn"].recipe["training.learning_rate"]
 
 
 def test_a_section_that_is_given_whole_is_taken_as_it_is() -> None:
@@ -234,4 +235,14 @@ def test_the_list_of_settings_has_those_of_every_kind_with_the_kinds_that_they_b
     assert defaults == {("model.kind", '"m3csr"'), ("model.dim", "64"), ("model.content_dim", "64")}
     layers = {default: meaning for name, default, meaning in rows if name == "model.layers"}
     assert layers["3"].startswith("of kind lightgcn: from 0 to 8; ")
-    assert layers["2"].startswith("of kinds lattice, freedom, mmssl: from 0 to 8; ")
+    assert layers["2"].startswith("of kinds mmgcn, lattice, freedom, mmssl: from 0 to 8; ")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("training.max_steps=7", (None, 7)), ("training.epochs=2", (2, None))])
+def test_how_long_to_train_is_said_by_the_user_or_the_recipe_but_not_by_both(
+    given: str, kept: tuple[float | None, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in ("training.max_steps", "training.epochs"):
+        monkeypatch.setattr(KINDS["bpr_mf"], "recipe", {**PAIRWISE_RECIPE, setting: 30})
+        training = load(None, ["model.kind=bpr_mf", given]).training
+        assert (training.epochs, training.max_steps) == kept

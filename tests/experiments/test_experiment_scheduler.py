@@ -42,7 +42,7 @@ class FakeProcesses(Processes):
             folder = config.parents[1] / config.stem
             folder.mkdir(exist_ok=True)
             (folder / OUTPUTS[verb]).touch()
-            return Ended(1.0, 0.5)
+            return Ended(1.0, 0.9, 0.5)
         finally:
             with self._count:
                 self._at_work -= 1

@@ -72,7 +72,8 @@ def _slices(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 def _cost(found: Sequence[Run]) -> dict[str, Any]:
     """Seconds and memory of the runs, means over the seeds; peaks are the largest."""
     cost: dict[str, Any] = {
-        "process_seconds": float(np.mean([sum(verb["seconds"] for verb in run.verbs.values()) for run in found])),
+        "process_seconds": _of_process(found, "seconds"),
+        "cpu_seconds": _of_process(found, "cpu_seconds"),
         "peak_gib": max(run.peak_gib for run in found),
     }
     if all(run.finished for run in found):
@@ -84,6 +85,10 @@ def _cost(found: Sequence[Run]) -> dict[str, Any]:
         if np.isnan(cost["examples_per_second"]):
             cost["examples_per_second"] = None
     return cost
+
+
+def _of_process(found: Sequence[Run], what: str) -> float:
+    return float(np.mean([sum(verb[what] for verb in run.verbs.values()) for run in found]))
 
 
 def tests_against(ours: System, other: System) -> dict[str, Any]:

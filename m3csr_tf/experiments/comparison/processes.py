@@ -27,10 +27,12 @@ class Ended:
 
     Attributes:
       seconds: from its start to its end.
+      cpu_seconds: that processors have worked for it, which other processes of the machine change little.
       peak_gib: the most memory that it had resident at a time, in GiB, as the system counts it.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_gib: float
 
 
@@ -97,7 +99,9 @@ class Processes:
             raise Stopping
         if process.returncode:
             raise RunError(f"{verb}: {_last_words(log, start, process.returncode)} (log: {log})")
-        return Ended(time.monotonic() - began, usage.ru_maxrss / 2**20)
+        return Ended(
+            round(time.monotonic() - began, 1), round(usage.ru_utime + usage.ru_stime, 1), usage.ru_maxrss / 2**20
+        )
 
     def stop(self) -> None:
         """Asks all processes to end, and kills those that do not."""

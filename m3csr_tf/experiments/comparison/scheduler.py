@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
       config: of its run; None where it could not be made.
-      verbs: verb -> {"command", "seconds", "peak_gib"}, of those that came to their end.
+      verbs: verb -> {"command", "seconds", "cpu_seconds", "peak_gib"}, of those that came to their end.
       problem: why it has failed; None if it has not.
       again: whether a verb of it was run now.
     """

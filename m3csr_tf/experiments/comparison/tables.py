@@ -196,7 +196,7 @@ def _cost(tree: Tree) -> Sheet:
     for cell, found in _cells(tree):
         for system in found["systems"].values():
             cost = system["cost"]
-            names = ("training_seconds", "process_seconds", "examples_per_second", "peak_gib")
+            names = ("training_seconds", "process_seconds", "cpu_seconds", "examples_per_second", "peak_gib")
             best = cost.get("best_steps")
             row = {"cell": cell, "system": system["title"], **{name: cost.get(name) for name in names}}
             rows.append(row | {"best_step": None if best is None else sum(best) / len(best)})
@@ -204,15 +204,16 @@ def _cost(tree: Tree) -> Sheet:
         words("data and split", "cell"),
         words("system", "system"),
         number("training, s", "training_seconds", ",.0f"),
-        number("whole process, s", "process_seconds", ",.0f"),
+        number("all of it, s", "process_seconds", ",.0f"),
+        number("of processors, s", "cpu_seconds", ",.0f"),
         number("examples/s", "examples_per_second", ",.0f"),
         number("best step, mean", "best_step", ",.0f"),
         number("peak memory, GiB", "peak_gib", ".2f"),
     ]
     note = (
         f"One run on one thread, {tree['processes']} at a time on this machine; means over seeds, peaks of memory the "
-        "largest. Training: steps alone. Whole process: all of its verbs, preparation of shared data left out; of a "
-        "closed form its whole grid."
+        "largest. Training: steps alone. All of it: TensorFlow's start, where weights start, training, validations and "
+        "evaluation, but not the preparation of shared data; of a closed form its whole grid."
     )
     return Sheet("cost", "Time and memory", note, columns, rows)
 
@@ -247,10 +248,15 @@ def _chosen(tree: Tree) -> Sheet:
         words("", "chosen"),
     ]
     note = (
-        f"{tree['trials']} trials for each trained model, of at most {tree['epochs']:g} passes over the training "
+        f"{trials(tree)} for each trained model, of at most {tree['epochs']:g} passes over the training "
         "clicks each, chosen by validation Recall@20; the first one has the model's own settings."
     )
     return Sheet("chosen", "How settings were chosen", note, columns, rows)
+
+
+def trials(tree: Tree) -> str:
+    """How many there are of each model, in words."""
+    return f"{tree['trials']} trial{'s' if tree['trials'] > 1 else ''}"
 
 
 def _settings(settings: Tree) -> str:
