@@ -118,7 +118,8 @@ def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, unt
     arguments += ["--history", f"{items[10]},gone,{items[11]}"]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert told == explain_pair(release, user, items[50], [items[10], "gone", items[11]]).to_json()
-    names = ["format", "release", "user", "item", "score", "parts", "intensities", "attention", "attention_is_uniform"]
+    names = ["format", "release", "model", "user", "item", "score", "parts"]
+    names += ["intensities", "attention", "attention_is_uniform"]
     assert list(told) == names
     assert told["format"] == 1
     assert told["release"] == {"name": "small", "version": 1, "fingerprint": release.manifest["fingerprint"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def test_a_single_run_is_compared_with_popularity_and_chance_where_nothing_is_sa
     own = Vectors(np.zeros((1, 1)), np.zeros((1, 1)))
     for said, expected in {"": ["popularity", "random"], "evaluation.baselines=[random]": ["random"]}.items():
         config = load(None, [f"run.folder={tmp_path}", *filter(None, [said])])
-        found = [name for name, _, _ in systems(config, untrained_run.prepared, own)]
+        trained = dataclasses.replace(untrained_run, config=config)
+        found = [name for name, _, _ in systems(trained, own)]
         assert found == ["M3CSR", *expected]
     assert load(None, ["evaluation.baselines=tuned"]).evaluation.baselines == "tuned"

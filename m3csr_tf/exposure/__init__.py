@@ -1,4 +1,4 @@
-"""How often items without a click, or with few, are shown: bonuses by popularity bin, and their calibration."""
+"""Exposure of cold and rare items: bonuses that are added to the scores of a popularity bin, and their calibration."""
 
 from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_apart
 from m3csr_tf.exposure.calibration import (

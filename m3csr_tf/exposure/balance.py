@@ -1,4 +1,8 @@
-"""How new items compare with others: the bonus with which they take a given share of the users' first places."""
+"""The exposure bonus: the number that, added to the scores of cold items, gives them a chosen share of the lists.
+
+Items are ranked once for each kind (cold, few clicks, others). The lists of every bonus follow from these rankings by
+merging, so that finding the bonus takes no search over full rankings.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +17,21 @@ from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
 from m3csr_tf.util.progress import Tell
 
 EXPOSED_AT = 20
-"""Length of the lists whose places are shared out."""
+"""Length n of the top-n lists whose places the bonus shares out among cold and other items."""
 
-_SCORED = 256  # Users whose listed items are scored at once.
+_SCORED = 256  # Users whose listed items are scored at once, which bounds the memory for their vectors.
 
-_ROUNDING = 8  # Steps of float32 at the largest score: by so much can a score differ from one product to the next.
+# How far the scores of one pair may lie apart in two matrix products, in float32 steps at the largest score.
+_ROUNDING = 8
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """The best items of one kind for each user.
+    """The top-n items of one kind (cold items, for example) for each user.
 
     Attributes:
-      items: item rows int32 [users, n], best first, -1 where none is left.
-      scores: their scores float32 [users, n], -inf where none is left.
+      items: item rows int32 [users, n] in descending order of score; -1 where the kind has fewer than n items left.
+      scores: their scores float32 [users, n]; -inf in the places where `items` is -1.
     """
 
     items: np.ndarray
@@ -44,29 +49,31 @@ def cold_bonus(
     seed: int = 0,
     block: int = 1024,
 ) -> float:
-    """The smallest bonus at which cold items take `share` of the users' top-n places; it may be below 0.
+    """Finds the smallest bonus at which cold items fill `share` of all users' top-n places; it may be negative.
 
-    A user's list holds her k-th best cold item as soon as its score passes that of the (n - k + 1)-th best other item.
-    The differences of the two, of all users and k, are where the cold items' places grow by one; so the bonus is an
-    order statistic of them, beyond it by the rounding of scores. No list is ranked twice.
+    A user's list contains her k-th best cold item as soon as its score exceeds that of her (n - k + 1)-th best other
+    item. The difference of these two scores is therefore a bonus at which the number of places that cold items fill
+    grows by one. The result is an order statistic of the differences over all users and all k, moved beyond it by the
+    rounding error of scores. No list is ranked twice.
 
     Args:
-      user_vectors: float32 [users, D], by user row.
-      item_vectors: float32 [items, D], by item row, reserved rows included.
-      cold: bool [items].
-      share: of the places, from 0 to below 1.
-      seen: the training clicks, [users, items], which are no candidates; users without one are not asked.
+      user_vectors: float32 [users, D], indexed by user row.
+      item_vectors: float32 [items, D], indexed by item row, reserved rows included.
+      cold: bool [items], which items are cold.
+      share: fraction of all top-n places that cold items are to fill, at least 0 and below 1.
+      seen: sparse [users, items], the training clicks. A user's clicked items are no candidates for her, and users
+        without a click take no part in the calibration.
       n: length of the lists.
-      seed: of the order of ties.
+      seed: seed of the random order of ties.
       block: users ranked at once.
 
     Returns:
-      For a share of 0, the largest bonus with which no cold item is listed. 0 where there is no cold item. Where they
-      are too few for the share, what puts all of them into the lists; where the other items are too few, what lists no
-      more cold ones than it must.
+      The bonus. For a share of 0 it is the largest bonus at which no cold item is listed. It is 0 if there is no cold
+      item. If there are too few cold items for the share, it is the bonus at which all of them are listed. If there are
+      too few other items, it is the bonus at which no more cold items are listed than must fill the lists.
 
     Raises:
-      ValueError: the share is none, shapes do not fit, or vectors are not finite.
+      ValueError: the share is outside [0, 1), shapes do not fit, or vectors are not finite.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, got {share}")
@@ -78,11 +85,17 @@ def cold_bonus(
 
 
 def lacking_bonus(others: Ranked, chosen: Ranked, share: float) -> float:
-    """`cold_bonus`, for the chosen items beside the others, of users who are all asked."""
+    """Finds the bonus of `cold_bonus` from rankings that are there already.
+
+    Args:
+      others: the top-n items that get no bonus, of the users who take part.
+      chosen: the top-n items that get the bonus, of the same users.
+      share: as in `cold_bonus`.
+    """
     listed = chosen.items != NOTHING
     if not listed.any():
         return 0.0
-    # Where the other items run out, -inf: a chosen one takes the place whatever it scores.
+    # The difference is -inf where the other items run out: a chosen item fills that place whatever its score is.
     reached = np.sort(others.scores[:, ::-1][listed].astype(np.float64) - chosen.scores[listed])
     available = np.count_nonzero(others.items != NOTHING, axis=1) + np.count_nonzero(listed, axis=1)
     wanted = math.ceil(share * np.minimum(available, listed.shape[1]).sum())
@@ -91,7 +104,7 @@ def lacking_bonus(others: Ranked, chosen: Ranked, share: float) -> float:
         return 0.0
     found = reached[min(max(wanted, must + 1), len(reached)) - 1]
     largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (others, chosen))
-    # Scores near 0 are sums of parts near 1, whose rounding they have.
+    # A score near 0 is a sum of parts of a size near 1, so its rounding error is that of the parts.
     rounding = _ROUNDING * np.spacing(np.float32(max(1.0, largest + abs(found))))
     return float(found + rounding if wanted > must else found - rounding)
 
@@ -107,17 +120,20 @@ def ranked_apart(
     block: int = 1024,
     told: Sequence[Tell | None] | None = None,
 ) -> tuple[Ranked, ...]:
-    """The best `n` of the items of each kind; `merged`, they hold every list of any bonuses.
+    """Ranks the items of each kind separately and returns the top `n` of each.
+
+    `merged` makes of them the top-n lists of all items for any bonus.
 
     Args:
       user_vectors: float32 [users, D].
       item_vectors: float32 [items, D], reserved rows included, which are never listed.
-      kinds: bool [items] each.
+      kinds: a mask bool [items] for each kind.
       n: length of the lists.
-      seen: items to leave out, [users, items].
-      seed: of the order of ties.
+      seen: sparse [users, items], the items to leave out of each user's lists.
+      seed: seed of the random order of ties.
       block: users ranked at once.
-      told: one a kind, told how many users its items are ranked for, and of how many, by several threads.
+      told: progress callbacks, one for each kind. A callback gets the number of users that are ranked and the number of
+        all users, from several threads.
     """
     known = np.arange(len(item_vectors)) >= FIRST_ROW
     lists = (
@@ -128,12 +144,13 @@ def ranked_apart(
 
 
 def merged(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked:
-    """The lists of both, when the second's scores gain `bonus`: the best of them, as many as the first has places.
+    """Merges two rankings into top-n lists after `bonus` was added to the scores of the second.
 
     Args:
-      others, raised: as `ranked_apart` gives them.
-      bonus: what the second's items gain; -inf leaves them out.
-      seed: of the order of equal scores of an item of each.
+      others: top-n lists as `ranked_apart` gives them; the merged lists have their length.
+      raised: top-n lists of the items that get the bonus.
+      bonus: what is added to the scores of `raised`; -inf leaves these items out.
+      seed: seed of the random order of items of equal score, one from each ranking.
     """
     gained = raised.scores + np.float32(bonus)
     items = np.concatenate([others.items, raised.items], axis=1)

@@ -1,11 +1,15 @@
-"""How often items without a click, or with few, are shown, set by numbers that are added to their scores.
+"""Calibrates the popularity bias of cold and rare items, so that they fill a chosen share of the top-20 places.
 
-How new items compare with those that have clicks, training knows from items that it shows as new alone: no training
-click is on a new one. So their balance can be set afterwards: every cold item gets the same bonus, below 0 where there
-are too many of them, with which cold items take a given share of the users' top places. Items with a few clicks have a
-bonus of their own, never below 0: next to popular ones they would hardly be listed at all, and a new video that had its
-places would lose them by its first click. A bonus is of a popularity bin and an entry of the item vectors
-(`models.m3csr.layout`, "popularity"), so that serving, indexes and metrics need to know nothing of it.
+No training click is on a cold item. How cold items score beside others is learned from id dropout alone, that is from
+clicked items that training shows without their ids. Their balance with other items is therefore set after training:
+
+- Every cold item gets the same bonus, at which cold items fill a given share of all users' top-20 places. The bonus is
+  negative where cold items would fill more than that.
+- Items with a few clicks get a bonus of their own, which is never negative. Without it they would hardly be listed
+  beside popular items, and a new video that had got its places would lose them with its first click.
+
+A bonus belongs to a popularity bin, and is added to an entry of the item vectors (`models.m3csr.layout`, "popularity").
+Serving, indexes and metrics therefore need no code for it.
 """
 
 from __future__ import annotations
@@ -30,22 +34,30 @@ from m3csr_tf.util.progress import Tell, share
 from m3csr_tf.util.samples import sample
 
 MOST = 0.2
-"""Of the places, where cold items take their share of the catalogue, of which much may be of no use to anybody."""
+"""Largest share of the places for cold items with exposure.cold_share=catalogue. Where most of the catalogue is cold,
+much of it may be of no use to anybody."""
 
 _PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-"""Parts of the shares that are tried, the largest first, until they cost no more than exposure.most_loss."""
+"""Fractions of the two shares that are tried in turn, until the loss on validation is at most exposure.most_loss."""
 
 _ROUNDS = 3
-"""The two bonuses hang on each other's; so many turns bring them near what they would end at, the cold ones' last."""
+"""Rounds of coordinate-wise updates of the two bonuses, each of which depends on the other. After so many they are near
+their fixed point; the bonus of cold items is updated last."""
 
 
 def cold_items(prepared: Prepared) -> np.ndarray:
-    """Known items of popularity bin 0, without a click (or view), bool [items]: those whose vectors hold the bonus."""
+    """Returns which items get the cold bonus, bool [items]: known ones without a click (or view), in popularity bin 0.
+
+    The reserved rows (padding and unknown) are never among them.
+    """
     return (np.arange(len(prepared.items)) >= FIRST_ROW) & (prepared.bins == 0)
 
 
 def few_bins(popularity: PopularityBins) -> np.ndarray:
-    """Bins of items with few clicks (or views), bool [bins]: the first above 0, and all that end by FEW_CLICKS."""
+    """Returns which popularity bins hold items with few clicks (or views), bool [bins].
+
+    These are bin 1, and every further bin whose largest count is at most FEW_CLICKS.
+    """
     last = np.append(popularity.edges[1:] - 1, np.iinfo(np.int64).max)
     few = np.append(False, last <= FEW_CLICKS)
     few[1] = True
@@ -62,24 +74,27 @@ def calibrated_bonuses(
     hide_cold: bool = False,
     told: Tell | None = None,
 ) -> np.ndarray:
-    """What the items of each popularity bin gain by the settings of a run.
+    """Computes the exposure bonus of each popularity bin by the settings of a run.
 
-    Nothing but training clicks is known here, and those of validation judge: the bonuses are part of what the metrics
-    measure, so clicks of test, or of validation as a history, would show the answers. A release adds the same ones.
+    User vectors come from training clicks alone, and validation clicks only judge the result. The metrics measure lists
+    with the bonuses in them, so a bonus that had seen test clicks, or validation clicks in a history, would leak the
+    answers. A release adds the same bonuses.
 
     Args:
       prepared: the data of the run.
-      user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus; of users anything that
-        gives those of some rows by `user_vectors[rows]`.
-      config: the shares, and how many users tell.
-      seed: of the draw of the users.
+      user_vectors: float32 [users, D] by user row, or any object that gives the vectors of some rows by
+        `user_vectors[rows]`.
+      item_vectors: float32 [items, D] by item row, without bonuses.
+      config: the shares, the loss that they may cost, and how many users are sampled.
+      seed: seed of the sample of users and of ties.
       block: users ranked at once.
-      hide_cold: as if cold items were to take no place; their bonus is -inf then.
-      told: told how many percent are done, by several threads.
+      hide_cold: compute the bonuses for lists without cold items; the bonus of bin 0 is then -inf.
+      told: progress callback, which gets the percentage that is done, from several threads.
 
     Returns:
-      float32 [bins]: of bin 0 what takes cold items to their share, of the bins of few clicks what takes those to
-      theirs at least, of others 0. For the share "trained" all 0, without any look at the vectors.
+      float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few clicks have
+      the bonus at which those items fill at least theirs. All others have 0. With cold_share="trained" all are 0, and
+      the vectors are not looked at.
     """
     bonuses = np.zeros(prepared.popularity.count, np.float32)
     if config.cold_share == "trained":
@@ -91,7 +106,8 @@ def calibrated_bonuses(
     active = users_with(prepared, columns.TRAIN)
     asked = sample(active, config.users, seed, nested=True)
     seen = clicks_of(prepared, columns.TRAIN, asked)
-    # Rankings: of each kind of items; and where bonuses are judged, without any and for each part of the shares.
+    # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
+    # one without bonuses and one for each fraction of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
     ranked = ranked_apart(
         user_vectors[asked],
@@ -105,7 +121,7 @@ def calibrated_bonuses(
     )
     few = few_bins(prepared.popularity)
     judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
-    # A share that is asked for in numbers is given, whatever it costs; so is one whose worth validation cannot see.
+    # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
     judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
     parts = _PARTS if judged else _PARTS[:1]
     for place, part in enumerate(parts, start=len(kinds) + 1):
@@ -119,7 +135,7 @@ def calibrated_bonuses(
 def _balanced(
     ranked: tuple[Ranked, ...], cold_share: float, few_share: float, hide_cold: bool, seed: int
 ) -> tuple[float, float]:
-    """The bonuses of cold items and of those with few clicks, at which they take their shares of the places."""
+    """Computes the bonuses of cold items and of items with few clicks, at which both fill their shares of the lists."""
     others, few, cold = ranked
     of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
@@ -132,13 +148,14 @@ def _balanced(
 
 @dataclass(frozen=True)
 class _Judge:
-    """What bonuses cost the users of validation.
+    """Measures on validation what bonuses cost in Recall@20 and NDCG@20.
 
     Attributes:
-      users: their vectors float32 [users, D].
-      items: item vectors float32 [items, D], without a bonus.
+      users: vectors of the validation users, float32 [users, D].
+      items: item vectors float32 [items, D], without bonuses.
       prepared: the data.
-      truth, seen: their clicks of validation and of training, [users, items].
+      truth: sparse [users, items], their validation clicks.
+      seen: sparse [users, items], their training clicks.
       seed, block: as `top_n` takes them.
     """
 
@@ -154,24 +171,31 @@ class _Judge:
     def of(
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
     ) -> _Judge:
-        """Of a seeded draw of at most `most` users with a click in validation."""
+        """Samples at most `most` users with a validation click and collects what the measurement needs."""
         judges = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
         truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
         return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
 
     def sees(self, cold: np.ndarray) -> bool:
-        """Whether validation has clicks on cold items (bool [items]) as life would have them.
+        """Returns whether validation can measure the benefit of listing cold items (bool [items]).
 
-        Strictly cold items are kept out of it by the split: there, whatever places they take would seem to be lost.
+        It can if it has clicks on cold items. If the split has strictly cold items, it cannot: all their clicks are in
+        test, so every place that they fill would count as a loss.
         """
         hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
         return not hidden and bool(cold[self.truth.indices].any())
 
     def loss(self, bonuses: np.ndarray, told: Tell | None = None) -> float:
-        """Share of Recall@20 or of NDCG@20, whichever is larger, that bonuses float32 [bins] cost.
+        """Computes the relative loss of Recall@20 or of NDCG@20, whichever is larger, that bonuses cause.
 
-        They cost what lists hold in which cold items take no place and nothing is added to those with few clicks.
-        Below 0 where they gain something, 0 without users or hits. `told` is told how many users are ranked for.
+        The loss is relative to lists without cold items and without bonuses.
+
+        Args:
+          bonuses: float32 [bins].
+          told: progress callback, which gets the number of users that are ranked.
+
+        Returns:
+          A fraction; negative where the lists with bonuses are better, 0 without users or without a hit.
         """
         if not len(self.users):
             return 0.0
@@ -200,21 +224,30 @@ class _Judge:
 
 
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Known items with many clicks (or views), with few, and without any, bool [items] each."""
+    """Divides the known items by their clicks (or views): many, few, none. Returns three masks, bool [items] each."""
     known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
     cold = cold_items(prepared)
     return known & ~few & ~cold, known & few, cold
 
 
 def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarray) -> np.ndarray:
-    """Item vectors float32 [items, D] whose last entries are raised by what their bins gain, float32 [bins]."""
+    """Returns a copy of item vectors with the bonus of each item's popularity bin added to their last entry.
+
+    Args:
+      item_vectors: float32 [items, D], whose last entry is the popularity bias.
+      prepared: the data, which has the items' bins.
+      bonuses: float32 [bins].
+
+    Returns:
+      float32 [items, D]; reserved rows are unchanged.
+    """
     raised = item_vectors.copy()
     raised[FIRST_ROW:, -1] += bonuses[prepared.bins[FIRST_ROW:]]
     return raised
 
 
 def catalogue_share(cold: np.ndarray) -> float:
-    """The share of the places that cold items take if they are worth what others are: theirs of the items, up to MOST.
+    """Returns the share of cold items in the catalogue, at most MOST: theirs of the places with cold_share=catalogue.
 
     Args:
       cold: bool [items], reserved rows included.

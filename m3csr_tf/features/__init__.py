@@ -1,1 +1,1 @@
-"""What is fitted on the training data before the model: content scaling, clusters, popularity bins, histories."""
+"""Features that are fitted on the training data before any model: scaling, clusters, popularity bins, histories."""

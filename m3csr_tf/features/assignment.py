@@ -1,8 +1,8 @@
-"""Raw content to cluster ids, block by block from the disk: ten million videos, near the speed of the bare product.
+"""Assigns cluster ids to raw content, block by block from the disk, nearly as fast as the matrix product alone.
 
-What `ContentScaler.transform` and `Clusters.assign` do one after the other is folded: scales and projections go into
-the weights, and lengths divide the few distances of a vector instead of its many entries. Distances so differ from
-those of the two in float32's last digits alone.
+It does in one pass what `ContentScaler.transform` and `Clusters.assign` do one after the other, and takes ten million
+videos. Scales and projections are multiplied into the centres, and a vector's few distances are divided by its length
+instead of its many entries. The distances differ from those of the two steps only by float32 rounding.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.util.threads import cores, each_worker
 
 _CHUNK = 65_536
-"""Rows that a worker asks the disk for at once."""
+"""Rows that a worker reads from the disk at once."""
 _ROWS = 2048
 _ENTRIES = 1 << 18
-"""A block has at most so many rows and distances: larger ones leave the caches, smaller ones take more calls."""
+"""Largest numbers of rows and of distances in a block. Larger blocks do not fit the caches; smaller ones take more
+calls."""
 
 
 def assign_clusters(
@@ -29,16 +30,16 @@ def assign_clusters(
     content: Mapping[str, np.ndarray],
     progress: Callable[[int, int | None], None] | None = None,
 ) -> np.ndarray:
-    """The nearest centre of each item's scaled content, as in `Clusters.assign`, on all cores in bounded memory.
+    """Finds the nearest cluster centre of each item, as `Clusters.assign` does, on all cores and in bounded memory.
 
     Args:
-      scaler, clusters: fitted, of the same modalities.
+      scaler, clusters: fitted on the same modalities.
       content: modality -> raw vectors float [n, width], mapped from files (`np.load(..., mmap_mode="r")`) or in memory;
         a row with NaN is absent.
-      progress: told how many items are done, and of how many, by several threads.
+      progress: progress callback, which gets the number of items that are done and of all items, from several threads.
 
     Returns:
-      int32 [n, modalities], from 1; 0 where the item lacks the modality.
+      Cluster ids int32 [n, modalities], from 1; 0 where the item lacks the modality.
     """
     names = list(clusters.centres)
     count = len(content[names[0]])
@@ -63,7 +64,7 @@ def assign_clusters(
 
 
 class _Nearest:
-    """Ids of one chunk after another."""
+    """Computes the cluster ids of chunks of items, in buffers that are reused from chunk to chunk."""
 
     def __init__(self, scaler: ContentScaler, clusters: Clusters) -> None:
         self._rows = max(1, min(_ROWS, _ENTRIES // max(clusters.counts.values())))
@@ -75,14 +76,19 @@ class _Nearest:
         self._absent = np.empty((len(squares), _CHUNK), bool)
 
     def of(self, raw: list[np.ndarray], ids: np.ndarray) -> None:
-        """Writes the ids int32 [n, modalities] of up to _CHUNK raw vectors of each modality."""
+        """Computes the cluster ids of a chunk.
+
+        Args:
+          raw: raw vectors float [n, width] of each modality, n at most _CHUNK.
+          ids: int32 [n, modalities], which is overwritten with the ids.
+        """
         for block in blocks(len(ids), self._rows):
             absent = self._absent[:, block]
             products = [
                 modality.products(of_modality[block], where)
                 for modality, of_modality, where in zip(self._modalities, raw, absent, strict=True)
             ]
-            if self._joint:  # The first one becomes the sum, and the only one that is looked through.
+            if self._joint:  # The distances of all modalities are added up in the first.
                 for of_modality, where in zip(products, absent, strict=True):
                     of_modality[where] = 0
                 for others in products[1:]:
@@ -95,7 +101,7 @@ class _Nearest:
 
 
 class _Modality:
-    """Products of blocks of one modality with the centres, in memory that is used again."""
+    """Multiplies blocks of one modality's vectors with its centres, in buffers that are reused."""
 
     def __init__(self, scaler: ContentScaler, clusters: Clusters, name: str, rows: int) -> None:
         centres = clusters.centres[name]
@@ -109,7 +115,15 @@ class _Modality:
         self._products = np.empty((rows, len(centres)), np.float32)
 
     def products(self, raw: np.ndarray, absent: np.ndarray) -> np.ndarray:
-        """-2 x.c float32 [b, clusters] of raw vectors, anything where they are absent; writes absence, bool [b]."""
+        """Computes -2 x.c for scaled vectors x and centres c.
+
+        Args:
+          raw: raw vectors float [b, width].
+          absent: bool [b], which is overwritten with True for vectors that are absent.
+
+        Returns:
+          float32 [b, clusters]; rows of absent vectors are arbitrary.
+        """
         size = len(raw)
         vectors = np.asarray(raw, np.float32)
         if self._shift is not None:
@@ -118,16 +132,19 @@ class _Modality:
             vectors = np.matmul(vectors, self._projection, out=self._projected[:size])
         products = np.matmul(vectors, self._weights, out=self._products[:size])
         if self._lengths is None:
-            np.isnan(products[:, 0], out=absent)  # A NaN anywhere in a row makes NaN of every product with it.
+            np.isnan(products[:, 0], out=absent)  # A NaN in a row makes all its products NaN.
         else:
             squared = self._shifted if self._projection is None else self._projected
             lengths = np.sqrt(np.multiply(vectors, vectors, out=squared[:size]) @ self._lengths)
             np.isnan(lengths, out=absent)
-            lengths += lengths == 0  # A vector of zeros stays one.
+            lengths += lengths == 0  # A vector of zeros is not scaled.
             products *= (1 / lengths)[:, None]
         return products
 
 
 def _repeated(row: np.ndarray, rows: int) -> np.ndarray:
-    """[rows, n]: numpy goes through two arrays of one shape about twice as fast as it repeats a short row."""
+    """Repeats a row to [rows, n].
+
+    NumPy adds two arrays of one shape about twice as fast as it broadcasts a short row.
+    """
     return np.tile(row, (rows, 1))

@@ -1,4 +1,7 @@
-"""Arrays larger than memory, mapped from files by numpy: taken by blocks of rows, whose memory is given back."""
+"""Access to arrays that are mapped from files and may be larger than memory.
+
+They are read by blocks of rows, and the memory of each block is released after use.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,27 @@ _TAKEN = 16_384
 
 
 def blocks(rows: int, size: int, first: int = 0, step: int = 1) -> Iterator[slice]:
-    """Blocks number `first`, `first` + `step`, ... of `rows` rows cut into blocks of `size`, the last maybe shorter."""
+    """Divides rows into blocks and yields every `step`-th block, beginning with number `first`.
+
+    Args:
+      rows: number of rows.
+      size: rows of a block; the last block may have fewer.
+      first: number of the first block that is yielded.
+      step: distance between blocks that are yielded.
+    """
     for start in range(first * size, rows, step * size):
         yield slice(start, min(start + size, rows))
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """`array[rows]` for ascending rows; of an array mapped from a file hardly more than these stays in memory."""
+    """Returns a copy of `array[rows]`.
+
+    Of an array that is mapped from a file, little more than these rows stays in memory.
+
+    Args:
+      array: [n, ...].
+      rows: int [m], ascending.
+    """
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
     for block in blocks(len(rows), _TAKEN):
         some = rows[block]
@@ -27,14 +44,14 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def read_ahead(*parts: np.ndarray) -> None:
-    """Has the system read these parts of mapped files before they are asked for."""
+    """Asks the system to read parts of mapped files before they are used. Other arrays are left alone."""
     _advise(mmap.MADV_WILLNEED, *parts)
 
 
 def give_back(*parts: np.ndarray) -> None:
-    """Drops these parts of mapped files from memory; the files, and what the system caches of them, stay.
+    """Releases the memory of parts of mapped files. The files, and the system's cache of them, stay.
 
-    Other arrays are left alone, as are those mapped copy-on-write, whose changes would be lost.
+    Other arrays are left alone. So are arrays that are mapped copy-on-write, whose changes would be lost.
     """
     _advise(mmap.MADV_DONTNEED, *parts)
 

@@ -1,4 +1,4 @@
-"""K-means cluster ids: the trainable ids of section 4.2, which depend on content alone."""
+"""K-means clusters of content, whose ids have trainable embeddings (section 4.2)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from m3csr_tf.util.samples import sample
 Kind = Literal["joint", "per_modality"]
 
 FITTED_ROWS = 100_000
-"""Of more items than this, a seeded draw is clustered, by Lloyd's algorithm: 64 centres of it were nearer to all items
-than those of mini-batches over all items (docs/performance.md)."""
+"""Largest number of items that k-means is fitted on (Lloyd's algorithm); of more items a seeded sample is taken. Its 64
+centres were nearer to all items than those of mini-batch k-means over all items (docs/performance.md)."""
 _ROWS_A_CLUSTER = 256
-"""At least so many are drawn for each cluster: a thousand centres of fewer items each were further away."""
+"""Least number of sampled items for each cluster. With fewer, a thousand centres were further from the items."""
 _BLOCK = 65_536
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centres, and the assignment of the nearest one.
+    """Cluster centres of content, and the assignment of items to the nearest one.
 
-    The centres of a modality are the columns of its own in both kinds: a joint centre is cut at the modalities'
-    borders, and the squared distance to it is the sum over them.
+    Centres are stored by modality for both kinds. A joint centre is split into the columns of each modality, and the
+    squared distance to it is the sum of the distances in the modalities.
 
     Attributes:
-      kind: "joint" clusters the concatenated modalities (the paper's), so that an item has one cluster;
-        "per_modality" clusters each on its own.
+      kind: "joint" clusters the concatenated modalities, as the paper does, so that an item has one cluster;
+        "per_modality" clusters each modality separately.
       centres: modality -> float32 [clusters, width].
     """
 
@@ -47,7 +47,7 @@ class Clusters:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Clusters of each modality; ids run from 1 to this."""
+        """Number of clusters of each modality; cluster ids run from 1 to it."""
         return {name: len(centres) for name, centres in self.centres.items()}
 
     @classmethod
@@ -62,21 +62,24 @@ class Clusters:
         seed: int = 0,
         told: Tell | None = None,
     ) -> Clusters:
-        """Runs k-means (k-means++ start, seeded) on scaled content.
+        """Fits k-means, with seeded k-means++ initialisation, on scaled content.
 
         Args:
-          kind, count: see the class; `count` centres.
-          scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, of which the drawn rows alone
+          kind: as in the class.
+          count: number of clusters.
+          scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, of which only the sampled rows
             are scaled.
-          present: modality -> bool [n]. Joint leaves out items that lack every modality, and takes a single
-            absent one as zeros; per_modality leaves out the items that lack it.
-          rows: the items to fit on, bool [n]; of more than FITTED_ROWS, and 256 a cluster, a seeded draw.
-          max_iterations: of k-means.
-          seed: of the draw and the start.
-          told: told how many modalities are clustered, and of how many, where each is on its own.
+          present: modality -> bool [n], which items have the modality. "joint" leaves out items without any modality
+            and takes zeros for a single absent one; "per_modality" leaves out the items that lack the modality.
+          rows: bool [n], the items to fit on. If they are more than FITTED_ROWS and than 256 for each cluster, a seeded
+            sample of them is taken.
+          max_iterations: largest number of iterations of k-means.
+          seed: seed of the sample and of the initialisation.
+          told: progress callback for "per_modality", which gets the number of modalities that are clustered and of all
+            modalities.
 
         Raises:
-          ConfigError: fewer items than clusters.
+          ConfigError: there are fewer items than clusters.
         """
         most = max(FITTED_ROWS, count * _ROWS_A_CLUSTER)
         if kind == "joint":
@@ -94,16 +97,16 @@ class Clusters:
         return cls(kind, of_each)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The nearest centre of each item: argmin over centres of |c|^2 - 2 x.c, in float32.
+        """Finds the nearest centre c of each item x, argmin of |c|^2 - 2 x.c in float32.
 
-        For raw content, and for much of it, there is `assignment.assign_clusters`.
+        For raw content, and for large catalogues, there is `assignment.assign_clusters`.
 
         Args:
           scaled: modality -> float32 [n, width], zeros where absent.
           present: modality -> bool [n].
 
         Returns:
-          int32 [n, modalities], from 1; 0 where the item lacks the modality.
+          Cluster ids int32 [n, modalities], from 1; 0 where the item lacks the modality.
         """
         names = list(self.centres)
         ids = np.zeros((len(scaled[names[0]]), len(names)), np.int32)
@@ -121,7 +124,10 @@ class Clusters:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of kind, modalities and centres, hex: ids of equal digests mean the same clusters."""
+        """SHA-256, hex, of kind, modalities and centres.
+
+        If two digests are equal, their cluster ids mean the same.
+        """
         digest = hashlib.sha256(self.kind.encode())
         for name, centres in self.centres.items():
             digest.update(f"/{name}/{centres.shape}/".encode() + np.ascontiguousarray(centres, "<f4").tobytes())
@@ -155,6 +161,6 @@ def _k_means(vectors: np.ndarray, count: int, max_iterations: int, seed: int, wh
         raise ConfigError(f"clusters.count={count} is more than the {len(vectors)} items that have {what}; lower it")
     estimator = KMeans(count, init="k-means++", n_init=1, max_iter=max_iterations, random_state=seed)
     with warnings.catch_warnings():
-        # Fewer distinct vectors than clusters leaves some clusters without items, which harms nobody.
+        # If there are fewer distinct vectors than clusters, some clusters have no items, which does no harm.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return estimator.fit(vectors).cluster_centers_.astype(np.float32)

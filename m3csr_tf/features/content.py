@@ -1,4 +1,4 @@
-"""Scaling of the content vectors: fitted on the training items, repeated inside the item tower's graph."""
+"""Scaling of content vectors, fitted on the training items. The exported item tower repeats it inside its graph."""
 
 from __future__ import annotations
 
@@ -17,38 +17,41 @@ from m3csr_tf.util.samples import sample
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
 
 FITTED_ROWS = 100_000
-"""Of more items than this, a seeded draw of as many is fitted on; no mean or axis is known better than it is needed."""
+"""Largest number of items that a scaler is fitted on; a seeded sample of more items is precise enough."""
 _CONSTANT = 1e-6
-"""A dimension whose spread is below this share of its size counts as constant."""
+"""A dimension counts as constant if its standard deviation is below this share of its mean."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
-"""Below it one divided by a spread is no float32."""
+"""Smallest standard deviation whose reciprocal fits float32."""
 _WIDE = 4096
-"""Width beyond which axes of fewer items than that are found by the items' products: entries' would take minutes."""
+"""Width beyond which the principal axes of fewer items than dimensions are computed from the dot products of items. The
+covariance of the dimensions would take minutes."""
 _NOISE = 1e-10
-"""A variance below this share of the largest is none, but rounding."""
+"""A variance below this share of the largest one counts as 0, since rounding alone can cause it."""
 
 
 @dataclass(frozen=True)
 class ContentScaler:
-    """x' = (x - shift) * scale, then P^T x' where there is a projection P, and with `l2` x' / |x'|; absent: zeros.
+    """Scales content: x' = (x - shift) * scale, then P^T x' if there is a projection P, then x' / |x'| with `l2`.
+
+    The scaled vector of an absent modality is zeros.
 
     | kind | shift | scale | l2 |
     | --- | --- | --- | --- |
     | none | 0 | 1 | no |
-    | rms | 0 | one number a modality: entries of the training items have a root mean square of 1 | no |
-    | standard | mean of each dimension | 1 / standard deviation; 0 for a dimension that is constant | no |
+    | rms | 0 | a number for each modality, with which the root mean square over the training items is 1 | no |
+    | standard | mean of each dimension | 1 / standard deviation; 0 for a constant dimension | no |
     | l2 | 0 | 1 | yes |
     | standard_l2 | as standard | as standard | yes |
     | whitened | as standard | as standard | yes |
 
-    Of the kinds only `whitened` projects: on the principal axes of the standardised training items, the strongest
-    `components` of them, each divided by its spread. Cosines of whitened vectors are what a ridge regression on content
-    measures: directions in which all items differ say little about any two of them.
+    Only `whitened` has a projection. It projects on the strongest `components` principal axes of the standardised
+    training items, each divided by its standard deviation. The cosine of whitened vectors is the similarity that a
+    ridge regression on content uses, in which directions of large variance over all items count for little.
 
     Attributes:
       shift, scale: modality -> float32 [width].
       projection: modality -> float32 [width, components]; empty but for `whitened`.
-      l2: whether rows are brought to length 1 at the end; a row of zeros stays zeros.
+      l2: whether vectors are scaled to length 1 at the end; a vector of zeros stays zeros.
     """
 
     shift: dict[str, np.ndarray]
@@ -67,17 +70,18 @@ class ContentScaler:
         told: Tell | None = None,
         shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
-        """Fits one shift and scale a modality, and its projection.
+        """Fits shift, scale and projection of each modality.
 
         Args:
-          kind: see the class.
+          kind: as in the class.
           content: modality -> raw vectors float [n, width], which may be mapped from files; a row of NaN is absent and
             left out.
-          rows: the items to fit on, bool [n] or indices; of more than FITTED_ROWS a seeded draw.
-          components: most axes of `whitened`; a narrower modality keeps its width.
-          seed: of the draw.
-          told: told how many modalities are done, and of how many.
-          shrinkage: of `whitened`, the share of the mean variance that is added to each axis's.
+          rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
+          components: largest number of axes of `whitened`; a narrower modality keeps its width.
+          seed: seed of the sample.
+          told: progress callback, which gets the number of modalities that are done and of all modalities.
+          shrinkage: for `whitened`, the share of the mean variance that is added to the variance of each axis, since
+            weak axes are mostly noise.
         """
         shift, scale, projection = {}, {}, {}
         chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
@@ -92,11 +96,19 @@ class ContentScaler:
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
 
     def width(self, modality: str) -> int:
-        """Width of one modality's scaled vectors."""
+        """Returns the width of a modality's scaled vectors."""
         return (self.projection[modality] if self.projection else self.shift[modality][None]).shape[1]
 
     def transform(self, modality: str, raw: np.ndarray) -> np.ndarray:
-        """Scales the raw vectors [n, raw width] of one modality, float32 [n, width]; a row of NaN becomes zeros."""
+        """Scales vectors of one modality.
+
+        Args:
+          modality: its name.
+          raw: float [n, raw width]; a row with a NaN is absent.
+
+        Returns:
+          float32 [n, width]; zeros where absent.
+        """
         scaled = (np.asarray(raw, np.float32) - self.shift[modality]) * self.scale[modality]
         scaled[np.isnan(raw).any(axis=1)] = 0
         if self.projection:
@@ -134,10 +146,12 @@ class ContentScaler:
 
 @dataclass(frozen=True)
 class ScaledContent:
-    """Scaled vectors of one modality that are made when rows of them are taken: what clusters of much content fit on.
+    """The scaled vectors of one modality, of which rows are computed when they are taken.
+
+    Clusters are fitted on it, so that the scaled content of a large catalogue is never in memory as a whole.
 
     Attributes:
-      scaler: fitted.
+      scaler: a fitted scaler.
       modality: its name.
       raw: float [n, raw width], which may be mapped from a file.
     """
@@ -148,11 +162,11 @@ class ScaledContent:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and width of the scaled vectors."""
+        """Number and width of the scaled vectors."""
         return len(self.raw), self.scaler.width(self.modality)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """The scaled vectors of these ascending rows, float32 [rows, width]."""
+        """Returns the scaled vectors of `rows`, which must ascend, float32 [rows, width]."""
         return self.scaler.transform(self.modality, take(self.raw, rows))
 
 
@@ -164,14 +178,23 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
         scale[:] = 1 / size if size > _SMALLEST else 1
     elif len(vectors) and kind in {"standard", "standard_l2", "whitened"}:
         shift, spread = vectors.mean(axis=0), vectors.std(axis=0)
-        # A huge scale on a dimension that never varied in training would let one odd new video blow up its tower.
+        # If a dimension that is constant in training had a huge scale, one odd new video would get enormous vectors.
         varies = spread > np.maximum(_CONSTANT * np.abs(shift), _SMALLEST)
         scale = np.divide(1, spread, out=np.zeros(width), where=varies)
     return shift.astype(np.float32), scale.astype(np.float32)
 
 
 def _whitening(standardised: np.ndarray, components: int, shrinkage: float) -> np.ndarray:
-    """The strongest principal axes, each divided by its shrunk spread, float32 [width, components]."""
+    """Computes the strongest principal axes, each divided by its shrunk standard deviation.
+
+    Args:
+      standardised: float64 [items, width].
+      components: largest number of axes.
+      shrinkage: share of the mean variance that is added to the variance of each axis.
+
+    Returns:
+      float32 [width, components], or [width, width] where the width is smaller.
+    """
     if standardised.shape[1] > max(_WIDE, len(standardised)):
         variances, axes = _few_items_axes(standardised, components)
     else:
@@ -180,15 +203,17 @@ def _whitening(standardised: np.ndarray, components: int, shrinkage: float) -> n
         strongest = np.argsort(variances)[::-1][:components]
         variances, axes = np.maximum(variances[strongest], 0), axes[:, strongest]
     spread = np.sqrt(variances + shrinkage * variances.mean())
-    # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
+    # The sign of an eigenvector is arbitrary. Its largest entry is made positive, so that all libraries give the same.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     return np.divide(axes, spread, out=np.zeros_like(axes), where=spread > 0).astype(np.float32)
 
 
 def _few_items_axes(standardised: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Variances, descending, and principal axes [width, components] of vectors that are wider than they are many.
+    """Computes principal axes of fewer vectors than dimensions.
 
-    Axes along which they do not vary are zeros: any others would be arbitrary.
+    Returns:
+      Variances [components], descending, and axes [width, components]. Axes beyond the rank of the vectors are zeros,
+      since any others would be arbitrary.
     """
     items, width = standardised.shape
     count = min(width, components)

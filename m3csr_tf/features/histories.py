@@ -1,4 +1,4 @@
-"""A user's behaviour sequence s_u (section 4.4.1), and the click matrix, from rows of a training frame."""
+"""Behaviour sequences s_u of users (section 4.4.1), and the click matrix, from data frames of interactions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from m3csr_tf.ids import PADDING_ROW
 
 
 def click_matrix(frame: pd.DataFrame, users: int, items: int) -> sparse.csr_matrix:
-    """Who clicked what, float32 [users, items] of 1s, with sorted indices.
+    """Makes the binary click matrix.
 
     Args:
-      frame: user_row, item_row.
+      frame: interactions, with the columns user_row and item_row.
       users, items: sizes of the id tables, reserved rows included.
+
+    Returns:
+      float32 [users, items] of 1s, with sorted indices.
     """
     where = (frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy())
     matrix = sparse.coo_matrix((np.ones(len(frame), np.float32), where), shape=(users, items)).tocsr()
@@ -28,12 +31,12 @@ def click_matrix(frame: pd.DataFrame, users: int, items: int) -> sparse.csr_matr
 
 
 class Sequences(NamedTuple):
-    """What users clicked, in order.
+    """The clicks of each user in order.
 
     Attributes:
-      items: rows int32 [clicks], a user's together, earliest first.
-      ends: int64 [users], where each user's end.
-      sizes: int64 [users], how many each user has.
+      items: item rows int32 [clicks]; the clicks of a user follow each other, earliest first.
+      ends: int64 [users], one past the last click of each user.
+      sizes: int64 [users], number of clicks of each user.
     """
 
     items: np.ndarray
@@ -42,14 +45,14 @@ class Sequences(NamedTuple):
 
     @classmethod
     def of(cls, frame: pd.DataFrame, users: int, seed: int) -> Sequences:
-        """Of training clicks.
+        """Orders the clicks of each user by time.
 
-        The order of a file says nothing of time, so without timestamps the order is a seeded draw.
+        Without timestamps the order is random, since the order of a file need not be that of time.
 
         Args:
-          frame: user_row, item_row and, if known, timestamp.
+          frame: interactions, with the columns user_row, item_row and, if known, timestamp.
           users: size of the id table, reserved rows included.
-          seed: of the draw, and of the order of equal timestamps.
+          seed: seed of the random order, which also orders equal timestamps.
         """
         user, item = frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy()
         keys = [np.random.default_rng(seed).permutation(len(frame)), user]
@@ -59,7 +62,11 @@ class Sequences(NamedTuple):
         return cls(item[np.lexsort(keys)].astype(np.int32), np.cumsum(sizes), sizes)
 
     def last(self, length: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """The last `length` items of each user, or of those of some rows, int [n].
+        """Returns the last `length` items of users.
+
+        Args:
+          length: number of slots.
+          rows: int [n], rows of the users; None: all users.
 
         Returns:
           int32 [n, length] of item rows, earliest first, padded on the right with PADDING_ROW.
@@ -74,7 +81,11 @@ class Sequences(NamedTuple):
 
 
 def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.ndarray:
-    """The last `length` items of each user, or `length` drawn ones where there are no timestamps (`Sequences`).
+    """Makes histories: the last `length` items of each user, or a random draw of them without timestamps (`Sequences`).
+
+    Args:
+      frame, users, seed: as in `Sequences.of`.
+      length: number of slots.
 
     Returns:
       int32 [users, length] of item rows, earliest first, padded on the right with PADDING_ROW.
@@ -83,14 +94,14 @@ def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.nda
 
 
 def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:
-    """Places of histories, those of like length together, so that padded to their longest they take `slots` at most.
+    """Groups histories of similar length, so that each group can be padded to its longest history.
 
     Args:
-      lengths: int [n].
-      slots: of a group, the padding included; a longer history is a group of its own.
+      lengths: int [n], lengths of histories.
+      slots: largest number of slots of a group, padding included. A history that is longer is a group of its own.
 
     Yields:
-      Places of at least one history, int64, each place once.
+      Indices int64 of the histories of a group, at least one. Each history is in one group.
     """
     order = np.argsort(lengths, kind="stable")
     first = 0
@@ -103,11 +114,14 @@ def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:
 
 
 def renumbered(frame: pd.DataFrame, users: np.ndarray) -> pd.DataFrame:
-    """The interactions of some users, their rows replaced by their places among them.
+    """Selects the interactions of some users, and numbers these users from 0.
 
     Args:
-      frame: user_row and more.
-      users: rows of the users, int32 [users], ascending.
+      frame: interactions, with the column user_row and any others.
+      users: int32 [users], rows of the users, ascending.
+
+    Returns:
+      The interactions of these users, with user_row replaced by the index in `users`.
     """
     if not len(users):
         return frame[:0]

@@ -1,4 +1,4 @@
-"""Popularity bins: the discrete popularity that feeds the gate between id and content (eq. 10)."""
+"""Popularity bins: the discrete popularity of items, which is the input of the popularity gate (equation 10)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ Source = Literal["train_clicks", "view_count"]
 
 
 def bins_of(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Bins of `counts`, int32 of the same shape; a negative count is unknown and falls in bin 0.
-
-    The exported item tower does the same in its graph (`export.signatures`).
+    """Finds the bins of counts. The exported item tower does the same in its graph (`export.signatures`).
 
     Args:
-      counts: int64, of any shape.
+      counts: clicks or views, int64 of any shape; a negative count is unknown.
       edges: as in `PopularityBins`.
+
+    Returns:
+      int32 of the same shape; 0 for unknown counts.
     """
     return np.searchsorted(edges, counts, side="right").astype(np.int32)
 
 
 @dataclass(frozen=True)
 class PopularityBins:
-    """Bin 0 holds items without a click or view, and unknown counts; bin k >= 1 starts at `edges[k - 1]`.
+    """Bins of popularity.
+
+    Bin 0 holds items without a click or view, and items of an unknown count. Bin k >= 1 begins at count `edges[k - 1]`.
 
     Attributes:
-      source: which count is binned.
+      source: the count that is binned.
       edges: int64 [bins - 1], increasing lower edges; the first is 1.
     """
 
@@ -46,16 +49,21 @@ class PopularityBins:
 
     @classmethod
     def fit(cls, source: Source, counts: np.ndarray, bins: int) -> PopularityBins:
-        """Lays `bins - 1` bins of equal width in log(count) between 1 and the largest count, rounded to whole counts.
+        """Makes bin 0 and `bins - 1` bins of equal width in log(count), from 1 to the largest count.
 
-        Small counts leave fewer distinct edges, and then fewer bins.
+        Edges are rounded to whole counts. Where counts are small, fewer edges are distinct, and there are fewer bins.
+
+        Args:
+          source: the count that is binned.
+          counts: int64 [items], the counts of the items.
+          bins: largest number of bins, bin 0 included.
         """
         largest = max(1, int(np.max(counts, initial=1)))
         edges = np.rint(np.geomspace(1, largest + 1, bins)[:-1]).astype(np.int64)
         return cls(source, np.unique(np.minimum(edges, largest)))
 
     def bin(self, counts: np.ndarray) -> np.ndarray:
-        """Bins of `counts`, as `bins_of`."""
+        """Finds the bins of counts, as `bins_of`."""
         return bins_of(counts, self.edges)
 
     def save(self, path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What walks over clicks, factorises them, or maps content to what they say."""
+"""Closed-form estimates from the user-item graph of clicks: random walks, factorisations, and maps of content."""

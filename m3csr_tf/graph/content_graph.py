@@ -1,8 +1,9 @@
-"""Graphs from items to the items of most similar content: what models propagate over that know items by content.
+"""Item-item graphs of similar content, over which graph models propagate.
 
 LATTICE (Zhang et al., MM 2021, equations 1 to 3) and FREEDOM (Zhou and Shen, MM 2023, equations 1 to 4) build one graph
 for each modality: an item is connected to the items of the largest cosine, itself among them, and the matrix S of the
-connections is normalised to D^-1/2 S D^-1/2. No matrix of all cosines is ever held: items are compared in blocks.
+connections is normalised to D^-1/2 S D^-1/2. Items are compared in blocks, so that the matrix of all cosines is never
+in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from m3csr_tf.ranking.top_k import Best, random_columns
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker
 
-# What a thread works on at once, so that memory does not grow with the square of the catalogue.
+# Sizes of the blocks that a thread works on, so that memory does not grow with the square of the catalogue.
 _ROWS, _COLUMNS = 256, 2048
 
 
@@ -28,24 +29,26 @@ def content_graph(
     reachable: np.ndarray | None = None,
     told: Tell | None = None,
 ) -> sparse.csr_matrix:
-    """The matrix S whose row i has the items most similar to item i, to be normalised by `normalised`.
+    """Computes the matrix S of connections, whose row i has the items that are most similar to item i.
 
     Args:
-      content: float32 [items, width]; a row of zeros is an item without content, which has no neighbours and is
-        nobody's.
-      neighbours: items that a row keeps at most, the item itself counted; those of no positive cosine are left out.
-      weights: of the entries of S: 1 (FREEDOM, equation 3) or the cosines (LATTICE, equation 2).
-      reachable: bool [items], items that others, and they themselves, may be connected to; all when None.
-      told: told how many blocks of items are done, and of how many, by several threads.
+      content: float32 [items, width]. An item without content has a row of zeros; it has no neighbours and is nobody's
+        neighbour.
+      neighbours: largest number of entries of a row, the item itself included. Items without a positive cosine are left
+        out.
+      weights: the entries of S: 1 (FREEDOM, equation 3) or the cosines (LATTICE, equation 2).
+      reachable: bool [items], the items to which others, and they themselves, may be connected; None: all.
+      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
 
     Returns:
-      float32 [items, items] with sorted indices; not symmetric, since being near is not mutual.
+      float32 [items, items] with sorted indices, to be normalised by `normalised`. It is not symmetric, since i can be
+      among the nearest of j without j being among the nearest of i.
     """
     others = nearest_by_cosine(content, neighbours, reachable, told)
     own = content.any(axis=1)
     if reachable is not None:
         own &= reachable
-    # The item itself, of cosine 1, takes the place of the farthest of its neighbours.
+    # The item itself, whose cosine is 1, replaces the least similar of its neighbours.
     nearest = _without_last(others, own & (np.diff(others.indptr) == neighbours))
     graph = sparse.csr_matrix(nearest + sparse.diags(own.astype(np.float32)), dtype=np.float32)
     if weights == "ones":
@@ -56,7 +59,11 @@ def content_graph(
 
 
 def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
-    """D^-1/2 S D^-1/2 float32 of a matrix S of positive entries, D being its row sums; an item without any counts 0."""
+    """Normalises a matrix S of positive entries to D^-1/2 S D^-1/2, where D holds its row sums.
+
+    Returns:
+      float32, of the shape of S, with sorted indices; rows and columns of items without a row sum are empty.
+    """
     sums = np.asarray(graph.sum(axis=1), np.float64).ravel()
     scale = sparse.diags(np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0))
     result = sparse.csr_matrix(scale @ graph @ scale, dtype=np.float32)
@@ -67,17 +74,17 @@ def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
 def nearest_by_cosine(
     content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: Tell | None = None
 ) -> sparse.csr_matrix:
-    """The items of the most similar content, weighted by their cosine.
+    """Finds for each item the items of most similar content, weighted by their cosine.
 
     Args:
-      content: float32 [items, width]; a row of zeros is an item without any content.
-      count: most neighbours of an item; of equally similar ones any.
-      reachable: bool [items], the items that may be neighbours; all when None.
-      told: told how many blocks of items are done, and of how many, by several threads.
+      content: float32 [items, width]; an item without any content has a row of zeros.
+      count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
+      reachable: bool [items], the items that may be neighbours; None: all.
+      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
 
     Returns:
-      float32 [items, items] of cosines; no item is its own neighbour, and items of a negative cosine or of none are no
-      neighbours. A row's indices are in order of falling cosine.
+      Cosines float32 [items, items]. An item is not its own neighbour, nor is one whose cosine is 0 or negative. The
+      entries of a row are in descending order of cosine.
     """
     items = len(content)
     content = normalize(content)
@@ -115,7 +122,12 @@ def nearest_by_cosine(
 
 
 def _without_last(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
-    """The same without the last entry of some rows, bool [rows], which have one."""
+    """Removes the last entry of some rows.
+
+    Args:
+      matrix: sparse [n, m].
+      rows: bool [n], the rows to shorten, which must have an entry.
+    """
     kept = np.ones(matrix.nnz, bool)
     kept[matrix.indptr[1:][rows] - 1] = False
     indptr = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr) - rows)])

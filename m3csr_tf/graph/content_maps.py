@@ -1,7 +1,9 @@
-"""What clicks say about content, in closed form: which directions people follow, and what they like at once.
+"""Linear maps of content, estimated from clicks in closed form.
 
-Some ten thousand clicks do not teach a map of content by gradient steps, which follow the noise of each batch; least
-squares over all of them at once do. The towers start from these (`models.m3csr.initial_weights`) and go on slowly.
+There are three: a map into a space in which items that the same users click are similar, the popularity that content
+predicts, and a map from content to item ids. Gradient steps, which follow the noise of each batch, do not learn such
+maps from some ten thousand clicks; least squares over all clicks at once do. The towers are initialised with these maps
+(`models.m3csr.initial_weights`), and training changes them slowly.
 """
 
 from __future__ import annotations
@@ -21,23 +23,27 @@ from m3csr_tf.util.samples import sample
 
 DEFAULTS = InitialConfig()
 _ID_ROUNDS = 2
-"""Turns over the modalities, whose ridges hang on each other."""
+"""Rounds of choosing one modality's ridge after another; the best ridge of each depends on those of the others."""
 _RIDGES_CHOSEN_ON = 5_000
-"""Items, at most, whose leave-one-out errors choose the ridges; all of them are fitted."""
+"""Largest number of items whose leave-one-out errors choose the ridges. The map is then fitted on all items."""
 
 
 def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: InitialConfig = DEFAULTS) -> np.ndarray:
-    """P [width, dim] such that x P . y P says how readily people go from an item of content x to one of y.
+    """Estimates a map P of content such that x P . y P is large if users who click content x also click content y.
 
-    P P^T is, as far as `dim` columns go, I + co_clicks A / mean |A_kk| without its negative directions. A is the
-    symmetric part of the bilinear least-squares fit of x_i A y_j to the chances of a walk from item i over a viewer to
-    item j, beyond what being often left or reached explains.
+    P P^T approximates I + co_clicks A / mean |A_kk| without its negative eigenvalues, at rank `dim`. A is the symmetric
+    part of the bilinear least-squares fit of x_i A y_j to the probabilities of a random walk from item i over one of
+    its users to item j, beyond what the walk's frequencies of leaving i and of reaching j explain.
 
     Args:
       clicks: binary [users, items] training clicks.
-      content: one modality's scaled content float32 [items, width]; a row of zeros is absent.
-      dim: columns of the map, the strongest first; zeros beyond the content's width.
-      settings: its co_clicks and co_click_ridge.
+      content: scaled content of one modality, float32 [items, width]; a row of zeros is absent.
+      dim: number of columns of P.
+      settings: the section model.initial, of which co_clicks and co_click_ridge count.
+
+    Returns:
+      P, float32 [width, dim]. Its columns are in descending order of eigenvalue; those beyond the content's width are
+      zeros.
     """
     width = content.shape[1]
     wanted = np.eye(width)
@@ -46,7 +52,8 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
     by_item = np.asarray(shown.sum(axis=0)).ravel()
     to_users = diags(1 / np.maximum(by_item, 1)) @ shown.T
     to_items = diags(1 / np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)) @ shown
-    # Through the users, since a matrix of all pairs of items would not fit for a large catalogue.
+    # The walk is multiplied out over users, since a matrix of all pairs of items would not fit in memory for a large
+    # catalogue. Returns to the same item are subtracted.
     returning = np.asarray(to_users.multiply(to_items.T).sum(axis=1)).ravel()
     onward = to_users @ np.asarray(to_items.sum(axis=1)).ravel() - returning
     leaves = onward > 1e-9
@@ -61,7 +68,7 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
         followed += followed.T
         wanted += settings.co_clicks * followed / max(np.abs(np.diag(followed)).mean(), 1e-12)
     strengths, directions = np.linalg.eigh(wanted)
-    # Eigenvectors have no sign of their own: the largest entry is made positive, so that libraries agree.
+    # The sign of an eigenvector is arbitrary. Its largest entry is made positive, so that all libraries give the same.
     directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(width)])
     strongest = np.argsort(strengths)[::-1][:dim]
     mapped = np.zeros((width, dim), np.float32)
@@ -72,15 +79,18 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
 def content_appeal(
     clicks: csr_matrix, content: Mapping[str, np.ndarray], settings: InitialConfig = DEFAULTS
 ) -> dict[str, np.ndarray]:
-    """What each entry of the content says about an item's popularity, whoever looks: float32 [width] a modality.
+    """Estimates the content popularity bias: how the popularity of an item depends on its content, whoever the user is.
 
-    All that is known of a new item for a user without a history; the weights of a ridge regression of
-    log(1 + clicks), each user's clicks counting 1 together, on the content of the clicked items.
+    For a user without a history this is all that is known about a new item. The weights are those of a ridge regression
+    of log(1 + clicks) on the content of the clicked items, where the clicks of each user are weighted to sum to 1.
 
     Args:
       clicks: binary [users, items] training clicks.
       content: modality -> scaled or mapped content float32 [items, width]; a row of zeros is absent.
-      settings: its popularity_ridge.
+      settings: the section model.initial, of which popularity_ridge counts.
+
+    Returns:
+      Modality -> weights float32 [width].
     """
     popularity = np.asarray(normalize(clicks.astype(np.float64), norm="l1").sum(axis=0)).ravel()
     joined = np.concatenate(list(content.values()), axis=1)[popularity > 0]
@@ -93,13 +103,13 @@ def content_appeal(
 
 
 class IdMaps(NamedTuple):
-    """A linear map from content to ids: their sum over modalities of content @ kernel, and an intercept.
+    """A linear map from content to item ids: the sum over modalities of content @ kernel, plus an intercept.
 
     Attributes:
-      kernels: float32 [width, d], one a modality.
+      kernels: float32 [width, d] for each modality.
       intercept: float32 [d].
-      mean: of the ids that it was fitted on, float32 [d]: what it predicts of mean content.
-      ridges: float64 [modalities], those that it was fitted with, in mean variances of each modality's content.
+      mean: float32 [d], the mean of the ids that the map was fitted on, which it predicts for mean content.
+      ridges: float64 [modalities], the ridges of the fit, in units of the mean variance of each modality's content.
     """
 
     kernels: list[np.ndarray]
@@ -117,20 +127,20 @@ def content_id_maps(
     told: Tell | None = None,
     settings: InitialConfig = DEFAULTS,
 ) -> IdMaps:
-    """The ridge regression of ids on content, with a ridge of its own for each modality.
+    """Fits the ridge regression of item ids on content, with a ridge of its own for each modality.
 
-    The ridges are those with the least leave-one-out error, which a linear smoother has in closed form (Allen 1974):
-    residuals divided by one minus their leverage. So a modality that tells nothing of the ids is shrunk to nothing, and
-    needs no choice by hand.
+    The ridges minimise the leave-one-out error, which a linear smoother has in closed form (Allen 1974): residuals
+    divided by one minus their leverage. A modality that does not predict the ids is therefore shrunk to nothing, and
+    nobody has to leave it out by hand.
 
     Args:
-      ids: where ids start, float32 [items, d].
+      ids: initial item ids float32 [items, d].
       content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
-      rows: the items to fit, int [n], which have ids of their own.
-      ridges: float [modalities], instead of a choice.
-      seed: of the draw of the items that choose them.
-      told: told how many of the choices are made, and of how many.
-      settings: its id_ridges, among which to choose.
+      rows: int [n], the items to fit on, which have ids of their own.
+      ridges: float [modalities], fixed ridges; None: they are chosen.
+      seed: seed of the sample of items on which ridges are chosen.
+      told: progress callback, which gets the number of choices that are made and the number of all choices.
+      settings: the section model.initial; ridges are chosen among its id_ridges.
     """
     if not len(rows):
         dim = ids.shape[1]
@@ -151,14 +161,14 @@ def content_id_maps(
 
 @dataclass(frozen=True)
 class _Regression:
-    """A ridge regression whose columns belong to modalities, centred.
+    """A ridge regression on centred columns, each of which belongs to a modality.
 
     Attributes:
-      columns: float64 [n, widths together].
-      targets: float64 [n, d].
-      means: of the columns and of the targets before they were centred.
-      of_part: int [widths together], the place of the column's modality.
-      gram: columns' products.
+      columns: float64 [n, sum of widths], centred.
+      targets: float64 [n, d], centred.
+      means: the means of columns and of targets that were subtracted.
+      of_part: int [sum of widths], the index of each column's modality.
+      gram: float64 [sum of widths, sum of widths], columns^T columns.
     """
 
     columns: np.ndarray
@@ -177,7 +187,7 @@ class _Regression:
         return cls(joined, targets - means[1], means, of_part, joined.T @ joined)
 
     def left_out_error(self, ridges: np.ndarray) -> float:
-        """The sum of squared errors of the rows, each left out of the regression that predicts it."""
+        """Computes the leave-one-out error: the sum of squared errors of rows that are left out of their own fit."""
         inverse = self._inverse(ridges)
         weights = inverse @ (self.columns.T @ self.targets)
         leverage = np.einsum("nw,nw->n", self.columns @ inverse, self.columns) + 1 / len(self.columns)

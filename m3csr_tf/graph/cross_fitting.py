@@ -1,8 +1,9 @@
-"""Ids for training that have not seen the clicks which it asks for: cross-fitting (Chernozhukov et al. 2018).
+"""Cross-fitting of item ids for training (Chernozhukov et al. 2018).
 
-Factors of items know by heart the clicks that they were estimated from. A model that is trained on the same clicks
-beside them learns to trust ids and to neglect content, more with every step; on validation it only falls. So the users
-are divided into parts, and the examples of a part see items as the clicks of all other users place them.
+Item factors overfit the clicks that they were estimated from. A model that is trained with these factors on the same
+clicks learns at every step to rely more on ids and less on content, and its validation only falls. Therefore the users
+are divided into parts, and the training examples of a part see item ids that were estimated from the clicks of all
+other users.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from m3csr_tf.util.progress import Tell, share
 
 
 class CrossIds(NamedTuple):
-    """Ids of items, anew for each part of the users.
+    """Cross-fitted item ids, one set for each part of the users.
 
     Attributes:
-      parts: int32 [users], each user's part, from 0; -1 without a click.
-      ids: float32 [parts, items, d], as the clicks of other parts place the items; zeros where there is none.
+      parts: int32 [users], each user's part, from 0; -1 for a user without a click.
+      ids: float32 [parts, items, d], the item ids that are estimated from the clicks of all other parts; zeros for an
+        item without such a click.
     """
 
     parts: np.ndarray
@@ -52,29 +54,29 @@ def cross_fitted_ids(
     told: Tell | None = None,
     sweeps: int = InitialConfig().cross_fit_sweeps,
 ) -> CrossIds | None:
-    """Ids by implicit ALS without the clicks of one part of the users each.
+    """Estimates item ids by implicit ALS, for each part of the users without the part's clicks.
 
     Args:
       clicks: binary [users, items] training clicks.
-      factors: by all of them, with this setting.
+      factors: the factors of all clicks with this setting.
       setting: alpha and penalty of implicit ALS.
-      parts: of the users.
-      seed: of the division.
-      told: told how many percent are done.
-      sweeps: turns without a part's clicks, from the factors with them: of clicks at random, a click of one's own
-        scores 2.1 standard deviations above the mean by the factors that know it, 0.4 after three turns without it,
-        0.1 after six, none after twenty. The axes stay about where they were, so that all parts can share one W_V and
-        one map from content.
+      parts: number of parts.
+      seed: seed of the division of users into parts.
+      told: progress callback, which gets the percentage that is done.
+      sweeps: number of sweeps without the clicks of a part, which begin with the factors of all clicks. On random
+        clicks, a user's own click scores 2.1 standard deviations above the mean by factors that were fitted to it, 0.4
+        after three sweeps without it, 0.1 after six, and none after twenty. The axes stay nearly the same, so that all
+        parts can share one W_V and one map from content.
 
     Returns:
-      None where a part would have no user.
+      The ids; None if there are fewer users with a click than parts.
     """
     alpha, penalty = setting
     active = np.flatnonzero(np.diff(clicks.indptr))
     if len(active) < parts:
         return None
     part = np.full(clicks.shape[0], -1, np.int32)
-    # Users of like many clicks in turn, so that all parts have about as many users and as many clicks.
+    # Users are dealt out in descending order of clicks, so that all parts have about as many users and as many clicks.
     drawn = np.random.default_rng(seed).permutation(active)
     drawn = drawn[np.argsort(-np.diff(clicks.indptr)[drawn], kind="stable")]
     part[drawn] = np.arange(len(active)) % parts

@@ -1,4 +1,7 @@
-"""A randomised decomposition that tells how far it is: scikit-learn's, of a matrix that counts its products."""
+"""Randomised singular value decomposition with progress.
+
+The algorithm is scikit-learn's. Progress is reported by a matrix that counts the products made with it.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,34 @@ from sklearn.utils.extmath import randomized_svd
 from m3csr_tf.util.progress import Tell
 
 _ENTRIES = 1 << 27
-"""Entries of a matrix times columns of a product that are multiplied at once, half a second: as long as scipy keeps
-all other threads waiting, those that say how far it is among them."""
+"""Entries of the matrix, times columns of the dense factor, that are multiplied at once, which takes half a second. For
+so long scipy blocks all other threads, those that show progress among them."""
 
 
 def singular_vectors(
     matrix: csr_matrix, rank: int, turns: int, seed: int, told: Tell | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The largest singular values [rank] and their right singular vectors [rank, columns], as `randomized_svd`.
+    """Computes the largest singular values and their right singular vectors, as scikit-learn's `randomized_svd` does.
 
     Args:
       matrix: float64 [rows, columns].
-      rank: how many.
-      turns: power iterations.
-      seed: of the first vectors.
-      told: told how many products with the matrix are made, and of how many.
+      rank: number of singular values.
+      turns: number of power iterations.
+      seed: seed of the random initial vectors.
+      told: progress callback, which gets the number of products with the matrix that are made and of all of them.
+
+    Returns:
+      Singular values [rank] and right singular vectors [rank, columns].
     """
     counted = _Counted(matrix)
-    counted.told, counted.total = told, 2 * turns + 2  # Two a turn, one before them, and one on the basis they find.
+    # Two products in each iteration, one before them, and one with the basis that they find.
+    counted.told, counted.total = told, 2 * turns + 2
     _, values, directions = randomized_svd(counted, rank, n_iter=turns, random_state=seed)
     return values, directions
 
 
 class _Counted(csr_matrix):
-    """A matrix whose products with dense ones are made by blocks of rows, and counted."""
+    """A sparse matrix whose products with dense matrices are computed by blocks of rows, and counted."""
 
     told: Tell | None = None
     total = 0

@@ -1,11 +1,16 @@
-"""Where id embeddings start: singular vectors of the training clicks (Sarwar et al. 2000), or of what they imply.
+"""Initial id embeddings from low-rank factorisations of the training clicks.
 
-`item_factors` decomposes the click matrix with each user's line divided by the root of her clicks, so that a heavy user
-counts no more than a light one, and each item's by a lesser root of its own. The products of the lines that come out
-are, at low rank, the probability of walking from one item over a user to the other, times a part of the first one's
-clicks. Popular items have long lines, and items that share users start close together. `affinity_factors` decomposes
-where the affinities of the items send each user: more is guessed where users have a few clicks each, and more blurred
-where they have dozens (docs/journal.md).
+There are three:
+
+- `item_factors` takes the singular vectors (Sarwar et al. 2000) of the click matrix, in which each user's row is
+divided
+  by the root of her clicks, so that heavy users count no more than light ones, and each item's column by a lesser root
+  of its clicks. At low rank, the dot product of two item vectors is the probability of a walk from one item over a user
+  to the other, times powers of the two items' clicks. Popular items have long vectors, and items with common users are
+  close together.
+- `affinity_factors` decomposes the distribution over next items that the item graph gives each user. It predicts more
+  where users have a few clicks each, and blurs more where they have dozens (docs/journal.md).
+- `ials_factors` takes the item factors of implicit ALS.
 """
 
 from __future__ import annotations
@@ -26,9 +31,9 @@ from m3csr_tf.util.progress import Tell
 _RIDGE = 1e-3
 
 _MANY_CLICKS, _TURNS_OF_LOW_RANK, _TURNS = 2_000_000, 7, 4
-"""Power iterations of the randomised decomposition, up to so many clicks scikit-learn's, and 4 beyond: on ten
-million clicks of 200,000 items they take 20 s of the processor instead of 28, and rank validation alike
-(docs/scale.md)."""
+"""Power iterations of the randomised decomposition. Up to _MANY_CLICKS clicks their number is scikit-learn's, beyond it
+is 4. On ten million clicks of 200,000 items this takes 20 s of processor time instead of 28, and ranks validation
+alike (docs/scale.md)."""
 
 
 def item_factors(
@@ -38,19 +43,21 @@ def item_factors(
     told: Tell | None = None,
     popularity: float = InitialConfig().svd_popularity,
 ) -> np.ndarray:
-    """Start of the id embeddings: right singular vectors of D_u^-1/2 R D_i^-a, times their values.
+    """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-a, times their singular values.
+
+    R is the click matrix; D_u and D_i hold the clicks of users and of items.
 
     Args:
-      clicks: binary user x item matrix of training clicks.
-      dim: width d; directions beyond the rank of the matrix are zero.
-      seed: of the randomised decomposition.
-      told: told how many products of the decomposition are made, and of how many.
-      popularity: a, by which popular items are held back: on four synthetic worlds 1/4 ranks validation -1 to 5% better
-        than none, and 1 to 4% better than a half (docs/journal.md).
+      clicks: binary [users, items] training clicks.
+      dim: width d; dimensions beyond the rank of the matrix are zero.
+      seed: seed of the randomised decomposition.
+      told: progress callback, which gets the number of matrix products that are made and the number of all of them.
+      popularity: the exponent a, by which popular items are down-weighted. On four synthetic worlds, validation with
+        a = 1/4 is -1 to 5% above that of a = 0, and 1 to 4% above that of a = 1/2 (docs/journal.md).
 
     Returns:
-      float32 [items, dim], singular directions times their values, scaled to a root-mean-square norm of 1 over the
-      clicked items; zeros for items without a click.
+      float32 [items, dim], scaled to a root-mean-square norm of 1 over the clicked items; zeros for items without a
+      click.
     """
     of_users, of_items = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
     weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-popularity)
@@ -65,12 +72,14 @@ def item_factors(
 
 
 class AffinityFactors(NamedTuple):
-    """Affinities at low rank: a user's score of item j is the mean over her history i of items[i] @ values @ items[j].
+    """A low-rank model of next clicks, from which ids and the attention's W_V are initialised.
+
+    A user's score of item j is the mean of items[i] @ values @ items[j] over the items i of her history.
 
     Attributes:
       items: float32 [items, dim], of root-mean-square norm 1 over the clicked items; zeros for items without a click.
-      values: float32 [dim, dim], what turns a clicked item into what it says about the next.
-      size: of items by implicit ALS, what they have been divided by.
+      values: float32 [dim, dim], the map from the vector of a clicked item to a user's interest.
+      size: the number by which the item factors of implicit ALS were divided; 1 for other factors.
     """
 
     items: np.ndarray
@@ -85,19 +94,20 @@ def affinity_factors(
     seed: int,
     floor: float = InitialConfig().walk_floor,
 ) -> AffinityFactors:
-    """Start of the id embeddings and of the attention's W_V, so that the towers rank like the affinities at once.
+    """Computes initial ids and W_V with which the towers rank like the item graph from the first step.
 
-    What is decomposed are the logarithms log(1 + a / floor) of the chances a, averaged over the history of each user:
-    what a softmax over scores should learn, weighted by how often it is asked for. Scores of the two sides, (L V) V^T
-    with L the items' logarithms and V the right singular vectors, need two embeddings an item, and towers that share
-    one have a matrix between them instead: the least-squares fit of L V by V, each item counted as often as it is in a
-    history.
+    The decomposed matrix holds the logarithms log(1 + a / floor) of the graph's probabilities a, averaged over the
+    history of each user. These are the scores that a softmax should learn, weighted by how often they are needed. With
+    L the logarithms of all items and V the right singular vectors, the scores (L V) V^T need two embeddings of each
+    item. The towers share one embedding, and have a matrix between history and candidate instead. This matrix is the
+    least-squares fit of L V by V, in which each item is weighted by how often it is in a history.
 
     Args:
-      affinities: of the items.
-      clicks: binary [users, items] training clicks, whose lines are the histories.
-      dim: width d; directions beyond the rank of the matrix are zero.
-      seed: of the decomposition's first vector.
+      affinities: the item graph.
+      clicks: binary [users, items] training clicks, whose rows are the histories.
+      dim: width d; dimensions beyond the rank of the matrix are zero.
+      seed: seed of the initial vector of the decomposition.
+      floor: probabilities of a next click below this count for little.
     """
     by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / floor)
     beyond = affinities.items.tocsr().astype(np.float64)
@@ -117,13 +127,13 @@ def affinity_factors(
         np.zeros(0),
         np.zeros((0, clicks.shape[1])),
     )
-    if rank > 0:  # One user or item alone has no direction that svds could find.
+    if rank > 0:  # svds cannot decompose the matrix of a single user or item.
         _, values, directions = svds(operator, k=rank, v0=start)
         order = np.argsort(values)[::-1]
         values, directions = values[order], directions[order]
     said = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
-    # Roots of the singular values share them out between the two sides.
+    # Each side gets the roots of the singular values.
     items = np.zeros((clicks.shape[1], dim))
     items[:, :rank] = directions.T * np.sqrt(values)
     items[~clicked] = 0
@@ -147,19 +157,19 @@ def ials_factors(
     seed: int,
     told: Tell | None = None,
 ) -> AffinityFactors:
-    """Start of the id embeddings and of the attention's W_V from implicit ALS (`graph.ials`), with item factors Y.
+    """Computes initial ids and W_V from implicit ALS (`graph.ials`), whose item factors are called Y.
 
-    iALS places a user by her own least squares over Y. A tower that pools a history linearly gives what those squares
-    are without her own confidences, (Y'Y + ridge I)^-1 times the sum of her items' factors; it ranks a little better
-    than they do, where users have dozens of clicks (docs/results.md).
+    Implicit ALS computes a user's vector by least squares over Y with confidences of her own. A tower that pools a
+    history linearly can represent the solution without these confidences, (Y'Y + ridge I)^-1 times the sum of the
+    factors of her items. Where users have dozens of clicks it ranks a little better than ALS (docs/results.md).
 
     Args:
       clicks: binary [users, items] training clicks.
       dim: width d.
-      setting: alpha, the confidence that a click adds, and penalty lambda.
-      config: sweeps, and the ridge of user vectors.
-      seed: of the items' first vectors.
-      told: told how many turns are done, and of how many.
+      setting: alpha, the confidence that a click adds, and the penalty lambda.
+      config: number of sweeps, and the ridge of user vectors.
+      seed: seed of the random initial item vectors.
+      told: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     alpha, penalty = setting
     found = factorise(

@@ -1,7 +1,8 @@
 """Implicit ALS (Hu et al. 2008): user and item factors of a click matrix, with the settings of Rendle et al. 2022.
 
-Minimises sum_ui c_ui (p_ui - x_u . y_i)^2 + sum_u lambda |x_u|^2 + sum_i lambda |y_i|^2, where p is 1 for a click and
-0 else and the confidence c is 1 + alpha for a click and 1 else, by turns over users and items: each turn is exact.
+It minimises sum_ui c_ui (p_ui - x_u . y_i)^2 + sum_u lambda |x_u|^2 + sum_i lambda |y_i|^2. The preference p is 1 for a
+click and otherwise 0, and the confidence c is 1 + alpha for a click and otherwise 1. User and item factors are solved
+in alternation, each time exactly.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
 
 
 _START = 0.1
-"""Length, about, of the items' first vectors, as in Rendle et al. 2022; without clicks they stay zeros."""
+"""Expected length of the random initial item vectors, as in Rendle et al. 2022. Items without a click have zeros."""
 _CELLS = 1 << 19
-"""Entries of other vectors that a thread gathers at once."""
+"""Entries of the other side's vectors that a thread gathers at once."""
 
 
 class Factors(NamedTuple):
-    """float64 [users, factors] and [items, factors]; zeros without clicks."""
+    """Factors of users and items.
+
+    Attributes:
+      users: float64 [users, factors]; zeros for users without a click.
+      items: float64 [items, factors]; zeros for items without a click.
+    """
 
     users: np.ndarray
     items: np.ndarray
@@ -43,15 +49,17 @@ def factorise(
     start: np.ndarray | None = None,
     told: Tell | None = None,
 ) -> Factors:
-    """The factors after `sweeps` turns of users and items each.
+    """Factorises a click matrix.
 
     Args:
       clicks: [users, items] of 1s.
       factors: width of the vectors.
-      alpha, penalty, sweeps: see the module; `sweeps` are turns over both sides.
-      seed: of the items' first vectors.
-      start: those vectors float64 [items, factors], instead of a draw.
-      told: told how many turns are done, and of how many.
+      alpha: the confidence that a click adds.
+      penalty: lambda, the weight of the squared vectors.
+      sweeps: how often users and then items are solved.
+      seed: seed of the random initial item vectors.
+      start: initial item vectors float64 [items, factors]; None: they are random.
+      told: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     by_user = sparse.csr_matrix(clicks)
     by_item = by_user.T.tocsr()
@@ -70,20 +78,21 @@ def factorise(
 
 
 def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) -> np.ndarray:
-    """The best vectors of one side, those of the other side fixed.
+    """Computes the optimal vectors of one side (users or items) for fixed vectors of the other side.
 
-    With G = F'F + lambda I over all other vectors F and F_u those that were clicked, x = A^-1 (1 + alpha) F_u' 1 where
-    A = G + alpha F_u' F_u. On the principal axes of F, G is diagonal, D; and x = D^-1 F_u' s, where s solves
-    (I + alpha F_u D^-1 F_u') s = (1 + alpha) 1: as many equations as clicks, instead of factors, and no approximation.
-    Whoever has more clicks than factors is solved as A says.
+    Let F be the vectors of the other side, F_u those that were clicked, and G = F'F + lambda I. The solution is
+    x = A^-1 (1 + alpha) F_u' 1 with A = G + alpha F_u' F_u. On the principal axes of F, G is a diagonal matrix D, and
+    x = D^-1 F_u' s, where s solves (I + alpha F_u D^-1 F_u') s = (1 + alpha) 1. This exact form has one equation for
+    each click instead of one for each factor. It is used for rows with no more clicks than factors; others are solved
+    by A.
 
     Args:
       clicks: [n, m] of 1s.
       others: F, float64 [m, factors].
-      alpha, penalty: see the module.
+      alpha, penalty: as in `factorise`.
 
     Returns:
-      float64 [n, factors]; zeros without clicks.
+      float64 [n, factors]; zeros for rows without a click.
     """
     width = others.shape[1]
     with one_blas_thread():
@@ -118,11 +127,11 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
 
 
 def tries_ials(clicks: int, items: int, config: IalsConfig) -> bool:
-    """Whether implicit ALS may take its time, once for each setting of its grid and once for each part.
+    """Returns whether implicit ALS is tried, which is fitted once for each setting of its grid and for each part.
 
     Args:
-      clicks: training clicks of the whole log.
-      items: of the catalogue.
-      config: its most_clicks and most_items.
+      clicks: number of training clicks of the whole log.
+      items: number of items of the catalogue.
+      config: the section ials, of which most_clicks and most_items count.
     """
     return items <= config.most_items and clicks <= config.most_clicks

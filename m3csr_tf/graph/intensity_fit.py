@@ -1,4 +1,4 @@
-"""Where intensities start: what a user's interests say of how much she cares for each modality."""
+"""Estimates the initial weights of interest intensity (equations 5 and 6) from held-out clicks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from m3csr_tf.graph.stacking import LeftOut, means
 def fitted_intensity(
     left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool, ridge: float = InitialConfig().intensity_ridge
 ) -> np.ndarray:
-    """Weights w of modal interests such that softmax_m(w_m . h_u^m) (equation 6, tau 1) foresees clicks well.
+    """Fits weights w of modal interests such that intensities softmax_m(w_m . h_u^m) (equation 6, tau 1) predict
+    clicks.
 
-    The chance of a candidate i is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) s_m), g fitted too, h_u^m the mean of
-    the history and s_m how alike history and candidate are; w is penalised (by `ridge`), the more the fewer
-    clicks there are. Were they clicks that the maps of content have seen, a wide modality would seem to tell more than
-    it does, of some users more than of others.
+    The probability that candidate i is clicked is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) s_m). Here h_u^m is the
+    mean of the history in modality m, s_m is the similarity of history and candidate in it, and the scale g is fitted
+    too. The fewer clicks there are, the more weight the penalty of w has. The clicks must be held out: on clicks from
+    which the maps of content were estimated, a wide modality would seem more informative than it is, and for some users
+    more than for others.
 
     Args:
-      left_out: clicks among others that are as popular; without any, zeros come back.
-      encoded: modality -> h_i^m float32 [items, h], zeros for the padding row, and where an item has none: it is in no
-        mean.
-      shared: one w for all modalities, as equation 5 prints it, instead of one each.
-      ridge: model.initial.intensity_ridge.
+      left_out: held-out clicks, each among candidates of like popularity. If there are none, the weights are zeros.
+      encoded: modality -> h_i^m float32 [items, h]; zeros for the padding row and for items that lack the modality,
+        which are in no mean.
+      shared: whether all modalities share one w, as equation 5 prints it.
+      ridge: model.initial.intensity_ridge, the penalty of w for interests of length 1, against the sum over all clicks.
 
     Returns:
       float32 [1 or modalities, h].
@@ -45,12 +47,14 @@ def fitted_intensity(
 
 
 class IntensityFit:
-    """The likelihood of choices by intensities; parameters are w, one row after the other, and log g, [rows * h + 1].
+    """The likelihood of held-out clicks as a function of w and g.
+
+    The parameters are a vector [rows * h + 1]: the rows of w one after the other, then log g.
 
     Args:
       interests: h_u^m float32 [modalities, n, h].
-      similarities: h_u^m . h_i^m float32 [modalities, n, candidates], the chosen first.
-      rows: of w, one or one a modality.
+      similarities: h_u^m . h_i^m float32 [modalities, n, candidates]; the clicked candidate is the first.
+      rows: number of rows of w: 1, or the number of modalities.
     """
 
     def __init__(self, interests: np.ndarray, similarities: np.ndarray, rows: int) -> None:
@@ -62,7 +66,15 @@ class IntensityFit:
         return self._interests.shape[1]
 
     def fit(self, ridge: float | None, start: np.ndarray) -> np.ndarray:
-        """The parameters of the least loss, w penalised by `ridge` / 2 |w|^2; without one, w stays as it starts."""
+        """Minimises the loss.
+
+        Args:
+          ridge: w is penalised by `ridge` / 2 |w|^2; None: w keeps its initial value, and g alone is fitted.
+          start: initial parameters [rows * h + 1].
+
+        Returns:
+          The parameters [rows * h + 1].
+        """
         penalised = np.append(np.full(len(start) - 1, ridge or 0.0), 0)
         free = np.append(np.full(len(start) - 1, ridge is not None), True)
 
@@ -75,11 +87,11 @@ class IntensityFit:
         return np.asarray(found.x)
 
     def losses(self, parameters: np.ndarray) -> np.ndarray:
-        """-log of the chance of each click, [n]."""
+        """Computes the negative log-likelihood of each click, [n]."""
         return _losses(self._chances(parameters)[2])
 
     def loss_and_gradient(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """The mean of `losses`, and its slopes."""
+        """Computes the mean of `losses`, and its gradient."""
         intensities, scores, chances = self._chances(parameters)
         slopes = chances.copy()
         slopes[:, 0] -= 1
@@ -94,9 +106,9 @@ class IntensityFit:
         return float(_losses(chances).mean()), np.append(by_weights.ravel(), by_gain).astype(np.float64)
 
     def _chances(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Intensities [modalities, n], scores and chances of the candidates [n, c] each."""
+        """Computes intensities [modalities, n], and scores and probabilities of the candidates [n, c] each."""
         modalities, _, width = self._interests.shape
-        # In float32 as the interests are: a float64 would make float64 of all that it meets.
+        # w is converted to float32 as the interests are, since products with a float64 would all be float64.
         weights = np.broadcast_to(parameters[:-1].reshape(self._rows, width).astype(np.float32), (modalities, width))
         intensities = _softmax(np.stack([each @ w for each, w in zip(self._interests, weights, strict=True)]))
         gain = np.float32(np.exp(parameters[-1]))
@@ -113,6 +125,6 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _softmax(factors: np.ndarray) -> np.ndarray:
-    """Over the first axis."""
+    """Computes the softmax over the first axis."""
     raised = np.exp(factors - factors.max(axis=0))
     return np.asarray(raised / raised.sum(axis=0))

@@ -1,9 +1,9 @@
-"""How well items go together: walks of several lengths, similar content and popularity, as one distribution an item.
+"""The item graph: for each item a distribution over the items that its users may click next.
 
-A click says that its user was at that item; `Affinities` says where such a user may go next. It needs no training,
-ranks about as well as any model of clicks on short histories, and is what id embeddings start from (`graph.factors`)
-and what training may imitate (`training.walk_positives`): distillation from a teacher that is never written out for
-users.
+It mixes random walks of several lengths, neighbours by content, and popularity. It needs no training, and ranks about
+as well as any model of clicks on short histories. Id embeddings can be initialised from it (`graph.factors`), and
+training can imitate it (`training.walk_positives`), which is distillation from a teacher whose scores for users are
+never computed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from m3csr_tf.util.progress import Tell, share
 
 @dataclass(frozen=True)
 class Affinities:
-    """Where a user goes from an item: with chance `popular` to any item by popularity, else by the item's own row.
+    """The distribution of the next item after each item.
+
+    With probability `popular` the next item is drawn by popularity, otherwise from the row of the item.
 
     Attributes:
-      items: float32 [items, items]; a row sums to 1, or to 0 where nothing is known of the item.
-      popularity: float32 [items] summing to 1, each user's clicks counting 1 together.
-      popular: share of popularity.
+      items: sparse float32 [items, items]; a row sums to 1, or to 0 where nothing is known about the item.
+      popularity: float32 [items], summing to 1; the clicks of each user are weighted to sum to 1.
+      popular: the probability of a draw by popularity.
     """
 
     items: sparse.csr_matrix
@@ -42,15 +44,18 @@ class Affinities:
         config: AffinitiesConfig,
         told: Tell | None = None,
     ) -> Affinities:
-        """Mixes walks of 3, 5, 7, ... steps (user to item to user to item) in equal parts with content neighbours.
+        """Estimates the graph from clicks and content.
+
+        Random walks of 3, 5, 7, ... steps (user to item to user to item) are mixed in equal parts, and then with
+        neighbours by content in the share of the settings.
 
         Args:
           clicks: binary [users, items] training clicks.
           content: modality -> raw vectors float [items, width]; a row of NaN is absent.
-          config: lengths, shares, and how many items a row keeps.
-          told: told how many percent are done.
+          config: number of walks, shares, and how many items a row keeps.
+          told: progress callback, which gets the percentage that is done.
         """
-        of = 2 + config.walks  # Two single steps, the walks beyond the first, and content.
+        of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
         keep = config.neighbours
         first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
         onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
@@ -62,7 +67,8 @@ class Affinities:
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
         if config.similar:
-            # Never to an item without a click: nobody could have been led there, and being new is no merit of its own.
+            # Items without a click are left out. Nobody could have gone there yet, so that a link would only be a bonus
+            # for being new.
             alike = content_neighbours(joined_content(content, clicked), told=share(told, of - 1, of))
             alike = alike @ sparse.diags(clicked.astype(np.float32))
             mixed = (1 - config.similar) * mixed + config.similar * normalize(alike, norm="l1")

@@ -1,10 +1,11 @@
-"""What ids and content are worth beside each other, by clicks that neither has seen: stacking (Wolpert 1992).
+"""Weights of the scores by ids and by content, estimated from held-out clicks by stacking (Wolpert 1992).
 
-Factors of items and maps of content fit the clicks that they were estimated from better than any other click, factors
-the more so. So some items are left out with all their clicks, and some clicks of the others; factors and maps are
-estimated from what remains; and of what was left out a conditional logit (McFadden 1974) says by what weights the
-scores make a click likely among a few other items. Clicks on items that were left out say it of new items, whose ids
-are predicted from content; the other clicks that were left out say it of items with clicks.
+Item factors and maps of content fit the clicks that they were estimated from better than other clicks, and factors more
+so than maps. To weigh them fairly, each fold holds out some items with all their clicks, and some clicks on the other
+items. Factors and maps are estimated from the remaining clicks. A conditional logit (McFadden 1974) then finds the
+weights of the scores by which a held-out click is most likely among a few other items. The clicks on held-out items
+give the weights for new items, whose ids are predicted from content; the other held-out clicks give those for items
+with clicks.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from m3csr_tf.config import InitialConfig
 
 DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
-"""Scores that differ by less than this share of the largest differ by rounding alone."""
+"""Scores that differ by less than this share of the largest one count as equal, since rounding alone can cause it."""
 _TOLD = 0.01
-"""Where fewer of the choices have scores that differ, those few say nothing of what the scores are worth."""
+"""Least share of clicks whose candidates differ in a score. With fewer, the score's weight cannot be estimated."""
 
 
 class Scored(NamedTuple):
-    """One kind of score: of a history and an item, the mean over the history of `histories`, times `candidates`.
+    """One kind of score of an item for a history: the mean of `histories` over the history, times `candidates`.
 
     Attributes:
-      histories, candidates: float32 [items, width]; an item whose row of `histories` is all zeros is in no mean.
+      histories: float32 [items, width], vectors of items in a history. An item with a row of zeros is left out of
+        means.
+      candidates: float32 [items, width], vectors of items as candidates.
     """
 
     histories: np.ndarray
@@ -38,12 +41,13 @@ class Scored(NamedTuple):
 
 
 class ClosedForms(NamedTuple):
-    """Scores by what some clicks say.
+    """The kinds of scores, estimated from some of the clicks.
 
     Attributes:
-      content: modality -> content mapped by those clicks.
-      ids: by factors of the items; None where ids do not start from any.
-      new_ids: by factors on the side of histories and predicted ones on that of candidates; None without such.
+      content: modality -> scores by mapped content.
+      ids: scores by item factors; None where ids are not initialised from factors.
+      new_ids: scores of new items, with item factors for the history and ids that are predicted from content for the
+        candidate; None where ids are not predicted.
     """
 
     content: Mapping[str, Scored]
@@ -52,13 +56,13 @@ class ClosedForms(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """By what to multiply scores, all of them above 0, so that their sum is the logit of a click.
+    """Weights of the scores, all positive, with which their weighted sum is the logit of a click.
 
     Attributes:
-      content: modality -> weight, of new items.
-      new_ids: of new items.
-      ids: of items with clicks.
-      beside_ids: of items with clicks, by what to multiply the weights of content as well.
+      content: modality -> weight of content for new items.
+      new_ids: weight of predicted ids for new items.
+      ids: weight of ids for items with clicks.
+      beside_ids: factor by which the weights of content are multiplied for items with clicks.
     """
 
     content: dict[str, float]
@@ -69,11 +73,13 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Clicks on items that were left out, each beside others that are as popular: popularity tells nothing of them.
+    """Held-out clicks on held-out items, each among other candidates of like popularity.
+
+    The popularity of a candidate is therefore no evidence of whether it was clicked.
 
     Attributes:
-      histories: what remains of their users' clicks, [n, items].
-      similarities: weighted scores of content float32 [modalities, n, candidates], the click first.
+      histories: sparse [n, items], the remaining clicks of their users.
+      similarities: float32 [modalities, n, candidates], weighted scores of content; the clicked candidate is the first.
     """
 
     histories: csr_matrix
@@ -85,7 +91,7 @@ class LeftOut:
 
 
 class Stacked(NamedTuple):
-    """What clicks that were left out say."""
+    """The estimates from held-out clicks: weights, and clicks from which more can be estimated."""
 
     weights: Weights
     left_out: LeftOut
@@ -98,18 +104,19 @@ def stacked(
     seed: int,
     settings: InitialConfig = DEFAULTS,
 ) -> Stacked:
-    """The weights of scores, by clicks that were left out, and clicks that tell more.
+    """Estimates the weights of scores from held-out clicks.
 
     Args:
       clicks: binary [users, items] training clicks.
-      estimate: the scores by some of them; of the same modalities, and with or without ids, every time.
-      power: scores of a history of n clicks count n^power times (training.history_power).
-      seed: of what is left out, and of the draws.
-      settings: what the folds leave out, how many choices they ask for, and the penalty of the weights.
+      estimate: computes the scores from some of the clicks. It must return the same kinds of scores in every fold.
+      power: scores of a history of n clicks are multiplied by n^power (training.history_power).
+      seed: seed of the folds, and of the draws of candidates.
+      settings: the section model.initial: what the folds hold out, how many clicks and candidates are sampled, and the
+        penalty of the weights.
 
     Returns:
-      Weights of 1, and no clicks, where nothing can be left out: there are fewer than four items, or nobody has another
-      click.
+      The weights, and held-out clicks. If nothing can be held out, because there are fewer than four items or no user
+      would have another click, all weights are 1 and there are no clicks.
     """
     random = np.random.default_rng(seed)
     told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
@@ -118,7 +125,8 @@ def stacked(
     names = told[0].names
     of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
     of_content = of_new[: len(names)]
-    # Of items with clicks ids count, if there are any, and content as it counts for new ones.
+    # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
+    # items.
     clicked = np.concatenate([one.clicked for one in told])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
     of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
@@ -134,14 +142,14 @@ def stacked(
 
 
 class _Told(NamedTuple):
-    """Scores of the clicks that a fold leaves out, and of others beside each, float [n, candidates, kinds of scores].
+    """Scores of the clicks that a fold holds out and of their other candidates, float [n, candidates, kinds of scores].
 
     Attributes:
-      names: modalities.
-      new: of clicks on new items; of each modality, and of predicted ids if there are any.
-      clicked: of clicks on others; of ids, if there are any, and of each modality.
-      popular: of clicks on new items beside such as are as popular; of each modality.
-      histories: of the users of `popular`, [n, items].
+      names: the modalities.
+      new: for clicks on new (held-out) items: scores by each modality, and by predicted ids if there are any.
+      clicked: for clicks on other items: scores by ids, if there are any, and by each modality.
+      popular: for clicks on new items among candidates of like popularity: scores by each modality.
+      histories: sparse [n, items], the histories of the users of `popular`.
     """
 
     names: tuple[str, ...]
@@ -165,26 +173,29 @@ class _Told(NamedTuple):
 
 
 def means(lines: csr_matrix, vectors: np.ndarray) -> np.ndarray:
-    """Means of the items' vectors over each line that has some, float32 [n, width].
+    """Computes the means of item vectors over sets of items.
 
     Args:
-      lines: of 1s, [n, items].
-      vectors: float32 [items, width]; a row of zeros is in no mean.
+      lines: sparse [n, items] of 1s, a set of items in each row.
+      vectors: float32 [items, width]; an item with a row of zeros is left out of means.
+
+    Returns:
+      float32 [n, width]; zeros for a set without any such vector.
     """
     counted = np.maximum(lines @ (vectors != 0).any(axis=1).astype(np.float32), 1)
     return np.asarray(lines @ vectors / counted[:, None], np.float32)
 
 
 def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) -> np.ndarray:
-    """Weights w that make the first of some candidates likely, whose chance is softmax over candidates of scores @ w.
+    """Fits weights w by maximum likelihood, where softmax over candidates of scores @ w is the probability of a click.
 
     Args:
-      scores: float [n, candidates, kinds of scores].
-      settings: its logit_ridge and logit_least.
+      scores: float [n, candidates, kinds of scores]; the clicked candidate is the first.
+      settings: the section model.initial, of which logit_ridge and logit_least count.
 
     Returns:
-      float64 [kinds]. All are positive, at least logit_least over the spread of their scores; 1 for scores that are
-      alike in nearly all choices, and without any choice.
+      float64 [kinds], all positive, and at least logit_least over the spread of their scores. A weight is 1 if its
+      score is the same for all candidates of nearly all clicks, or if there is no click.
     """
     if not len(scores):
         return np.ones(scores.shape[2])
@@ -215,20 +226,25 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
 
 
 class _Choices(NamedTuple):
-    """Clicks that were left out, each beside other items: users int [n], items int [n, 1 + others], the click first."""
+    """Held-out clicks, each with other candidates.
+
+    Attributes:
+      users: int [n].
+      items: int [n, 1 + others]; the clicked item is the first.
+    """
 
     users: np.ndarray
     items: np.ndarray
 
 
 class _Fold(NamedTuple):
-    """What a fold leaves out, and what remains.
+    """The clicks that a fold holds out, and those that remain.
 
     Attributes:
-      known: the clicks that remain, [users, items].
-      new: the items that are left out, bool [items].
-      users, items: the clicks that are left out of users with others that remain, int [n] each.
-      settings: its fold_choices and fold_others.
+      known: sparse [users, items], the remaining clicks.
+      new: bool [items], the held-out items.
+      users, items: int [n] each, the held-out clicks of users who have remaining clicks.
+      settings: the section model.initial, of which fold_choices and fold_others count.
     """
 
     known: csr_matrix
@@ -238,7 +254,13 @@ class _Fold(NamedTuple):
     settings: InitialConfig = DEFAULTS
 
     def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _Choices:
-        """Clicks on new items, or on others, beside items of the same kind: any, or as often as they are clicked."""
+        """Samples held-out clicks, and other candidates for each.
+
+        Args:
+          random: the generator.
+          on_new: whether the clicks, and the candidates, are on new items or on items with remaining clicks.
+          popular: whether candidates are drawn in proportion to their held-out clicks, and not uniformly.
+        """
         kind = self.new if on_new else np.diff(self.known.tocsc().indptr) > 0
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
@@ -248,7 +270,7 @@ class _Fold(NamedTuple):
         return _Choices(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
     def scores(self, choices: _Choices, scored: Sequence[Scored], power: float) -> np.ndarray:
-        """Scores of the candidates by the clicks that remain, float32 [n, candidates, kinds of scores]."""
+        """Computes the scores of candidates from the remaining clicks, float32 [n, candidates, kinds of scores]."""
         theirs = self.known[choices.users]
         sharper = np.diff(theirs.indptr)[:, None].astype(np.float32) ** power
         found = [

@@ -1,6 +1,7 @@
-"""What goes with an item: random walks over its viewers (Paudel et al. 2016), and the items of most similar content.
+"""Item-to-item weights: by random walks over users (Paudel et al. 2016), and by similarity of content.
 
-Both give a matrix [items, items] of weights from an item to others. A user's clicks times such a matrix are her scores.
+Both give a sparse matrix [items, items] of weights from each item to others. A user's scores are the product of her row
+of the click matrix with it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from m3csr_tf.graph.content_graph import nearest_by_cosine
 from m3csr_tf.util.progress import Tell
 from m3csr_tf.util.threads import cores, each_worker
 
-# Products that a thread makes at once, so that memory does not grow with the square of the catalogue.
+# Products that a thread computes at once, so that memory does not grow with the square of the catalogue.
 _ENTRIES = 1 << 23
 
 
@@ -29,21 +30,22 @@ def item_walk(
     of_users: float | None = None,
     told: Tell | None = None,
 ) -> sparse.csr_matrix:
-    """RP3beta (Paudel et al. 2016): walks from item to user to item, W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta.
+    """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
-    p_iu is the chance that a step from item i leads to user u, 1 / n_i with n_i the clicks of the item, and p_uj the
-    chance that the next one leads to item j, 1 / the user's clicks.
+    p_iu = 1 / n_i is the probability of a step from item i, which has n_i clicks, to its user u. p_uj is that of a step
+    from user u to item j, one over the user's clicks.
 
     Args:
-      clicks: who clicked what, [users, items] of 1s.
-      alpha: exponent of the chances; below 1, paths through busy users and items count for more.
-      beta: how much popular items are held back; a negative one favours them.
-      neighbours: the largest weights of each item that are kept, of equal ones those of the lowest rows; all when None.
-      of_users: exponent of p_uj, `alpha` when None; above 1, busy users are held back.
-      told: as of `pruned_product`.
+      clicks: binary [users, items].
+      alpha: exponent of the probabilities; below 1, paths through users and items with many clicks count for more.
+      beta: exponent by which popular items are down-weighted; a negative one favours them.
+      neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
+        lowest rows; None: all.
+      of_users: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+      told: progress callback, as in `pruned_product`.
 
     Returns:
-      float32 [items, items]; no item leads to itself, and an item without clicks neither leads anywhere nor is reached.
+      float32 [items, items]. No item leads to itself. An item without a click leads nowhere and is not reached.
     """
     by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
     by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
@@ -56,13 +58,16 @@ def item_walk(
 def pruned_product(
     left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: Tell | None = None
 ) -> sparse.csr_matrix:
-    """left @ right without its diagonal and all but the largest weights of a row, never held as a whole.
+    """Computes left @ right without its diagonal, and keeps the largest weights of each row.
+
+    The product is computed by blocks of rows, and the whole of it is never in memory.
 
     Args:
-      left: [items, n].
-      right: [n, items].
-      count: the largest weights of each row that are kept, of equal ones those of the lowest columns; all when None.
-      told: told how many blocks of rows are done, and of how many, by several threads.
+      left: sparse [items, n].
+      right: sparse [n, items].
+      count: number of weights that are kept in each row, the largest ones, and among equal ones those of the lowest
+        columns; None: all.
+      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
 
     Returns:
       float32 [items, items].
@@ -90,11 +95,13 @@ def pruned_product(
 
 
 def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """All modalities side by side, each standardised a dimension and then of length 1, so that each counts the same.
+    """Concatenates all modalities after scaling, so that all have the same weight.
+
+    Each dimension is standardised, and then each vector is scaled to length 1.
 
     Args:
       content: modality -> raw vectors float [items, width]; a row of NaN is absent and becomes zeros.
-      rows: the items whose means and deviations standardise the content, bool [items] or indices.
+      rows: bool [items] or indices, the items on which means and standard deviations are fitted.
 
     Returns:
       float32 [items, sum of widths].
@@ -104,16 +111,16 @@ def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
 
 
 def content_neighbours(content: np.ndarray, count: int = 10, told: Tell | None = None) -> sparse.csr_matrix:
-    """The items of the most similar content, weighted by their cosine.
+    """Finds for each item the items of most similar content, weighted by their cosine.
 
     Args:
-      content: float32 [items, width], scaled (see `joined_content`); a row of zeros is an item without any content.
-      count: most neighbours of an item; of equally similar ones any.
-      told: told how many blocks of items are done, and of how many, by several threads.
+      content: float32 [items, width], scaled (`joined_content`); an item without any content has a row of zeros.
+      count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
+      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
 
     Returns:
-      float32 [items, items], rows of sum 1; no item is its own neighbour, items of a negative cosine or of none are no
-      neighbours, and a row without neighbours is empty.
+      float32 [items, items], whose rows sum to 1. An item is not its own neighbour, nor is one whose cosine is 0 or
+      negative. A row without neighbours is empty.
     """
     nearest = nearest_by_cosine(content, count, told=told)
     nearest.sort_indices()
@@ -121,11 +128,15 @@ def content_neighbours(content: np.ndarray, count: int = 10, told: Tell | None =
 
 
 def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.csr_matrix:
-    """The `count` largest weights of each row, of equal ones those of the lowest columns, float32.
+    """Keeps the largest weights of each row, and among equal ones those of the lowest columns.
 
     Args:
-      block: rows from `start` on; column `start` + i of row i is left out.
-      count: all the others when None.
+      block: sparse, some rows of an [items, items] matrix.
+      start: the first of these rows. The entries on the diagonal of the whole matrix are left out.
+      count: number of weights that are kept in each row; None: all.
+
+    Returns:
+      float32, of the shape of `block`.
     """
     kept, sizes = [], []
     for row, (begin, end) in enumerate(itertools.pairwise(block.indptr)):

@@ -1,1 +1,1 @@
-"""One Keras layer a file, one equation a layer: modal encoder, interest attention and intensity, popularity gate."""
+"""The Keras layers of the paper, one in each file: modal encoder, interest attention and intensity, popularity gate."""

@@ -1,8 +1,9 @@
-"""Multi-head attention of one query a user over the history (equations 3 and 4), with its projections folded.
+"""Multi-head attention of each user's single query over her history (equations 3 and 4), with folded projections.
 
-With a single query q the plain form, softmax((W_Q q)^T (W_K h_i) / sqrt(k)) times W_V h_i, projects every history slot.
-It equals softmax((W_K^T W_Q q)^T h_i / sqrt(k)) and W_V (sum_i a_i h_i), which project once a user. The map of content
-in h_i (equation 1) is linear as well, and folds the same way: histories are attended without being encoded.
+The plain form sums W_V h_i with the weights a = softmax((W_Q q)^T (W_K h_i) / sqrt(k)), and projects every history
+slot. With a single query q, the weights equal softmax((W_K^T W_Q q)^T h_i / sqrt(k)), and the result equals
+W_V (sum_i a_i h_i). This form projects once for each user. The map of content in h_i (equation 1) is linear too, and
+folds into the projections in the same way, so that the items of histories need not be encoded.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 _MASKED = -1e9
 SHORT = 4
-"""Most users of a real log have fewer clicks than this; their other slots are not worth a product."""
+"""Slots of a short history. Most users of a real log have fewer clicks than this, and products with their other slots,
+which are empty, are saved."""
 _STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
 class InterestAttention(tf.keras.layers.Layer):
     """MH(Q, K = V = H) of [Vaswani et al. 2017], without biases, for a single query.
 
-    A user without any usable slot attends to the "nothing" item alone, which training meets whenever the target is
-    masked out of a history of one, so new users have a trained vector.
+    A user without any usable slot attends to the "nothing" item alone. Training meets this case whenever the target is
+    masked out of a history of one item, so that the vectors of new users are trained.
 
     Args:
-      width: width of the items, and of the interest that comes out.
-      heads: number of heads; divides `width`.
+      width: width of the items, and of the interest that is returned.
+      heads: number of heads, which divides `width`.
       key_dim: width of query and key, all heads together; divisible by `heads`.
-      start: what W_V and W_O start as: "identity", so that an interest starts as the weighted mean of what was clicked
-        and is matched with candidates of the same space from the first step, or "xavier" as in the paper.
+      start: how W_V and W_O are initialised. With "identity" an interest is at first the weighted mean of the clicked
+        items, and lies in the space of the candidates from the first step; "xavier" is as in the paper.
     """
 
     def __init__(self, width: int, heads: int, key_dim: int, start: str = "xavier", **kwargs: Any) -> None:
@@ -62,14 +64,14 @@ class InterestAttention(tf.keras.layers.Layer):
         slots: tf.Tensor,
         short: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The users' interests.
+        """Computes the users' interests.
 
         Args:
           query: float32 [users, query width].
-          items: distinct items float32 [items, width], or as they are before they are encoded; line EMPTY_SLOT is
-            the "nothing" item.
-          slots: int32 [users, slots] lines of `items`, EMPTY_SLOT where there is none.
-          short: how many users, from the first, have nothing beyond their first SHORT slots; None: not known.
+          items: distinct items, encoded float32 [items, width] or unmapped. Line EMPTY_SLOT is the "nothing" item.
+          slots: int32 [users, slots], lines of `items`; EMPTY_SLOT where a slot is empty.
+          short: number of users, counted from the first, whose items are all in their first SHORT slots; None: not
+            known.
 
         Returns:
           float32 [users, width].
@@ -78,21 +80,25 @@ class InterestAttention(tf.keras.layers.Layer):
         return self._values(pooled, items)
 
     def attention(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
-        """Attention weights, float32 [users, heads, slots]; arguments as in `call`."""
+        """Computes the attention weights, float32 [users, heads, slots]; arguments as in `call`."""
         return _weights(self._queries(query, items), _histories(items, slots))
 
     def place_weights(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> tf.Tensor:
-        """Attention weights of a history's places, averaged over the heads; arguments as in `call`.
+        """Computes the attention weights of a history's slots, averaged over the heads; arguments as in `call`.
 
         Returns:
-          float32 [users, slots], 0 for empty slots; a user's sum is 1, or 0 where no slot is usable.
+          float32 [users, slots], 0 for empty slots. The weights of a user sum to 1, or to 0 where no slot is usable.
         """
         histories = _histories(items, slots)
         weights = tf.reduce_mean(_weights(self._queries(query, items), histories), axis=1)
         return tf.where(histories.empty, 0.0, weights)
 
     def _queries(self, query: tf.Tensor, items: tf.Tensor | UnmappedItems) -> list[tf.Tensor]:
-        """W_K W_Q^T q / sqrt(k) of each head: float32 [users, heads, part's width] for each part of the items' rows."""
+        """Computes the folded queries W_K W_Q^T q / sqrt(k) of each head.
+
+        Returns:
+          float32 [users, heads, width of the part] for each part of the items' rows.
+        """
         queries = tf.split(self.query_kernel * (self.key_dim // self.heads) ** -0.5, self.heads, axis=1)
         parts = []
         for key_kernel in _fold(items, self.key_kernel):
@@ -103,11 +109,14 @@ class InterestAttention(tf.keras.layers.Layer):
         return parts
 
     def _values(self, pooled: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems) -> tf.Tensor:
-        """W_O^T W_V^T of each head's mean, summed over heads, float32 [users, width].
+        """Multiplies each head's weighted mean of the history by W_O^T W_V^T, and sums over the heads.
 
         Args:
-          pooled: the means' parts, float32 [users, heads, part's width] each.
-          items: what was pooled.
+          pooled: the parts of the means, float32 [users, heads, width of the part] each.
+          items: the items that were pooled.
+
+        Returns:
+          Interests float32 [users, width].
         """
         values, outputs = tf.split(self.value_kernel, self.heads, axis=1), tf.split(self.output_kernel, self.heads)
         kernels = [tf.matmul(*of_head) for of_head in zip(values, outputs, strict=True)]
@@ -133,7 +142,16 @@ class InterestAttention(tf.keras.layers.Layer):
 def pooling_by_length(
     queries: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems, slots: tf.Tensor, short: tf.Tensor | None
 ) -> list[tf.Tensor]:
-    """`attention_pooling`, with the `short` first users on their own, cut to SHORT slots; the rest as there."""
+    """Computes `attention_pooling` separately for users with short and with long histories.
+
+    Args:
+      queries, items, slots: as in `attention_pooling`.
+      short: number of users, counted from the first, whose slots beyond SHORT are empty and are left out; None: all
+        users are pooled together.
+
+    Returns:
+      As `attention_pooling`.
+    """
     if short is None:
         return attention_pooling(queries, items, slots)
     sizes = tf.stack([short, tf.shape(slots)[0] - short])
@@ -150,15 +168,15 @@ def pooling_by_length(
 def attention_pooling(
     queries: Sequence[tf.Tensor], items: tf.Tensor | UnmappedItems, slots: tf.Tensor
 ) -> list[tf.Tensor]:
-    """sum_i softmax_i(q . h_i) h_i over each user's usable slots.
+    """Computes sum_i softmax_i(q . h_i) h_i over each user's usable slots.
 
     Args:
-      queries: folded queries float32 [users, heads, part's width], for each part of the items' rows.
-      items: float32 [items, width], or unmapped ones.
-      slots: int32 [users, slots].
+      queries: folded queries float32 [users, heads, width of the part], for each part of the items' rows.
+      items: encoded items float32 [items, width], or unmapped items.
+      slots: int32 [users, slots], lines of the items.
 
     Returns:
-      The sum's parts, float32 [users, heads, part's width] each.
+      The parts of the sums, float32 [users, heads, width of the part] each.
     """
     histories = _histories(items, slots)
     weights = _weights(queries, histories)
@@ -167,8 +185,9 @@ def attention_pooling(
 
 def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
     logits = tf.add_n([part.matches(of_part) for part, of_part in zip(histories.parts, queries, strict=True)])
-    # Added, not chosen, which would cost the gradient another choice. Beside a usable slot an empty one then weighs
-    # nothing, and where none is usable all rows are the same.
+    # The mask is added to the logits, since tf.where on them would need another tf.where in the gradient. Beside a
+    # usable slot an empty one then has no weight. If no slot is usable, all slots hold the same row, and any weights
+    # do.
     masks = tf.where(histories.empty, _MASKED, 0.0)
     return tf.nn.softmax(logits + masks[:, tf.newaxis], axis=-1)
 
@@ -178,5 +197,5 @@ def _histories(items: tf.Tensor | UnmappedItems, slots: tf.Tensor) -> Histories:
 
 
 def _fold(items: tf.Tensor | UnmappedItems, kernel: tf.Tensor) -> list[tf.Tensor]:
-    """What maps each part of the items' rows as a kernel float32 [width, outputs] maps the items."""
+    """Returns for each part of the items' rows the map that a kernel float32 [width, outputs] is of encoded items."""
     return items.fold(kernel) if isinstance(items, UnmappedItems) else [kernel]

@@ -1,4 +1,4 @@
-"""Multi-modal interest intensity learning: how much a user cares for each modality (equations 5 and 6)."""
+"""Multi-modal interest intensity learning: how much a user cares about each modality (equations 5 and 6)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import tensorflow as tf
 
 
 class InterestIntensity(tf.keras.layers.Layer):
-    """softmax over modalities of w_int^T concat(sg(h_u), h_u^m) / tau.
+    """Softmax over modalities of w_int^T concat(sg(h_u), h_u^m) / tau, where sg stops the gradient.
 
-    With the one w_int that equation 5 prints, the term of h_u is the same for every modality and cancels in the
-    softmax, and every modality's interest is measured along the same direction; `per_modality` gives each its own.
+    Equation 5 has a single w_int. Its term of h_u is then the same for every modality and cancels in the softmax, and
+    the interests of all modalities are measured along the same direction. `per_modality` gives each modality a w_int of
+    its own.
 
     Args:
       temperature: tau of equation 6.
-      per_modality: a w_int for each modality instead of one for all.
+      per_modality: use a w_int for each modality instead of one for all.
     """
 
     def __init__(self, temperature: float, per_modality: bool = False, **kwargs: Any) -> None:
@@ -32,16 +33,18 @@ class InterestIntensity(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, Sequence[tf.Tensor]]) -> tf.Tensor:
-        """Intensities.
+        """Computes the intensities of users.
 
         Args:
-          inputs: behavioural interests h_u float32 [users, d], and each modality's h_u^m float32 [users, h].
+          inputs: behavioural interests h_u float32 [users, d], and the interests h_u^m float32 [users, h] of each
+            modality.
 
         Returns:
-          float32 [users, modalities], each line sums to 1.
+          float32 [users, modalities]; the intensities of a user sum to 1.
         """
         behaviour, interests = inputs
-        # Products with the parts of w_int: concat(h_u, h_u^m) is the largest tensor here, and need not be made.
+        # h_u and h_u^m are multiplied with their own parts of w_int, so that concat(h_u, h_u^m), which would be the
+        # largest tensor here, need not be made.
         of_behaviour, of_interests = tf.split(self.kernel, [behaviour.shape[-1], interests[0].shape[-1]], axis=1)
         each = tf.split(of_interests, len(interests)) if self.per_modality else [of_interests] * len(interests)
         factors = [

@@ -1,4 +1,4 @@
-"""The modal encoder: fixed content beside a trainable cluster id (equations 1 and 2)."""
+"""The modal encoder: mapped content concatenated with a trainable cluster embedding (equations 1 and 2)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import tensorflow as tf
 
 
 class ModalEncoder(tf.keras.layers.Layer):
-    """h_i^m = concat(w_m^T e_i^m + b_m, c_i^m): one modality's representation of items (equation 2).
+    """h_i^m = concat(w_m^T e_i^m + b_m, c_i^m): the representation of items in one modality (equation 2).
 
-    Without clusters (the ablation "w/o Cluster") the content is mapped to the whole width, so that vectors keep theirs.
+    Without clusters (the ablation "w/o Cluster") the content is mapped to the whole width, so that item and user
+    vectors keep their widths.
 
     Args:
-      width: width h of the representation; half of it for each of the two parts.
-      clusters: number of clusters; the table has one more row, 0, for "no cluster".
-      use_clusters: False maps the content alone.
+      width: width h of the representation; each of the two parts has half of it.
+      clusters: number of clusters. The embedding table has one more row, row 0, for items without a cluster.
+      use_clusters: whether clusters are used; if not, the content alone is mapped.
     """
 
     def __init__(self, width: int, clusters: int, use_clusters: bool = True, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The popularity gate: how far to trust an item's content rather than its id (equation 10)."""
+"""The popularity gate: how much weight an item's content has against its id (equation 10)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,24 @@ class PopularityGate(tf.keras.layers.Layer):
         self.score = tf.keras.layers.Dense(1, name="score")
 
     def call(self, bins: tf.Tensor) -> tf.Tensor:
-        """Content weights delta, float32 [items, 1] in (0, 1), of popularity bins int32 [items]."""
+        """Computes the content weights delta of items.
+
+        Args:
+          bins: popularity bins int32 [items].
+
+        Returns:
+          float32 [items, 1], in (0, 1).
+        """
         return tf.gather(tf.sigmoid(self.score(self.popularity_embedding)), bins)
 
     def start(self, weights: np.ndarray) -> None:
-        """Sets the layer, built already, to these content weights of the bins, float [bins] in (0, 1).
+        """Initialises the layer, which must be built, so that it gives these content weights.
 
-        The first entry of e^pop holds them; the others stay as drawn, and w_pop does not look at them yet.
+        The first entry of each e^pop is set to the logit of its weight. The other entries keep their random initial
+        values, and their weights in w_pop begin at 0.
+
+        Args:
+          weights: the content weight delta of each bin, float [bins] in (0, 1).
         """
         first = tf.one_hot([0], self.dim)
         logits = np.log(weights / (1 - weights)).astype(np.float32)[:, np.newaxis]

@@ -27,7 +27,7 @@ from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.edge_pruning import EdgePruning
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
@@ -129,7 +129,7 @@ class Freedom(EmbeddingRecommender):
         self._item_graph = as_tensor(sum(share * normalised(graphs[name]) for name, share in shares.items()))
         self.network = FreedomWeights(users, items, settings.dim, widths)
         self.item_tower = FrozenGraphTower(items, settings.dim, placed, graphs, shares, content, settings.neighbours)
-        self.user_tower = TableUserTower(users, settings.dim, self.item_tower)
+        self.user_tower = TableUserTower(users, settings.dim, self.item_tower, placed_users(prepared))
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:

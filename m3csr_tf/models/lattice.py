@@ -30,7 +30,7 @@ from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, Collate, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.nearest import nearest_by_cosine
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
@@ -179,7 +179,7 @@ class Lattice(EmbeddingRecommender):
         widths = {name: values.shape[1] for name, values in content.items()}
         self.network = LatticeWeights(self._users, items, settings, widths, len(content) * self._neighbours)
         self.item_tower = MixedGraphTower(items, placed, settings, graphs, content)
-        self.user_tower = TableUserTower(self._users, settings.dim, self.item_tower)
+        self.user_tower = TableUserTower(self._users, settings.dim, self.item_tower, placed_users(prepared))
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:

@@ -9,7 +9,7 @@ what enters is brought to length 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,9 @@ from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
+from m3csr_tf.ops.masked_clicks import MaskedClicks
 from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, propagated
 from m3csr_tf.sampling.training_data import item_features
 
@@ -151,17 +152,17 @@ class MMGCN(EmbeddingRecommender):
     def __init__(self, config: Config, prepared: Prepared) -> None:
         super().__init__(config)
         self._settings = settings = config.model_as(MMGCNConfig)
-        graph = bipartite(training_clicks(config, prepared, self.title))
+        clicks = training_clicks(config, prepared, self.title)
         content = {name: values for name, values in item_features(prepared).items() if name in prepared.content}
+        self._mask_target = config.training.mask_target
         self._users, items = len(prepared.users), len(prepared.items)
-        degrees = np.asarray(graph.sum(axis=1), np.float32).reshape(-1, 1)
-        self._graph, self._shares = as_tensor(graph), tf.constant(1 / np.maximum(degrees, 1))
+        self._graph, self._masked = as_tensor(bipartite(clicks)), MaskedClicks(clicks)
         self._content = {name: tf.constant(values) for name, values in content.items()}
         widths = {name: values.shape[1] for name, values in content.items()}
         self.network = MMGCNWeights(self._users, items, settings, widths)
         placed = np.asarray(prepared.train_clicks) > 0
-        self.item_tower = ConvolvedTower(items, settings.dim, placed, self.network)
-        self.user_tower = TableUserTower(self._users, settings.dim, self.item_tower)
+        self.item_tower = ConvolvedTower(items, self._width, placed, self.network)
+        self.user_tower = TableUserTower(self._users, self._width, self.item_tower, placed_users(prepared))
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
@@ -177,20 +178,42 @@ class MMGCN(EmbeddingRecommender):
     @property
     def layout(self) -> dict[str, slice]:
         """One part: the modalities are summed before they meet."""
-        return consecutive([(PART, self._settings.dim)])
+        return consecutive([(PART, self._width)])
+
+    @property
+    def _width(self) -> int:
+        """Width of the last layer, which without any is what enters."""
+        return self._settings.dim if self._settings.layers else self._settings.content_dim
 
     def all_vectors(self, training: bool = False) -> Vectors:
-        """See `PairwiseRecommender.all_vectors`."""
+        """See `PairwiseRecommender.all_vectors`; with all clicks."""
         del training
+        return self._vectors(self._graph)
+
+    def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `PairwiseRecommender.example_vectors`; with training.mask_target, without the clicks to predict."""
+        graph = self._masked.without(batch["user"], batch["positive"]) if self._mask_target else self._graph
+        vectors = self._vectors(graph)
+        items = tf.concat([batch["positive"], batch["negative"]], axis=0)
+        return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
+
+    def _vectors(self, graph: tf.SparseTensor) -> Vectors:
+        """The sum over modalities of their last layers (equation 9)."""
         ids, parts = self.network.nodes, []
+        degrees = propagated(graph, tf.ones([tf.shape(ids)[0], 1]))
         for name, modality in self.network.modalities.items():
             users = tf.math.l2_normalize(modality.preferences, axis=1)
             nodes = tf.concat([users, modality.items(self._content[name])], axis=0)
             for layer in modality.convolutions:
-                nodes = layer(nodes, self._shares * propagated(self._graph, nodes), ids)
+                nodes = layer(nodes, tf.math.divide_no_nan(propagated(graph, nodes), degrees), ids)
             parts.append(nodes)
         total = tf.add_n(parts)
         return Vectors(total[: self._users], total[self._users :])
+
+    def learning_rates(self) -> dict[Any, float]:
+        """Ids and preferences learn by training.id_rate."""
+        share = self.config.training.id_rate
+        return {table.ref(): share for table in [*self.user_tables(), *self.item_tables()]}
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """Squares of the ids of each example's user, positive and negative, and of the user's preferences."""

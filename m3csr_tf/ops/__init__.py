@@ -1,1 +1,1 @@
-"""Kernels in plain TensorFlow ops, below the layers: gathers, products, history rows, hashing, replicas."""
+"""Kernels in plain TensorFlow ops that layers and models use: gathers, products, history slots, hashing, replicas."""

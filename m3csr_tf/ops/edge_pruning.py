@@ -1,4 +1,4 @@
-"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3.2), drawn without any state."""
+"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3.2), with stateless randomness."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from scipy import sparse
 
 
 class EdgePruning:
-    """Keeps a share of the edges of a graph of clicks, those of popular items and busy users more rarely.
+    """Keeps a random share of the edges of a click graph; edges of popular items and of heavy users are kept more
+    rarely.
 
-    An edge between a user of n_u clicks and an item of n_i is drawn, without replacement, with a chance in proportion
-    to 1 / sqrt(n_u n_i) (equation 6): the edges of the largest log p + Gumbel noise are such a draw (Gumbel-top-k;
-    Kool, van Hoof and Welling, ICML 2019).
+    Edges are drawn without replacement. The probability of the edge between a user with n_u clicks and an item with n_i
+    clicks is proportional to 1 / sqrt(n_u n_i) (equation 6). The edges with the largest log p + Gumbel noise are such a
+    draw (Gumbel-top-k; Kool, van Hoof and Welling, ICML 2019).
 
     Args:
       clicks: binary [users, items].
-      left_out: share of the edges that are pruned, from 0 to below 1; one edge at least is kept.
+      left_out: share of the edges that are pruned, at least 0 and below 1. At least one edge is kept.
     """
 
     def __init__(self, clicks: sparse.csr_matrix, left_out: float) -> None:
@@ -28,22 +29,28 @@ class EdgePruning:
         self._kept = max(1, int(edges.nnz * (1 - left_out)))
 
     def kept(self, uniform: tf.Tensor) -> tf.Tensor:
-        """Users and items of the edges that are kept, int32 [kept, 2].
+        """Draws the edges that are kept.
 
         Args:
-          uniform: numbers float32 [edges] in [0, 1) that decide.
+          uniform: random numbers float32 [edges] in [0, 1).
+
+        Returns:
+          Users and items of the edges, int32 [kept, 2], in the order of all edges.
         """
         tiny = 1e-20
         noise = -tf.math.log(-tf.math.log(uniform + tiny) + tiny)
         _, places = tf.math.top_k(self._log_chance + noise, self._kept, sorted=False)
-        # In the order of the edges, so that sums over them are always taken in one order.
+        # Sorted, so that sums over the edges are always taken in the same order.
         return tf.gather(self._ends, tf.sort(places))
 
     def graph(self, uniform: tf.Tensor) -> tf.SparseTensor:
-        """D^-1/2 A D^-1/2 of the kept edges, float32 [users + items, users + items], users first, indices in order.
+        """Draws a pruned graph and normalises its adjacency matrix A to D^-1/2 A D^-1/2.
 
         Args:
-          uniform: see `kept`.
+          uniform: as in `kept`.
+
+        Returns:
+          float32 [users + items, users + items], users first, with its indices in row-major order.
         """
         ends = self.kept(uniform)
         nodes = ends + tf.constant([0, self._users])
@@ -58,5 +65,5 @@ class EdgePruning:
 
     @property
     def edges(self) -> int:
-        """Edges of the whole graph."""
+        """Number of edges of the whole graph."""
         return int(self._ends.shape[0])

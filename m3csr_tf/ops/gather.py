@@ -1,9 +1,12 @@
-"""Gathering lines of a batch's table of distinct items, with a gradient that is summed at once.
+"""Gathers rows of a batch's table of distinct items, with a gradient that is summed into the table at once.
 
-TensorFlow hands the gradient of a gather on as indexed slices, concatenates those of all gathers of one tensor and
-cuts them up again on the way back; here each is summed into the table's shape directly, a quarter of a step cheaper.
-`gather_entries` and `add_entries` are for products with a one-hot vector: single numbers instead of lines.
-Embedding variables are gathered with tf.gather: their gradients must stay sparse.
+TensorFlow represents the gradient of a gather as indexed slices, concatenates those of all gathers of one tensor, and
+cuts them up again on the way back. The gathers of this module sum each gradient directly into the shape of the table,
+which saves a quarter of the time of a training step. `gather_entries` and `add_entries` are products with one-hot
+vectors: they gather and add single numbers instead of rows.
+
+A row of such a table is called a line here, since "row" means a row of the id tables elsewhere. Embedding variables are
+gathered with tf.gather, because their gradients must stay sparse.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from m3csr_tf.ops.gradients import own_gradient
 
 @own_gradient
 def gather_lines(table: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
-    """Lines of a table that is small and computed, not a variable.
+    """Gathers lines of a table that is small and computed, not a variable.
 
     Args:
       table: float32 [items, width].
-      lines: int32 [...].
+      lines: int32 [...], indices of the lines.
 
     Returns:
       float32 [..., width].
@@ -34,15 +37,23 @@ def gather_lines(table: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Callabl
 
 
 def sum_into_lines(values: tf.Tensor, lines: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Sums values float32 [..., width] into a table float32 [count, width], at `lines` int32 [...].
+    """Sums values into the lines of a table of zeros; the transpose of `gather_lines`.
 
-    Sorting the lines and summing runs takes a half to a third of the time of `tf.math.unsorted_segment_sum`, which
-    reads and writes a line of the table for every value.
+    The lines are sorted and runs of the same line are summed. This takes a half to a third of the time of
+    `tf.math.unsorted_segment_sum`, which reads and writes a line of the table for every value.
+
+    Args:
+      values: float32 [..., width].
+      lines: int32 [...], the line to which each value is added.
+      count: number of lines of the table.
+
+    Returns:
+      float32 [count, width].
     """
     flat = tf.reshape(lines, [-1])
     order = tf.argsort(flat)
     return tf.raw_ops.SparseSegmentSumWithNumSegments(
-        # What replicas have gathered does not know its width.
+        # A tensor that was gathered from all replicas has no static width, and is never reshaped.
         data=values if values.shape.rank == 2 else tf.reshape(values, [-1, values.shape[-1]]),
         indices=order,
         segment_ids=tf.gather(flat, order),
@@ -54,11 +65,12 @@ def sum_into_lines(values: tf.Tensor, lines: tf.Tensor, count: tf.Tensor) -> tf.
 def gather_entries(
     table: tf.Tensor, lines: tf.Tensor, columns: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None, None]]]:
-    """Single numbers of a table that is small and computed.
+    """Gathers single numbers of a table that is small and computed, not a variable.
 
     Args:
-      table: float32 [lines, columns], of a known number of columns.
-      lines, columns: int32, of shapes that broadcast to [..., entries]; a column beyond the table is not found out.
+      table: float32 [lines, columns], with a static number of columns.
+      lines, columns: int32, indices of shapes that broadcast to [..., entries]. A column outside of the table is not
+        detected.
 
     Returns:
       float32 [..., entries].
@@ -73,11 +85,12 @@ def gather_entries(
 
 
 def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
-    """Adds numbers up by line and column, the transpose of `gather_entries`.
+    """Sums the numbers of each line by their columns; the transpose of `gather_entries`.
 
     Args:
       values: float32 [lines, entries].
-      columns: int32 [lines, entries], less than `count`.
+      columns: int32 [lines, entries], the column of each number, below `count`.
+      count: number of columns of the result.
 
     Returns:
       float32 [lines, count].
@@ -92,5 +105,6 @@ def add_entries(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _added(values: tf.Tensor, columns: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
-    # By lines, which one thread each adds up on CPUs: of a flat list threads add parts, in an order that no seed fixes.
+    # On CPUs one thread sums each line. Of a flat list several threads would sum parts, in an order that no seed fixes,
+    # and results would differ in the last bit between runs.
     return tf.raw_ops.DenseBincount(input=columns, size=count, weights=values)

@@ -1,7 +1,7 @@
-"""Functions with a gradient of their own, which is left out of graphs that nobody trains.
+"""Functions with a custom gradient, which is left out of graphs that are only served.
 
-A SavedModel whose graph holds such gradients makes TensorFlow warn of each of them wherever it is loaded: gradients of
-gradients cannot be saved. What is served needs none.
+If the graph of a SavedModel has custom gradients, TensorFlow warns about each of them wherever the model is loaded,
+since gradients of gradients cannot be saved. A served model needs no gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _forward_only = ContextVar("forward_only", default=False)
 
 @contextmanager
 def forward_only() -> Iterator[None]:
-    """Inside the block, what is traced or called has the gradients that TensorFlow finds, none of its own."""
+    """Inside this context, functions are traced and called without their custom gradients."""
     before = _forward_only.set(True)
     try:
         yield
@@ -32,7 +32,14 @@ def forward_only() -> Iterator[None]:
 def own_gradient(
     function: Callable[_Arguments, tuple[tf.Tensor, Callable[..., Any]]],
 ) -> Callable[_Arguments, tf.Tensor]:
-    """As `tf.custom_gradient`, outside of `forward_only`: `function` returns a tensor and its gradient."""
+    """Decorates a function with its custom gradient, as `tf.custom_gradient` does, unless `forward_only` is active.
+
+    Args:
+      function: returns a tensor, and a function from the gradient of that tensor to the gradients of the arguments.
+
+    Returns:
+      A function that returns the tensor alone.
+    """
     with_gradient = tf.custom_gradient(function)
 
     @functools.wraps(function)

@@ -1,4 +1,7 @@
-"""Rows of a hashed table: for audiences and catalogues too large for a row an id, ids share a fixed number of rows."""
+"""Hashed embedding tables, in which ids share a fixed number of rows.
+
+They are for audiences and catalogues that are too large for a row for each id.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,40 @@ _BLOCK = 1_000_000
 
 
 def hashed_rows(ids: tf.Tensor, rows: int) -> tf.Tensor:
-    """Rows int32 of ids, string of the same shape: the reserved rows, then `rows` that FarmHash spreads the ids over.
+    """Computes the rows of ids in a hashed table.
 
-    The hash is TensorFlow's own op, the same in training and inside a SavedModel. "" has UNKNOWN_ROW.
+    The hash is FarmHash, a TensorFlow op, which is the same in training and inside a SavedModel.
+
+    Args:
+      ids: string of any shape; "" gets UNKNOWN_ROW.
+      rows: number of rows that the ids share. The reserved rows come before them.
+
+    Returns:
+      int32 of the same shape.
     """
     hashed = tf.cast(tf.strings.to_hash_bucket_fast(ids, rows), tf.int32) + FIRST_ROW
     return tf.where(ids == "", UNKNOWN_ROW, hashed)
 
 
 def table_size(ids: int, hash_rows: int | None) -> int:
-    """Rows of an embedding table, the reserved ones included, for an id table of `ids` rows."""
+    """Returns the number of rows of an embedding table, the reserved rows included.
+
+    Args:
+      ids: number of rows of the id table, the reserved rows included.
+      hash_rows: number of rows that the ids share; None: a row for each id.
+    """
     return ids if hash_rows is None else hash_rows + FIRST_ROW
 
 
 def hashed_table(known: pa.LargeStringArray, rows: int) -> np.ndarray:
-    """For each row of an id table the row of its hashed embedding table, int32 [len(known) + FIRST_ROW].
+    """Computes for each row of an id table the row of the hashed embedding table.
 
     Args:
       known: the known ids in row order (`IdTable.strings`).
       rows: as in `hashed_rows`.
+
+    Returns:
+      int32 [len(known) + FIRST_ROW]; the reserved rows come first and keep their places.
     """
     blocks = [
         hashed_rows(tf.constant(known[start : start + _BLOCK].to_pylist(), tf.string), rows).numpy()

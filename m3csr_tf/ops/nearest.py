@@ -1,23 +1,23 @@
-"""The nearest of a table's rows by cosine, a block of queries at a time, as TensorFlow ops."""
+"""Nearest rows of a table by cosine, as TensorFlow ops, for a block of queries at a time."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 _BLOCK = 1024
-"""Queries compared with the table at once: no matrix of all cosines is ever held."""
+"""Queries that are compared with the table at once, so that the matrix of all cosines is never in memory."""
 
 
 def nearest_by_cosine(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rows of a table of the largest dot product with each query; of unit rows, that is their cosine.
+    """Finds for each query the rows of a table with the largest dot products, which are cosines if all have length 1.
 
     Args:
       queries: float32 [n, width].
       table: float32 [rows, width].
-      count: how many are wanted, at most `rows`.
+      count: number of rows for each query, at most `rows`.
 
     Returns:
-      Places in the table int32 [n, count], the nearest first, and their products float32 [n, count].
+      Row indices int32 [n, count] in descending order of dot product, and the dot products float32 [n, count].
     """
     size = tf.shape(queries)[0]
 
@@ -28,7 +28,7 @@ def nearest_by_cosine(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple
         padded = [tf.pad(some, [[0, short], [0, 0]]) for some in (places, values)]
         return tuple(tf.ensure_shape(some, [_BLOCK, count]) for some in padded)
 
-    # Of whole shapes, so that no query is an ordinary case.
+    # All blocks have the same shape, so that an empty batch of queries needs no case of its own.
     found = tuple(tf.TensorSpec([_BLOCK, count], dtype) for dtype in (tf.int32, tf.float32))
     places, values = tf.map_fn(block, tf.range(0, size, _BLOCK), fn_output_signature=found, parallel_iterations=1)
     return tf.reshape(places, [-1, count])[:size], tf.reshape(values, [-1, count])[:size]

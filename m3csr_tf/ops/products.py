@@ -1,4 +1,7 @@
-"""Products of vectors with rows of their own, a small matrix each, with gradients that read them once."""
+"""Batched products of vectors with small matrices, one matrix for each user or example.
+
+The custom gradients read each matrix once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 @own_gradient
 def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Dot products of each query with its own rows.
+    """Computes the dot products of each query with rows of its own.
 
     Args:
       queries: float32 [queries, width].
@@ -32,7 +35,15 @@ def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradi
 
 @own_gradient
 def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Dot products float32 [users, heads, slots] of queries [users, heads, width] and rows [users, slots, width]."""
+    """Computes the dot products of each user's queries with the rows in her history slots.
+
+    Args:
+      queries: float32 [users, heads, width].
+      rows: float32 [users, slots, width].
+
+    Returns:
+      float32 [users, heads, slots].
+    """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _narrow_matmul(upstream, rows), _outer(upstream, queries)
@@ -42,7 +53,15 @@ def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
 
 @own_gradient
 def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Sums float32 [users, heads, width] of rows [users, slots, width] by weights [users, heads, slots]."""
+    """Computes weighted sums of the rows in each user's history slots.
+
+    Args:
+      weights: float32 [users, heads, slots].
+      rows: float32 [users, slots, width].
+
+    Returns:
+      float32 [users, heads, width].
+    """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _narrow_matmul(upstream, rows, adj_y=True), _outer(weights, upstream)
@@ -52,13 +71,21 @@ def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Grad
 
 def _narrow_matmul(x: tf.Tensor, y: tf.Tensor, adj_y: bool = False) -> tf.Tensor:
     if x.shape[1] == 1:
-        # The op itself: oneDNN, which takes over what `tf.matmul` makes, is slow at a matrix times a vector.
+        # The raw op, since oneDNN, which runs the op of `tf.matmul`, is slow at products of a matrix and a vector.
         return tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=tf.float32, adj_y=adj_y)
     return tf.matmul(x, y, transpose_b=adj_y)
 
 
 def _outer(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Outer products, summed over heads: float32 [users, slots, width] of [users, heads, slots] and [.., width]."""
+    """Sums outer products over the heads.
+
+    Args:
+      x: float32 [users, heads, slots].
+      y: float32 [users, heads, width].
+
+    Returns:
+      float32 [users, slots, width].
+    """
     if x.shape[1] == 1:
         return x[:, 0, :, tf.newaxis] * y
     return tf.matmul(x, y, transpose_a=True)

@@ -1,8 +1,8 @@
-"""What the replicas of a training step share: candidates to compare with, and which rows they hold.
+"""Communication between the replicas of a training step: their candidates, and how often a row occurs among them.
 
-A step of several replicas is the step of one over the whole batch: a replica's loss is its part of the whole batch's,
-so that the sums of losses and gradients over the replicas are those of one. Outside of `tf.distribute` there is one
-replica, and everything here hands on what it was given.
+A step of several replicas computes what one replica would compute on the whole batch. The loss of a replica is its
+share of the loss of the whole batch, so that losses and gradients summed over the replicas are those of a single one.
+Outside of `tf.distribute` there is one replica, and gathers return their arguments.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ import tensorflow as tf
 
 
 def count() -> int:
-    """How many replicas share the present step."""
+    """Returns the number of replicas that share the current step."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def gathered(values: tf.Tensor) -> tf.Tensor:
-    """The values of all replicas in the order of their places, [replicas * n, ...]; each gives [n, ...].
+    """Gathers the values of all replicas.
 
-    The gradient of a replica's values is the sum over all replicas that were given them.
+    The gradient of a replica's values is the sum of the gradients from all replicas.
+
+    Args:
+      values: [n, ...], the values of this replica.
+
+    Returns:
+      [replicas * n, ...], in the order of the replicas.
     """
     return values if count() == 1 else _gathered(values)
 
@@ -29,7 +35,7 @@ def gathered(values: tf.Tensor) -> tf.Tensor:
 def _gathered(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     replica = tf.distribute.get_replica_context()
 
-    # That of all_gather would gather sizes once more.
+    # The gradient of all_gather itself would gather the sizes once more.
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, upstream)
         size = tf.shape(values)[0]
@@ -40,7 +46,7 @@ def _gathered(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Te
 
 
 def gathered_own_first(values: tf.Tensor) -> tf.Tensor:
-    """As `gathered`, beginning with this replica's own; the others follow by place, the first after the last."""
+    """Gathers the values of all replicas as `gathered`, rotated so that those of this replica come first."""
     if count() == 1:
         return values
     place = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -48,11 +54,19 @@ def gathered_own_first(values: tf.Tensor) -> tf.Tensor:
 
 
 def occurrences(keys: tf.Tensor) -> tf.Tensor:
-    """How often each key int32 [n] occurs among the keys of all replicas, int32 [n]; n may differ between them."""
+    """Counts how often each key of this replica occurs among the keys of all replicas.
+
+    Args:
+      keys: int32 [n], where n may differ between replicas.
+
+    Returns:
+      int32 [n].
+    """
     if count() == 1:
         _, place, times = tf.unique_with_counts(keys)
         return tf.gather(times, place)
-    # all_gather asks where its values are, and what comes from the input is nowhere yet.
+    # all_gather needs a tensor that is placed on a device, which a tensor of the input pipeline is only after an
+    # identity.
     every_key = tf.distribute.get_replica_context().all_gather(tf.identity(keys), axis=0)
     _, place = tf.unique(tf.concat([keys, every_key], axis=0))
     own, every = place[: tf.size(keys)], place[tf.size(keys) :]

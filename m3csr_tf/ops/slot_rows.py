@@ -1,4 +1,4 @@
-"""What the slots of histories hold: rows that attention matches with queries and sums up."""
+"""The rows in the slots of users' histories, which attention multiplies with queries and sums by weights."""
 
 from __future__ import annotations
 
@@ -11,24 +11,38 @@ from m3csr_tf.ops.gather import add_entries, gather_entries, gather_lines
 from m3csr_tf.ops.products import matches, weighted_sums
 
 EMPTY_SLOT = 0
-"""Index of the "nothing" item in the table of distinct items: what an empty slot points to."""
+"""Line of the "nothing" item in the table of a batch's distinct items. Empty slots refer to it."""
 
 
 class SlotRows(Protocol):
-    """Rows in the slots of users' histories, or one part of them."""
+    """Rows in the slots of users' histories, or one part (a range of columns) of these rows."""
 
     def matches(self, queries: tf.Tensor) -> tf.Tensor:
-        """Dot products float32 [users, heads, slots] of queries [users, heads, width]."""
+        """Computes dot products with the rows of each user.
+
+        Args:
+          queries: float32 [users, heads, width].
+
+        Returns:
+          float32 [users, heads, slots].
+        """
         ...
 
     def sums(self, weights: tf.Tensor) -> tf.Tensor:
-        """Sums float32 [users, heads, width] by weights [users, heads, slots]."""
+        """Computes weighted sums of the rows of each user.
+
+        Args:
+          weights: float32 [users, heads, slots].
+
+        Returns:
+          float32 [users, heads, width].
+        """
         ...
 
 
 @dataclass(frozen=True)
 class GatheredRows:
-    """Rows that were gathered.
+    """Dense rows, gathered from a table.
 
     Attributes:
       rows: float32 [users, slots, width].
@@ -38,12 +52,12 @@ class GatheredRows:
 
     @classmethod
     def fixed(cls, table: tf.Tensor, lines: tf.Tensor) -> GatheredRows:
-        """Lines int32 [users, slots] of a table float32 [items, width] that is constant to the gradient."""
+        """Gathers lines int32 [users, slots] of a table float32 [items, width], to which no gradient flows."""
         return cls(tf.gather(tf.stop_gradient(table), lines))
 
     @classmethod
     def trained(cls, table: tf.Tensor, lines: tf.Tensor) -> GatheredRows:
-        """Lines int32 [users, slots] of a table float32 [items, width]."""
+        """Gathers lines int32 [users, slots] of a table float32 [items, width], to which the gradient flows."""
         return cls(gather_lines(table, lines))
 
     def matches(self, queries: tf.Tensor) -> tf.Tensor:
@@ -57,11 +71,11 @@ class GatheredRows:
 
 @dataclass(frozen=True)
 class OneHotRows:
-    """Rows with a single 1: products pick one number a slot, and sums add numbers up.
+    """One-hot rows. A dot product picks one number for each slot, and a weighted sum adds weights by column.
 
     Attributes:
-      columns: int32 [users, slots], where the 1 is.
-      width: of the rows.
+      columns: int32 [users, slots], the column of the 1.
+      width: width of the rows.
     """
 
     columns: tf.Tensor
@@ -83,11 +97,13 @@ class OneHotRows:
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories of users.
+    """The rows in the slots of users' histories, in parts.
 
     Attributes:
-      parts: of the rows in the slots, each with a query of its own; they are never put beside each other.
-      empty: bool [users, slots], slots that do not count: of no item, or of one without this modality.
+      parts: the parts (ranges of columns) of the rows. Each is multiplied with a query of its own, and they are never
+        concatenated.
+      empty: bool [users, slots], True for slots that do not count, because they hold no item, or an item without this
+        modality.
     """
 
     parts: list[SlotRows]
@@ -95,5 +111,5 @@ class Histories:
 
     @classmethod
     def of(cls, table: tf.Tensor, slots: tf.Tensor) -> Histories:
-        """Of items float32 [items, width] that are trained, at slots int32 [users, slots]."""
+        """Makes histories of trained vectors float32 [items, width]; slots int32 [users, slots] are their lines."""
         return cls([GatheredRows.trained(table, slots)], slots == EMPTY_SLOT)

@@ -1,7 +1,7 @@
-"""Products of sparse graphs with dense tables, and the graph of clicks as graph models read it.
+"""Products of sparse graphs with dense tables, and the user-item graph of clicks that graph models propagate over.
 
-Products run by TensorFlow's kernels for compressed rows (CSR). Forward and backward through three layers of a graph of
-16,000 nodes and 119,000 edges, 64 wide, they take 8 ms of one core, `tf.sparse.sparse_dense_matmul` 52 ms, and sums
+Products use TensorFlow's kernels for compressed sparse rows (CSR). Forward and backward through three layers of a graph
+of 16,000 nodes and 119,000 edges, 64 wide, they take 8 ms of one core, `tf.sparse.sparse_dense_matmul` 52 ms, and sums
 of gathered lines 16 to 66 ms. Each row of a product is summed in the order of its entries by one thread, so that the
 same inputs give the same bits.
 """
@@ -18,7 +18,14 @@ from m3csr_tf.ops.gradients import own_gradient
 
 
 def symmetric_normalised(adjacency: sparse.spmatrix | sparse.sparray) -> sparse.csr_array:
-    """D^-1/2 A D^-1/2, float32, D being the row sums of a symmetric A; rows without an entry stay empty."""
+    """Normalises a symmetric adjacency matrix A to D^-1/2 A D^-1/2, where D holds its row sums.
+
+    Args:
+      adjacency: symmetric and non-negative [n, n].
+
+    Returns:
+      float32 [n, n]; rows without an entry stay empty.
+    """
     matrix = sparse.csr_array(adjacency, dtype=np.float64)
     degrees = np.asarray(matrix.sum(axis=1)).ravel()
     scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
@@ -27,12 +34,12 @@ def symmetric_normalised(adjacency: sparse.spmatrix | sparse.sparray) -> sparse.
 
 
 def bipartite(clicks: sparse.spmatrix | sparse.sparray) -> sparse.csr_array:
-    """The adjacency matrix [users + items, users + items], users first, of clicks [users, items]."""
+    """Returns the adjacency matrix [users + items, users + items], users first, of clicks [users, items]."""
     return sparse.csr_array(sparse.block_array([[None, clicks], [clicks.T, None]], format="csr"))
 
 
 def as_tensor(matrix: sparse.spmatrix | sparse.sparray) -> tf.SparseTensor:
-    """A matrix as a SparseTensor with ordered indices, float32."""
+    """Converts a matrix to a SparseTensor, float32, with its indices in row-major order."""
     by_rows = sparse.csr_array(matrix)
     by_rows.sum_duplicates()  # Sorts the entries of each row as well.
     ordered = sparse.coo_array(by_rows)
@@ -41,7 +48,7 @@ def as_tensor(matrix: sparse.spmatrix | sparse.sparray) -> tf.SparseTensor:
 
 
 def product(graph: tf.SparseTensor, table: tf.Tensor) -> tf.Tensor:
-    """The product of any matrix with a table, with gradients for both.
+    """Multiplies any sparse matrix with a table, with gradients for both.
 
     Args:
       graph: float32 [n, m], its indices in row-major order, as `as_tensor` and `tf.sparse.reorder` give them.
@@ -54,12 +61,29 @@ def product(graph: tf.SparseTensor, table: tf.Tensor) -> tf.Tensor:
 
 
 def propagated(graph: tf.SparseTensor, table: tf.Tensor) -> tf.Tensor:
-    """As `product`, of a symmetric graph [n, n]: the gradient for the table is a product with the graph itself."""
+    """Multiplies a symmetric graph with a table, as `product`; the table's gradient is a product with the graph itself.
+
+    Args:
+      graph: symmetric float32 [n, n], as in `product`.
+      table: float32 [n, width].
+
+    Returns:
+      float32 [n, width].
+    """
     return _symmetric_product(graph.indices, graph.values, graph.dense_shape, tf.convert_to_tensor(table))
 
 
 def mean_of_layers(graph: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.Tensor:
-    """The mean of a table and of its products with the graph, one to `layers` times (LightGCN, equations 7 and 8)."""
+    """Averages a table and its propagations over 1 to `layers` layers of the graph (LightGCN, equations 7 and 8).
+
+    Args:
+      graph: symmetric and normalised [n, n].
+      table: float32 [n, width], the embeddings of layer 0.
+      layers: number of propagations.
+
+    Returns:
+      float32 [n, width].
+    """
     found: Sequence[tf.Tensor] = [tf.convert_to_tensor(table)]
     for _ in range(layers):
         found = [*found, propagated(graph, found[-1])]
@@ -67,7 +91,7 @@ def mean_of_layers(graph: tf.SparseTensor, table: tf.Tensor, layers: int) -> tf.
 
 
 def _with_gradient(symmetric: bool) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A product of indices, values and shape of a matrix with a table."""
+    """Makes a function that multiplies a sparse matrix, given by its indices, values and shape, with a table."""
 
     @own_gradient
     def multiply(
@@ -79,7 +103,7 @@ def _with_gradient(symmetric: bool) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor
             return tf.ensure_shape(found, [None, table.shape[1]])
 
         def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor, None, tf.Tensor]:
-            # In a graph, what nobody asks for is not computed: of a constant matrix the slopes of the entries.
+            # Inside a tf.function an unused gradient is not computed, so that a constant matrix costs nothing here.
             of_entries = tf.gather(upstream, indices[:, 0]) * tf.gather(table, indices[:, 1])
             return None, tf.reduce_sum(of_entries, axis=1), None, multiplied(upstream, transposed=not symmetric)
 

@@ -1,9 +1,10 @@
-"""Items that are attended and scored without being encoded: the encoder is linear (equations 1 and 2), and folds.
+"""Attention over items, and their scores, without encoding the items, since the modal encoder is linear.
 
-h_i = concat(w^T e_i + b, c_i) = M^T x_i + concat(b, 0), where x_i is the content e_i beside a one-hot vector of the
-cluster id, and M has w and the table of c on its diagonal. A product q . h_i is (M q) . x_i + q_1 . b, and a weighted
-mean of h_i is that of x_i, mapped once. A batch has several times as many items as users; content needs no gradient,
-and a product with a one-hot vector is one number picked.
+By equations 1 and 2, h_i = concat(w^T e_i + b, c_i) = M^T x_i + concat(b, 0). Here x_i is the content e_i concatenated
+with a one-hot vector of the cluster id, and M is block-diagonal with the blocks w and the table of cluster embeddings.
+A dot product q . h_i is therefore (M q) . x_i + q_1 . b, and a weighted mean of h_i is the encoding of the weighted
+mean of x_i. The encoder can therefore be applied to queries and to means, of which a batch has several times fewer than
+items. The content needs no gradient, and a product with a one-hot vector only picks a number.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from m3csr_tf.ops.products import dot_products
 from m3csr_tf.ops.slot_rows import GatheredRows, Histories, OneHotRows, SlotRows
 
 FEW_ROWS = 128
-"""With more rows than this in a table of c, gathering them costs less than products with it (docs/performance.md)."""
+"""Largest table of cluster embeddings for which cluster ids are treated as one-hot vectors. From larger tables it costs
+less to gather rows (docs/performance.md)."""
 
 
 class LinearEncoder(Protocol):
-    """What is used of `layers.modal_encoder.ModalEncoder`."""
+    """The attributes of `layers.modal_encoder.ModalEncoder` that are used here; ops may not import layers."""
 
     mapping: tf.keras.layers.Dense
     use_clusters: bool
@@ -32,13 +34,13 @@ class LinearEncoder(Protocol):
 
 @dataclass(frozen=True)
 class UnmappedItems:
-    """Items of one modality, for the cases in which `encoder(content, cluster_ids)` would be mapped again.
+    """Items of one modality before the modal encoder, for uses that apply another linear map to the encoder's output.
 
     Attributes:
-      encoder: of the modality.
-      content: scaled vectors float32 [items, content width], constants to the gradient; zeros where absent.
+      encoder: the modality's encoder.
+      content: scaled vectors float32 [items, content width], to which no gradient flows; zeros where absent.
       cluster_ids: int32 [items], 0 where absent.
-      clusters: the encoder's table of c, float32 [clusters + 1, width / 2]; None without clusters.
+      clusters: the encoder's table of cluster embeddings, float32 [clusters + 1, width / 2]; None without clusters.
     """
 
     encoder: LinearEncoder
@@ -48,16 +50,18 @@ class UnmappedItems:
 
     @classmethod
     def of(cls, encoder: LinearEncoder, content: tf.Tensor, cluster_ids: tf.Tensor) -> UnmappedItems:
-        """Takes what the encoder would take."""
+        """Makes unmapped items of the arguments that the encoder would be called with."""
         if not encoder.mapping.built:
             encoder.mapping(content)
         clusters = tf.convert_to_tensor(encoder.cluster_embedding) if encoder.use_clusters else None
         return cls(encoder, content, cluster_ids, clusters)
 
     def histories(self, slots: tf.Tensor) -> Histories:
-        """The parts of x_i, content and clusters if any, in slots int32 [users, slots].
+        """Returns the rows x_i in the slots of histories, in two parts: content, and clusters if there are any.
 
-        A slot whose item lacks the modality is empty, and its row is that of the "nothing" item.
+        Args:
+          slots: int32 [users, slots], lines of the items. A slot whose item lacks the modality counts as empty, and has
+            the row of the "nothing" item.
         """
         cluster_ids = tf.gather(self.cluster_ids, slots)
         parts: list[SlotRows] = [GatheredRows.fixed(self.content, slots)]
@@ -68,10 +72,15 @@ class UnmappedItems:
         return Histories(parts, cluster_ids == 0)
 
     def fold(self, kernel: tf.Tensor) -> list[tf.Tensor]:
-        """What maps the parts of x_i as a kernel float32 [width, outputs] maps h_i, but for the bias (`bias_of`).
+        """Multiplies the encoder into a kernel, so that the result maps x_i as the kernel maps h_i.
+
+        The bias of the encoder is left out; `bias_of` gives what it adds.
+
+        Args:
+          kernel: float32 [width, outputs].
 
         Returns:
-          float32 [part's width, outputs] for each part.
+          float32 [width of the part, outputs] for each part of x_i.
         """
         of_content, of_clusters = self._split(kernel, axis=0)
         folded = [tf.matmul(self.encoder.mapping.kernel, of_content)]
@@ -80,16 +89,16 @@ class UnmappedItems:
         return folded
 
     def bias_of(self, kernel: tf.Tensor) -> tf.Tensor:
-        """What b adds to the outputs of a kernel float32 [width, outputs], float32 [outputs]."""
+        """Returns what the encoder's bias b adds to the outputs of a kernel [width, outputs], float32 [outputs]."""
         of_content, _ = self._split(kernel, axis=0)
         return tf.linalg.matvec(of_content, self.encoder.mapping.bias, transpose_a=True)
 
     def score_pairs(self, queries: tf.Tensor, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """Dot products of h_i of each example's own candidates with its query.
+        """Computes the dot products of each example's query with h_i of the example's own candidates.
 
         Args:
           queries: float32 [queries, width].
-          query: int32 [examples], lines of `queries`.
+          query: int32 [examples], the line of `queries` that each example uses.
           candidates: int32 [examples, candidates], lines of the items.
 
         Returns:
@@ -109,11 +118,14 @@ class UnmappedItems:
         return scores + dot_products(gather_lines(of_clusters, query), gather_lines(self.clusters, cluster_ids))
 
     def _split(self, values: tf.Tensor, axis: int) -> list[tf.Tensor]:
-        """The parts of an axis of size width that meet mapped content and cluster ids."""
+        """Splits an axis of size width into the parts that belong to mapped content and to the cluster embedding."""
         units = self.encoder.mapping.units
         return tf.split(values, [units, self.encoder.width - units], axis=axis)
 
 
 def _one_hot(clusters: tf.Tensor) -> bool:
-    """Whether cluster ids are one-hot, not rows of their table. Not on GPUs: bincount is not deterministic there."""
+    """Returns whether cluster ids are treated as one-hot vectors; otherwise rows of their table are gathered.
+
+    On GPUs they never are, since bincount is not deterministic there.
+    """
     return clusters.shape[0] <= FEW_ROWS and not tf.config.list_physical_devices("GPU")

@@ -1,11 +1,11 @@
-"""Exact top-N lists from user and item vectors: every item ranked, in tiles of users and items, ties broken at random.
+"""Exact top-n lists from user and item vectors. Every item is scored, in tiles of users and items; ties are random.
 
-Ties matter. Breaking them by row leaks the order of the catalogue (popularity, age) into the metrics, and a model that
-scores everything alike must look like chance. So ties are settled by a random key of (seed, user, item), which neither
-the size of blocks nor the number of threads can change.
+Ties matter. Breaking them by row would leak the order of the catalogue (popularity, age) into the metrics, and a model
+that gives all items the same score must measure as chance. Ties are therefore broken by a random key that depends on
+the seed, the user and the item alone, so that neither the block size nor the number of threads changes a list.
 
-Vectors may be sparse. So a model that scores by weights from item to item is ranked by the same code: a user's vector
-is her history, an item's the weights that lead to it, which may be dense.
+Vectors may be sparse. A model that scores by item-to-item weights is then ranked by the same code: a user's vector is
+her history, and an item's vector, sparse or dense, holds the weights from all items to it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ Matrix: TypeAlias = np.ndarray | Csr
 
 
 class Vectors(NamedTuple):
-    """User and item vectors by row, reserved rows included, as `top_n` takes them: float32 [users, dim], [items, dim].
+    """User and item vectors by row, reserved rows included, as `top_n` takes them.
 
-    Those of users may be anything that gives some rows' by `user_vectors[rows]`.
+    Attributes:
+      user_vectors: float32 [users, dim], or any object that gives the vectors of some rows by `user_vectors[rows]`.
+      item_vectors: float32 [items, dim].
     """
 
     user_vectors: Any
@@ -35,12 +37,13 @@ class Vectors(NamedTuple):
 
 
 NOTHING = -1
-"""Fills the places of a list for which no item is left."""
+"""Item row in the places of a list for which no candidate is left."""
 
-# BLAS rounds a score differently as the shape of the product and the number of threads change. Products of fixed
-# numbers of users and items, at fixed offsets, by one thread keep a user's scores the same bit for bit whatever the
-# block and the machine's cores. The cores share the users instead, which serves the selection as well as the products.
-# A tile's scores, 2 MiB, are chosen from while they are in the cache; fewer users a tile would slow the product down.
+# BLAS rounds a score differently when the shape of the product or the number of threads changes. Here every product has
+# the same number of users and items, begins at fixed offsets and runs on one thread, so that a user's scores are the
+# same bit for bit whatever the block size and the number of cores. The cores divide the users among them instead, which
+# parallelises the selection as well as the products. The scores of a tile, 2 MiB, are still in the cache when the top-n
+# are selected from them; tiles of fewer users would slow the products down.
 _USERS, _ITEMS = 256, 2048
 _SPARSE_SCORES = 1 << 24
 _COMPARED = 8
@@ -57,30 +60,32 @@ def top_n(
     block: int = 1024,
     told: Callable[[int, int | None], None] | None = None,
 ) -> np.ndarray:
-    """Ranks every candidate by dot product and returns the best `n` of each user.
+    """Ranks every candidate by dot product and returns the top `n` of each user.
 
-    Items of equal score, identical item vectors included, are ordered uniformly at random, independently for each user:
-    those above the n-th score are all listed, those at it are drawn. The draw depends on the seed, the user's place in
-    `user_vectors` and the item's row only.
+    Items of equal score, those with identical vectors included, are ordered uniformly at random and independently for
+    each user. Items that score above the n-th place are all listed; among items that tie for it the listed ones are
+    drawn. The draw depends on the seed, the index of the user in `user_vectors` and the item's row only.
 
     Args:
       user_vectors: float32 [users, dim].
-      item_vectors: float32 [items, dim]; dense where `user_vectors` are, else sparse or dense.
+      item_vectors: float32 [items, dim]; dense where `user_vectors` are dense, otherwise sparse or dense.
       n: length of the lists.
-      seen: items to leave out, [users, items]; every non-zero entry counts.
-      candidates: bool [items], the items that may be listed; all when None.
-      seed: of the random order of ties.
-      block: users ranked at once, all threads together, rounded up to a multiple of 256 a thread. A thread takes some
-        10 MiB whatever the catalogue; of sparse users up to 12 bytes a user and candidate, 200 MiB at most, and once a
-        copy of the item vectors.
-      told: told how many users are done, and of how many, by several threads.
+      seen: sparse [users, items], the items to leave out of each user's list; every non-zero entry counts.
+      candidates: bool [items], the items that may be listed; None: all.
+      seed: seed of the random order of ties.
+      block: users ranked at once by all threads together, rounded up to a multiple of 256 for each thread. A thread
+        takes about 10 MiB whatever the size of the catalogue. With sparse users it takes up to 12 bytes for each user
+        and candidate, at most 200 MiB, and the process holds one copy of the item vectors.
+      told: progress callback, which gets the number of users that are done and the number of all users, from several
+        threads.
 
     Returns:
-      Item rows int32 [users, n], best first; -1 where the candidates have run out.
+      Item rows int32 [users, n] in descending order of score; -1 where fewer than `n` candidates are left.
 
     Raises:
-      ValueError: shapes do not fit, or a vector is not finite or so long that scores might not be: the model that
-        made it has diverged, and its ranking would mean nothing.
+      ValueError: shapes do not fit.
+      NotFiniteError: a vector is not finite, or so long that scores might not be. The model that made it has diverged,
+        and its ranking would mean nothing.
     """
     users, items = _float32(user_vectors), _float32(item_vectors)
     _check_shapes(users, items, n, seen, candidates, block)
@@ -121,19 +126,31 @@ def top_n(
 
 
 class _Scorer(Protocol):
-    """Scores of candidates by columns, where column c is candidate order[c]."""
+    """Scores users against candidates. Its columns are the candidates in an order of its own.
+
+    Attributes:
+      order: int [candidates]; column c holds the scores of candidate order[c].
+      users_at_once: number of users in a tile.
+    """
 
     order: np.ndarray
     users_at_once: int
 
     def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
-        """First columns and scores, float32 [users, up to _ITEMS] that may be written to, of a tile of users."""
+        """Yields the scores of a tile of users, a range of columns at a time.
+
+        Args:
+          some: the users of the tile.
+
+        Yields:
+          The first column of the range, and its scores float32 [users, up to _ITEMS], which may be overwritten.
+        """
 
 
 class _Dense:
-    """Equal item vectors lie side by side and are scored once, so that they tie exactly.
+    """Scores dense vectors. Identical item vectors are put side by side and scored once, so that they tie exactly.
 
-    At different places of a matrix product they can come out unequal in the last bit.
+    In different columns of a matrix product their scores could differ in the last bit.
     """
 
     def __init__(self, users: np.ndarray, items: np.ndarray) -> None:
@@ -146,7 +163,8 @@ class _Dense:
         # Column c shows vector _shown[c], and the columns of vector v begin at _begins[v].
         self._shown = np.searchsorted(distinct, first[self.order])
         self._begins = np.searchsorted(self._shown, np.arange(len(distinct) + 1))
-        # In any order but the catalogue's own: if the best came last, every score would be among the best so far.
+        # The tiles of items come in random order. In the catalogue's own order the best items might come last, and then
+        # nearly every score would be among the top-n so far when it is looked at.
         self._tiles = np.random.default_rng(0).permutation(np.arange(0, len(distinct), _ITEMS))
 
     def scores(self, some: slice) -> Iterator[tuple[int, np.ndarray]]:
@@ -169,11 +187,15 @@ class _Dense:
 
 
 class _Sparse:
-    """Scores add up in the order of the user's entries, item by item: equal item vectors tie, whatever the tile."""
+    """Scores sparse user vectors.
+
+    A score is summed in the order of the user's entries, for each item separately, so that identical item vectors tie
+    exactly, whatever the tile.
+    """
 
     def __init__(self, users: Csr, items: Matrix) -> None:
         self._users = users
-        # Dense ones one dimension after the other, else each product would copy them into that order.
+        # Dense item vectors are stored by dimension; otherwise each product would copy them into that order.
         self._items = np.ascontiguousarray(items.T) if isinstance(items, np.ndarray) else items.T.tocsr()
         self.order = np.arange(items.shape[0])
         self.users_at_once = min(_USERS, max(1, _SPARSE_SCORES // items.shape[0]))
@@ -186,7 +208,7 @@ class _Sparse:
 
 
 class _Seen:
-    """What the users of a tile have seen, by columns."""
+    """The items to leave out for the users of a tile, sorted by column."""
 
     def __init__(self, seen: Csr | None, some: slice, column_of: np.ndarray) -> None:
         user, item = (np.zeros(0, int),) * 2 if seen is None else seen[some].nonzero()
@@ -195,7 +217,12 @@ class _Seen:
         self._user, self._column = user[order], column[order]
 
     def hide(self, first: int, scores: np.ndarray) -> None:
-        """Puts -inf, which never makes a list, in the places of what is seen."""
+        """Sets the scores of seen items to -inf, which never enters a list.
+
+        Args:
+          first: the column of the first score.
+          scores: float32 [users, columns], changed in place.
+        """
         start, stop = np.searchsorted(self._column, (first, first + scores.shape[1]))
         scores[self._user[start:stop], self._column[start:stop] - first] = -np.inf
 
@@ -205,18 +232,18 @@ def _float32(vectors: Matrix) -> Matrix:
 
 
 def _those(items: Matrix, rows: np.ndarray) -> Matrix:
-    """`items[rows]` of ascending rows, without a copy where they follow each other."""
+    """Returns `items[rows]` for ascending rows, as a view without a copy where the rows are consecutive."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return items[rows[0] : rows[-1] + 1]
     return items[rows]
 
 
 def _first_equal(items: np.ndarray) -> np.ndarray:
-    """For each item the first one of an equal vector, often itself; int [items]."""
+    """Returns for each item the first item with an identical vector, which is often the item itself; int [items]."""
     first = np.arange(len(items))
     if not items.shape[1]:
         return first
-    # Most vectors differ in a few entries already; only those that do not are compared as a whole.
+    # Most vectors differ already in a few entries; only those that agree in these are compared as a whole.
     few = _as_bytes(items[:, :: -(-items.shape[1] // _COMPARED)])
     _, group, sizes = np.unique(few, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(sizes[group] > 1)
@@ -252,7 +279,14 @@ def _check_shapes(
 
 
 def _check_finite(users: Matrix, items: Matrix) -> None:
-    """By Cauchy-Schwarz no partial sum of a score exceeds the product of the lengths: one check covers all scores."""
+    """Refuses vectors whose scores might not be finite.
+
+    By Cauchy-Schwarz no partial sum of a score exceeds the product of the two vectors' lengths, so that the longest
+    vectors tell of all scores.
+
+    Raises:
+      NotFiniteError: a vector is not finite, or a score might exceed float32.
+    """
     longest = 1.0
     for name, vectors in (("user_vectors", users), ("item_vectors", items)):
         norms = _lengths(vectors)

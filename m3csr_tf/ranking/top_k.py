@@ -1,7 +1,7 @@
-"""The best of each row while scores come in by pieces, ties in an order of random keys.
+"""Top-k selection for each row of a score matrix that arrives in blocks of columns. Random keys break ties.
 
-After the first pieces hardly a score reaches a row's n-th best so far: one comparison with that threshold is nearly all
-that selecting costs, instead of a partition of every score.
+After the first blocks hardly any score reaches the k-th best of its row so far. Selection then costs little more than
+one comparison of each score with that threshold, instead of a partition of all scores.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ import numpy as np
 from m3csr_tf.util.splitmix import GOLDEN, finalize
 
 _CROWDED = 16
-"""A piece that leaves more than one in this many of its scores to choose from is partitioned first."""
+"""A block in which more than one in this many scores passes the threshold is partitioned before it is stored."""
 _TIED_ENTRIES = 1 << 18
-"""Scores looked at together where ties at the last place are settled: what fits the cache."""
+"""Scores that are looked at together where ties for the last place are broken; so many fit the cache."""
 
 
 class Best:
-    """The `k` best columns of each row: by falling score, equal ones by their keys, whatever the order of the pieces.
+    """The top `k` columns of each row, by descending score, and by ascending key where scores are equal.
 
-    A score of -inf is never chosen.
+    The result does not depend on the order of the blocks. A score of -inf is never selected.
     """
 
     def __init__(self, k: int, row_keys: np.ndarray, column_keys: np.ndarray) -> None:
-        """Starts without any column.
+        """Creates an empty selection.
 
         Args:
-          k: columns of a row that are kept.
-          row_keys: uint64 [rows], of `random_rows`.
-          column_keys: uint64 [columns], of `random_columns`.
+          k: number of columns that are kept for each row.
+          row_keys: uint64 [rows], as `random_rows` makes them.
+          column_keys: uint64 [columns], as `random_columns` makes them.
         """
         self._k, self._row_keys, self._column_keys = k, row_keys, column_keys
-        # The k-th best of each row so far; one that has fewer takes all that is finite.
+        # Score and key of the k-th best of each row so far. A row with fewer takes every finite score.
         self._edge = np.full(len(row_keys), np.finfo(np.float32).min)
         self._edge_key = np.full(len(row_keys), np.iinfo(np.uint64).max)
         self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._waiting = 0
 
     def offer(self, scores: np.ndarray, first: int, mask: np.ndarray) -> None:
-        """Takes from `scores`, float32 [rows, width] of the columns from `first` on, what may be among the best.
+        """Takes from a block of scores those that may belong to the top k.
 
-        `mask`, bool [rows, width], is overwritten.
+        Args:
+          scores: float32 [rows, width].
+          first: the column of the first score.
+          mask: bool [rows, width], working memory that is overwritten.
         """
         few = len(scores) * max(self._k, scores.shape[1] // _CROWDED)
         if self._found:
@@ -63,7 +66,11 @@ class Best:
             self._settle()
 
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
-        """The chosen columns, best first, int [rows, k], and their float32 scores; -1 and -inf for none."""
+        """Returns the selected columns of each row and their scores, in descending order of score.
+
+        Returns:
+          Columns int [rows, k] and scores float32 [rows, k]; -1 and -inf where a row has fewer than k.
+        """
         columns, scores = (
             np.full((len(self._edge), self._k), -1),
             np.full((len(self._edge), self._k), -np.inf, np.float32),
@@ -93,20 +100,20 @@ class Best:
 
 
 def places(counts: np.ndarray) -> np.ndarray:
-    """0, 1, .. counts[0] - 1, 0, 1, .. counts[1] - 1, and so on: places of the entries of ragged rows."""
+    """Returns the position of each entry within its ragged row: 0, .., counts[0] - 1, 0, .., counts[1] - 1, ..."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
 
 
 def _by_row_and_falling(row: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """One whole number an entry, uint64, that sorts them by row and then by falling float32 value."""
+    """Encodes each entry as an integer, uint64, that sorts entries by row and then by descending float32 value."""
     bits = (value + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0.
     rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
     return (row.astype(np.uint64) << np.uint64(32)) | ~rising
 
 
 def _best(scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, column_keys: np.ndarray) -> np.ndarray:
-    """Columns of the `k` best scores of each row, in no order, int [b, k]; -1 where fewer are above -inf."""
+    """Returns the columns of the top `k` scores of each row, unordered, int [b, k]; -1 where fewer are above -inf."""
     parted = np.partition(scores, scores.shape[1] - k, axis=1)
     edge = np.maximum(parted[:, scores.shape[1] - k], np.finfo(np.float32).min)
     np.greater_equal(scores, edge[:, None], out=mask)
@@ -127,7 +134,7 @@ def _best(scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, co
 
 
 def _draw(scores: np.ndarray, edge: np.ndarray, k: int, row_keys: np.ndarray, column_keys: np.ndarray) -> np.ndarray:
-    """Columns of all scores above the row's edge and of a random choice of those at it, int [b, k]."""
+    """Returns the columns of all scores above a row's k-th best and a random draw of those at it, int [b, k]."""
     keys = finalize(row_keys[:, None] + column_keys)
     np.copyto(keys, np.uint64(0), where=scores > edge[:, None])
     np.copyto(keys, np.iinfo(np.uint64).max, where=scores < edge[:, None])
@@ -135,16 +142,16 @@ def _draw(scores: np.ndarray, edge: np.ndarray, k: int, row_keys: np.ndarray, co
     return (np.flatnonzero(keys <= last) % scores.shape[1]).reshape(-1, k)
 
 
-# Random keys: SplitMix64, started at a place of the row's own. Its steps are one-to-one on 64 bits, so that
-# two columns never share a key in the same row.
+# The random keys are those of SplitMix64, whose state each row starts elsewhere. Each of its steps is a bijection of
+# 64-bit numbers, so that two columns of a row never have the same key.
 
 
 def random_rows(seed: int, count: int) -> np.ndarray:
-    """Where the keys of each row start, uint64 [count]."""
+    """Returns the SplitMix64 state from which the keys of each row start, uint64 [count]."""
     start = finalize(np.array([seed % (1 << 64)], np.uint64))
     return finalize(np.arange(count, dtype=np.uint64) * GOLDEN + start)
 
 
 def random_columns(numbers: np.ndarray) -> np.ndarray:
-    """How far from a row's start the keys of the columns of these `numbers` lie, uint64 [columns]."""
+    """Returns what is added to a row's state to reach the keys of columns with these `numbers`, uint64 [columns]."""
     return numbers.astype(np.uint64) * GOLDEN

@@ -1,1 +1,1 @@
-"""Training examples, drawn alike for every model: windows of users, positives and negatives."""
+"""Drawing of training examples, which every model shares: windows of users, positives and negatives."""

@@ -1,4 +1,4 @@
-"""Random draws of a training stream: from weighted rows, and how often each item is drawn as a positive."""
+"""Weighted sampling by cumulative sums, and the probability with which each item is drawn as a positive."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from m3csr_tf.ids import PADDING_ROW
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws of a column from the distribution of a row.
+    """Samples a column from the distribution of a row of a sparse matrix, by inversion of its cumulative sums.
 
     Attributes:
-      columns: int32 [entries].
-      ends: int64 [rows], one past the last entry of each row.
-      sums: float64 [entries + 1], running sums over all entries, from 0.
+      columns: int32 [entries], the column of each entry; the entries of a row follow each other.
+      ends: int64 [rows + 1], the boundaries of the rows: row r has the entries ends[r] to ends[r + 1] (exclusive).
+      sums: float64 [entries + 1], cumulative sums of the weights of all entries, beginning with 0.
     """
 
     columns: tf.Tensor
@@ -28,14 +28,26 @@ class Draws:
 
     @classmethod
     def of_rows(cls, weights: csr_matrix) -> Draws:
-        """Draws a row's columns in proportion to its entries."""
+        """Makes a sampler that draws a column of a row in proportion to the row's entries.
+
+        Args:
+          weights: non-negative [rows, columns].
+        """
         columns = weights.indices if weights.nnz else np.array([PADDING_ROW])
         sums = np.zeros(len(columns) + 1)
         np.cumsum(weights.data, dtype=np.float64, out=sums[1 : weights.nnz + 1])
         return cls(tf.constant(columns, tf.int32), tf.constant(weights.indptr, tf.int64), tf.constant(sums))
 
     def draw(self, rows: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-        """Columns int32 of the shape of `rows`, by numbers in [0, 1); PADDING_ROW of an empty row."""
+        """Draws one column for each of `rows`.
+
+        Args:
+          rows: integers of any shape.
+          uniform: random numbers in [0, 1), of the same shape.
+
+        Returns:
+          Columns int32 of the same shape; PADDING_ROW for a row without entries.
+        """
         starts, ends = tf.gather(self.ends, rows), tf.gather(self.ends, rows + 1)
         below, above = tf.gather(self.sums, starts), tf.gather(self.sums, ends)
         wanted = below + tf.cast(uniform, tf.float64) * (above - below)
@@ -46,13 +58,18 @@ class Draws:
 
 
 def positive_probabilities(clicks: Iterable[csr_matrix], positives: str) -> np.ndarray:
-    """How often the stream draws each item as a positive, float32 [items], summing to 1.
+    """Computes the probability with which each item is drawn as a positive.
 
-    The logQ correction of in-batch negatives [Yi et al. 2019] needs the probabilities of the very sampler that draws.
+    The logQ correction of in-batch negatives [Yi et al. 2019] needs the probabilities of the very sampler that draws
+    the positives.
 
     Args:
-      clicks: binary user x item matrices of training clicks, some users each.
-      positives: "per_interaction" or "per_user" (users uniformly, then one click each).
+      clicks: binary matrices [users, items] of training clicks, each of some of the users.
+      positives: how positives are drawn: "per_interaction" (uniformly from all clicks), or "per_user" (a user
+        uniformly, then one of her clicks uniformly).
+
+    Returns:
+      float32 [items], summing to 1.
     """
     totals = np.zeros(1)
     for some in clicks:

@@ -1,8 +1,8 @@
-"""Drawing training examples, alike for every model: users, their positives, and the negatives to compare them with.
+"""Draws training examples for every model: users, their positives, and the negatives to compare these with.
 
-Positions in the endless stream of examples are mapped to interactions (or users) by a stateless permutation, and every
-draw is seeded by the step, so a stream that starts at step k gives the examples that an uninterrupted one gives. All of
-it is TensorFlow graph code: no Python runs per batch.
+The stream of examples has no end. A stateless permutation maps each position in it to an interaction (or a user), and
+every random draw is seeded by the training step. A stream that starts at step k therefore gives the same examples as
+one that was never interrupted. All of this is TensorFlow graph code; no Python runs for a batch.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from m3csr_tf.sampling.stateless import ReplicaShare, StatelessDraws
 from m3csr_tf.sampling.windows import Window
 
 _TRIES = 5
-"""Draws for one uniform negative; an example whose draws are all known positives of its user has none."""
+"""Draws for one uniform negative. An example whose draws are all known positives of its user gets no negative."""
 
 
 class Examples(NamedTuple):
-    """The examples of a replica at a step, before a model collates them into its batch.
+    """The examples of one replica at one step, before the model collates them into its batch.
 
     Attributes:
-      window: the users that they are drawn from.
+      window: the window of users that the examples are drawn from.
       step: int64 scalar, counted from the first step of training.
-      place: int64 scalar, which replica they are for, from 0.
-      users: int32 [batch], places of the users in the window (`Window.user_rows` has their rows of the id table).
+      place: int64 scalar, the index of the replica, from 0.
+      users: int32 [batch], indices of the users in the window (`Window.user_rows` has their rows of the id table).
       positives: int32 [batch], item rows.
-      negatives: item rows int32: [batch] for one uniform negative each, [count] for shared ones, [0] for in-batch ones.
-      allowed: bool [batch, candidates], False where a candidate is a known positive; [batch, 1] for uniform ones.
-      positive_probability: float32 [candidates], how often the stream draws each in-batch candidate (for the logQ
-        correction [Yi et al. 2019]); else None. In-batch candidates are the positives of all replicas: they begin with
-        the replica's own, the others follow by place, the first after the last.
+      negatives: item rows int32: [batch] with one uniform negative for each example, [count] with shared negatives, and
+        [0] with in-batch negatives.
+      allowed: bool [batch, candidates], False where a candidate is a known positive of the user and must not count as a
+        negative; [batch, 1] with uniform negatives.
+      positive_probability: with in-batch negatives float32 [candidates], the probability with which each candidate is
+        drawn as a positive (for the logQ correction [Yi et al. 2019]); otherwise None. The in-batch candidates are the
+        positives of all replicas. They begin with the replica's own; the others follow in the cyclic order of replicas.
     """
 
     window: Window
@@ -51,7 +53,7 @@ class Examples(NamedTuple):
 
     @property
     def user_rows(self) -> tf.Tensor:
-        """Rows of the users in the id table, int32 [batch]."""
+        """The users' rows of the id table, int32 [batch]."""
         return tf.gather(self.window.user_rows, self.users)
 
 
@@ -61,10 +63,10 @@ class ExampleSampler:
     Args:
       config: settings of negatives, positives and batch size.
       trained: bool [items], the items with a training click.
-      probability: float32 [items], how often a positive is drawn (`cumulative_sampler.positive_probabilities`), for
-        in-batch negatives; else None.
-      affinities: of the items, where walks give positives.
-      replicas: how many share a batch: each takes its part of the examples and of the shared negatives.
+      probability: for in-batch negatives float32 [items], the probability with which each item is drawn as a positive
+        (`cumulative_sampler.positive_probabilities`); otherwise None.
+      affinities: the item graph, needed where random walks give positives (training.walk_positives).
+      replicas: number of replicas that share a batch. Each takes its part of the examples and of the shared negatives.
     """
 
     def __init__(
@@ -91,13 +93,16 @@ class ExampleSampler:
     def draw(
         self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0, turn: tf.Tensor | None = None
     ) -> Examples:
-        """A replica's part of the examples of a step; put together, the parts are what one replica alone draws.
+        """Draws one replica's part of the examples of a step.
+
+        The parts of all replicas together are the examples that a single replica would draw.
 
         Args:
-          window: the users that they are drawn from.
+          window: the window of users to draw from.
           step: int64 scalar, counted from the first step of training.
-          place: int64 scalar, which replica it is for, from 0.
-          turn: int64 scalar, how many batches of this window came before; those since its first step when None.
+          place: int64 scalar, the index of the replica, from 0.
+          turn: int64 scalar, the number of batches that were drawn from this window before; None: the steps since the
+            window's first step.
         """
         all_users, all_positives = self._positives(window, step, step - window.first_step if turn is None else turn)
         users, positives = self._share.of(all_users, place), self._share.of(all_positives, place)
@@ -108,14 +113,15 @@ class ExampleSampler:
         return Examples(window, step, place, users, positives, negatives, allowed, probability)
 
     def _positives(self, window: Window, step: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Users, by their place in the window, and their positives, int32 [batch] each."""
+        """Draws users, as indices in the window, and their positives, item rows; int32 [batch] each."""
         size = self._config.training.batch_size
         examples = tf.size(window.active if self._per_user else window.items, tf.int64)
         positions = turn * size + tf.range(size, dtype=tf.int64)
         rounds, places = positions // examples, positions % examples
         seed = tf.fill([size], tf.constant(self._config.run.seed, tf.int64))
         seeds = tf.stack([seed, rounds, tf.fill([size], window.number)], axis=1)
-        # The op itself: its wrapper pads a seed for each position to the wrong shape. It knows no index below 1.
+        # The raw op, since its wrapper pads a seed for each position to the wrong shape. It refuses a largest index of
+        # 0, so a window of one example is not shuffled.
         last = tf.maximum(examples - 1, 1)
         shuffled = tf.raw_ops.RandomIndexShuffle(index=places, seed=tf.cast(seeds, tf.int32), max_index=last)
         places = tf.where(examples > 1, shuffled, places)
@@ -130,9 +136,19 @@ class ExampleSampler:
         return users, self._walked(window, users, tf.gather(window.items, tf.minimum(chosen, ends - 1)), step)
 
     def _walked(self, window: Window, users: tf.Tensor, clicked: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Positives int32 [batch]: where a walk from the history leads for a share of the examples, else `clicked`.
+        """Replaces the positives of a share of the examples by items that a random walk from the history reaches.
 
-        Drawing from the affinities is distillation in expectation: cross-entropy to where they would send the user.
+        In expectation this is distillation: the cross-entropy with the distribution of the item graph over the items
+        that the user might click next.
+
+        Args:
+          window: the window of users.
+          users: int32 [batch], indices in the window.
+          clicked: int32 [batch], the clicked positives, which the other examples keep.
+          step: int64 scalar.
+
+        Returns:
+          Item rows int32 [batch].
         """
         if not self._config.training.walk_positives:
             return clicked
@@ -150,7 +166,15 @@ class ExampleSampler:
         return tf.where(tf.logical_and(walks, tf.logical_not(self._is_click(window, keys))), led_to, clicked)
 
     def _is_click(self, window: Window, keys: tf.Tensor) -> tf.Tensor:
-        """Whether pairs, user * catalogue + item int64, are training clicks; bool of the same shape."""
+        """Returns whether (user, item) pairs are training clicks.
+
+        Args:
+          window: the window of users.
+          keys: pairs int64 of any shape, encoded as user * catalogue + item.
+
+        Returns:
+          bool of the same shape.
+        """
         places = tf.searchsorted(window.keys, tf.reshape(keys, [-1]))
         found = tf.gather(window.keys, tf.minimum(places, tf.size(window.keys) - 1))
         return tf.reshape(found, tf.shape(keys)) == keys
@@ -158,9 +182,17 @@ class ExampleSampler:
     def _negatives(
         self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Item rows of the negatives, int32 [batch], [count] if shared, [0] if in-batch; and which may count.
+        """Draws the negatives, and says which candidates may count as negatives.
 
-        Users are the replica's own, positives those of all, its own first.
+        Args:
+          window: the window of users.
+          users: int32 [batch], the replica's own users, as indices in the window.
+          positives: the positives of all replicas, the replica's own first.
+          step: int64 scalar.
+          place: int64 scalar, the index of the replica.
+
+        Returns:
+          Negatives and `allowed`, as attributes of `Examples`.
         """
         kind = self._config.negatives.kind
         if kind == "in_batch":
@@ -175,7 +207,8 @@ class ExampleSampler:
         firsts = tries[:, 0]
         owners = tf.cast(users, tf.int64) * self._catalogue
         clash = self._is_click(window, owners + tf.cast(firsts, tf.int64))
-        # Few draws are clicks: only for those are the others looked at.
+        # Few of the first draws are clicks of the user. Only for those are the other draws looked at, and the first
+        # that is no click is taken.
         where = tf.where(clash)
         others = tf.gather_nd(tries, where)
         known = self._is_click(window, tf.gather_nd(owners, where)[:, tf.newaxis] + tf.cast(others, tf.int64))
@@ -185,11 +218,11 @@ class ExampleSampler:
         return negatives, allowed[:, tf.newaxis]
 
     def _shared(self, step: tf.Tensor) -> tf.Tensor:
-        """Candidates that the batch shares, int32 [n]: the whole pool, or a draw from a larger one."""
+        """Returns the negatives that the batch shares, int32 [n]: the whole pool, or a sample of it if it is larger."""
         size = self._pool.shape[0]
         if size > self._config.negatives.whole_pool:
             return self._from_pool([self._config.negatives.count], step)
-        # Replicas take equal parts.
+        # Padded to a multiple of the number of replicas, which take equal parts.
         return tf.concat([self._pool, tf.fill([-size % self._share.replicas], PADDING_ROW)], axis=0)
 
     def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
@@ -199,10 +232,10 @@ class ExampleSampler:
         return tf.gather(self._pool, places)
 
     def _known_positives(self, window: Window, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """Which candidates a user has clicked in training, bool [users, candidates].
+        """Returns which candidates each user has clicked in training, bool [users, candidates].
 
-        Walks through the users' clicks rather than all pairs: candidates are sorted, each click is looked up in them,
-        and runs of equal candidates are filled from their first.
+        It goes through the users' clicks and not through all pairs. The candidates are sorted, each click is looked up
+        among them, and where several candidates are the same item the others take the value of the first.
         """
         order = tf.argsort(candidates)
         ordered = tf.gather(candidates, order)

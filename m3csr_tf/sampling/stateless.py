@@ -1,4 +1,4 @@
-"""Random numbers that are a function of the run's seed, the training step and their purpose alone."""
+"""Stateless random numbers: a function of the run's seed, the training step and their purpose, and of nothing else."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ PURPOSES = (
     "columns",
     "between",
 )
-"""What numbers may be drawn for; each purpose has a stream of its own. Append, so that trainings stay reproducible."""
+"""The purposes of random numbers, each with a stream of its own. New ones are appended at the end, since the position
+of a purpose is part of its seed and trainings must stay reproducible."""
 _STREAMS = 10
-"""Streams of one seed that trainings have always had; later purposes lie beyond those of all seeds."""
+"""Number of streams that the seeds of consecutive runs are apart. Purposes beyond that many have seeds above _BEYOND,
+where they cannot meet the streams of another run."""
 _BEYOND = 1 << 40
 
 
 class StatelessDraws:
-    """Draws of a training step; those of step k are the same whether or not the steps before it were taken.
+    """Random numbers of a training step. Those of step k are the same whether or not earlier steps were taken.
 
     Args:
-      seed: of the run.
+      seed: seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def uniform(self, shape: Any, step: tf.Tensor, purpose: str) -> tf.Tensor:
-        """Numbers float32 in [0, 1) of a shape.
+        """Draws uniform numbers in [0, 1), float32.
 
         Args:
-          shape: of the numbers.
+          shape: shape of the result.
           step: int64 scalar.
           purpose: one of PURPOSES.
         """
         return tf.random.stateless_uniform(shape, self.seed(step, purpose))
 
     def seed(self, step: tf.Tensor, purpose: str) -> tf.Tensor:
-        """The seed of a purpose at a step, int64 [2]."""
+        """Returns the seed of a purpose at a step, int64 [2], for TensorFlow's stateless ops."""
         stream = PURPOSES.index(purpose)
         number = self._seed * _STREAMS + stream
         if stream >= _STREAMS:
@@ -58,24 +60,34 @@ class StatelessDraws:
 
 
 class ReplicaShare:
-    """The part of a batch that one of several replicas takes.
+    """Divides a batch among replicas.
 
     Args:
-      replicas: how many share a batch.
+      replicas: number of replicas that share a batch.
     """
 
     def __init__(self, replicas: int) -> None:
         self.replicas = replicas
 
     def of(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
-        """What the replica of a place, int64 scalar from 0, takes of the values of all [all, ...]."""
+        """Returns one replica's part of the values of the whole batch.
+
+        Args:
+          values: [batch, ...], where batch is a multiple of the number of replicas.
+          place: int64 scalar, the index of the replica, from 0.
+        """
         if self.replicas == 1:
             return values
         size = tf.shape(values, tf.int64)[0] // self.replicas
         return values[place * size : (place + 1) * size]
 
     def own_first(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
-        """The values of all replicas [all], turned so that they begin with a replica's own."""
+        """Rotates the values of the whole batch so that one replica's own come first.
+
+        Args:
+          values: [batch].
+          place: int64 scalar, the index of the replica, from 0.
+        """
         if self.replicas == 1:
             return values
         size = tf.size(values, tf.int64) // self.replicas

@@ -1,4 +1,4 @@
-"""What a run is trained on: item features, and the clicks of users held in memory."""
+"""The data of a training in memory: features of all items, and clicks and histories of users."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from m3csr_tf.sampling.windows import ShardedClicks
 from m3csr_tf.util.progress import PERCENT, progress
 
 _SAMPLE_CLICKS = 5_000_000
-"""Enough for what is estimated from clicks before training: affinities, singular vectors, maps of content."""
+"""Clicks of the sample of a log that is read in shards. They suffice for what is estimated before training: the item
+graph, singular vectors, and maps of content."""
 
 
 def item_features(prepared: Prepared) -> dict[str, np.ndarray]:
-    """Features of every item row, as the towers take them (`ItemTower.call`), each [len(items), ...].
+    """Collects the features of every item row in the form that the towers take (`ItemTower.call`).
 
-    The padding and unknown rows have no content, no cluster and popularity bin 0.
+    Returns:
+      Feature name -> array [len(items), ...]. The padding and unknown rows have no content, no cluster, and popularity
+      bin 0.
     """
     features: dict[str, np.ndarray] = {
         columns.ITEM_ROW: np.arange(len(prepared.items), dtype=np.int32),
@@ -39,18 +42,19 @@ def item_features(prepared: Prepared) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What training, validation and closed-form starts look up all the time.
+    """What training, validation and the closed-form initial weights read.
 
     Attributes:
-      clicks: binary user x item matrix of training clicks, rows of the id tables; of a log with `shards`, a sample of
-        users, renumbered, from which the starts are estimated.
+      clicks: binary [users, items] training clicks, indexed by rows of the id tables. With `shards` they are those of a
+        sample of users, numbered anew, from which initial weights are estimated.
       histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
-      features: as `item_features`, arrays or tensors.
+      features: as `item_features` returns them, arrays or tensors.
       trained: bool [items], the items with a training click.
-      affinities: of the items, where walks give positives or may start ids; else None, since they take long on large
-        logs.
-      shards: the clicks on the disk, where they are more than `training.window_clicks`; else None.
-      cross_ids: ids that have not seen the clicks of a part of the users; None where all examples see the table's.
+      affinities: the item graph, where random walks give positives or ids start from it; otherwise None, since it takes
+        long on large logs.
+      shards: the clicks on the disk, if there are more than `training.window_clicks`; otherwise None.
+      cross_ids: cross-fitted item ids, each estimated without the clicks of one part of the users; None where all
+        examples read the model's id table.
     """
 
     clicks: csr_matrix
@@ -63,12 +67,12 @@ class TrainingData:
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config, item_graph: bool = False) -> TrainingData:
-        """Takes the training data from a prepared folder.
+        """Reads the training data from a prepared folder.
 
         Args:
           prepared: the folder.
           config: the run's settings.
-          item_graph: make the affinities even where no walk gives positives (`Recommender.needs_item_graph`).
+          item_graph: make the item graph even where random walks give no positives (`Recommender.needs_item_graph`).
         """
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
@@ -87,9 +91,11 @@ class TrainingData:
         )
 
     def some_users(self, clicks: int, seed: int) -> TrainingData:
-        """The same of a seeded draw of users, renumbered, who have `clicks` training clicks at most.
+        """Returns the training data of a seeded sample of users, numbered anew.
 
-        All users, as they are numbered, where they have no more.
+        Args:
+          clicks: the most training clicks that the sample has. If all users have no more, they are returned unchanged.
+          seed: seed of the sample.
         """
         if self.clicks.nnz <= clicks:
             return self
@@ -99,13 +105,13 @@ class TrainingData:
         return dataclasses.replace(self, clicks=self.clicks[users], histories=self.histories[users], shards=None)
 
     def on_device(self) -> TrainingData:
-        """The same with features as tensors: whoever makes constants of them makes no copies."""
+        """Returns the same with features as tensors, so that constants made of them share their memory."""
         features = {name: tf.constant(values) for name, values in self.features.items()}
         return dataclasses.replace(self, features=features)
 
 
 def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matrix, np.ndarray, ShardedClicks | None]:
-    """Clicks, histories and shards, as the attributes of `TrainingData`."""
+    """Reads clicks, histories and shards, which are attributes of `TrainingData`."""
     if prepared.train_clicks.sum() > config.training.window_clicks:
         shards = ShardedClicks.of(prepared, config)
         clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
@@ -117,6 +123,9 @@ def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matri
 
 
 def _sample(clicks: np.ndarray) -> tuple[int, ...]:
-    """The first shards, up to _SAMPLE_CLICKS clicks, one at least: users are spread over shards at random."""
+    """Returns the numbers of the first shards with up to _SAMPLE_CLICKS clicks, at least one shard.
+
+    Users are assigned to shards at random, so that the first shards are a random sample of users.
+    """
     enough = int(np.searchsorted(np.cumsum(clicks), _SAMPLE_CLICKS)) + 1
     return tuple(range(min(enough, len(clicks))))

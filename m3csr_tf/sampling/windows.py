@@ -1,8 +1,8 @@
-"""Windows of users, from which batches are drawn: all users of a small log, or a few shards of a larger one.
+"""Windows of users in memory, from which batches are drawn: all users of a small log, or some shards of a larger one.
 
-Each epoch goes through the shards in another random order, some of them at a time. Users of a shard are a random sample
-of all users already, a window is a larger one, and its examples are shuffled as a whole: what a shuffle buffer of
-`training.window_clicks` clicks would give, without holding an example twice.
+Each epoch visits the shards in another random order, several of them at a time. The users of a shard are a random
+sample of all users, those of a window are a larger sample, and the examples of a window are shuffled as a whole. This
+is what a shuffle buffer of `training.window_clicks` clicks would give, without storing an example twice.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from m3csr_tf.ids import PADDING_ROW
 
 
 class Window(NamedTuple):
-    """Users held in memory with all their training clicks; numpy arrays or tensors.
+    """Users in memory with all their training clicks, as numpy arrays or as tensors.
 
     Attributes:
-      user_rows: int32 [users], their rows of the id table.
-      starts: int64 [users + 1], where each user's clicks begin.
-      items: int32 [clicks], ascending within a user.
-      owners: int32 [clicks], the place of each click's user in this window.
-      keys: int64 [clicks], owner * catalogue + item, ascending: whether a pair is a click is one binary search.
-      active: int32 [users with a click], places.
+      user_rows: int32 [users], the users' rows of the id table.
+      starts: int64 [users + 1], where each user's clicks begin in `items`.
+      items: int32 [clicks], item rows, ascending within a user.
+      owners: int32 [clicks], the index in this window of the user of each click.
+      keys: int64 [clicks], owner * catalogue + item, ascending, so that a binary search tells whether a pair is a
+        click.
+      active: int32 [users with a click], their indices in this window.
       histories: int32 [users, slots], padded with PADDING_ROW.
-      lengths: int32 [users], filled slots.
-      first_step: int64, the step at which its examples begin.
-      number: int64, which window of the run it is; part of the seed of its shuffle.
+      lengths: int32 [users], number of filled slots.
+      first_step: int64, the training step at which the examples of this window begin.
+      number: int64, the number of the window in the run, which is part of the seed of its shuffle.
     """
 
     user_rows: tf.Tensor
@@ -62,19 +63,19 @@ SPECS = Window(
     first_step=tf.TensorSpec([], tf.int64),
     number=tf.TensorSpec([], tf.int64),
 )
-"""What a window is as tensors."""
+"""Shapes and dtypes of a window as tensors."""
 
 
 def window_of(
     clicks: csr_matrix, slots: np.ndarray, user_rows: np.ndarray | None = None, first_step: int = 0, number: int = 0
 ) -> Window:
-    """A window as numpy arrays.
+    """Makes a window of numpy arrays.
 
     Args:
-      clicks: binary [users, items], indices sorted.
+      clicks: binary [users, items], with sorted indices.
       slots: histories int32 [users, slots].
-      user_rows: int32 [users]; the places themselves when None.
-      first_step, number: see `Window`.
+      user_rows: int32 [users], the users' rows of the id table; None: their indices.
+      first_step, number: as in `Window`.
     """
     users, catalogue = clicks.shape
     sizes = np.diff(clicks.indptr)
@@ -94,13 +95,13 @@ def window_of(
 
 
 class Turn(NamedTuple):
-    """A window's turn in training.
+    """The range of training steps that draw from one window.
 
     Attributes:
-      number: which window of the run, from 1.
-      first_step: its first step.
-      steps: how many it has; the last batch is filled up with the window's first examples.
-      shards: the shards that it is made of.
+      number: the number of the window in the run, from 1.
+      first_step: its first training step.
+      steps: its number of steps; the last batch is filled up with the first examples of the window.
+      shards: the numbers of the shards that the window consists of.
     """
 
     number: int
@@ -114,10 +115,11 @@ class ShardedClicks:
     """Training clicks that stay on the disk and are read some shards at a time.
 
     Attributes:
-      prepared: where they lie.
+      prepared: the prepared folder that holds them.
       config: settings of windows, histories and batches.
-      examples: int64 [shards], clicks or users with one, by `training.positives`.
-      clicks: int64 [shards].
+      examples: int64 [shards], the examples in each shard: its clicks, or its users with a click, by
+        `training.positives`.
+      clicks: int64 [shards], the clicks in each shard.
     """
 
     prepared: Prepared
@@ -127,7 +129,7 @@ class ShardedClicks:
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> ShardedClicks:
-        """The shards of a prepared folder; an example is what `training.positives` says."""
+        """Describes the shards of a prepared folder; `training.positives` says what an example is."""
         shards = prepared.train_shards
         per_user = config.training.positives == "per_user"
         return cls(
@@ -138,7 +140,7 @@ class ShardedClicks:
         )
 
     def turns(self, first_step: int, last_step: int) -> Iterator[Turn]:
-        """The turns that steps first_step to last_step (exclusive) take part in, in order."""
+        """Yields, in order, the turns to which the steps from first_step to last_step (exclusive) belong."""
         windows = int(-(-self.clicks.sum() // self.config.training.window_clicks))
         number, begins, epoch = 0, 0, 0
         while begins < last_step:
@@ -155,12 +157,16 @@ class ShardedClicks:
             epoch += 1
 
     def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
-        """The window of some shards, as numpy arrays."""
+        """Reads some shards and makes them a window of numpy arrays."""
         clicks, slots, rows = self.clicks_of(shards)
         return window_of(clicks, slots, rows, first_step, number)
 
     def clicks_of(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
-        """Clicks [users, items], histories int32 [users, slots] and user rows int32 [users] of some shards' users."""
+        """Reads the users of some shards.
+
+        Returns:
+          Clicks [users, items], histories int32 [users, slots], and the users' rows of the id table, int32 [users].
+        """
         rows, starts, items, slots = [], [np.zeros(1, np.int64)], [], []
         for shard in shards:
             frame = self.prepared.read_shard(shard)

@@ -235,3 +235,13 @@ def test_the_list_of_settings_has_those_of_every_kind_with_the_kinds_that_they_b
     layers = {default: meaning for name, default, meaning in rows if name == "model.layers"}
     assert layers["3"].startswith("of kind lightgcn: from 0 to 8; ")
     assert layers["2"].startswith("of kinds mmgcn, lattice, freedom, mmssl: from 0 to 8; ")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("training.max_steps=7", (None, 7)), ("training.epochs=2", (2, None))])
+def test_how_long_to_train_is_said_by_the_user_or_the_recipe_but_not_by_both(
+    given: str, kept: tuple[float | None, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in ("training.max_steps", "training.epochs"):
+        monkeypatch.setattr(KINDS["bpr_mf"], "recipe", {**PAIRWISE_RECIPE, setting: 30})
+        training = load(None, ["model.kind=bpr_mf", given]).training
+        assert (training.epochs, training.max_steps) == kept

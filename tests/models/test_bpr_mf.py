@@ -55,9 +55,9 @@ def test_a_score_is_the_item_s_bias_and_the_product_of_the_factors(make_model: C
     # 0.5 + 1 * 3 + 2 * 1 = 5.5 and -0.5 + 1 * 1 + 2 * 1 = 2.5.
     np.testing.assert_allclose(user.numpy() @ items.T, [[5.5, 2.5]], rtol=1e-6)
     assert model.layout == {"id": slice(0, 2), "popularity": slice(2, 3)}
-    # A user of whom nothing is known has the mean of all factors, and meets every bias with 1.
+    # A user of whom nothing is known has the mean factors of those with training clicks, and meets every bias with 1.
     unknown = model.user_tower({columns.USER_ROW: tf.constant([UNKNOWN_ROW]), **no_history})
-    expected = [*model.network.users.numpy()[FIRST_ROW:].mean(axis=0), 1.0]
+    expected = [*model.network.users.numpy()[model.user_tower.placed.numpy()].mean(axis=0), 1.0]
     np.testing.assert_allclose(unknown[0], expected, atol=1e-5)
 
 

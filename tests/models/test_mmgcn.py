@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from hand_world import HandWorld
 from numpy.testing import assert_allclose
 
@@ -39,3 +40,12 @@ def test_a_new_item_has_neither_neighbours_nor_an_id(world: HandWorld) -> None:
     assert_allclose(world.new_item((2, 0)), [1], rtol=1e-6)
     assert_allclose(world.items()[world.c], [-0.0001], rtol=1e-4)
     assert_allclose(world.new_item((0, 0)), [0])
+
+
+def test_a_click_to_predict_is_out_of_the_graph_that_predicts_it(world: HandWorld) -> None:
+    # Without the click of v on a, v has no neighbours: her own 1 and her id, 1.2. a has u alone, (0, 1), joined 2:
+    # 2 + 1 + 0.3. The negative b keeps u.
+    batch = {"user": tf.constant([world.v]), "positive": tf.constant([world.a]), "negative": tf.constant([world.b])}
+    users, items = world.model.example_vectors(batch)
+    assert_allclose(users, [[1.2]], rtol=1e-5)
+    assert_allclose(items, [[3.3], [-0.00002]], rtol=1e-3)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PairwiseSection
+from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
 from m3csr_tf.util.quoting import quoted
 
 
@@ -17,6 +17,14 @@ class FreedomConfig(PairwiseSection):
     Zhou and Shen: A tale of two graphs: freezing and denoising graph structures for multimodal recommendation, ACM
     Multimedia 2023, section 3.
     """
+
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **PAIRWISE_RECIPE,
+        "training.batch_size": 2048,
+        "training.learning_rate": 3e-3,
+        "training.beta": 1e-3,
+        "training.epochs": 60.0,
+    }
 
     kind: Literal["freedom"] = "freedom"
     layers: int = Field(2, ge=0, le=8, description="propagation steps over the user-item graph")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from m3csr_tf.config.models.base import PairwiseSection
+from m3csr_tf.config.models.base import PAIRWISE_RECIPE, PairwiseSection
 
 
 class LatticeConfig(PairwiseSection):
@@ -15,6 +16,14 @@ class LatticeConfig(PairwiseSection):
     Zhang, Zhu, Liu, Wu, Wang and Wang: Mining latent structures for multimedia recommendation, ACM Multimedia 2021,
     section 3.
     """
+
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **PAIRWISE_RECIPE,
+        "training.batch_size": 2048,
+        "training.learning_rate": 3e-3,
+        "training.beta": 1e-2,
+        "training.epochs": 60.0,
+    }
 
     kind: Literal["lattice"] = "lattice"
     layers: int = Field(2, ge=0, le=8, description="propagation steps over the user-item graph")

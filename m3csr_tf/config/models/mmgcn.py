@@ -18,4 +18,4 @@ class MMGCNConfig(PairwiseSection):
 
     kind: Literal["mmgcn"] = "mmgcn"
     content_dim: int = Field(64, ge=1, le=4096, description="width of the embedding of an item's content")
-    layers: int = Field(2, ge=1, le=8, description="propagation steps over the user-item graph")
+    layers: int = Field(2, ge=0, le=8, description="propagation steps over the user-item graph")

@@ -22,10 +22,10 @@ class VBPRConfig(PairwiseSection):
         **PAIRWISE_RECIPE,
         "training.positives": "per_user",
         "training.beta": 1e-2,
-        "training.learning_rate": 2e-3,
+        "training.learning_rate": 1e-3,
         "training.content_rate": 0.3,
         "training.averaging": 0.95,
-        "training.epochs": 40.0,
+        "training.epochs": 60.0,
     }
 
     kind: Literal["vbpr"] = "vbpr"

@@ -290,6 +290,6 @@ def _shown_as_new(
     """Ids float32 [..., d] and the gate's bins int32 [...] of candidates, with some (bool [...]) shown as new.
 
     What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
-    that new items are to take (`exposure.bonuses`), and says nothing of popular items that are shown as new.
+    that new items are to take (`exposure.calibrated_bonuses`), and says nothing of popular items that are shown as new.
     """
     return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, gated)
