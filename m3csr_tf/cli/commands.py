@@ -263,7 +263,7 @@ def experiment(
     run_verb(
         "experiment",
         None,
-        _of_run(overrides),
+        _of_run(overrides or []),
         config,
         overrides or [],
         data or [],
@@ -273,9 +273,9 @@ def experiment(
     )
 
 
-def _of_run(overrides: list[str] | None) -> list[str]:
+def _of_run(overrides: list[str]) -> list[str]:
     """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
-    return [one for one in overrides or [] if one.startswith("run.")]
+    return [one for one in overrides if one.startswith("run.")]
 
 
 @app.command()
