@@ -69,10 +69,8 @@ def _figure(value: float) -> str:
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:
     """The difference and its interval, in per cent where that means something."""
-    if one["percent"] is None:
-        return f"{_signed(one['difference'])} from 0", f"{_signed(one['low'])} to {_signed(one['high'])}"
-    if one["percent_low"] is None:
-        return f"{one['percent']:+.1f}%", f"{_signed(one['low'])} to {_signed(one['high'])} (not in %)"
+    if one["percent_low"] is None:  # Of a control with nothing, or next to nothing, per cent would say nothing.
+        return f"{_signed(one['difference'])} (no %)", f"{_signed(one['low'])} to {_signed(one['high'])}"
     return f"{one['percent']:+.1f}%", f"{one['percent_low']:+.1f} to {one['percent_high']:+.1f}%"
 
 

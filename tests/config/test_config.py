@@ -17,7 +17,8 @@ from m3csr_tf.errors import ConfigError
 CONFIGS = sorted(
     path
     for path in (Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml")
-    if path.stem != "suite"  # It lists configurations and is none itself.
+    # Suites, experiments and simulations name configurations and are none themselves.
+    if path.stem != "suite" and not path.stem.startswith(("paper_", "simulate_"))
 )
 
 positive = st.floats(1e-6, 1e6)

@@ -86,7 +86,8 @@ def test_what_the_user_says_wins_over_the_recipe_even_where_it_is_the_general_de
     (tmp_path / "config.yaml").write_text("model: {kind: lightgcn}\ntraining: {loss: softmax}\n")
     config = load(tmp_path / "config.yaml", ["negatives.kind=shared", "training.schedule=cosine"])
     assert (config.training.loss, config.negatives.kind, config.training.schedule) == ("softmax", "shared", "cosine")
-    assert (config.training.positives, config.training.learning_rate) == ("per_interaction", 1e-3)
+    assert config.training.positives == PAIRWISE_RECIPE["training.positives"] == "per_interaction"
+    assert config.training.learning_rate == KINDS["lightgcn"].recipe["training.learning_rate"]
 
 
 def test_a_section_that_is_given_whole_is_taken_as_it_is() -> None:

@@ -19,7 +19,8 @@ class MMSSLConfig(PairwiseSection):
     recipe: ClassVar[Mapping[str, Any]] = {
         **PAIRWISE_RECIPE,
         "training.batch_size": 4096,
-        "training.learning_rate": 1e-2,
+        "training.learning_rate": 5e-3,
+        "training.beta": 1e-3,
     }
 
     kind: Literal["mmssl"] = "mmssl"
@@ -29,7 +30,7 @@ class MMSSLConfig(PairwiseSection):
         0.36, ge=0, le=1e6, description="eta: weight of the attended modality views in the embeddings that propagate"
     )
     content_weight: float = Field(
-        0.55, ge=0, le=1e6, description="omega: weight of each modality's content in the final vectors"
+        0.2, ge=0, le=1e6, description="omega: weight of each modality's content in the final vectors"
     )
     relation_temperature: float = Field(
         0.2,
