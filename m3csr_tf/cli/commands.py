@@ -182,7 +182,7 @@ def suite(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of all members, e.g. a recipe that is tried; run.name=NAME gives its runs a name.",
             show_default=False,
         ),
@@ -236,7 +236,7 @@ def experiment(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of all runs, e.g. data.path=FOLDER; run.name=NAME gives the experiment a name.",
             show_default=False,
         ),
@@ -295,7 +295,7 @@ def simulate(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
             show_default=False,
         ),
