@@ -13,6 +13,8 @@ from small_logs import CliRunner, app
 
 from m3csr_tf.config import load
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.models.registry import model_class
+from m3csr_tf.training import run_files
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your_own_model.md").read_text(encoding="utf-8")
 SMALL = [
@@ -85,6 +87,41 @@ def test_a_place_without_a_model_is_refused_in_one_message(
     done = run("train", f"model.kind={kind}", *SMALL, f"run.folder={tmp_path / 'runs'}")
     assert done.exit_code == 2 and says in " ".join(done.output.split())
     assert "Traceback" not in done.output
+
+
+BROKEN = {
+    # Third line: a name that is defined nowhere.
+    "import numpy\n\nx = undefined_name\n": "NameError: name 'undefined_name' is not defined, line 3",
+    "import numpy\nx = numpy.no_such_thing\n": "no_such_thing', line 2",
+    "class Model(:\n": "cannot import",
+    "from m3csr_tf.models.pairwise import PairwiseRecommender\n\nclass Model(PairwiseRecommender):\n    kind = 'x'\n": (
+        "Model lacks all_vectors, from_prepared, layout, table_entries, which a model must have"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", BROKEN)
+def test_a_file_that_cannot_be_a_model_is_refused_in_one_message_that_says_where(code: str, tmp_path: Path) -> None:
+    own = tmp_path / "broken.py"
+    own.write_text(code)
+    done = run("train", f"model.kind={own}:Model", *SMALL, f"run.folder={tmp_path / 'runs'}")
+    assert done.exit_code == 2 and BROKEN[code] in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+def test_an_edited_file_is_another_model_than_that_of_its_run(own_file: Path, tmp_path: Path) -> None:
+    kind = f"model.kind={own_file}:ContentFactorisation"
+    before = load(None, [kind])
+    again = load(None, [kind])
+    assert before == again and before.fingerprint() == again.fingerprint()
+    own_file.write_text(own_file.read_text() + "\n# Another line.\n")
+    edited = load(None, [kind])
+    [difference] = run_files.differences(before, edited)
+    assert difference.startswith("model.code: ")
+    # The settings of the run name the old file; the weights that they are of do not fit the new one.
+    with pytest.raises(ConfigError, match=r"content_factorisation\.py has changed since"):
+        model_class(before.model)
+    assert model_class(edited.model).title == "content factorisation"
 
 
 @pytest.mark.parametrize("kind", ["model:", ":Model", "a b:Model", "model", "model.py:", "model:1"])
