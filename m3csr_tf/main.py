@@ -16,12 +16,14 @@ def main(verb: str | None = None) -> None:
     try:
         from pathlib import Path
 
+        from typer.main import get_group
+
         from m3csr_tf.cli import app
 
         if verb is None:
             app()
         else:
-            app(args=[verb, *sys.argv[1:]], prog_name=Path(sys.argv[0]).name)
+            get_group(app).commands[verb].main(args=sys.argv[1:], prog_name=Path(sys.argv[0]).name)
     finally:
         signals.done()
         if signals.received():

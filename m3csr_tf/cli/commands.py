@@ -182,7 +182,7 @@ def suite(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of all members, e.g. a recipe that is tried; run.name=NAME gives its runs a name.",
             show_default=False,
         ),
@@ -236,7 +236,7 @@ def experiment(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of all runs, e.g. data.path=FOLDER; run.name=NAME gives the experiment a name.",
             show_default=False,
         ),
@@ -260,12 +260,22 @@ def experiment(
     quick: Annotated[bool, typer.Option("--quick", help="Take the file's section `quick`: a small variant.")] = False,
 ) -> None:
     """Tune and run many models on several data sets; write tables, figures and a report; go on after a kill."""
-    run_verb("experiment", None, _of_run(overrides), config, overrides or [], data or [], processes, quick)
+    run_verb(
+        "experiment",
+        None,
+        _of_run(overrides or []),
+        config,
+        overrides or [],
+        data or [],
+        processes,
+        quick,
+        on_one_machine=True,
+    )
 
 
-def _of_run(overrides: list[str] | None) -> list[str]:
+def _of_run(overrides: list[str]) -> list[str]:
     """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
-    return [one for one in overrides or [] if one.startswith("run.")]
+    return [one for one in overrides if one.startswith("run.")]
 
 
 @app.command()
@@ -285,7 +295,7 @@ def simulate(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SECTION.NAME=VALUE]...",
+            metavar="SECTION.NAME=VALUE",
             help="Settings of the simulation, e.g. simulation.days=2, and of all its systems, e.g. training.epochs=3.",
             show_default=False,
         ),

@@ -18,7 +18,7 @@ ConfigOption = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SECTION.NAME=VALUE]...",
+        metavar="SECTION.NAME=VALUE",
         help="Settings that override the file, e.g. data.path=logs run.seed=3; `m3csr settings` lists all.",
         show_default=False,
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -19,15 +18,22 @@ from m3csr_tf.training import run_files
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your_own_model.md").read_text(encoding="utf-8")
 SMALL = [
-    "data.world.users=150",
+    "data.world.users=300",
     "data.world.items=120",
-    "data.world.clicks=1500",
+    "data.world.clicks=6000",
     "data.world.modalities={visual: 12, acoustic: 5}",
+    # Content that tells tastes plainly, and people who follow them.
+    "data.world.noise=0.1",
+    "data.world.nuisance=0",
+    "data.world.missing=0",
+    "data.world.scale=20",
+    "data.world.topics=4",
+    "split.kind=random",
     "clusters.count=7",
     "model.dim=8",
-    "training.max_steps=60",
-    "training.batch_size=128",
-    "training.learning_rate=0.02",
+    "training.max_steps=100",
+    "training.batch_size=256",
+    "training.learning_rate=0.03",
     "evaluation.bootstrap=0",
     "retrieve.top_n=5",
 ]
@@ -40,11 +46,6 @@ def own_file(tmp_path: Path) -> Path:
     path = tmp_path / "content_factorisation.py"
     path.write_text(code, encoding="utf-8")
     return path
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def run(verb: str, *settings: str) -> Any:
@@ -60,12 +61,9 @@ def test_the_page_s_model_is_trained_evaluated_released_and_listed_by_the_verbs(
     places = [f"run.folder={tmp_path / 'runs'}", f"run.release_folder={tmp_path / 'saved_models'}", "run.name=own"]
     done = run("run_all", kind, *SMALL, *places)
     assert done.exit_code == 0, done.output
-    # BPR's loss of a model that tells no items apart is -ln(sigmoid(0)) = ln 2 = 0.693; content tells tastes in the
-    # world. Recall of its 80 users is no measure after 60 steps: validation may take the weights of any step.
-    losses = [float(one["loss"]) for one in read_rows(tmp_path / "runs" / "own" / "logs" / "validations.csv")]
-    assert losses[-1] < 0.65
     figures = json.loads((tmp_path / "runs" / "own" / "metrics.json").read_text())
-    assert 0 < figures["test"]["all"]["recall@20"] < 1
+    # 20 of 120 items at random hold a sixth of anybody's clicks.
+    assert figures["test"]["all"]["recall@20"] > 0.5
     assert "intensity" not in figures
     manifest = json.loads((tmp_path / "saved_models" / "own" / "manifest.json").read_text())
     assert manifest["layout"] == {"content": [0, 8]} and manifest["places_new_items"] is False
