@@ -107,7 +107,7 @@ def legend_below(figure: FigureBase, axes: Axes, columns: int) -> int:
     handles, labels = axes.get_legend_handles_labels()
     for count in range(min(columns, len(labels)), 0, -1):
         legend = figure.legend(handles, labels, loc="outside lower center", ncols=count)
-        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        if count == 1 or legend.get_window_extent().width <= figure.get_window_extent().width:
             return -(-len(labels) // count)
         legend.remove()
     return 0
