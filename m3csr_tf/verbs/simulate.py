@@ -148,5 +148,6 @@ def _title(results: dict[str, Any], system: str) -> str:
     traffic = "its twin in the other arm" if settings["traffic"] == "twins" else "other people in the other arm"
     return (
         f"{system} beside {results['control']}: {_days(settings['days'])}, "
-        f"{results['arms'][system]['people']:,} people, each with {traffic}, {videos['before']:,} videos before and {videos['new']:,} new ones"
+        f"{results['arms'][system]['people']:,} people, each with {traffic}, "
+        f"{videos['before']:,} videos before and {videos['new']:,} new ones"
     )

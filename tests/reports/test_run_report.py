@@ -164,6 +164,15 @@ def test_a_run_that_was_not_evaluated_is_one_message_and_nothing_is_written(copi
     assert (folder / "report.html").read_bytes() == before
 
 
+def test_a_run_with_other_settings_is_refused_with_the_file_that_has_its_own(copied: Logs) -> None:
+    copied.overrides["model.dim"] = "6"
+    result = copied.run("report")
+    own = folder_of(copied) / "config.yaml"
+    assert result.exit_code == 2 and f"(--config {own})" in result.stderr
+    copied.overrides = {name: copied.overrides[name] for name in ("run.folder", "data.path")}
+    assert copied.run("report", "--config", str(own)).exit_code == 0
+
+
 @pytest.mark.parametrize("file", ["metrics.json", "logs/validations.csv", "frontier.csv"])
 def test_a_broken_file_is_one_message_that_names_it(file: str, copied: Logs) -> None:
     (folder_of(copied) / file).write_bytes(b'{"test": 3}\xff\n"')
