@@ -39,8 +39,11 @@ def main(
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Measure training steps of every kind of model."""
+    import tensorflow as tf
+
     from m3csr_tf.models.registry import MODELS
 
+    tf.get_logger().setLevel("ERROR")  # A graph for each model is what is wanted, and no reason to warn of tracings.
     given = ["run.threads=1", *([] if config else ON_THE_WORLD), *(QUICK if quick else []), *(overrides or [])]
     chosen = [kind for kind in kinds.split(",") if kind] or list(MODELS)
     unknown = [kind for kind in chosen if kind not in MODELS]

@@ -260,12 +260,22 @@ def experiment(
     quick: Annotated[bool, typer.Option("--quick", help="Take the file's section `quick`: a small variant.")] = False,
 ) -> None:
     """Tune and run many models on several data sets; write tables, figures and a report; go on after a kill."""
-    run_verb("experiment", None, _of_run(overrides), config, overrides or [], data or [], processes, quick)
+    run_verb(
+        "experiment",
+        None,
+        _of_run(overrides or []),
+        config,
+        overrides or [],
+        data or [],
+        processes,
+        quick,
+        on_one_machine=True,
+    )
 
 
-def _of_run(overrides: list[str] | None) -> list[str]:
+def _of_run(overrides: list[str]) -> list[str]:
     """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
-    return [one for one in overrides or [] if one.startswith("run.")]
+    return [one for one in overrides if one.startswith("run.")]
 
 
 @app.command()

@@ -32,6 +32,7 @@ from m3csr_tf.config.models import (
     ModelSection,
     SiameseConfig,
     VBPRConfig,
+    digest_of_code,
 )
 from m3csr_tf.config.reading import load, read_mapping, with_settings
 from m3csr_tf.config.run import RunConfig
@@ -84,6 +85,7 @@ __all__ = [
     "VBPRConfig",
     "WorldConfig",
     "described",
+    "digest_of_code",
     "load",
     "read_mapping",
     "with_settings",

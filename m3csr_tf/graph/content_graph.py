@@ -1,6 +1,6 @@
 """Item-item graphs of similar content, over which graph models propagate.
 
-LATTICE (Zhang et al., MM 2021, equations 1 to 3) and FREEDOM (Zhou and Shen, MM 2023, equations 1 to 4) build one graph
+LATTICE (Zhang et al., MM 2021, section 3) and FREEDOM (Zhou and Shen, MM 2023, section 3) build one graph
 for each modality: an item is connected to the items of the largest cosine, itself among them, and the matrix S of the
 connections is normalised to D^-1/2 S D^-1/2. Items are compared in blocks, so that the matrix of all cosines is never
 in memory.
@@ -36,7 +36,7 @@ def content_graph(
         neighbour.
       neighbours: largest number of entries of a row, the item itself included. Items without a positive cosine are left
         out.
-      weights: the entries of S: 1 (FREEDOM, equation 3) or the cosines (LATTICE, equation 2).
+      weights: the entries of S: 1 (FREEDOM) or the cosines (LATTICE).
       reachable: bool [items], the items to which others, and they themselves, may be connected; None: all.
       told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
 

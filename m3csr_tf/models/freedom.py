@@ -1,13 +1,12 @@
-"""FREEDOM: freezing and denoising graph structures for multimodal recommendation (Zhou and Shen, MM 2023).
+"""FREEDOM: freezing and denoising graph structures for multimodal recommendation (Zhou and Shen, MM 2023, section 3).
 
 Embeddings of users and items are propagated over the user-item graph as in LightGCN, and those of items once more over
-a frozen graph of similar content, whose result is added (equations 8 and 9). Training thins the user-item graph anew in
-every epoch; ranking uses the whole one. A second BPR loss asks that users rank by mapped content as well (equation 10).
+a frozen graph of similar content, whose result is added. Training thins the user-item graph anew in every epoch;
+ranking uses the whole one. A second BPR loss asks that users rank by mapped content as well.
 
-Two things differ from the authors' code. The item-item graph is of scaled content (section `content`), since cosines of
-raw non-negative vectors hardly differ, and connects to clicked items alone, so that a new video has neighbours of
-learned embeddings by its content. And the mapped content is a linear map of frozen vectors: the authors train the
-vectors too.
+Two things differ from the authors' code. The item-item graph is of scaled content (section `content`), which is what
+the item tower knows of a new video, and connects to clicked items alone, so that a new video has neighbours of learned
+embeddings by its content. And the mapped content is a linear map of frozen vectors: the authors train the vectors too.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class Freedom(EmbeddingRecommender):
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
     def auxiliary_loss(self, batch: Batch, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """modal_loss times the sum over modalities of the BPR loss of scores by mapped content (equation 10)."""
+        """modal_loss times the sum over modalities of the BPR loss of scores by mapped content."""
         del items
         if not self._settings.modal_loss:
             return tf.constant(0.0)
@@ -182,7 +181,7 @@ class Freedom(EmbeddingRecommender):
             self.item_tower.carried.assign(self._over_items(self._settings.item_layers - 1))
 
     def _vectors(self, graph: tf.SparseTensor) -> Vectors:
-        """u and i + h of all rows (equations 8 and 9)."""
+        """u and i + h of all rows."""
         nodes = mean_of_layers(graph, self.network.nodes, self._settings.layers)
         of_users, of_items = nodes[: self._users], nodes[self._users :]
         if self._settings.item_layers:
@@ -206,7 +205,7 @@ def _shares(settings: FreedomConfig, modalities: list[str]) -> dict[str, float]:
 def _frozen_graphs(
     content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarray
 ) -> dict[str, sparse.csr_matrix]:
-    """The graph of each modality, not normalised (equations 1 to 3)."""
+    """The graph of each modality, not normalised."""
     graphs = {}
     for name, vectors in content.items():
         with progress(f"items of similar {name} content, blocks") as told:

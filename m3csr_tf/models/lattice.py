@@ -1,14 +1,13 @@
-"""LATTICE: mining latent structures for multimedia recommendation (Zhang et al., MM 2021).
+"""LATTICE: mining latent structures for multimedia recommendation (Zhang et al., MM 2021, section 3).
 
 Each modality gives two graphs of similar items: one of its content as it is, and one of its content under a learned
-map. Their mixture (equation 5), mixed once more over modalities by learned weights (equation 7), carries the items'
-embeddings to similar ones, and what it carries, brought to length 1, is added to the items of a LightGCN on the clicks
-(equations 8 and 9).
+map. Their mixture, mixed once more over modalities by learned weights, carries the items' embeddings to similar ones,
+and what it carries, brought to length 1, is added to the items of a LightGCN on the clicks.
 
-The nearest items under the learned map are searched at the first step of every epoch, as in the authors' code: that
-step alone trains the maps, and its learned graph, normalised, is kept for the others. The weights of the modalities
-learn from the graphs of the content as it is at every step. Two things differ from the authors' code: the graphs are of
-scaled content (section `content`), and connect to clicked items alone, so that a new video has neighbours of learned
+The nearest items under the learned map are searched at the first step of every epoch, as MMRec's code does: that step
+alone trains the maps, and its learned graph, normalised, is kept for the others. The weights of the modalities learn
+from the graphs of the content as it is at every step. Two things differ from that code: the graphs are of scaled
+content (section `content`), and connect to clicked items alone, so that a new video has neighbours of learned
 embeddings by its content.
 """
 
@@ -237,7 +236,7 @@ class Lattice(EmbeddingRecommender):
         self._put(vectors)
 
     def _shares(self) -> tf.Tensor:
-        """The modalities' weights, float32 [modalities], summing to 1 (equation 7)."""
+        """The modalities' weights, float32 [modalities], summing to 1."""
         return tf.nn.softmax(self.network.modalities)
 
     def _searched(self) -> LearnedGraph:
@@ -268,7 +267,7 @@ class Lattice(EmbeddingRecommender):
             return tf.identity(learned.columns), tf.identity(learned.values)
 
     def _vectors(self, alike: tf.Tensor) -> Vectors:
-        """u and i + h / |h| of all rows (equations 8 and 9).
+        """u and i + h / |h| of all rows.
 
         Args:
           alike: h / |h| of all items, float32 [items, dim].
@@ -303,7 +302,7 @@ def unit_mapped(content: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Te
 
 
 def _graphs(content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarray) -> dict[str, sparse.csr_matrix]:
-    """The graph of each modality's content as it is, weighted by cosines, not normalised (equations 1 to 3)."""
+    """The graph of each modality's content as it is, weighted by cosines, not normalised."""
     graphs = {}
     for name, vectors in content.items():
         with progress(f"items of similar {name} content, blocks") as told:

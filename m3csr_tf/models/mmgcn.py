@@ -1,9 +1,13 @@
-"""MMGCN: multi-modal graph convolution network (Wei et al., MM 2019).
+"""MMGCN: multi-modal graph convolution network (Wei et al., MM 2019, section 2).
 
 Every modality has a graph of its own over the same clicks. An item enters it with its mapped content, a user with a
 vector of what she prefers in this modality; a layer sends both to their neighbours and joins what comes back with what
-a node was and with its id. A vector is the sum of the modalities' last layers (equation 9). As in the authors' code,
-what enters is brought to length 1.
+a node was and with its id. A vector is the sum of the modalities' last layers. As in MMRec's code, what enters is
+brought to length 1.
+
+Two things differ from that code. A step's clicks to predict are left out of the graph (training.mask_target), for a
+node that hears from the very item it is asked about learns to recognise it and no other. And ids and preferences are
+trained, as the paper has it, by training.id_rate; there they stay as they were drawn.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ PART = "content"
 
 
 class Convolution(tf.keras.layers.Layer):
-    """One layer: h = leaky(mean of W_1 x of the neighbours), leaky(W_3 h + leaky(W_2 x) + id) (equations 1, 5, 6).
+    """One layer: h = leaky(mean of W_1 x of the neighbours), leaky(W_3 h + leaky(W_2 x) + id).
 
     Args:
       width: of x.
@@ -63,7 +67,7 @@ class Convolution(tf.keras.layers.Layer):
 
 
 _SLOPE = 0.01
-"""Of leaky ReLU below 0, as in the authors' code."""
+"""Of leaky ReLU below 0, as in MMRec's code."""
 
 
 class ModalityGraph(tf.keras.layers.Layer):
@@ -198,7 +202,7 @@ class MMGCN(EmbeddingRecommender):
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
     def _vectors(self, graph: tf.SparseTensor) -> Vectors:
-        """The sum over modalities of their last layers (equation 9)."""
+        """The sum over modalities of their last layers."""
         ids, parts = self.network.nodes, []
         degrees = propagated(graph, tf.ones([tf.shape(ids)[0], 1]))
         for name, modality in self.network.modalities.items():

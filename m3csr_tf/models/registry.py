@@ -7,11 +7,12 @@ import sys
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
 import tensorflow as tf
 
-from m3csr_tf.config import Config, CustomConfig, ModelSection
+from m3csr_tf.config import Config, CustomConfig, ModelSection, digest_of_code
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.models.contract import Recommender
@@ -54,17 +55,43 @@ def build_model(config: Config, prepared: Prepared) -> Recommender:
 def _of_place(model: CustomConfig) -> type[Recommender]:
     module, name = model.place["module"], model.place["name"]
     try:
-        found = getattr(_file_module(Path(module)) if module.endswith(".py") else import_module(module), name)
+        holder = _file_module(Path(module)) if module.endswith(".py") else import_module(module)
     except (ImportError, OSError, SyntaxError) as error:
         raise ConfigError(f"model.kind={model.kind}: cannot import {module} ({error}); check the place") from None
-    except AttributeError:
-        raise ConfigError(f"model.kind={model.kind}: {module} has no {name}; check the name of the class") from None
+    except Exception as error:  # Anything can be wrong with a file that someone is writing.
+        raise ConfigError(
+            f"model.kind={model.kind}: cannot import {module} ({_said(error, module)}); mend the file"
+        ) from error
+    found = getattr(holder, name, None)
+    if found is None:
+        raise ConfigError(f"model.kind={model.kind}: {module} has no {name}; check the name of the class")
+    if model.code is not None and model.code != digest_of_code(model.kind):
+        raise ConfigError(
+            f"model.kind={model.kind}: {module} has changed since model.code was taken of it; put the old file "
+            "back, or train anew with run.overwrite=true and without model.code"
+        )
     if not (isinstance(found, type) and issubclass(found, Recommender)):
         raise ConfigError(
             f"model.kind={model.kind}: {name} is no subclass of m3csr_tf.models.contract.Recommender; "
             "docs/your_own_model.md says what a model must have"
         )
+    # Keras' classes are made by `type`, which lets one be instantiated that lacks abstract methods.
+    lacks = [one for one in dir(found) if getattr(getattr(found, one, None), "__isabstractmethod__", False)]
+    if lacks:
+        raise ConfigError(
+            f"model.kind={model.kind}: {name} lacks {', '.join(lacks)}, which a model must have; "
+            "docs/your_own_model.md has an example"
+        )
+    for one in ("kind", "title"):
+        if not isinstance(getattr(found, one, None), str):
+            raise ConfigError(f'model.kind={model.kind}: {name} lacks a name; say {one} = "..." in the class')
     return found
+
+
+def _said(error: Exception, path: str) -> str:
+    """An exception in words, with the line of the file that raised it, where the file was on the way."""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename) == Path(path)]
+    return f"{type(error).__name__}: {error}{f', line {lines[-1]}' if lines else ''}"
 
 
 def _file_module(path: Path) -> ModuleType:

@@ -71,7 +71,8 @@ class HistoryTower(tf.keras.Model):
     """u = mean of v_i over the history, of length 1 with model.normalised, and 1 for what meets a_i.
 
     A user without history has a vector of its own, which training learns from examples whose history is empty once
-    their target is masked: a prior for new users, not an id.
+    their target is masked: a prior for new users, not an id. It starts at zeros, so that where a log has no such
+    example a newcomer is shown what content says is popular, a_i.
 
     Args:
       settings: the model's.
@@ -82,7 +83,7 @@ class HistoryTower(tf.keras.Model):
         super().__init__(name="user_tower")
         self.items = items
         self._dim, self._normalised = settings.dim, settings.normalised
-        self.newcomer = self.add_weight(name="newcomer", shape=[1, settings.dim], initializer="glorot_uniform")
+        self.newcomer = self.add_weight(name="newcomer", shape=[1, settings.dim], initializer="zeros")
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """User vectors, float32 [users, D]; slots are read, and the modalities of the items."""
@@ -101,10 +102,11 @@ class HistoryTower(tf.keras.Model):
             vectors[:, : self._dim], tf.gather_nd(slots, filled), filled[:, 0], num_segments=tf.shape(slots)[0]
         )
         count = tf.cast(tf.math.count_nonzero(slots > 0, axis=1, keepdims=True), tf.float32)
-        mean = tf.where(count > 0, sums / tf.maximum(count, 1.0), self.newcomer)
+        mean = sums / tf.maximum(count, 1.0)
         if self._normalised:
             mean = tf.math.l2_normalize(mean, axis=1)
-        return mean if self.items.appeal is None else tf.concat([mean, tf.ones_like(mean[:, :1])], axis=1)
+        tastes = tf.where(count > 0, mean, self.newcomer)
+        return tastes if self.items.appeal is None else tf.concat([tastes, tf.ones_like(count)], axis=1)
 
 
 class Siamese(ComparingRecommender):

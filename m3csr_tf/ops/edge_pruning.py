@@ -1,4 +1,4 @@
-"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3.2), with stateless randomness."""
+"""Degree-sensitive pruning of a user-item graph (Zhou and Shen, MM 2023, section 3), with stateless randomness."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class EdgePruning:
     rarely.
 
     Edges are drawn without replacement. The probability of the edge between a user with n_u clicks and an item with n_i
-    clicks is proportional to 1 / sqrt(n_u n_i) (equation 6). The edges with the largest log p + Gumbel noise are such a
+    clicks is proportional to 1 / sqrt(n_u n_i). The edges with the largest log p + Gumbel noise are such a
     draw (Gumbel-top-k; Kool, van Hoof and Welling, ICML 2019).
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +182,30 @@ def numbers(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: table(folder, name).drop(columns="seconds", errors="ignore") for name in names}
 
 
-def test_an_experiment_that_was_stopped_goes_on_and_gives_the_same_tables(whole: Path, tmp_path: Path) -> None:
+def test_an_experiment_that_was_stopped_goes_on_and_gives_the_same_tables(whole: Path) -> None:
+    expected, place = numbers(whole), whole / "runs" / "tiny"
+    # As if it had been killed before these three runs; then it is stopped in the midst of one of them.
+    for name in ("world-warm-no_bias-seed1", "world-cold-mf-seed0", "world-cold-no_bias-seed0"):
+        shutil.rmtree(place / name)
+        (place / "records" / f"{name}.json").unlink()
+    (place / "results.json").unlink()
     here = InThisProcess()
-    here.stop_before = "train world-warm-no_bias-seed1"
-    stopped = invoke(tmp_path, here)
+    here.stop_before = "evaluate world-cold-mf-seed0"
+    stopped = invoke(whole, here)
     assert stopped.exit_code == 130 and "goes on where it stopped" in stopped.output
-    assert not (tmp_path / "runs" / "tiny" / "results.json").exists()
+    assert not (place / "results.json").exists()
     before, here.stop_before = list(here.ran), None
-    done = invoke(tmp_path, here)
+    assert "train world-cold-mf-seed0" in before
+    done = invoke(whole, here)
     assert done.exit_code == 0, done.output
-    again = here.ran[len(before) :]
-    assert not set(before) & {name for name in again if not name.startswith("prepare")}
-    assert sorted({*before, *again}) == sorted(set(json.loads((whole / "runs.json").read_text())))
-    for name, found in numbers(tmp_path).items():
-        pd.testing.assert_frame_equal(found, numbers(whole)[name], check_exact=True)
+    again = [name for name in here.ran[len(before) :] if not name.startswith("prepare")]
+    assert sorted(again) == [
+        "evaluate world-cold-mf-seed0",
+        "evaluate world-cold-no_bias-seed0",
+        "train world-cold-no_bias-seed0",
+    ]
+    for name, found in numbers(whole).items():
+        pd.testing.assert_frame_equal(found, expected[name], check_exact=True)
 
 
 def test_a_run_that_fails_is_told_and_left_out_and_the_exit_code_is_not_0(whole: Path) -> None:

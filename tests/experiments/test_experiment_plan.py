@@ -15,7 +15,7 @@ from m3csr_tf.config import Config, with_settings
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments.comparison.draws import draws
 from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
-from m3csr_tf.experiments.comparison.planning import Cell, plan, within_budget
+from m3csr_tf.experiments.comparison.planning import Cell, of_subset, plan, within_budget
 from m3csr_tf.experiments.comparison.settings import read_experiment
 from m3csr_tf.experiments.sweep.space import Setting
 from m3csr_tf.training.budget import Budget
@@ -155,6 +155,21 @@ def test_runs_take_one_thread_and_lie_in_the_folder_of_the_experiment(tmp_path: 
     assert set(range(1, 21)) <= set(cell.bases["m3csr"].evaluation.top_n)
     (given_, _) = cells_of(tmp_path, TREE, "run.threads=2", "evaluation.top_n=[20]")
     assert given_.bases["m3csr"].run.threads == 2 and given_.bases["m3csr"].evaluation.top_n == (20,)
+
+
+def test_every_smaller_set_of_modalities_is_trained_where_the_split_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    modalities = "data.modalities={text: t, poster: p, genre: g}"
+    films: dict[str, Any] = {"path": str(tmp_path / "films"), "settings": ["data.format=table", modalities]}
+    tree = changed(
+        trials=1, rivals=[], models={"m3csr": {}}, data={"films": {**films, "splits": {"all": {"subsets": 1}}}}
+    )
+    found = [one for one in jobs_of(tmp_path, tree) if one.role == "subset"]
+    # Three alone and three pairs; all three together are the model itself.
+    assert [one.system for one in found] == ["text", "poster", "genre", "text_poster", "text_genre", "poster_genre"]
+    assert found[3].job.name == "films-all-m3csr-only-text_poster-seed0"
+    (cell,) = cells_of(tmp_path, tree)
+    assert of_subset(cell.bases["m3csr"], ("text", "genre")).data.modalities == {"text": "t", "genre": "g"}
 
 
 def models(**entries: Any) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def test_a_job_waits_for_those_it_needs_and_outcomes_come_in_their_order(tmp_pat
     assert found["c"].verbs["train"]["peak_gib"] == 0.5
 
 
+def test_a_job_that_would_wait_for_ever_is_refused(tmp_path: Path, fake) -> None:
+    with pytest.raises(ValueError, match="b comes after c, of which one is not before it"):
+        run(tmp_path, job(tmp_path, "a"), job(tmp_path, "b", "c"))
+    assert fake.ran == []
+
+
 def test_no_more_run_at_a_time_than_may(tmp_path: Path, fake) -> None:
     run(tmp_path, *(job(tmp_path, f"j{place}") for place in range(6)), processes=1)
     assert fake.most == 1 and len(fake.ran) == 6

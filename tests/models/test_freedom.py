@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.testing import assert_allclose
 
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
+from m3csr_tf.graph.content_graph import content_graph, normalised
 from m3csr_tf.models.registry import build_model
+from m3csr_tf.sampling.training_data import item_features
 
 ROOT = 2**-0.5
 
@@ -94,3 +97,22 @@ def test_a_log_that_is_read_in_windows_is_refused(world: HandWorld) -> None:
     tree = world.config.model_dump() | {"training": {"window_clicks": 2}}
     with pytest.raises(ConfigError, match="window_clicks=2"):
         build_model(Config.model_validate(tree), world.prepared)
+
+
+def test_modalities_are_mixed_by_their_weights(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    settings = {"kind": "freedom", "dim": 4, "layers": 0, "neighbours": 5, "modality_weights": {"acoustic": 3}}
+    run = make_run(tmp_path, model=settings)
+    model, prepared = run.model, run.prepared
+    content = {name: prepared.scaler.transform(name, raw) for name, raw in prepared.content.items()}
+    clicked = prepared.train_clicks > 0
+    graphs = {name: normalised(content_graph(each, 5, "ones", clicked)) for name, each in content.items()}
+    # Weights of 1, where none is given, and 3: shares of a quarter and three quarters.
+    embeddings = model.network.items.numpy()
+    expected = embeddings + (0.25 * graphs["visual"] + 0.75 * graphs["acoustic"]) @ embeddings
+    assert_allclose(model.all_vectors().items, expected, atol=1e-5)
+    # What the item tower finds by itself for items that nobody clicked is what the graph says of them.
+    model.before_ranking()
+    unclicked = np.flatnonzero(~clicked)
+    by_tower = model.item_tower(item_features(prepared)).numpy()
+    assert_allclose(by_tower[unclicked[2:]], (expected - embeddings)[unclicked[2:]], atol=1e-5)
+    assert_allclose(by_tower[clicked], expected[clicked], atol=1e-5)

@@ -79,13 +79,19 @@ def test_a_user_without_history_has_the_vector_of_newcomers() -> None:
 
 def test_normalised_scores_are_cosines() -> None:
     items, users = towers(normalised=True)
-    # A at (11, 5) / 146 ** 0.5, B at (0, 1); a newcomer at (-3, 4) / 5.
+    # A at (11, 5) / 146 ** 0.5, B at (0, 1); the vector of newcomers is as long as it has been learned.
     content = features([1.0, 0.0], [2.0, -3.0])
     a = np.array([11, 5]) / 146**0.5
     np.testing.assert_allclose(items(content), [a, [0, 1]], rtol=1e-6)
     mean = np.array([a[0], a[1] + 1]) / 2
     found = users(content | {columns.SLOTS: tf.constant([[0, 1], [-1, -1]])})
-    np.testing.assert_allclose(found, [mean / np.linalg.norm(mean), [-0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(found, [mean / np.linalg.norm(mean), [-3, 4]], rtol=1e-6)
+
+
+def test_before_anything_is_learned_of_newcomers_they_are_shown_what_content_says_is_popular() -> None:
+    config = SiameseConfig(dim=2, hidden=(3,))
+    users = HistoryTower(config, ContentTower(config, WIDTHS))
+    np.testing.assert_array_equal(users(features([1.0], [2.0]) | {columns.SLOTS: tf.constant([[-1]])}), [[0, 0, 1]])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from m3csr_tf.config.models.base import PAIRWISE_RECIPE, ModelSection, PairwiseSection
 from m3csr_tf.config.models.bpr_mf import BPRMFConfig
-from m3csr_tf.config.models.custom import CUSTOM, CustomConfig, is_place
+from m3csr_tf.config.models.custom import CUSTOM, CustomConfig, digest_of_code, is_place
 from m3csr_tf.config.models.freedom import FreedomConfig
 from m3csr_tf.config.models.lattice import LatticeConfig
 from m3csr_tf.config.models.lightgcn import LightGCNConfig
@@ -104,6 +104,7 @@ __all__ = [
     "PairwiseSection",
     "SiameseConfig",
     "VBPRConfig",
+    "digest_of_code",
     "kind_of",
     "section_of",
 ]

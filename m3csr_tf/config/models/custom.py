@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from m3csr_tf.config.models.base import PairwiseSection
+from m3csr_tf.util.files import sha256
 
 CUSTOM = "custom"
 """What the settings of a model of one's own are called among those of the kinds."""
@@ -25,6 +28,21 @@ class CustomConfig(PairwiseSection):
     settings: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="what the class reads of its own, name: value"
     )
+    code: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the file, found without being given, so that a run knows when its model was edited; of "
+        "a module, nothing",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_code(cls, tree: Any) -> Any:
+        """Adds the digest of the file, if there is one: what was trained depends on it as on any setting."""
+        kind = tree.get("kind") if isinstance(tree, Mapping) else None
+        if not isinstance(kind, str) or tree.get("code") is not None or not is_place(kind):
+            return tree
+        return {**tree, "code": digest_of_code(kind)}
 
     @field_validator("kind")
     @classmethod
@@ -44,3 +62,14 @@ class CustomConfig(PairwiseSection):
 def is_place(kind: str) -> bool:
     """Whether a kind says where a class of one's own lies."""
     return _PLACE.fullmatch(kind) is not None
+
+
+def digest_of_code(kind: str) -> str | None:
+    """SHA-256 of the file that a kind names, hex; None where it names a module, or a file that cannot be read."""
+    path = kind.rpartition(":")[0]
+    if not path.endswith(".py"):
+        return None
+    try:
+        return sha256(Path(path))
+    except (OSError, ValueError):  # The registry says what is wrong with the place, once the model is asked for.
+        return None

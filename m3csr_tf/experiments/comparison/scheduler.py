@@ -90,6 +90,9 @@ def run(jobs: Sequence[Job], folder: Path, processes: int, say: Callable[[str], 
       folder: of the experiment.
       processes: how many at the same time.
       say: takes a line for whoever looks on.
+
+    Raises:
+      ValueError: a job comes after one that is not before it in the list.
     """
     return _Scheduler(jobs, folder, processes, say).run()
 
@@ -102,6 +105,11 @@ class _Scheduler:
         self._running: dict[Future[Outcome], Job] = {}
 
     def run(self) -> dict[str, Outcome]:
+        names: set[str] = set()
+        for job in self._jobs:
+            if not names.issuperset(job.after):
+                raise ValueError(f"{job.name} comes after {', '.join(job.after)}, of which one is not before it")
+            names.add(job.name)
         waiting = list(self._jobs)
         pool = ThreadPoolExecutor(self._count)
         try:
