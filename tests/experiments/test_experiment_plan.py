@@ -166,7 +166,8 @@ def test_every_smaller_set_of_modalities_is_trained_where_the_split_asks_for_it(
     )
     found = [one for one in jobs_of(tmp_path, tree) if one.role == "subset"]
     # Three alone and three pairs; all three together are the model itself.
-    assert [one.system for one in found] == ["text", "poster", "genre", "text_poster", "text_genre", "poster_genre"]
+    pairs = ["text + poster", "text + genre", "poster + genre"]
+    assert [one.system for one in found] == ["text", "poster", "genre", *pairs]
     assert found[3].job.name == "films-all-m3csr-only-text_poster-seed0"
     (cell,) = cells_of(tmp_path, tree)
     assert of_subset(cell.bases["m3csr"], ("text", "genre")).data.modalities == {"text": "t", "genre": "g"}
