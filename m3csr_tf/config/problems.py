@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from m3csr_tf.config.models import KINDS
 from m3csr_tf.util.names import LONGEST_NAME
@@ -50,3 +51,28 @@ def in_one_line(error: ValidationError, path: Path | None) -> str:
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return where + "; ".join(lines)
+
+
+def of_file(error: ValidationError, path: Path) -> str:
+    """The problems of a file that lists runs or settings: an experiment, a suite, a simulation or a search space.
+
+    Args:
+      error: of pydantic.
+      path: the file.
+    """
+    return f"{path}: {'; '.join(map(_of_entry, error.errors(include_url=False)))}"
+
+
+def _of_entry(problem: ErrorDetails) -> str:
+    place = printable(".".join(map(str, problem["loc"])))
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown entry {place}"
+        case "missing":
+            return f"{place} is missing"
+        case "model_type":
+            return f"{place}: expected entries, name: value, got {quoted(problem['input'])}; write {{}} for none"
+        case "value_error":
+            return ": ".join(filter(None, [place, str(problem["ctx"]["error"])]))
+        case _:
+            return f"{place}: {problem['msg']}, got {quoted(problem['input'])}"

@@ -22,6 +22,14 @@ def subsets_of(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     return [subset for size in sizes for subset in combinations(modalities, size)]
 
 
+def subset_name(subset: Sequence[str], modalities: Sequence[str]) -> str:
+    """What figures call a subset: its modalities, or, of many, what it leaves out."""
+    lacking = [name for name in modalities if name not in subset]
+    if len(modalities) > _ALL_SUBSETS_OF and len(lacking) <= 1:
+        return f"all but {lacking[0]}" if lacking else "all modalities"
+    return " + ".join(subset) or "no modality"
+
+
 def curves_by_subset(
     user_vectors: np.ndarray,
     item_vectors: np.ndarray,
@@ -75,7 +83,7 @@ def curves_by_subset(
             metric: [values[metrics.name(metric, n)].mean() for n in lengths]
             for metric in (metrics.RECALL, metrics.NDCG)
         }
-        tables.append(pd.DataFrame({"subset": " + ".join(subset) or "no modality", "n": lengths, **columns}))
+        tables.append(pd.DataFrame({"subset": subset_name(subset, modalities), "n": lengths, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -22,7 +22,7 @@ from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.contract import ExplainedUsers, Recommender
 from m3csr_tf.ops.gradients import forward_only
 
-EMPTY_SLOT = -1
+NO_SLOT = -1
 """How the user tower's `slots` say that a history is shorter."""
 
 Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
@@ -232,7 +232,7 @@ class UserServing(_Serving):
           rows, usable: int32 and bool [distinct].
           items: cluster ids and scaled content [distinct, ...].
         """
-        places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, EMPTY_SLOT)
+        places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, NO_SLOT)
         slots = tf.reshape(tf.gather(places, lines), tf.shape(inputs[columns.HISTORY]))
         of_items = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
         return of_items | {

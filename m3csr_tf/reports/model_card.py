@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import describe_split, figure_of, titled
+from m3csr_tf.reports.words import describe_split, figure_of, has_intervals, systems_of, titled
 from m3csr_tf.util.quoting import printable, shortened
 
 _SLICES = ("all", "warm", "few", "cold", "cold_only")
@@ -67,8 +67,13 @@ def limits(run: RunFiles) -> list[str]:
     said = [
         "Offline figures on logged clicks: an item that was never shown could not be clicked, so they favour what the "
         "logged system showed.",
-        "One training with one seed: the intervals say what other users of the same log would change, not what another "
-        "seed would (pipelines/seeds.py measures that).",
+        (
+            "One training with one seed: the intervals say what other users of the same log would change, not what "
+            "another seed would (pipelines/seeds.py measures that)."
+            if has_intervals(run)
+            else "One training with one seed, and no intervals, since evaluation.bootstrap was 0: nothing here says "
+            "what other users or another seed (pipelines/seeds.py) would change."
+        ),
     ]
     if run.settings["data"]["format"] == "world":
         said.append(
@@ -91,15 +96,13 @@ def limits(run: RunFiles) -> list[str]:
 
 def _figures(run: RunFiles) -> list[str]:
     lines = [
-        "Means over users, with 95% bootstrap intervals where there are any. *warm*: items with training clicks; "
-        "*few*: 1 to 4 of them; *cold*: none; *cold_only*: cold items ranked among themselves.",
+        f"Means over users{', with 95% bootstrap intervals' if has_intervals(run) else ''}. *warm*: items with "
+        "training clicks; *few*: 1 to 4 of them; *cold*: none; *cold_only*: cold items ranked among themselves.",
         "",
         "| system | items | users | Recall@20 | Precision@20 | NDCG@20 |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    systems = {run.model: run.metrics["test"]}
-    systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
-    for system, slices in systems.items():
+    for system, slices in systems_of(run).items():
         for name in _SLICES:
             tree: dict[str, Any] = slices.get(name, {})
             if not tree.get("users"):

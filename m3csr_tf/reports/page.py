@@ -56,6 +56,7 @@ def _template() -> Template:
         grouped=_grouped,
         kind_of=_kind_of,
         href=_href,
+        on_the_web=_on_the_web,
         svg=Markup,
         shares=_shares,
         speaking=_speaking,
@@ -85,10 +86,15 @@ def _kind_of(block: Block) -> str:
 
 def _href(address: str) -> str:
     """An address that may be followed; empty if it is neither relative nor of the web, e.g. javascript:."""
-    if address.lower().startswith(_WEB):
+    if _on_the_web(address):
         return address
-    relative = not address.startswith(("/", "\\")) and ":" not in address
+    # A colon behind the first slash is part of a name, e.g. of the run 1:30; one before it ends a scheme.
+    relative = not address.startswith(("/", "\\")) and ":" not in address.partition("/")[0]
     return quote(address) if relative else ""
+
+
+def _on_the_web(address: str) -> bool:
+    return address.lower().startswith(_WEB)
 
 
 def _short(text: str) -> str:

@@ -23,7 +23,7 @@ from m3csr_tf.reports.figures.quality_time import quality_against_time
 from m3csr_tf.reports.figures.style import save
 from m3csr_tf.reports.figures.training_curves import training_curves
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import figure_of, titled
+from m3csr_tf.reports.words import figure_of, has_intervals, systems_of
 from m3csr_tf.util.progress import Tell
 
 _GROUPS = 6
@@ -102,10 +102,8 @@ def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Itera
 
 
 def _of_results(run: RunFiles) -> Iterator[_Plan]:
-    systems = {run.model: run.metrics["test"]}
-    systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
     rows = []
-    for system, slices in systems.items():
+    for system, slices in systems_of(run).items():
         for name in ("all", "warm", "cold"):
             tree = slices.get(name, {})
             if tree.get("users"):
@@ -113,7 +111,8 @@ def _of_results(run: RunFiles) -> Iterator[_Plan]:
                 rows.append((system, name, figure_of(tree, f"recall@{_AT}").value, low, high))
     means = pd.DataFrame(rows, columns=["system", "slice", "mean", "low", "high"])
     if means["mean"].notna().any():
-        caption = f"Mean Recall@{_AT} of test users; whiskers are 95% bootstrap intervals over users."
+        whiskers = "; whiskers are 95% bootstrap intervals over users" if has_intervals(run) else ", without intervals"
+        caption = f"Mean Recall@{_AT} of test users{whiskers}."
         yield "results", "intervals", "Systems side by side", caption, lambda: intervals(means, f"Recall@{_AT}")
 
 

@@ -26,7 +26,7 @@ from m3csr_tf.reports.document import (
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.model_card import limits
 from m3csr_tf.reports.run_files import CONFIG, FRONTIER, LISTS, METRICS, THROUGHPUT, VALIDATIONS, RunFiles
-from m3csr_tf.reports.words import describe_split, figure_of, titled
+from m3csr_tf.reports.words import describe_split, figure_of, has_intervals, systems_of, titled
 from m3csr_tf.util.progress import Tell
 
 PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"
@@ -42,6 +42,10 @@ _SLICES = {
     "cold_only": "Cold only: cold items ranked among themselves.",
 }
 """Slice of an evaluation -> what it is."""
+_INTERVALS = {
+    True: "with 95% bootstrap intervals over users",
+    False: "without intervals, since evaluation.bootstrap was 0",
+}
 
 
 def run_report(
@@ -124,8 +128,7 @@ def _lacking(evidence: Evidence, run: RunFiles) -> Iterator[Block]:
 
 
 def _results(run: RunFiles) -> Iterator[Block]:
-    systems = {run.model: run.metrics["test"]}
-    systems |= {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
+    systems = systems_of(run)
     every = run.metrics["test"]["all"]
     metrics = [name for name in every if name.partition("@")[0] in _METRICS]
     metrics.sort(key=lambda name: not name.endswith("@20"))  # On a phone, the first columns are seen first.
@@ -145,7 +148,7 @@ def _results(run: RunFiles) -> Iterator[Block]:
         "All systems on the test split, all items ranked",
         headings,
         rows,
-        f"Means over {every['users']:,} users{drawn}, with 95% bootstrap intervals over users. Each user's own "
+        f"Means over {every['users']:,} users{drawn}, {_INTERVALS[has_intervals(run)]}. Each user's own "
         "training clicks are left out of her list. Coverage is the share of the catalogue, and of its cold "
         "items, in anybody's list.",
     )
@@ -155,7 +158,7 @@ def _results(run: RunFiles) -> Iterator[Block]:
             [system, *(figure_of(slices.get(name, {}), metric) for name in judged)]
             for system, slices in systems.items()
         ]
-        users = ", ".join(f"{name} {run.metrics['test'][name]['users']:,}" for name in judged)
+        users = ", ".join(f"{name.replace('_', ' ')} {run.metrics['test'][name]['users']:,}" for name in judged)
         yield Table(
             f"{_named(metric)} by kind of item",
             ["system", *(name.replace("_", " ") for name in judged)],

@@ -29,3 +29,16 @@ def describe_split(run: RunFiles) -> str:
 def figure_of(tree: Mapping[str, Any], metric: str, digits: int = 4) -> Number:
     """A metric of a slice of metrics.json, with its interval if there is one."""
     return Number.of(tree.get(metric), digits, tree.get("ci", {}).get(metric))
+
+
+def systems_of(run: RunFiles) -> dict[str, dict[str, Any]]:
+    """What tables call a system -> its figures on the test split by slice; the run's model first, then baselines."""
+    baselines = {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
+    # A model of somebody's own may be called like a baseline, and both are to be shown.
+    model = f"{run.model} (model)" if run.model in baselines else run.model
+    return {model: run.metrics["test"]} | baselines
+
+
+def has_intervals(run: RunFiles) -> bool:
+    """Whether the evaluation drew bootstrap intervals (`evaluation.bootstrap`)."""
+    return bool(run.metrics["test"]["all"].get("ci"))

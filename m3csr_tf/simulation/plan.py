@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Config, WorldConfig
+from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.simulation.settings import SimulationConfig, SimulationFile, SystemConfig
 from m3csr_tf.util.documents import parse_yaml
@@ -146,8 +147,4 @@ def _validated(file: Path, tree: dict[str, Any]) -> SimulationFile:
     try:
         return SimulationFile.model_validate(tree)
     except ValidationError as error:
-        problems = [
-            ": ".join([*filter(None, [".".join(map(str, one["loc"]))]), one["msg"].removeprefix("Value error, ")])
-            for one in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{file}: {'; '.join(problems)}") from None
+        raise ConfigError(of_file(error, file)) from None

@@ -27,7 +27,8 @@ def opened(config: Config) -> TrainedRun:
     if found:
         raise RunError(
             f"{config.run_folder}: the run was trained with other settings ({'; '.join(found[:4])}); "
-            "pass the settings it was trained with, or train it again"
+            f"pass the settings it was trained with (--config {config.run_folder / run_files.CONFIG_FILE}), "
+            "or train it again"
         )
     return dataclasses.replace(load_trained(config.run_folder), config=config)
 

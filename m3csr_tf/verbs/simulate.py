@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _open(plan: Plan, overwrite: bool) -> None:
         found = stored_json(path, f"choose another run.name, or delete {plan.folder}", RunError)
         if found == wanted:
             return
-        changed = ", ".join(name for name in wanted if found.get(name) != wanted[name])
+        changed = ", ".join(_differing(found, wanted))
         if not overwrite:
             raise RunError(
                 f"{plan.folder}: a simulation of this name has other settings ({changed}); choose another run.name, or "
@@ -110,6 +110,16 @@ def _open(plan: Plan, overwrite: bool) -> None:
     elif plan.folder.exists() and any(plan.folder.iterdir()):
         raise RunError(f"{plan.folder}: something else than a simulation lies there; choose another run.name")
     write_json(path, wanted)
+
+
+def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The dotted names of what differs between two trees of settings, e.g. simulation.days."""
+    for name in dict.fromkeys([*wanted, *found]):
+        one, other = found.get(name), wanted.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differing(one, other, f"{within}{name}.")
+        elif one != other:
+            yield f"{within}{name}"
 
 
 def _run(plan: Plan) -> None:
@@ -129,10 +139,15 @@ def _run(plan: Plan) -> None:
             done += rounds
 
 
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
 def _title(results: dict[str, Any], system: str) -> str:
     settings, videos = results["simulation"], results["videos"]
     traffic = "its twin in the other arm" if settings["traffic"] == "twins" else "other people in the other arm"
     return (
-        f"{system} beside {results['control']}: {settings['days']} days, {results['arms'][system]['people']:,} people, "
-        f"each with {traffic}, {videos['before']:,} videos before and {videos['new']:,} new ones"
+        f"{system} beside {results['control']}: {_days(settings['days'])}, "
+        f"{results['arms'][system]['people']:,} people, each with {traffic}, "
+        f"{videos['before']:,} videos before and {videos['new']:,} new ones"
     )

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Section
+from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.util.names import Name
 from m3csr_tf.util.quoting import quoted
@@ -52,8 +53,4 @@ def read_suite(file: Path) -> Suite:
     try:
         return Suite.model_validate(tree)
     except ValidationError as error:
-        problems = [
-            ": ".join([*filter(None, [".".join(map(str, one["loc"]))]), one["msg"].removeprefix("Value error, ")])
-            for one in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{file}: {'; '.join(problems)}") from None
+        raise ConfigError(of_file(error, file)) from None

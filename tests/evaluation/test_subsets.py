@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from m3csr_tf.evaluation.popularity import found_by_bin
-from m3csr_tf.evaluation.subsets import curves_by_subset, subsets_of
+from m3csr_tf.evaluation.subsets import curves_by_subset, subset_name, subsets_of
 
 
 def test_of_three_modalities_every_subset_is_judged_of_more_the_telling_ones() -> None:
@@ -63,3 +63,11 @@ def test_held_out_clicks_are_counted_by_the_popularity_of_their_items() -> None:
     ranked = np.array([[2, 0, 3], [3, 1, -1]])
     found, every = found_by_bin(ranked, truth, np.array([0, 0, 1, 1]), 3)
     assert found.tolist() == [0, 2, 0] and every.tolist() == [1, 3, 0]
+
+
+def test_subsets_of_many_modalities_are_named_by_what_they_leave_out() -> None:
+    # The names of four of five would not fit into a legend, and cut short they would look alike.
+    five = ["a", "b", "c", "d", "e"]
+    names = [subset_name(subset, five) for subset in subsets_of(five)]
+    assert names == ["no modality", *five, *(f"all but {name}" for name in reversed(five)), "all modalities"]
+    assert subset_name(("a", "b"), ["a", "b", "c"]) == "a + b"

@@ -81,6 +81,18 @@ def test_a_file_becomes_trials_baselines_and_runs_of_every_seed(tmp_path: Path) 
     assert {"world-warm-m3csr-trial2", "world-cold-bpr_mf-seed1", "world-warm-m3csr-without-gate-seed0"} <= set(names)
 
 
+def test_subsets_are_called_by_their_modalities_whatever_stands_in_the_names(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    settings = ["data.format=table", "data.modalities={title_text: t, sound: s, look: l}"]
+    splits = {"given": {"subsets": 1}}
+    tree = changed(data={"films": {"path": f"{tmp_path}/logs", "settings": settings, "splits": splits}})
+    names = {one.system: one.job.name for one in jobs_of(tmp_path, tree) if one.role == "subset"}
+    # Of three modalities, each alone and each pair.
+    pairs = ["title_text + sound", "title_text + look", "sound + look"]
+    assert list(names) == ["title_text", "sound", "look", *pairs]
+    assert names["title_text + sound"] == "films-given-m3csr-only-title_text_sound-seed0"
+
+
 def test_jobs_come_after_those_they_need_and_take_choices_from_the_other_split(tmp_path: Path) -> None:
     seen: set[str] = set()
     for one in jobs_of(tmp_path, TREE):
@@ -154,7 +166,8 @@ def test_every_smaller_set_of_modalities_is_trained_where_the_split_asks_for_it(
     )
     found = [one for one in jobs_of(tmp_path, tree) if one.role == "subset"]
     # Three alone and three pairs; all three together are the model itself.
-    assert [one.system for one in found] == ["text", "poster", "genre", "text_poster", "text_genre", "poster_genre"]
+    pairs = ["text + poster", "text + genre", "poster + genre"]
+    assert [one.system for one in found] == ["text", "poster", "genre", *pairs]
     assert found[3].job.name == "films-all-m3csr-only-text_poster-seed0"
     (cell,) = cells_of(tmp_path, tree)
     assert of_subset(cell.bases["m3csr"], ("text", "genre")).data.modalities == {"text": "t", "genre": "g"}

@@ -110,7 +110,7 @@ def test_what_follows_from_the_data_lies_in_no_range() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"trials": 3}, "trials: Extra inputs are not permitted"),
+        ({"trials": 3}, "unknown entry trials"),
         ({"name": "a/b"}, "name: expected a name of at most 100 letters"),
         ({"tasks": {}}, "tasks: Dictionary should have at least 1 item"),
         ({"tasks": {"w": {"metric": "all/recall@7"}}}, r"tasks\.w\.metric: no metric 'all/recall@7'; expected one of"),

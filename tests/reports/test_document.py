@@ -80,6 +80,18 @@ def test_only_relative_addresses_and_those_of_the_web_become_links(address: str)
     assert "name" in parsed.text
 
 
+def test_a_name_with_a_colon_in_a_relative_address_becomes_a_link_that_no_browser_takes_for_a_scheme() -> None:
+    # A run, and so a release, may be called 1:30; written as it is, "1:30" would be an address of the scheme "1".
+    blocks = [Table("t", ["file"], [[Link("1:30", "../../saved_models/1:30")]])]
+    assert Parsed(html(Report("t", "s", [Section("x", blocks)]))).links[1:] == ["../../saved_models/1%3A30"]
+
+
+def test_the_title_of_an_item_leads_to_the_web_alone() -> None:
+    items = [Item("i", url="watch/1"), Item("j", url="HTTP://example.org/j"), Item("k")]
+    page = html(Report("t", "s", [Section("x", [CaseStudy("u", items, [], [])])]))
+    assert Parsed(page).links[1:] == ["HTTP://example.org/j"]
+
+
 def test_a_number_has_its_decimals_its_interval_and_a_dash_where_there_is_none() -> None:
     assert Number.of(1234.5678, 2) == Number(1234.5678, "1,234.57")
     assert Number.of(0.1, 2, (0.05, 0.15)) == Number(0.1, "0.10", "0.05", "0.15")

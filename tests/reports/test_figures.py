@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,16 +23,15 @@ from m3csr_tf.reports.figures.intervals import intervals
 from m3csr_tf.reports.figures.popularity import bin_names, gate_by_popularity, recall_by_popularity
 from m3csr_tf.reports.figures.projection import groups_of, project, projection
 from m3csr_tf.reports.figures.quality_time import quality_against_time
-from m3csr_tf.reports.figures.style import INK, SERIES, colours_of, label, save
+from m3csr_tf.reports.figures.style import INK, SERIES, colours_of, label, save, series
 from m3csr_tf.reports.figures.training_curves import training_curves
 
 ODD = "$\\frac <b>&\x1b"
 """A name that is no formula, no markup and no escape sequence."""
 
 
-def curves() -> pd.DataFrame:
+def curves(subsets: Sequence[str] = (ODD, *(f"subset {place}" for place in range(7)))) -> pd.DataFrame:
     lengths = np.arange(1, 21)
-    subsets = [ODD, *(f"subset {place}" for place in range(7))]
     return pd.concat(
         pd.DataFrame({"subset": name, "n": lengths, "recall": lengths / (20 + place), "ndcg": 1 / lengths})
         for place, name in enumerate(subsets)
@@ -52,6 +51,10 @@ def places() -> dict[str, np.ndarray]:
 BINS = bin_names([1, 2, 3, 6, 10, 18, 32, 56, 100])
 FIGURES: dict[str, Callable[[], Figure]] = {
     "by_length": lambda: by_length(curves(), "recall", "Recall"),
+    "by_length of many long names": lambda: by_length(
+        curves([f"{'modality ' * 4} {n}" for n in range(12)]), "ndcg", "NDCG"
+    ),
+    "intensities of long names": lambda: intensities(pd.DataFrame({f"{'modality ' * 2} {n}": [0.2] for n in range(5)})),
     "intensities": lambda: intensities(pd.DataFrame({"visual": [0.25, 0.5], ODD: [0.75, 0.5]}, index=[ODD, "u" * 200])),
     "case_study": lambda: case_study(
         [ODD, "b" * 300, "c"], pd.DataFrame({"id": [0.5, -0.5], "visual": [0.25, 0.25]}, index=[ODD, "t" * 300])
@@ -97,6 +100,10 @@ def test_every_axis_is_labelled_text_is_nine_points_at_least_and_no_legend_cover
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     box, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()  # In inches, both.
     assert box.x0 >= -0.03 and box.y0 >= -0.03 and box.x1 <= width + 0.03 and box.y1 <= height + 0.03
+
+
+def test_no_two_series_of_a_figure_look_alike() -> None:
+    assert len({tuple(series(position).values()) for position in range(64)}) == 64
 
 
 @pytest.mark.parametrize("letters", [12, 13, 300])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -16,6 +18,7 @@ from small_logs import Logs
 from m3csr_tf.reports.document import Number, Report, Section, Table
 from m3csr_tf.reports.page import write_page
 from m3csr_tf.reports.run_figures import NAMES
+from m3csr_tf.reports.words import systems_of
 
 VALUES = """[...document.querySelectorAll("table.sortable")].map(table => [...table.tBodies[0].rows].map(
     row => [...row.cells].map(cell => cell.dataset.value ?? cell.textContent.trim())))"""
@@ -107,6 +110,30 @@ def test_what_a_model_or_a_run_lacks_is_left_out_and_said(copied: Logs, monkeypa
     assert left == {*NAMES} - of_model - {"case_study", "training_curves", "quality_time", "frontier"}
 
 
+def test_no_interval_is_spoken_of_where_none_was_drawn(copied: Logs) -> None:
+    folder = folder_of(copied)
+    for name in ("report.html", "model_card.md"):
+        assert "95% bootstrap intervals" in (folder / name).read_text()
+    # As evaluation.bootstrap=0 leaves them.
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for tree in (metrics, *metrics["baselines"].values()):
+        for slices in (tree[split] for split in ("val", "test") if split in tree):
+            for figures in slices.values():
+                figures.pop("ci", None)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    result = copied.run("report")
+    assert result.exit_code == 0, result.output
+    page, card = (folder / "report.html").read_text(), (folder / "model_card.md").read_text()
+    assert "bootstrap intervals" not in page + card and "the intervals say" not in page + card
+    assert "without intervals, since evaluation.bootstrap was 0" in page
+
+
+def test_a_model_that_is_called_like_a_baseline_is_shown_beside_it() -> None:
+    metrics = {"test": {"all": {"users": 1}}, "baselines": {"ease": {"test": {"all": {"users": 2}}}}}
+    run: Any = SimpleNamespace(model="ease", metrics=metrics)
+    assert systems_of(run) == {"ease (model)": {"all": {"users": 1}}, "ease": {"all": {"users": 2}}}
+
+
 def test_a_frontier_is_shown_once_it_has_been_made(copied: Logs) -> None:
     folder = folder_of(copied)
     assert "run pipelines/frontier.py, then pipelines/report.py" in (folder / "report.html").read_text()
@@ -135,6 +162,15 @@ def test_a_run_that_was_not_evaluated_is_one_message_and_nothing_is_written(copi
     assert result.exit_code == 2
     assert result.stderr.strip().endswith("the run has no metrics.json to report; run pipelines/evaluate.py first")
     assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_run_with_other_settings_is_refused_with_the_file_that_has_its_own(copied: Logs) -> None:
+    copied.overrides["model.dim"] = "6"
+    result = copied.run("report")
+    own = folder_of(copied) / "config.yaml"
+    assert result.exit_code == 2 and f"(--config {own})" in result.stderr
+    copied.overrides = {name: copied.overrides[name] for name in ("run.folder", "data.path")}
+    assert copied.run("report", "--config", str(own)).exit_code == 0
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "logs/validations.csv", "frontier.csv"])

@@ -123,7 +123,7 @@ def test_a_simulation_that_was_stopped_goes_on_to_the_same_tables(quick: tuple[P
     assert done.exit_code == 0, done.output
     assert tables(copy) == before and finished.stat().st_mtime_ns == trained
     other = simulate(DEMO, tmp_path, "--quick", "simulation.visits=0.1")
-    assert other.exit_code == 2 and "other settings (simulation)" in other.stderr, other.output
+    assert other.exit_code == 2 and "other settings (simulation.visits)" in other.stderr, other.output
     assert tables(copy) == before
 
 

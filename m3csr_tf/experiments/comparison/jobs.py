@@ -107,7 +107,7 @@ class Jobs:
                 yield self._variant(cell, "ablation", ablation, seed)
         for subset in subsets_of(cell.bases[ours]) if cell.entry.subsets else ():
             for seed in range(cell.entry.subsets):
-                yield self._variant(cell, "subset", "_".join(subset), seed, subset)
+                yield self._variant(cell, "subset", " + ".join(subset), seed, subset)
 
     def _data(self, name: str, base: Config) -> Job:
         def make(outcomes: Outcomes) -> Work:
@@ -168,7 +168,8 @@ class Jobs:
         """A run of ours with something taken away, by the settings that were chosen for all of it."""
         ours = self._asked.first
         hub = prepared_name(cell.name, cell.bases[ours])
-        name = f"{cell.name}-{ours}-{'only' if subset else 'without'}-{system}-seed{seed}"
+        what = f"only-{'_'.join(subset)}" if subset else f"without-{system}"
+        name = f"{cell.name}-{ours}-{what}-seed{seed}"
 
         def make(outcomes: Outcomes) -> Work:
             config = with_settings(cell.bases[ours], self.choice(cell, ours, outcomes).settings)

@@ -128,7 +128,7 @@ class Results:
             tree["full"] = {"figures": ablations.figures(self._paired(ours, ablated).tests)}
             tree["ablations"] = {name: self._ablation(ours, system) for name, system in ablated.items()}
         if ours is not None and subsets:
-            tree["subsets"] = {name.replace("_", " + "): figures.of_system(one) for name, one in subsets.items()}
+            tree["subsets"] = {name: figures.of_system(one) for name, one in subsets.items()}
         if prepared is not None:
             self._draw(cell, trained, rivals, subsets, prepared)
         return tree
@@ -164,7 +164,7 @@ class Results:
     ) -> None:
         of_models = {self._asked.title(name): system for name, system in trained.items()}
         everything = {**of_models, **rivals}
-        of_subsets = {name.replace("_", " + "): system for name, system in subsets.items()}
+        of_subsets = dict(subsets)
         ours = trained.get(self._asked.first)
         if of_subsets and ours is not None:
             seeds = {run.seed for system in subsets.values() for run in system.runs}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf.config import KINDS, LARGEST_SEED, BaselineName, Section, read_mapping
 from m3csr_tf.config.models import section_of
+from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments.sweep.space import Setting
 from m3csr_tf.util.names import Name
-from m3csr_tf.util.quoting import printable, quoted
+from m3csr_tf.util.quoting import quoted
 
 QUICK = "quick"
 OWNED = ("run.name", "run.seed", "run.folder", "run.overwrite", "model.kind", "data.path")
@@ -171,17 +172,7 @@ def read_experiment(file: Path, quick: bool = False) -> ExperimentFile:
     try:
         return ExperimentFile.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {'; '.join(map(_said, error.errors(include_url=False)))}") from None
-
-
-def _said(problem: Any) -> str:
-    place = printable(".".join(map(str, problem["loc"])))
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return ": ".join(filter(None, [place, message]))
-    if problem["type"] == "extra_forbidden":
-        return f"unknown entry {place}"
-    return f"{place}: {message}, got {quoted(problem['input'])}"
+        raise ConfigError(of_file(error, file)) from None
 
 
 def _check_searched(name: str, split: SplitEntry, other: SplitEntry) -> None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, with_settings
+from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import metrics, report
 from m3csr_tf.util.names import LONGEST_NAME, Name
@@ -110,12 +111,7 @@ def load_space(path: Path, base: Config) -> Space:
         for name, task in space.tasks.items():
             _check_task(name, task, space, base)
     except ValidationError as error:
-        problems = [
-            f"{printable('.'.join(map(str, problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}, "
-            f"got {quoted(problem['input'])}"
-            for problem in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{path}: {'; '.join(problems)}") from None
+        raise ConfigError(of_file(error, path)) from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return space

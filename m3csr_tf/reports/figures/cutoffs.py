@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 
 from m3csr_tf.reports.figures.style import label, legend_below, new_figure, series, styled
 
+_AXES, _ROW = 3.4, 0.2
+"""Inches of the axes with their labels, and of a row of the legend."""
+
 
 @styled
 def by_length(curves: pd.DataFrame, metric: str, name: str) -> Figure:
@@ -17,7 +20,7 @@ def by_length(curves: pd.DataFrame, metric: str, name: str) -> Figure:
       metric: the column to draw.
       name: how the axis calls it, e.g. "Recall".
     """
-    figure = new_figure(height=4.2)
+    figure = new_figure()
     axes = figure.subplots()
     subsets = list(dict.fromkeys(curves["subset"]))
     for position, subset in enumerate(subsets):
@@ -28,5 +31,5 @@ def by_length(curves: pd.DataFrame, metric: str, name: str) -> Figure:
     axes.set_xlabel("length of the list, N")
     axes.set_ylabel(f"{name}@N")
     axes.set_ylim(bottom=0)
-    legend_below(figure, axes, 2)
+    figure.set_figheight(_AXES + _ROW * legend_below(figure, axes, 2))
     return figure

@@ -93,11 +93,24 @@ def new_figure(width: float = WIDTH, height: float = 3.4) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: FigureBase, axes: Axes, columns: int) -> None:
-    """Puts the legend of the axes below the figure, where it covers no data."""
+def legend_below(figure: FigureBase, axes: Axes, columns: int) -> int:
+    """Puts the legend of the axes below the figure, where it covers no data.
+
+    Args:
+      figure: of the axes.
+      axes: with labelled series.
+      columns: of the legend at most; there are fewer where long labels would not fit into the figure's width.
+
+    Returns:
+      The rows of the legend; 0 if there is none.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+    for count in range(min(columns, len(labels)), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=count)
+        if count == 1 or legend.get_window_extent().width <= figure.get_window_extent().width:
+            return -(-len(labels) // count)
+        legend.remove()
+    return 0
 
 
 def colours_of(parts: Sequence[str]) -> dict[str, int]:
@@ -111,11 +124,12 @@ def colours_of(parts: Sequence[str]) -> dict[str, int]:
 
 
 def series(position: int) -> dict[str, Any]:
-    """Colour, marker and line style of the series at a position, from 0."""
+    """Colour, marker and line style of the series at a position, from 0; no two of the first 64 look alike."""
+    turn = position // len(SERIES)
     return {
         "color": SERIES[position % len(SERIES)],
-        "marker": MARKERS[position % len(MARKERS)],
-        "linestyle": LINES[position % len(LINES)],
+        "marker": MARKERS[(position + turn) % len(MARKERS)],
+        "linestyle": LINES[(position + turn) % len(LINES)],
     }
 
 
