@@ -19,7 +19,7 @@ import typer
 from figures import Figure, compared, in_turn, peak_gib, report
 from scipy import sparse
 
-from m3csr_tf.config import AffinitiesConfig
+from m3csr_tf.config import ItemGraphConfig
 from m3csr_tf.graph import walks
 from m3csr_tf.util.threads import cores, each_worker
 
@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Measure walks and content neighbours."""
     items = 8_000 if quick else items
-    keep = AffinitiesConfig().neighbours
+    keep = ItemGraphConfig().neighbours
     clicks = _clicks(items)
     content = np.random.default_rng(0).standard_normal((items, WIDTH), dtype=np.float32)
     first = walks.item_walk(clicks, 1.0, -0.2, keep)

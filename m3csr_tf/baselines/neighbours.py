@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.ranking.full_ranking import Csr
-from m3csr_tf.ranking.top_k import Best, places, random_columns, random_rows
+from m3csr_tf.ranking.top_k import TopK, places, random_columns, random_rows
 from m3csr_tf.util.threads import cores, each_worker
 
 _ROWS = 256
@@ -61,7 +61,7 @@ def nearest(
         scores[np.arange(len(some)), some] = 0
         # No neighbours; and as many equal zeros would be drawn from at length.
         scores[scores <= 0] = -np.inf
-        best = Best(count, row_keys[some], column_keys)
+        best = TopK(count, row_keys[some], column_keys)
         best.offer(scores, 0, np.empty(scores.shape, bool))
         columns, weights = best.lists()
         kept = weights > 0

@@ -103,7 +103,7 @@ class Embedding:
         return self
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """See `job.Maker`; reading, embedding and writing overlap, each in a thread of its own."""
+        """See `job.PartMaker`; reading, embedding and writing overlap, each in a thread of its own."""
         read = ahead(self.items.read(parts, self.config.part_size, self.config.batch_size), _AHEAD)
         with closing(read), closing(ahead(((part, self.table(batch)) for part, batch in read), _AHEAD)) as embedded:
             for part, of_part in groupby(embedded, key=itemgetter(0)):

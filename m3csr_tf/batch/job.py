@@ -36,7 +36,7 @@ class Inputs(Protocol):
         ...
 
 
-class Maker(Protocol):
+class PartMaker(Protocol):
     """Makes parts of a job, with all that it takes in memory."""
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
@@ -56,7 +56,7 @@ class Work(Protocol):
         """Files and folders that it reads."""
         ...
 
-    def opened(self) -> Maker:
+    def opened(self) -> PartMaker:
         """What makes it, loaded into this process."""
         ...
 
@@ -72,7 +72,7 @@ class Engine(Protocol):
         """Returns when all parts are there.
 
         Raises:
-          InputsChanged: as in `Maker`.
+          InputsChanged: as in `PartMaker`.
           M3CSRError: a part could not be made.
         """
         ...

@@ -141,7 +141,7 @@ class ListsOfParts:
     config: RetrieveConfig
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """See `job.Maker`; reading, searching and writing overlap, each in a thread of its own."""
+        """See `job.PartMaker`; reading, searching and writing overlap, each in a thread of its own."""
         maker = self.maker
         size = max(1, min(self.config.batch_size, LISTED_AT_ONCE // maker.length))
         batches = self.users.read(parts, self.config.part_size, size)
@@ -156,17 +156,17 @@ class ListsOfParts:
                     if writer.facts.inputs != job.size(part):
                         raise InputsChanged
 
-    def _asked(self, batch: pd.DataFrame) -> _Asked:
+    def _asked(self, batch: pd.DataFrame) -> _QueryBatch:
         """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
         history, exclusions = self.maker.ids(batch)
         if isinstance(self.users, FileOfUsers) and self.users.is_text:
             for name, ids in ((columns.HISTORY, history), (columns.EXCLUSIONS, exclusions)):
                 self.known.refuse_separators(ids, batch.index, name, str(self.users.path))
         facts = self.known.facts(batch[columns.USER_ID].to_numpy(dtype=object), history, exclusions)
-        return _Asked(batch[[columns.USER_ID, columns.HISTORY]], self.maker.seen(history, exclusions), facts)
+        return _QueryBatch(batch[[columns.USER_ID, columns.HISTORY]], self.maker.seen(history, exclusions), facts)
 
 
-class _Asked(NamedTuple):
+class _QueryBatch(NamedTuple):
     users: pd.DataFrame
     seen: Seen
     facts: PartFacts

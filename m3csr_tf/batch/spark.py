@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from m3csr_tf.batch.job import Advance, InputsChanged, Maker, Work
+from m3csr_tf.batch.job import Advance, InputsChanged, PartMaker, Work
 from m3csr_tf.batch.job_folder import JobFolder
 from m3csr_tf.batch.spark_session import java_message, session
 from m3csr_tf.config import SparkConfig
@@ -118,11 +118,11 @@ class _Task:
         return job
 
 
-_held: tuple[bytes, Maker] | None = None
+_held: tuple[bytes, PartMaker] | None = None
 """The work that this worker process did last: release and index stay loaded from task to task."""
 
 
-def _opened(work: bytes) -> Maker:
+def _opened(work: bytes) -> PartMaker:
     global _held
     if _held is None or _held[0] != work:
         _held = None

@@ -15,8 +15,8 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked_ids
 from m3csr_tf.batch.json_lines import JSON_LINES, JsonLines
-from m3csr_tf.batch.past import Past, PastOf
 from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require_id
+from m3csr_tf.batch.user_histories import PastOf, UserHistories
 from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import parse_json
@@ -84,7 +84,7 @@ class WithPast:
       path: what messages call the file.
     """
 
-    def __init__(self, source: Source, past: Past, path: Path) -> None:
+    def __init__(self, source: Source, past: UserHistories, path: Path) -> None:
         self._source = source
         self._past = past
         self._path = path
@@ -111,7 +111,7 @@ class WithPast:
 class _Known:
     """A chunk of a file, and the past of its users, read when it is asked for."""
 
-    def __init__(self, chunk: Chunk, past: Past, path: Path) -> None:
+    def __init__(self, chunk: Chunk, past: UserHistories, path: Path) -> None:
         self._chunk = chunk
         self._past = past
         self._path = path

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked
-from m3csr_tf.batch.past import Past, PastOf
 from m3csr_tf.batch.rows import FileOfRows, fitting
+from m3csr_tf.batch.user_histories import PastOf, UserHistories
 from m3csr_tf.batch.user_sources import PASTS_AT_ONCE, WithPast, users_source
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
@@ -89,7 +89,7 @@ class FileOfUsers(FileOfRows):
         super().__init__(Path(path), source, columns.USER_ID, "user")
         self.has_history = all(columns.HISTORY in names for names in source.names().values())
         """Whether it has a column of histories."""
-        self._past: Past | None = None
+        self._past: UserHistories | None = None
 
     def __reduce__(self) -> tuple[type[FileOfUsers], tuple[Path]]:
         if self._past is not None:
@@ -101,7 +101,7 @@ class FileOfUsers(FileOfRows):
         """Whether lists are text, in which what is meant as several ids can pass for one."""
         return self.path.suffix.lower() == ".csv" and not self.path.is_dir()
 
-    def with_past(self, past: Past) -> FileOfUsers:
+    def with_past(self, past: UserHistories) -> FileOfUsers:
         """The same users with the histories that a log knows, for a file that has none; what they clicked is excluded.
 
         The file's own exclusions are kept besides.
@@ -144,7 +144,7 @@ class PreparedUsers:
 
     def __init__(self, prepared: Prepared, audience: Audience) -> None:
         self._prepared = prepared
-        self._past = Past(prepared, audience)
+        self._past = UserHistories(prepared, audience)
         self._read: tuple[int, PastOf] | None = None
 
     def digest(self) -> str:

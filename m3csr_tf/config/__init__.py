@@ -9,11 +9,11 @@ from __future__ import annotations
 from m3csr_tf.config.data import DataConfig, SplitConfig, WorldConfig
 from m3csr_tf.config.evaluation import BaselineName, EvaluationConfig, ExposureConfig
 from m3csr_tf.config.features import (
-    AffinitiesConfig,
     ClustersConfig,
     ContentConfig,
     HistoryConfig,
     IalsConfig,
+    ItemGraphConfig,
     PopularityConfig,
 )
 from m3csr_tf.config.initial import InitialConfig
@@ -49,7 +49,6 @@ __all__ = [
     "PREPARE_SECTIONS",
     "RUN_IDENTITY",
     "TRAINING_SECTIONS",
-    "AffinitiesConfig",
     "BPRMFConfig",
     "BaselineName",
     "ClustersConfig",
@@ -65,6 +64,7 @@ __all__ = [
     "IalsConfig",
     "IndexConfig",
     "InitialConfig",
+    "ItemGraphConfig",
     "JobConfig",
     "LatticeConfig",
     "LightGCNConfig",

@@ -69,7 +69,7 @@ class HistoryConfig(Section):
         return min(self.length, self.training_length)
 
 
-class AffinitiesConfig(Section):
+class ItemGraphConfig(Section):
     """Which items go together (graph/item_graph.py): where ids start, and what training may imitate."""
 
     walks: int = Field(

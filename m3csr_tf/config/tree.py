@@ -13,11 +13,11 @@ from pydantic import ValidationInfo, model_validator
 from m3csr_tf.config.data import DataConfig, SplitConfig
 from m3csr_tf.config.evaluation import EvaluationConfig, ExposureConfig
 from m3csr_tf.config.features import (
-    AffinitiesConfig,
     ClustersConfig,
     ContentConfig,
     HistoryConfig,
     IalsConfig,
+    ItemGraphConfig,
     PopularityConfig,
 )
 from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
@@ -57,7 +57,7 @@ class Config(Section):
     clusters: ClustersConfig = ClustersConfig()
     popularity: PopularityConfig = PopularityConfig()
     history: HistoryConfig = HistoryConfig()
-    affinities: AffinitiesConfig = AffinitiesConfig()
+    affinities: ItemGraphConfig = ItemGraphConfig()
     ials: IalsConfig = IalsConfig()
     model: ModelConfig = M3CSRConfig()
     negatives: NegativesConfig = NegativesConfig()

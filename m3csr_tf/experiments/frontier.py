@@ -24,10 +24,10 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_apart
+from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_by_kind
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
 from m3csr_tf.util.files import replacing
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 
 SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     "trained",
@@ -83,7 +83,7 @@ def frontier(
     split: str,
     config: Config,
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> list[Point]:
     """A point where cold items are hidden, and one a share.
 
@@ -107,7 +107,7 @@ def frontier(
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
     seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
     kinds = by_clicks(prepared)
-    others, few, new = ranked_apart(
+    others, few, new = ranked_by_kind(
         user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
     )
     at_random = top_n(

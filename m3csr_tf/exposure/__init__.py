@@ -1,6 +1,6 @@
 """Exposure of cold and rare items: bonuses that are added to the scores of a popularity bin, and their calibration."""
 
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_apart
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_by_kind
 from m3csr_tf.exposure.calibration import (
     MOST,
     by_clicks,
@@ -22,6 +22,6 @@ __all__ = [
     "cold_items",
     "few_bins",
     "merged",
-    "ranked_apart",
+    "ranked_by_kind",
     "with_bonuses",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 
 EXPOSED_AT = 20
 """Length n of the top-n lists whose places the bonus shares out among cold and other items."""
@@ -78,13 +78,13 @@ def cold_bonus(
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, got {share}")
     asked = np.flatnonzero(np.diff(seen.indptr))
-    warm, new = ranked_apart(
+    warm, new = ranked_by_kind(
         user_vectors[asked], item_vectors, (~cold, cold), n, seen=seen[asked], seed=seed, block=block
     )
-    return lacking_bonus(warm, new, share)
+    return bonus_for_share(warm, new, share)
 
 
-def lacking_bonus(others: Ranked, chosen: Ranked, share: float) -> float:
+def bonus_for_share(others: Ranked, chosen: Ranked, share: float) -> float:
     """Finds the bonus of `cold_bonus` from rankings that are there already.
 
     Args:
@@ -109,7 +109,7 @@ def lacking_bonus(others: Ranked, chosen: Ranked, share: float) -> float:
     return float(found + rounding if wanted > must else found - rounding)
 
 
-def ranked_apart(
+def ranked_by_kind(
     user_vectors: np.ndarray,
     item_vectors: np.ndarray,
     kinds: Sequence[np.ndarray],
@@ -118,7 +118,7 @@ def ranked_apart(
     seen: Csr,
     seed: int = 0,
     block: int = 1024,
-    told: Sequence[Tell | None] | None = None,
+    told: Sequence[ProgressCallback | None] | None = None,
 ) -> tuple[Ranked, ...]:
     """Ranks the items of each kind separately and returns the top `n` of each.
 
@@ -147,7 +147,7 @@ def merged(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranke
     """Merges two rankings into top-n lists after `bonus` was added to the scores of the second.
 
     Args:
-      others: top-n lists as `ranked_apart` gives them; the merged lists have their length.
+      others: top-n lists as `ranked_by_kind` gives them; the merged lists have their length.
       raised: top-n lists of the items that get the bonus.
       bonus: what is added to the scores of `raised`; -inf leaves these items out.
       seed: seed of the random order of items of equal score, one from each ranking.

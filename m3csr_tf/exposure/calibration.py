@@ -26,11 +26,11 @@ from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.report import FEW_CLICKS
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, lacking_bonus, merged, ranked_apart
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merged, ranked_by_kind
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, top_n
-from m3csr_tf.util.progress import Tell, share
+from m3csr_tf.util.progress import ProgressCallback, share
 from m3csr_tf.util.samples import sample
 
 MOST = 0.2
@@ -72,7 +72,7 @@ def calibrated_bonuses(
     seed: int,
     block: int = 1024,
     hide_cold: bool = False,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> np.ndarray:
     """Computes the exposure bonus of each popularity bin by the settings of a run.
 
@@ -109,7 +109,7 @@ def calibrated_bonuses(
     # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
     # one without bonuses and one for each fraction of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
-    ranked = ranked_apart(
+    ranked = ranked_by_kind(
         user_vectors[asked],
         item_vectors,
         kinds,
@@ -140,9 +140,9 @@ def _balanced(
     of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
-            of_few = max(0.0, lacking_bonus(merged(others, cold, of_cold, seed), few, few_share))
+            of_few = max(0.0, bonus_for_share(merged(others, cold, of_cold, seed), few, few_share))
         if not hide_cold:
-            of_cold = lacking_bonus(merged(others, few, of_few, seed), cold, cold_share)
+            of_cold = bonus_for_share(merged(others, few, of_few, seed), cold, cold_share)
     return of_cold, of_few
 
 
@@ -185,7 +185,7 @@ class _Judge:
         hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
         return not hidden and bool(cold[self.truth.indices].any())
 
-    def loss(self, bonuses: np.ndarray, told: Tell | None = None) -> float:
+    def loss(self, bonuses: np.ndarray, told: ProgressCallback | None = None) -> float:
         """Computes the relative loss of Recall@20 or of NDCG@20, whichever is larger, that bonuses cause.
 
         The loss is relative to lists without cold items and without bonuses.
@@ -208,7 +208,9 @@ class _Judge:
         known = np.arange(len(self.items)) >= FIRST_ROW
         return self._figures(self.items, known & ~cold_items(self.prepared))
 
-    def _figures(self, items: np.ndarray, candidates: np.ndarray, told: Tell | None = None) -> dict[str, float]:
+    def _figures(
+        self, items: np.ndarray, candidates: np.ndarray, told: ProgressCallback | None = None
+    ) -> dict[str, float]:
         ranked = top_n(
             self.users,
             items,

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.features.blocks import blocks, take
 from m3csr_tf.features.content import ScaledContent
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.samples import sample
 
 Kind = Literal["joint", "per_modality"]
@@ -60,7 +60,7 @@ class Clusters:
         rows: np.ndarray,
         max_iterations: int = 100,
         seed: int = 0,
-        told: Tell | None = None,
+        told: ProgressCallback | None = None,
     ) -> Clusters:
         """Fits k-means, with seeded k-means++ initialisation, on scaled content.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3csr_tf.config import ContentConfig
 from m3csr_tf.features.blocks import take
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.samples import sample
 
 Scaling = Literal["none", "rms", "standard", "l2", "standard_l2", "whitened"]
@@ -67,7 +67,7 @@ class ContentScaler:
         rows: np.ndarray,
         components: int = 64,
         seed: int = 0,
-        told: Tell | None = None,
+        told: ProgressCallback | None = None,
         shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
         """Fits shift, scale and projection of each modality.

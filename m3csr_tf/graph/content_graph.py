@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.ranking.top_k import Best, random_columns
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.ranking.top_k import TopK, random_columns
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
 # Sizes of the blocks that a thread works on, so that memory does not grow with the square of the catalogue.
@@ -27,7 +27,7 @@ def content_graph(
     neighbours: int,
     weights: Literal["ones", "cosines"] = "ones",
     reachable: np.ndarray | None = None,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes the matrix S of connections, whose row i has the items that are most similar to item i.
 
@@ -72,7 +72,7 @@ def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def nearest_by_cosine(
-    content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: Tell | None = None
+    content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: ProgressCallback | None = None
 ) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
 
@@ -99,7 +99,7 @@ def nearest_by_cosine(
         for number in range(worker, len(blocks), workers):
             start = blocks[number]
             rows = content[start : start + _ROWS]
-            best = Best(min(count, items), keys[: len(rows)], keys)
+            best = TopK(min(count, items), keys[: len(rows)], keys)
             mask = np.empty((len(rows), _COLUMNS), bool)
             for first in tiles:
                 cosines = rows @ content[first : first + _COLUMNS].T

@@ -18,7 +18,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.samples import sample
 
 DEFAULTS = InitialConfig()
@@ -124,7 +124,7 @@ def content_id_maps(
     rows: np.ndarray,
     ridges: np.ndarray | None = None,
     seed: int = 0,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
     settings: InitialConfig = DEFAULTS,
 ) -> IdMaps:
     """Fits the ridge regression of item ids on content, with a ridge of its own for each modality.

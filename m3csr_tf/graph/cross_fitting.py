@@ -15,10 +15,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.factors import AffinityFactors
+from m3csr_tf.graph.factors import IdFactors
 from m3csr_tf.graph.ials import factorise
 from m3csr_tf.util.files import regular, replacing
-from m3csr_tf.util.progress import Tell, share
+from m3csr_tf.util.progress import ProgressCallback, share
 
 
 class CrossIds(NamedTuple):
@@ -47,11 +47,11 @@ class CrossIds(NamedTuple):
 
 def cross_fitted_ids(
     clicks: csr_matrix,
-    factors: AffinityFactors,
+    factors: IdFactors,
     setting: tuple[float, float],
     parts: int,
     seed: int,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
     sweeps: int = InitialConfig().cross_fit_sweeps,
 ) -> CrossIds | None:
     """Estimates item ids by implicit ALS, for each part of the users without the part's clicks.

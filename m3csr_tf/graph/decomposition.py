@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 
 _ENTRIES = 1 << 27
 """Entries of the matrix, times columns of the dense factor, that are multiplied at once, which takes half a second. For
@@ -20,7 +20,7 @@ so long scipy blocks all other threads, those that show progress among them."""
 
 
 def singular_vectors(
-    matrix: csr_matrix, rank: int, turns: int, seed: int, told: Tell | None = None
+    matrix: csr_matrix, rank: int, turns: int, seed: int, told: ProgressCallback | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the largest singular values and their right singular vectors, as scikit-learn's `randomized_svd` does.
 
@@ -44,7 +44,7 @@ def singular_vectors(
 class _Counted(csr_matrix):
     """A sparse matrix whose products with dense matrices are computed by blocks of rows, and counted."""
 
-    told: Tell | None = None
+    told: ProgressCallback | None = None
     total = 0
     made = 0
     _transposed: _Counted | None = None

@@ -8,7 +8,7 @@ divided
   of its clicks. At low rank, the dot product of two item vectors is the probability of a walk from one item over a user
   to the other, times powers of the two items' clicks. Popular items have long vectors, and items with common users are
   close together.
-- `affinity_factors` decomposes the distribution over next items that the item graph gives each user. It predicts more
+- `item_graph_factors` decomposes the distribution over next items that the item graph gives each user. It predicts more
   where users have a few clicks each, and blurs more where they have dozens (docs/journal.md).
 - `ials_factors` takes the item factors of implicit ALS.
 """
@@ -25,8 +25,8 @@ from sklearn.preprocessing import normalize
 from m3csr_tf.config import IalsConfig, InitialConfig
 from m3csr_tf.graph.decomposition import singular_vectors
 from m3csr_tf.graph.ials import factorise
-from m3csr_tf.graph.item_graph import Affinities
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.graph.item_graph import ItemGraph
+from m3csr_tf.util.progress import ProgressCallback
 
 _RIDGE = 1e-3
 
@@ -40,7 +40,7 @@ def item_factors(
     clicks: csr_matrix,
     dim: int,
     seed: int,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
     popularity: float = InitialConfig().svd_popularity,
 ) -> np.ndarray:
     """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-a, times their singular values.
@@ -71,7 +71,7 @@ def item_factors(
     return factors / max(np.sqrt((factors[clicked] ** 2).sum(axis=1).mean()), 1e-12)
 
 
-class AffinityFactors(NamedTuple):
+class IdFactors(NamedTuple):
     """A low-rank model of next clicks, from which ids and the attention's W_V are initialised.
 
     A user's score of item j is the mean of items[i] @ values @ items[j] over the items i of her history.
@@ -87,13 +87,13 @@ class AffinityFactors(NamedTuple):
     size: float = 1.0
 
 
-def affinity_factors(
-    affinities: Affinities,
+def item_graph_factors(
+    affinities: ItemGraph,
     clicks: csr_matrix,
     dim: int,
     seed: int,
     floor: float = InitialConfig().walk_floor,
-) -> AffinityFactors:
+) -> IdFactors:
     """Computes initial ids and W_V with which the towers rank like the item graph from the first step.
 
     The decomposed matrix holds the logarithms log(1 + a / floor) of the graph's probabilities a, averaged over the
@@ -144,9 +144,7 @@ def affinity_factors(
     often = np.asarray(lines.sum(axis=0)).ravel()[:, None]
     gram = items.T @ (often * items)
     gram += max(_RIDGE * np.trace(gram) / dim, 1e-12) * np.eye(dim)
-    return AffinityFactors(
-        items.astype(np.float32), np.linalg.solve(gram, items.T @ (often * wanted)).astype(np.float32)
-    )
+    return IdFactors(items.astype(np.float32), np.linalg.solve(gram, items.T @ (often * wanted)).astype(np.float32))
 
 
 def ials_factors(
@@ -155,8 +153,8 @@ def ials_factors(
     setting: tuple[float, float],
     config: IalsConfig,
     seed: int,
-    told: Tell | None = None,
-) -> AffinityFactors:
+    told: ProgressCallback | None = None,
+) -> IdFactors:
     """Computes initial ids and W_V from implicit ALS (`graph.ials`), whose item factors are called Y.
 
     Implicit ALS computes a user's vector by least squares over Y with confidences of her own. A tower that pools a
@@ -179,4 +177,4 @@ def ials_factors(
     scale = max(np.sqrt((found[clicked] ** 2).sum(axis=1).mean()), 1e-12) if clicked.any() else 1.0
     ridge = max(config.fold_in * penalty, 1e-12)
     values = np.linalg.inv(found.T @ found + ridge * np.eye(dim)) * scale**2
-    return AffinityFactors((found / scale).astype(np.float32), values.astype(np.float32), float(scale))
+    return IdFactors((found / scale).astype(np.float32), values.astype(np.float32), float(scale))

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from m3csr_tf.config import IalsConfig
 from m3csr_tf.features.histories import length_groups
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker, one_blas_thread
 
 Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
@@ -47,7 +47,7 @@ def factorise(
     sweeps: int,
     seed: int = 0,
     start: np.ndarray | None = None,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> Factors:
     """Factorises a click matrix.
 

@@ -8,11 +8,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.stacking import LeftOut, means
+from m3csr_tf.graph.stacking import HeldOutClicks, means
 
 
 def fitted_intensity(
-    left_out: LeftOut, encoded: Mapping[str, np.ndarray], shared: bool, ridge: float = InitialConfig().intensity_ridge
+    left_out: HeldOutClicks,
+    encoded: Mapping[str, np.ndarray],
+    shared: bool,
+    ridge: float = InitialConfig().intensity_ridge,
 ) -> np.ndarray:
     """Fits weights w of modal interests such that intensities softmax_m(w_m . h_u^m) (equation 6, tau 1) predict
     clicks.

@@ -15,13 +15,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from m3csr_tf.config import AffinitiesConfig
+from m3csr_tf.config import ItemGraphConfig
 from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content, pruned_product
-from m3csr_tf.util.progress import Tell, share
+from m3csr_tf.util.progress import ProgressCallback, share
 
 
 @dataclass(frozen=True)
-class Affinities:
+class ItemGraph:
     """The distribution of the next item after each item.
 
     With probability `popular` the next item is drawn by popularity, otherwise from the row of the item.
@@ -41,9 +41,9 @@ class Affinities:
         cls,
         clicks: sparse.csr_matrix,
         content: Mapping[str, np.ndarray],
-        config: AffinitiesConfig,
-        told: Tell | None = None,
-    ) -> Affinities:
+        config: ItemGraphConfig,
+        told: ProgressCallback | None = None,
+    ) -> ItemGraph:
         """Estimates the graph from clicks and content.
 
         Random walks of 3, 5, 7, ... steps (user to item to user to item) are mixed in equal parts, and then with

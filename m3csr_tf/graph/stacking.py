@@ -27,7 +27,7 @@ _TOLD = 0.01
 """Least share of clicks whose candidates differ in a score. With fewer, the score's weight cannot be estimated."""
 
 
-class Scored(NamedTuple):
+class ScoreFactors(NamedTuple):
     """One kind of score of an item for a history: the mean of `histories` over the history, times `candidates`.
 
     Attributes:
@@ -40,7 +40,7 @@ class Scored(NamedTuple):
     candidates: np.ndarray
 
 
-class ClosedForms(NamedTuple):
+class ScoreEstimates(NamedTuple):
     """The kinds of scores, estimated from some of the clicks.
 
     Attributes:
@@ -50,9 +50,9 @@ class ClosedForms(NamedTuple):
         candidate; None where ids are not predicted.
     """
 
-    content: Mapping[str, Scored]
-    ids: Scored | None
-    new_ids: Scored | None
+    content: Mapping[str, ScoreFactors]
+    ids: ScoreFactors | None
+    new_ids: ScoreFactors | None
 
 
 class Weights(NamedTuple):
@@ -72,7 +72,7 @@ class Weights(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class HeldOutClicks:
     """Held-out clicks on held-out items, each among other candidates of like popularity.
 
     The popularity of a candidate is therefore no evidence of whether it was clicked.
@@ -90,20 +90,20 @@ class LeftOut:
         return self.similarities.shape[1]
 
 
-class Stacked(NamedTuple):
+class StackingResult(NamedTuple):
     """The estimates from held-out clicks: weights, and clicks from which more can be estimated."""
 
     weights: Weights
-    left_out: LeftOut
+    left_out: HeldOutClicks
 
 
 def stacked(
     clicks: csr_matrix,
-    estimate: Callable[[csr_matrix], ClosedForms],
+    estimate: Callable[[csr_matrix], ScoreEstimates],
     power: float,
     seed: int,
     settings: InitialConfig = DEFAULTS,
-) -> Stacked:
+) -> StackingResult:
     """Estimates the weights of scores from held-out clicks.
 
     Args:
@@ -121,7 +121,9 @@ def stacked(
     random = np.random.default_rng(seed)
     told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
     if not told:
-        return Stacked(Weights({}, 1.0, 1.0, 1.0), LeftOut(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0))))
+        return StackingResult(
+            Weights({}, 1.0, 1.0, 1.0), HeldOutClicks(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0)))
+        )
     names = told[0].names
     of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
     of_content = of_new[: len(names)]
@@ -138,7 +140,7 @@ def stacked(
     )
     similarities = np.concatenate([one.popular for one in told]) * of_content
     histories = vstack([one.histories for one in told], format="csr")
-    return Stacked(weights, LeftOut(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
+    return StackingResult(weights, HeldOutClicks(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
 
 
 class _Told(NamedTuple):
@@ -159,7 +161,7 @@ class _Told(NamedTuple):
     histories: csr_matrix
 
     @classmethod
-    def of(cls, fold: _Fold, forms: ClosedForms, power: float, random: np.random.Generator) -> _Told:
+    def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _Told:
         content = list(forms.content.values())
         new, clicked = fold.choices(random, on_new=True), fold.choices(random, on_new=False)
         popular = fold.choices(random, on_new=True, popular=True)
@@ -225,7 +227,7 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
     return weights
 
 
-class _Choices(NamedTuple):
+class _LogitSamples(NamedTuple):
     """Held-out clicks, each with other candidates.
 
     Attributes:
@@ -253,7 +255,7 @@ class _Fold(NamedTuple):
     items: np.ndarray
     settings: InitialConfig = DEFAULTS
 
-    def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _Choices:
+    def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _LogitSamples:
         """Samples held-out clicks, and other candidates for each.
 
         Args:
@@ -267,9 +269,9 @@ class _Fold(NamedTuple):
         chosen = random.permutation(of_kind)[: self.settings.fold_choices]
         beside = self.settings.fold_others
         others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
-        return _Choices(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
+        return _LogitSamples(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
-    def scores(self, choices: _Choices, scored: Sequence[Scored], power: float) -> np.ndarray:
+    def scores(self, choices: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:
         """Computes the scores of candidates from the remaining clicks, float32 [n, candidates, kinds of scores]."""
         theirs = self.known[choices.users]
         sharper = np.diff(theirs.indptr)[:, None].astype(np.float32) ** power

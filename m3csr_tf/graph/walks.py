@@ -15,7 +15,7 @@ from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.content import ContentScaler
 from m3csr_tf.graph.content_graph import nearest_by_cosine
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
 # Products that a thread computes at once, so that memory does not grow with the square of the catalogue.
@@ -28,7 +28,7 @@ def item_walk(
     beta: float = -0.2,
     neighbours: int | None = None,
     of_users: float | None = None,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
@@ -56,7 +56,7 @@ def item_walk(
 
 
 def pruned_product(
-    left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: Tell | None = None
+    left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: ProgressCallback | None = None
 ) -> sparse.csr_matrix:
     """Computes left @ right without its diagonal, and keeps the largest weights of each row.
 
@@ -110,7 +110,7 @@ def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
-def content_neighbours(content: np.ndarray, count: int = 10, told: Tell | None = None) -> sparse.csr_matrix:
+def content_neighbours(content: np.ndarray, count: int = 10, told: ProgressCallback | None = None) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
 
     Args:

@@ -10,7 +10,7 @@ from scann.scann_ops.py import scann_ops_pybind as scann
 
 from m3csr_tf.index.base import checked_ids, checked_vectors
 from m3csr_tf.index.scann_index import ScannIndex
-from m3csr_tf.index.vector_store import HeldItems
+from m3csr_tf.index.vector_store import VectorStore
 
 NEIGHBOURS = 10
 """ScaNN wants a default k; every search gives its own."""
@@ -36,4 +36,4 @@ class ExactIndex(ScannIndex):
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))
         searcher = scann.builder(vectors, NEIGHBOURS, "dot_product").score_brute_force().build().searcher
-        return cls(searcher, HeldItems(ids, vectors), {"recall": 1.0, "recall_at": recall_at, "changed": 0})
+        return cls(searcher, VectorStore(ids, vectors), {"recall": 1.0, "recall_at": recall_at, "changed": 0})

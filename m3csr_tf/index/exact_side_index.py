@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from m3csr_tf.index.recall import ROUNDING
-from m3csr_tf.index.vector_store import HeldItems
+from m3csr_tf.index.vector_store import VectorStore
 
 RECENT = 4096
 """Latest upserts scored exactly: of 200,000 items, a fiftieth of exact search."""
@@ -20,7 +20,7 @@ BLOCK = 256
 """Queries scored at a time: 6 MB of scores, which stay in the cache."""
 
 
-class ExactBeside:
+class ExactSideIndex:
     """Long items, and the last `RECENT` that were upserted, as far as they are still held.
 
     Args:
@@ -29,7 +29,7 @@ class ExactBeside:
       recent: ids of those that came last, oldest first; none of them among `long`.
     """
 
-    def __init__(self, items: HeldItems, long: Iterable[str], recent: Iterable[str]) -> None:
+    def __init__(self, items: VectorStore, long: Iterable[str], recent: Iterable[str]) -> None:
         self._items = items
         self._long = dict.fromkeys(long)
         self._recent = dict.fromkeys(recent)

@@ -20,7 +20,7 @@ from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
 from m3csr_tf.index.recall import Sample, kth_scores
-from m3csr_tf.index.vector_store import HeldItems
+from m3csr_tf.index.vector_store import VectorStore
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array, stored_json
 
@@ -46,7 +46,7 @@ class ScannIndex(ItemIndex):
     _vectors_file = "dataset.npy"
     """The vectors, float32 in the order of the ids; this is ScaNN's own copy."""
 
-    def __init__(self, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> None:
+    def __init__(self, searcher: Any, items: VectorStore, settings: dict[str, Any]) -> None:
         self._searcher = searcher
         self._items = items
         self._settings = settings
@@ -178,7 +178,7 @@ class ScannIndex(ItemIndex):
         """Writes what a kind has beside ScaNN's files."""
 
     @classmethod
-    def _loaded(cls, folder: Path, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> Self:
+    def _loaded(cls, folder: Path, searcher: Any, items: VectorStore, settings: dict[str, Any]) -> Self:
         """The index; a kind reads here what `_save_more` wrote."""
         return cls(searcher, items, settings)
 
@@ -198,7 +198,7 @@ class ScannIndex(ItemIndex):
             searcher = scann.load_searcher(str(folder), assets_backcompat_shim=False).searcher
             if not len(ids) == searcher.size() == items:
                 raise ValueError(f"the ids, the vectors and {SETTINGS} do not belong together")
-            return cls._loaded(folder, searcher, HeldItems(ids, vectors), settings)
+            return cls._loaded(folder, searcher, VectorStore(ids, vectors), settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.index.base import checked_ids, checked_vectors
 from m3csr_tf.index.exact import ExactIndex
-from m3csr_tf.index.exact_side_index import ExactBeside
+from m3csr_tf.index.exact_side_index import ExactSideIndex
 from m3csr_tf.index.recall import Sample, Search, largest, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
 from m3csr_tf.index.space import Space
-from m3csr_tf.index.vector_store import HeldItems
+from m3csr_tf.index.vector_store import VectorStore
 from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.progress import progress
 
@@ -74,7 +74,7 @@ class TreeIndex(ScannIndex):
     def __init__(
         self,
         searcher: Any,
-        items: HeldItems,
+        items: VectorStore,
         settings: dict[str, Any],
         space: Space,
         long: Sequence[str],
@@ -82,7 +82,7 @@ class TreeIndex(ScannIndex):
     ) -> None:
         super().__init__(searcher, items, settings)
         self._space = space
-        self._beside = ExactBeside(items, long, recent)
+        self._beside = ExactSideIndex(items, long, recent)
 
     @classmethod
     def build(
@@ -145,7 +145,7 @@ class TreeIndex(ScannIndex):
             searcher.upsert(long.tolist(), long_vectors, len(long))
         index = cls(
             searcher,
-            HeldItems(ids, vectors),
+            VectorStore(ids, vectors),
             {
                 "leaves": leaves,
                 "max_leaves_to_search": max_leaves,
@@ -201,7 +201,7 @@ class TreeIndex(ScannIndex):
 
     @classmethod
     @override
-    def _loaded(cls, folder: Path, searcher: Any, items: HeldItems, settings: dict[str, Any]) -> Self:
+    def _loaded(cls, folder: Path, searcher: Any, items: VectorStore, settings: dict[str, Any]) -> Self:
         frame = pd.read_parquet(folder / BESIDE)
         ids, recent = frame[columns.ITEM_ID].to_numpy(dtype=object), frame[_IS_RECENT].to_numpy(dtype=bool)
         if (items.rows(ids) < 0).any():

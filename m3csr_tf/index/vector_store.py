@@ -12,7 +12,7 @@ MANY = 20_000
 """Ids from which a pandas table, made anew after a change, beats a dictionary."""
 
 
-class HeldItems:
+class VectorStore:
     """Ids and vectors in the order of a searcher's rows, changed as the searcher changes.
 
     New items are appended, and a deleted one leaves its row to the last: what ScaNN does with its own rows. Work is by

@@ -39,7 +39,7 @@ Collate = Callable[[Examples], Batch]
 """Makes a model's batch of examples. It runs as graph code of the tf.data pipeline, so it may hold constants, and must
 not read the model's variables, which change meanwhile."""
 
-Judge = Callable[[], float]
+ValidationRecall = Callable[[], float]
 """Mean Recall@20 of the validation users by the model's present weights."""
 
 
@@ -178,7 +178,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         A score is the sum of the parts' dot products, which is how lists say why an item is in them.
         """
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
         """Sets the weights that training starts from; those that were drawn, if a model has no better start.
 
         Args:

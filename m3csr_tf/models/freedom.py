@@ -30,7 +30,7 @@ from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.edge_pruning import EdgePruning
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
-from m3csr_tf.sampling.stateless import StatelessDraws
+from m3csr_tf.sampling.stateless import StatelessRandom
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.util.progress import progress
 
@@ -122,7 +122,7 @@ class Freedom(EmbeddingRecommender):
         self._users = users
         self._graph = normalised_click_graph(config, prepared, self.title)
         self._pruning = EdgePruning(clicks, settings.edge_dropout)
-        self._draws = StatelessDraws(config.run.seed)
+        self._draws = StatelessRandom(config.run.seed)
         self._epoch_steps = max(1, -(-clicks.nnz // config.training.batch_size))
         self._content = {name: tf.constant(values) for name, values in content.items()}
         self._item_graph = as_tensor(sum(share * normalised(graphs[name]) for name, share in shares.items()))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.errors import NotFiniteError
-from m3csr_tf.ranking.top_k import Best, random_columns, random_rows
+from m3csr_tf.ranking.top_k import TopK, random_columns, random_rows
 from m3csr_tf.util.threads import cores, each_worker
 
 Csr: TypeAlias = sparse.csr_array | sparse.csr_matrix
@@ -109,7 +109,7 @@ def top_n(
     def work(worker: int) -> None:
         for start in tiles[worker::workers]:
             some = slice(start, min(start + scorer.users_at_once, count))
-            best = Best(min(n, len(rows)), user_keys[some], item_keys)
+            best = TopK(min(n, len(rows)), user_keys[some], item_keys)
             left_out = _Seen(seen, some, column_of)
             mask = np.empty((some.stop - start, _ITEMS), bool)
             for first, scores in scorer.scores(some):

@@ -16,7 +16,7 @@ _TIED_ENTRIES = 1 << 18
 """Scores that are looked at together where ties for the last place are broken; so many fit the cache."""
 
 
-class Best:
+class TopK:
     """The top `k` columns of each row, by descending score, and by ascending key where scores are equal.
 
     The result does not depend on the order of the blocks. A score of -inf is never selected.

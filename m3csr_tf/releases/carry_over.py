@@ -23,7 +23,7 @@ Choice = Callable[[ItemStore, ItemStore], np.ndarray]
 """Old items, new items -> ids of the old ones to take into the new version."""
 
 
-def taken_over(before: Release, target: Release, choose: Choice) -> Segment | None:
+def carried_over(before: Release, target: Release, choose: Choice) -> Segment | None:
     """What the journal of `target` needs, so that nothing that came or went with the version before is lost.
 
     Args:
@@ -78,7 +78,7 @@ def taken_over(before: Release, target: Release, choose: Choice) -> Segment | No
     return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen))
 
 
-def fresh_only(old: ItemStore, new: ItemStore) -> np.ndarray:
+def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
     """What a newly trained version takes over: items that came by refresh and that no training has placed.
 
     For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on

@@ -28,7 +28,7 @@ from m3csr_tf.index import ItemIndex, build_index
 from m3csr_tf.models.contract import Recommender
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
-from m3csr_tf.releases.carry_over import fresh_only
+from m3csr_tf.releases.carry_over import new_by_refresh
 from m3csr_tf.releases.items import ItemStore
 from m3csr_tf.releases.release import ITEMS, Release, open_release
 from m3csr_tf.releases.versions import commit, free_version, publishing
@@ -96,7 +96,7 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
         with progress("checksums of the release"):
             manifest = _manifest(trained, version, index, bonuses, staging)
         with progress("making it the current version"):
-            commit(folder, staging, manifest, fresh_only)
+            commit(folder, staging, manifest, new_by_refresh)
             return open_release(folder)
 
 

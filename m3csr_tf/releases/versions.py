@@ -20,7 +20,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.export import tf_serving
 from m3csr_tf.releases import journal
 from m3csr_tf.releases import manifest as manifests
-from m3csr_tf.releases.carry_over import Choice, all_changes, taken_over
+from m3csr_tf.releases.carry_over import Choice, all_changes, carried_over
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
@@ -235,7 +235,7 @@ def no_current(folder: Path) -> str:
 def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:
     with switching(folder):
         before = _before(folder, target.version)
-        segment = None if before is None else taken_over(before, target, choose)
+        segment = None if before is None else carried_over(before, target, choose)
         if segment is not None:
             target.journal.append(segment)
         previous, version = current(folder), target.version

@@ -24,7 +24,7 @@ from m3csr_tf.reports.figures.style import save
 from m3csr_tf.reports.figures.training_curves import training_curves
 from m3csr_tf.reports.run_files import RunFiles
 from m3csr_tf.reports.words import figure_of, has_intervals, systems_of
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 
 _GROUPS = 6
 """Groups of items that the points of the projection are coloured by."""
@@ -47,7 +47,7 @@ _SECTIONS = ("results", "modalities", "popularity", "frontier", "case", "trainin
 
 
 def drawn(
-    run: RunFiles, evidence: Evidence, studies: list[CaseStudy], folder: Path, told: Tell | None = None
+    run: RunFiles, evidence: Evidence, studies: list[CaseStudy], folder: Path, told: ProgressCallback | None = None
 ) -> dict[str, list[Figure]]:
     """Draws what the run has data for, and writes each figure as PNG and SVG.
 

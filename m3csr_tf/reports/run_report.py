@@ -27,7 +27,7 @@ from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.model_card import limits
 from m3csr_tf.reports.run_files import CONFIG, FRONTIER, LISTS, METRICS, THROUGHPUT, VALIDATIONS, RunFiles
 from m3csr_tf.reports.words import describe_split, figure_of, has_intervals, systems_of, titled
-from m3csr_tf.util.progress import Tell
+from m3csr_tf.util.progress import ProgressCallback
 
 PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"
 """Files of a run that are written here, and the folder of the figures."""
@@ -55,7 +55,7 @@ def run_report(
     page_folder: Path,
     release: Path | None = None,
     pictures: Path | None = None,
-    told: Tell | None = None,
+    told: ProgressCallback | None = None,
 ) -> Report:
     """Draws the figures of a run and lays out its page.
 

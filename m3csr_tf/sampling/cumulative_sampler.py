@@ -13,7 +13,7 @@ from m3csr_tf.ids import PADDING_ROW
 
 
 @dataclass(frozen=True)
-class Draws:
+class CumulativeSampler:
     """Samples a column from the distribution of a row of a sparse matrix, by inversion of its cumulative sums.
 
     Attributes:
@@ -27,7 +27,7 @@ class Draws:
     sums: tf.Tensor
 
     @classmethod
-    def of_rows(cls, weights: csr_matrix) -> Draws:
+    def of_rows(cls, weights: csr_matrix) -> CumulativeSampler:
         """Makes a sampler that draws a column of a row in proportion to the row's entries.
 
         Args:

@@ -14,10 +14,10 @@ import tensorflow as tf
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import Config
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.sampling.cumulative_sampler import Draws
-from m3csr_tf.sampling.stateless import ReplicaShare, StatelessDraws
+from m3csr_tf.sampling.cumulative_sampler import CumulativeSampler
+from m3csr_tf.sampling.stateless import ReplicaShare, StatelessRandom
 from m3csr_tf.sampling.windows import Window
 
 _TRIES = 5
@@ -74,11 +74,11 @@ class ExampleSampler:
         config: Config,
         trained: np.ndarray,
         probability: np.ndarray | None,
-        affinities: Affinities | None,
+        affinities: ItemGraph | None,
         replicas: int = 1,
     ) -> None:
         self._config = config
-        self._draws, self._share = StatelessDraws(config.run.seed), ReplicaShare(replicas)
+        self._draws, self._share = StatelessRandom(config.run.seed), ReplicaShare(replicas)
         self._catalogue = len(trained)
         clicked, known = np.flatnonzero(trained), np.arange(UNKNOWN_ROW + 1, len(trained))
         self._pool = tf.constant(clicked if config.negatives.pool == "clicked" else known, tf.int32)
@@ -86,8 +86,8 @@ class ExampleSampler:
         self._per_user = config.training.positives == "per_user"
         if config.training.walk_positives:
             assert affinities is not None
-            self._walks = Draws.of_rows(affinities.items)
-            self._popularity = Draws.of_rows(csr_matrix(affinities.popularity))
+            self._walks = CumulativeSampler.of_rows(affinities.items)
+            self._popularity = CumulativeSampler.of_rows(csr_matrix(affinities.popularity))
             self._popular = affinities.popular
 
     def draw(

@@ -30,7 +30,7 @@ where they cannot meet the streams of another run."""
 _BEYOND = 1 << 40
 
 
-class StatelessDraws:
+class StatelessRandom:
     """Random numbers of a training step. Those of step k are the same whether or not earlier steps were taken.
 
     Args:

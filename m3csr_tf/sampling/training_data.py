@@ -14,7 +14,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.sampling.windows import ShardedClicks
 from m3csr_tf.util.progress import PERCENT, progress
 
@@ -61,7 +61,7 @@ class TrainingData:
     histories: np.ndarray
     features: dict[str, np.ndarray]
     trained: np.ndarray
-    affinities: Affinities | None
+    affinities: ItemGraph | None
     shards: ShardedClicks | None = None
     cross_ids: CrossIds | None = None
 
@@ -80,7 +80,7 @@ class TrainingData:
         affinities = None
         if item_graph or config.training.walk_positives > 0:
             with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:
-                affinities = Affinities.of(clicks, prepared.content, config.affinities, told)
+                affinities = ItemGraph.of(clicks, prepared.content, config.affinities, told)
         return cls(
             clicks=clicks,
             histories=slots,

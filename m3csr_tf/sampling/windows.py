@@ -94,7 +94,7 @@ def window_of(
     )
 
 
-class Turn(NamedTuple):
+class WindowSchedule(NamedTuple):
     """The range of training steps that draw from one window.
 
     Attributes:
@@ -139,7 +139,7 @@ class ShardedClicks:
             np.array([shard.clicks for shard in shards]),
         )
 
-    def turns(self, first_step: int, last_step: int) -> Iterator[Turn]:
+    def turns(self, first_step: int, last_step: int) -> Iterator[WindowSchedule]:
         """Yields, in order, the turns to which the steps from first_step to last_step (exclusive) belong."""
         windows = int(-(-self.clicks.sum() // self.config.training.window_clicks))
         number, begins, epoch = 0, 0, 0
@@ -152,7 +152,7 @@ class ShardedClicks:
                 shards = order[window == place]
                 steps = int(-(-self.examples[shards].sum() // self.config.training.batch_size))
                 if begins < last_step and begins + steps > first_step:
-                    yield Turn(number, begins, steps, tuple(int(shard) for shard in shards))
+                    yield WindowSchedule(number, begins, steps, tuple(int(shard) for shard in shards))
                 begins += steps
             epoch += 1
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, with_settings
-from m3csr_tf.data.readers.beside import CATALOGUE
+from m3csr_tf.data.readers.log_layout import CATALOGUE
 from m3csr_tf.data.readers.table import INTERACTIONS
 from m3csr_tf.simulation.plan import Plan, run_name
 from m3csr_tf.simulation.population import ITEM, TIME, USER, Population

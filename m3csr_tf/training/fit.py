@@ -29,10 +29,10 @@ from m3csr_tf.training import distribution, finished, run_files, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.optimizer import RowwiseAdam
-from m3csr_tf.training.progressed import Progressed, write_csv
 from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
+from m3csr_tf.training.training_state import TrainingState, write_csv
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
@@ -91,7 +91,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            progressed = Progressed(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
+            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -156,7 +156,7 @@ class _Loop:
         data: TrainingData,
         validation: Validation,
         replicas: Distribution,
-        afresh: Progressed,
+        afresh: TrainingState,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
@@ -271,13 +271,13 @@ class _Loop:
     def _stopped(self) -> bool:
         return self._is_over(self._progressed)
 
-    def _is_over(self, progressed: Progressed) -> bool:
+    def _is_over(self, progressed: TrainingState) -> bool:
         if progressed.step >= self._budget.steps:
             return True
         best = progressed.best(self._config.training.min_delta)
         return best is not None and progressed.step - best["step"] >= self._budget.patience
 
-    def _restore(self, afresh: Progressed) -> Progressed:
+    def _restore(self, afresh: TrainingState) -> TrainingState:
         latest = runs.latest_checkpoint(self._folder)
         if latest is None:
             return afresh
@@ -285,7 +285,7 @@ class _Loop:
             latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
         ):
             self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
-            progressed = Progressed(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
+            progressed = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
         if progressed.fingerprint != afresh.fingerprint:
             raise RunError(
                 f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "

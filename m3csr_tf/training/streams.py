@@ -13,7 +13,7 @@ from m3csr_tf.models.contract import Batch, Collate
 from m3csr_tf.sampling.cumulative_sampler import positive_probabilities
 from m3csr_tf.sampling.example_sampler import ExampleSampler
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.sampling.windows import SPECS, Turn, Window, window_of
+from m3csr_tf.sampling.windows import SPECS, Window, WindowSchedule, window_of
 
 _BATCHES_AHEAD = 4
 
@@ -109,7 +109,7 @@ class ExampleStream:
         numbers = tf.data.Dataset.range(first * here, last * here)
         return numbers.map(draw, num_parallel_calls=parallel, deterministic=True)
 
-    def _load(self, turns: list[Turn], place: tf.Tensor) -> tuple[Window, tf.Tensor, tf.Tensor]:
+    def _load(self, turns: list[WindowSchedule], place: tf.Tensor) -> tuple[Window, tf.Tensor, tf.Tensor]:
         """A turn's window, its first step and the one after its last."""
         assert self._shards is not None
         shards = self._shards

@@ -13,7 +13,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.exposure import catalogue_share, cold_bonus
 from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.models.contract import Judge, Recommender
+from m3csr_tf.models.contract import Recommender, ValidationRecall
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training.budget import validation_users
@@ -112,7 +112,7 @@ class Validation:
             tf.summary.scalar(name, value, step=step)
 
 
-def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Judge:
+def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> ValidationRecall:
     """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
     validation: list[Validation] = []
 

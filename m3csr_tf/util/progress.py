@@ -28,7 +28,7 @@ from rich.progress import (
 from m3csr_tf.util.quoting import printable
 from m3csr_tf.util.terminal import Terminal
 
-Tell = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 """Is told how many are done, and of how many (None: as before); `Told` is one."""
 
 PERCENT = "%"
@@ -107,7 +107,7 @@ class Told:
         bars.update(self.task, completed=self._done, total=self._total, figures=self._figures)
 
 
-def share(told: Tell | None, place: int, of: int) -> Tell | None:
+def share(told: ProgressCallback | None, place: int, of: int) -> ProgressCallback | None:
     """What a part of a stage tells: the stage's `told` hears how many percent of all its parts are done.
 
     Args:

@@ -41,7 +41,7 @@ def publish(config: Config, again: bool = False) -> Release:
     if report["kind"] != "exact":
         console.print(recall_table(report))
     if released.position:
-        _say_taken_over(next(segment for _, segment in released.journal.read(until=1)))
+        _print_carried_over(next(segment for _, segment in released.journal.read(until=1)))
     return released
 
 
@@ -89,7 +89,7 @@ def rollback(config: Config, version: int | None) -> Release:
     said = f"version {released.version} of run {released.manifest['run']}"
     say(f"{config.release_folder}: {said} is current again{instead}")
     if taken is not None:
-        _say_taken_over(taken)
+        _print_carried_over(taken)
     return released
 
 
@@ -101,7 +101,7 @@ def prune(config: Config, keep: int) -> list[int]:
     return gone
 
 
-def _say_taken_over(taken: Segment) -> None:
+def _print_carried_over(taken: Segment) -> None:
     say(
         f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
         f"{len(taken.removed):,} removals"

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from m3csr_tf import columns, explain
 from m3csr_tf.batch.job import Outcome
-from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
+from m3csr_tf.batch.user_histories import UserHistories
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers, Users
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
@@ -62,7 +62,7 @@ def _users(config: Config, released: Release) -> Users:
     audience = Audience(trained.prepared, trained.config, columns.SPLITS)
     if config.retrieve.users is None:
         return PreparedUsers(trained.prepared, audience)
-    return users.with_past(Past(trained.prepared, audience))
+    return users.with_past(UserHistories(trained.prepared, audience))
 
 
 def _print_done(done: Outcome, config: Config) -> None:

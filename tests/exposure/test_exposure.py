@@ -26,7 +26,7 @@ from m3csr_tf.exposure import (
     cold_bonus,
     few_bins,
     merged,
-    ranked_apart,
+    ranked_by_kind,
     with_bonuses,
 )
 from m3csr_tf.features.popularity import PopularityBins
@@ -152,7 +152,7 @@ def test_merged_lists_of_two_kinds_are_the_lists_ranked_anew(problem: dict[str, 
     raised = raised_by(problem["item_vectors"], problem["cold"], bonus)
     scores = np.concatenate([problem["user_vectors"] @ raised.T, np.full((len(problem["user_vectors"]), 1), np.nan)], 1)
     vectors, cold = (problem["user_vectors"], problem["item_vectors"]), problem["cold"]
-    lists = merged(*ranked_apart(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
+    lists = merged(*ranked_by_kind(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
     anew = lists_with(problem, bonus)
     np.testing.assert_array_equal(np.take_along_axis(scores, lists, 1), np.take_along_axis(scores, anew, 1))
 

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import IalsConfig
 from m3csr_tf.graph.cross_fitting import CrossIds, cross_fitted_ids
-from m3csr_tf.graph.factors import AffinityFactors, ials_factors
+from m3csr_tf.graph.factors import IdFactors, ials_factors
 
 USERS, ITEMS, DIM, SETTING = 60, 40, 5, (10.0, 5.0)
 
@@ -25,12 +25,12 @@ def by_taste(seed: int = 0) -> csr_matrix:
     return csr_matrix(lines)
 
 
-def factors_of(clicks: csr_matrix) -> AffinityFactors:
+def factors_of(clicks: csr_matrix) -> IdFactors:
     return ials_factors(clicks, DIM, SETTING, IalsConfig(), seed=0)
 
 
 @pytest.fixture(scope="module")
-def crossed() -> tuple[csr_matrix, AffinityFactors, CrossIds]:
+def crossed() -> tuple[csr_matrix, IdFactors, CrossIds]:
     clicks = by_taste()
     ids = cross_fitted_ids(clicks, factors_of(clicks), SETTING, 4, seed=1)
     assert ids is not None
@@ -38,7 +38,7 @@ def crossed() -> tuple[csr_matrix, AffinityFactors, CrossIds]:
 
 
 def test_every_user_with_a_click_is_in_one_of_the_parts_which_are_of_like_size(
-    crossed: tuple[csr_matrix, AffinityFactors, CrossIds],
+    crossed: tuple[csr_matrix, IdFactors, CrossIds],
 ) -> None:
     _, _, ids = crossed
     assert ids.parts[-1] == -1
@@ -47,7 +47,7 @@ def test_every_user_with_a_click_is_in_one_of_the_parts_which_are_of_like_size(
 
 
 def test_a_parts_ids_do_not_hang_on_what_its_users_clicked_and_others_do(
-    crossed: tuple[csr_matrix, AffinityFactors, CrossIds],
+    crossed: tuple[csr_matrix, IdFactors, CrossIds],
 ) -> None:
     clicks, factors, ids = crossed
     changed = clicks.tolil()
@@ -93,14 +93,14 @@ def test_items_that_nobody_of_another_part_has_clicked_have_no_id() -> None:
     assert (ids.ids[:, ITEMS - 1] == 0).all()
 
 
-def test_the_axes_stay_where_they_were(crossed: tuple[csr_matrix, AffinityFactors, CrossIds]) -> None:
+def test_the_axes_stay_where_they_were(crossed: tuple[csr_matrix, IdFactors, CrossIds]) -> None:
     _, factors, ids = crossed
     for of_part in ids.ids:
         both = np.stack([of_part[:-1].ravel(), factors.items[:-1].ravel()])
         assert np.corrcoef(both)[0, 1] > 0.9
 
 
-def test_what_is_saved_is_read_again(crossed: tuple[csr_matrix, AffinityFactors, CrossIds], tmp_path: Path) -> None:
+def test_what_is_saved_is_read_again(crossed: tuple[csr_matrix, IdFactors, CrossIds], tmp_path: Path) -> None:
     _, _, ids = crossed
     ids.save(tmp_path / "ids.npz")
     for found, expected in zip(CrossIds.load(tmp_path / "ids.npz"), ids, strict=True):

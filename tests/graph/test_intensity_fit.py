@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.graph.intensity_fit import IntensityFit, fitted_intensity
-from m3csr_tf.graph.stacking import ClosedForms, LeftOut, Scored, stacked
+from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, stacked
 from m3csr_tf.ids import FIRST_ROW
 
 USERS, ITEMS, CLICKS = 2000, 200, 5
@@ -30,7 +30,7 @@ def signs(seed: int) -> np.ndarray:
 
 
 def test_without_clicks_that_are_left_out_no_intensity_is_known() -> None:
-    nothing = LeftOut(NONE[:0], np.zeros((0, 0, 0)))
+    nothing = HeldOutClicks(NONE[:0], np.zeros((0, 0, 0)))
     weights = fitted_intensity(nothing, {"visual": signs(0), "acoustic": signs(1)}, shared=False)
     np.testing.assert_array_equal(weights, np.zeros((2, 1)))
 
@@ -42,7 +42,7 @@ def salient(sides: np.ndarray, loud: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def by_looks_or_sound() -> tuple[LeftOut, np.ndarray, dict[str, np.ndarray]]:
+def by_looks_or_sound() -> tuple[HeldOutClicks, np.ndarray, dict[str, np.ndarray]]:
     """Half of the users go by looks and click videos that are a feast for the eye, the others by sound."""
     random = np.random.default_rng(3)
     of_modality = [(signs(0), random.random((ITEMS, 1))), (signs(1), random.random((ITEMS, 1)))]
@@ -53,7 +53,7 @@ def by_looks_or_sound() -> tuple[LeftOut, np.ndarray, dict[str, np.ndarray]]:
         chances = (sides[KNOWN, 0] == (1 if user % 4 < 2 else -1)) * loud[KNOWN, 0] ** 2
         chosen.append(random.choice(KNOWN, CLICKS, replace=False, p=chances / chances.sum()))
     clicks, histories = histories_of(chosen)
-    forms = ClosedForms({name: Scored(vectors, vectors) for name, vectors in encoded.items()}, None, None)
+    forms = ScoreEstimates({name: ScoreFactors(vectors, vectors) for name, vectors in encoded.items()}, None, None)
     return stacked(clicks, lambda _: forms, 0.0, seed=0).left_out, histories, encoded
 
 
@@ -95,6 +95,6 @@ def test_the_slopes_of_the_likelihood_are_those_of_its_differences(rows: int) ->
 
 def test_fewer_clicks_move_intensities_less() -> None:
     left_out, _, encoded = by_looks_or_sound()
-    few = LeftOut(left_out.histories[:100], left_out.similarities[:, :100])
+    few = HeldOutClicks(left_out.histories[:100], left_out.similarities[:, :100])
     sizes = [np.abs(fitted_intensity(some, encoded, shared=False)).max() for some in (left_out, few)]
     assert sizes[0] > 2 * sizes[1] > 0

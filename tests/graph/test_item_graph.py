@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.config import AffinitiesConfig
-from m3csr_tf.graph.factors import affinity_factors
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.config import ItemGraphConfig
+from m3csr_tf.graph.factors import item_graph_factors
+from m3csr_tf.graph.item_graph import ItemGraph
 
 # Users 0 and 1 link items 0, 1 and 2 in a line; nobody clicked item 3, whose content is that of item 0.
 CLICKS = csr_matrix(np.array([[1, 1, 0, 0], [0, 1, 1, 0]], np.float32))
 CONTENT = {"visual": np.array([[1, 0], [0, 1], [0.8, 0.6], [1, 0]], np.float32)}
 
 
-def affinities(clicks: csr_matrix = CLICKS, **settings: float) -> Affinities:
+def affinities(clicks: csr_matrix = CLICKS, **settings: float) -> ItemGraph:
     content = CONTENT if clicks is CLICKS else {"visual": np.random.default_rng(0).normal(size=(clicks.shape[1], 3))}
-    return Affinities.of(clicks, content, AffinitiesConfig.model_validate({"similar": 0, **settings}))
+    return ItemGraph.of(clicks, content, ItemGraphConfig.model_validate({"similar": 0, **settings}))
 
 
 def test_one_walk_leads_over_a_common_user() -> None:
@@ -69,7 +69,7 @@ def test_rows_are_distributions_over_other_clicked_items(clicks: csr_matrix, wal
 @settings(deadline=None, max_examples=40)
 @given(click_matrices(), st.integers(1, 9))
 def test_factors_of_any_log_are_finite_and_of_unclicked_items_zeros(clicks: csr_matrix, dim: int) -> None:
-    factors = affinity_factors(affinities(clicks), clicks, dim, seed=0)
+    factors = item_graph_factors(affinities(clicks), clicks, dim, seed=0)
     assert factors.items.shape == (clicks.shape[1], dim) and factors.values.shape == (dim, dim)
     assert np.isfinite(factors.items).all() and np.isfinite(factors.values).all()
     assert_array_equal(factors.items[clicks.toarray().sum(axis=0) == 0], 0)
@@ -86,13 +86,13 @@ def communities() -> csr_matrix:
 
 
 def test_factors_score_the_items_of_a_users_own_group_above_all_others(communities: csr_matrix) -> None:
-    factors = affinity_factors(affinities(communities), communities, 4, seed=0)
+    factors = item_graph_factors(affinities(communities), communities, 4, seed=0)
     scores = communities @ factors.items / 3 @ factors.values @ factors.items.T
     assert (scores[::2, :10].min(axis=1) > scores[::2, 10:].max(axis=1)).all()
     assert (scores[1::2, 10:].min(axis=1) > scores[1::2, :10].max(axis=1)).all()
 
 
 def test_factors_are_the_same_for_the_same_seed(communities: csr_matrix) -> None:
-    first, second = (affinity_factors(affinities(communities), communities, 4, seed=3) for _ in range(2))
+    first, second = (item_graph_factors(affinities(communities), communities, 4, seed=3) for _ in range(2))
     assert_array_equal(first.items, second.items)
     assert_array_equal(first.values, second.values)

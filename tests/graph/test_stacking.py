@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.graph.stacking import ClosedForms, Scored, _folds, conditional_logit, stacked
+from m3csr_tf.graph.stacking import ScoreEstimates, ScoreFactors, _folds, conditional_logit, stacked
 
 USERS, ITEMS, CLICKS = 600, 120, 8
 
@@ -90,13 +90,13 @@ def test_a_fold_knows_no_click_on_its_new_items_and_nine_tenths_of_the_others() 
 
 def test_ids_that_know_the_clicks_they_were_made_of_by_heart_weigh_little_beside_content_that_tells() -> None:
     clicks, sides = sided()
-    content = Scored(sides, sides)
+    content = ScoreFactors(sides, sides)
 
-    def by_heart(known: csr_matrix) -> ClosedForms:
+    def by_heart(known: csr_matrix) -> ScoreEstimates:
         # Of a user's own clicks the score is 1 and more, of others, however alike, next to 0.
         lines = known.toarray()
         items = (lines.T @ lines > 6).astype(np.float32) * np.random.default_rng(1).random((ITEMS, ITEMS), np.float32)
-        return ClosedForms({"visual": content}, Scored(np.eye(ITEMS, dtype=np.float32), items.T), None)
+        return ScoreEstimates({"visual": content}, ScoreFactors(np.eye(ITEMS, dtype=np.float32), items.T), None)
 
     weights = stacked(clicks, by_heart, 0.0, seed=0).weights
     seen = by_heart(clicks).ids
@@ -109,10 +109,12 @@ def test_predicted_ids_are_weighed_beside_content_by_clicks_on_new_items_alone()
     clicks, sides = sided()
     noise = np.random.default_rng(3).normal(size=(ITEMS, 4)).astype(np.float32)
 
-    def estimate(known: csr_matrix) -> ClosedForms:
+    def estimate(known: csr_matrix) -> ScoreEstimates:
         # Ids place the items that have clicks, and predicted ones none of the others.
         has = (np.diff(known.tocsc().indptr) > 0)[:, None]
-        return ClosedForms({"visual": Scored(sides, sides)}, Scored(sides, sides * has), Scored(noise, noise))
+        return ScoreEstimates(
+            {"visual": ScoreFactors(sides, sides)}, ScoreFactors(sides, sides * has), ScoreFactors(noise, noise)
+        )
 
     weights = stacked(clicks, estimate, 0.0, seed=0).weights
     assert weights.content["visual"] > 1 and weights.new_ids < 0.2
@@ -127,7 +129,7 @@ def test_a_score_is_that_of_the_mean_of_what_remains_of_a_history_times_its_clic
     vectors[0, ::3] = 0  # A third of the items say nothing, and are in no mean.
     fold = next(_folds(clicks, random))
     choices = fold.choices(random, on_new=False)
-    (found,) = np.moveaxis(fold.scores(choices, [Scored(*vectors)], 0.5), 2, 0)
+    (found,) = np.moveaxis(fold.scores(choices, [ScoreFactors(*vectors)], 0.5), 2, 0)
     for user, items, scores in list(zip(choices.users, choices.items, found, strict=True))[:50]:
         history = fold.known[user].indices
         telling = history[history % 3 != 0]
@@ -138,7 +140,9 @@ def test_a_score_is_that_of_the_mean_of_what_remains_of_a_history_times_its_clic
 def test_clicks_that_are_left_out_come_beside_items_that_are_as_popular_with_what_remains_of_their_users() -> None:
     clicks, sides = sided()
     popularity = np.arange(ITEMS, dtype=np.float32)[:, None]
-    forms = ClosedForms({"side": Scored(sides, sides), "item": Scored(np.ones_like(sides), popularity)}, None, None)
+    forms = ScoreEstimates(
+        {"side": ScoreFactors(sides, sides), "item": ScoreFactors(np.ones_like(sides), popularity)}, None, None
+    )
     found = stacked(clicks, lambda _: forms, 0.0, seed=0)
     weights = list(found.weights.content.values())
     of_sides, of_items = (values / weight for values, weight in zip(found.left_out.similarities, weights, strict=True))
@@ -155,6 +159,6 @@ def test_clicks_that_are_left_out_come_beside_items_that_are_as_popular_with_wha
 
 @pytest.mark.parametrize("clicks", [csr_matrix((3, 5)), csr_matrix([[1.0, 0], [1, 0]]), csr_matrix([[1.0, 1]])])
 def test_where_nothing_can_be_left_out_everything_weighs_1(clicks: csr_matrix) -> None:
-    one = Scored(*[np.ones((clicks.shape[1], 1), np.float32)] * 2)
-    found = stacked(clicks, lambda _: ClosedForms({"a": one}, one, one), 0.5, seed=0)
+    one = ScoreFactors(*[np.ones((clicks.shape[1], 1), np.float32)] * 2)
+    found = stacked(clicks, lambda _: ScoreEstimates({"a": one}, one, one), 0.5, seed=0)
     assert found.weights == ({}, 1.0, 1.0, 1.0) and not len(found.left_out)

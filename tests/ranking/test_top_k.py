@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3csr_tf.ranking.top_k import Best, random_columns, random_rows
+from m3csr_tf.ranking.top_k import TopK, random_columns, random_rows
 
 
 def chosen(scores: np.ndarray, k: int, widths: list[int], order: np.ndarray) -> np.ndarray:
     """Best columns when pieces of these widths come in the given order."""
     starts = np.concatenate([[0], np.cumsum(widths)])
-    best = Best(k, random_rows(5, len(scores)), random_columns(np.arange(scores.shape[1])))
+    best = TopK(k, random_rows(5, len(scores)), random_columns(np.arange(scores.shape[1])))
     for piece in order:
         part = scores[:, starts[piece] : starts[piece + 1]]
         best.offer(part, int(starts[piece]), np.empty(part.shape, bool))

@@ -108,7 +108,7 @@ def test_items_of_another_trainings_catalogue_leave_with_the_next_one(release: R
     frame, content = videos(release, "by refresh", "by rollback")
     given = Catalogue(frame.assign(view_count=-1), content)
     old.upsert(given, np.array([True, True]), np.array([True, False]))
-    assert takeover.fresh_only(old, new).tolist() == ["by refresh"]
+    assert takeover.new_by_refresh(old, new).tolist() == ["by refresh"]
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import AffinitiesConfig, Config
+from m3csr_tf.config import Config, ItemGraphConfig
 from m3csr_tf.features.histories import click_matrix, histories
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.m3csr.collation import Collator
 from m3csr_tf.sampling.training_data import TrainingData
@@ -40,7 +40,7 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
         histories=histories(frame, users + FIRST_ROW, slots, seed),
         features=features,
         trained=np.asarray(matrix.sum(axis=0)).ravel() > 0,
-        affinities=Affinities.of(matrix, {"visual": features["visual"]}, AffinitiesConfig()),
+        affinities=ItemGraph.of(matrix, {"visual": features["visual"]}, ItemGraphConfig()),
     )
 
 

@@ -22,7 +22,7 @@ from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import run_files, runs
-from m3csr_tf.training.fit import Progressed, averaged_weights, fit
+from m3csr_tf.training.fit import TrainingState, averaged_weights, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
 from m3csr_tf.training.vectors import VectorEncoder
@@ -79,10 +79,10 @@ def test_a_later_validation_is_better_if_it_is_so_by_the_least_share(
     recalls: list[float], min_delta: float, best: int
 ) -> None:
     found = [{"step": 20 * place, "recall@20": recall} for place, recall in enumerate(recalls)]
-    assert Progressed("data", "settings", "", validations=found).best(min_delta) == found[best]
-    assert Progressed("data", "settings", "", validations=found).at_start == recalls[0]
-    assert Progressed("data", "settings", "").best(min_delta) is None
-    assert Progressed("data", "settings", "", validations=found[1:]).at_start is None
+    assert TrainingState("data", "settings", "", validations=found).best(min_delta) == found[best]
+    assert TrainingState("data", "settings", "", validations=found).at_start == recalls[0]
+    assert TrainingState("data", "settings", "").best(min_delta) is None
+    assert TrainingState("data", "settings", "", validations=found[1:]).at_start is None
 
 
 def test_the_logs_say_what_the_gate_and_the_intensities_do(trained_config: Config) -> None:

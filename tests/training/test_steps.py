@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 from m3csr_tf import columns
 from m3csr_tf.config import Config, InitialConfig, TrainingConfig, with_settings
 from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
-from m3csr_tf.graph.factors import affinity_factors, ials_factors, item_factors
-from m3csr_tf.graph.stacking import LeftOut, Stacked, Weights
+from m3csr_tf.graph.factors import ials_factors, item_factors, item_graph_factors
+from m3csr_tf.graph.stacking import HeldOutClicks, StackingResult, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import initial_weights as starts
 from m3csr_tf.models.m3csr.layout import parts
@@ -53,8 +53,8 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
     """Lets starts take these weights instead of those of clicks that are left out."""
     fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "beside_ids": 1.0} | weights)
-    nothing = LeftOut(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
-    monkeypatch.setattr(starts, "stacked", lambda *args: Stacked(fixed, nothing))
+    nothing = HeldOutClicks(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
+    monkeypatch.setattr(starts, "stacked", lambda *args: StackingResult(fixed, nothing))
     return fixed
 
 
@@ -160,7 +160,7 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
     model, _, data = start(id_start=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
     dim, seed = model.config.model.id_width, model.config.run.seed
     if kind == "walks":
-        factors = affinity_factors(data.affinities, data.clicks, dim, seed)
+        factors = item_graph_factors(data.affinities, data.clicks, dim, seed)
     else:
         factors = ials_factors(data.clicks, dim, (20.0, 60.0), model.config.ials, seed)
     encoder = VectorEncoder(model, data.features)
@@ -212,9 +212,9 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_behaviour(
     start: Start, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[LeftOut, dict[str, np.ndarray]]] = []
+    asked: list[tuple[HeldOutClicks, dict[str, np.ndarray]]] = []
 
-    def fitted(left_out: LeftOut, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
+    def fitted(left_out: HeldOutClicks, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
         assert ridge == InitialConfig().intensity_ridge
         assert shared == (intensity_weights == "shared")
         asked.append((left_out, encoded))

@@ -16,7 +16,7 @@ from small_clicks import batch_of, item_rows, stream, training_data, users_of
 
 from m3csr_tf import columns
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.sampling.cumulative_sampler import positive_probabilities
@@ -410,7 +410,7 @@ def test_walk_positives_come_from_where_the_users_history_leads() -> None:
     history = np.array([[0], [0], [2]], np.int32)
     features = {columns.ITEM_ROW: np.arange(6, dtype=np.int32), columns.POPULARITY_BIN: np.zeros(6, np.int32)}
     popularity = np.array([0, 0, 0, 0, 0, 1], np.float32)
-    data = TrainingData(clicks, history, features, np.arange(6) == 2, Affinities(leads, popularity, popular=0.2))
+    data = TrainingData(clicks, history, features, np.arange(6) == 2, ItemGraph(leads, popularity, popular=0.2))
     walking = stream(data, {"kind": "shared", "count": 2}, walk_positives=0.5, batch_size=8000)
     found = np.bincount(item_rows(batch_of(walking, 0), "positive"), minlength=6) / 8000
     # Five standard deviations of a share of 8,000 are at most 0.028.

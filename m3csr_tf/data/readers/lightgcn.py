@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.readers.beside import CatalogueBeside
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.quoting import quoted
@@ -17,11 +17,11 @@ _OTHER_ENDS = set(",;|")
 EMPTY_USERS = "users_without_items"
 
 
-class LightgcnLayout(CatalogueBeside):
+class LightgcnLayout(LogLayout):
     """train.txt, test.txt and, where validation clicks are apart, val.txt or valid.txt."""
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         return list(self._splits().values())
 
     def log(self) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
-from m3csr_tf.data.readers.beside import CatalogueBeside
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
@@ -20,14 +20,14 @@ _TIMES = "%m/%d/%Y %I:%M:%S %p"
 NOT_CLICKED, OF_HISTORY = "impressions_not_clicked", "history_entries_left_out"
 
 
-class MindLayout(CatalogueBeside):
+class MindLayout(LogLayout):
     """behaviors.tsv; every impression that was clicked is an interaction at its time.
 
     The clicks of the column of histories have no time, and are left out.
     """
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         return [self.existing(FILE)]
 
     def log(self) -> tuple[pd.DataFrame, dict[str, int]]:

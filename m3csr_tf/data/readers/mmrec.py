@@ -8,9 +8,9 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
-from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.data.readers.layout import Layout
 from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
@@ -19,13 +19,13 @@ _NAMES = {columns.USER_ID: "userID", columns.ITEM_ID: "itemID", columns.SPLIT: "
 _LABELS = dict(zip(("0", "1", "2"), columns.SPLITS, strict=True))
 
 
-class MmrecLayout(CatalogueBeside):
+class MmrecLayout(LogLayout):
     """A .inter file: userID, itemID, and perhaps x_label and timestamp."""
 
     takes_table = False
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         return [inter_file(self)]
 
     def log(self) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.readers.beside import CatalogueBeside
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import read_json
 from m3csr_tf.util.quoting import quoted
@@ -16,13 +16,13 @@ from m3csr_tf.util.quoting import quoted
 _EXPECTED = "a mapping of user index to a list of item indices"
 
 
-class MmsslLayout(CatalogueBeside):
+class MmsslLayout(LogLayout):
     """train.json, val.json and test.json."""
 
     takes_table = False
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         return [self.existing(f"{name}.json") for name in columns.SPLITS]
 
     def log(self) -> tuple[pd.DataFrame, dict[str, int]]:

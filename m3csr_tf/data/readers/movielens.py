@@ -9,8 +9,8 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
-from m3csr_tf.data.readers.beside import CatalogueBeside
 from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import Table, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
@@ -26,19 +26,19 @@ _ITEMS = {"u.data": ("u.item", "|"), "ratings.dat": ("movies.dat", "::"), "ratin
 """The file of films beside each file of ratings, and what ends the id that a line begins with; None: it is a CSV."""
 
 
-class MovielensLayout(CatalogueBeside):
+class MovielensLayout(LogLayout):
     """u.data (100k), ratings.dat (1m, 10m) or ratings.csv (20m and later); every rating is a click."""
 
     in_blocks = True
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         ratings = self._ratings()
         films = self._films()
         return [ratings, *([films[0]] if films is not None and self.catalogue_table is None else [])]
 
     def listed_items(self) -> np.ndarray | None:
-        """See `CatalogueBeside`: the films of u.item, movies.dat or movies.csv in their order.
+        """See `LogLayout`: the films of u.item, movies.dat or movies.csv in their order.
 
         Raises:
           InputError: the file is missing though there is content of films in rows, or cannot be read.
@@ -72,7 +72,7 @@ class MovielensLayout(CatalogueBeside):
         return TableLog(Table(path, [(part, {})], names, self.config.where), self.config.item_lists)
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
-        """See `CatalogueBeside`: the ids may be called as in ratings.csv."""
+        """See `LogLayout`: the ids may be called as in ratings.csv."""
         theirs = _NAMES_OF_CSV[columns.ITEM_ID]
         named = self._ratings().name == "ratings.csv" and theirs in Table(path).names
         return ({columns.ITEM_ID: theirs} if named else {}) | self.config.columns

@@ -8,9 +8,9 @@ from pathlib import Path
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.parts.keyed import Keyed
-from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
 from m3csr_tf.data.readers.layout import find_table
 from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.readers.mmrec import inter_file
 from m3csr_tf.data.tables import Table
 from m3csr_tf.errors import InputError
@@ -19,13 +19,13 @@ _DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
 _SPLITS = {columns.TRAIN: "train", columns.VAL: "valid", columns.TEST: "test"}
 
 
-class RecboleLayout(CatalogueBeside):
+class RecboleLayout(LogLayout):
     """One .inter file, or three that end in .train.inter, .valid.inter and .test.inter; perhaps a .item file."""
 
     in_blocks = True
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         return [part.path for part, _ in self._parts]
 
     def log(self) -> TableLog:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from m3csr_tf.data.readers.beside import CATALOGUE, CatalogueBeside
 from m3csr_tf.data.readers.layout import files_of, require_table
 from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.tables import Table
 
 INTERACTIONS = "interactions"
 
 
-class TableLayout(CatalogueBeside):
+class TableLayout(LogLayout):
     """Interactions and catalogue as tables."""
 
     in_blocks = True
 
     def log_files(self) -> list[Path]:
-        """See `CatalogueBeside`."""
+        """See `LogLayout`."""
         log = files_of(require_table(self.folder, INTERACTIONS))
         require_table(self.folder, CATALOGUE)
         return log

@@ -15,7 +15,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.interest_attention import SHORT
 from m3csr_tf.sampling.example_sampler import Examples
-from m3csr_tf.sampling.stateless import ReplicaShare, StatelessDraws
+from m3csr_tf.sampling.stateless import ReplicaShare, StatelessRandom
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.sampling.windows import Window
 
@@ -39,7 +39,7 @@ class Collator:
 
     def __init__(self, data: TrainingData, config: Config, replicas: int = 1) -> None:
         self._config = config
-        self._draws, self._share = StatelessDraws(config.run.seed), ReplicaShare(replicas)
+        self._draws, self._share = StatelessRandom(config.run.seed), ReplicaShare(replicas)
         self._ids = None if data.cross_ids is None else tf.constant(data.cross_ids.ids)
         self._features = {name: tf.constant(values) for name, values in data.features.items()}
 

@@ -20,17 +20,17 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.intensity_fit import fitted_intensity
-from m3csr_tf.graph.item_graph import Affinities
-from m3csr_tf.graph.stacking import ClosedForms, LeftOut, Scored, Stacked, Weights, stacked
+from m3csr_tf.graph.item_graph import ItemGraph
+from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, StackingResult, Weights, stacked
 from m3csr_tf.ids import UNKNOWN_ROW
-from m3csr_tf.models.contract import Initialised, Judge
+from m3csr_tf.models.contract import Initialised, ValidationRecall
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.util.progress import PERCENT, Tell, progress, share
+from m3csr_tf.util.progress import PERCENT, ProgressCallback, progress, share
 
 if TYPE_CHECKING:
     from m3csr_tf.models.m3csr.model import M3CSR
-from m3csr_tf.models.m3csr.id_start import (
-    IdCandidate,
+from m3csr_tf.models.m3csr.id_initialisation import (
+    IdInitialisation,
     _chosen,
     _clicked,
     _cluster_embeddings,
@@ -41,7 +41,7 @@ from m3csr_tf.models.m3csr.id_start import (
 )
 
 
-def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
+def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
@@ -89,12 +89,12 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judg
 def _stacked(
     model: M3CSR,
     data: TrainingData,
-    start: IdCandidate,
+    start: IdInitialisation,
     ridges: np.ndarray | None,
     prepared: Prepared,
     config: Config,
-    told: Tell,
-) -> Stacked:
+    told: ProgressCallback,
+) -> StackingResult:
     """What ids and content are worth, each where it is to start from what clicks say of it.
 
     Args:
@@ -116,16 +116,16 @@ def _stacked(
 
     dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
 
-    def estimate(clicks: csr_matrix) -> ClosedForms:
+    def estimate(clicks: csr_matrix) -> ScoreEstimates:
         mapped = {}
         if config.m3csr.content_start == "co_clicks":
             for name, vectors in content.items():
                 one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
-                mapped[name] = Scored(one, one)
+                mapped[name] = ScoreFactors(one, one)
                 estimated()
         if start.kind == "xavier":
-            return ClosedForms(mapped, None, None)
-        affinities = None if start.kind != "walks" else Affinities.of(clicks, prepared.content, config.affinities)
+            return ScoreEstimates(mapped, None, None)
+        affinities = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.affinities)
         some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
         factors = _factors_by(some, start, config, share(told, made, estimates))
         histories = factors.items @ factors.values
@@ -134,14 +134,14 @@ def _stacked(
         if ridges is not None:
             maps = content_id_maps(factors.items, content, _clicked(some), ridges)
             ids = sum(vectors @ kernel for vectors, kernel in zip(content.values(), maps.kernels, strict=True))
-            predicted = Scored(histories, maps.intercept + ids)
+            predicted = ScoreFactors(histories, maps.intercept + ids)
             estimated()
-        return ClosedForms(mapped, Scored(histories, factors.items), predicted)
+        return ScoreEstimates(mapped, ScoreFactors(histories, factors.items), predicted)
 
     return stacked(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
-def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | None, config: Config) -> None:
+def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps | None, config: Config) -> None:
     """Brings gate, content and ids to the size at which their scores add up as `weights` says.
 
     Args:
@@ -183,7 +183,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdCandidate, maps: IdMaps | No
     _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
-def _start_content(model: M3CSR, data: TrainingData, told: Tell) -> None:
+def _start_content(model: M3CSR, data: TrainingData, told: ProgressCallback) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
@@ -203,7 +203,7 @@ def _start_content(model: M3CSR, data: TrainingData, told: Tell) -> None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 
 
-def _start_intensity(model: M3CSR, data: TrainingData, left_out: LeftOut) -> None:
+def _start_intensity(model: M3CSR, data: TrainingData, left_out: HeldOutClicks) -> None:
     """Starts w_int from clicks: at random, it would favour modalities for no reason that a user could see.
 
     Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the

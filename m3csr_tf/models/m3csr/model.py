@@ -13,7 +13,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.losses import orthogonality_loss
-from m3csr_tf.models.contract import Collate, Initialised, Judge, PreviousRun, Recommender
+from m3csr_tf.models.contract import Collate, Initialised, PreviousRun, Recommender, ValidationRecall
 from m3csr_tf.models.m3csr.collation import Collator
 from m3csr_tf.models.m3csr.initial_weights import initialise
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
@@ -101,7 +101,7 @@ class M3CSR(Recommender):
         """See `Recommender.collator`."""
         return Collator(data, self.config, replicas)
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: Judge) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
         """See `initial_weights.initialise`."""
         return initialise(self, data, prepared, judge)
 

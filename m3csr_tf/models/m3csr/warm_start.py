@@ -8,8 +8,8 @@ import numpy as np
 
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.graph.factors import affinity_factors
-from m3csr_tf.graph.item_graph import Affinities
+from m3csr_tf.graph.factors import item_graph_factors
+from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.ids import FIRST_ROW, UNKNOWN_ROW
 from m3csr_tf.models.contract import PreviousRun
 from m3csr_tf.models.matching import rows_before
@@ -77,8 +77,8 @@ def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, conf
     clicked = np.bincount(data.clicks.indices, minlength=len(prepared.items)) > 0
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
-    affinities = data.affinities or Affinities.of(data.clicks, prepared.content, config.affinities)
-    factors = affinity_factors(
+    affinities = data.affinities or ItemGraph.of(data.clicks, prepared.content, config.affinities)
+    factors = item_graph_factors(
         affinities, data.clicks, config.m3csr.id_width, config.run.seed, config.m3csr.initial.walk_floor
     ).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)

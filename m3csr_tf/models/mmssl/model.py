@@ -37,7 +37,7 @@ from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
 from m3csr_tf.models.pairwise import Vectors
 from m3csr_tf.ops import replicas
-from m3csr_tf.sampling.stateless import StatelessDraws
+from m3csr_tf.sampling.stateless import StatelessRandom
 from m3csr_tf.sampling.training_data import item_features
 
 PART = "id_and_content"
@@ -58,7 +58,7 @@ class MMSSL(EmbeddingRecommender):
     def __init__(self, config: Config, prepared: Prepared, graph: ClickGraph) -> None:
         super().__init__(config)
         self._settings = config.model_as(MMSSLConfig)
-        self._draws = StatelessDraws(config.run.seed)
+        self._draws = StatelessRandom(config.run.seed)
         self._graph = graph
         clicked = np.flatnonzero(np.asarray(prepared.train_clicks) > 0)
         self._clicked = tf.constant(clicked, tf.int32)

@@ -14,7 +14,7 @@ from m3csr_tf.models.mmssl.attention import CrossModalAttention
 from m3csr_tf.models.mmssl.critic import Critic
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.ops.sparse_graph import mean_of_layers, propagated
-from m3csr_tf.sampling.stateless import StatelessDraws
+from m3csr_tf.sampling.stateless import StatelessRandom
 
 
 class Views(NamedTuple):
@@ -43,7 +43,7 @@ class MMSSLNetwork(Embeddings):
 
     def __init__(self, settings: MMSSLConfig, graph: ClickGraph, content: Mapping[str, np.ndarray], seed: int) -> None:
         super().__init__(graph.users, graph.items, settings.dim, name="mmssl")
-        self._settings, self._graph, self._draws = settings, graph, StatelessDraws(seed)
+        self._settings, self._graph, self._draws = settings, graph, StatelessRandom(seed)
         self._content = [tf.constant(values, tf.float32) for values in content.values()]
         dim = settings.dim
         self.maps = [

@@ -10,7 +10,7 @@ from m3csr_tf.util.files import write_text
 
 
 @dataclass
-class Progressed:
+class TrainingState:
     """How far a run has come; lives in the checkpoint as JSON.
 
     Attributes:

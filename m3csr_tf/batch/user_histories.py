@@ -38,7 +38,7 @@ class PastOf(NamedTuple):
         return PastOf(self.histories[some], self.clicks[some])
 
 
-class Past:
+class UserHistories:
     """The past of the users of prepared data.
 
     Args:

@@ -15,8 +15,8 @@ import pytest
 
 from m3csr_tf import columns
 from m3csr_tf.batch import known, retrieval
-from m3csr_tf.batch.past import Past
 from m3csr_tf.batch.summary import distinct_lists
+from m3csr_tf.batch.user_histories import UserHistories
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.config import with_settings
 from m3csr_tf.data.audience import Audience
@@ -117,7 +117,8 @@ def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any
     np.testing.assert_array_equal(found[0][1], found[1][1])
     # Of the lists that are served, those clicks are part.
     past = [
-        Past(run.prepared, Audience(run.prepared, run.config, columns.SPLITS)).of_rows(rows) for run in (planted, other)
+        UserHistories(run.prepared, Audience(run.prepared, run.config, columns.SPLITS)).of_rows(rows)
+        for run in (planted, other)
     ]
     assert (past[0].clicks != past[1].clicks).nnz
 
@@ -136,7 +137,9 @@ def test_a_log_on_the_disk_tells_a_file_of_users_the_same(planted: Any, tmp_path
     frames = []
     for window in (1, 10**6):
         config = with_settings(planted.config, {"training.window_clicks": window})
-        users = FileOfUsers(path).with_past(Past(planted.prepared, Audience(planted.prepared, config, columns.SPLITS)))
+        users = FileOfUsers(path).with_past(
+            UserHistories(planted.prepared, Audience(planted.prepared, config, columns.SPLITS))
+        )
         frame = pd.concat([batch for _, batch in users.read([0, 1], 40, 16)])
         frames.append(frame.map(lambda cell: cell if isinstance(cell, str) else list(cell)))
     pd.testing.assert_frame_equal(*frames)
@@ -165,7 +168,7 @@ def test_users_for_other_processes_carry_their_past(planted: Any, tmp_path: Path
     path = tmp_path / "users.csv"
     ids_of(planted).to_csv(path, index=False)
     audience = Audience(planted.prepared, planted.config, columns.SPLITS)
-    users = FileOfUsers(path).with_past(Past(planted.prepared, audience))
+    users = FileOfUsers(path).with_past(UserHistories(planted.prepared, audience))
     shared, own = users.shared(tmp_path / "shared.parquet"), PreparedUsers(planted.prepared, audience)
     for other in (shared, own):
         for (part, one), (of, two) in zip(users.read([0, 2], 70, 30), other.read([0, 2], 70, 30), strict=True):
@@ -179,7 +182,10 @@ def test_users_for_other_processes_carry_their_past(planted: Any, tmp_path: Path
 def test_another_log_makes_the_lists_again(planted: Any, tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     ids_of(planted).to_csv(path, index=False)
-    pasts = [Past(planted.prepared, Audience(planted.prepared, planted.config, some)) for some in (["train"], ["val"])]
+    pasts = [
+        UserHistories(planted.prepared, Audience(planted.prepared, planted.config, some))
+        for some in (["train"], ["val"])
+    ]
     users = FileOfUsers(path)
     assert len({users.digest(), *(users.with_past(past).digest() for past in pasts)}) == 3
 
@@ -189,7 +195,7 @@ def test_a_file_named_by_a_relative_path_keeps_its_name(
 ) -> None:
     ids_of(planted).to_csv(tmp_path / "users.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    past = Past(planted.prepared, Audience(planted.prepared, planted.config, columns.SPLITS))
+    past = UserHistories(planted.prepared, Audience(planted.prepared, planted.config, columns.SPLITS))
     users = FileOfUsers(Path("users.csv")).with_past(past)
     assert users.path == Path("users.csv") and users.count() == 200
     assert users.digest() == FileOfUsers(tmp_path / "users.csv").with_past(past).digest()

@@ -12,14 +12,14 @@ from sklearn.preprocessing import normalize
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.cross_fitting import CrossIds, cross_fitted_ids
-from m3csr_tf.graph.factors import AffinityFactors, affinity_factors, ials_factors, item_factors
+from m3csr_tf.graph.factors import IdFactors, ials_factors, item_factors, item_graph_factors
 from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.layers.modal_encoder import ModalEncoder
-from m3csr_tf.models.contract import Judge
+from m3csr_tf.models.contract import ValidationRecall
 from m3csr_tf.models.m3csr.zeroed import zeroed
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.util.progress import PERCENT, Tell, progress, say
+from m3csr_tf.util.progress import PERCENT, ProgressCallback, progress, say
 
 if TYPE_CHECKING:
     from m3csr_tf.models.m3csr.model import M3CSR
@@ -32,7 +32,7 @@ _CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vec
 _COUNTED = {"ials": ", turns", "svd": ", products"}
 
 
-class IdCandidate(NamedTuple):
+class IdInitialisation(NamedTuple):
     """A start of the ids that may be tried.
 
     Attributes:
@@ -44,13 +44,13 @@ class IdCandidate(NamedTuple):
     ials: tuple[float, float] | None = None
 
 
-def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdCandidate]:
+def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
     """The starts among which validation chooses; one where the settings leave no choice."""
-    of_ials = [IdCandidate("ials", setting) for setting in config.ials.grid]
+    of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
     if config.m3csr.id_start == "ials":
         return of_ials
     if config.m3csr.id_start != "auto":
-        return [IdCandidate(config.m3csr.id_start)]
+        return [IdInitialisation(config.m3csr.id_start)]
     return (
         of_ials
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
@@ -58,10 +58,10 @@ def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[
     )
 
 
-_SVD = IdCandidate("svd")
+_SVD = IdInitialisation("svd")
 
 
-def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors, config: Config) -> CrossIds | None:
+def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, config: Config) -> CrossIds | None:
     """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them and it can be done.
 
     Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
@@ -87,8 +87,8 @@ def _cross_ids(data: TrainingData, start: IdCandidate, factors: AffinityFactors,
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, judge: Judge
-) -> tuple[IdCandidate, AffinityFactors | None]:
+    model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall
+) -> tuple[IdInitialisation, IdFactors | None]:
     """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
     config = model.config
     tried = _candidates(data, prepared, config)
@@ -105,27 +105,29 @@ def _chosen(
     return chosen, best
 
 
-def _start_ids(model: M3CSR, data: TrainingData, factors: AffinityFactors) -> None:
+def _start_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
     """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
     if model.config.m3csr.attention_start == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
 
 
-def _factors(data: TrainingData, start: IdCandidate, config: Config, which: str = "") -> AffinityFactors:
+def _factors(data: TrainingData, start: IdInitialisation, config: Config, which: str = "") -> IdFactors:
     with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as told:
         return _factors_by(data, start, config, told)
 
 
-def _factors_by(data: TrainingData, start: IdCandidate, config: Config, told: Tell | None = None) -> AffinityFactors:
+def _factors_by(
+    data: TrainingData, start: IdInitialisation, config: Config, told: ProgressCallback | None = None
+) -> IdFactors:
     dim, seed, initial = config.m3csr.id_width, config.run.seed, config.m3csr.initial
     if start.kind == "svd":
-        return AffinityFactors(
+        return IdFactors(
             item_factors(data.clicks, dim, seed, told, initial.svd_popularity), np.eye(dim, dtype=np.float32)
         )
     if start.kind == "walks":
         assert data.affinities is not None
-        return affinity_factors(data.affinities, data.clicks, dim, seed, initial.walk_floor)
+        return item_graph_factors(data.affinities, data.clicks, dim, seed, initial.walk_floor)
     assert start.ials is not None
     return ials_factors(data.clicks, dim, start.ials, config.ials, seed, told)
 

@@ -18,7 +18,7 @@ from m3csr_tf.data.tables import Table
 CATALOGUE = "catalogue"
 
 
-class CatalogueBeside(Layout):
+class LogLayout(Layout):
     """A layout whose items are those of a table `catalogue` in the folder, if there is one.
 
     Modalities are its columns, or .npy files whose rows are its rows. Without such a table every modality is a .npy
