@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from m3csr_tf.config import HistoryConfig, IndexConfig
+from m3csr_tf.models.m3csr.layout import ID_PART, POPULARITY_PART
 from m3csr_tf.util.names import is_plain
-from m3csr_tf.util.quoting import quoted
+from m3csr_tf.util.quoting import listed, quoted
 
 _LARGEST = 2**63 - 1
 """Of whole numbers that numpy and TF Serving hold."""
@@ -89,6 +90,7 @@ class Manifest(BaseModel):
     fingerprint: str
     modalities: dict[_PlainName, _Width] = Field(min_length=1)
     layout: dict[_PlainName, _Place] = Field(min_length=1)
+    explains: bool = True
     popularity_edges: Annotated[list[_Count], AfterValidator(_ascending)] = Field(min_length=1, max_length=1000)
     history_length: Annotated[int, _bounds(HistoryConfig, "length")]
     index: _Index
@@ -99,6 +101,10 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Manifest:
+        # A model that explains says how much of a score is the id's and how much each modality's.
+        known = {ID_PART, *self.modalities}
+        if self.explains and {*self.layout} - {POPULARITY_PART} != known:
+            raise ValueError(f"layout has the parts {listed(self.layout)}, expected {listed(known)}")
         end = 0
         for part, (start, stop) in sorted(self.layout.items(), key=lambda place: place[1]):
             if start != end or stop <= start:

@@ -235,7 +235,9 @@ def test_a_frontier_is_written_as_a_table_and_a_plot(untrained_run: Any, vectors
 
 
 def test_a_share_needs_the_part_of_the_vectors_that_it_is_set_in() -> None:
-    with pytest.raises(ConfigError, match=r"exposure.cold_share needs model.popularity_bias=true"):
+    with pytest.raises(
+        ConfigError, match=r"exposure.cold_share needs model.kind=m3csr with model.popularity_bias=true"
+    ):
         load(None, ["model.popularity_bias=false", "exposure.cold_share=0.05"])
     without = ["model.popularity_bias=false", "exposure.cold_share=trained"]
     assert load(None, without).exposure.cold_share == "trained"

@@ -537,12 +537,12 @@ def test_settings_of_a_run_that_are_broken_are_to_be_put_back_and_the_run_is_kep
 def test_settings_of_a_run_that_may_not_be_read_need_rights_and_nothing_else(
     verb: str, mended: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from m3csr_tf.training import runs
+    from m3csr_tf.training import run_files
 
     def refused(path: Path) -> Path:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(runs, "regular", refused)
+    monkeypatch.setattr(run_files, "regular", refused)
     result = mended.run(verb)
     assert result.exit_code == 2, result.output
     assert result.stderr.strip().endswith("(Permission denied); give this user the right to read it"), result.stderr

@@ -203,7 +203,8 @@ class Delimited(Part):
         self, rows: bytes, names: list[str], delimiter: str, included: list[str], number: int, found: int | None
     ) -> None:
         """Refuses quotes that hold more than a value: of the `found` rows some would be parts of another one."""
-        at = open_quote(rows, delimiter, [names.index(name) for name in included], found)
+        read = [names.index(name) for name in included if name != columns.TITLE]  # A title may have several lines.
+        at = open_quote(rows, delimiter, read, found)
         if at is not None:
             line = line_of_block(self.path, number, self.dialect.quoted) + at
             raise InputError(

@@ -16,14 +16,14 @@ _VECTOR = ("[", "{")
 def open_quote(rows: bytes, delimiter: str, read: Sequence[int], found: int | None) -> int | None:
     """Where a field begins with a quote that does not end where one value does.
 
-    A value in quotes may hold line ends if it is in a column that is not read, or a vector. It is refused where its
-    quote has no end, is not ended by a quote before a delimiter or a line end, is ended only many lines below, or
+    A value in quotes may hold line ends if it is a vector, or in a column that is not among `read`. It is refused where
+    its quote has no end, is not ended by a quote before a delimiter or a line end, is ended only many lines below, or
     where each of its lines would be a row without the quotes.
 
     Args:
       rows: of the text.
       delimiter: of its fields.
-      read: places of the columns that are read.
+      read: places of the columns whose values are one line each, but for vectors.
       found: rows that another parser finds; None if it finds none.
 
     Returns:
