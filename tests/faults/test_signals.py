@@ -140,15 +140,17 @@ def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(number: s
 
 
 VERB = """
-import os, signal, sys
-from m3csr_tf import cli, main
+import os, signal, sys, types
+import typer.main
+from m3csr_tf import main
 from m3csr_tf.util import signals
 
-def app(**_):
+def verb(**_):
     signals.begin()
     BODY
 
-cli.app = app
+command = types.SimpleNamespace(main=verb)
+typer.main.get_group = lambda app: types.SimpleNamespace(commands={"verb": command})
 main.main("verb")
 """
 ANSWERS = {

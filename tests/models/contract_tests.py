@@ -405,7 +405,12 @@ class ContractTests:
         states = [last_state(one.run_folder) for one in (case.config, config)]
         assert states[0].keys() == states[1].keys()
         for name, value in states[0].items():
-            np.testing.assert_array_equal(value, states[1][name], err_msg=name)
+            if tf.config.threading.get_intra_op_parallelism_threads() == 1 or not np.issubdtype(
+                value.dtype, np.floating
+            ):
+                np.testing.assert_array_equal(value, states[1][name], err_msg=name)
+            else:  # Several threads add the parts of a sum in any order.
+                np.testing.assert_allclose(value, states[1][name], rtol=1e-3, atol=1e-6, err_msg=name)
 
     def test_a_run_that_goes_on_from_another_starts_with_its_vectors(self, case: Case) -> None:
         model = build_model(case.config, case.prepared)
