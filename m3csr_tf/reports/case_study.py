@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,9 @@ from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.reports.document import CaseStudy, Item
+from m3csr_tf.util.quoting import quoted
+
+logger = logging.getLogger(__name__)
 
 USERS, HISTORY, PLACES = 3, 10, 10
 """Users of a study, the latest items of a history, and the first places of a list that are shown."""
@@ -114,7 +118,7 @@ class Shown:
         )
 
     def _picture(self, place: str) -> str:
-        """A picture of the catalogue's folder as a data: address, small; empty if there is none that can be read.
+        """A picture of the catalogue's folder as a data: address, small; empty, and said, if it cannot be read.
 
         It is decoded and encoded again: what else its file may hold does not get into the page.
         """
@@ -122,6 +126,12 @@ class Shown:
             return ""
         path = (self._pictures / place).resolve()
         if not path.is_relative_to(self._pictures) or not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
+            logger.warning(
+                "picture %s is not shown: it is no file below %s of at most %s bytes",
+                quoted(place),
+                self._pictures,
+                f"{_LARGEST_PICTURE:,}",
+            )
             return ""
         try:
             with Image.open(path) as picture:
@@ -130,7 +140,8 @@ class Shown:
             small.thumbnail((_PIXELS, _PIXELS))
             buffer = BytesIO()
             small.save(buffer, "JPEG", quality=80)
-        except Exception:  # Of a broken file, the library raises about anything; the title is shown without it.
+        except Exception as error:  # Of a broken file, the library raises about anything; the title is shown alone.
+            logger.warning("picture %s is not shown: it cannot be read (%s)", quoted(place), type(error).__name__)
             return ""
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

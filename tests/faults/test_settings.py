@@ -97,6 +97,7 @@ def test_the_list_of_settings_says_the_range_of_each_number() -> None:
     rows = described()
     said = {name: meaning for name, _, meaning in rows}
     assert said["history.length"].startswith("from 1 to 10,000; ")
+    assert any(name == "model.dim" and "m3csr: from 2 to 4,096; " in meaning for name, _, meaning in rows)
     assert said["history.dropout"].startswith("from 0 below 1; ")
     numbers = [(name, meaning) for name, default, meaning in rows if default.replace(".", "").isdigit()]
     assert not [name for name, meaning in numbers if " to " not in meaning and "below" not in meaning]

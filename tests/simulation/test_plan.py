@@ -98,3 +98,11 @@ def test_an_override_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_files_that_come_with_the_package_are_good(file: Path, quick: bool) -> None:
     assert read_plan(file, quick=quick).configs
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", ["simulate_demo", "simulate_bpr_mf"])
+def test_every_simulation_of_the_pipelines_is_a_plan_of_its_name(name: str, quick: bool) -> None:
+    plan = read_plan(REPOSITORY / "pipelines" / "configs" / f"{name}.yaml", quick=quick)
+    assert plan.folder.name == f"{name}{'-quick' if quick else ''}"
+    assert plan.control in {"popularity", *plan.configs}
