@@ -46,7 +46,8 @@ class FreedomWeights(Embeddings):
 
     def __init__(self, users: int, items: int, dim: int, widths: Mapping[str, int]) -> None:
         super().__init__(users, items, dim, "freedom")
-        self.maps = {name: tf.keras.layers.Dense(dim, name=f"{name}_map") for name in widths}
+        # Without a bias: it would add the same to a positive's score as to a negative's, and have no gradient.
+        self.maps = {name: tf.keras.layers.Dense(dim, use_bias=False, name=f"{name}_map") for name in widths}
         for name, width in widths.items():
             self.maps[name].build([None, width])
 

@@ -11,6 +11,7 @@ as well, so that models without ids can find it too.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -385,6 +386,8 @@ class ContractTests:
     def test_a_run_that_was_stopped_ends_where_an_uninterrupted_one_ends(
         self, case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        if os.environ.get("TF_NUM_INTRAOP_THREADS") != "1":
+            pytest.skip("several threads add the parts of a sum in any order: this runs in a process of one thread")
         shutil.copytree(case.config.data.path, tmp_path / "logs")
         config = small_config(kind, tmp_path)
         shutil.copytree(case.prepared.folder, config.run_folder / run_files.PREPARED_FOLDER)
@@ -405,12 +408,7 @@ class ContractTests:
         states = [last_state(one.run_folder) for one in (case.config, config)]
         assert states[0].keys() == states[1].keys()
         for name, value in states[0].items():
-            if tf.config.threading.get_intra_op_parallelism_threads() == 1 or not np.issubdtype(
-                value.dtype, np.floating
-            ):
-                np.testing.assert_array_equal(value, states[1][name], err_msg=name)
-            else:  # Several threads add the parts of a sum in any order.
-                np.testing.assert_allclose(value, states[1][name], rtol=1e-3, atol=1e-6, err_msg=name)
+            np.testing.assert_array_equal(value, states[1][name], err_msg=name)
 
     def test_a_run_that_goes_on_from_another_starts_with_its_vectors(self, case: Case) -> None:
         model = build_model(case.config, case.prepared)
