@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from m3csr_tf.config import Config
 # A machine that is busy with something else is no fault of the code.
 hypothesis.settings.register_profile("m3csr_tf", deadline=None)
 hypothesis.settings.load_profile("m3csr_tf")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_usual() -> Iterator[None]:
+    """Every test begins with SIGINT and SIGTERM as in a shell, even where pytest was started to ignore them.
+
+    Processes inherit what is ignored, so that those of a test would not be stopped by the signals that it sends.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

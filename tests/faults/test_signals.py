@@ -105,7 +105,9 @@ def test_a_signal_while_a_verb_still_imports_ends_in_one_message(number: int, wo
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
+        until = time.monotonic() + 60
         while not answers(process):
+            assert process.poll() is None and time.monotonic() < until, "it does not answer signals"
             time.sleep(0.001)
         time.sleep(moment)
         process.send_signal(number)
