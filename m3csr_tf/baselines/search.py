@@ -27,7 +27,7 @@ MOST_JUDGES = 4000
 """Users of a draw: enough for a standard error of Recall@20 below 0.005."""
 
 Report = Callable[[int, int], None]
-"""Is told how many settings have been judged, of how many; each draw judges all settings."""
+"""Gets how many settings have been judged, of how many; each draw judges all settings."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def choose(
       log: its training clicks and content.
       most_users: see above; None: all.
       seed: of draws and ties.
-      report: is told of the progress.
+      report: progress callback.
     """
     began = time.monotonic()
     judges = (

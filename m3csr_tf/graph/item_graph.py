@@ -42,7 +42,7 @@ class ItemGraph:
         clicks: sparse.csr_matrix,
         content: Mapping[str, np.ndarray],
         config: ItemGraphConfig,
-        told: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> ItemGraph:
         """Estimates the graph from clicks and content.
 
@@ -53,23 +53,25 @@ class ItemGraph:
           clicks: binary [users, items] training clicks.
           content: modality -> raw vectors float [items, width]; a row of NaN is absent.
           config: number of walks, shares, and how many items a row keeps.
-          told: progress callback, which gets the percentage that is done.
+          on_progress: progress callback, which gets the percentage that is done.
         """
         of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
         keep = config.neighbours
-        first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
+        first = normalize(
+            item_walk(clicks, 1.0, config.popularity_exponent, keep, on_progress=share(on_progress, 0, of)), norm="l1"
+        )
+        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, on_progress=share(on_progress, 1, of))
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):
-            walked = normalize(pruned_product(walked, onward, keep, share(told, 1 + step, of)), norm="l1")
+            walked = normalize(pruned_product(walked, onward, keep, share(on_progress, 1 + step, of)), norm="l1")
             mixed = mixed + walked
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
         if config.similar:
             # Items without a click are left out. Nobody could have gone there yet, so that a link would only be a bonus
             # for being new.
-            alike = content_neighbours(joined_content(content, clicked), told=share(told, of - 1, of))
+            alike = content_neighbours(joined_content(content, clicked), on_progress=share(on_progress, of - 1, of))
             alike = alike @ sparse.diags(clicked.astype(np.float32))
             mixed = (1 - config.similar) * mixed + config.similar * normalize(alike, norm="l1")
         popularity = np.asarray(normalize(clicks, norm="l1").sum(axis=0)).ravel()

@@ -23,7 +23,7 @@ from m3csr_tf.config import InitialConfig
 DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
 """Scores that differ by less than this share of the largest one count as equal, since rounding alone can cause it."""
-_TOLD = 0.01
+_LEAST_INFORMATIVE = 0.01
 """Least share of clicks whose candidates differ in a score. With fewer, the score's weight cannot be estimated."""
 
 
@@ -119,17 +119,19 @@ def stacked(
       would have another click, all weights are 1 and there are no clicks.
     """
     random = np.random.default_rng(seed)
-    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
-    if not told:
+    fold_scores = [
+        _FoldScores.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)
+    ]
+    if not fold_scores:
         return StackingResult(
             Weights({}, 1.0, 1.0, 1.0), HeldOutClicks(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0)))
         )
-    names = told[0].names
-    of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
+    names = fold_scores[0].names
+    of_new = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
     of_content = of_new[: len(names)]
     # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
     # items.
-    clicked = np.concatenate([one.clicked for one in told])
+    clicked = np.concatenate([fold.clicked for fold in fold_scores])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
     of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
     weights = Weights(
@@ -138,12 +140,12 @@ def stacked(
         ids=float(of_clicked[0]) if len(of_clicked) > 1 else 1.0,
         beside_ids=float(of_clicked[-1]),
     )
-    similarities = np.concatenate([one.popular for one in told]) * of_content
-    histories = vstack([one.histories for one in told], format="csr")
+    similarities = np.concatenate([fold.popular for fold in fold_scores]) * of_content
+    histories = vstack([fold.histories for fold in fold_scores], format="csr")
     return StackingResult(weights, HeldOutClicks(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
 
 
-class _Told(NamedTuple):
+class _FoldScores(NamedTuple):
     """Scores of the clicks that a fold holds out and of their other candidates, float [n, candidates, kinds of scores].
 
     Attributes:
@@ -161,7 +163,7 @@ class _Told(NamedTuple):
     histories: csr_matrix
 
     @classmethod
-    def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _Told:
+    def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _FoldScores:
         content = list(forms.content.values())
         new, clicked = fold.choices(random, on_new=True), fold.choices(random, on_new=False)
         popular = fold.choices(random, on_new=True, popular=True)
@@ -202,10 +204,10 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
     if not len(scores):
         return np.ones(scores.shape[2])
     apart = np.abs(scores[:, :1] - scores[:, 1:])
-    told = apart > _ALIKE * np.abs(scores).max(axis=(0, 1))
-    spread = np.sqrt((apart**2 * told).sum(axis=(0, 1)) / np.maximum(told.sum(axis=(0, 1)), 1))
-    tells = told.any(axis=1).mean(axis=0) >= _TOLD
-    scaled = scores[..., tells] / spread[tells]
+    differing = apart > _ALIKE * np.abs(scores).max(axis=(0, 1))
+    spread = np.sqrt((apart**2 * differing).sum(axis=(0, 1)) / np.maximum(differing.sum(axis=(0, 1)), 1))
+    informative = differing.any(axis=1).mean(axis=0) >= _LEAST_INFORMATIVE
+    scaled = scores[..., informative] / spread[informative]
     ridge = settings.logit_ridge + 1 / max(1, len(scores))
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -220,10 +222,10 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
         return float(loss), slopes + 2 * ridge * weights
 
     weights = np.ones(len(spread))
-    if tells.any():
-        bounds = [(settings.logit_least, None)] * int(tells.sum())
+    if informative.any():
+        bounds = [(settings.logit_least, None)] * int(informative.sum())
         found = minimize(objective, np.full(len(bounds), 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
-        weights[tells] = found.x / spread[tells]
+        weights[informative] = found.x / spread[informative]
     return weights
 
 

@@ -55,7 +55,7 @@ def run_report(
     page_folder: Path,
     release: Path | None = None,
     pictures: Path | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Report:
     """Draws the figures of a run and lays out its page.
 
@@ -66,7 +66,7 @@ def run_report(
       page_folder: where the page will lie; links start from there.
       release: the folder of the run's release, if there is one.
       pictures: folder of the catalogue's pictures, if there are any.
-      told: told how many figures are drawn.
+      on_progress: gets how many figures are drawn.
     """
     studies = []
     if run.lists is not None:
@@ -74,7 +74,7 @@ def run_report(
         studies = case_study.studies(
             run.lists, run.prepared, seed, evidence.histories, evidence.case_intensities, pictures
         )
-    drawn = run_figures.drawn(run, evidence, studies, folder, told)
+    drawn = run_figures.drawn(run, evidence, studies, folder, on_progress)
     counts = run.prepared.manifest["counts"]
     subtitle = (
         f"{run.model} trained on {counts['train_interactions']:,} interactions of {counts['users']:,} users with "

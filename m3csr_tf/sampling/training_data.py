@@ -79,8 +79,8 @@ class TrainingData:
             features = item_features(prepared)
         affinities = None
         if item_graph or config.training.walk_positives > 0:
-            with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:
-                affinities = ItemGraph.of(clicks, prepared.content, config.affinities, told)
+            with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as stage:
+                affinities = ItemGraph.of(clicks, prepared.content, config.affinities, stage)
         return cls(
             clicks=clicks,
             histories=slots,

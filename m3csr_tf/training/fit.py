@@ -182,8 +182,8 @@ class _Loop:
         stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
         batches = self._replicas.batches(stream, progressed.step, budget.steps - progressed.step)
         say(budget.sentence(len(self._validation.users)))
-        with progress("training, steps", budget.steps, progressed.step) as told, writer.as_default():
-            told(progressed.step, figures=self._figures())
+        with progress("training, steps", budget.steps, progressed.step) as stage, writer.as_default():
+            stage(progressed.step, figures=self._figures())
             if not progressed.validations:
                 self._validate(math.nan)  # The start, so that the logs say what training has added to it.
             while not self._stopped():
@@ -197,13 +197,13 @@ class _Loop:
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
-                    told(progressed.step)
+                    stage(progressed.step)
                 seconds = time.perf_counter() - started
                 progressed.seconds += seconds
                 self._pace((progressed.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
-                told(progressed.step, figures=self._figures())
-            told(progressed.step, progressed.step)
+                stage(progressed.step, figures=self._figures())
+            stage(progressed.step, progressed.step)
         best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
         facts = {

@@ -42,11 +42,11 @@ def test_scores_that_are_all_alike_weigh_1_and_leave_the_others_as_they_are() ->
     assert conditional_logit(alike) == pytest.approx([*conditional_logit(scores), 1.0])
 
 
-@pytest.mark.parametrize("told", [0, 3])
-def test_scores_that_differ_by_rounding_or_in_next_to_no_choice_weigh_1(told: int) -> None:
+@pytest.mark.parametrize("differing", [0, 3])
+def test_scores_that_differ_by_rounding_or_in_next_to_no_choice_weigh_1(differing: int) -> None:
     scores = chosen_by([1.0], 3000)
     noise = 7 + 1e-9 * np.random.default_rng(0).normal(size=scores.shape)
-    noise[:told] += scores[:told]
+    noise[:differing] += scores[:differing]
     both = conditional_logit(np.concatenate([scores, noise], axis=2))
     assert both[0] == pytest.approx(conditional_logit(scores)[0], rel=1e-3) and both[1] == 1
 

@@ -57,10 +57,10 @@ class Results:
           processes: runs at the same time.
         """
         cells: dict[str, Any] = {}
-        with progress("reading the results, cells", len(self._cells)) as told:
+        with progress("reading the results, cells", len(self._cells)) as stage:
             for cell in self._cells:
                 cells[cell.name] = self._cell(cell)
-                told(len(cells))
+                stage(len(cells))
         problems = {name: outcome.problem for name, outcome in self._outcomes.items() if outcome.problem is not None}
         return {
             "experiment": name,

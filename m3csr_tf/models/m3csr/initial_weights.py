@@ -58,27 +58,27 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
     if config.m3csr.content_start == "co_clicks":
-        with progress("content starts from what clicks say of it, modalities") as told:
-            _start_content(model, some, told)
+        with progress("content starts from what clicks say of it, modalities") as stage:
+            _start_content(model, some, stage)
     chosen, factors = _chosen(model, data, prepared, judge)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)
         if model.encoder.id_maps:
-            with progress("ids of new items start from content, settings") as told:
+            with progress("ids of new items start from content, settings") as stage:
                 maps = content_id_maps(
                     factors.items,
                     _content(model, data),
                     _clicked(data),
                     seed=config.run.seed,
-                    told=told,
+                    on_progress=stage,
                     settings=config.m3csr.initial,
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.m3csr.content_start != "xavier":
-        with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as told:
+        with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as stage:
             ridges = None if maps is None else maps.ridges
-            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, told)
+            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, stage)
         _weigh(model, weights, chosen, maps, config)
     if config.m3csr.content_start == "co_clicks":
         with progress("intensities start from clicks that are left out"):
@@ -93,7 +93,7 @@ def _stacked(
     ridges: np.ndarray | None,
     prepared: Prepared,
     config: Config,
-    told: ProgressCallback,
+    on_progress: ProgressCallback,
 ) -> StackingResult:
     """What ids and content are worth, each where it is to start from what clicks say of it.
 
@@ -102,7 +102,7 @@ def _stacked(
       data: whose clicks tell.
       start: of the ids.
       ridges: by which ids of new items are predicted; None where they are not.
-      told: told how many percent are done.
+      on_progress: gets how many percent are done.
     """
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_start == "co_clicks" else 0
@@ -112,7 +112,7 @@ def _stacked(
     def estimated() -> None:
         nonlocal made
         made += 1
-        told(round(100 * made / estimates), 100)
+        on_progress(round(100 * made / estimates), 100)
 
     dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
 
@@ -127,7 +127,7 @@ def _stacked(
             return ScoreEstimates(mapped, None, None)
         affinities = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.affinities)
         some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
-        factors = _factors_by(some, start, config, share(told, made, estimates))
+        factors = _factors_by(some, start, config, share(on_progress, made, estimates))
         histories = factors.items @ factors.values
         estimated()
         predicted = None
@@ -183,7 +183,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
-def _start_content(model: M3CSR, data: TrainingData, told: ProgressCallback) -> None:
+def _start_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
@@ -198,7 +198,7 @@ def _start_content(model: M3CSR, data: TrainingData, told: ProgressCallback) -> 
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(initial.cluster_share * (members @ (content[name][clicked] @ kernel)))
-        told(position + 1, len(content))
+        on_progress(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 

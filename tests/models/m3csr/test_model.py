@@ -86,11 +86,11 @@ class Paper:
         encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
         if not as_new and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
             return encoder.id_embedding.numpy()[row]
-        told = [
+        predicted = [
             self.items[name][line] @ layer.kernel.numpy()
             for name, layer in zip(self.names, encoder.id_maps, strict=False)
         ]
-        return sum(told, encoder.id_embedding.numpy()[UNKNOWN_ROW])
+        return sum(predicted, encoder.id_embedding.numpy()[UNKNOWN_ROW])
 
     def attend(self, layer: Any, query: np.ndarray, history: np.ndarray) -> np.ndarray:
         """Multi-head attention in its plain form: keys and values of every slot."""
@@ -235,10 +235,12 @@ def test_training_doubles_the_scores_of_a_user_with_four_clicks_and_no_list_chan
         slots = np.concatenate([slots, slots[[2] * (queries - 3)]])
         batch |= {"query_slots": tf.constant(slots, tf.int32), "short_queries": tf.constant(0)}
         given: list[Any] = []
-        monkeypatch.setattr(model, "task", lambda *told, given=given, **_: given.extend(told) or tf.constant(0.0))
+        monkeypatch.setattr(
+            model, "task", lambda *compared, given=given, **_: given.extend(compared) or tf.constant(0.0)
+        )
         model.compute_loss(batch)
         # Scores of a uniform negative, else user vectors.
-        scores[power] = np.concatenate([told.numpy() for told in given[: 2 if kind == "uniform" else 1]], axis=1)
+        scores[power] = np.concatenate([part.numpy() for part in given[: 2 if kind == "uniform" else 1]], axis=1)
         rows = {columns.USER_ROW: batch["query_user"], columns.SLOTS: tf.constant(slots - 1, tf.int32)}
         items = {name: values[1:] for name, values in batch["items"].items()}
         vectors[power] = model.user_tower(items | rows).numpy()
