@@ -52,7 +52,7 @@ def ablation() -> Iterable[Table]:
 
 def of_suite() -> Iterable[Table]:
     rivals = {name: evaluation(7 + place) for place, name in enumerate(RIVALS)}
-    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "start_recall@20": 0.2}
+    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "initial_recall@20": 0.2}
     judged = suite.judged([evaluation(0), evaluation(1)], rivals, "cold_only", [finished] * 3)
     yield suite.table("short_videos_cold", judged | {"split": "val", "slice": "cold_only"})
 

@@ -89,7 +89,7 @@ class IdFactors(NamedTuple):
 
 
 def item_graph_factors(
-    affinities: ItemGraph,
+    item_graph: ItemGraph,
     clicks: csr_matrix,
     dim: int,
     seed: int,
@@ -104,15 +104,15 @@ def item_graph_factors(
     least-squares fit of L V by V, in which each item is weighted by how often it is in a history.
 
     Args:
-      affinities: the item graph.
+      item_graph: the item graph.
       clicks: binary [users, items] training clicks, whose rows are the histories.
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the initial vector of the decomposition.
       floor: probabilities of a next click below this count for little.
     """
-    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / floor)
-    beyond = affinities.items.tocsr().astype(np.float64)
-    beyond.data = (1 - affinities.popular) * beyond.data / floor
+    by_popularity = np.log1p(item_graph.popularity_share * item_graph.popularity.astype(np.float64) / floor)
+    beyond = item_graph.items.tocsr().astype(np.float64)
+    beyond.data = (1 - item_graph.popularity_share) * beyond.data / floor
     beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
     lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
     ones = np.ones(lines.shape[0])

@@ -268,7 +268,7 @@ class _Fold(NamedTuple):
         kind = self.new if on_new else np.diff(self.known.tocsc().indptr) > 0
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
-        chosen = random.permutation(of_kind)[: self.settings.fold_choices]
+        chosen = random.permutation(of_kind)[: self.settings.fold_samples]
         beside = self.settings.fold_others
         others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
         return _LogitSamples(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))

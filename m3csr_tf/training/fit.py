@@ -73,7 +73,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
+        initialisation = _start(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
@@ -91,7 +91,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
+            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -211,9 +211,9 @@ class _Loop:
             "steps": progressed.step,
             "recall@20": best[JUDGED_BY],
             "ndcg@20": best["ndcg@20"],
-            f"start_{JUDGED_BY}": progressed.at_start,
+            f"initial_{JUDGED_BY}": progressed.initial_recall,
             "training_seconds": round(progressed.seconds, 1),
-            "id_start": progressed.id_start,
+            "initialisation": progressed.initialisation,
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
             "prepared": progressed.prepared,

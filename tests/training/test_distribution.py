@@ -25,7 +25,7 @@ from m3csr_tf.training.fit import fit
 @pytest.mark.parametrize("kind", ["uniform", "shared", "in_batch"])
 def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None:
     data = training_data(users=30, items=40, clicks=200)
-    settings: dict[str, Any] = {"batch_size": 24, "cold_items": 0.3, "cold_users": 0.3, "dropout": 0.5}
+    settings: dict[str, Any] = {"batch_size": 24, "item_id_dropout": 0.3, "user_id_dropout": 0.3, "dropout": 0.5}
     if kind != "in_batch":
         settings["walk_positives"] = 0.5
     negatives = {"kind": kind, "count": 9}
@@ -61,7 +61,7 @@ def test_replicas_take_parts_of_a_whole_pool_filled_up_with_padding_that_never_c
     data = training_data(users=30, items=40, clicks=200)
     pool = np.unique(data.clicks.indices)
     missing = -len(pool) % replicas
-    settings: dict[str, Any] = {"batch_size": 30, "cold_items": 0.3}
+    settings: dict[str, Any] = {"batch_size": 30, "item_id_dropout": 0.3}
     negatives = {"kind": "shared", "whole_pool": len(pool)}
     alone = tf.nest.map_structure(np.asarray, stream(data, negatives, **settings).batch(tf.constant(5, tf.int64)))
     shared = stream(data, negatives, replicas=replicas, **settings)

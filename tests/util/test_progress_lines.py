@@ -102,12 +102,12 @@ def test_in_a_terminal_a_stage_inside_another_has_a_bar_below_its(
 
 
 def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None:
-    stage = Stage("affinities of items, %")
-    assert stage.line() == "affinities of items"
+    stage = Stage("item graph, %")
+    assert stage.line() == "item graph"
     share(stage, 0, 4)(5, 10)  # Half of the first of four parts.
     clock[0] = 21.0
     share(stage, 2, 4)(2, 10)
-    assert stage.line() == "affinities of items: 55%, 0:00:17 left"
+    assert stage.line() == "item graph: 55%, 0:00:17 left"
     assert share(None, 0, 4) is None
 
 

@@ -100,7 +100,8 @@ class Collator:
                 tf.reduce_any(at_target, axis=1), tf.argmax(at_target, axis=1, output_type=tf.int32), length
             )
         unknown = (
-            self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user") < self._config.training.cold_users
+            self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user")
+            < self._config.training.user_id_dropout
         )
         as_unknown = tf.cast(self._share.of(unknown, place), tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
@@ -133,4 +134,4 @@ class Collator:
 
     def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
         drawn = self._draws.uniform(tf.shape(rows) * self._share.replicas, step, f"{which}_as_new")
-        return self._share.of(drawn, place) < self._config.training.cold_items
+        return self._share.of(drawn, place) < self._config.training.item_id_dropout

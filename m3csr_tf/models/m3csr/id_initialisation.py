@@ -47,10 +47,10 @@ class IdInitialisation(NamedTuple):
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
     """The starts among which validation chooses; one where the settings leave no choice."""
     of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
-    if config.m3csr.id_start == "ials":
+    if config.m3csr.id_initialisation == "ials":
         return of_ials
-    if config.m3csr.id_start != "auto":
-        return [IdInitialisation(config.m3csr.id_start)]
+    if config.m3csr.id_initialisation != "auto":
+        return [IdInitialisation(config.m3csr.id_initialisation)]
     return (
         of_ials
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
@@ -107,7 +107,7 @@ def _chosen(
 
 def _start_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
     """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
-    if model.config.m3csr.attention_start == "identity":
+    if model.config.m3csr.attention_initialisation == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
 
@@ -126,8 +126,8 @@ def _factors_by(
             item_factors(data.clicks, dim, seed, on_progress, initial.svd_popularity), np.eye(dim, dtype=np.float32)
         )
     if start.kind == "walks":
-        assert data.affinities is not None
-        return item_graph_factors(data.affinities, data.clicks, dim, seed, initial.walk_floor)
+        assert data.item_graph is not None
+        return item_graph_factors(data.item_graph, data.clicks, dim, seed, initial.walk_floor)
     assert start.ials is not None
     return ials_factors(data.clicks, dim, start.ials, config.ials, seed, on_progress)
 

@@ -1,7 +1,7 @@
 """Where the towers start: what can be known of clicks and content before the first step.
 
 From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids start
-from implicit ALS, from the affinities of items or from singular vectors of the clicks, and content from what clicks
+from implicit ALS, from the item graph or from singular vectors of the clicks, and content from what clicks
 say about it.
 """
 
@@ -42,7 +42,8 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 
 
 def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
-    """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
+    """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
+    stay as drawn.
 
     Args:
       model: as `M3CSR.from_prepared` makes it.
@@ -51,13 +52,13 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
       judge: ranks validation by the model's present weights; the start is chosen by it.
 
     Returns:
-      Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
-      which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long, they start
-      from singular vectors, without any validation.
+      Ids start from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
+      `ials.grid` by which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long,
+      they start from singular vectors, without any validation.
     """
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
-    if config.m3csr.content_start == "co_clicks":
+    if config.m3csr.content_initialisation == "co_clicks":
         with progress("content starts from what clicks say of it, modalities") as stage:
             _start_content(model, some, stage)
     chosen, factors = _chosen(model, data, prepared, judge)
@@ -75,12 +76,12 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
                     settings=config.m3csr.initial,
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
-    if chosen.kind != "xavier" or config.m3csr.content_start != "xavier":
+    if chosen.kind != "xavier" or config.m3csr.content_initialisation != "xavier":
         with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as stage:
             ridges = None if maps is None else maps.ridges
             weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, stage)
         _weigh(model, weights, chosen, maps, config)
-    if config.m3csr.content_start == "co_clicks":
+    if config.m3csr.content_initialisation == "co_clicks":
         with progress("intensities start from clicks that are left out"):
             _start_intensity(model, some, left_out)
     return Initialised(chosen.kind, cross_ids)
@@ -105,7 +106,7 @@ def _stacked(
       on_progress: gets how many percent are done.
     """
     content = _content(model, data)
-    mapping = len(content) if config.m3csr.content_start == "co_clicks" else 0
+    mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
     estimates = config.m3csr.initial.folds * (mapping + (start.kind != "xavier") + (ridges is not None))
     made = 0
 
@@ -118,15 +119,15 @@ def _stacked(
 
     def estimate(clicks: csr_matrix) -> ScoreEstimates:
         mapped = {}
-        if config.m3csr.content_start == "co_clicks":
+        if config.m3csr.content_initialisation == "co_clicks":
             for name, vectors in content.items():
                 one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
                 mapped[name] = ScoreFactors(one, one)
                 estimated()
         if start.kind == "xavier":
             return ScoreEstimates(mapped, None, None)
-        affinities = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.affinities)
-        some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
+        item_graph = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
+        some = dataclasses.replace(data, clicks=clicks, item_graph=item_graph)
         factors = _factors_by(some, start, config, share(on_progress, made, estimates))
         histories = factors.items @ factors.values
         estimated()
@@ -152,7 +153,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
     trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
-    if gate is not None and config.m3csr.content_start == "xavier":
+    if gate is not None and config.m3csr.content_initialisation == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
         trust_new = initial.gate_new
@@ -169,7 +170,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     if start.kind == "xavier":
         return
     values = model.user_tower.behaviour_attention.value_kernel
-    if config.m3csr.attention_start == "identity":
+    if config.m3csr.attention_initialisation == "identity":
         values.assign(weights.ids / (1 - trust) * values)
     if maps is None:
         return
@@ -210,7 +211,7 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: HeldOutClicks) 
     intensity anyway: there w_int stays as drawn.
     """
     layer, settings = model.user_tower.intensity, model.config.m3csr
-    if layer is None or len(model.encoder.modalities) == 1 or settings.attention_start != "identity":
+    if layer is None or len(model.encoder.modalities) == 1 or settings.attention_initialisation != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
     fitted = fitted_intensity(left_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)

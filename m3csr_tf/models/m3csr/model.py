@@ -49,7 +49,7 @@ class M3CSR(Recommender):
 
     kind = "m3csr"
     title = "M3CSR"
-    initial_settings = frozenset({"id_start", "content_start", "attention_start", "initial"})
+    initial_settings = frozenset({"id_initialisation", "content_initialisation", "attention_initialisation", "initial"})
     places_new_items = True
     explains = True
     weighs_modalities = True
@@ -95,7 +95,7 @@ class M3CSR(Recommender):
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
         """Where ids start from walks."""
-        return config.m3csr.id_start == "walks"
+        return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """See `Recommender.collator`."""
@@ -231,7 +231,7 @@ class M3CSR(Recommender):
         features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
         candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
         gated = self.item_tower.gated_bins(features)
-        if self.config.training.cold_items:
+        if self.config.training.item_id_dropout:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
             new_ids = self.encoder.new_ids(features)
             candidates[ID_PART], gated = _shown_as_new(as_new, candidates[ID_PART], new_ids, gated)
@@ -243,7 +243,7 @@ class M3CSR(Recommender):
         items, query = inputs["items"], inputs["query"]
         lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
         of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
-        if self.config.training.cold_items:
+        if self.config.training.item_id_dropout:
             as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
             new_ids = gather_lines(self.encoder.new_ids(items), lines)
             of_ids, gated = _shown_as_new(as_new, of_ids, new_ids, gated)

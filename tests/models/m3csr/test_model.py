@@ -21,7 +21,7 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.streams import ExampleStream
 
 KINDS = ("uniform", "shared", "in_batch")
-SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
+SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "item_id_dropout": 0.3, "user_id_dropout": 0.3}
 MODEL = {"dim": 4, "id_dim": 6, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality"}
 MODEL |= {"popularity_bias": False}
 
@@ -273,7 +273,7 @@ def test_the_maps_of_new_ids_learn_from_candidates_shown_as_new_alone(
     kind: str, make_case: Callable[..., Case]
 ) -> None:
     for share in (0.0, 1.0):
-        model, batch = make_case(kind, beta=0.0, cold_items=share)
+        model, batch = make_case(kind, beta=0.0, item_id_dropout=share)
         with tf.GradientTape() as tape:
             loss = model.compute_loss(batch)
         gradients = tape.gradient(loss, [layer.kernel for layer in model.encoder.id_maps])
@@ -378,7 +378,7 @@ def test_scores_of_pairs_and_their_gradients_are_those_of_the_vectors(
 
 
 def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(make_case: Callable[..., Case]) -> None:
-    model, batch = make_case("shared", cold_items=0.0, model={"popularity_bias": True})
+    model, batch = make_case("shared", item_id_dropout=0.0, model={"popularity_bias": True})
     items, lines = batch["items"], tf.concat([batch["positive"], batch["negative"]], axis=0)
     popular = tf.gather(items[columns.ITEM_ROW], tf.argmax(items[columns.POPULARITY_BIN]))
     model.encoder.id_rows.assign(tf.where(model.encoder.id_rows == popular, UNKNOWN_ROW, model.encoder.id_rows))
@@ -388,7 +388,7 @@ def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(ma
 
 
 def test_candidates_shown_as_new_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
-    model, batch = make_case("shared", cold_items=1.0, alpha=0.0, beta=0.0)
+    model, batch = make_case("shared", item_id_dropout=1.0, alpha=0.0, beta=0.0)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch)
     in_histories = {*batch["items"][columns.ITEM_ROW].numpy()[np.unique(batch["query_slots"])]}
