@@ -60,7 +60,7 @@ def test_batches_change_with_the_step_and_the_seed(negatives: dict[str, Any]) ->
     for place, one in enumerate(drawn):
         for other in drawn[:place]:
             assert item_rows(one, "positive").tolist() != item_rows(other, "positive").tolist()
-            assert one["positive_as_new"].tolist() != other["positive_as_new"].tolist()
+            assert one["positive_id_dropped"].tolist() != other["positive_id_dropped"].tolist()
             if "negative" in one:
                 assert item_rows(one, "negative").tolist() != item_rows(other, "negative").tolist()
 
@@ -356,7 +356,7 @@ def test_shared_negatives_are_drawn_alike() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_candidates_and_users_are_shown_as_new_as_often_as_configured(share: float) -> None:
+def test_id_dropout_takes_the_ids_of_candidates_and_users_as_often_as_configured(share: float) -> None:
     data = training_data(2000, 30, 6000)
     chosen = stream(
         data,
@@ -369,9 +369,9 @@ def test_candidates_and_users_are_shown_as_new_as_often_as_configured(share: flo
     batch = batch_of(chosen, 0)
     # Four standard deviations of a mean of 1,900 draws, at most.
     tolerance = 4 * np.sqrt(share * (1 - share) / 1900)
-    for shown in (batch["positive_as_new"], batch["negative_as_new"], batch["query_user"] == UNKNOWN_ROW):
+    for shown in (batch["positive_id_dropped"], batch["negative_id_dropped"], batch["query_user"] == UNKNOWN_ROW):
         assert abs(shown.mean() - share) <= tolerance
-    positive, negative = batch["positive_as_new"], batch["negative_as_new"]
+    positive, negative = batch["positive_id_dropped"], batch["negative_id_dropped"]
     if share == 0.25:  # Independent draws: they agree as often as chance has it.
         assert abs((positive == negative).mean() - (0.25**2 + 0.75**2)) < 0.05
 

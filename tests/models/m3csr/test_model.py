@@ -81,10 +81,10 @@ class Paper:
         cluster = self.items[columns.CLUSTER_IDS][line, self.names.index(name)]
         return np.concatenate([mapped, encoder.cluster_embedding.numpy()[cluster]])
 
-    def id(self, line: int, as_new: bool = False) -> np.ndarray:
+    def id(self, line: int, id_dropped: bool = False) -> np.ndarray:
         """e_i^id, or the row of unknown ids with what content says beside it."""
         encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
-        if not as_new and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
+        if not id_dropped and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
             return encoder.id_embedding.numpy()[row]
         predicted = [
             self.items[name][line] @ layer.kernel.numpy()
@@ -123,20 +123,20 @@ class Paper:
         ]
         return np.concatenate([behaviour, *weighted]), weighted
 
-    def item(self, line: int, as_new: bool) -> np.ndarray:
+    def item(self, line: int, id_dropped: bool) -> np.ndarray:
         """Equations 10 and 11."""
         gate = self.model.item_tower.gate
-        popularity = gate.popularity_embedding.numpy()[0 if as_new else self.items[columns.POPULARITY_BIN][line]]
+        popularity = gate.popularity_embedding.numpy()[0 if id_dropped else self.items[columns.POPULARITY_BIN][line]]
         delta = 1 / (1 + np.exp(-(popularity @ gate.score.kernel.numpy() + gate.score.bias.numpy())))
-        parts = [(1 - delta) * self.id(line, as_new)]
+        parts = [(1 - delta) * self.id(line, id_dropped)]
         for position, name in enumerate(self.names):
             there = self.items[columns.CLUSTER_IDS][line, position] > 0
             parts.append(there * delta * self.encode(name, line))
         return np.concatenate(parts)
 
     def candidates(self, which: str) -> np.ndarray:
-        lines, as_new = self.batch[which], self.batch[f"{which}_as_new"]
-        return np.stack([self.item(line, new) for line, new in zip(lines, as_new, strict=True)])
+        lines, id_dropped = self.batch[which], self.batch[f"{which}_id_dropped"]
+        return np.stack([self.item(line, new) for line, new in zip(lines, id_dropped, strict=True)])
 
     def bpr_or_softmax(self) -> float:
         """Equation 12 over the candidates, or the cross-entropy of a softmax over them."""
@@ -269,7 +269,7 @@ def test_query_and_key_kernels_do_not_decay_and_others_do(make_case: Callable[..
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_maps_of_new_ids_learn_from_candidates_shown_as_new_alone(
+def test_the_maps_of_new_ids_learn_from_candidates_with_a_dropped_id_alone(
     kind: str, make_case: Callable[..., Case]
 ) -> None:
     for share in (0.0, 1.0):
@@ -323,7 +323,7 @@ def test_a_step_leaves_the_rows_outside_its_batch_alone(kind: str, make_case: Ca
         assert len(before[name]) == 4
         for old, new in zip(before[name], state(name), strict=True):
             changed = (old != new).any(axis=1)
-            # Without a candidate shown as new, the unknown item's gradient is zero.
+            # Without id dropout, the unknown item's gradient is zero.
             assert touched - {UNKNOWN_ROW} <= set(np.flatnonzero(changed)) <= touched
             assert len(touched) < len(old) / 2
 
@@ -387,7 +387,7 @@ def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(ma
     np.testing.assert_allclose(trained, ranked, rtol=1e-5, atol=1e-6)
 
 
-def test_candidates_shown_as_new_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
+def test_candidates_with_a_dropped_id_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
     model, batch = make_case("shared", item_id_dropout=1.0, alpha=0.0, beta=0.0)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch)
