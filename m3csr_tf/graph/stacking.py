@@ -62,13 +62,13 @@ class Weights(NamedTuple):
       content: modality -> weight of content for new items.
       new_ids: weight of predicted ids for new items.
       ids: weight of ids for items with clicks.
-      beside_ids: factor by which the weights of content are multiplied for items with clicks.
+      content_scale: factor by which the weights of content are multiplied for items with clicks.
     """
 
     content: dict[str, float]
     new_ids: float
     ids: float
-    beside_ids: float
+    content_scale: float
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class StackingResult(NamedTuple):
     """The estimates from held-out clicks: weights, and clicks from which more can be estimated."""
 
     weights: Weights
-    left_out: HeldOutClicks
+    held_out: HeldOutClicks
 
 
-def stacked(
+def stacking_weights(
     clicks: csr_matrix,
     estimate: Callable[[csr_matrix], ScoreEstimates],
     power: float,
@@ -138,7 +138,7 @@ def stacked(
         content=dict(zip(names, of_content.tolist(), strict=True)),
         new_ids=float(of_new[len(names)]) if len(of_new) > len(names) else 1.0,
         ids=float(of_clicked[0]) if len(of_clicked) > 1 else 1.0,
-        beside_ids=float(of_clicked[-1]),
+        content_scale=float(of_clicked[-1]),
     )
     similarities = np.concatenate([fold.popular for fold in fold_scores]) * of_content
     histories = vstack([fold.histories for fold in fold_scores], format="csr")
@@ -165,8 +165,8 @@ class _FoldScores(NamedTuple):
     @classmethod
     def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _FoldScores:
         content = list(forms.content.values())
-        new, clicked = fold.choices(random, on_new=True), fold.choices(random, on_new=False)
-        popular = fold.choices(random, on_new=True, popular=True)
+        new, clicked = fold.logit_samples(random, on_new=True), fold.logit_samples(random, on_new=False)
+        popular = fold.logit_samples(random, on_new=True, popular=True)
         return cls(
             names=tuple(forms.content),
             new=fold.scores(new, [*content, *filter(None, [forms.new_ids])], power),
@@ -248,7 +248,7 @@ class _Fold(NamedTuple):
       known: sparse [users, items], the remaining clicks.
       new: bool [items], the held-out items.
       users, items: int [n] each, the held-out clicks of users who have remaining clicks.
-      settings: the section model.initial, of which fold_choices and fold_others count.
+      settings: the section model.initial, of which fold_samples and fold_others count.
     """
 
     known: csr_matrix
@@ -257,7 +257,7 @@ class _Fold(NamedTuple):
     items: np.ndarray
     settings: InitialConfig = DEFAULTS
 
-    def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _LogitSamples:
+    def logit_samples(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _LogitSamples:
         """Samples held-out clicks, and other candidates for each.
 
         Args:
@@ -273,15 +273,15 @@ class _Fold(NamedTuple):
         others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
         return _LogitSamples(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
-    def scores(self, choices: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:
+    def scores(self, samples: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:
         """Computes the scores of candidates from the remaining clicks, float32 [n, candidates, kinds of scores]."""
-        theirs = self.known[choices.users]
+        theirs = self.known[samples.users]
         sharper = np.diff(theirs.indptr)[:, None].astype(np.float32) ** power
         found = [
-            np.einsum("nw,ncw->nc", means(theirs, one.histories), one.candidates[choices.items], optimize=True)
+            np.einsum("nw,ncw->nc", means(theirs, one.histories), one.candidates[samples.items], optimize=True)
             for one in scored
         ]
-        return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*choices.items.shape, 0))
+        return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*samples.items.shape, 0))
 
 
 def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
@@ -292,9 +292,9 @@ def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialCon
     for fold in range(settings.folds if size else 0):
         new = np.zeros(clicks.shape[1], bool)
         new[order[fold * size : (fold + 1) * size]] = True
-        left_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
-        kept = ~left_out
+        held_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
+        kept = ~held_out
         known = csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=clicks.shape)
-        asked = left_out & (np.diff(known.indptr) > 0)[pairs.row]
+        asked = held_out & (np.diff(known.indptr) > 0)[pairs.row]
         if kept.any() and asked.any():
             yield _Fold(known, new, pairs.row[asked], pairs.col[asked], settings)

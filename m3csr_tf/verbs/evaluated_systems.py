@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation
@@ -81,7 +81,7 @@ def evaluated_on(
         return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
 
 
-def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
+def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:
     """The model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
 
     Args:

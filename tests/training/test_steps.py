@@ -51,10 +51,10 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 
 
 def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
-    """Lets starts take these weights instead of those of clicks that are left out."""
-    fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "beside_ids": 1.0} | weights)
+    """Lets starts take these weights instead of those of held-out clicks."""
+    fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "content_scale": 1.0} | weights)
     nothing = HeldOutClicks(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
-    monkeypatch.setattr(starts, "stacked", lambda *args: StackingResult(fixed, nothing))
+    monkeypatch.setattr(starts, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
     return fixed
 
 
@@ -155,7 +155,7 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
     start: Start, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
 ) -> None:
     of_content = {"visual": 0.5, "acoustic": 2.0}
-    weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, beside_ids=0.6)
+    weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, content_scale=0.6)
     settings = {"clusters": False, "intensity": False, "width": "half"}  # Of content, what clicks say of it alone.
     model, _, data = start(id_initialisation=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
     dim, seed = model.config.model.id_width, model.config.run.seed
@@ -209,15 +209,15 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 
 
 @pytest.mark.parametrize("intensity_weights", ["shared", "per_modality"])
-def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_behaviour(
+def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
     start: Start, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[HeldOutClicks, dict[str, np.ndarray]]] = []
 
-    def fitted(left_out: HeldOutClicks, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
+    def fitted(held_out: HeldOutClicks, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
         assert ridge == InitialConfig().intensity_ridge
         assert shared == (intensity_weights == "shared")
-        asked.append((left_out, encoded))
+        asked.append((held_out, encoded))
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])
         return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
@@ -226,8 +226,8 @@ def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_beh
     behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.id_width], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
     np.testing.assert_array_equal(interests.ravel(), 0.5 * np.arange(interests.size))
-    ((left_out, encoded),) = asked
-    assert len(left_out) > 100 and left_out.histories.shape[1] == len(data.trained)
+    ((held_out, encoded),) = asked
+    assert len(held_out) > 100 and held_out.histories.shape[1] == len(data.trained)
     for name, vectors in model.encoder.modal(data.features).items():
         np.testing.assert_array_equal(encoded[name], vectors)
 

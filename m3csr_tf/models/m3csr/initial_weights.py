@@ -21,7 +21,14 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import ItemGraph
-from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, StackingResult, Weights, stacked
+from m3csr_tf.graph.stacking import (
+    HeldOutClicks,
+    ScoreEstimates,
+    ScoreFactors,
+    StackingResult,
+    Weights,
+    stacking_weights,
+)
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.contract import Initialised, ValidationRecall
 from m3csr_tf.sampling.training_data import TrainingData
@@ -77,17 +84,17 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.m3csr.content_initialisation != "xavier":
-        with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as stage:
+        with progress(f"ids and content are weighed by held-out clicks, {PERCENT}") as stage:
             ridges = None if maps is None else maps.ridges
-            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, stage)
+            weights, held_out = _stacking_weights(model, some, chosen, ridges, prepared, config, stage)
         _weigh(model, weights, chosen, maps, config)
     if config.m3csr.content_initialisation == "co_clicks":
-        with progress("intensities start from clicks that are left out"):
-            _start_intensity(model, some, left_out)
+        with progress("intensities start from held-out clicks"):
+            _start_intensity(model, some, held_out)
     return Initialised(chosen.kind, cross_ids)
 
 
-def _stacked(
+def _stacking_weights(
     model: M3CSR,
     data: TrainingData,
     start: IdInitialisation,
@@ -139,7 +146,7 @@ def _stacked(
             estimated()
         return ScoreEstimates(mapped, ScoreFactors(histories, factors.items), predicted)
 
-    return stacked(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
+    return stacking_weights(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
 def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps | None, config: Config) -> None:
@@ -152,12 +159,12 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
       maps: of content to the ids that it predicts; None where there are none.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
+    trust_new, trust, of_content = 0.0, 0.0, weights.content_scale
     if gate is not None and config.m3csr.content_initialisation == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
         trust_new = initial.gate_new
-        trust = float(np.clip(weights.beside_ids * trust_new, initial.gate_least, initial.gate_most))
+        trust = float(np.clip(weights.content_scale * trust_new, initial.gate_least, initial.gate_most))
         gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
         of_content = 1 / trust_new
@@ -204,7 +211,7 @@ def _start_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallba
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 
 
-def _start_intensity(model: M3CSR, data: TrainingData, left_out: HeldOutClicks) -> None:
+def _start_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:
     """Starts w_int from clicks: at random, it would favour modalities for no reason that a user could see.
 
     Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
@@ -214,7 +221,7 @@ def _start_intensity(model: M3CSR, data: TrainingData, left_out: HeldOutClicks) 
     if layer is None or len(model.encoder.modalities) == 1 or settings.attention_initialisation != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
-    fitted = fitted_intensity(left_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
+    fitted = fitted_intensity(held_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
     # Of behaviour nothing is fitted; it may be learned.
     behaviour = np.zeros((len(fitted), settings.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))

@@ -289,7 +289,8 @@ def _with_id_dropout(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Ids float32 [..., d] and the gate's bins int32 [...] of candidates after id dropout.
 
-    Where `id_dropped` (bool [...]) is true the id is that of a new item and the bin is 0. What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
-    that new items are to take (`exposure.calibrated_bonuses`), and says nothing of popular items whose id is dropped.
+    Where `id_dropped` (bool [...]) is true the id is that of a new item and the bin is 0. What its own
+    popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places that new items
+    are to take (`exposure.calibrated_bonuses`), and says nothing of popular items whose id is dropped.
     """
     return tf.where(id_dropped[..., tf.newaxis], new_ids, ids), tf.where(id_dropped, 0, gated)
