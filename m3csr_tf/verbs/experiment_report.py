@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
+from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.experiments.comparison import curves, tables
 from m3csr_tf.experiments.comparison.planning import LONGEST_CURVE
@@ -27,6 +28,7 @@ from m3csr_tf.reports.run_report import CARD, PAGE
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_text
 from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.experiment_model import model_sections
 
 _CURVES = 8
 """Systems that a figure tells apart."""
@@ -43,7 +45,12 @@ Tree = Mapping[str, Any]
 
 
 def write_report(
-    tree: Tree, sheets: Sequence[Sheet], drawn: Mapping[str, pd.DataFrame], finals: Mapping[str, Path], folder: Path
+    tree: Tree,
+    sheets: Sequence[Sheet],
+    drawn: Mapping[str, pd.DataFrame],
+    finals: Mapping[str, Path],
+    chosen: Mapping[str, Config | None],
+    folder: Path,
 ) -> Path:
     """Writes report.html, the figures as PNG and SVG, and model_card.md into the folder of every reported run.
 
@@ -52,6 +59,7 @@ def write_report(
       sheets: the tables.
       drawn: name -> data of the figures, as `curves.write` gives them.
       finals: job -> folder of the run of a trained model that is reported.
+      chosen: cell -> the run of seed 0 of the compared model; None where it has failed.
       folder: of the experiment.
 
     Returns:
@@ -61,10 +69,12 @@ def write_report(
         figures = {cell: list(_figures(tree, cell, drawn, folder / FIGURES)) for cell in tree["cells"]}
         for job, place in finals.items():
             _write_card(tree, job, place)
+    inside = list(model_sections(tree["ours"], chosen, folder / FIGURES))
     sections = [
         Section("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
         *_tables(sheets),
         *(Section(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
+        *inside,
         Section("Runs and files", list(_files(tree))),
     ]
     models = sorted({system["title"] for cell in tree["cells"].values() for system in cell["systems"].values()})

@@ -19,6 +19,7 @@ from m3csr_tf.experiments.comparison.planning import (
     of_ablation,
     of_subset,
     prepared_name,
+    subset_word,
     subsets_of,
     within_budget,
 )
@@ -168,7 +169,7 @@ class Jobs:
         """A run of ours with something taken away, by the settings that were chosen for all of it."""
         ours = self._asked.first
         hub = prepared_name(cell.name, cell.bases[ours])
-        what = f"only-{'_'.join(subset)}" if subset else f"without-{system}"
+        what = f"without-{system}" if not subset else f"only-{subset_word(subset, cell.bases[ours])}"
         name = f"{cell.name}-{ours}-{what}-seed{seed}"
 
         def make(outcomes: Outcomes) -> Work:
