@@ -86,7 +86,7 @@ def run_report(
         Section("Data", list(_data(run))),
         Section("Modalities", [*_intensity(run), *drawn["modalities"]]),
         Section("New and rare items", [*drawn["popularity"], *_frontier(run), *drawn["frontier"]]),
-        Section("Case study", list(case_blocks(studies, drawn["case"], "those with a list"))),
+        Section("Case study", list(case_blocks(studies, drawn["case"], "those with a list and"))),
         Section("Training", [*_training(run), *drawn["training"]]),
         Section("Limits", [Text([limit]) for limit in limits(run)]),
         Section("Settings and files", list(_files(run, page_folder, release))),
@@ -265,13 +265,13 @@ def case_blocks(studies: Sequence[CaseStudy], figures: Sequence[Figure], drawn_a
     Args:
       studies: the users.
       figures: of them.
-      drawn_among: whom they were drawn among, e.g. "those with a list".
+      drawn_among: whom they were drawn among, before the least history, e.g. "users with".
     """
     if not studies:
         return
     yield Text(
         [
-            f"{len(studies)} users, drawn at random with the run's seed among {drawn_among} and at least "
+            f"{len(studies)} users, drawn at random with the run's seed among {drawn_among} at least "
             f"{case_study.LEAST_HISTORY} training clicks (without this condition where nobody has so many); they were "
             "not picked for what they show. The bar below an item is what speaks for it: the positive parts of its "
             "score, as shares of their sum."

@@ -21,7 +21,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.evidence import gather_of_experiment
 from m3csr_tf.verbs.load_run import opened
 
-_DRAWN_AMONG = "test users"
+_DRAWN_AMONG = "test users with"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,11 @@ def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
             canvas, tables[one.name] = one.draw()
             found[one.name] = Figure(one.title, one.caption, save(canvas, folder, f"{one.name}-{cell}"))
     of_case = [found.pop(CASE)] if CASE in found else []
-    said = f"Of the run {run.name}, the first seed of the settings that were chosen."
+    best, steps = run.finished["best_step"], run.finished["steps"]
+    said = (
+        f"Of the run {run.name}, the first seed of the settings that were chosen. Its weights are those of step "
+        f"{best:,} of {steps:,}{'' if best else ': no later validation was better than that of the initial weights'}."
+    )
     lacking = "; ".join(f"{name}: {why}" for name, why in evidence.lacking.items())
     blocks: list[Block] = [Text([said + (f" Left out. {lacking}." if lacking else "")]), *found.values()]
     return ModelPart(blocks, list(case_blocks(studies, of_case, _DRAWN_AMONG)), tables)

@@ -41,6 +41,8 @@ _SECTIONS = {
 }
 """Section of the page -> its tables."""
 
+_ROW_HEADINGS = ("system", "variant")
+
 Tree = Mapping[str, Any]
 
 
@@ -112,14 +114,17 @@ def _tables(sheets: Sequence[Sheet]) -> Iterator[Section]:
 
 
 def _table(sheet: Sheet) -> Table:
+    """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
+    order = sorted(range(len(sheet.columns)), key=lambda place: sheet.columns[place].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
         cells: list[Cell] = []
-        for column, text in zip(sheet.columns, texts, strict=True):
-            value = None if column.number is None else column.number(row)
-            cells.append(text if column.number is None else Number(None if value is None else float(value), text))
+        for place in order:
+            number, text = sheet.columns[place].number, texts[place]
+            value = None if number is None else number(row)
+            cells.append(text if number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return Table(sheet.title, [column.heading for column in sheet.columns], rows, sheet.note)
+    return Table(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:

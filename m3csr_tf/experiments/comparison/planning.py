@@ -84,7 +84,22 @@ def plan(
                 cells.append(_cell(asked, file, folder, overrides, folders.get(data), (data, entry), (split, of_split)))
             except ConfigError as error:
                 raise ConfigError(f"{file}: data.{data}.splits.{split}: {error}") from None
+    check_distinct([cell.name for cell in cells], "data sets with their splits")
     return cells
+
+
+def check_distinct(names: Sequence[str], of_what: str) -> None:
+    """Refuses names of which two are the same, since results lie in folders of these names.
+
+    Raises:
+      ConfigError: two are.
+    """
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"two {of_what} would be called {twice[0]}: the names of data sets, splits and models, put together with "
+            "dashes, are the same; give one of them another name"
+        )
 
 
 def _cell(
