@@ -95,7 +95,10 @@ class _Gathering:
 
     def evidence_of_experiment(self) -> Evidence:
         lists = self._exact_lists()
-        return replace(self._of_model(lists), lists=lists)
+        found = self._of_model(lists)
+        if lists.empty:
+            found.lacking["Case study"] = "the users who were drawn for it know every item"
+        return replace(found, lists=lists)
 
     def _of_model(self, lists: pd.DataFrame | None) -> Evidence:
         """What the model has beside its rankings; `lists` name the users among whom those of the case study are."""
