@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, InitialConfig, TrainingConfig, with_settings
-from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_popularity_weights
 from m3csr_tf.graph.factors import ials_factors, item_factors, item_graph_factors
 from m3csr_tf.graph.stacking import HeldOutClicks, StackingResult, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
@@ -196,8 +196,8 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 ) -> None:
     model, _, data = start(intensity=False)
     names = model.encoder.modalities
-    appeal = content_appeal(data.clicks, {name: data.features[name] for name in names})
-    expected = sum(data.features[name] @ appeal[name] for name in names)
+    weights = content_popularity_weights(data.clicks, {name: data.features[name] for name in names})
+    expected = sum(data.features[name] @ weights[name] for name in names)
     whole = (data.features[columns.CLUSTER_IDS] > 0).all(axis=1)
     new = np.flatnonzero((data.features[columns.POPULARITY_BIN] == 0) & whole)
     unknown = VectorEncoder(model, data.features).users(

@@ -149,7 +149,7 @@ def _of_content(model: M3CSR) -> list[tf.Variable]:
     """The weights without which content and popularity add nothing to a score."""
     encoders = model.encoder.modal_encoders.values()
     weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
-    weights += [layer.kernel for layer in model.item_tower.appeal_kernels]
+    weights += [layer.kernel for layer in model.item_tower.content_popularity_kernels]
     return weights if model.item_tower.popularity_bias is None else [*weights, model.item_tower.popularity_bias]
 
 

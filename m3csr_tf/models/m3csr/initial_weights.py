@@ -18,7 +18,7 @@ from sklearn.preprocessing import normalize
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_id_maps, content_popularity_weights
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.graph.stacking import (
@@ -159,31 +159,31 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
       maps: of content to the ids that it predicts; None where there are none.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    trust_new, trust, of_content = 0.0, 0.0, weights.content_scale
+    delta_new, delta, of_content = 0.0, 0.0, weights.content_scale
     if gate is not None and config.m3csr.content_initialisation == "xavier":
-        trust_new = trust = 0.5  # About what a gate of random weights leaves.
+        delta_new = delta = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
-        trust_new = initial.gate_new
-        trust = float(np.clip(weights.content_scale * trust_new, initial.gate_least, initial.gate_most))
-        gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
+        delta_new = initial.gate_new
+        delta = float(np.clip(weights.content_scale * delta_new, initial.gate_least, initial.gate_most))
+        gate.start(np.where(np.arange(gate.bins) == 0, delta_new, delta))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
-        of_content = 1 / trust_new
+        of_content = 1 / delta_new
     for name, weight in weights.content.items():
         size = np.sqrt(weight * of_content * len(encoders))
         for weight_of in (encoders[name].mapping.kernel, *_cluster_embeddings(encoders[name])):
             weight_of.assign(size * weight_of)
-    for layer in model.item_tower.appeal_kernels:
-        layer.kernel.assign(layer.kernel / (trust_new or 1.0))
+    for layer in model.item_tower.content_popularity_kernels:
+        layer.kernel.assign(layer.kernel / (delta_new or 1.0))
     if start.kind == "xavier":
         return
     values = model.user_tower.behaviour_attention.value_kernel
     if config.m3csr.attention_initialisation == "identity":
-        values.assign(weights.ids / (1 - trust) * values)
+        values.assign(weights.ids / (1 - delta) * values)
     if maps is None:
         return
     # An item of mean content is for everybody what items with clicks are in the mean: how far predicted ids lie from
     # that is what weighs more, and tells new items apart.
-    as_others = (1 - trust) / (1 - trust_new)
+    as_others = (1 - delta) / (1 - delta_new)
     apart = as_others * initial.predicted_ids * weights.new_ids / weights.ids
     for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
         layer.kernel.assign(apart * kernel)
@@ -195,9 +195,9 @@ def _start_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallba
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
-    appeal = content_appeal(data.clicks, content, initial)
-    for name, layer in zip(content, model.item_tower.appeal_kernels, strict=False):
-        layer.kernel.assign(initial.popularity_share * appeal[name][:, np.newaxis])
+    popularity_weights = content_popularity_weights(data.clicks, content, initial)
+    for name, layer in zip(content, model.item_tower.content_popularity_kernels, strict=False):
+        layer.kernel.assign(initial.popularity_share * popularity_weights[name][:, np.newaxis])
     for position, (name, encoder) in enumerate(model.encoder.modal_encoders.items()):
         kernel = co_click_map(data.clicks, content[name], encoder.mapping.units, initial)
         encoder.mapping.kernel.assign(kernel)
