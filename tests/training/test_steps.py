@@ -1,4 +1,4 @@
-"""Where training starts from, and how its rate falls."""
+"""Initial weights, and how the learning rate falls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_p
 from m3csr_tf.graph.factors import ials_factors, item_factors, item_graph_factors
 from m3csr_tf.graph.stacking import HeldOutClicks, StackingResult, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr import initial_weights as starts
+from m3csr_tf.models.m3csr import initial_weights
 from m3csr_tf.models.m3csr.layout import parts
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
@@ -51,10 +51,10 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 
 
 def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
-    """Lets starts take these weights instead of those of held-out clicks."""
+    """Lets `initialise` take these weights instead of those of held-out clicks."""
     fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "content_scale": 1.0} | weights)
     nothing = HeldOutClicks(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
-    monkeypatch.setattr(starts, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
+    monkeypatch.setattr(initial_weights, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
     return fixed
 
 
@@ -123,7 +123,7 @@ def test_by_default_ids_start_from_the_implicit_als_that_alone_ranks_validation_
         config = with_settings(run.config, {"model.id_initialisation": kind, "ials.grid": pairs})
         model = runs.build_model(config, run.prepared)
         judge = judge_of(model, data, run.prepared, config)
-        assert model.initialise(data, run.prepared, judge).start == "ials"
+        assert model.initialise(data, run.prepared, judge).method == "ials"
         return [weight.numpy() for weight in model.trainable_variables]
 
     weights = started("auto", grid)
@@ -221,7 +221,7 @@ def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])
         return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
-    monkeypatch.setattr(starts, "fitted_intensity", fitted)
+    monkeypatch.setattr(initial_weights, "fitted_intensity", fitted)
     model, _, data = start(intensity_weights=intensity_weights, temperature=0.5)
     behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.id_width], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))

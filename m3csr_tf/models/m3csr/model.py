@@ -94,7 +94,7 @@ class M3CSR(Recommender):
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
-        """Where ids start from walks."""
+        """Whether ids are initialised from it."""
         return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:

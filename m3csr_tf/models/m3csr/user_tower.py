@@ -61,12 +61,14 @@ class UserTower(tf.keras.Model):
             shape=[table_size(users, config.user_hash_rows), config.dim],
             initializer="glorot_uniform",
         )
-        start = config.attention_initialisation
+        initialiser = config.attention_initialisation
         self.behaviour_attention = InterestAttention(
-            config.id_width, config.heads, config.dim, start, name="attention_id"
+            config.id_width, config.heads, config.dim, initialiser, name="attention_id"
         )
         self.modal_attention = {
-            name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
+            name: InterestAttention(
+                modal_width(config), config.heads, config.dim, initialiser, name=f"attention_{name}"
+            )
             for name in encoder.modalities
         }
         self.intensity = (
