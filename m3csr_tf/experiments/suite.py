@@ -37,8 +37,8 @@ def judged(
       {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "rivals": as `spread.summarise`, "rival",
       "rival_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None for one seed.
       "rival" is the best of the metric, and the ratio is mean / rival_mean; the four are None without a rival, the
-      ratio also where the rival has 0. A gain is the best validation's Recall@20 less that of the start, None of a run
-      whose start was not validated.
+      ratio also where the rival has 0. A gain is the best validation's Recall@20 less that of the initial weights, None
+      of a run whose initial weights were not validated.
 
     Raises:
       InputError: the slice has fewer than two users, so that nothing can be paired.
@@ -92,7 +92,7 @@ def in_words(found: Mapping[str, Any] | None) -> str:
     return f"worst ratio: {found['ratio']:.3f}, {metric} of {found['member']}, where {found['rival']} is the best rival"
 
 
-LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the start's"
+LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the first"
 """What the tables of members leave to be said once."""
 
 
@@ -127,5 +127,5 @@ def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:
-    start = finished.get(f"initial_{_JUDGED_BY}")
-    return None if start is None else finished[_JUDGED_BY] - start
+    initial = finished.get(f"initial_{_JUDGED_BY}")
+    return None if initial is None else finished[_JUDGED_BY] - initial
