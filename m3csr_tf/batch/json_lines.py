@@ -56,16 +56,16 @@ class JsonLines:
     def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
         lines: list[tuple[int, bytes]] = []
-        held = 0
+        chunk_bytes = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                if lines and (len(lines) == size or held + len(line) > CHUNK_BYTES):
+                if lines and (len(lines) == size or chunk_bytes + len(line) > CHUNK_BYTES):
                     yield lines
-                    lines, held = [], 0
+                    lines, chunk_bytes = [], 0
                 lines.append((number, line))
-                held += len(line)
+                chunk_bytes += len(line)
         if lines:
             yield lines
 

@@ -112,7 +112,7 @@ class FileOfRows:
     ) -> Iterator[tuple[int, T]]:
         """What chunks hold of each batch, as (first row of the batch, piece)."""
         of_parts = {rows.start // part_size for rows in wanted}
-        batch = held = 0
+        batch = batch_entries = 0
         for chunk in self._source.chunks(names, wanted, batch_size):
             row, end = chunk.start, chunk.start + chunk.length
             entries = chunk.entries()
@@ -124,14 +124,14 @@ class FileOfRows:
                     row = stop
                     continue
                 if row == first:
-                    batch, held = row, 0
-                sums = held + np.cumsum(entries[row - chunk.start : stop - chunk.start])
+                    batch, batch_entries = row, 0
+                sums = batch_entries + np.cumsum(entries[row - chunk.start : stop - chunk.start])
                 count = fitting(sums, alone=row == batch)
                 if count:
                     yield batch, cut(chunk, row - chunk.start, row - chunk.start + count)
-                    row, held = row + count, int(sums[count - 1])
+                    row, batch_entries = row + count, int(sums[count - 1])
                 if row < stop:
-                    batch, held = row, 0
+                    batch, batch_entries = row, 0
 
 
 def fitting(entries: np.ndarray, alone: bool) -> int:

@@ -88,9 +88,9 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
     """
     rows = np.full([len(vectors), n], NOTHING, dtype=np.int64)
     scores = np.full([len(vectors), n], -np.inf, dtype=np.float32)
-    held = len(candidates.index)
+    indexed = len(candidates.index)
     spare = 0 if candidates.hidden is None else min(n, int(candidates.hidden.sum()))
-    wanted = np.minimum(n + spare + seen.counts(len(vectors), candidates.rows), held)
+    wanted = np.minimum(n + spare + seen.counts(len(vectors), candidates.rows), indexed)
     users = np.arange(len(vectors))
     while len(users):
         for block, width in _alike(users, wanted[users]):
@@ -106,8 +106,8 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
             rows[block[line], rank[line, place] - 1] = found[line, place]
             scores[block[line], rank[line, place] - 1] = values[line, place]
         # Only where more was hidden than spared for: those users are searched again, in the end among all items.
-        users = users[(rows[users, n - 1] == NOTHING) & (wanted[users] < held)]
-        wanted[users] = np.minimum(4 * wanted[users], held)
+        users = users[(rows[users, n - 1] == NOTHING) & (wanted[users] < indexed)]
+        wanted[users] = np.minimum(4 * wanted[users], indexed)
     return rows, scores
 
 

@@ -118,20 +118,20 @@ class _Task:
         return job
 
 
-_held: tuple[bytes, PartMaker] | None = None
+_loaded_work: tuple[bytes, PartMaker] | None = None
 """The work that this worker process did last: release and index stay loaded from task to task."""
 
 
 def _opened(work: bytes) -> PartMaker:
-    global _held
-    if _held is None or _held[0] != work:
-        _held = None
+    global _loaded_work
+    if _loaded_work is None or _loaded_work[0] != work:
+        _loaded_work = None
         from pyspark import cloudpickle
 
         arrived: Work = cloudpickle.loads(work)
         _use_cores_of_task()
-        _held = work, arrived.opened()
-    return _held[1]
+        _loaded_work = work, arrived.opened()
+    return _loaded_work[1]
 
 
 def _use_cores_of_task() -> None:

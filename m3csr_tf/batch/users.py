@@ -178,18 +178,20 @@ class PreparedUsers:
 
     def _of(self, start: int, stop: int) -> PastOf:
         """The past of users `start` to `stop - 1`, read for many users at a time."""
-        first, held = self._read or (0, None)
-        if held is None or not first <= start <= stop <= first + len(held.histories):
+        first, block = self._read or (0, None)
+        if block is None or not first <= start <= stop <= first + len(block.histories):
             first = start
-            held = self._past.of_rows(FIRST_ROW + np.arange(start, max(stop, min(start + PASTS_AT_ONCE, self.count()))))
-            self._read = first, held
-        return held.of(slice(start - first, stop - first))
+            block = self._past.of_rows(
+                FIRST_ROW + np.arange(start, max(stop, min(start + PASTS_AT_ONCE, self.count())))
+            )
+            self._read = first, block
+        return block.of(slice(start - first, stop - first))
 
 
 def _written(frames: Iterator[pd.DataFrame], path: Path) -> FileOfUsers:
     """Writes users to a parquet file, a row group a frame."""
-    with replacing(path) as beside:
-        with pq.ParquetWriter(beside, _SHARED) as writer:
+    with replacing(path) as temporary:
+        with pq.ParquetWriter(temporary, _SHARED) as writer:
             for frame in frames:
                 writer.write_table(pa.Table.from_pandas(frame, _SHARED, preserve_index=False))
     return FileOfUsers(path)

@@ -158,10 +158,10 @@ def _merge_all(
             if columns.SPLIT in frame:
                 frame[columns.SPLIT] = pd.Index(columns.SPLITS).get_indexer(frame[columns.SPLIT]).astype(np.int8)
             kept = pa.Table.from_pandas(frame, preserve_index=False)
-            beside = file.with_name(f".{file.name}")
-            with pa.ipc.new_file(str(beside), kept.schema) as merged_file:
+            temporary = file.with_name(f".{file.name}")
+            with pa.ipc.new_file(str(temporary), kept.schema) as merged_file:
                 merged_file.write_table(kept)
-            beside.replace(file)
+            temporary.replace(file)
             # A group a bucket: a user is looked up in one of them.
             writer.write_table(pa.table({columns.USER_ID: ids.dictionary}), row_group_size=max(1, len(ids.dictionary)))
             users += len(ids.dictionary)

@@ -42,7 +42,7 @@ def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics
             if evaluation.by_item is not None:
                 counts = asdict(evaluation.by_item)
                 arrays |= {f"{system}/{split}/{_BY_ITEM}/{name}": values for name, values in counts.items()}
-    with replacing(path) as beside, beside.open("wb") as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 

@@ -231,8 +231,8 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
     from matplotlib.figure import Figure
 
     rows = pd.json_normalize([asdict(point) for point in points])
-    with replacing(folder / TABLE_FILE) as beside:
-        rows.to_csv(beside, index=False)
+    with replacing(folder / TABLE_FILE) as temporary:
+        rows.to_csv(temporary, index=False)
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     places = [100 * point.cold_share for point in points]
@@ -247,6 +247,6 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
         axes.set_xlabel("% of places to cold items")
         axes.set_ylabel(f"Recall@{EXPOSED_AT}")
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-    with replacing(folder / PLOT_FILE) as beside:
-        figure.savefig(beside, format="png", dpi=150)
+    with replacing(folder / PLOT_FILE) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
     return folder / TABLE_FILE, folder / PLOT_FILE

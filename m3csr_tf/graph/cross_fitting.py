@@ -35,7 +35,7 @@ class CrossIds(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
-        with replacing(path) as beside, beside.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, parts=self.parts, ids=self.ids)
 
     @classmethod

@@ -82,7 +82,7 @@ class TreeIndex(ScannIndex):
     ) -> None:
         super().__init__(searcher, items, settings)
         self._space = space
-        self._beside = ExactSideIndex(items, long, recent)
+        self._side_index = ExactSideIndex(items, long, recent)
 
     @classmethod
     def build(
@@ -181,16 +181,16 @@ class TreeIndex(ScannIndex):
     @override
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         super().upsert(ids, vectors)
-        self._beside.upsert(list(ids))
+        self._side_index.upsert(list(ids))
 
     @override
     def delete(self, ids: Sequence[str] | np.ndarray) -> None:
         super().delete(ids)
-        self._beside.delete(list(ids))
+        self._side_index.delete(list(ids))
 
     @override
     def _save_more(self, folder: Path) -> None:
-        long, recent = self._beside.long, self._beside.recent
+        long, recent = self._side_index.long, self._side_index.recent
         flags = np.repeat([False, True], [len(long), len(recent)])
         frame = pd.DataFrame({columns.ITEM_ID: np.array([*long, *recent], dtype=object), _IS_RECENT: flags})
         frame.to_parquet(folder / BESIDE, index=False)
@@ -227,7 +227,7 @@ class TreeIndex(ScannIndex):
             if short.any():
                 # Those leaves held fewer than k items; all of them together hold enough.
                 rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
-            return self._beside.merge(queries, rows, scores)
+            return self._side_index.merge(queries, rows, scores)
 
     @override
     def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +241,7 @@ class TreeIndex(ScannIndex):
         """As a search, but empty where the leaves hold fewer than k items: such settings are too narrow."""
         rows, scores = self._tree_alone(queries, k)
         empty = ~np.isfinite(scores)
-        rows, scores = self._beside.merge(queries, rows, np.where(empty, -np.inf, scores))
+        rows, scores = self._side_index.merge(queries, rows, np.where(empty, -np.inf, scores))
         return rows, np.where(empty, -np.inf, scores)
 
     def _tree_alone(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

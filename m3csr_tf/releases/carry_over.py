@@ -91,9 +91,9 @@ def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
 def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
     """What an earlier version takes over: every item that it lacks, and what refreshes changed since."""
     ids = old.ids
-    held = new.holds(ids)
-    changed = ids[held & old.refreshed(ids)]
-    return np.concatenate([ids[~held], changed[~_alike(old, new, changed)]])
+    in_release = new.holds(ids)
+    changed = ids[in_release & old.refreshed(ids)]
+    return np.concatenate([ids[~in_release], changed[~_alike(old, new, changed)]])
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:

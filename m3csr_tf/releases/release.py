@@ -274,9 +274,9 @@ def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
     if len(ids):  # First, so that an index whose items all go and others come is never empty.
         index.upsert(ids, segment.vectors)
     gone = np.asarray(segment.removed, dtype=object)
-    held = gone[items.holds(gone)]
-    if len(held):
-        index.delete(held)
+    in_release = gone[items.holds(gone)]
+    if len(in_release):
+        index.delete(in_release)
     _note(items, segment)
 
 

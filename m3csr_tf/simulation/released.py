@@ -59,8 +59,8 @@ class Released:
                 columns.HISTORY: pd.Series([self._ids[one] for one in moment.histories], dtype=object),
             }
         )
-        held = rows[moment.seen] >= 0
-        seen = Seen(moment.seen_by[held], rows[moment.seen[held]], len(lookup))
+        in_release = rows[moment.seen] >= 0
+        seen = Seen(moment.seen_by[in_release], rows[moment.seen[in_release]], len(lookup))
         found, _ = nearest(Candidates(self._release.index), self._release.user_vectors(users), seen, moment.length)
         items = pd.Index(self._ids).get_indexer(lookup)
         return np.where(found == NOTHING, NOTHING, items[found])
@@ -74,13 +74,13 @@ class Released:
           available: bool [items], videos that have been published.
           views: int64 [items]; a count decides the popularity bin and so the gate and the exposure bonus.
         """
-        held = self._release.items.holds(self._ids)
-        new = np.flatnonzero(available & ~held & ~self._waiting)
+        in_release = self._release.items.holds(self._ids)
+        new = np.flatnonzero(available & ~in_release & ~self._waiting)
         if len(new):
             content = {name: vectors[new] for name, vectors in self._content.items()}
             refresh(self._release, self._frame(new, views), content, source=_SOURCE)
-            held[new] = True
-        known = np.flatnonzero(held)
+            in_release[new] = True
+        known = np.flatnonzero(in_release)
         changed = known[self._release.items.views(self._ids[known]) != views[known]]
         if len(changed):
             refresh(self._release, self._frame(changed, views), source=_SOURCE)

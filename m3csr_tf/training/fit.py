@@ -36,7 +36,7 @@ from m3csr_tf.training.training_state import TrainingState, write_csv
 from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading
 
@@ -61,7 +61,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     replicas = distribution.opened(config.run)
     replicas.check(config)
     check_validation(prepared)
-    with replicas.together(), held(config.run_folder) if replicas.is_chief else nullcontext():
+    with replicas.together(), folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             run_files.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):

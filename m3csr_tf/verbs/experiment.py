@@ -15,7 +15,7 @@ from m3csr_tf.experiments.comparison.settings import read_experiment
 from m3csr_tf.models.registry import model_class
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json, write_text
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.names import is_plain
 from m3csr_tf.util.quoting import shortened
 from m3csr_tf.util.threads import cores
@@ -72,7 +72,7 @@ def experiment(
         f"{tables.trials({'trials': asked.trials})} for each model and up to {asked.epochs:g} epochs a training; "
         f"logs in {folder / LOGS}"
     )
-    with held(folder):
+    with folder_lock(folder):
         outcomes = run([one.job for one in planned], folder, count, say)
         found = results.Results(asked, cells, jobs, planned, outcomes)
         tree = found.tree(name, count)

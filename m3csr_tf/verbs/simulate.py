@@ -15,7 +15,7 @@ from m3csr_tf.simulation.nights import arm_folder
 from m3csr_tf.simulation.plan import Plan, read_plan
 from m3csr_tf.simulation.results import results_of
 from m3csr_tf.util.files import write_json
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
@@ -48,7 +48,7 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
       RunError: the folder holds another simulation, or a night has failed.
     """
     plan = read_plan(file, overrides, quick)
-    with held(plan.folder):
+    with folder_lock(plan.folder):
         _open(plan, config.run.overwrite)
         _run(plan)
         results = results_of(plan)

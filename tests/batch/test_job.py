@@ -114,10 +114,11 @@ def test_a_part_has_the_columns_types_and_row_groups_promised(release: Any, user
 
 def test_lists_longer_than_the_catalogue_are_counted_as_short(release: Any, users: Path, output: Path) -> None:
     done = run(release, users, output, top_n=1000)
-    held = len(release.index)
+    indexed = len(release.index)
     frame = pd.read_parquet(users)
     unseen = [
-        held - len({*history, *others}) for history, others in zip(frame["history"], frame["exclusions"], strict=True)
+        indexed - len({*history, *others})
+        for history, others in zip(frame["history"], frame["exclusions"], strict=True)
     ]
     assert lists_at(output).groupby("user_id", sort=False).size().tolist() == unseen
     assert done.short == 35

@@ -62,11 +62,11 @@ KNOWN = pytest.mark.parametrize("splits", [(columns.TRAIN,), columns.SPLITS])
 def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(splits: tuple[str, ...], run: Any) -> None:
     rows = np.array([2, 17, 40, 41])
     on_disk = with_settings(run.config, {"training.window_clicks": 1})
-    held, read = (Audience(run.prepared, config, splits).histories(rows) for config in (run.config, on_disk))
+    in_memory, read = (Audience(run.prepared, config, splits).histories(rows) for config in (run.config, on_disk))
     clicks = sum(clicks_of(run.prepared, split, rows) for split in splits)
     for place in range(len(rows)):
         theirs = set(clicks[place].indices)
-        for cut in (held[place], read[place]):
+        for cut in (in_memory[place], read[place]):
             kept = cut[cut != PADDING_ROW]
             assert set(kept) <= theirs and len(kept) == min(len(theirs), run.config.history.length)
 

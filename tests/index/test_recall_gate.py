@@ -99,12 +99,12 @@ def test_the_table_is_printed_with_a_line_for_each_setting() -> None:
 def test_recall_is_measured_against_the_vectors_held_now() -> None:
     queries = vectors(200, 1)
     index, stored = tree(queries=queries, recall=0.9)
-    held = dict(zip(index.ids, stored, strict=True))
+    by_id = dict(zip(index.ids, stored, strict=True))
     fresh = vectors(5000, 7) * 1.2  # More than the base, more than are scored exactly, and longer: they fill the lists.
     index.upsert([f"n{n}" for n in range(5000)], fresh)
     index.delete([f"i{n}" for n in range(0, 2000)])
-    held = {item: vector for item, vector in held.items() if int(item[1:]) >= 2000}
-    everything = np.concatenate([np.stack(list(held.values())), fresh])
+    by_id = {item: vector for item, vector in by_id.items() if int(item[1:]) >= 2000}
+    everything = np.concatenate([np.stack(list(by_id.values())), fresh])
     assert len(index) == 6000 and index.changed == 7000
     assert index.measure(queries) == pytest.approx(share_found(index, queries, everything, 20), abs=1e-4)
 

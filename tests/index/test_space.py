@@ -55,9 +55,9 @@ def test_long_items_are_found_though_their_leaf_is_not_searched_until_they_are_r
         long = [row for row in range(0, 2000, 100) if exact[query, row] > scores[query, -1] + 1e-4]
         assert long and set(long) <= set(rows[query])
     index.upsert(["i0"], normal(1, 16, seed=4) * 0)
-    assert "i0" not in index._beside.long and "i0" in index._beside.recent
+    assert "i0" not in index._side_index.long and "i0" in index._side_index.recent
     index.delete(["i100"])
-    assert "i100" not in index._beside.long and "i100" not in index.search(queries, 2000)[0]
+    assert "i100" not in index._side_index.long and "i100" not in index.search(queries, 2000)[0]
 
 
 @pytest.mark.parametrize("name", ["space.npy", "beside.parquet", "vectors.npy"])

@@ -273,15 +273,15 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     model.compile(optimizer=optimizer)
     attention = model.user_tower.behaviour_attention
     predicted = [layer.kernel for layer in model.encoder.id_maps]
-    held = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-    assert {weight.ref() for weight in held} == {weight.ref() for weight in model.id_weights()}
+    id_weights = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
+    assert {weight.ref() for weight in id_weights} == {weight.ref() for weight in model.id_weights()}
     others = [model.user_tower.user_embedding, *model.content_maps()]
-    before = {weight.ref(): weight.numpy() for weight in held + others}
+    before = {weight.ref(): weight.numpy() for weight in id_weights + others}
     data = TrainingData.of(untrained_run.prepared, config)
     batches = ExampleStream(data, config, model.collator(data)).dataset(0, 6)
     take_steps(model, iter(batches), tf.constant(6))
-    averages = dict(zip((weight.ref() for weight in held), optimizer.averages(held), strict=True))
-    for weight in held:
+    averages = dict(zip((weight.ref() for weight in id_weights), optimizer.averages(id_weights), strict=True))
+    for weight in id_weights:
         for found in (weight.numpy(), averages[weight.ref()].numpy()):
             assert np.array_equal(found, before[weight.ref()]) == (rate == 0)
     for weight in others:

@@ -75,8 +75,8 @@ def write_trials(path: Path, outcomes: Sequence[Outcome]) -> None:
         | {"problem": one.problem}
         for one in outcomes
     ]
-    with replacing(path) as beside:
-        pd.DataFrame(rows).to_csv(beside, index=False)
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
 def write_plots(
@@ -117,8 +117,8 @@ def write_plots(
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
     return path
 
 
