@@ -29,7 +29,7 @@ IDS = "ids.parquet"
 PICKLED_IDS = "scann_docids.pkl"
 MEASURED = 16_384
 """Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
-_AGAIN = "put it back, roll back, or release again"
+_ADVICE = "put it back, roll back, or release again"
 BLOCK = 256
 """Queries that one thread searches at a time."""
 
@@ -191,7 +191,7 @@ class ScannIndex(ItemIndex):
             raise ReleaseError(f"{folder / SETTINGS}: not an index of kind {cls.kind}; load it with load_index")
         if (folder / PICKLED_IDS).exists():
             raise ReleaseError(f"{folder / PICKLED_IDS}: a pickle in an index folder is never read; release it again")
-        with reading(folder, _AGAIN, ReleaseError):
+        with reading(folder, _ADVICE, ReleaseError):
             items, width = settings.pop("items"), settings.pop("width")
             ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
             vectors = stored_array(folder / cls._vectors_file, (items, width), "f", mapped=True)
@@ -210,4 +210,4 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = Path(folder) / SETTINGS
     if not path.exists():
         raise ReleaseError(f"{folder}: no index here ({SETTINGS} is missing); run pipelines/release.py")
-    return stored_json(path, _AGAIN, ReleaseError)
+    return stored_json(path, _ADVICE, ReleaseError)

@@ -66,7 +66,7 @@ def take_in(
     return done
 
 
-def waiting(inbox: Path) -> list[Path]:
+def pending_files(inbox: Path) -> list[Path]:
     """Files that have arrived, by name; those whose name starts with _ or . are still being written.
 
     Raises:
@@ -75,7 +75,7 @@ def waiting(inbox: Path) -> list[Path]:
     return [path for path, is_file in _arrived(inbox) if is_file]
 
 
-def passed_over(inbox: Path) -> list[Path]:
+def ignored_entries(inbox: Path) -> list[Path]:
     """What bears the name of such a file and is none: links, which others may point anywhere, pipes, folders."""
     return [path for path, is_file in _arrived(inbox) if not is_file]
 

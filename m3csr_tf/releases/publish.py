@@ -66,7 +66,7 @@ class Trained(Protocol):
 def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
     """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
 
-    Videos that came by refresh and that the new catalogue lacks are taken over, placed by the new item tower; so are
+    Videos that came by refresh and that the new catalogue lacks are carried over, placed by the new item tower; so are
     removals (`versions`).
 
     Args:
@@ -192,7 +192,7 @@ def _prepared_digest(trained: Trained) -> str:
 
 def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
-    return manifests.sealed(
+    return manifests.with_fingerprint(
         {
             "format": manifests.FORMAT,
             "name": config.release_folder.name,

@@ -74,7 +74,7 @@ def verify(config: Config, version: int | None, sample: int) -> None:
     say(
         f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
         f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "
-        f"recall {done.recall:.4f} (at least {done.asked})"
+        f"recall {done.recall:.4f} (at least {done.required})"
     )
 
 
@@ -103,7 +103,7 @@ def prune(config: Config, keep: int) -> list[int]:
 
 def _print_carried_over(taken: Segment) -> None:
     say(
-        f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
+        f"carried over from the version before: {len(taken.vectors):,} videos that came or changed, "
         f"{len(taken.removed):,} removals"
     )
 

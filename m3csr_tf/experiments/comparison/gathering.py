@@ -22,7 +22,7 @@ from m3csr_tf.util.stored import reading, stored_json
 BASELINES_FILE = "baselines.json"
 SHARES = ("coverage@20", "cold_coverage@20", "cold_share@20", "novelty@20", "gini@20")
 VALIDATIONS, THROUGHPUT = "validations.csv", "throughput.csv"
-_AGAIN = "run the same command again"
+_ADVICE = "run the same command again"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Run:
         path = self.config.run_folder / run_files.LOGS / name
         if not self.finished or not path.exists():
             return None
-        with reading(path, _AGAIN, RunError):
+        with reading(path, _ADVICE, RunError):
             return pd.read_csv(path)
 
 
@@ -106,13 +106,13 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
         folder = outcome.config.run_folder
         evaluated = per_user.read(folder / per_user.PER_USER_FILE)
         if one.role == "rival":
-            tree = stored_json(folder / BASELINES_FILE, _AGAIN, RunError)
+            tree = stored_json(folder / BASELINES_FILE, _ADVICE, RunError)
             if one.system not in tree:  # The log is too large for it.
                 continue
             figures, training = tree[one.system], {}
             choices[one.system] = figures.get("choice", {})
         else:
-            figures, training = stored_json(folder / run_files.METRICS_FILE, _AGAIN, RunError), finished.read(folder)
+            figures, training = stored_json(folder / run_files.METRICS_FILE, _ADVICE, RunError), finished.read(folder)
         # A run has one system, whatever its files call it.
         of_splits = next(iter(evaluated.values()))
         of_trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
