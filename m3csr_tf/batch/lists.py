@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.batch.filters import Selection
-from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
+from m3csr_tf.batch.search import Candidates, Seen, nearest
 from m3csr_tf.export.requests import flatten
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.release import Release
 
 SCORED_AT_ONCE = 1024
@@ -25,7 +26,7 @@ class Found(NamedTuple):
     Attributes:
       users: their ids, object array of str [users].
       vectors: float32 [users, D].
-      rows: of the release's index, int64 [users, n], best first; NOTHING where a list ends.
+      rows: of the release's index, int64 [users, n], best first; NO_ITEM where a list ends.
       scores: float32 [users, n].
       asked: length of the lists that was asked for; n is smaller where no more items may be listed.
     """
@@ -41,7 +42,7 @@ class Found(NamedTuple):
         """Users with fewer items than were asked for."""
         if self.rows.shape[1] < self.asked:
             return len(self.rows)
-        return int((self.rows[:, -1] == NOTHING).sum())
+        return int((self.rows[:, -1] == NO_ITEM).sum())
 
 
 class Ids(NamedTuple):
@@ -102,7 +103,7 @@ class ListMaker:
 
     def table(self, found: Found) -> pa.Table:
         """The lists of users, a row an item, with the parts of the scores; a list ends where no unseen item is left."""
-        listed = found.rows != NOTHING
+        listed = found.rows != NO_ITEM
         owner, place = np.nonzero(listed)
         arrays = [
             pa.array(found.users, pa.string()).take(pa.array(owner)),
@@ -115,7 +116,7 @@ class ListMaker:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def nearest(self, vectors: np.ndarray, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the lists, [users, n], best first; NOTHING and -inf where a list ends.
+        """Rows and scores of the lists, [users, n], best first; NO_ITEM and -inf where a list ends.
 
         With a quota q, at least ceil(q * n) items of a list are cold, or all that the user has not seen if those are
         fewer: where the best n hold too few, the best cold items take the places of the last others. A list stays in
@@ -129,9 +130,9 @@ class ListMaker:
         rows, scores = nearest(chosen.candidates, vectors, seen, self.length)
         if chosen.cold is None or chosen.is_cold is None:
             return rows, scores
-        cold = chosen.is_cold[rows] & (rows != NOTHING)
+        cold = chosen.is_cold[rows] & (rows != NO_ITEM)
         quota = min(self.length, math.ceil(round(chosen.quota * self.length, 6)))
-        lacking = np.flatnonzero((cold.sum(axis=1) < quota) & (rows[:, -1] != NOTHING))
+        lacking = np.flatnonzero((cold.sum(axis=1) < quota) & (rows[:, -1] != NO_ITEM))
         if len(lacking):
             least = nearest(chosen.cold, vectors[lacking], seen.of(lacking), quota)
             rows[lacking], scores[lacking] = _mixed(rows[lacking], scores[lacking], cold[lacking], *least)
@@ -178,7 +179,7 @@ def _mixed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Full lists [users, n] with the best cold items [users, quota] in the places of the last others."""
     n = rows.shape[1]
-    least = (cold_rows != NOTHING).sum(axis=1)
+    least = (cold_rows != NO_ITEM).sum(axis=1)
     warm = ~cold & (np.cumsum(~cold, axis=1) <= n - least[:, np.newaxis])
     all_rows = np.concatenate([rows, cold_rows], axis=1)
     all_scores = np.concatenate([np.where(warm, scores, -np.inf), cold_scores], axis=1)

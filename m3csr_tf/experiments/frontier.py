@@ -24,8 +24,9 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_by_kind
-from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
+from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merge, ranked_by_kind
+from m3csr_tf.ids import NO_ITEM
+from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.files import replacing
 from m3csr_tf.util.progress import ProgressCallback
 
@@ -156,7 +157,7 @@ class _Judge:
     def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, Ranked, Ranked]) -> Point:
         """The lists with bonuses, judged; ranked are the items of each kind."""
         others, few, cold = ranked
-        lists = merged(merged(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
+        lists = merge(merge(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
         found = {name: self._slice(lists, name) for name in _SLICES}
         found = {name: part for name, part in found.items() if len(part.users)}
         random_recall = p_value = None
@@ -165,7 +166,7 @@ class _Judge:
             random_recall = control.mean(RECALL)
             if len(control.users) > 1:
                 p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
-        places = lists[lists != NOTHING]
+        places = lists[lists != NO_ITEM]
         few_share, cold_share = (float(kind[places].mean()) if len(places) else 0.0 for kind in self.kinds[1:])
         return Point(
             share,
@@ -198,7 +199,7 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
       cold: bool [items].
       others: item rows int32 [users, n], as many as a list can hold cold items.
     """
-    place = cold[lists] & (lists != NOTHING)
+    place = cold[lists] & (lists != NO_ITEM)
     return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
 
 

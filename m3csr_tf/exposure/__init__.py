@@ -1,6 +1,6 @@
 """Exposure of cold and rare items: bonuses that are added to the scores of a popularity bin, and their calibration."""
 
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_by_kind
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merge, ranked_by_kind
 from m3csr_tf.exposure.calibration import (
     MOST,
     by_clicks,
@@ -21,7 +21,7 @@ __all__ = [
     "cold_bonus",
     "cold_items",
     "few_bins",
-    "merged",
+    "merge",
     "ranked_by_kind",
     "with_bonuses",
 ]

@@ -26,7 +26,7 @@ from m3csr_tf.data.audience import clicks_of, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.report import FEW_CLICKS
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merged, ranked_by_kind
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merge, ranked_by_kind
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, top_n
@@ -104,13 +104,13 @@ def calibrated_bonuses(
     cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
-    asked = sample(active, config.users, seed, nested=True)
-    seen = clicks_of(prepared, columns.TRAIN, asked)
+    calibration_users = sample(active, config.users, seed, nested=True)
+    seen = clicks_of(prepared, columns.TRAIN, calibration_users)
     # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
     # one without bonuses and one for each fraction of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
     ranked = ranked_by_kind(
-        user_vectors[asked],
+        user_vectors[calibration_users],
         item_vectors,
         kinds,
         EXPOSED_AT,
@@ -140,9 +140,9 @@ def _balanced(
     of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
-            of_few = max(0.0, bonus_for_share(merged(others, cold, of_cold, seed), few, few_share))
+            of_few = max(0.0, bonus_for_share(merge(others, cold, of_cold, seed), few, few_share))
         if not hide_cold:
-            of_cold = bonus_for_share(merged(others, few, of_few, seed), cold, cold_share)
+            of_cold = bonus_for_share(merge(others, few, of_few, seed), cold, cold_share)
     return of_cold, of_few
 
 

@@ -99,7 +99,7 @@ def nearest_by_cosine(
         for number in range(worker, len(blocks), workers):
             start = blocks[number]
             rows = content[start : start + _ROWS]
-            best = TopK(min(count, items), keys[: len(rows)], keys)
+            top_k = TopK(min(count, items), keys[: len(rows)], keys)
             mask = np.empty((len(rows), _COLUMNS), bool)
             for first in tiles:
                 cosines = rows @ content[first : first + _COLUMNS].T
@@ -107,8 +107,8 @@ def nearest_by_cosine(
                 cosines[own - start, own - first] = -np.inf
                 if reachable is not None:
                     cosines[:, ~reachable[first : first + _COLUMNS]] = -np.inf
-                best.offer(cosines, first, mask[:, : cosines.shape[1]])
-            nearest, weights = best.lists()
+                top_k.update(cosines, first, mask[:, : cosines.shape[1]])
+            nearest, weights = top_k.lists()
             row, place = np.nonzero(weights > 0)
             indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
             found = weights[row, place], nearest[row, place], indptr

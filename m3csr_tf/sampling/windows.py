@@ -176,10 +176,10 @@ class ShardedClicks:
             rows.append(users[begins])
             starts.append(starts[-1][-1] + np.cumsum(sizes))
             items.append(frame[columns.ITEM_ROW].to_numpy(np.int32))
-            places = np.repeat(np.arange(len(sizes)), sizes)
+            positions = np.repeat(np.arange(len(sizes)), sizes)
             slots.append(
                 histories(
-                    frame.assign(**{columns.USER_ROW: places}),
+                    frame.assign(**{columns.USER_ROW: positions}),
                     len(sizes),
                     self.config.history.trained,
                     self.config.split.seed,

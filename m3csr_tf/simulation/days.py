@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.config import Config
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases import versions
 from m3csr_tf.releases.release import open_release
 from m3csr_tf.simulation.arm_log import ArmLog, read_round, round_file, write_round
-from m3csr_tf.simulation.feedback import NOTHING, impressions
+from m3csr_tf.simulation.feedback import impressions
 from m3csr_tf.simulation.nights import (
     arm_folder,
     done_file,
@@ -124,7 +125,7 @@ class _Arm:
         simulation, population = self.plan.simulation, self.population
         time, views = population.time(number), self.views
         users = population.visitors(number, self.log.members)
-        lists = np.full((len(users), simulation.list_length), NOTHING)
+        lists = np.full((len(users), simulation.list_length), NO_ITEM)
         if len(users):
             seen_by, seen = self.log.seen(users)
             histories = [self.log.histories[user] for user in users.tolist()]

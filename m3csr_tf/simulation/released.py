@@ -9,9 +9,9 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.search import Candidates, Seen, nearest
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release
-from m3csr_tf.simulation.feedback import NOTHING
 from m3csr_tf.simulation.population import Population
 from m3csr_tf.simulation.systems import Moment
 
@@ -63,7 +63,7 @@ class Released:
         seen = Seen(moment.seen_by[in_release], rows[moment.seen[in_release]], len(lookup))
         found, _ = nearest(Candidates(self._release.index), self._release.user_vectors(users), seen, moment.length)
         items = pd.Index(self._ids).get_indexer(lookup)
-        return np.where(found == NOTHING, NOTHING, items[found])
+        return np.where(found == NO_ITEM, NO_ITEM, items[found])
 
     def take_in(self, available: np.ndarray, views: np.ndarray) -> None:
         """Brings new videos and changed view counts into the release, as an upstream job would.

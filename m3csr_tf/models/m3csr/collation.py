@@ -55,9 +55,9 @@ class Collator:
           negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
           allowed, positive_probability: as `Examples` has them, the latter for in-batch negatives alone.
         """
-        window, step, place = examples.window, examples.step, examples.place
+        window, step, replica = examples.window, examples.step, examples.replica
         positives, negatives = examples.positives, examples.negatives
-        query_users, slot_rows, query, short = self._queries(window, examples.users, positives, step, place)
+        query_users, slot_rows, query, short = self._queries(window, examples.users, positives, step, replica)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
         rows, lines = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
@@ -69,12 +69,12 @@ class Collator:
             "short_queries": short,
             "query": query,
             "positive": positive,
-            "positive_as_new": self._as_new(positives, step, "positive", place),
+            "positive_as_new": self._as_new(positives, step, "positive", replica),
             "allowed": examples.allowed,
         }
         if examples.positive_probability is not None:
             return batch | {"positive_probability": examples.positive_probability}
-        return batch | {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative", place)}
+        return batch | {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative", replica)}
 
     def _items(self, window: Window, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features of items (int32 [items] rows)."""
@@ -85,7 +85,7 @@ class Collator:
         return features | {columns.ID_VECTOR: tf.gather_nd(self._ids, tf.stack([numbers, rows], axis=1))}
 
     def _queries(
-        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Distinct (user, masked slot) pairs, those of short histories first.
 
@@ -102,7 +102,7 @@ class Collator:
         unknown = (
             self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user") < self._config.training.cold_users
         )
-        as_unknown = tf.cast(self._share.of(unknown, place), tf.int64)
+        as_unknown = tf.cast(self._share.of(unknown, replica), tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
         distinct, query = tf.unique(keys)
         is_short = tf.gather(window.lengths, distinct // (2 * (length + 1))) <= SHORT
@@ -131,6 +131,6 @@ class Collator:
         lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)
         return tf.where(tf.logical_or(drawn >= chance, drawn == lowest), rows, PADDING_ROW)
 
-    def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
+    def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, replica: int | tf.Tensor) -> tf.Tensor:
         drawn = self._draws.uniform(tf.shape(rows) * self._share.replicas, step, f"{which}_as_new")
-        return self._share.of(drawn, place) < self._config.training.cold_items
+        return self._share.of(drawn, replica) < self._config.training.cold_items
