@@ -1,6 +1,7 @@
 """Exposure of cold and rare items: bonuses that are added to the scores of a popularity bin, and their calibration."""
 
 from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merge, ranked_by_kind
+from m3csr_tf.exposure.bonuses import model_with_bonuses, with_bonuses
 from m3csr_tf.exposure.calibration import (
     MOST,
     by_clicks,
@@ -8,7 +9,6 @@ from m3csr_tf.exposure.calibration import (
     catalogue_share,
     cold_items,
     few_bins,
-    with_bonuses,
 )
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "cold_items",
     "few_bins",
     "merge",
+    "model_with_bonuses",
     "ranked_by_kind",
     "with_bonuses",
 ]

@@ -27,6 +27,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.report import FEW_CLICKS
 from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merge, ranked_by_kind
+from m3csr_tf.exposure.bonuses import with_bonuses
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, top_n
@@ -120,14 +121,14 @@ def calibrated_bonuses(
         told=[share(told, place, most) for place in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
-    judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
+    bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
-    judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
-    parts = _PARTS if judged else _PARTS[:1]
+    limited = config.cold_share == "catalogue" and not hide_cold and bonus_loss.sees(kinds[-1])
+    parts = _PARTS if limited else _PARTS[:1]
     for place, part in enumerate(parts, start=len(kinds) + 1):
-        of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
-        bonuses[few], bonuses[0] = of_few, of_cold
-        if len(parts) == 1 or judge.loss(bonuses, share(told, place, most)) <= config.most_loss:
+        cold_bonus, few_bonus = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
+        bonuses[few], bonuses[0] = few_bonus, cold_bonus
+        if len(parts) == 1 or bonus_loss.loss(bonuses, share(told, place, most)) <= config.most_loss:
             break
     return bonuses
 
@@ -137,17 +138,17 @@ def _balanced(
 ) -> tuple[float, float]:
     """Computes the bonuses of cold items and of items with few clicks, at which both fill their shares of the lists."""
     others, few, cold = ranked
-    of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
+    few_bonus, cold_bonus = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
-            of_few = max(0.0, bonus_for_share(merge(others, cold, of_cold, seed), few, few_share))
+            few_bonus = max(0.0, bonus_for_share(merge(others, cold, cold_bonus, seed), few, few_share))
         if not hide_cold:
-            of_cold = bonus_for_share(merge(others, few, of_few, seed), cold, cold_share)
-    return of_cold, of_few
+            cold_bonus = bonus_for_share(merge(others, few, few_bonus, seed), cold, cold_share)
+    return cold_bonus, few_bonus
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _BonusLoss:
     """Measures on validation what bonuses cost in Recall@20 and NDCG@20.
 
     Attributes:
@@ -170,7 +171,7 @@ class _Judge:
     @classmethod
     def of(
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
-    ) -> _Judge:
+    ) -> _BonusLoss:
         """Samples at most `most` users with a validation click and collects what the measurement needs."""
         judges = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
         truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
@@ -230,22 +231,6 @@ def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
     cold = cold_items(prepared)
     return known & ~few & ~cold, known & few, cold
-
-
-def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarray) -> np.ndarray:
-    """Returns a copy of item vectors with the bonus of each item's popularity bin added to their last entry.
-
-    Args:
-      item_vectors: float32 [items, D], whose last entry is the popularity bias.
-      prepared: the data, which has the items' bins.
-      bonuses: float32 [bins].
-
-    Returns:
-      float32 [items, D]; reserved rows are unchanged.
-    """
-    raised = item_vectors.copy()
-    raised[FIRST_ROW:, -1] += bonuses[prepared.bins[FIRST_ROW:]]
-    return raised
 
 
 def catalogue_share(cold: np.ndarray) -> float:
