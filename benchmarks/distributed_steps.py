@@ -81,7 +81,7 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     from m3csr_tf.training.streams import ExampleStream
 
     config = configuration.load(None, overrides)
-    replicas = distribution.opened(config.run)
+    replicas = distribution.open_distribution(config.run)
     prepared = prepare(config)
     with replicas.strategy.scope():
         model = build_model(config, prepared)

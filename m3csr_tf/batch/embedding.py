@@ -17,14 +17,14 @@ from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
 from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
-from m3csr_tf.batch.prefetch import ahead
+from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.releases.release import Release
 
 _FORMAT = 1
 """Of the vectors; those of another one are made again."""
-_AHEAD = 2
+_PREFETCH_DEPTH = 2
 """Batches that wait between two steps."""
 SCHEMA = pa.schema(
     [
@@ -94,7 +94,7 @@ class Embedding:
         """See `job.Work`."""
         return [self.release.folder, *([self.items.path] if isinstance(self.items, FileOfItems) else [])]
 
-    def opened(self) -> Embedding:
+    def open_maker(self) -> Embedding:
         """See `job.Work`; the tower is loaded by its first batch."""
         return self
 
@@ -104,11 +104,14 @@ class Embedding:
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.PartMaker`; reading, embedding and writing overlap, each in a thread of its own."""
-        read = ahead(self.items.read(parts, self.config.part_size, self.config.batch_size), _AHEAD)
-        with closing(read), closing(ahead(((part, self.table(batch)) for part, batch in read), _AHEAD)) as embedded:
-            for part, of_part in groupby(embedded, key=itemgetter(0)):
+        read = prefetched(self.items.read(parts, self.config.part_size, self.config.batch_size), _PREFETCH_DEPTH)
+        with (
+            closing(read),
+            closing(prefetched(((part, self.table(batch)) for part, batch in read), _PREFETCH_DEPTH)) as embedded,
+        ):
+            for part, part_batches in groupby(embedded, key=itemgetter(0)):
                 with job.writing(part, SCHEMA) as writer:
-                    for _, table in of_part:
+                    for _, table in part_batches:
                         writer.write(table, PartFacts(inputs=len(table)))
                         advance(len(table))
                     if writer.facts.inputs != job.size(part):

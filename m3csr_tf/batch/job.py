@@ -56,7 +56,7 @@ class Work(Protocol):
         """Files and folders that it reads."""
         ...
 
-    def opened(self) -> PartMaker:
+    def open_maker(self) -> PartMaker:
         """What makes it, loaded into this process."""
         ...
 
@@ -80,7 +80,7 @@ class Engine(Protocol):
 
 def here(work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
     """The engine that makes all parts in this process."""
-    work.opened().make(job, parts, advance)
+    work.open_maker().make(job, parts, advance)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class _Task:
         """Makes a part, in a worker."""
         job = self._job()
         if job.part(part) is None:
-            _opened(self.work).make(job, [part], lambda count: None)
+            _maker_of(self.work).make(job, [part], lambda count: None)
 
     def _job(self) -> JobFolder:
         for path in (self.folder, *self.paths):
@@ -122,7 +122,7 @@ _loaded_work: tuple[bytes, PartMaker] | None = None
 """The work that this worker process did last: release and index stay loaded from task to task."""
 
 
-def _opened(work: bytes) -> PartMaker:
+def _maker_of(work: bytes) -> PartMaker:
     global _loaded_work
     if _loaded_work is None or _loaded_work[0] != work:
         _loaded_work = None
@@ -130,7 +130,7 @@ def _opened(work: bytes) -> PartMaker:
 
         arrived: Work = cloudpickle.loads(work)
         _use_cores_of_task()
-        _loaded_work = work, arrived.opened()
+        _loaded_work = work, arrived.open_maker()
     return _loaded_work[1]
 
 

@@ -196,9 +196,9 @@ class ItemStore:
         )
         frame.to_parquet(folder / ITEMS, index=False)
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             files = {
-                name: opened.enter_context(MatrixFile(_content_path(folder, name), len(ids), width))
+                name: stack.enter_context(MatrixFile(_content_path(folder, name), len(ids), width))
                 for name, width in self.modalities.items()
             }
             for start in range(0, len(ids), _WRITTEN_AT_ONCE):

@@ -123,7 +123,7 @@ def _of_chief(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor | tf.
     return [strategy.experimental_local_results(value)[0] for value in strategy.run(summed)]
 
 
-def opened(run: RunConfig) -> Distribution:
+def open_distribution(run: RunConfig) -> Distribution:
     """The replicas that `run.strategy` asks for, after `runtime.configure`; the same ones at every call of a process.
 
     With multi_worker it waits until all workers of TF_CONFIG are there.

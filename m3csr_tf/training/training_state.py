@@ -1,12 +1,16 @@
-"""How far a training has come: steps, validations and pace, as its checkpoint and its logs hold them."""
+"""How far a training has come: steps, validations and throughput, as its checkpoint and its logs hold them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from m3csr_tf.training.validation import JUDGED_BY
 from m3csr_tf.util.files import write_text
+
+_STORED_THROUGHPUTS = "paces"
+"""What checkpoints call the throughputs."""
 
 
 @dataclass
@@ -21,8 +25,8 @@ class TrainingState:
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
-      paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
-        step, input included, and the process's memory there.
+      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until
+        that step, input included, and the memory of the process there.
     """
 
     prepared: str
@@ -32,7 +36,24 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
-    paces: list[dict[str, float]] = field(default_factory=list)
+    throughputs: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def of_json(cls, text: str | bytes) -> TrainingState:
+        """The state that a checkpoint holds as `to_json` wrote it.
+
+        Raises:
+          ValueError, TypeError, KeyError: the text is not JSON, or of something else.
+        """
+        fields = json.loads(text)
+        fields["throughputs"] = fields.pop(_STORED_THROUGHPUTS)
+        return cls(**fields)
+
+    def to_json(self) -> str:
+        """All of it, with the loss NaN of the start, which JSON proper lacks and Python reads."""
+        fields = asdict(self)
+        fields[_STORED_THROUGHPUTS] = fields.pop("throughputs")
+        return json.dumps(fields)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
         """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.

@@ -16,7 +16,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
-from m3csr_tf.verbs.load_run import opened
+from m3csr_tf.verbs.load_run import load_run
 from m3csr_tf.verbs.released_vectors import Released, released
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
@@ -30,7 +30,7 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     Returns:
       System -> its evaluation on the test split; the model is called by its title.
     """
-    return evaluate_run(opened(config))[columns.TEST]
+    return evaluate_run(load_run(config))[columns.TEST]
 
 
 def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[str, dict[str, Evaluation]]:

@@ -17,7 +17,7 @@ from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
+from m3csr_tf.verbs.load_run import bonuses, load_run, vectors_of
 
 
 def publish(config: Config, again: bool = False) -> Release:
@@ -26,7 +26,7 @@ def publish(config: Config, again: bool = False) -> Release:
     A run that is the current version already, with the same settings of index and exposure, is not published twice,
     unless it is to be done again.
     """
-    trained = opened(config)
+    trained = load_run(config)
     current = None if again else _published(trained)
     if current is not None:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")

@@ -21,7 +21,7 @@ def train(config: Config) -> TrainedRun:
     Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
     would write it waits.
     """
-    replicas = distribution.opened(config.run)
+    replicas = distribution.open_distribution(config.run)
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         return _train(config, replicas)
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import filters as batch_filters
 from m3csr_tf.batch.filters import Filters, item_ids, select
 from m3csr_tf.batch.listed import check_listed
-from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.search import Candidates, Seen, nearest
 from m3csr_tf.batch.users import FileOfUsers

@@ -15,12 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
 from m3csr_tf.batch.job import Outcome
 from m3csr_tf.batch.job_folder import PartFacts
-from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig

@@ -48,7 +48,7 @@ def unshare() -> None:
 
 def steps(config: Config) -> dict[str, np.ndarray]:
     """Losses of STEPS steps, and the weights after them."""
-    several = distribution.opened(config.run)
+    several = distribution.open_distribution(config.run)
     several.check(config)
     prepared = prepare(config)
     data = TrainingData.of(prepared, config)
