@@ -91,14 +91,14 @@ class Model:
         from m3csr_tf.training.runtime import configure
         from m3csr_tf.training.steps import make_optimizer
         from m3csr_tf.training.streams import ExampleStream
-        from m3csr_tf.training.validation import judge_of
+        from m3csr_tf.training.validation import validation_recall_of
 
         self.settings = settings = configuration.load(config, [*given, f"model.kind={kind}"])
         configure(settings.run)
         prepared = prepare(settings, folder)
         data = TrainingData.of(prepared, settings, model_class(settings.model).needs_item_graph(settings))
         self._model = build_model(settings, prepared)
-        started = self._model.initialise(data, prepared, judge_of(self._model, data, prepared, settings))
+        started = self._model.initialise(data, prepared, validation_recall_of(self._model, data, prepared, settings))
         data = dataclasses.replace(data, cross_ids=started.cross_ids)
         stream = ExampleStream(data, settings, self._model.collator(data))
         budget = Budget.of(settings.training, int(prepared.train_clicks.sum()))

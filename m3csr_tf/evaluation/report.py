@@ -211,25 +211,25 @@ def evaluate(
         FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
         TAIL: known & (clicks <= FEW_CLICKS),
     }
-    judge = _Judge(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
-    users, ranked = judge.rank(known, seen, told)
+    evaluator = _ListEvaluator(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
+    users, ranked = evaluator.rank(known, seen, told)
     slices = {}
-    with progress("judging the lists, slices", len(parts)) as judged:
+    with progress("metrics of the lists, slices", len(parts)) as stage:
         for name, items in parts.items():
-            slices[name] = judge.slice(users, ranked, items)
-            judged(len(slices))
+            slices[name] = evaluator.slice(users, ranked, items)
+            stage(len(slices))
     by_item = lists.by_item(ranked[:, :COVERAGE_AT], truth[users])
     shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, clicks)
     slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
     if cold_only:
         alone = cold if cold_items is None else known & cold_items
         with progress("ranking new items alone, users") as told_alone:
-            slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, told_alone), alone)
+            slices[COLD_ONLY] = evaluator.slice(*evaluator.rank(alone, None, told_alone), alone)
     return Evaluation(slices, by_item)
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _ListEvaluator:
     """What the rankings and the slices of one evaluation share."""
 
     user_vectors: Matrix

@@ -75,7 +75,7 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
     return found
 
 
-def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
+def figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Means over users of one system, over its seeds.
 
     Returns:
@@ -83,11 +83,11 @@ def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
       users are left out.
     """
     tree: dict[str, Any] = {}
-    for name in _filled(of_seeds[0]):
+    for name in _filled(evaluations[0]):
         tree[name] = {}
         for metric in METRICS:
-            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
-            tree[name][metric] = found | {"users": len(of_seeds[0][name].users)}
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in evaluations])
+            tree[name][metric] = found | {"users": len(evaluations[0][name].users)}
     return tree
 
 

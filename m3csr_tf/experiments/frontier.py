@@ -120,16 +120,16 @@ def frontier(
         seed=seed,
         block=block,
     )
-    judge = _Judge(users, truth, kinds, at_random, seed)
+    evaluator = _FrontierEvaluator(users, truth, kinds, at_random, seed)
     found = itertools.count(1)
 
     def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
         bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
-        judged = judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        point = evaluator.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
         if told is not None:
             told(next(found), 1 + len(shares))
-        return judged
+        return point
 
     names = [share if isinstance(share, str) else f"{share:g}" for share in shares]
     hidden = point(HIDDEN, "catalogue", hide_cold=True)
@@ -137,7 +137,7 @@ def frontier(
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _FrontierEvaluator:
     """What the points of one frontier share.
 
     Attributes:

@@ -173,9 +173,9 @@ class _BonusLoss:
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
     ) -> _BonusLoss:
         """Samples at most `most` users with a validation click and collects what the measurement needs."""
-        judges = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
-        truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
-        return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
+        validation_users = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
+        truth, seen = (clicks_of(prepared, split, validation_users) for split in (columns.VAL, columns.TRAIN))
+        return cls(user_vectors[validation_users], items, prepared, truth, seen, seed, block)
 
     def sees(self, cold: np.ndarray) -> bool:
         """Returns whether validation can measure the benefit of listing cold items (bool [items]).

@@ -178,15 +178,15 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         A score is the sum of the parts' dot products, which is how lists say why an item is in them.
         """
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall) -> Initialised:
         """Sets the weights that training starts from; those that were drawn, if a model has no better start.
 
         Args:
           data: clicks and features.
           prepared: the data of the run.
-          judge: ranks validation by the present weights, for choosing between starts.
+          validation_recall: ranks validation by the present weights, for choosing between starts.
         """
-        del data, prepared, judge
+        del data, prepared, validation_recall
         return Initialised("xavier")
 
     @abc.abstractmethod

@@ -152,24 +152,24 @@ def _results(run: RunFiles) -> Iterator[Block]:
         "training clicks are left out of her list. Coverage is the share of the catalogue, and of its cold "
         "items, in anybody's list.",
     )
-    judged = [name for name in _SLICES if run.metrics["test"].get(name, {}).get("users")]
+    shown_slices = [name for name in _SLICES if run.metrics["test"].get(name, {}).get("users")]
     for metric in ("recall@20", "ndcg@20"):
         rows = [
-            [system, *(figure_of(slices.get(name, {}), metric) for name in judged)]
+            [system, *(figure_of(slices.get(name, {}), metric) for name in shown_slices)]
             for system, slices in systems.items()
         ]
-        users = ", ".join(f"{name.replace('_', ' ')} {run.metrics['test'][name]['users']:,}" for name in judged)
+        users = ", ".join(f"{name.replace('_', ' ')} {run.metrics['test'][name]['users']:,}" for name in shown_slices)
         yield Table(
             f"{_named(metric)} by kind of item",
-            ["system", *(name.replace("_", " ") for name in judged)],
+            ["system", *(name.replace("_", " ") for name in shown_slices)],
             rows,
-            f"Users with such clicks: {users}. {' '.join(_SLICES[name] for name in judged if name != 'all')}",
+            f"Users with such clicks: {users}. {' '.join(_SLICES[name] for name in shown_slices if name != 'all')}",
         )
     chosen: list[list[str | Number | Link]] = [
         [
             titled(name),
             Number.of(tree["choice"]["grid"], 0),
-            str(tree["choice"]["judged"]),
+            str(tree["choice"]["selected_on"]),
             Number.of(tree["choice"]["recall"]),
             Number.of(tree["choice"]["seconds"], 1),
             ", ".join(f"{key} {value}" for key, value in tree["choice"]["settings"].items()),
@@ -180,7 +180,7 @@ def _results(run: RunFiles) -> Iterator[Block]:
     if chosen:
         yield Table(
             "How the baselines' settings were chosen",
-            ["baseline", "tried", "judged on", "Recall@20 there", "seconds", "settings"],
+            ["baseline", "tried", "selected on", "Recall@20 there", "seconds", "settings"],
             chosen,
             folded=True,
         )

@@ -7,11 +7,13 @@ validation. Batches depend on the seed and the step alone, so a run that was kil
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_state import TrainingState, write_csv
-from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
+from m3csr_tf.training.validation import SELECTED_BY, Validation, check_validation, validation_recall_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
@@ -110,7 +112,7 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
         with progress(f"weights start from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
         return config.training.warm_start
-    started = model.initialise(data, prepared, judge_of(model, data, prepared, config))
+    started = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
     if started.cross_ids is not None:
         started.cross_ids.save(kept)
     return started.start
@@ -160,7 +162,7 @@ class _Loop:
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
+            tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._stored),
             str(self._folder / run_files.CHECKPOINTS),
             max_to_keep=2,
             checkpoint_name="training",
@@ -207,9 +209,9 @@ class _Loop:
         facts = {
             "best_step": int(best["step"]),
             "steps": state.step,
-            "recall@20": best[JUDGED_BY],
+            "recall@20": best[SELECTED_BY],
             "ndcg@20": best["ndcg@20"],
-            f"start_{JUDGED_BY}": state.at_start,
+            f"start_{SELECTED_BY}": state.at_start,
             "training_seconds": round(state.seconds, 1),
             "id_start": state.id_start,
             "examples_per_epoch": stream.examples_per_epoch,
@@ -242,7 +244,7 @@ class _Loop:
         # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
         write_csv(self._folder / run_files.LOGS / "validations.csv", state.validations)
         write_csv(self._folder / run_files.LOGS / "throughput.csv", state.throughputs)
-        self._stored.assign(state.to_json())
+        self._stored.assign(json.dumps(asdict(state)))
         self._manager.save(state.step)
         if is_best:
             # Only now: until the checkpoint named the new best, the old one was what a restart would need.
@@ -283,7 +285,7 @@ class _Loop:
             latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
         ):
             self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
-            state = TrainingState.of_json(self._stored.numpy())
+            state = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
         if state.fingerprint != afresh.fingerprint:
             raise RunError(
                 f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from m3csr_tf.training.validation import JUDGED_BY
+from m3csr_tf.training.validation import SELECTED_BY
 from m3csr_tf.util.files import write_text
-
-_STORED_THROUGHPUTS = "paces"
-"""What checkpoints call the throughputs."""
 
 
 @dataclass
@@ -25,8 +21,8 @@ class TrainingState:
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
-      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until
-        that step, input included, and the memory of the process there.
+      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: the speed of training up
+        to that step, input included, and the memory of the process there.
     """
 
     prepared: str
@@ -38,23 +34,6 @@ class TrainingState:
     validations: list[dict[str, float]] = field(default_factory=list)
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
-    @classmethod
-    def of_json(cls, text: str | bytes) -> TrainingState:
-        """The state that a checkpoint holds as `to_json` wrote it.
-
-        Raises:
-          ValueError, TypeError, KeyError: the text is not JSON, or of something else.
-        """
-        fields = json.loads(text)
-        fields["throughputs"] = fields.pop(_STORED_THROUGHPUTS)
-        return cls(**fields)
-
-    def to_json(self) -> str:
-        """All of it, with the loss NaN of the start, which JSON proper lacks and Python reads."""
-        fields = asdict(self)
-        fields[_STORED_THROUGHPUTS] = fields.pop("throughputs")
-        return json.dumps(fields)
-
     def best(self, min_delta: float) -> dict[str, float] | None:
         """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.
 
@@ -63,14 +42,14 @@ class TrainingState:
         """
         best = None
         for one in self.validations:
-            if best is None or one[JUDGED_BY] > best[JUDGED_BY] * (1 + min_delta):
+            if best is None or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def at_start(self) -> float | None:
         """Recall@20 of the start; None of a run that began before every start was validated."""
-        return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
+        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

@@ -22,7 +22,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 _AT = 20
-JUDGED_BY = f"recall@{_AT}"
+SELECTED_BY = f"recall@{_AT}"
 """The figure by which weights, and where they start, are chosen."""
 _BALANCED_ON = 1000
 """Users, at most, whose lists tell how new items compare with others."""
@@ -112,13 +112,15 @@ class Validation:
             tf.summary.scalar(name, value, step=step)
 
 
-def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> ValidationRecall:
+def validation_recall_of(
+    model: Recommender, data: TrainingData, prepared: Prepared, config: Config
+) -> ValidationRecall:
     """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
     validation: list[Validation] = []
 
-    def judged() -> float:
+    def recall() -> float:
         if not validation:
             validation.append(Validation(prepared, config, data, model))
-        return validation[0].figures()[JUDGED_BY]
+        return validation[0].figures()[SELECTED_BY]
 
-    return judged
+    return recall

@@ -33,12 +33,12 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     """
     prepared = prepare(config)
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
-    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
     evaluated: dict[str, dict[str, Evaluation]] = {}
     tree: dict[str, Any] = {}
     choices = {}
     for name, vectors, choice in registry.fitted(
-        registry.named(wanted, prepared), prepared, config.run.folder, judges, say
+        registry.named(wanted, prepared), prepared, config.run.folder, validation_users, say
     ):
         evaluated[name] = {}
         for split in (columns.TEST, columns.VAL):

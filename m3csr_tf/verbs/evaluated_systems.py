@@ -95,5 +95,5 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
-    yield from registry.fitted(names, prepared, config.run.folder, judges, say)
+    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    yield from registry.fitted(names, prepared, config.run.folder, validation_users, say)

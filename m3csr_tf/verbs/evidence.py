@@ -60,14 +60,14 @@ class _Gathering:
             self._items = exposure.with_bonuses(self._items, trained.prepared, bonuses)
         self._audience = Audience(trained.prepared, trained.config, (columns.TRAIN,))
         most = max(1, min(_MOST_USERS, _SCORES // len(self._items)))
-        judged, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
-        self._users = sample(judged, most, self._seed)
+        users, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
+        self._users = sample(users, most, self._seed)
 
     def evidence(self) -> Evidence:
         lacking: dict[str, str] = {}
         curves = by_popularity = None
         if len(self._users):
-            curves, by_popularity = self._judged()
+            curves, by_popularity = self._measured()
         else:
             lacking["Recall by modalities and by popularity"] = "the test split is empty"
         if len(self._users) and curves is None:
@@ -97,7 +97,7 @@ class _Gathering:
             lacking=lacking,
         )
 
-    def _judged(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
         prepared, users = self._prepared, self._users
         truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))

@@ -25,7 +25,7 @@ from small_logs import Logs
 from m3csr_tf.config import Config, load
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError, RunError
-from m3csr_tf.experiments.sweep import judge, results, study
+from m3csr_tf.experiments.sweep import results, study, trial
 from m3csr_tf.experiments.sweep.space import Setting, Space, load_space, number_of
 from m3csr_tf.ids import FIRST_ROW
 
@@ -249,7 +249,7 @@ def test_a_run_that_was_judged_before_is_not_trained_again(swept: Swept, monkeyp
     before = swept.trials()
     for name in (study.STUDY_FILE, results.TRIALS_FILE):
         (swept.folder / name).unlink()
-    monkeypatch.setattr(judge, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(trial, "fit", lambda *_: pytest.fail("trained again"))
     done = swept.logs.run("sweep", "--space", str(swept.space), "--trials", "1")
     assert done.exit_code == 0, done.output
     pd.testing.assert_frame_equal(swept.trials(), before)
@@ -268,15 +268,15 @@ def test_a_study_of_other_data_is_refused(swept: Swept) -> None:
 
 @pytest.fixture
 def by_rate(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Trials judged by their learning rate, untrained; gives the configurations that were judged."""
-    judged: list[Config] = []
+    """Trials evaluated by their learning rate, untrained; gives the configurations that were evaluated."""
+    evaluated: list[Config] = []
 
     def fake(config: Config, *_: Any) -> float:
-        judged.append(config)
+        evaluated.append(config)
         return config.training.learning_rate
 
-    monkeypatch.setattr(study, "judge", fake)
-    return judged
+    monkeypatch.setattr(study, "evaluate_trial", fake)
+    return evaluated
 
 
 def test_a_score_is_the_weighted_sum_over_tasks_and_the_first_trial_is_the_base(
@@ -322,7 +322,7 @@ def test_a_sweep_that_was_killed_takes_the_same_trial_up_again(
         return config.training.learning_rate
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "judge", kill)
+        patch.setattr(study, "evaluate_trial", kill)
         for _ in range(2):
             with pytest.raises(Killed):
                 search(base, 3)
@@ -343,7 +343,7 @@ def test_a_second_process_is_kept_out(base: Config, monkeypatch: pytest.MonkeyPa
         refusals.append(caught.value)
         return 1.0
 
-    monkeypatch.setattr(study, "judge", search_too)
+    monkeypatch.setattr(study, "evaluate_trial", search_too)
     (outcome,) = search(base, 1, tasks=COLD_ALONE)
     assert outcome.state == study.FINISHED and len(refusals) == 1
 
@@ -409,7 +409,7 @@ def test_trials_that_diverge_or_contradict_themselves_count_and_the_sweep_goes_o
             raise RunError("the loss is nan")
         return config.training.learning_rate
 
-    monkeypatch.setattr(study, "judge", fake)
+    monkeypatch.setattr(study, "evaluate_trial", fake)
     rates = SPACE["settings"]["training.learning_rate"]
     settings = {"training.learning_rate": rates, "model.heads": {"values": [1, 3]}}  # 3 does not divide a dim of 8.
     found = search(base, 16, settings=settings)
@@ -429,7 +429,7 @@ def test_a_task_that_nobody_can_be_judged_on_stops_the_sweep_and_says_what_to_do
     base: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cold = base.model_copy(update={"split": base.split.model_copy(update={"cold_share": 0.2})})
-    monkeypatch.setattr(judge, "_train_and_rank", lambda *_: {"cold_only": {"users": 0}})
+    monkeypatch.setattr(trial, "_train_and_rank", lambda *_: {"cold_only": {"users": 0}})
     with pytest.raises(InputError, match=r"no validation user .* slice cold_only.*split\.pseudo_cold_share"):
         search(cold, 3, tasks={"cold": {"metric": "cold_only/recall@20"}})
 
@@ -480,7 +480,7 @@ def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> Non
 
 
 def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "judge", lambda config, *_: config.training.beta)
+    monkeypatch.setattr(study, "evaluate_trial", lambda config, *_: config.training.beta)
     settings = {"training.beta": {"low": 0.0, "high": 1.0}, "training.cold_users": {"low": 0.0, "high": 1.0}}
     space = Space.model_validate(changed(SPACE, settings=settings))
     found = study.search(base, space, 12, QUIET)
@@ -490,7 +490,7 @@ def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, mo
 
 
 def test_nothing_is_important_where_nothing_varies(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "judge", lambda *_: 0.5)
+    monkeypatch.setattr(study, "evaluate_trial", lambda *_: 0.5)
     assert results.importances(study.search(base, Space.model_validate(SPACE), 2, QUIET), seed=0) == {}
 
 

@@ -541,5 +541,5 @@ class ContractTests:
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages of a run's last checkpoint."""
     reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
-    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
+    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("state", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}

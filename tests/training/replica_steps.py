@@ -21,7 +21,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import judge_of
+from m3csr_tf.training.validation import validation_recall_of
 
 STEPS = 100
 SETTINGS = {
@@ -56,7 +56,7 @@ def steps(config: Config) -> dict[str, np.ndarray]:
         model = runs.build_model(config, prepared)
     kept = Path(config.run.folder) / "cross_ids.npz"
     if several.is_chief:
-        ids = model.initialise(data, prepared, judge_of(model, data, prepared, config)).cross_ids
+        ids = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config)).cross_ids
         assert ids is not None
         ids.save(kept)
     several.agree(0)  # The file is there.

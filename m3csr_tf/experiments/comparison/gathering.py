@@ -105,7 +105,7 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
             continue
         folder = outcome.config.run_folder
         evaluated = per_user.read(folder / per_user.PER_USER_FILE)
-        if one.role == "rival":
+        if one.role == "baseline":
             tree = stored_json(folder / BASELINES_FILE, _ADVICE, RunError)
             if one.system not in tree:  # The log is too large for it.
                 continue

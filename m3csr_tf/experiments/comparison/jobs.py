@@ -30,7 +30,7 @@ from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.stored import stored_json
 
-Role = Literal["data", "trial", "model", "rival", "ablation", "subset"]
+Role = Literal["data", "trial", "model", "baseline", "ablation", "subset"]
 _OUTPUTS = {
     "prepare": f"{run_files.PREPARED_FOLDER}/{columns.MANIFEST}",
     "train": FINISHED_FILE,
@@ -62,18 +62,18 @@ class Jobs:
     """The jobs of an experiment.
 
     Args:
-      asked: the file.
+      experiment: the file.
       cells: as planned.
     """
 
-    def __init__(self, asked: ExperimentFile, cells: Sequence[Cell]) -> None:
-        self._asked = asked
+    def __init__(self, experiment: ExperimentFile, cells: Sequence[Cell]) -> None:
+        self._experiment = experiment
         self._cells = {cell.name: cell for cell in cells}
 
     def all(self) -> list[Planned]:
         """All jobs, each after those that it needs, the longest waits first."""
         planned = [one for cell in self._cells.values() for one in self._of_cell(cell)]
-        order = {"data": 0, "trial": 1, "rival": 1}
+        order = {"data": 0, "trial": 1, "baseline": 1}
         # Trials first: whole chains of runs wait for them.
         return sorted(planned, key=lambda one: order.get(one.role, 2))
 
@@ -98,10 +98,10 @@ class Jobs:
             yield Planned(self._data(name, base), cell.name, "data", name, 0)
         for model in cell.models:
             yield from self._trials(cell, model)
-        yield from self._rivals(cell)
+        yield from self._baselines(cell)
         for model in cell.models:
             yield from self._finals(cell, model)
-        ours = self._asked.first
+        ours = self._experiment.first
         for ablation in ABLATIONS if cell.entry.ablations else ():
             for seed in range(cell.entry.ablations):
                 yield self._variant(cell, "ablation", ablation, seed)
@@ -125,25 +125,25 @@ class Jobs:
 
             yield Planned(Job(name, model, make, (hub,)), cell.name, "trial", model, 0)
 
-    def _rivals(self, cell: Cell) -> Iterator[Planned]:
+    def _baselines(self, cell: Cell) -> Iterator[Planned]:
         base = cell.bases[""]
         hub = prepared_name(cell.name, base)
-        wanted = cell.rivals
+        wanted = cell.baselines
         if wanted == "tuned":
             wanted = tuple(name for name in TUNED if name != CEILING or base.data.format == "world")
-        for rival in wanted:
-            name = f"{cell.name}-{rival}"
+        for baseline in wanted:
+            name = f"{cell.name}-{baseline}"
 
-            def make(outcomes: Outcomes, rival: str = rival, name: str = name) -> Work:
+            def make(outcomes: Outcomes, baseline: str = baseline, name: str = name) -> Work:
                 shared = configuration_of(outcomes, hub, "data are")
-                evaluation = base.evaluation.model_copy(update={"baselines": (rival,)})
+                evaluation = base.evaluation.model_copy(update={"baselines": (baseline,)})
                 config = named(base.model_copy(update={"evaluation": evaluation}), name)
                 share_prepared(shared, config)
                 return Work(config, ("baselines",), _OUTPUTS, _digest(shared))
 
-            needs = BASELINES[rival].needs
+            needs = BASELINES[baseline].needs
             after = (hub, *([f"{cell.name}-{needs}"] if needs in wanted else []))
-            yield Planned(Job(name, rival, make, after), cell.name, "rival", rival, 0)
+            yield Planned(Job(name, baseline, make, after), cell.name, "baseline", baseline, 0)
 
     def _finals(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
@@ -166,7 +166,7 @@ class Jobs:
         self, cell: Cell, role: Literal["ablation", "subset"], system: str, seed: int, subset: Sequence[str] = ()
     ) -> Planned:
         """A run of ours with something taken away, by the settings that were chosen for all of it."""
-        ours = self._asked.first
+        ours = self._experiment.first
         hub = prepared_name(cell.name, cell.bases[ours])
         what = f"only-{'_'.join(subset)}" if subset else f"without-{system}"
         name = f"{cell.name}-{ours}-{what}-seed{seed}"
@@ -185,7 +185,7 @@ class Jobs:
         """What trains a run within the budget of all, and perhaps evaluates it."""
         shared = configuration_of(outcomes, hub, "data are")
         clicks = _clicks(shared)
-        config = within_budget(config, clicks, self._asked.epochs)
+        config = within_budget(config, clicks, self._experiment.epochs)
         if shares:
             share_prepared(shared, config)
         return Work(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))

@@ -30,7 +30,7 @@ class Results:
     """Reads what the runs of an experiment have left.
 
     Args:
-      asked: the file.
+      experiment: the file.
       cells: as planned.
       jobs: which made `planned`.
       planned: all jobs.
@@ -39,13 +39,13 @@ class Results:
 
     def __init__(
         self,
-        asked: ExperimentFile,
+        experiment: ExperimentFile,
         cells: Sequence[Cell],
         jobs: Jobs,
         planned: Sequence[Planned],
         outcomes: Outcomes,
     ) -> None:
-        self._asked, self._cells, self._jobs = asked, cells, jobs
+        self._experiment, self._cells, self._jobs = experiment, cells, jobs
         self._planned, self._outcomes = planned, outcomes
         self._curves: dict[str, list[pd.DataFrame]] = {}
 
@@ -64,11 +64,11 @@ class Results:
         problems = {name: outcome.problem for name, outcome in self._outcomes.items() if outcome.problem is not None}
         return {
             "experiment": name,
-            "ours": self._asked.title(self._asked.first),
-            "seeds": self._asked.seeds,
-            "trials": self._asked.trials,
-            "epochs": self._asked.epochs,
-            "search_seed": self._asked.search_seed,
+            "ours": self._experiment.title(self._experiment.first),
+            "seeds": self._experiment.seeds,
+            "trials": self._experiment.trials,
+            "epochs": self._experiment.epochs,
+            "search_seed": self._experiment.search_seed,
             "processes": processes,
             "versions": versions(),
             "cells": cells,
@@ -101,12 +101,12 @@ class Results:
     def _cell(self, cell: Cell) -> dict[str, Any]:
         place = prepared_folder(self._planned, self._outcomes, cell.name)
         prepared = None if place is None else Prepared.open(place)
-        trained, rivals = self._of(cell, "model"), self._of(cell, "rival")
-        ours = trained.get(self._asked.first)
+        trained, baselines = self._of(cell, "model"), self._of(cell, "baseline")
+        ours = trained.get(self._experiment.first)
         systems: dict[str, Any] = {}
-        for name, system in {**trained, **rivals}.items():
+        for name, system in {**trained, **baselines}.items():
             systems[name] = figures.of_system(system) | {
-                "title": self._asked.title(name) if name in trained else name,
+                "title": self._experiment.title(name) if name in trained else name,
                 "how": TRAINED if name in trained else CLOSED_FORM,
                 "against_ours": {} if ours is None or system is ours else figures.tests_against(ours, system),
             }
@@ -118,7 +118,7 @@ class Results:
             "chosen_on": cell.entry.chosen_on,
             "data": None if prepared is None else figures.statistics(prepared),
             "systems": systems,
-            "best_rivals": figures.best_rivals(systems, self._asked.first, [CEILING]),
+            "best_rivals": figures.best_rivals(systems, self._experiment.first, [CEILING]),
             "full": {},
             "ablations": {},
             "subsets": {},
@@ -130,7 +130,7 @@ class Results:
         if ours is not None and subsets:
             tree["subsets"] = {name: figures.of_system(one) for name, one in subsets.items()}
         if prepared is not None:
-            self._draw(cell, trained, rivals, subsets, prepared)
+            self._draw(cell, trained, baselines, subsets, prepared)
         return tree
 
     def _paired(self, ours: System, others: Mapping[str, System]) -> System:
@@ -158,14 +158,14 @@ class Results:
         self,
         cell: Cell,
         trained: Mapping[str, System],
-        rivals: Mapping[str, System],
+        baselines: Mapping[str, System],
         subsets: Mapping[str, System],
         prepared: Prepared,
     ) -> None:
-        of_models = {self._asked.title(name): system for name, system in trained.items()}
-        everything = {**of_models, **rivals}
+        of_models = {self._experiment.title(name): system for name, system in trained.items()}
+        everything = {**of_models, **baselines}
         of_subsets = dict(subsets)
-        ours = trained.get(self._asked.first)
+        ours = trained.get(self._experiment.first)
         if of_subsets and ours is not None:
             seeds = {run.seed for system in subsets.values() for run in system.runs}
             of_all = [run for run in ours.runs if run.seed in seeds]

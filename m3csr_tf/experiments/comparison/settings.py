@@ -26,7 +26,7 @@ class SplitEntry(Section):
 
     settings: tuple[str, ...] = Field((), description="settings of this split, e.g. split.cold_share=0.2")
     models: tuple[Name, ...] | None = Field(None, description="models to run on it; all without a list")
-    rivals: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
+    baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
         None, description="closed-form baselines on it, in place of those of the experiment"
     )
     chosen_on: Name | None = Field(
@@ -87,7 +87,7 @@ class ExperimentFile(Section):
     search_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the draw of the trials' settings")
     settings: tuple[str, ...] = Field((), description="settings of all runs; those of an entry come after them")
     ours: Name | None = Field(None, description="the model that is compared with the others; the first without a name")
-    rivals: Literal["tuned"] | tuple[BaselineName, ...] = Field(
+    baselines: Literal["tuned"] | tuple[BaselineName, ...] = Field(
         "tuned", description="closed-form baselines, each tuned by its grid"
     )
     models: dict[Name, ModelEntry] = Field(min_length=1)

@@ -15,7 +15,7 @@ from m3csr_tf.util.names import LONGEST_NAME, Name
 from m3csr_tf.util.quoting import printable, quoted
 
 _SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
-_JUDGE_SECTIONS = ("data", "split")
+_EVALUATION_SECTIONS = ("data", "split")
 """What a trial is judged on: a search of these would choose the easiest question, not the best answer."""
 _ALIGNED = 1e-9  # How far a range may be from a whole number of steps.
 
@@ -152,8 +152,8 @@ def check_setting(name: str, setting: Setting, base: Config) -> None:
       ConfigError: it is unknown, is not trained with, or is of another type than its range.
     """
     current, section = value_of(base, name), name.partition(".")[0]
-    if section not in TRAINING_SECTIONS or section in _JUDGE_SECTIONS:
-        searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _JUDGE_SECTIONS)
+    if section not in TRAINING_SECTIONS or section in _EVALUATION_SECTIONS:
+        searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _EVALUATION_SECTIONS)
         raise ConfigError(f"settings.{name}: cannot be searched; take settings of {searched}")
     if isinstance(current, Section | dict | tuple):
         raise ConfigError(f"settings.{name}: has no single value, so it cannot be searched")

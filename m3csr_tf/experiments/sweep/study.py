@@ -30,8 +30,8 @@ from sqlalchemy.exc import DatabaseError
 from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data import formats
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.experiments.sweep.judge import judge
 from m3csr_tf.experiments.sweep.space import Setting, Space, number_of, value_of
+from m3csr_tf.experiments.sweep.trial import evaluate_trial
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import if_free
@@ -144,7 +144,7 @@ def _try(
             config = with_settings(base, trial.params, task.overrides)
             owned = {"name": _run_name(place, name), "folder": folder, "overwrite": True}
             config = config.model_copy(update={"run": config.run.model_copy(update=owned)})
-            metrics[name] = judge(config, task, folder / f"prepared-{name}")
+            metrics[name] = evaluate_trial(config, task, folder / f"prepared-{name}")
             trial.set_user_attr(_METRICS, metrics)
     except (ConfigError, RunError) as error:
         trial.set_user_attr(_PROBLEM, str(error))

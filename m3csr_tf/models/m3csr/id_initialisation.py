@@ -87,7 +87,7 @@ def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, 
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> tuple[IdInitialisation, IdFactors | None]:
     """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
     config = model.config
@@ -99,7 +99,7 @@ def _chosen(
         for place, candidate in enumerate(tried, start=1):
             factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
             _start_ids(model, data, factors)
-            figure = judge()
+            figure = validation_recall()
             if figure > highest:
                 chosen, best, highest = candidate, factors, figure
     return chosen, best

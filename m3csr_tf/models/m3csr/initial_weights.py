@@ -41,14 +41,16 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 )
 
 
-def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+def initialise(
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
+) -> Initialised:
     """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
 
     Args:
       model: as `M3CSR.from_prepared` makes it.
       data: its clicks and features.
       prepared: the data of the run.
-      judge: ranks validation by the model's present weights; the start is chosen by it.
+      validation_recall: ranks validation by the model's present weights; the start is chosen by it.
 
     Returns:
       Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
@@ -60,7 +62,7 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
     if config.m3csr.content_start == "co_clicks":
         with progress("content starts from what clicks say of it, modalities") as told:
             _start_content(model, some, told)
-    chosen, factors = _chosen(model, data, prepared, judge)
+    chosen, factors = _chosen(model, data, prepared, validation_recall)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)

@@ -101,9 +101,9 @@ class M3CSR(Recommender):
         """See `Recommender.collator`."""
         return Collator(data, self.config, replicas)
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall) -> Initialised:
         """See `initial_weights.initialise`."""
-        return initialise(self, data, prepared, judge)
+        return initialise(self, data, prepared, validation_recall)
 
     def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
         """See `warm_start.continue_from`."""

@@ -116,7 +116,7 @@ class MMSSL(EmbeddingRecommender):
     def _adversarial(self, views: Views, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The adversarial loss of the modalities' rows of some users, int32 [n]; a mean over modalities."""
         settings = self._settings
-        items = self._judged_items(positives, step)
+        items = self._critic_items(positives, step)
         shape = [tf.size(users), tf.size(items)]
         mix = self._draws.uniform([tf.size(users), 1], step, "between")
         final = tf.stop_gradient(tf.math.l2_normalize(views.final, axis=1))
@@ -141,7 +141,7 @@ class MMSSL(EmbeddingRecommender):
             )
         return total / len(views.content)
 
-    def _judged_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _critic_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Rows of clicked items, all different, int32: all of them, or the batch's positives and a draw."""
         most = self._settings.adversarial_items
         if self._clicked.shape[0] <= most:
