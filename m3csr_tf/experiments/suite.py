@@ -37,8 +37,8 @@ def summarise_member(
       {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "baselines": as `spread.summarise`,
       "baseline", "baseline_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None
       for one seed. "baseline" is the best of the metric, and the ratio is mean / baseline_mean; the four are None
-      without a baseline, the ratio also where the baseline has 0. A gain is the best validation's Recall@20 less that of
-      the start, None of a run whose start was not validated.
+      without a baseline, the ratio also where the baseline has 0. A gain is the best validation's Recall@20 less that
+      of the start, None of a run whose start was not validated.
 
     Raises:
       InputError: the slice has fewer than two users, so that nothing can be paired.

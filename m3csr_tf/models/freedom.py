@@ -172,7 +172,7 @@ class Freedom(EmbeddingRecommender):
             mapped = self.network.maps[name](
                 tf.gather(content, tf.concat([batch["positive"], batch["negative"]], axis=0))
             )
-            total += self._task_loss(batch, users, mapped[:size], mapped[size:])
+            total += self.ranking_loss.of_vectors(batch, users, mapped)
         return self._settings.modal_loss / tf.cast(size, tf.float32) * total
 
     def before_ranking(self) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 import m3csr_tf  # noqa: F401, before TensorFlow
 from m3csr_tf.config import Config, load
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.ops import replicas
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sampling.training_data import TrainingData
@@ -36,14 +36,14 @@ UNSHARED = "in_batch_unshared"
 
 def unshare() -> None:
     """Takes the other replicas' candidates away."""
-    square_loss = M3CSR._square_loss
+    in_batch = RankingLoss._in_batch
     replicas.gathered_own_first = lambda values: values  # type: ignore[assignment]
 
-    def of_own(model: M3CSR, queries: Any, candidates: Any, probability: Any, allowed: Any) -> Any:
+    def of_own(loss: RankingLoss, queries: Any, candidates: Any, probability: Any, allowed: Any) -> Any:
         own = tf.shape(candidates)[0]
-        return square_loss(model, queries, candidates, probability[:own], allowed[:, :own])
+        return in_batch(loss, queries, candidates, probability[:own], allowed[:, :own])
 
-    M3CSR._square_loss = of_own
+    RankingLoss._in_batch = of_own
 
 
 def steps(config: Config) -> dict[str, np.ndarray]:

@@ -21,13 +21,13 @@ from m3csr_tf.models.m3csr.item_tower import ItemTower
 from m3csr_tf.models.m3csr.layout import ID_PART, parts
 from m3csr_tf.models.m3csr.user_tower import Interests, UserTower
 from m3csr_tf.models.m3csr.warm_start import continue_from
+from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.ops import replicas
 from m3csr_tf.ops.gather import gather_lines
 from m3csr_tf.ops.hashing import hashed_table
 from m3csr_tf.ops.products import dot_products
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.tasks import retrieval_task
 
 
 class M3CSR(Recommender):
@@ -62,7 +62,7 @@ class M3CSR(Recommender):
         self.encoder = ItemEncoder(config.m3csr, items, clusters, name="item_encoder")
         self.user_tower = UserTower(config.m3csr, self.encoder, users, name="user_tower")
         self.item_tower = ItemTower(config.m3csr, self.encoder, bins, name="item_tower")
-        self.task = retrieval_task(config)
+        self.ranking_loss = RankingLoss(config)
         self._build(dict(zip(clusters, widths, strict=True)))
 
     @classmethod
@@ -173,7 +173,7 @@ class M3CSR(Recommender):
         user_rows = self.table_rows(inputs["query_user"])
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
-        loss = self._task_loss(inputs, interests, ids) / batch
+        loss = self._loss_of_examples(inputs, interests, ids) / batch
         if self.config.m3csr.orthogonality and self.config.training.alpha:
             of_queries = orthogonality_loss(interests.weighted)
             loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
@@ -186,19 +186,14 @@ class M3CSR(Recommender):
         """Rows of the user table, int32, for rows of the id table, of the same shape."""
         return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
-    def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+    def _loss_of_examples(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """The sum of the losses of the examples' scores (equation 12)."""
         if self.config.negatives.kind == "uniform":
             scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
-            return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
+            return self.ranking_loss.of_pairs(inputs, scores[:, :1], scores[:, 1:])
         queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
         queries = self._sharpened(queries, interests, inputs["query"])
-        candidates = self._candidates(inputs, ids)
-        if self.config.negatives.kind == "in_batch":
-            candidates = replicas.gathered_own_first(candidates)
-            return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
-        positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
-        return self.task(queries, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
+        return self.ranking_loss.of_vectors(inputs, queries, self._candidates(inputs, ids))
 
     def _sharpened(self, values: tf.Tensor, interests: Interests, query: tf.Tensor) -> tf.Tensor:
         """Scores or user vectors float32 [batch, ...] of examples, times n^training.history_power.
@@ -211,18 +206,6 @@ class M3CSR(Recommender):
             return values
         clicks = tf.gather(interests.trust, query) ** -2
         return values * clicks**self.config.training.history_power
-
-    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
-    def _square_loss(
-        self, queries: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
-    ) -> tf.Tensor:
-        return self.task(
-            queries,
-            candidates,
-            candidate_sampling_probability=probability,
-            score_mask=allowed,
-            compute_metrics=False,
-        )
 
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""

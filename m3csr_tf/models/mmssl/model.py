@@ -92,8 +92,8 @@ class MMSSL(EmbeddingRecommender):
         views = self.network.views(inputs["step"])
         of_users, of_items = self._split(views.final)
         size = tf.cast(tf.size(positives), tf.float32)
-        scored = [tf.gather(of_users, users), *(tf.gather(of_items, inputs[of]) for of in ("positive", "negative"))]
-        loss = self._task_loss(inputs, *scored) / size
+        candidates = tf.concat([tf.gather(of_items, inputs[of]) for of in ("positive", "negative")], axis=0)
+        loss = self.ranking_loss.of_vectors(inputs, tf.gather(of_users, users), candidates) / size
         if settings.contrastive_weight or settings.adversarial_weight:
             distinct, _ = tf.unique(users)
         if settings.contrastive_weight:
