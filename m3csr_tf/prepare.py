@@ -77,8 +77,8 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
         facts = _build(config, before, temporary)
         files = sorted(path.name for path in temporary.iterdir())
         with progress("checksums of the prepared data"):
-            of_files = {name: digests.sha256(temporary / name) for name in files}
-        write_json(temporary / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": of_files})
+            checksums = {name: digests.sha256(temporary / name) for name in files}
+        write_json(temporary / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": checksums})
         digests.save(temporary / columns.DIGESTS)
     return Prepared.open(folder)
 

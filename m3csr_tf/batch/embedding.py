@@ -65,8 +65,8 @@ def embed(
     }
 
     def work(position: int) -> Embedding:
-        of_release = Release(release.folder, release.manifest, until=position)
-        return Embedding(release, items if items is not None else ReleaseItems(of_release), config)
+        whole_release = Release(release.folder, release.manifest, until=position)
+        return Embedding(release, items if items is not None else ReleaseItems(whole_release), config)
 
     # The vector of an item that is given does not depend on the journal.
     position = release.journal.length() if items is None else 0

@@ -92,8 +92,8 @@ class FileOfRows:
         """
         wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
         pieces = self._pieces(wanted, part_size, batch_size, names, cut)
-        for start, of_batch in groupby(pieces, key=itemgetter(0)):
-            yield start, [piece for _, piece in of_batch]
+        for start, pieces_of_batch in groupby(pieces, key=itemgetter(0)):
+            yield start, [piece for _, piece in pieces_of_batch]
 
     def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
         """All ids as (rows before, object array of str)."""
@@ -111,7 +111,7 @@ class FileOfRows:
         cut: Callable[[Chunk, int, int], T],
     ) -> Iterator[tuple[int, T]]:
         """What chunks hold of each batch, as (first row of the batch, piece)."""
-        of_parts = {rows.start // part_size for rows in wanted}
+        wanted_parts = {rows.start // part_size for rows in wanted}
         batch = batch_entries = 0
         for chunk in self._source.chunks(names, wanted, batch_size):
             row, end = chunk.start, chunk.start + chunk.length
@@ -120,7 +120,7 @@ class FileOfRows:
                 part, place = row // part_size, row % part_size // batch_size
                 first = part * part_size + place * batch_size
                 stop = min(end, (part + 1) * part_size, first + batch_size)
-                if part not in of_parts:
+                if part not in wanted_parts:
                     row = stop
                     continue
                 if row == first:

@@ -44,8 +44,8 @@ def _hashes(ranks: np.ndarray, items: pd.Series) -> np.ndarray:
         return np.zeros(0, np.uint64)
     # Weights that differ by place, and are odd, tell the orders of the same items apart.
     weights = pd.util.hash_array(np.arange(ranks.max() + 1)) | np.uint64(1)
-    of_items = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
-    return np.add.reduceat(of_items[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
+    item_hashes = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
+    return np.add.reduceat(item_hashes[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
 
 
 def said_of(done: Outcome, distinct: int) -> str:

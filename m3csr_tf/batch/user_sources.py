@@ -44,10 +44,10 @@ def users_source(path: Path) -> Source:
     require_file(path)
     source = _source(path)
     names = source.names()
-    for file, of_file in names.items():
-        _check_names(of_file, file)
+    for file, columns_of_file in names.items():
+        _check_names(columns_of_file, file)
     for column in (columns.HISTORY, columns.EXCLUSIONS):
-        lacking = [file for file, of_file in names.items() if column not in of_file]
+        lacking = [file for file, columns_of_file in names.items() if column not in columns_of_file]
         if 0 < len(lacking) < len(names):
             raise InputError(f"{lacking[0]}: column {column} is missing, which other files of {path} have")
     return source

@@ -113,10 +113,10 @@ class FileOfUsers(FileOfRows):
 
     def digest(self) -> str:
         """See `Users`: of the file, and of the log, if one is asked."""
-        of_file = super().digest()
+        file_digest = super().digest()
         if self._past is None:
-            return of_file
-        return hashlib.sha256(f"{of_file} {self._past.digest()}".encode()).hexdigest()
+            return file_digest
+        return hashlib.sha256(f"{file_digest} {self._past.digest()}".encode()).hexdigest()
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """See `Users`; row groups of parquet without a wanted user are not read. A frame's index counts data rows."""

@@ -92,10 +92,10 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
         borders = ordered[ranks_of_borders(config.ratios, len(ordered))]
         labels = cut(interactions[columns.TIMESTAMP].to_numpy(), borders)
     cold = cold_items(np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold)
-    of_cold = np.flatnonzero(interactions[columns.ITEM_ID].isin(cold))
-    labels[of_cold] = columns.TEST
-    validated = round(config.cold_validation * len(of_cold))
-    labels[random_validation.permutation(of_cold)[:validated]] = columns.VAL
+    strictly_cold = np.flatnonzero(interactions[columns.ITEM_ID].isin(cold))
+    labels[strictly_cold] = columns.TEST
+    validated = round(config.cold_validation * len(strictly_cold))
+    labels[random_validation.permutation(strictly_cold)[:validated]] = columns.VAL
     sizes = {name: int((labels == name).sum()) for name in columns.SPLITS}
     refuse_empty(sizes, len(cold), kind, lambda: [interactions[columns.TIMESTAMP].to_numpy()])
     return interactions.assign(**{columns.SPLIT: labels}), cold

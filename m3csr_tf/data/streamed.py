@@ -72,10 +72,10 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
             labels = table[columns.SPLIT].to_numpy().copy()
         else:
             labels = np.searchsorted(borders, table[columns.TIMESTAMP].to_numpy(), side="right").astype(np.int8)
-        of_cold = is_strict[table[columns.ITEM_ROW].to_numpy()]
-        labels[of_cold] = _TEST
+        strictly_cold = is_strict[table[columns.ITEM_ROW].to_numpy()]
+        labels[strictly_cold] = _TEST
         if config.split.cold_validation:
-            labels[of_cold & _drawn(table, config.split)] = _VAL
+            labels[strictly_cold & _drawn(table, config.split)] = _VAL
         return labels
 
     before = _sizes(log, labels_of, len(items))
@@ -196,12 +196,12 @@ def _write_all(
             others_columns = [name for name in (columns.TIMESTAMP, columns.WEIGHT) if name in table.column_names]
             frame = table.select([*order, *others_columns]).to_pandas()
             for label, name in enumerate(columns.SPLITS):
-                of_split = frame[labels == label].sort_values(order, ignore_index=True)
+                split_frame = frame[labels == label].sort_values(order, ignore_index=True)
                 if label == _TRAIN:
-                    train.write(of_split)
-                    sizes.users_with_clicks += of_split[columns.USER_ROW].nunique()
+                    train.write(split_frame)
+                    sizes.users_with_clicks += split_frame[columns.USER_ROW].nunique()
                     continue
-                rows = pa.Table.from_pandas(of_split, preserve_index=False)
+                rows = pa.Table.from_pandas(split_frame, preserve_index=False)
                 if label not in others:
                     path = str(folder / f"{name}.parquet")
                     others[label] = stack.enter_context(pq.ParquetWriter(path, rows.schema))

@@ -137,8 +137,8 @@ def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) 
     tree: dict[str, Any] = {}
     for kind, named in variances[0].items():
         common = [name for name in named if all(name in one[kind] for one in variances)]
-        of_seeds = {name: [one[kind][name] for one in variances] for name in common}
-        tree[kind] = {name: over_seeds(values) for name, values in of_seeds.items()}
+        values_by_name = {name: [one[kind][name] for one in variances] for name in common}
+        tree[kind] = {name: over_seeds(values) for name, values in values_by_name.items()}
     return tree
 
 
@@ -182,8 +182,8 @@ def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
     for metric in METRICS:
         result.add_section()
         result.add_row(metric)
-        for name, of_slice in found["figures"].items():
-            cells = [plus_minus(of_slice[metric]["mean"], of_slice[metric]["sd"])]
+        for name, figures_by_metric in found["figures"].items():
+            cells = [plus_minus(figures_by_metric[metric]["mean"], figures_by_metric[metric]["sd"])]
             if contributions:
                 cells += _contribution_cells(contributions[name][metric])
             result.add_row(name, *cells)

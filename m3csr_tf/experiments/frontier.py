@@ -241,8 +241,8 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
         if name in points[0].recall:
             axes.plot(places, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
         if name == COLD and points[0].random_cold_recall is not None:
-            of_control = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
-            axes.plot(places, of_control, linestyle="--", color="grey", label="random cold items")
+            control_recalls = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
+            axes.plot(places, control_recalls, linestyle="--", color="grey", label="random cold items")
             axes.legend()
         axes.set_title(name)
         axes.set_xlabel("% of places to cold items")

@@ -114,8 +114,8 @@ def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out:
     for metric in _metrics(summary):
         table.add_section()
         table.add_row(metric)
-        for slice_name, of_slice in summary.items():
-            figures = of_slice[metric]
+        for slice_name, figures_by_metric in summary.items():
+            figures = figures_by_metric[metric]
             row = [slice_name, plus_minus(figures["mean"], figures["sd"])]
             best = best_baseline(figures, leave_out)
             if best is not None:
@@ -131,15 +131,15 @@ def by_system(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
     recall, ndcg = names.name(names.RECALL, at), names.name(names.NDCG, at)
     table = Table("system", title="test, means over users", title_justify="left")
     baselines: list[str] = []
-    for slice_name, of_slice in summary.items():
+    for slice_name, figures_by_metric in summary.items():
         table.add_column(slice_name, justify="right")
-        baselines += [name for name in of_slice[recall]["baselines"] if name not in baselines]
+        baselines += [name for name in figures_by_metric[recall]["baselines"] if name not in baselines]
     for metric in (recall, ndcg):
         table.add_section()
         table.add_row(metric)
         for name in (system, *baselines):
-            of_slices = (of_slice[metric] for of_slice in summary.values())
-            found = (figures if name == system else figures["baselines"][name] for figures in of_slices)
+            slices = (figures_by_metric[metric] for figures_by_metric in summary.values())
+            found = (figures if name == system else figures["baselines"][name] for figures in slices)
             table.add_row(name, *(f"{one['mean']:.4f}" for one in found))
     return table
 

@@ -88,13 +88,13 @@ class Clusters:
             borders = np.cumsum([vectors.shape[1] for vectors in scaled.values()])[:-1]
             centres = np.split(_k_means(joined, count, max_iterations, seed, "content"), borders, axis=1)
             return cls(kind, {name: np.ascontiguousarray(part) for name, part in zip(scaled, centres, strict=True)})
-        of_each = {}
+        by_modality = {}
         for name, vectors in scaled.items():
             chosen = sample(np.flatnonzero(rows & present[name]), most, seed)
-            of_each[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
+            by_modality[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
             if told is not None:
-                told(len(of_each), len(scaled))
-        return cls(kind, of_each)
+                told(len(by_modality), len(scaled))
+        return cls(kind, by_modality)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:
         """Finds the nearest centre c of each item x, argmin of |c|^2 - 2 x.c in float32.

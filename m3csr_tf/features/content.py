@@ -217,10 +217,10 @@ def _few_items_axes(standardised: np.ndarray, components: int) -> tuple[np.ndarr
     """
     items, width = standardised.shape
     count = min(width, components)
-    found, of_items = np.linalg.eigh(standardised @ standardised.T / max(1, items))
+    found, item_axes = np.linalg.eigh(standardised @ standardised.T / max(1, items))
     strongest = np.argsort(found)[::-1][:count]
     strongest = strongest[found[strongest] > _NOISE * found.max(initial=0)]
     variances, axes = np.zeros(count), np.zeros((width, count))
     variances[: len(strongest)] = found[strongest]
-    axes[:, : len(strongest)] = standardised.T @ of_items[:, strongest] / np.sqrt(items * found[strongest])
+    axes[:, : len(strongest)] = standardised.T @ item_axes[:, strongest] / np.sqrt(items * found[strongest])
     return variances, axes

@@ -167,14 +167,14 @@ class _Regression:
       columns: float64 [n, sum of widths], centred.
       targets: float64 [n, d], centred.
       means: the means of columns and of targets that were subtracted.
-      of_part: int [sum of widths], the index of each column's modality.
+      modality_index: int [sum of widths], the index of each column's modality.
       gram: float64 [sum of widths, sum of widths], columns^T columns.
     """
 
     columns: np.ndarray
     targets: np.ndarray
     means: tuple[np.ndarray, np.ndarray]
-    of_part: np.ndarray
+    modality_index: np.ndarray
     gram: np.ndarray
 
     @classmethod
@@ -183,8 +183,8 @@ class _Regression:
         targets = ids[rows].astype(np.float64)
         means = joined.mean(axis=0), targets.mean(axis=0)
         joined -= means[0]
-        of_part = np.repeat(np.arange(len(content)), [vectors.shape[1] for vectors in content.values()])
-        return cls(joined, targets - means[1], means, of_part, joined.T @ joined)
+        modality_index = np.repeat(np.arange(len(content)), [vectors.shape[1] for vectors in content.values()])
+        return cls(joined, targets - means[1], means, modality_index, joined.T @ joined)
 
     def left_out_error(self, ridges: np.ndarray) -> float:
         """Computes the leave-one-out error: the sum of squared errors of rows that are left out of their own fit."""
@@ -197,9 +197,9 @@ class _Regression:
     def maps(self, ridges: np.ndarray) -> IdMaps:
         weights = self._inverse(ridges) @ (self.columns.T @ self.targets)
         intercept = self.means[1] - self.means[0] @ weights
-        kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.of_part)) + 1)
+        kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.modality_index)) + 1)
         return IdMaps(kernels, intercept.astype(np.float32), self.means[1].astype(np.float32), ridges)
 
     def _inverse(self, ridges: np.ndarray) -> np.ndarray:
-        sizes = np.bincount(self.of_part, np.diag(self.gram)) / np.bincount(self.of_part)
-        return np.linalg.inv(self.gram + np.diag((ridges * np.maximum(sizes, 1e-12))[self.of_part]))
+        sizes = np.bincount(self.modality_index, np.diag(self.gram)) / np.bincount(self.modality_index)
+        return np.linalg.inv(self.gram + np.diag((ridges * np.maximum(sizes, 1e-12))[self.modality_index]))

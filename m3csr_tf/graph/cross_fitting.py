@@ -83,9 +83,9 @@ def cross_fitted_ids(
     start = factors.items.astype(np.float64) * factors.size
     ids = np.zeros((parts, *start.shape), np.float32)
     for number in range(parts):
-        of_others = clicks[part != number]
+        clicks_of_others = clicks[part != number]
         found = factorise(
-            of_others,
+            clicks_of_others,
             factors=start.shape[1],
             alpha=alpha,
             penalty=penalty,

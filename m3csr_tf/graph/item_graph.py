@@ -58,7 +58,7 @@ class ItemGraph:
         of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
         keep = config.neighbours
         first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
+        onward = item_walk(clicks, 1.0, 0.0, keep, user_exponent=config.user_exponent, told=share(told, 1, of))
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):

@@ -27,7 +27,7 @@ def item_walk(
     alpha: float = 0.8,
     beta: float = -0.2,
     neighbours: int | None = None,
-    of_users: float | None = None,
+    user_exponent: float | None = None,
     told: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
@@ -41,7 +41,7 @@ def item_walk(
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
         lowest rows; None: all.
-      of_users: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+      user_exponent: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
       told: progress callback, as in `pruned_product`.
 
     Returns:
@@ -49,9 +49,9 @@ def item_walk(
     """
     by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
     by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
-    of_users = alpha if of_users is None else of_users
+    user_exponent = alpha if user_exponent is None else user_exponent
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
-    to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
+    to_items = (sparse.diags(by_user**-user_exponent) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
     return pruned_product(to_users, to_items, neighbours, told)
 
 

@@ -100,7 +100,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
     Attributes:
       config: the run's settings.
       user_tower: Keras model, `user_tower(features)` -> user vectors float32 [users, D]. Features are user_row int32
-        [users] (`table_rows`), slots int32 [users, slots], lines of the history's items below, -1 where a slot is
+        [users] (`table_rows`), slots int32 [users, slots], indices of the history's items below, -1 where a slot is
         empty, and of those items, each once, item_row int32 [items], cluster_ids int32 [items, modalities] (0: absent)
         and under each modality's name scaled content float32 [items, width] (zeros: absent). The row of unknown users
         (`ids.UNKNOWN_ROW`) and histories of width 0 are ordinary inputs. An item that the tower's table lacks has the

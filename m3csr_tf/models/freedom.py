@@ -184,10 +184,10 @@ class Freedom(EmbeddingRecommender):
     def _vectors(self, graph: tf.SparseTensor) -> Vectors:
         """u and i + h of all rows."""
         nodes = mean_of_layers(graph, self.network.nodes, self._settings.layers)
-        of_users, of_items = nodes[: self._users], nodes[self._users :]
+        user_vectors, item_vectors = nodes[: self._users], nodes[self._users :]
         if self._settings.item_layers:
-            of_items += self._over_items(self._settings.item_layers)
-        return Vectors(of_users, of_items)
+            item_vectors += self._over_items(self._settings.item_layers)
+        return Vectors(user_vectors, item_vectors)
 
     def _over_items(self, layers: int) -> tf.Tensor:
         """The items' embeddings, propagated over the item-item graph so many times."""

@@ -83,12 +83,12 @@ class ComparingRecommender(Recommender):
         A user or item that the run did not know keeps the row that was drawn for her or it.
         """
         del data
-        of_users = {table.ref() for table in self.user_tables()}
-        of_items = {table.ref() for table in self.item_tables()}
+        user_tables = {table.ref() for table in self.user_tables()}
+        item_tables = {table.ref() for table in self.item_tables()}
         for variable, old in zip(self.trainable_variables, before.model.trainable_variables, strict=True):
-            if variable.ref() in of_users:
+            if variable.ref() in user_tables:
                 variable.assign(_matched(variable, old, rows_before(prepared.users, before.prepared.users)))
-            elif variable.ref() in of_items:
+            elif variable.ref() in item_tables:
                 variable.assign(_matched(variable, old, rows_before(prepared.items, before.prepared.items)))
             else:
                 variable.assign(old)

@@ -135,11 +135,11 @@ def _results(run: RunFiles) -> Iterator[Block]:
     shares = [name for name in every if name.partition("@")[0] in ("coverage", "cold_share", "cold_coverage")]
     rows: list[list[str | Number | Link]] = []
     for system, slices in systems.items():
-        of_all = slices["all"]
-        figures = {metric: figure_of(of_all, metric) for metric in metrics}
-        of_lists = [Number.of(of_all.get(share), 1, percent=True) for share in shares]
+        whole = slices["all"]
+        figures = {metric: figure_of(whole, metric) for metric in metrics}
+        shares_of_lists = [Number.of(whole.get(share), 1, percent=True) for share in shares]
         first = [figures[metric] for metric in metrics if metric.endswith("@20")]
-        rows.append([system, *first, *of_lists, *list(figures.values())[len(first) :]])
+        rows.append([system, *first, *shares_of_lists, *list(figures.values())[len(first) :]])
     at_20 = [metric for metric in metrics if metric.endswith("@20")]
     others = metrics[len(at_20) :]
     headings = ["system", *map(_named, at_20), *(share.replace("_", " ") for share in shares), *map(_named, others)]

@@ -244,9 +244,9 @@ class ExampleSampler:
         clicked = tf.gather(window.items, ragged.flat_values)
         position = tf.searchsorted(ordered, clicked)
         hit = tf.gather(ordered, tf.minimum(position, tf.size(ordered) - 1)) == clicked
-        lines = tf.boolean_mask(tf.cast(ragged.value_rowids(), tf.int32), hit)
+        owners = tf.boolean_mask(tf.cast(ragged.value_rowids(), tf.int32), hit)
         first_of_run = tf.boolean_mask(position, hit)
         shape = tf.stack([tf.size(users), tf.size(candidates)])
-        marked = tf.scatter_nd(tf.stack([lines, first_of_run], axis=1), tf.ones_like(lines), shape)
+        marked = tf.scatter_nd(tf.stack([owners, first_of_run], axis=1), tf.ones_like(owners), shape)
         runs = tf.searchsorted(ordered, candidates)
         return tf.gather(marked, runs, axis=1) > 0

@@ -66,14 +66,14 @@ class Distribution:
         if self.replicas == 1:
             return iter(stream.dataset(first_step, steps))
 
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             here = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * here
             batches = stream.dataset(first_step, steps, range(first, first + here))
             # Else the workers would ask each other at every step whether anybody's input has ended.
             return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+        return iter(self.strategy.distribute_datasets_from_function(worker_dataset))
 
     def agree(self, number: int) -> int:
         """The chief's number; every worker waits here for the others."""

@@ -133,9 +133,10 @@ def _windows(data: TrainingData) -> list[Window]:
     """All users of a log in memory, or a window for each part of them that sees other ids."""
     if data.cross_ids is None:
         return [window_of(data.clicks, data.histories)]
-    of_part = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
+    users_of_fold = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
     return [
-        window_of(data.clicks[users], data.histories[users], users, number=part) for part, users in enumerate(of_part)
+        window_of(data.clicks[users], data.histories[users], users, number=part)
+        for part, users in enumerate(users_of_fold)
     ]
 
 

@@ -68,8 +68,8 @@ class Validation:
         self._encoder.refresh()
         with progress("validation, users", len(self._users)) as told:
             users = self._encoder.users(self._users, self._histories)
-            with progress("item vectors, items") as of_items:
-                items = self._encoder.items(of_items)
+            with progress("item vectors, items") as stage:
+                items = self._encoder.items(stage)
             with progress("balancing new items with others"):
                 items = self._balanced(users, items)
             ranked = top_n(

@@ -55,8 +55,8 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     with folder_lock(config.run_folder):
         per_user.write(config.run_folder / per_user.PER_USER_FILE, evaluated)
         report.write_metrics(config.run_folder / BASELINES_FILE, tree)
-    for name, of_splits in evaluated.items():
-        console.print(report.table(titled(name), of_splits[columns.TEST]))
+    for name, evaluations in evaluated.items():
+        console.print(report.table(titled(name), evaluations[columns.TEST]))
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

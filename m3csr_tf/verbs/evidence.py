@@ -75,10 +75,10 @@ class _Gathering:
         vectors = self._vectors()
         if vectors is None:
             lacking["t-SNE"] = "fewer than 10 items have clicks and every modality"
-        histories, shares, of_cases = self._case(), None, {}
+        histories, shares, case_intensities = self._case(), None, {}
         if self._model.weighs_modalities:
             shares = self._intensities(sample(self._users, _BARS, self._seed), self._audience)
-            of_cases = self._case_intensities(histories)
+            case_intensities = self._case_intensities(histories)
         else:
             lacking["Interest intensities"] = "the model has none"
         gate = self._gate()
@@ -93,7 +93,7 @@ class _Gathering:
             gate=gate,
             counted={"train_clicks": "training clicks", "view_count": "views"}[self._prepared.popularity.source],
             histories=histories,
-            case_intensities=of_cases,
+            case_intensities=case_intensities,
             lacking=lacking,
         )
 
@@ -122,8 +122,8 @@ class _Gathering:
         }
         names = bin_names(prepared.popularity.edges.tolist())
         table = pd.DataFrame({"bin": names})
-        for system, of_system in systems.items():
-            found, every = found_by_bin(top_n(*of_system, _AT, **ranking), truth, self._bins(), len(names))
+        for system, pair in systems.items():
+            found, every = found_by_bin(top_n(*pair, _AT, **ranking), truth, self._bins(), len(names))
             table["clicks"] = every
             table[system] = np.where(every > 0, found / np.maximum(every, 1), np.nan)
         return curves, table

@@ -119,22 +119,22 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         return Figure(title, caption, save(canvas, folder, f"{name}-{cell}"))
 
     best = _best(tree, cell)
-    of_cell = {name: table[table["cell"] == cell] for name, table in drawn.items()}
+    figures_of_cell = {name: table[table["cell"] == cell] for name, table in drawn.items()}
     shown = f" The {len(best)} best of all systems by Recall@20." if len(best) == _CURVES else ""
-    lengths = of_cell.get(curves.LENGTHS)
+    lengths = figures_of_cell.get(curves.LENGTHS)
     if lengths is not None and len(lengths):
         table = _ordered(lengths[lengths["n"] <= LONGEST_CURVE], best).rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N on test, means over users and seeds.{shown}"
             yield figure(f"{metric}_by_length", f"{name} by length", caption, by_length(table, metric, name))
-    subsets = of_cell.get(f"{curves.LENGTHS}_and_modalities")
+    subsets = figures_of_cell.get(f"{curves.LENGTHS}_and_modalities")
     if subsets is not None and len(subsets):
         table = subsets[subsets["n"] <= LONGEST_CURVE].rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N of {tree['ours']} trained with these modalities alone, on test, means over users."
             title = f"{name} by modalities"
             yield figure(f"{metric}_by_modalities", title, caption, by_length(table, metric, name))
-    popularity = of_cell.get(curves.POPULARITY)
+    popularity = figures_of_cell.get(curves.POPULARITY)
     if popularity is not None and len(popularity):
         wide = _ordered(popularity, best).pivot(index="bin", columns="system", values="found")
         one = popularity[popularity["system"] == popularity["system"].iloc[0]].set_index("bin")
@@ -143,7 +143,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
             found[system] = wide[system]
         caption = f"Of the held-out clicks on items of each popularity, the share in the user's top 20.{shown}"
         yield figure("recall_by_popularity", "Recall by popularity", caption, recall_by_popularity(found, 20))
-    quality = of_cell.get(curves.QUALITY)
+    quality = figures_of_cell.get(curves.QUALITY)
     if quality is not None and len(quality):
         table = _ordered(quality, [name for name in best if name in set(quality["system"])])
         caption = (
@@ -152,7 +152,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         )
         canvas = quality_against_time(table, "validation Recall@20")
         yield figure("quality_time", "Quality against training time", caption, canvas)
-    training = of_cell.get(curves.TRAINING)
+    training = figures_of_cell.get(curves.TRAINING)
     if training is not None:
         ours = training[(training["system"] == tree["ours"]) & (training["seed"] == 0)]
         if len(ours):

@@ -37,10 +37,10 @@ def seeds(config: Config, count: int) -> None:
     for seed in range(count):
         run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
         evaluation = config.evaluation.model_copy(update={"baselines": () if seed else wanted})
-        of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
-        train(of_seed)
-        outcomes.append(evaluate(of_seed))
-        path = of_seed.run_folder / run_files.METRICS_FILE
+        seed_config = config.model_copy(update={"run": run, "evaluation": evaluation})
+        train(seed_config)
+        outcomes.append(evaluate(seed_config))
+        path = seed_config.run_folder / run_files.METRICS_FILE
         written.append(stored_json(path, "run the same command again", RunError))
     model = model_class(config.model).title
     baselines = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != model}

@@ -131,8 +131,8 @@ def _run(plan: Plan) -> None:
         for day, system in todo:
             before = done
 
-            def heard(of_day: int, stage: str, before: int = before, system: str = system) -> None:
-                told(before + of_day, figures=f"{system}, {stage}")
+            def heard(days_done: int, stage: str, before: int = before, system: str = system) -> None:
+                told(before + days_done, figures=f"{system}, {stage}")
 
             log = arm_folder(plan, system) / "output" / f"day_{day + 1:03d}.log"
             workers.run(work_day, (plan, system, day), log, heard, f"{system}, day {day + 1}")

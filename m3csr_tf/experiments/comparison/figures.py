@@ -129,9 +129,7 @@ def best_rivals(systems: Mapping[str, Mapping[str, Any]], ours: str, leave_out: 
     rivals = {name: tree for name, tree in systems.items() if name != ours and name not in leave_out}
     found: dict[str, Any] = {}
     for name in SLICES:
-        of_slice = {rival: tree["test"][name] for rival, tree in rivals.items() if name in tree["test"]}
-        if of_slice:
-            found[name] = {
-                metric: max(of_slice, key=lambda rival: of_slice[rival][metric]["mean"]) for metric in METRICS
-            }
+        trees = {rival: tree["test"][name] for rival, tree in rivals.items() if name in tree["test"]}
+        if trees:
+            found[name] = {metric: max(trees, key=lambda rival: trees[rival][metric]["mean"]) for metric in METRICS}
     return found

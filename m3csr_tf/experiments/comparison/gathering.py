@@ -114,21 +114,21 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
         else:
             figures, training = stored_json(folder / run_files.METRICS_FILE, _ADVICE, RunError), finished.read(folder)
         # A run has one system, whatever its files call it.
-        of_splits = next(iter(evaluated.values()))
-        of_trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
-        verbs = {**(of_trial.verbs if of_trial is not None else {}), **outcome.verbs}
+        evaluation = next(iter(evaluated.values()))
+        trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
+        verbs = {**(trial.verbs if trial is not None else {}), **outcome.verbs}
         found.setdefault(one.system, []).append(
             Run(
                 one.seed,
                 outcome.config,
-                of_splits[columns.TEST],
-                of_splits[columns.VAL],
+                evaluation[columns.TEST],
+                evaluation[columns.VAL],
                 figures[columns.TEST][ALL],
                 training,
                 verbs,
             )
         )
-    return {name: System(name, of_system, choices.get(name, {})) for name, of_system in found.items()}
+    return {name: System(name, runs, choices.get(name, {})) for name, runs in found.items()}
 
 
 def prepared_folder(planned: Sequence[Planned], outcomes: Outcomes, cell: str) -> Path | None:

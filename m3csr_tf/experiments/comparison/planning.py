@@ -80,10 +80,10 @@ def plan(
         raise ConfigError(f"override {shortened(owned[0])}: it is the experiment's own; say it in {file}")
     cells = []
     for data, entry in experiment.data.items():
-        for split, of_split in entry.splits.items():
+        for split, split_entry in entry.splits.items():
             try:
                 cells.append(
-                    _cell(experiment, file, folder, overrides, folders.get(data), (data, entry), (split, of_split))
+                    _cell(experiment, file, folder, overrides, folders.get(data), (data, entry), (split, split_entry))
                 )
             except ConfigError as error:
                 raise ConfigError(f"{file}: data.{data}.splits.{split}: {error}") from None
@@ -96,10 +96,10 @@ def _cell(
     folder: Path,
     overrides: Sequence[str],
     given: Path | None,
-    of_data: tuple[str, DataEntry],
-    of_split: tuple[str, SplitEntry],
+    data_entry: tuple[str, DataEntry],
+    split_entry: tuple[str, SplitEntry],
 ) -> Cell:
-    (data, entry), (split, chosen) = of_data, of_split
+    (data, entry), (split, chosen) = data_entry, split_entry
     path = given or entry.path
     place = [] if path is None else [f"data.path={json.dumps(str(path))}"]
     models = tuple(name for name in experiment.models if chosen.models is None or name in chosen.models)
@@ -140,8 +140,8 @@ def _cell(
         chosen.seeds or experiment.seeds,
     )
     longest = max((*models, *ABLATIONS), key=len)
-    of_names = "the names of the data set, the split and the model together"
-    check_room(of_names, len(cell.name + longest), f"{cell.name}-{longest}-trial{experiment.trials}")
+    what = "the names of the data set, the split and the model together"
+    check_room(what, len(cell.name + longest), f"{cell.name}-{longest}-trial{experiment.trials}")
     if chosen.ablations:
         absent = [f"model.{name}" for name in ABLATIONS if not getattr(bases[experiment.first].m3csr, name)]
         if absent:

@@ -162,20 +162,20 @@ class Results:
         subsets: Mapping[str, System],
         prepared: Prepared,
     ) -> None:
-        of_models = {self._experiment.title(name): system for name, system in trained.items()}
-        everything = {**of_models, **baselines}
+        models = {self._experiment.title(name): system for name, system in trained.items()}
+        everything = {**models, **baselines}
         of_subsets = dict(subsets)
         ours = trained.get(self._experiment.first)
         if of_subsets and ours is not None:
             seeds = {run.seed for system in subsets.values() for run in system.runs}
-            of_all = [run for run in ours.runs if run.seed in seeds]
-            of_subsets[" + ".join(prepared.modalities)] = System(ours.name, of_all or ours.runs[:1])
+            all_runs = [run for run in ours.runs if run.seed in seeds]
+            of_subsets[" + ".join(prepared.modalities)] = System(ours.name, all_runs or ours.runs[:1])
         drawn = {
             curves.LENGTHS: curves.by_length(everything, cell.name),
             f"{curves.LENGTHS}_and_modalities": curves.by_length(of_subsets, cell.name),
             curves.POPULARITY: curves.by_popularity(everything, prepared, cell.name),
-            curves.TRAINING: curves.training(of_models, cell.name),
-            curves.QUALITY: curves.quality_time(of_models, cell.name),
+            curves.TRAINING: curves.training(models, cell.name),
+            curves.QUALITY: curves.quality_time(models, cell.name),
         }
         for name, table in drawn.items():
             self._curves.setdefault(name, []).append(table)

@@ -176,7 +176,7 @@ class _Scheduler:
         for job in self._jobs:
             if (outcome := self._outcomes.get(job.name)) is not None and outcome.problem is None:
                 seconds.setdefault(job.like, []).append(sum(verb["seconds"] for verb in outcome.verbs.values()))
-        known = [second for of_like in seconds.values() for second in of_like]
+        known = [second for seconds_of_kind in seconds.values() for second in seconds_of_kind]
         usual = sum(known) / len(known) if known else 1.0
         expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs}
         done = sum(expected[name] for name in self._outcomes)

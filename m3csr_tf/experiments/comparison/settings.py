@@ -115,8 +115,8 @@ class ExperimentFile(Section):
                     f"{place}: {quoted(owned[0])} is the experiment's own; use its name, seeds, kind or path"
                 )
         for data, entry in self.data.items():
-            for split, of_split in entry.splits.items():
-                self._check_split(f"data.{data}.splits.{split}", of_split)
+            for split, split_entry in entry.splits.items():
+                self._check_split(f"data.{data}.splits.{split}", split_entry)
         return self
 
     def _check_split(self, place: str, split: SplitEntry) -> None:

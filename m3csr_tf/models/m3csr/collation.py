@@ -1,6 +1,6 @@
 """M3CSR's batch: what its towers take of the examples of a step.
 
-A batch names things once. `items` holds the distinct items of its histories and candidates, line 0 being the padding
+A batch names things once. `items` holds the distinct items of its histories and candidates, index 0 being the padding
 item; `query_*` the distinct (user, masked history) pairs; the examples point into both.
 """
 
@@ -47,10 +47,10 @@ class Collator:
         """A replica's batch.
 
         Returns (batch and count being the replica's part of them, candidates those of all replicas):
-          items: features of the batch's distinct items [items, ...], line 0 the padding item.
-          query_user: int32 [queries]; query_slots: int32 [queries, slots], lines of `items`, 0 where empty.
+          items: features of the batch's distinct items [items, ...], at index 0 the padding item.
+          query_user: int32 [queries]; query_slots: int32 [queries, slots], indices of `items`, 0 where empty.
           short_queries: int32, how many of them, from the first, have no more than SHORT slots.
-          query, positive, positive_as_new: the examples' line of the queries, their positive's line of `items`, and
+          query, positive, positive_as_new: the examples' index of the queries, their positive's index of `items`, and
             whether it is shown as new, [batch] each.
           negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
           allowed, positive_probability: as `Examples` has them, the latter for in-batch negatives alone.
@@ -59,9 +59,9 @@ class Collator:
         positives, negatives = examples.positives, examples.negatives
         query_users, slot_rows, query, short = self._queries(window, examples.users, positives, step, replica)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
-        rows, lines = tf.unique(mentioned)
+        rows, indices = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
-        slots, positive, negative = tf.split(lines[1:], [in_history, tf.size(positives), tf.size(negatives)])
+        slots, positive, negative = tf.split(indices[1:], [in_history, tf.size(positives), tf.size(negatives)])
         batch: Batch = {
             "items": self._items(window, rows),
             "query_user": query_users,
@@ -108,11 +108,11 @@ class Collator:
         is_short = tf.gather(window.lengths, distinct // (2 * (length + 1))) <= SHORT
         order = tf.concat([tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]], axis=0)
         distinct, query = tf.gather(distinct, order), tf.gather(tf.math.invert_permutation(order), query)
-        of_user = distinct // (length + 1)
+        query_keys = distinct // (length + 1)
         at_mask = tf.range(length, dtype=tf.int64) == (distinct % (length + 1))[:, tf.newaxis]
-        rows = tf.where(at_mask, PADDING_ROW, tf.gather(window.histories, of_user // 2))
-        rows = self._dropped_out(rows, of_user // 2, step)
-        query_users = tf.where(of_user % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, of_user // 2))
+        rows = tf.where(at_mask, PADDING_ROW, tf.gather(window.histories, query_keys // 2))
+        rows = self._dropped_out(rows, query_keys // 2, step)
+        query_users = tf.where(query_keys % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, query_keys // 2))
         short = tf.math.count_nonzero(is_short, dtype=tf.int32)
         return query_users, rows, tf.cast(query, tf.int32), short
 
@@ -125,7 +125,7 @@ class Collator:
         chance = self._config.history.dropout
         if not chance:
             return rows
-        # Users that share a line of the draw leave out the same places, which are of different clicks.
+        # Users that share a row of the draw leave out the same places, which are of different clicks.
         drawn = tf.gather(self._draws.uniform([_DROPOUT_LINES, rows.shape[1]], step, "dropout"), users % _DROPOUT_LINES)
         filled = rows != PADDING_ROW
         lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)

@@ -140,8 +140,8 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
         means = factors[clicked][np.argsort(shared)]
     else:
         # Hashed ids that share a row start at their mean.
-        lines = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
-        means = normalize(lines, norm="l1") @ factors[clicked]
+        members = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
+        means = normalize(members, norm="l1") @ factors[clicked]
     _set_rows(model.encoder.id_embedding, rows, means)
 
 

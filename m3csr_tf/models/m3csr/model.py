@@ -23,7 +23,7 @@ from m3csr_tf.models.m3csr.user_tower import Interests, UserTower
 from m3csr_tf.models.m3csr.warm_start import continue_from
 from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.ops import replicas
-from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.gather import gather_distinct
 from m3csr_tf.ops.hashing import hashed_table
 from m3csr_tf.ops.products import dot_products
 from m3csr_tf.ops.unmapped_items import UnmappedItems
@@ -175,8 +175,8 @@ class M3CSR(Recommender):
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
         loss = self._loss_of_examples(inputs, interests, ids) / batch
         if self.config.m3csr.orthogonality and self.config.training.alpha:
-            of_queries = orthogonality_loss(interests.weighted)
-            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
+            query_losses = orthogonality_loss(interests.weighted)
+            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(query_losses, inputs["query"]))
         if self.config.training.beta:
             squared = self._squared_weights(user_rows, interests.query, items[columns.ITEM_ROW], ids)
             loss += self.config.training.beta / batch * squared
@@ -191,7 +191,7 @@ class M3CSR(Recommender):
         if self.config.negatives.kind == "uniform":
             scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
             return self.ranking_loss.of_pairs(inputs, scores[:, :1], scores[:, 1:])
-        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+        queries = gather_distinct(self.user_tower.combine(interests), inputs["query"])
         queries = self._sharpened(queries, interests, inputs["query"])
         return self.ranking_loss.of_vectors(inputs, queries, self._candidates(inputs, ids))
 
@@ -210,9 +210,9 @@ class M3CSR(Recommender):
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
         kinds = [which for which in ("positive", "negative") if which in inputs]
-        lines = tf.concat([inputs[which] for which in kinds], axis=0)
-        features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
-        candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
+        indices = tf.concat([inputs[which] for which in kinds], axis=0)
+        features = {name: tf.gather(values, indices) for name, values in inputs["items"].items()}
+        candidates = {ID_PART: gather_distinct(ids, indices), **self.encoder.modal(features)}
         gated = self.item_tower.gated_bins(features)
         if self.config.training.cold_items:
             as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
@@ -224,19 +224,19 @@ class M3CSR(Recommender):
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
         items, query = inputs["items"], inputs["query"]
-        lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
-        of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
+        indices = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
+        id_vectors, gated = gather_distinct(ids, indices), tf.gather(self.item_tower.gated_bins(items), indices)
         if self.config.training.cold_items:
             as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
-            new_ids = gather_lines(self.encoder.new_ids(items), lines)
-            of_ids, gated = _shown_as_new(as_new, of_ids, new_ids, gated)
-        present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
-        parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
+            new_ids = gather_distinct(self.encoder.new_ids(items), indices)
+            id_vectors, gated = _shown_as_new(as_new, id_vectors, new_ids, gated)
+        present = tf.gather(items[columns.CLUSTER_IDS] > 0, indices)
+        parts = [dot_products(gather_distinct(interests.behaviour, query), id_vectors)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
-            parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
-        appeals = tf.gather(self.item_tower.appeals(items), lines)
-        bins = tf.gather(items[columns.POPULARITY_BIN], lines)
+            parts.append(unmapped.score_pairs(interests.weighted[position], query, indices))
+        appeals = tf.gather(self.item_tower.appeals(items), indices)
+        bins = tf.gather(items[columns.POPULARITY_BIN], indices)
         trust = tf.gather(interests.trust, query)
         return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
 
@@ -254,10 +254,10 @@ class M3CSR(Recommender):
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
         # A user shares her row's square among her queries, and replicas that of an item among them.
         shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
-        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
+        squared_user_rows = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
         if replicas.count() > 1:
             item_ids *= tf.math.rsqrt(tf.cast(replicas.occurrences(item_rows), tf.float32))[:, tf.newaxis]
-        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
+        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(squared_user_rows)
 
     def _build(self, widths: Mapping[str, int]) -> None:
         """Creates the weights by one call on one item and one user."""

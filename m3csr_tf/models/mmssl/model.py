@@ -90,17 +90,17 @@ class MMSSL(EmbeddingRecommender):
         settings = self._settings
         users, positives = inputs["user"], inputs["positive"]
         views = self.network.views(inputs["step"])
-        of_users, of_items = self._split(views.final)
+        user_vectors, item_vectors = self._split(views.final)
         size = tf.cast(tf.size(positives), tf.float32)
-        candidates = tf.concat([tf.gather(of_items, inputs[of]) for of in ("positive", "negative")], axis=0)
-        loss = self.ranking_loss.of_vectors(inputs, tf.gather(of_users, users), candidates) / size
+        candidates = tf.concat([tf.gather(item_vectors, inputs[of]) for of in ("positive", "negative")], axis=0)
+        loss = self.ranking_loss.of_vectors(inputs, tf.gather(user_vectors, users), candidates) / size
         if settings.contrastive_weight or settings.adversarial_weight:
             distinct, _ = tf.unique(users)
         if settings.contrastive_weight:
-            told_apart = distinct[: settings.contrastive_users]
-            own = tf.gather(of_users, told_apart)
+            contrasted = distinct[: settings.contrastive_users]
+            own = tf.gather(user_vectors, contrasted)
             for view in views.ids:
-                modal = tf.gather(view, told_apart)
+                modal = tf.gather(view, contrasted)
                 loss += settings.contrastive_weight * contrastive_loss(modal, own, settings.contrastive_temperature)
         if settings.adversarial_weight:
             loss += self._adversarial(views, distinct[: settings.adversarial_users], positives, inputs["step"])
