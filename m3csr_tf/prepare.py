@@ -283,7 +283,7 @@ def _fit_clusters(
             config.clusters.count,
             scaled,
             present,
-            rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
+            item_rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
             max_iterations=config.clusters.max_iterations,
             seed=config.split.seed,
             told=told,

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.baselines.log import Baseline, Log, SelectionData, Settings
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.ids import FIRST_ROW
@@ -133,7 +133,7 @@ class _SettingsScorer:
 def _on_validation(prepared: Prepared, log: Log, most_users: int | None, seed: int) -> _SettingsScorer:
     users = sample(users_with(prepared, columns.VAL), most_users, seed, nested=True)
     known = np.arange(log.clicks.shape[1]) >= FIRST_ROW
-    return _SettingsScorer(log, users, clicks_of(prepared, columns.VAL, users), log.clicks[users], known)
+    return _SettingsScorer(log, users, read_clicks(prepared, columns.VAL, users), log.clicks[users], known)
 
 
 def _on_pseudo_cold(log: Log, seed: int) -> Iterator[_SettingsScorer]:

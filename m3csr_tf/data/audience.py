@@ -15,7 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import Sequences, click_matrix, histories, renumbered
 
 
-def clicks_of(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
+def read_clicks(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
     """What users did in a split, [n, items], read in bounded memory; `rows` int [n] ascend."""
     frame = renumbered(prepared.split(split, rows), rows)
     return click_matrix(frame, len(rows), len(prepared.items))

@@ -55,7 +55,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
     kind = splits.kind_of(log.names, config.split)
     _, random_cold = np.random.default_rng(config.split.seed).spawn(2)
     clicked = np.sort(items.ids(np.flatnonzero(log.clicked)))
-    strictly_cold = splits.cold_items(clicked, items.known, config.split, random_cold)
+    strictly_cold = splits.strictly_cold_items(clicked, items.known, config.split, random_cold)
     is_strict = np.zeros(len(items), bool)
     is_strict[items.rows(strictly_cold)] = True
 

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import clicks_of
+from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
@@ -106,7 +106,7 @@ def frontier(
     users, _ = drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
-    seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
+    seen, truth = (read_clicks(prepared, name, users) for name in (columns.TRAIN, split))
     kinds = by_clicks(prepared)
     others, few, new = ranked_by_kind(
         user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block

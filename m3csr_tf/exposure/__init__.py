@@ -7,7 +7,7 @@ from m3csr_tf.exposure.calibration import (
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
-    cold_items,
+    cold_bonus_items,
     few_bins,
 )
 
@@ -19,7 +19,7 @@ __all__ = [
     "calibrated_bonuses",
     "catalogue_share",
     "cold_bonus",
-    "cold_items",
+    "cold_bonus_items",
     "few_bins",
     "merge",
     "model_with_bonuses",

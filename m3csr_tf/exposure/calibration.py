@@ -22,7 +22,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.report import FEW_CLICKS
@@ -46,7 +46,7 @@ _ROUNDS = 3
 their fixed point; the bonus of cold items is updated last."""
 
 
-def cold_items(prepared: Prepared) -> np.ndarray:
+def cold_bonus_items(prepared: Prepared) -> np.ndarray:
     """Returns which items get the cold bonus, bool [items]: known ones without a click (or view), in popularity bin 0.
 
     The reserved rows (padding and unknown) are never among them.
@@ -106,7 +106,7 @@ def calibrated_bonuses(
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
     calibration_users = sample(active, config.users, seed, nested=True)
-    seen = clicks_of(prepared, columns.TRAIN, calibration_users)
+    seen = read_clicks(prepared, columns.TRAIN, calibration_users)
     # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
     # one without bonuses and one for each fraction of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
@@ -174,7 +174,7 @@ class _BonusLoss:
     ) -> _BonusLoss:
         """Samples at most `most` users with a validation click and collects what the measurement needs."""
         validation_users = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
-        truth, seen = (clicks_of(prepared, split, validation_users) for split in (columns.VAL, columns.TRAIN))
+        truth, seen = (read_clicks(prepared, split, validation_users) for split in (columns.VAL, columns.TRAIN))
         return cls(user_vectors[validation_users], items, prepared, truth, seen, seed, block)
 
     def sees(self, cold: np.ndarray) -> bool:
@@ -207,7 +207,7 @@ class _BonusLoss:
     @cached_property
     def _without(self) -> dict[str, float]:
         known = np.arange(len(self.items)) >= FIRST_ROW
-        return self._figures(self.items, known & ~cold_items(self.prepared))
+        return self._figures(self.items, known & ~cold_bonus_items(self.prepared))
 
     def _figures(
         self, items: np.ndarray, candidates: np.ndarray, told: ProgressCallback | None = None
@@ -229,7 +229,7 @@ class _BonusLoss:
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Divides the known items by their clicks (or views): many, few, none. Returns three masks, bool [items] each."""
     known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
-    cold = cold_items(prepared)
+    cold = cold_bonus_items(prepared)
     return known & ~few & ~cold, known & few, cold
 
 

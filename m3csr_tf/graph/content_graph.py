@@ -44,7 +44,7 @@ def content_graph(
       float32 [items, items] with sorted indices, to be normalised by `normalised`. It is not symmetric, since i can be
       among the nearest of j without j being among the nearest of i.
     """
-    others = nearest_by_cosine(content, neighbours, reachable, told)
+    others = content_cosines(content, neighbours, reachable, told)
     own = content.any(axis=1)
     if reachable is not None:
         own &= reachable
@@ -71,7 +71,7 @@ def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
     return result
 
 
-def nearest_by_cosine(
+def content_cosines(
     content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: ProgressCallback | None = None
 ) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.

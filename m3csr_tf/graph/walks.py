@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.graph.content_graph import nearest_by_cosine
+from m3csr_tf.graph.content_graph import content_cosines
 from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
@@ -94,19 +94,19 @@ def pruned_product(
     return sparse.vstack(parts, format="csr")
 
 
-def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+def joined_content(content: Mapping[str, np.ndarray], item_rows: np.ndarray) -> np.ndarray:
     """Concatenates all modalities after scaling, so that all have the same weight.
 
     Each dimension is standardised, and then each vector is scaled to length 1.
 
     Args:
       content: modality -> raw vectors float [items, width]; a row of NaN is absent and becomes zeros.
-      rows: bool [items] or indices, the items on which means and standard deviations are fitted.
+      item_rows: bool [items] or indices, the items on which means and standard deviations are fitted.
 
     Returns:
       float32 [items, sum of widths].
     """
-    scaler = ContentScaler.fit("standard_l2", content, rows)
+    scaler = ContentScaler.fit("standard_l2", content, item_rows)
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
@@ -122,7 +122,7 @@ def content_neighbours(content: np.ndarray, count: int = 10, told: ProgressCallb
       float32 [items, items], whose rows sum to 1. An item is not its own neighbour, nor is one whose cosine is 0 or
       negative. A row without neighbours is empty.
     """
-    nearest = nearest_by_cosine(content, count, told=told)
+    nearest = content_cosines(content, count, told=told)
     nearest.sort_indices()
     return normalize(nearest, norm="l1")
 

@@ -31,7 +31,7 @@ from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
 from m3csr_tf.models.pairwise import Vectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.ops.nearest import nearest_by_cosine
+from m3csr_tf.ops.nearest import nearest_rows
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
 from m3csr_tf.sampling.training_data import TrainingData, item_features
 from m3csr_tf.util.progress import progress
@@ -246,7 +246,7 @@ class Lattice(EmbeddingRecommender):
             layer = self.network.maps[name]
             unit = unit_mapped(content, layer.kernel, layer.bias)
             fixed = tf.stop_gradient(unit)
-            places, _ = nearest_by_cosine(fixed, tf.gather(fixed, self._clicked), self._neighbours)
+            places, _ = nearest_rows(fixed, tf.gather(fixed, self._clicked), self._neighbours)
             rows = tf.gather(self._clicked, places)
             cosines = tf.reduce_sum(unit[:, tf.newaxis] * tf.gather(unit, rows), axis=2)
             columns.append(rows)

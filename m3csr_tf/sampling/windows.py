@@ -158,10 +158,10 @@ class ShardedClicks:
 
     def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
         """Reads some shards and makes them a window of numpy arrays."""
-        clicks, slots, rows = self.clicks_of(shards)
+        clicks, slots, rows = self.read_users(shards)
         return window_of(clicks, slots, rows, first_step, number)
 
-    def clicks_of(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
+    def read_users(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
         """Reads the users of some shards.
 
         Returns:

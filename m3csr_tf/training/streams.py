@@ -34,7 +34,9 @@ class ExampleStream:
         self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
         probability = None
         if config.negatives.kind == "in_batch":
-            clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
+            clicks = (
+                [data.clicks] if shards is None else (shards.read_users((k,))[0] for k in range(len(shards.clicks)))
+            )
             probability = positive_probabilities(clicks, config.training.positives)
         self._sampler = ExampleSampler(config, data.trained, probability, data.affinities, replicas)
 

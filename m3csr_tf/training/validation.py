@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import Audience, clicks_of, users_with
+from m3csr_tf.data.audience import Audience, read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
@@ -50,8 +50,8 @@ class Validation:
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
         most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
         self._users = sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
-        self._truth = clicks_of(prepared, columns.VAL, self._users)
-        self._seen = clicks_of(prepared, columns.TRAIN, self._users)
+        self._truth = read_clicks(prepared, columns.VAL, self._users)
+        self._seen = read_clicks(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._cold = self._candidates & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)

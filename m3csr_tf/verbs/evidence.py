@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 
 from m3csr_tf import columns, exposure
-from m3csr_tf.data.audience import Audience, clicks_of
+from m3csr_tf.data.audience import Audience, read_clicks
 from m3csr_tf.evaluation.popularity import found_by_bin
 from m3csr_tf.evaluation.report import drawn_users
 from m3csr_tf.evaluation.subsets import curves_by_subset
@@ -100,7 +100,7 @@ class _Gathering:
     def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
         prepared, users = self._prepared, self._users
-        truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
+        truth, seen = (read_clicks(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
         vectors = UserVectors(self._encoder, self._audience)[users]

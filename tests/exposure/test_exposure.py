@@ -13,7 +13,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig, ExposureConfig, load
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.experiments.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
@@ -262,7 +262,7 @@ def test_few_clicks_are_those_of_the_first_bin_and_of_all_that_end_by_four(edges
 def shares(prepared: Any, users: np.ndarray, items: np.ndarray) -> list[float]:
     """Of the places of the users with a training click: those of items with many clicks, with few, and without."""
     asked = users_with(prepared, columns.TRAIN)
-    seen = clicks_of(prepared, columns.TRAIN, asked)
+    seen = read_clicks(prepared, columns.TRAIN, asked)
     known = np.arange(len(items)) >= FIRST_ROW
     lists = top_n(users[asked], items, EXPOSED_AT, seen=seen, candidates=known)
     return [float(kind[lists].mean()) for kind in by_clicks(prepared)]
@@ -346,7 +346,7 @@ def test_the_share_can_change_without_another_training() -> None:
 def seen_cold(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
     """Prepared data whose validation has the clicks on cold items, and vectors that rank those she clicked last."""
     prepared = make_run(tmp_path_factory.mktemp("seen"), split={"kind": "random", "pseudo_cold_share": 0.2}).prepared
-    truth = clicks_of(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
+    truth = read_clicks(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
     # Cold items score below others, of which the right ones score so little more that cold ones push them out.
     cold = by_clicks(prepared)[-1]
     worth, noise = np.where(cold, -10.0, 0.2), np.random.default_rng(0).random(truth.shape) - cold
