@@ -17,7 +17,7 @@ from m3csr_tf.baselines.ridge import RIDGE
 from m3csr_tf.baselines.ridge_ials import RIDGE_IALS
 from m3csr_tf.baselines.rp3beta import RP3BETA
 from m3csr_tf.baselines.rp3beta_content import RP3BETA_CONTENT
-from m3csr_tf.baselines.search import Choice, choose
+from m3csr_tf.baselines.search import ChosenSettings, choose
 from m3csr_tf.baselines.stored import Stored
 from m3csr_tf.baselines.truth import TRUTH
 from m3csr_tf.baselines.user_knn import USER_KNN
@@ -54,7 +54,7 @@ class Fitted(NamedTuple):
 
     name: str
     vectors: Vectors
-    choice: Choice | None
+    choice: ChosenSettings | None
 
 
 def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
@@ -118,15 +118,15 @@ class _Tuner:
         self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, say: Callable[[str], None]
     ) -> None:
         self._prepared, self._log, self._stored, self._most_users, self._say = prepared, log, stored, most_users, say
-        self._found: dict[str, Choice | None] = {}
+        self._found: dict[str, ChosenSettings | None] = {}
 
-    def choice(self, name: str) -> Choice | None:
+    def choice(self, name: str) -> ChosenSettings | None:
         """Of this call, of an earlier one, or searched now."""
         if name not in self._found:
             self._found[name] = self._choice(name)
         return self._found[name]
 
-    def _choice(self, name: str) -> Choice | None:
+    def _choice(self, name: str) -> ChosenSettings | None:
         baseline = BASELINES[name]
         grid = list(baseline.grid(self._log))
         if baseline.needs is not None:

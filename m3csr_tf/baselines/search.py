@@ -31,7 +31,7 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenSettings:
     """What a search has found.
 
     Attributes:
@@ -62,7 +62,7 @@ def choose(
     most_users: int | None,
     seed: int,
     report: Report,
-) -> Choice:
+) -> ChosenSettings:
     """The settings with the best Recall@20; of equals the earlier of the grid.
 
     A baseline whose settings are selected on validation ranks all items but the user's training clicks, for all users
@@ -94,7 +94,7 @@ def choose(
             report(done, len(grid) * len(scorers))
     best = int(np.argmax(sums[:, 0]))
     recall, ndcg = (float(total) / len(scorers) for total in sums[best]) if scorers else (None, None)
-    return Choice(dict(grid[best]), baseline.selected_on, recall, ndcg, len(grid), time.monotonic() - began)
+    return ChosenSettings(dict(grid[best]), baseline.selected_on, recall, ndcg, len(grid), time.monotonic() - began)
 
 
 @dataclass(frozen=True)

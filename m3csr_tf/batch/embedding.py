@@ -15,7 +15,7 @@ import pyarrow as pa
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
-from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.config import EmbedConfig
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 
 def embed(
     release: Release, items: FileOfItems | None, output: Path, config: EmbedConfig, engine: Engine = jobs.here
-) -> Outcome:
+) -> JobStatus:
     """Makes the vectors of all items, or of the share of `config.shard`, as a job (`job.run`).
 
     Columns: item_id, item_vector (float32 [D]) and model_version (the release's). Items come in the order of the input,
@@ -71,7 +71,7 @@ def embed(
     # The vector of an item that is given does not depend on the journal.
     position = release.journal.length() if items is None else 0
     inputs = items if items is not None else ReleaseItems(Release(release.folder, release.manifest, until=position))
-    job = Job(inputs, "items", identity, release.version, position, work, output, "embed.output")
+    job = BatchJob(inputs, "items", identity, release.version, position, work, output, "embed.output")
     return jobs.run(job, config, engine)
 
 
@@ -91,15 +91,15 @@ class Embedding:
 
     @property
     def paths(self) -> list[Path]:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return [self.release.folder, *([self.items.path] if isinstance(self.items, FileOfItems) else [])]
 
     def open_maker(self) -> Embedding:
-        """See `job.Work`; the tower is loaded by its first batch."""
+        """See `job.BatchWork`; the tower is loaded by its first batch."""
         return self
 
     def shared(self, path: Path) -> Embedding:
-        """See `job.Work`; all of it lies in files."""
+        """See `job.BatchWork`; all of it lies in files."""
         return self
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:

@@ -24,8 +24,8 @@ _LINES = 65_536
 """Lines that are looked through at once for their keys."""
 
 
-class JsonLines:
-    """A file of users, an object a line (`Source`).
+class UserJsonLines:
+    """A file of users, an object a line (`RowSource`).
 
     Args:
       path: where it lies.
@@ -35,11 +35,11 @@ class JsonLines:
         self._path = path
 
     def files(self) -> list[Path]:
-        """See `Source`."""
+        """See `RowSource`."""
         return [self._path]
 
     def names(self) -> dict[Path, list[str]]:
-        """See `Source`: the keys that any line has, for which all are read; of a file without a line, user_id."""
+        """See `RowSource`: the keys that any line has, for which all are read; of a file without a line, user_id."""
         keys: dict[str, None] = {}
         for lines in self._blocks(_LINES):
             for number, line in lines:
@@ -47,7 +47,7 @@ class JsonLines:
         return {self._path: list(keys) or [columns.USER_ID]}
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `Source`; all lines are read."""
+        """See `RowSource`; all lines are read."""
         start = 0
         for lines in self._blocks(size):
             yield Chunk(start, len(lines), self._frame(lines, names), partial(_commas, lines))

@@ -15,7 +15,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.filters import Filters, filter_files, select
-from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.listed import check_listed
@@ -41,7 +41,7 @@ def retrieve(
     config: RetrieveConfig,
     index: IndexConfig | None = None,
     engine: Engine = jobs.here,
-) -> Outcome:
+) -> JobStatus:
     """Makes the top-N lists of all users, or of the share of `config.shard`, as a job (`job.run`).
 
     Columns: user_id, rank (from 1), item_id, score, model_version (the release's), part_id and part_<modality>. The
@@ -81,7 +81,7 @@ def retrieve(
         return Retrieval(jobs.as_it_was(release, position), users, filters, config, index)
 
     position = release.journal.length()
-    job = Job(users, "users", identity, release.version, position, work, output, "retrieve.output")
+    job = BatchJob(users, "users", identity, release.version, position, work, output, "retrieve.output")
     return jobs.run(job, config, engine)
 
 
@@ -104,11 +104,11 @@ class Retrieval:
 
     @property
     def paths(self) -> list[Path]:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return [self.release.folder, *([self.users.path] if isinstance(self.users, FileOfUsers) else [])]
 
     def open_maker(self) -> ListsOfParts:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         for name, path, ids in (
             ("block", self.config.block, self.filters.block),
             ("allow", self.config.allow, self.filters.allow),
@@ -120,7 +120,7 @@ class Retrieval:
         return ListsOfParts(maker, KnownIds(self.release), self.users, self.config)
 
     def shared(self, path: Path) -> Retrieval:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return replace(self, users=self.users.shared(path))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.batch.checks import checked_ids, duplicate_hashes, repeated
-from m3csr_tf.batch.sources import Chunk, Source
+from m3csr_tf.batch.sources import Chunk, RowSource
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.quoting import quoted
@@ -39,7 +39,7 @@ class FileOfRows:
       what: what the rows are, for messages: "user" or "item".
     """
 
-    def __init__(self, path: Path, source: Source, id_column: str, what: str) -> None:
+    def __init__(self, path: Path, source: RowSource, id_column: str, what: str) -> None:
         self.path = path
         self._source = source
         self._id_column = id_column

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from m3csr_tf.batch.job import Advance, InputsChanged, PartMaker, Work
+from m3csr_tf.batch.job import Advance, BatchWork, InputsChanged, PartMaker
 from m3csr_tf.batch.job_folder import JobFolder
 from m3csr_tf.batch.spark_session import java_message, session
 from m3csr_tf.config import SparkConfig
@@ -52,7 +52,7 @@ class SparkEngine:
     def __init__(self, config: SparkConfig) -> None:
         self._config = config
 
-    def __call__(self, work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+    def __call__(self, work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.Engine`.
 
         Raises:
@@ -90,7 +90,7 @@ class _Task:
     job: str
 
     @classmethod
-    def of(cls, work: Work, job: JobFolder) -> _Task:
+    def of(cls, work: BatchWork, job: JobFolder) -> _Task:
         from pyspark import cloudpickle
 
         paths = [path.absolute() for path in work.paths]
@@ -128,7 +128,7 @@ def _maker_of(work: bytes) -> PartMaker:
         _loaded_work = None
         from pyspark import cloudpickle
 
-        arrived: Work = cloudpickle.loads(work)
+        arrived: BatchWork = cloudpickle.loads(work)
         _use_cores_of_task()
         _loaded_work = work, arrived.open_maker()
     return _loaded_work[1]

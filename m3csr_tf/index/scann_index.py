@@ -19,7 +19,7 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
-from m3csr_tf.index.recall import Sample, kth_scores
+from m3csr_tf.index.recall import RecallSample, kth_scores
 from m3csr_tf.index.vector_store import VectorStore
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array, stored_json
@@ -143,13 +143,13 @@ class ScannIndex(ItemIndex):
     def measure(self, queries: np.ndarray) -> float:
         return float(self._sample(queries).found(self._nearest).mean())
 
-    def _sample(self, queries: np.ndarray) -> Sample:
+    def _sample(self, queries: np.ndarray) -> RecallSample:
         """Queries, and what exact search over the vectors held now finds."""
         queries = checked_vectors(queries, "queries", self.width)
         if not len(queries):
             raise ValueError("recall is measured on queries, got none")
         k = min(self._settings["recall_at"], len(self))
-        return Sample(queries, kth_scores(queries, self._blocks(), k), k)
+        return RecallSample(queries, kth_scores(queries, self._blocks(), k), k)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """All vectors held, in the order of the rows, float32 [some, width] each."""

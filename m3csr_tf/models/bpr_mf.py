@@ -9,7 +9,7 @@ import tensorflow as tf
 from m3csr_tf.config import BPRMFConfig, Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.contract import Batch, consecutive
-from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
+from m3csr_tf.models.pairwise import AllVectors, PairwiseRecommender
 
 ID_PART, BIAS_PART = "id", "popularity"
 
@@ -70,11 +70,11 @@ class BPRMF(PairwiseRecommender):
         bias = [(BIAS_PART, 1)] if self._settings.item_bias else []
         return consecutive([(ID_PART, self._settings.dim), *bias])
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`."""
         del training
         tables = self.network
-        return Vectors(self._user_vectors(tables.users), self._item_vectors(tables.items, tables.bias))
+        return AllVectors(self._user_vectors(tables.users), self._item_vectors(tables.items, tables.bias))
 
     def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `PairwiseRecommender.batch_vectors`."""

@@ -29,7 +29,7 @@ from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
 
 
-class Vectors(NamedTuple):
+class AllVectors(NamedTuple):
     """Vectors of all users and items, by row, float32 [users, D] and [items, D]."""
 
     users: tf.Tensor
@@ -114,7 +114,7 @@ class PairwiseRecommender(ComparingRecommender):
     network: tf.keras.layers.Layer
 
     @abc.abstractmethod
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """Vectors of all users and items by the present weights.
 
         Args:
@@ -143,7 +143,7 @@ class PairwiseRecommender(ComparingRecommender):
         """Fills the tables of the towers."""
         self._put(self.all_vectors())
 
-    def _put(self, vectors: Vectors) -> None:
+    def _put(self, vectors: AllVectors) -> None:
         """Fills the tables of the towers with the vectors of all rows."""
         self.user_tower.put(vectors.users)
         self.item_tower.vectors.assign(_without_reserved(vectors.items))

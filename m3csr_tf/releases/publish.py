@@ -163,7 +163,7 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     with progress("writing the index"):
         index.save(folder)
         items.save(folder / ITEMS)
-    sample.save(sample.Sample(users, user_vectors), folder)
+    sample.save(sample.SampledUsers(users, user_vectors), folder)
     return index
 
 

@@ -136,7 +136,7 @@ class Release:
         """Folder of "item_tower", "index" or "user_tower"."""
         return manifests.part_folder(self.folder, part, self.version)
 
-    def sample(self) -> sample.Sample:
+    def sample(self) -> sample.SampledUsers:
         """The users whose vectors recall is measured on, and their vectors."""
         return sample.load(self.path(columns.INDEX))
 

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _SOURCE = "simulation"
 
 
-class Released:
+class ReleasedSystem:
     """Lists from the current version of a release.
 
     Args:
@@ -49,7 +49,7 @@ class Released:
             )
 
     def lists(self, moment: Moment) -> np.ndarray:
-        """See `System`."""
+        """See `ArmRecommender`."""
         self.take_in(moment.available, moment.views)
         lookup = pd.Index(self._release.index.ids)
         rows = lookup.get_indexer(self._ids)  # Of each video, -1 where the index lacks it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from m3csr_tf import columns
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
@@ -17,7 +17,7 @@ from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
 from m3csr_tf.verbs.load_run import load_run
-from m3csr_tf.verbs.released_vectors import Released, released
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
 
@@ -33,7 +33,7 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     return evaluate_run(load_run(config))[columns.TEST]
 
 
-def evaluate_run(trained: TrainedRun, model_vectors: Released | None = None) -> dict[str, dict[str, Evaluation]]:
+def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = None) -> dict[str, dict[str, Evaluation]]:
     """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation.
 
     Args:
@@ -48,7 +48,7 @@ def evaluate_run(trained: TrainedRun, model_vectors: Released | None = None) -> 
     users, items, added = released(trained) if model_vectors is None else model_vectors
     model = trained.model.title
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
-    choices: dict[str, Choice] = {}
+    choices: dict[str, ChosenSettings] = {}
     for name, vectors, choice in systems(trained, Vectors(users, items)):
         if choice is not None:
             choices[name] = choice

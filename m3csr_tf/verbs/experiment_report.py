@@ -14,7 +14,19 @@ from m3csr_tf.experiments.comparison import curves, tables
 from m3csr_tf.experiments.comparison.planning import LONGEST_CURVE
 from m3csr_tf.experiments.comparison.results import ALL_TABLES, FIGURES, RESULTS_FILE, TRAINED
 from m3csr_tf.experiments.comparison.sheet import Sheet
-from m3csr_tf.reports.document import Block, Cell, Fact, Facts, Figure, Link, Number, Report, Section, Table, Text
+from m3csr_tf.reports.document import (
+    Block,
+    Cell,
+    Fact,
+    Facts,
+    Figure,
+    Link,
+    Number,
+    PageSection,
+    PageTable,
+    Report,
+    Text,
+)
 from m3csr_tf.reports.figures.cutoffs import by_length
 from m3csr_tf.reports.figures.popularity import bin_names, recall_by_popularity
 from m3csr_tf.reports.figures.quality_time import quality_against_time
@@ -62,10 +74,10 @@ def write_report(
         for job, place in finals.items():
             _write_card(tree, job, place)
     sections = [
-        Section("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
+        PageSection("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
         *_tables(sheets),
-        *(Section(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
-        Section("Runs and files", list(_files(tree))),
+        *(PageSection(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
+        PageSection("Runs and files", list(_files(tree))),
     ]
     models = sorted({system["title"] for cell in tree["cells"].values() for system in cell["systems"].values()})
     subtitle = (
@@ -95,13 +107,13 @@ def _failures(tree: Tree) -> Iterator[Block]:
         yield Text([f"{name} has failed: {problem}" for name, problem in tree["failed"].items()])
 
 
-def _tables(sheets: Sequence[Sheet]) -> Iterator[Section]:
+def _tables(sheets: Sequence[Sheet]) -> Iterator[PageSection]:
     by_name = {sheet.name: sheet for sheet in sheets}
     for title, names in _SECTIONS.items():
-        yield Section(title, [_table(by_name[name]) for name in names if name in by_name])
+        yield PageSection(title, [_table(by_name[name]) for name in names if name in by_name])
 
 
-def _table(sheet: Sheet) -> Table:
+def _table(sheet: Sheet) -> PageTable:
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
         cells: list[Cell] = []
@@ -109,7 +121,7 @@ def _table(sheet: Sheet) -> Table:
             value = None if column.number is None else column.number(row)
             cells.append(text if column.number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return Table(sheet.title, [column.heading for column in sheet.columns], rows, sheet.note)
+    return PageTable(sheet.title, [column.heading for column in sheet.columns], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:
@@ -215,12 +227,12 @@ def _files(tree: Tree) -> Iterator[Block]:
         "configs": "settings of every run",
         "logs": "output of every run",
     }
-    yield Table("Files", ["file", "what it is"], [[Link(name, name), what] for name, what in entries.items()])
+    yield PageTable("Files", ["file", "what it is"], [[Link(name, name), what] for name, what in entries.items()])
     rows: list[list[Cell]] = []
     for name, run in tree["runs"].items():
         seconds = sum(verb["seconds"] for verb in run["verbs"].values())
         commands = "; ".join(verb["command"] for verb in run["verbs"].values())
         rows.append([name, Number.of(seconds, 0), commands])
-    yield Table("Runs", ["run", "seconds", "commands"], rows, folded=True)
+    yield PageTable("Runs", ["run", "seconds", "commands"], rows, folded=True)
     versions: list[list[Cell]] = [[name, str(value)] for name, value in tree["versions"].items()]
-    yield Table("Versions", ["what", "version"], versions, folded=True)
+    yield PageTable("Versions", ["what", "version"], versions, folded=True)

@@ -19,7 +19,7 @@ from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.job_folder import PartFacts
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.retrieval import retrieve
@@ -58,7 +58,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "top_n"
 
 
-def run(release: Any, users: Path, output: Path, **settings: Any) -> Outcome:
+def run(release: Any, users: Path, output: Path, **settings: Any) -> JobStatus:
     return retrieve(release, FileOfUsers(users), output, RetrieveConfig(**(SMALL | settings)))
 
 

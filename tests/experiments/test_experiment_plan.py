@@ -17,7 +17,7 @@ from m3csr_tf.experiments.comparison.draws import draws
 from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
 from m3csr_tf.experiments.comparison.planning import Cell, of_subset, plan, within_budget
 from m3csr_tf.experiments.comparison.settings import read_experiment
-from m3csr_tf.experiments.sweep.space import Setting
+from m3csr_tf.experiments.sweep.space import SearchedValues
 from m3csr_tf.training.budget import Budget
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
@@ -128,9 +128,9 @@ def test_draws_hang_on_seed_model_and_place_alone(tmp_path: Path) -> None:
 def test_what_is_drawn_lies_in_its_space(seed: int, space: tuple[float, float, bool]) -> None:
     low, high, log = space
     search = {
-        "training.learning_rate": Setting(low=low, high=high, log=log),
-        "model.dim": Setting(low=8, high=64, step=8),
-        "training.batch_size": Setting(low=10, high=1000, log=True),
+        "training.learning_rate": SearchedValues(low=low, high=high, log=log),
+        "model.dim": SearchedValues(low=8, high=64, step=8),
+        "training.batch_size": SearchedValues(low=10, high=1000, log=True),
     }
     for drawn in draws(search, Config(), 4, "m3csr", seed)[1:]:
         assert low * 0.995 <= drawn["training.learning_rate"] <= high * 1.005  # Rounded to three figures.

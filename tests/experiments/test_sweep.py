@@ -26,7 +26,7 @@ from m3csr_tf.config import Config, load
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError, RunError
 from m3csr_tf.experiments.sweep import results, study, trial
-from m3csr_tf.experiments.sweep.space import Setting, Space, load_space, number_of
+from m3csr_tf.experiments.sweep.space import SearchedValues, SearchSpace, load_space, number_of
 from m3csr_tf.ids import FIRST_ROW
 
 SPACES = sorted((REPOSITORY / "pipelines" / "configs" / "sweeps").glob("*.yaml"))
@@ -73,8 +73,8 @@ def write(folder: Path, tree: Any = SPACE) -> Path:
     return path
 
 
-def search(base: Config, trials: int, **parts: Any) -> list[study.Outcome]:
-    return study.outcomes(study.search(base, Space.model_validate(changed(SPACE, **parts)), trials, QUIET))
+def search(base: Config, trials: int, **parts: Any) -> list[study.TrialOutcome]:
+    return study.outcomes(study.search(base, SearchSpace.model_validate(changed(SPACE, **parts)), trials, QUIET))
 
 
 @pytest.mark.parametrize("path", SPACES, ids=[path.stem for path in SPACES])
@@ -103,8 +103,8 @@ def test_what_kind_of_number_a_setting_is_does_not_hang_on_its_being_set(name: s
 
 
 def test_what_follows_from_the_data_lies_in_no_range() -> None:
-    assert not Setting(low=200, high=800, step=100).holds(None)
-    assert Setting(low=200, high=800, step=100).holds(400)
+    assert not SearchedValues(low=200, high=800, step=100).holds(None)
+    assert SearchedValues(low=200, high=800, step=100).holds(400)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_a_missing_space_is_one_message_and_exit_code_two(tmp_path: Path) -> Non
 
 
 def test_a_setting_holds_its_listed_values_or_its_range_and_steps() -> None:
-    assert Setting(values=("svd", 4, True)).holds("svd") and not Setting(values=("svd",)).holds("xavier")
-    stepped = Setting(low=0.1, high=0.7, step=0.2)
+    assert SearchedValues(values=("svd", 4, True)).holds("svd") and not SearchedValues(values=("svd",)).holds("xavier")
+    stepped = SearchedValues(low=0.1, high=0.7, step=0.2)
     assert [stepped.holds(value) for value in (0.1, 0.3, 0.5, 0.7, 0.4, 0.9, -0.1)] == [True] * 4 + [False] * 3
-    assert Setting(low=1, high=2).holds(1.5)
+    assert SearchedValues(low=1, high=2).holds(1.5)
 
 
 @dataclass(frozen=True)
@@ -435,9 +435,9 @@ def test_a_task_that_nobody_can_be_judged_on_stops_the_sweep_and_says_what_to_do
 
 
 OUTCOMES = [
-    study.Outcome(0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_start": "svd"}, ""),
-    study.Outcome(1, study.DIVERGED, None, {}, {"training.beta": 0.9, "model.id_start": "svd"}, "the loss is nan"),
-    study.Outcome(2, study.FINISHED, 0.7, {"warm": 0.7}, {"training.beta": 0.2, "model.id_start": "xavier"}, ""),
+    study.TrialOutcome(0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_start": "svd"}, ""),
+    study.TrialOutcome(1, study.DIVERGED, None, {}, {"training.beta": 0.9, "model.id_start": "svd"}, "the loss is nan"),
+    study.TrialOutcome(2, study.FINISHED, 0.7, {"warm": 0.7}, {"training.beta": 0.2, "model.id_start": "xavier"}, ""),
 ]
 
 
@@ -465,8 +465,8 @@ def test_all_trials_are_in_the_csv_the_failed_ones_with_their_problem(tmp_path: 
 
 def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> None:
     settings = {
-        "training.beta": Setting(low=0.01, high=1.0, log=True),
-        "model.id_start": Setting(values=("svd", "xavier")),
+        "training.beta": SearchedValues(low=0.01, high=1.0, log=True),
+        "model.id_start": SearchedValues(values=("svd", "xavier")),
     }
     found = {"training.beta": 0.9, "model.id_start": 0.1}
     written = results.write_plots(tmp_path, OUTCOMES, found, settings)
@@ -482,7 +482,7 @@ def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> Non
 def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "evaluate_trial", lambda config, *_: config.training.beta)
     settings = {"training.beta": {"low": 0.0, "high": 1.0}, "training.cold_users": {"low": 0.0, "high": 1.0}}
-    space = Space.model_validate(changed(SPACE, settings=settings))
+    space = SearchSpace.model_validate(changed(SPACE, settings=settings))
     found = study.search(base, space, 12, QUIET)
     shares = results.importances(found, seed=0)
     assert list(shares) == ["training.beta", "training.cold_users"]
@@ -491,7 +491,7 @@ def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, mo
 
 def test_nothing_is_important_where_nothing_varies(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "evaluate_trial", lambda *_: 0.5)
-    assert results.importances(study.search(base, Space.model_validate(SPACE), 2, QUIET), seed=0) == {}
+    assert results.importances(study.search(base, SearchSpace.model_validate(SPACE), 2, QUIET), seed=0) == {}
 
 
 def test_help_says_what_the_script_takes() -> None:

@@ -15,7 +15,7 @@ from m3csr_tf.config import DataConfig
 from m3csr_tf.data.arrays import load_vectors, shape_of
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
-from m3csr_tf.data.tables import Table, to_pandas
+from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.data.vectors import VectorReader
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.progress import progress
@@ -79,7 +79,7 @@ def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndar
     return Catalogue(checked, vectors)
 
 
-def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Path) -> Catalogue:
+def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into: Path) -> Catalogue:
     """A catalogue in a table, whose content is read and written in blocks: it may be more than fits in memory.
 
     Args:

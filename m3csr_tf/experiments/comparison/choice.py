@@ -37,7 +37,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenTrial:
     """What a search has found.
 
     Attributes:
@@ -56,7 +56,7 @@ class Choice:
         return self.trials[self.place].settings
 
 
-def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> Choice:
+def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> ChosenTrial:
     """The trial of the best validation Recall@20; of equals the earlier one. Test clicks are not looked at.
 
     Args:
@@ -74,7 +74,7 @@ def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes:
     best = max(recalls, key=lambda place: recalls[place])
     config = outcomes[runs[best]].config
     assert config is not None  # It has finished.
-    return Choice(trials, best, config)
+    return ChosenTrial(trials, best, config)
 
 
 def _trial(run: str, settings: Mapping[str, Any], outcomes: Outcomes) -> Trial:

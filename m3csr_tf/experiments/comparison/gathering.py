@@ -72,7 +72,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class System:
+class SystemRuns:
     """A system of a cell.
 
     Attributes:
@@ -91,7 +91,7 @@ class System:
         return [run.test for run in self.runs]
 
 
-def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
+def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, SystemRuns]:
     """The systems of some jobs of one cell and role; those without a run that has ended well are left out.
 
     Raises:
@@ -128,7 +128,7 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
                 verbs,
             )
         )
-    return {name: System(name, runs, choices.get(name, {})) for name, runs in found.items()}
+    return {name: SystemRuns(name, runs, choices.get(name, {})) for name, runs in found.items()}
 
 
 def prepared_folder(planned: Sequence[Planned], outcomes: Outcomes, cell: str) -> Path | None:

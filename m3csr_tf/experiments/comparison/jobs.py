@@ -12,7 +12,7 @@ from m3csr_tf.config import Config, with_settings
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation.per_user import PER_USER_FILE
 from m3csr_tf.experiments.ablations import ABLATIONS
-from m3csr_tf.experiments.comparison.choice import Choice, choose
+from m3csr_tf.experiments.comparison.choice import ChosenTrial, choose
 from m3csr_tf.experiments.comparison.planning import (
     Cell,
     named,
@@ -22,7 +22,7 @@ from m3csr_tf.experiments.comparison.planning import (
     subsets_of,
     within_budget,
 )
-from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
+from m3csr_tf.experiments.comparison.scheduler import Outcomes, RunJob, RunPlan, configuration_of
 from m3csr_tf.experiments.comparison.settings import ExperimentFile
 from m3csr_tf.experiments.shared_prepared import share_prepared
 from m3csr_tf.training import run_files
@@ -51,7 +51,7 @@ class Planned:
       seed: of the run.
     """
 
-    job: Job
+    job: RunJob
     cell: str
     role: Role
     system: str
@@ -77,7 +77,7 @@ class Jobs:
         # Trials first: whole chains of runs wait for them.
         return sorted(planned, key=lambda one: order.get(one.role, 2))
 
-    def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> Choice:
+    def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> ChosenTrial:
         """What was chosen for a model, in its cell or in the one whose choices count there.
 
         Raises:
@@ -109,21 +109,21 @@ class Jobs:
             for seed in range(cell.entry.subsets):
                 yield self._variant(cell, "subset", " + ".join(subset), seed, subset)
 
-    def _data(self, name: str, base: Config) -> Job:
-        def make(outcomes: Outcomes) -> Work:
-            return Work(named(base, name), ("prepare",), _OUTPUTS)
+    def _data(self, name: str, base: Config) -> RunJob:
+        def make(outcomes: Outcomes) -> RunPlan:
+            return RunPlan(named(base, name), ("prepare",), _OUTPUTS)
 
-        return Job(name, "data", make, always=True)
+        return RunJob(name, "data", make, always=True)
 
     def _trials(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
         for place, settings in enumerate(cell.trials.get(model, ())):
             name = f"{cell.name}-{model}-trial{place}"
 
-            def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> Work:
+            def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> RunPlan:
                 return self._training(named(with_settings(cell.bases[model], settings), name), hub, outcomes)
 
-            yield Planned(Job(name, model, make, (hub,)), cell.name, "trial", model, 0)
+            yield Planned(RunJob(name, model, make, (hub,)), cell.name, "trial", model, 0)
 
     def _baselines(self, cell: Cell) -> Iterator[Planned]:
         base = cell.bases[""]
@@ -134,16 +134,16 @@ class Jobs:
         for baseline in wanted:
             name = f"{cell.name}-{baseline}"
 
-            def make(outcomes: Outcomes, baseline: str = baseline, name: str = name) -> Work:
+            def make(outcomes: Outcomes, baseline: str = baseline, name: str = name) -> RunPlan:
                 shared = configuration_of(outcomes, hub, "data are")
                 evaluation = base.evaluation.model_copy(update={"baselines": (baseline,)})
                 config = named(base.model_copy(update={"evaluation": evaluation}), name)
                 share_prepared(shared, config)
-                return Work(config, ("baselines",), _OUTPUTS, _digest(shared))
+                return RunPlan(config, ("baselines",), _OUTPUTS, _digest(shared))
 
             needs = BASELINES[baseline].needs
             after = (hub, *([f"{cell.name}-{needs}"] if needs in wanted else []))
-            yield Planned(Job(name, baseline, make, after), cell.name, "baseline", baseline, 0)
+            yield Planned(RunJob(name, baseline, make, after), cell.name, "baseline", baseline, 0)
 
     def _finals(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
@@ -151,16 +151,16 @@ class Jobs:
         for seed in range(cell.seeds):
             name = f"{cell.name}-{model}-seed{seed}"
 
-            def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> Work:
+            def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> RunPlan:
                 choice = self.choice(cell, model, outcomes)
                 if seed == 0 and cell.entry.chosen_on is None:
                     # The chosen trial is this run: the same settings, data and seed.
                     shared = configuration_of(outcomes, hub, "data are")
-                    return Work(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
+                    return RunPlan(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
                 config = with_settings(cell.bases[model], choice.settings)
                 return self._training(named(config, name, seed), hub, outcomes, evaluate=True)
 
-            yield Planned(Job(name, model, make, after), cell.name, "model", model, seed)
+            yield Planned(RunJob(name, model, make, after), cell.name, "model", model, seed)
 
     def _variant(
         self, cell: Cell, role: Literal["ablation", "subset"], system: str, seed: int, subset: Sequence[str] = ()
@@ -171,24 +171,24 @@ class Jobs:
         what = f"only-{'_'.join(subset)}" if subset else f"without-{system}"
         name = f"{cell.name}-{ours}-{what}-seed{seed}"
 
-        def make(outcomes: Outcomes) -> Work:
+        def make(outcomes: Outcomes) -> RunPlan:
             config = with_settings(cell.bases[ours], self.choice(cell, ours, outcomes).settings)
             config = of_subset(config, subset) if subset else of_ablation(config, system)
             return self._training(named(config, name, seed), hub, outcomes, evaluate=True, shares=not subset)
 
         after = (hub, *self._trial_names(self._source(cell), ours))
-        return Planned(Job(name, ours, make, after), cell.name, role, system, seed)
+        return Planned(RunJob(name, ours, make, after), cell.name, role, system, seed)
 
     def _training(
         self, config: Config, hub: str, outcomes: Outcomes, evaluate: bool = False, shares: bool = True
-    ) -> Work:
+    ) -> RunPlan:
         """What trains a run within the budget of all, and perhaps evaluates it."""
         shared = configuration_of(outcomes, hub, "data are")
         clicks = _clicks(shared)
         config = within_budget(config, clicks, self._experiment.epochs)
         if shares:
             share_prepared(shared, config)
-        return Work(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))
+        return RunPlan(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))
 
 
 def _manifest(config: Config) -> dict[str, object]:

@@ -14,7 +14,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments import ablations
 from m3csr_tf.experiments.comparison import curves, figures
-from m3csr_tf.experiments.comparison.gathering import System, gather, prepared_folder
+from m3csr_tf.experiments.comparison.gathering import SystemRuns, gather, prepared_folder
 from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
 from m3csr_tf.experiments.comparison.planning import Cell
 from m3csr_tf.experiments.comparison.scheduler import Outcomes
@@ -94,7 +94,7 @@ class Results:
             and outcome.config is not None
         }
 
-    def _of(self, cell: Cell, role: str) -> dict[str, System]:
+    def _of(self, cell: Cell, role: str) -> dict[str, SystemRuns]:
         planned = [one for one in self._planned if one.cell == cell.name and one.role == role]
         return gather(planned, self._outcomes)
 
@@ -133,11 +133,11 @@ class Results:
             self._draw(cell, trained, baselines, subsets, prepared)
         return tree
 
-    def _paired(self, ours: System, others: Mapping[str, System]) -> System:
+    def _paired(self, ours: SystemRuns, others: Mapping[str, SystemRuns]) -> SystemRuns:
         seeds = set.intersection(*({run.seed for run in system.runs} for system in others.values()))
-        return System(ours.name, [run for run in ours.runs if run.seed in seeds] or ours.runs)
+        return SystemRuns(ours.name, [run for run in ours.runs if run.seed in seeds] or ours.runs)
 
-    def _ablation(self, ours: System, ablated: System) -> dict[str, Any]:
+    def _ablation(self, ours: SystemRuns, ablated: SystemRuns) -> dict[str, Any]:
         seeds = {run.seed for run in ours.runs} & {run.seed for run in ablated.runs}
         one, other = ([run.test for run in system.runs if run.seed in seeds] for system in (ours, ablated))
         tree = {"figures": ablations.figures(ablated.tests)}
@@ -157,9 +157,9 @@ class Results:
     def _draw(
         self,
         cell: Cell,
-        trained: Mapping[str, System],
-        baselines: Mapping[str, System],
-        subsets: Mapping[str, System],
+        trained: Mapping[str, SystemRuns],
+        baselines: Mapping[str, SystemRuns],
+        subsets: Mapping[str, SystemRuns],
         prepared: Prepared,
     ) -> None:
         models = {self._experiment.title(name): system for name, system in trained.items()}
@@ -169,7 +169,7 @@ class Results:
         if of_subsets and ours is not None:
             seeds = {run.seed for system in subsets.values() for run in system.runs}
             all_runs = [run for run in ours.runs if run.seed in seeds]
-            of_subsets[" + ".join(prepared.modalities)] = System(ours.name, all_runs or ours.runs[:1])
+            of_subsets[" + ".join(prepared.modalities)] = SystemRuns(ours.name, all_runs or ours.runs[:1])
         drawn = {
             curves.LENGTHS: curves.by_length(everything, cell.name),
             f"{curves.LENGTHS}_and_modalities": curves.by_length(of_subsets, cell.name),

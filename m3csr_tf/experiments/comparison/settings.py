@@ -12,7 +12,7 @@ from m3csr_tf.config import KINDS, LARGEST_SEED, BaselineName, Section, read_map
 from m3csr_tf.config.models import section_of
 from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.experiments.sweep.space import Setting
+from m3csr_tf.experiments.sweep.space import SearchedValues
 from m3csr_tf.util.names import Name
 from m3csr_tf.util.quoting import quoted
 
@@ -70,7 +70,7 @@ class ModelEntry(Section):
     kind: str | None = Field(None, description="model.kind; without one, the name of the entry")
     title: str | None = Field(None, min_length=1, description="what tables call it; without one, its name")
     settings: tuple[str, ...] = Field((), description="settings of this model, section.name=value")
-    search: dict[str, Setting] = Field(
+    search: dict[str, SearchedValues] = Field(
         {}, description="settings that the trials vary, name: {values: [...]} or {low, high, log, step}"
     )
 

@@ -35,7 +35,7 @@ from m3csr_tf.models.embeddings import EmbeddingRecommender
 from m3csr_tf.models.mmssl.critic import adversarial_loss, observed_rows
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import AllVectors
 from m3csr_tf.ops import replicas
 from m3csr_tf.sampling.stateless import StatelessRandom
 from m3csr_tf.sampling.training_data import item_features
@@ -76,10 +76,10 @@ class MMSSL(EmbeddingRecommender):
         settings = config.model_as(MMSSLConfig)
         return (users + items) * settings.dim + (items * settings.critic_dim if settings.adversarial_weight else 0)
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`; without dropout, which belongs to a step."""
         del training
-        return Vectors(*self._split(self.network.views().final))
+        return AllVectors(*self._split(self.network.views().final))
 
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """Ranking, contrastive and adversarial loss of one forward pass, and beta times |theta|^2 over the batch size.
