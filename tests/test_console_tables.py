@@ -52,7 +52,7 @@ def ablation() -> Iterable[Table]:
 
 def of_suite() -> Iterable[Table]:
     baselines = {name: evaluation(7 + place) for place, name in enumerate(BASELINES)}
-    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "start_recall@20": 0.2}
+    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "initial_recall@20": 0.2}
     summary = suite.summarise_member([evaluation(0), evaluation(1)], baselines, "cold_only", [finished] * 3)
     yield suite.table("short_videos_cold", summary | {"split": "val", "slice": "cold_only"})
 

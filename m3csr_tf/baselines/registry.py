@@ -65,19 +65,19 @@ def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
 
 
 def fitted(
-    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, say: Callable[[str], None]
+    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, log_line: Callable[[str], None]
 ) -> Iterator[Fitted]:
     """Tunes and fits baselines, one after the other, so that only one's vectors are held.
 
     A search that has been made on the same data before is not made again (`stored`). One for which the log is too large
-    is left out, and `say` is told so.
+    is left out, and `log_line` gets a line that says so.
 
     Args:
       names: which.
       prepared: the data.
       runs: the folder of all runs, which keeps the choices.
       most_users: users of validation, at most; None: all.
-      say: takes a line for whoever looks on.
+      log_line: prints or logs a line.
     """
     wanted = []
     for name in names:
@@ -85,12 +85,12 @@ def fitted(
         if reason is None:
             wanted.append(name)
         else:
-            say(f"{name} is left out: {reason}")
+            log_line(f"{name} is left out: {reason}")
     if not wanted:
         return
     with progress("reading the clicks for the baselines"):
         log = Log.of(prepared)
-    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, say)
+    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, log_line)
     for name in wanted:
         choice = tuner.choice(name)
         with progress(f"fitting {name}"):
@@ -115,9 +115,15 @@ def left_out(name: str, prepared: Prepared) -> str | None:
 
 class _Tuner:
     def __init__(
-        self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, say: Callable[[str], None]
+        self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, log_line: Callable[[str], None]
     ) -> None:
-        self._prepared, self._log, self._stored, self._most_users, self._say = prepared, log, stored, most_users, say
+        self._prepared, self._log, self._stored, self._most_users, self._log_line = (
+            prepared,
+            log,
+            stored,
+            most_users,
+            log_line,
+        )
         self._found: dict[str, ChosenSettings | None] = {}
 
     def choice(self, name: str) -> ChosenSettings | None:
@@ -136,9 +142,9 @@ class _Tuner:
             return None
         known = self._stored.read(name, grid)
         if known is not None:
-            self._say(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
+            self._log_line(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
             return known
-        self._say(f"{name}: trying {len(grid)} settings on {baseline.selected_on} ...")
+        self._log_line(f"{name}: trying {len(grid)} settings on {baseline.selected_on} ...")
         with progress(f"choosing the settings of {name}, settings") as report:
             choice = choose(baseline, grid, self._prepared, self._log, self._most_users, _SEED, report)
         self._stored.write(name, grid, choice)

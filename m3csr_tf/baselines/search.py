@@ -77,7 +77,7 @@ def choose(
       log: its training clicks and content.
       most_users: see above; None: all.
       seed: of draws and ties.
-      report: is told of the progress.
+      report: progress callback.
     """
     began = time.monotonic()
     scorers = (

@@ -130,5 +130,5 @@ def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:
-    start = finished.get(f"start_{_SELECTED_BY}")
+    start = finished.get(f"initial_{_SELECTED_BY}")
     return None if start is None else finished[_SELECTED_BY] - start

@@ -73,7 +73,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
+        initialisation = _start(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
@@ -91,7 +91,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            state = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
+            state = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
             _Loop(config, budget, model, optimizer, data, validation, replicas, state).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -182,8 +182,8 @@ class _Loop:
         stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
         batches = self._replicas.batches(stream, state.step, budget.steps - state.step)
         say(budget.sentence(len(self._validation.users)))
-        with progress("training, steps", budget.steps, state.step) as told, writer.as_default():
-            told(state.step, figures=self._figures())
+        with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
+            stage(state.step, figures=self._figures())
             if not state.validations:
                 self._validate(math.nan)  # The start, so that the logs say what training has added to it.
             while not self._stopped():
@@ -197,13 +197,13 @@ class _Loop:
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {state.step}")
                     state.step += count
-                    told(state.step)
+                    stage(state.step)
                 seconds = time.perf_counter() - started
                 state.seconds += seconds
                 self._record_throughput((state.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
-                told(state.step, figures=self._figures())
-            told(state.step, state.step)
+                stage(state.step, figures=self._figures())
+            stage(state.step, state.step)
         best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
         facts = {
@@ -211,9 +211,9 @@ class _Loop:
             "steps": state.step,
             "recall@20": best[SELECTED_BY],
             "ndcg@20": best["ndcg@20"],
-            f"start_{SELECTED_BY}": state.at_start,
+            f"initial_{SELECTED_BY}": state.initial_recall,
             "training_seconds": round(state.seconds, 1),
-            "id_start": state.id_start,
+            "initialisation": state.initialisation,
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
             "prepared": state.prepared,

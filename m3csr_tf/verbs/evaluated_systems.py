@@ -77,8 +77,8 @@ def evaluated_on(
     name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
 ) -> Evaluation:
     """One system on one split, with progress on stderr; `name` is what the progress calls it."""
-    with progress(f"evaluating {titled(name)} on {split}, users") as told:
-        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
+    with progress(f"evaluating {titled(name)} on {split}, users") as stage:
+        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
 
 
 def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:
