@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.ranking.full_ranking import Csr
-from m3csr_tf.ranking.top_k import TopK, places, random_columns, random_rows
+from m3csr_tf.ranking.top_k import TopK, positions_in_rows, random_columns, random_rows
 from m3csr_tf.util.threads import cores, each_worker
 
 _ROWS = 256
@@ -31,7 +31,7 @@ class Neighbours(NamedTuple):
     def matrix(self, count: int) -> sparse.csr_matrix:
         """The `count` nearest of each line, float32 [size, size], with sorted indices."""
         sizes = np.diff(self.ranked.indptr)
-        kept = places(sizes) < count
+        kept = positions_in_rows(sizes) < count
         indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, count))])
         parts = (self.ranked.data[kept], self.ranked.indices[kept], indptr)
         result = sparse.csr_matrix(parts, shape=self.ranked.shape)
@@ -61,9 +61,9 @@ def nearest(
         scores[np.arange(len(some)), some] = 0
         # No neighbours; and as many equal zeros would be drawn from at length.
         scores[scores <= 0] = -np.inf
-        best = TopK(count, row_keys[some], column_keys)
-        best.offer(scores, 0, np.empty(scores.shape, bool))
-        columns, weights = best.lists()
+        top_k = TopK(count, row_keys[some], column_keys)
+        top_k.update(scores, 0, np.empty(scores.shape, bool))
+        columns, weights = top_k.lists()
         kept = weights > 0
         return kept.sum(axis=1), columns[kept], weights[kept]
 
@@ -103,7 +103,7 @@ def cosine_neighbours(
         order = np.lexsort((drawn, -cosines, row))
         order = order[cosines[order] > 0]
         sizes = np.bincount(row[order], minlength=len(some))
-        order = order[places(sizes) < count]
+        order = order[positions_in_rows(sizes) < count]
         return np.minimum(sizes, count), column[order], cosines[order]
 
     # A line without ones has no neighbours.

@@ -165,7 +165,10 @@ class JobFolder:
         named = [
             field.name for field in schema if not (pa.types.is_floating(field.type) or pa.types.is_list(field.type))
         ]
-        with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema, use_dictionary=named) as stream:
+        with (
+            replacing(self.path(part)) as temporary,
+            pq.ParquetWriter(temporary, schema, use_dictionary=named) as stream,
+        ):
             writer = PartWriter(stream)
             yield writer
             stream.add_key_value_metadata({_META: json.dumps(writer.facts._asdict())})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 JAVA = 17
 """Oldest Java that Spark 4 runs on."""
-_AGAIN = "give it again, or let spark-defaults.conf hold it"
+_ADVICE = "give it again, or let spark-defaults.conf hold it"
 
 
 @contextmanager
@@ -66,12 +66,12 @@ def require_secrets(config: SparkConfig) -> None:
     """Raises EngineError where a setting is the *** that a run's config.yaml has in place of a secret."""
     if config.master is not None and f"{HIDDEN}@" in config.master:
         raise EngineError(
-            f"spark.master: {HIDDEN} stands for user and password, which no file of a run holds; {_AGAIN}"
+            f"spark.master: {HIDDEN} stands for user and password, which no file of a run holds; {_ADVICE}"
         )
     hidden = [name for name, value in config.conf.items() if value == HIDDEN]
     if hidden:
         raise EngineError(
-            f"spark.conf: {listed(hidden)}: {HIDDEN} stands for a secret, which no file of a run holds; {_AGAIN}"
+            f"spark.conf: {listed(hidden)}: {HIDDEN} stands for a secret, which no file of a run holds; {_ADVICE}"
         )
 
 

@@ -80,7 +80,7 @@ def refresh(
     compact: Annotated[bool, typer.Option("--compact", help="Build the index afresh, as a new version.")] = False,
 ) -> None:
     """Take fresh videos, popularity updates and removals into the live index, without training or rebuilding."""
-    run_verb("refresh", config, overrides, items, remove, follow, compact, of_release=True)
+    run_verb("refresh", config, overrides, items, remove, follow, compact, without_data=True)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def retrieve(
     ] = None,
 ) -> None:
     """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
-    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), of_release=True)
+    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), without_data=True)
 
 
 @app.command()
@@ -108,7 +108,7 @@ def embed(
     ] = None,
 ) -> None:
     """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
-    run_verb("embed", config, with_shard(overrides, "embed", shard), of_release=True)
+    run_verb("embed", config, with_shard(overrides, "embed", shard), without_data=True)
 
 
 @app.command()
@@ -128,7 +128,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
 ) -> None:
     """Split the score of an item for a user into its parts, with intensities, gate and attention."""
-    run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
+    run_verb("explain", config, overrides, user, item, history, as_json, without_data=True)
 
 
 @app.command()

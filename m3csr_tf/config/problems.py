@@ -33,9 +33,9 @@ def in_one_line(error: ValidationError, path: Path | None, overrides: Collection
     problems = error.errors(include_url=False)
     for problem in problems[:_MOST_PROBLEMS]:
         lines = of_overrides if _overridden(problem, overrides) else in_file
-        place, kind, of_kind = problem["loc"], None, ""
+        place, kind, for_kind = problem["loc"], None, ""
         if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the place.
-            place, kind, of_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
+            place, kind, for_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
         if place[:2] == ("data", "where") and len(place) > 2:
             # One of several kinds: each would complain.
             line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
@@ -45,7 +45,7 @@ def in_one_line(error: ValidationError, path: Path | None, overrides: Collection
         if problem["type"] == "extra_forbidden":
             nested = "." in str(place[-1])
             advice = "write section and name on two levels" if nested else renamed.advice(field, kind)
-            lines.append(f"unknown setting {field}{of_kind}; {advice}")
+            lines.append(f"unknown setting {field}{for_kind}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         elif place[:1] == ("spark",):  # What was given may be a secret.

@@ -35,7 +35,7 @@ class CrossIds(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
-        with replacing(path) as beside, beside.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, parts=self.parts, ids=self.ids)
 
     @classmethod
@@ -83,9 +83,9 @@ def cross_fitted_ids(
     initial_items = factors.items.astype(np.float64) * factors.size
     ids = np.zeros((parts, *initial_items.shape), np.float32)
     for number in range(parts):
-        of_others = clicks[part != number]
+        clicks_of_others = clicks[part != number]
         found = factorise(
-            of_others,
+            clicks_of_others,
             factors=initial_items.shape[1],
             alpha=alpha,
             penalty=penalty,

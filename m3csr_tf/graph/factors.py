@@ -60,8 +60,8 @@ def item_factors(
       float32 [items, dim], scaled to a root-mean-square norm of 1 over the clicked items; zeros for items without a
       click.
     """
-    of_users, of_items = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
-    weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-popularity)
+    clicks_by_user, clicks_by_item = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
+    weighed = diags(clicks_by_user**-0.5) @ clicks @ diags(clicks_by_item**-popularity)
     rank = min(dim, *clicks.shape)
     turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
     values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, on_progress)

@@ -269,8 +269,8 @@ class _Fold(NamedTuple):
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
         chosen = random.permutation(of_kind)[: self.settings.fold_samples]
-        beside = self.settings.fold_others
-        others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
+        alternatives = self.settings.fold_others
+        others = random.choice(pool, (len(chosen), alternatives)) if len(chosen) else np.zeros((0, alternatives), int)
         return _LogitSamples(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
     def scores(self, samples: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.ops.slot_rows import Histories
+from m3csr_tf.ops.slot_vectors import Histories
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 _MASKED = -1e9
@@ -68,8 +68,8 @@ class InterestAttention(tf.keras.layers.Layer):
 
         Args:
           query: float32 [users, query width].
-          items: distinct items, encoded float32 [items, width] or unmapped. Line EMPTY_SLOT is the "nothing" item.
-          slots: int32 [users, slots], lines of `items`; EMPTY_SLOT where a slot is empty.
+          items: distinct items, encoded float32 [items, width] or unmapped. Index NOTHING_INDEX is the "nothing" item.
+          slots: int32 [users, slots], indices of `items`; NOTHING_INDEX where a slot is empty.
           short: number of users, counted from the first, whose items are all in their first SHORT slots; None: not
             known.
 
@@ -103,7 +103,7 @@ class InterestAttention(tf.keras.layers.Layer):
         parts = []
         for key_kernel in _fold(items, self.key_kernel):
             keys = tf.split(key_kernel, self.heads, axis=1)
-            kernels = [tf.matmul(*of_head, transpose_b=True) for of_head in zip(queries, keys, strict=True)]
+            kernels = [tf.matmul(*head_kernels, transpose_b=True) for head_kernels in zip(queries, keys, strict=True)]
             folded = tf.matmul(query, tf.concat(kernels, axis=1))
             parts.append(tf.reshape(folded, [-1, self.heads, key_kernel.shape[0]]))
         return parts
@@ -119,11 +119,11 @@ class InterestAttention(tf.keras.layers.Layer):
           Interests float32 [users, width].
         """
         values, outputs = tf.split(self.value_kernel, self.heads, axis=1), tf.split(self.output_kernel, self.heads)
-        kernels = [tf.matmul(*of_head) for of_head in zip(values, outputs, strict=True)]
+        kernels = [tf.matmul(*head_kernels) for head_kernels in zip(values, outputs, strict=True)]
         folded = zip(*(_fold(items, kernel) for kernel in kernels), strict=True)
         interests = [
-            tf.matmul(tf.reshape(means, [-1, self.heads * means.shape[2]]), tf.concat(of_part, axis=0))
-            for means, of_part in zip(pooled, folded, strict=True)
+            tf.matmul(tf.reshape(means, [-1, self.heads * means.shape[2]]), tf.concat(part_weights, axis=0))
+            for means, part_weights in zip(pooled, folded, strict=True)
         ]
         if isinstance(items, UnmappedItems):
             interests.extend(items.bias_of(kernel) for kernel in kernels)
@@ -155,11 +155,11 @@ def pooling_by_length(
     if short is None:
         return attention_pooling(queries, items, slots)
     sizes = tf.stack([short, tf.shape(slots)[0] - short])
-    of_short, of_long = zip(*(tf.split(part, sizes) for part in queries), strict=True)
+    short_queries, long_queries = zip(*(tf.split(part, sizes) for part in queries), strict=True)
     slots_of_short, slots_of_long = tf.split(slots, sizes)
     pooled = zip(
-        attention_pooling(of_short, items, slots_of_short[:, :SHORT]),
-        attention_pooling(of_long, items, slots_of_long),
+        attention_pooling(short_queries, items, slots_of_short[:, :SHORT]),
+        attention_pooling(long_queries, items, slots_of_long),
         strict=True,
     )
     return [tf.concat(part, axis=0) for part in pooled]
@@ -173,7 +173,7 @@ def attention_pooling(
     Args:
       queries: folded queries float32 [users, heads, width of the part], for each part of the items' rows.
       items: encoded items float32 [items, width], or unmapped items.
-      slots: int32 [users, slots], lines of the items.
+      slots: int32 [users, slots], indices of the items.
 
     Returns:
       The parts of the sums, float32 [users, heads, width of the part] each.
@@ -184,7 +184,7 @@ def attention_pooling(
 
 
 def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
-    logits = tf.add_n([part.matches(of_part) for part, of_part in zip(histories.parts, queries, strict=True)])
+    logits = tf.add_n([part.matches(part_queries) for part, part_queries in zip(histories.parts, queries, strict=True)])
     # The mask is added to the logits, since tf.where on them would need another tf.where in the gradient. Beside a
     # usable slot an empty one then has no weight. If no slot is usable, all slots hold the same row, and any weights
     # do.

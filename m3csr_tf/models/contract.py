@@ -101,7 +101,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
     Attributes:
       config: the run's settings.
       user_tower: Keras model, `user_tower(features)` -> user vectors float32 [users, D]. Features are user_row int32
-        [users] (`table_rows`), slots int32 [users, slots], lines of the history's items below, -1 where a slot is
+        [users] (`table_rows`), slots int32 [users, slots], indices of the history's items below, -1 where a slot is
         empty, and of those items, each once, item_row int32 [items], cluster_ids int32 [items, modalities] (0: absent)
         and under each modality's name scaled content float32 [items, width] (zeros: absent). The row of unknown users
         (`ids.UNKNOWN_ROW`) and histories of width 0 are ordinary inputs. An item that the tower's table lacks has the
@@ -179,15 +179,15 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         A score is the sum of the parts' dot products, which is how lists say why an item is in them.
         """
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall) -> Initialised:
         """Sets the initial weights; those that were drawn stay, if a model has no better ones.
 
         Args:
           data: clicks and features.
           prepared: the data of the run.
-          judge: ranks validation by the present weights, for choosing between initialisations.
+          validation_recall: ranks validation by the present weights, for choosing between initialisations.
         """
-        del data, prepared, judge
+        del data, prepared, validation_recall
         return Initialised("xavier")
 
     @abc.abstractmethod

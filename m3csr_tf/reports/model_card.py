@@ -120,9 +120,9 @@ def _chosen(baselines: dict[str, Any]) -> list[str]:
     for name, tree in baselines.items():
         if "choice" in tree:
             choice = tree["choice"]
-            judged = _plain(str(choice["judged"]))
+            selected_on = _plain(str(choice["selected_on"]))
             lines.append(
-                f"- Baseline {_plain(titled(name))}: the best of {choice['grid']} settings on {judged} clicks."
+                f"- Baseline {_plain(titled(name))}: the best of {choice['grid']} settings on {selected_on} clicks."
             )
     return lines
 

@@ -114,7 +114,7 @@ def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matri
     """Reads clicks, histories and shards, which are attributes of `TrainingData`."""
     if prepared.train_clicks.sum() > config.training.window_clicks:
         shards = ShardedClicks.of(prepared, config)
-        clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
+        clicks, slots, _ = shards.read_users(_sample(shards.clicks))
         return clicks, slots, shards
     train = prepared.split(columns.TRAIN)
     clicks = click_matrix(train, len(prepared.users), len(prepared.items))

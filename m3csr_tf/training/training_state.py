@@ -1,11 +1,11 @@
-"""How far a training has come: steps, validations and pace, as its checkpoint and its logs hold them."""
+"""How far a training has come: steps, validations and throughput, as its checkpoint and its logs hold them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m3csr_tf.training.validation import JUDGED_BY
+from m3csr_tf.training.validation import SELECTED_BY
 from m3csr_tf.util.files import write_text
 
 
@@ -23,8 +23,8 @@ class TrainingState:
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
         of NaN.
-      paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
-        step, input included, and the process's memory there.
+      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
+        until that step, input included, and the process's memory there.
     """
 
     prepared: str
@@ -34,7 +34,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
-    paces: list[dict[str, float]] = field(default_factory=list)
+    throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
         """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
@@ -45,14 +45,14 @@ class TrainingState:
         """
         best = None
         for one in self.validations:
-            if best is None or one[JUDGED_BY] > best[JUDGED_BY] * (1 + min_delta):
+            if best is None or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def initial_recall(self) -> float | None:
         """Recall@20 of the initial weights; None where they were not validated."""
-        return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
+        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

@@ -17,7 +17,7 @@ from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.progress import PERCENT, progress
 
 
-def opened(config: Config) -> TrainedRun:
+def load_run(config: Config) -> TrainedRun:
     """The finished run of the configuration, refused if another one lies under its name.
 
     Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.

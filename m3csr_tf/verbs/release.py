@@ -17,7 +17,7 @@ from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import bonuses, opened, vectors_of
+from m3csr_tf.verbs.load_run import bonuses, load_run, vectors_of
 
 
 def publish(config: Config, again: bool = False) -> Release:
@@ -26,7 +26,7 @@ def publish(config: Config, again: bool = False) -> Release:
     A run that is the current version already, with the same settings of index and exposure, is not published twice,
     unless it is to be done again.
     """
-    trained = opened(config)
+    trained = load_run(config)
     current = None if again else _published(trained)
     if current is not None:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
@@ -74,7 +74,7 @@ def verify(config: Config, version: int | None, sample: int) -> None:
     say(
         f"version {released.version} ({released.manifest['fingerprint'][:12]}) is whole: checksums of {done.files} "
         f"files and {done.segments} segments of the journal, vectors of {done.items} items and {done.users} users, "
-        f"recall {done.recall:.4f} (at least {done.asked})"
+        f"recall {done.recall:.4f} (at least {done.required})"
     )
 
 
@@ -103,7 +103,7 @@ def prune(config: Config, keep: int) -> list[int]:
 
 def _print_carried_over(taken: Segment) -> None:
     say(
-        f"taken over from the version before: {len(taken.vectors):,} videos that came or changed, "
+        f"carried over from the version before: {len(taken.vectors):,} videos that came or changed, "
         f"{len(taken.removed):,} removals"
     )
 

@@ -19,7 +19,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.comparison import scheduler
 from m3csr_tf.experiments.comparison.choice import choose
 from m3csr_tf.experiments.comparison.processes import Ended, Processes
-from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
+from m3csr_tf.experiments.comparison.scheduler import Outcomes, RunJob, RunPlan, configuration_of
 from m3csr_tf.util.files import write_json
 
 OUTPUTS = {"train": "trained.txt", "evaluate": "evaluated.txt"}
@@ -60,17 +60,21 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcesses]:
     return FakeProcesses
 
 
-def job(folder: Path, name: str, *after: str, verbs: Sequence[str] = ("train",), seed: int = 0, data: str = "") -> Job:
-    def make(outcomes: Outcomes) -> Work:
+def job(
+    folder: Path, name: str, *after: str, verbs: Sequence[str] = ("train",), seed: int = 0, data: str = ""
+) -> RunJob:
+    def make(outcomes: Outcomes) -> RunPlan:
         for other in after:
             configuration_of(outcomes, other, "data are")
         config = Config(run=RunConfig(name=name, folder=folder, seed=seed))
-        return Work(config, tuple(verbs), OUTPUTS, data)
+        return RunPlan(config, tuple(verbs), OUTPUTS, data)
 
-    return Job(name, "model", make, after)
+    return RunJob(name, "model", make, after)
 
 
-def run(folder: Path, *jobs: Job, processes: int = 2, said: list[str] | None = None) -> dict[str, scheduler.Outcome]:
+def run(
+    folder: Path, *jobs: RunJob, processes: int = 2, said: list[str] | None = None
+) -> dict[str, scheduler.RunOutcome]:
     return scheduler.run(jobs, folder, processes, (said if said is not None else []).append)
 
 
@@ -191,7 +195,7 @@ def test_the_trial_of_the_best_validation_is_chosen_and_of_equals_the_first(tmp_
         facts |= {"prepared": "p", "fingerprint": "f", "weights": {"w": "x"}, "budget": {"epochs": 5.0}}
         if recall is not None:
             write_json(tmp_path / f"t{place}" / "finished.json", facts)
-        outcomes[f"t{place}"] = scheduler.Outcome(config, {}, "diverged" if recall is None else None)
+        outcomes[f"t{place}"] = scheduler.RunOutcome(config, {}, "diverged" if recall is None else None)
     settings = [{}, {"model.dim": 8}, {"model.dim": 16}, {"model.dim": 32}]
     found = choose(list(outcomes), settings, outcomes)
     assert (found.place, found.settings, found.config.run.name) == (2, {"model.dim": 16}, "t2")

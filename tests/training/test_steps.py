@@ -24,7 +24,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import Validation, judge_of
+from m3csr_tf.training.validation import Validation, validation_recall_of
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeInitialised = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
@@ -40,7 +40,7 @@ def make_initialised(untrained_run: Any, make_config: Callable[..., Config], tmp
         model = runs.build_model(config, prepared)
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
         before = {weight.ref(): weight.numpy() for weight in model.trainable_variables}
-        model.initialise(data, prepared, judge_of(model, data, prepared, config))
+        model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
         return model, before, data
 
     return make
@@ -110,10 +110,10 @@ def test_by_default_ids_are_initialised_from_the_implicit_als_that_alone_ranks_v
     data = TrainingData.of(run.prepared, run.config)
     grid = [[5.0, 25.0], [80.0, 240.0]]
     figures: list[float] = []
-    judge = Validation.figures
+    validation_recall = Validation.figures
 
     def spied(validation: Validation) -> dict[str, float]:
-        found = judge(validation)
+        found = validation_recall(validation)
         figures.append(found["recall@20"])
         return found
 
@@ -122,8 +122,8 @@ def test_by_default_ids_are_initialised_from_the_implicit_als_that_alone_ranks_v
     def initialised(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
         config = with_settings(run.config, {"model.id_initialisation": kind, "ials.grid": pairs})
         model = runs.build_model(config, run.prepared)
-        judge = judge_of(model, data, run.prepared, config)
-        assert model.initialise(data, run.prepared, judge).method == "ials"
+        validation_recall = validation_recall_of(model, data, run.prepared, config)
+        assert model.initialise(data, run.prepared, validation_recall).method == "ials"
         return [weight.numpy() for weight in model.trainable_variables]
 
     weights = initialised("auto", grid)
@@ -142,8 +142,8 @@ def test_the_same_seed_initialises_the_same_weights_bit_for_bit(
         config = make_config(tmp_path, model={"id_initialisation": id_initialisation}, ials={"grid": [[20.0, 60.0]]})
         model = runs.build_model(config, untrained_run.prepared)
         data = TrainingData.of(untrained_run.prepared, config, model.needs_item_graph(config))
-        judge = judge_of(model, data, untrained_run.prepared, config)
-        model.initialise(data, untrained_run.prepared, judge)
+        validation_recall = validation_recall_of(model, data, untrained_run.prepared, config)
+        model.initialise(data, untrained_run.prepared, validation_recall)
         initialised.append([weight.numpy() for weight in model.trainable_variables])
     for one, other in zip(*initialised, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -243,7 +243,7 @@ def test_on_the_synthetic_world_initial_intensities_are_near_the_true_ones(make_
     run = make_run(tmp_path, data={"world": world}, model={"id_initialisation": "svd"}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
-    model.initialise(data, run.prepared, judge_of(model, data, run.prepared, run.config))
+    model.initialise(data, run.prepared, validation_recall_of(model, data, run.prepared, run.config))
     rows = np.arange(FIRST_ROW, len(run.prepared.users), dtype=np.int32)
     learned = VectorEncoder(model, data.features).intensities(rows, data.histories[rows])
     true = run.prepared.truth()["intensities"]
@@ -273,15 +273,15 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     model.compile(optimizer=optimizer)
     attention = model.user_tower.behaviour_attention
     predicted = [layer.kernel for layer in model.encoder.id_maps]
-    held = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-    assert {weight.ref() for weight in held} == {weight.ref() for weight in model.id_weights()}
+    id_weights = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
+    assert {weight.ref() for weight in id_weights} == {weight.ref() for weight in model.id_weights()}
     others = [model.user_tower.user_embedding, *model.content_maps()]
-    before = {weight.ref(): weight.numpy() for weight in held + others}
+    before = {weight.ref(): weight.numpy() for weight in id_weights + others}
     data = TrainingData.of(untrained_run.prepared, config)
     batches = ExampleStream(data, config, model.collator(data)).dataset(0, 6)
     take_steps(model, iter(batches), tf.constant(6))
-    averages = dict(zip((weight.ref() for weight in held), optimizer.averages(held), strict=True))
-    for weight in held:
+    averages = dict(zip((weight.ref() for weight in id_weights), optimizer.averages(id_weights), strict=True))
+    for weight in id_weights:
         for found in (weight.numpy(), averages[weight.ref()].numpy()):
             assert np.array_equal(found, before[weight.ref()]) == (rate == 0)
     for weight in others:

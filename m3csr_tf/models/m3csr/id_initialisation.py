@@ -89,7 +89,7 @@ def _cross_ids(
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> tuple[IdInitialisation, IdFactors | None]:
     """The candidate by which ids alone rank validation best, and its factors; None where ids stay as drawn."""
     config = model.config
@@ -101,7 +101,7 @@ def _chosen(
         for place, candidate in enumerate(tried, start=1):
             factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
             _initialise_ids(model, data, factors)
-            figure = judge()
+            figure = validation_recall()
             if figure > highest:
                 chosen, best, highest = candidate, factors, figure
     return chosen, best
@@ -144,8 +144,8 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
         means = factors[clicked][np.argsort(shared)]
     else:
         # Hashed ids that share a row are initialised with their mean.
-        lines = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
-        means = normalize(lines, norm="l1") @ factors[clicked]
+        members = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
+        means = normalize(members, norm="l1") @ factors[clicked]
     _set_rows(model.encoder.id_embedding, rows, means)
 
 

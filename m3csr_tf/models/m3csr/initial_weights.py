@@ -48,7 +48,9 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 )
 
 
-def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+def initialise(
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
+) -> Initialised:
     """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
     stay as drawn.
 
@@ -56,7 +58,7 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
       model: as `M3CSR.from_prepared` makes it.
       data: its clicks and features.
       prepared: the data of the run.
-      judge: ranks validation by the model's present weights; the initialisation of ids is chosen by it.
+      validation_recall: ranks validation by the model's present weights; the initialisation of ids is chosen by it.
 
     Returns:
       Ids are initialised from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
@@ -68,7 +70,7 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
     if config.m3csr.content_initialisation == "co_clicks":
         with progress("initialising content maps from clicks, modalities") as stage:
             _initialise_content(model, some, stage)
-    chosen, factors = _chosen(model, data, prepared, judge)
+    chosen, factors = _chosen(model, data, prepared, validation_recall)
     maps, cross_ids = None, None
     if factors is not None:
         _initialise_ids(model, data, factors)

@@ -15,7 +15,7 @@ from m3csr_tf.models.contract import ExplainedUsers
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
 from m3csr_tf.ops.hashing import table_size
-from m3csr_tf.ops.slot_rows import EMPTY_SLOT
+from m3csr_tf.ops.slot_vectors import NOTHING_INDEX
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 
@@ -81,7 +81,7 @@ class UserTower(tf.keras.Model):
         """User vectors, float32 [users, D].
 
         Args:
-          features: user_row int32 [users], of the user table; slots int32 [users, slots], lines of the history items
+          features: user_row int32 [users], of the user table; slots int32 [users, slots], indices of the history items
             below, -1 where a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
         """
         return self.combine(self._interests(features))
@@ -114,9 +114,9 @@ class UserTower(tf.keras.Model):
 
         Args:
           user_rows: int32 [users].
-          ids: e_i^id of the items float32 [items, d]; line EMPTY_SLOT is the padding item, "nothing".
+          ids: e_i^id of the items float32 [items, d]; index NOTHING_INDEX is the padding item, "nothing".
           items: their cluster ids and scaled content, as `ItemEncoder.call` takes them.
-          slots: int32 [users, slots] lines of the items; EMPTY_SLOT where there is none. At least one slot.
+          slots: int32 [users, slots] indices of the items; NOTHING_INDEX where there is none. At least one slot.
           short: as `InterestAttention.call` takes it.
         """
         query = tf.gather(self.user_embedding, user_rows)
@@ -132,7 +132,7 @@ class UserTower(tf.keras.Model):
         else:
             intensities = self.intensity((behaviour, modal))
         weighted = [intensities[:, position, tf.newaxis] * interest for position, interest in enumerate(modal)]
-        clicks = tf.reduce_sum(tf.cast(slots != EMPTY_SLOT, tf.float32), axis=1, keepdims=True)
+        clicks = tf.reduce_sum(tf.cast(slots != NOTHING_INDEX, tf.float32), axis=1, keepdims=True)
         return Interests(query, behaviour, weighted, intensities, tf.math.rsqrt(tf.maximum(clicks, 1.0)))
 
     def combine(self, interests: Interests) -> tf.Tensor:
@@ -157,7 +157,7 @@ class UserTower(tf.keras.Model):
             for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
         }
         # One empty slot more, so that a history of width 0 is an ordinary one.
-        slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
+        slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=NOTHING_INDEX)
         return self.encoder.ids(items), items, slots
 
     def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
@@ -168,6 +168,6 @@ class UserTower(tf.keras.Model):
         }
 
 
-def _with_nothing(lines: tf.Tensor) -> tf.Tensor:
-    """Puts the padding item, all zeros in every feature, before the first line."""
-    return tf.pad(lines, [[1, 0]] + [[0, 0]] * (lines.shape.rank - 1))
+def _with_nothing(indices: tf.Tensor) -> tf.Tensor:
+    """Puts the padding item, all zeros in every feature, before the first item."""
+    return tf.pad(indices, [[1, 0]] + [[0, 0]] * (indices.shape.rank - 1))
