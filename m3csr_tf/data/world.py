@@ -108,7 +108,7 @@ def log_share_of_life(config: WorldConfig, published: np.ndarray) -> np.ndarray:
       published: publication times in seconds after START, float [items].
 
     Returns:
-      float64 [items], a summand of the popularity in the truth of `make_world`; its other summand is independent of time.
+      float64 [items], a summand of the popularity in `make_world`'s truth; the other summand is independent of time.
     """
     life = config.life * PERIOD
     return np.log(np.exp(-np.maximum(-published, 0) / life) - np.exp(-(PERIOD - published) / life))
