@@ -19,7 +19,7 @@ def common_type(one: pa.DataType, other: pa.DataType, is_text: bool) -> pa.DataT
 
 
 def as_read(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Merges the types inferred from two stretches of a text file's column: numbers if both are, text if they differ."""
+    """Merges the types inferred from two stretches of a text column: numbers if both are, text if they differ."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):
