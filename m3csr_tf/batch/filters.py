@@ -31,6 +31,7 @@ class Filters:
       only_cold: whether only items without clicks may be in a list.
       cold_quota: the least share of a list that must be items without clicks, as far as there are enough of them.
     """
+
     block: frozenset[str] | None = None
     allow: frozenset[str] | None = None
     only_cold: bool = False

@@ -139,7 +139,7 @@ class ListMaker:
         return rows, scores
 
     def _score_parts(self, ranked: RankedLists) -> np.ndarray:
-        """Returns the parts of the scores, float32 [parts, users, n], in layout order, undefined beyond a list's end."""
+        """Returns parts of the scores, float32 [parts, users, n], in layout order, undefined beyond a list's end."""
         part_slices = self._release.layout.values()
         parts = np.empty([len(part_slices), *ranked.rows.shape], np.float32)
         step = max(1, SCORED_AT_ONCE // self.length)

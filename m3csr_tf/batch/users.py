@@ -121,7 +121,7 @@ class FileOfUsers(FileOfRows):
         return hashlib.sha256(f"{file_digest} {self._past.digest()}".encode()).hexdigest()
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-        """See `Users`; row groups without a wanted user are not read. A frame's index holds the numbers of data rows."""
+        """See `Users`; row groups without a wanted user are not read. A frame is indexed by numbers of data rows."""
         names = [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS]
         for start, frames in self.batches(parts, part_size, batch_size, names, lambda chunk, *rows: chunk.frame(*rows)):
             whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
