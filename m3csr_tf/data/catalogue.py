@@ -23,7 +23,8 @@ UNKNOWN_VIEWS = -1
 LONGEST_TEXT = 500
 """Number of characters that are kept of a title, and of the address of a picture or a video."""
 LARGEST_ENTRY = 1e12
-"""Largest absolute value of a vector's entry. Norms are taken in float32, in which the square of 2e19 overflows."""
+"""Largest absolute value of a vector's entry. Norms are taken in float32, in which the square of 2e19 overflows, and a
+sum of squares sooner."""
 _COUNTS = {"integer", "floating", "mixed-integer-float", "decimal", "string", "mixed", "mixed-integer", "empty"}
 _COUNT = re.compile(r"[0-9]+(?:\.0*)?")
 
