@@ -88,6 +88,7 @@ def _check_names(path: Path, known: list[str]) -> None:
     """Refuses a file that says nothing about its items beside their ids, or in which a column may be misspelt.
 
     Such a file would count all of its items as changed, although nothing about them is read from it.
+
     Other columns are ignored, unless one is very similar to a column of `known` that the file lacks.
     """
     names = column_names(path)
