@@ -254,7 +254,7 @@ def test_on_the_synthetic_world_initial_intensities_are_near_the_true_ones(make_
 def test_everything_that_maps_content_learns_slowly(make_initialised: MakeInitialised) -> None:
     model, _, _ = make_initialised()
     slow = {weight.ref() for weight in model.content_maps()}
-    maps = ("mapping", "cluster_embedding", "appeal_", "value_kernel", "output_kernel")
+    maps = ("mapping", "cluster_embedding", "content_popularity_", "value_kernel", "output_kernel")
     expected = {
         weight.ref()
         for weight in model.trainable_variables
