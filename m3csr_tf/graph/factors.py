@@ -132,7 +132,7 @@ def item_graph_factors(
         _, values, directions = svds(operator, k=rank, v0=start)
         order = np.argsort(values)[::-1]
         values, directions = values[order], directions[order]
-    said = beyond @ directions.T + by_popularity @ directions.T
+    projected = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     # Each side gets the roots of the singular values.
     items = np.zeros((clicks.shape[1], dim))
@@ -141,7 +141,7 @@ def item_graph_factors(
     scale = max(np.sqrt((items[clicked] ** 2).sum(axis=1).mean()), 1e-12)
     items /= scale
     wanted = np.zeros_like(items)
-    wanted[:, :rank] = said * scale / np.sqrt(np.maximum(values, 1e-12))
+    wanted[:, :rank] = projected * scale / np.sqrt(np.maximum(values, 1e-12))
     often = np.asarray(lines.sum(axis=0)).ravel()[:, None]
     gram = items.T @ (often * items)
     gram += max(_RIDGE * np.trace(gram) / dim, 1e-12) * np.eye(dim)
