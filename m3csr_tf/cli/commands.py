@@ -17,7 +17,7 @@ from m3csr_tf.cli.options import (
     Split,
     WarmStart,
     with_shard,
-    with_start,
+    with_warm_start_option,
 )
 from m3csr_tf.cli.run_verb import run_verb
 from m3csr_tf.util.quoting import quoted
@@ -35,13 +35,13 @@ app = typer.Typer(
 @app.command()
 def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
-    run_verb("prepare", config, with_start(overrides, warm_start))
+    run_verb("prepare", config, with_warm_start_option(overrides, warm_start))
 
 
 @app.command()
 def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
-    run_verb("train", config, with_start(overrides, warm_start))
+    run_verb("train", config, with_warm_start_option(overrides, warm_start))
 
 
 @app.command()
@@ -140,7 +140,7 @@ def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """prepare, train, evaluate, release, retrieve and report in one go."""
-    run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
+    run_verb("run_all", config, with_warm_start_option(overrides, warm_start), on_one_machine=True)
 
 
 @app.command()

@@ -91,7 +91,7 @@ def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None
     try:
         return Config.model_validate(tree, context={WITHOUT_DATA: without_data})
     except ValidationError as error:
-        raise ConfigError(in_one_line(error, path)) from None
+        raise ConfigError(in_one_line(error, path, given)) from None
 
 
 def _read(override: str) -> tuple[str, Any]:

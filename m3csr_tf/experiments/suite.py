@@ -38,7 +38,7 @@ def summarise_member(
       "baseline", "baseline_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None
       for one seed. "baseline" is the best of the metric, and the ratio is mean / baseline_mean; the four are None
       without a baseline, the ratio also where the baseline has 0. A gain is the best validation's Recall@20 less that
-      of the start, None of a run whose start was not validated.
+      of the initial weights, None of a run whose initial weights were not validated.
 
     Raises:
       InputError: the slice has fewer than two users, so that nothing can be paired.
@@ -93,7 +93,7 @@ def in_words(found: Mapping[str, Any] | None) -> str:
     return f"worst ratio: {found['ratio']:.3f}, {where}"
 
 
-LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the start's"
+LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the first"
 """What the tables of members leave to be said once."""
 
 
@@ -130,5 +130,5 @@ def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:
-    start = finished.get(f"initial_{_SELECTED_BY}")
-    return None if start is None else finished[_SELECTED_BY] - start
+    initial = finished.get(f"initial_{_SELECTED_BY}")
+    return None if initial is None else finished[_SELECTED_BY] - initial

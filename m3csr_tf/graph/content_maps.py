@@ -76,7 +76,7 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
     return mapped
 
 
-def content_appeal(
+def content_popularity_weights(
     clicks: csr_matrix, content: Mapping[str, np.ndarray], settings: InitialConfig = DEFAULTS
 ) -> dict[str, np.ndarray]:
     """Estimates the content popularity bias: how the popularity of an item depends on its content, whoever the user is.

@@ -20,7 +20,7 @@ _MASKED = -1e9
 SHORT = 4
 """Slots of a short history. Most users of a real log have fewer clicks than this, and products with their other slots,
 which are empty, are saved."""
-_STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
+_INITIALISERS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
 class InterestAttention(tf.keras.layers.Layer):
@@ -33,11 +33,11 @@ class InterestAttention(tf.keras.layers.Layer):
       width: width of the items, and of the interest that is returned.
       heads: number of heads, which divides `width`.
       key_dim: width of query and key, all heads together; divisible by `heads`.
-      start: how W_V and W_O are initialised. With "identity" an interest is at first the weighted mean of the clicked
-        items, and lies in the space of the candidates from the first step; "xavier" is as in the paper.
+      initialiser: how W_V and W_O are initialised. With "identity" an interest is at first the weighted mean of the
+        clicked items, and lies in the space of the candidates from the first step; "xavier" is as in the paper.
     """
 
-    def __init__(self, width: int, heads: int, key_dim: int, start: str = "xavier", **kwargs: Any) -> None:
+    def __init__(self, width: int, heads: int, key_dim: int, initialiser: str = "xavier", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if width % heads or key_dim % heads:
             raise ValueError(
@@ -46,13 +46,13 @@ class InterestAttention(tf.keras.layers.Layer):
         self.width = width
         self.heads = heads
         self.key_dim = key_dim
-        self.start = start
+        self.initialiser = initialiser
 
     def build(self, input_shape: Any) -> None:
         """Creates W_Q [query width, k], W_K [width, k], W_V and W_O [width, width], heads side by side."""
         self.query_kernel = self.add_weight(name="query_kernel", shape=[input_shape[-1], self.key_dim])
         self.key_kernel = self.add_weight(name="key_kernel", shape=[self.width, self.key_dim])
-        square = {"shape": [self.width, self.width], "initializer": _STARTS[self.start]}
+        square = {"shape": [self.width, self.width], "initializer": _INITIALISERS[self.initialiser]}
         self.value_kernel = self.add_weight(name="value_kernel", **square)
         self.output_kernel = self.add_weight(name="output_kernel", **square)
         super().build(input_shape)
@@ -135,7 +135,7 @@ class InterestAttention(tf.keras.layers.Layer):
             "width": self.width,
             "heads": self.heads,
             "key_dim": self.key_dim,
-            "start": self.start,
+            "initialiser": self.initialiser,
         }
 
 

@@ -1,8 +1,8 @@
 """Where a run trains: on one device, on several of one machine, or on many machines (`run.strategy`).
 
-Workers meet in collective operations alone. The chief decides and writes everything: it starts the weights, validates,
-stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data need be the
-same for all.
+Workers meet in collective operations alone. The chief decides and writes everything: it initialises the weights,
+validates, stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data
+need be the same for all.
 """
 
 from __future__ import annotations

@@ -73,14 +73,14 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        initialisation = _start(model, data, prepared, config) if replicas.is_chief else ""
+        initialisation = _initialise(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
         ):  # By the chief's word: all workers draw the same examples, with the same ids.
             with reading(kept, _from_the_start(config), RunError):
                 data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
-        with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
+        with replicas.strategy.scope():  # Here the other workers wait for the chief's initial weights.
             optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
         data = data.on_device()
@@ -99,8 +99,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
     return config.run_folder
 
 
-def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
-    """Starts the weights, unless a checkpoint has later ones; returns where ids start.
+def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
+    """Initialises the weights, unless a checkpoint has later ones; returns how, or the run that they are taken from.
 
     Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
     """
@@ -109,13 +109,13 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
     kept = config.run_folder / run_files.CROSS_IDS
     kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
-        with progress(f"weights start from those of {config.training.warm_start}"):
+        with progress(f"initialising weights from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
         return config.training.warm_start
-    started = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
-    if started.cross_ids is not None:
-        started.cross_ids.save(kept)
-    return started.start
+    initialised = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
+    if initialised.cross_ids is not None:
+        initialised.cross_ids.save(kept)
+    return initialised.method
 
 
 def _from_the_start(config: Config) -> str:
@@ -185,7 +185,7 @@ class _Loop:
         with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
             stage(state.step, figures=self._figures())
             if not state.validations:
-                self._validate(math.nan)  # The start, so that the logs say what training has added to it.
+                self._validate(math.nan)  # The initial weights, so that the logs say what training has added.
             while not self._stopped():
                 started = time.perf_counter()
                 before = state.step

@@ -17,12 +17,14 @@ class TrainingState:
       prepared: digest of the data (`run_files.data_digest`).
       fingerprint: of the settings.
       cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      initialisation: where weights have started (`Initialised.start`), or another run's name.
+      initialisation: how weights were initialised (`Initialised.method`), or the name of the run that they were taken
+        from.
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
-      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: the speed of training up
-        to that step, input included, and the memory of the process there.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
+        of NaN.
+      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
+        until that step, input included, and the process's memory there.
     """
 
     prepared: str
@@ -35,7 +37,8 @@ class TrainingState:
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.
+        """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
+        None without any.
 
         Args:
           min_delta: by what share of it (training.min_delta).
@@ -48,7 +51,7 @@ class TrainingState:
 
     @property
     def initial_recall(self) -> float | None:
-        """Recall@20 of the start; None of a run that began before every start was validated."""
+        """Recall@20 of the initial weights; None where they were not validated."""
         return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
 
 

@@ -82,8 +82,8 @@ def ablations(config: Config, count: int) -> Path:
     console.print(ablation.variance_table(variance_of_score))
     if len(set(initialisations.values())) > 1:
         say(
-            f"ids did not start alike ({initialisations}), so contributions are not of the components alone; "
-            "model.id_initialisation=walks or svd makes them"
+            f"ids were not initialised alike ({initialisations}), so contributions are not of the components alone; "
+            "with model.id_initialisation=walks or svd they are"
         )
     say(f"all figures, seed by seed: {path}")
     return path

@@ -85,10 +85,10 @@ def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
         )
     found: dict[str, Figure] = {}
     tables = {}
-    with progress(f"drawing {title} on {cell}, figures") as told:
+    with progress(f"drawing {title} on {cell}, figures") as stage:
         plans = list(model_figures(evidence, studies, config.run.seed))
         for place, one in enumerate(plans):
-            told(place, len(plans))
+            stage(place, len(plans))
             canvas, tables[one.name] = one.draw()
             found[one.name] = Figure(one.title, one.caption, save(canvas, folder, f"{one.name}-{cell}"))
     of_case = [found.pop(CASE)] if CASE in found else []

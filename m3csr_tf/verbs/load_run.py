@@ -22,7 +22,7 @@ def load_run(config: Config) -> TrainedRun:
 
     Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
     """
-    config = run_files.with_its_start(config)
+    config = run_files.with_warm_start(config)
     found = run_files.differing(config)
     if found:
         raise RunError(

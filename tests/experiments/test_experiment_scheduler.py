@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -107,6 +112,22 @@ def test_what_is_done_is_not_done_again_unless_settings_data_or_output_have_chan
     assert fake.ran[3:] == ["train a", "train a"]
 
 
+def test_the_time_left_is_judged_by_what_is_done_now_and_not_by_what_was_done_before(
+    tmp_path: Path, fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, *(job(tmp_path, name) for name in "abc"))
+    percents: list[int] = []
+
+    class Stage:
+        def __call__(self, done: int, figures: str = "") -> None:
+            percents.append(done)
+
+    monkeypatch.setattr(scheduler, "progress", lambda *_: nullcontext(Stage()))
+    run(tmp_path, *(job(tmp_path, name) for name in "abcde"), processes=1)
+    # a, b and c end at once, and are no work; of d and e, which take a second each, one is half of it.
+    assert sorted(set(percents)) == [0, 50, 100]
+
+
 def test_a_record_that_is_broken_counts_for_nothing(tmp_path: Path, fake) -> None:
     run(tmp_path, job(tmp_path, "a"))
     (tmp_path / "records" / "a.json").write_text('{"key": ')
@@ -142,6 +163,28 @@ def test_a_real_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"prepare: .*data\.path is needed.*log: .*bad\.log"):
         Processes().run("prepare", config, 1, log)
     assert log.read_text().startswith(f"$ m3csr prepare --config {config}\nerror: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
+def test_a_verb_ends_with_an_experiment_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from m3csr_tf.experiments.comparison import processes\n"
+        "processes._VERB = 'import time; print(os.getpid(), flush=True); time.sleep(600)'\n"
+        "processes.Processes().run('train', Path('c.yaml'), 1, Path(sys.argv[1]))"
+    )
+    log = tmp_path / "verb.log"
+    experiment = subprocess.Popen([sys.executable, "-c", script, str(log)])
+    until = time.monotonic() + 120
+    while not log.exists() or len(lines := log.read_text().splitlines()) < 2:
+        assert experiment.poll() is None and time.monotonic() < until, "the verb did not begin"
+        time.sleep(0.01)
+    verb = int(lines[1])
+    os.kill(verb, 0)  # It lives.
+    experiment.kill()
+    experiment.wait()
+    while Path(f"/proc/{verb}").exists() and "Z" not in Path(f"/proc/{verb}/stat").read_text().split()[2]:
+        assert time.monotonic() < until, "the verb outlives the experiment"
+        time.sleep(0.01)
 
 
 def test_the_trial_of_the_best_validation_is_chosen_and_of_equals_the_first(tmp_path: Path) -> None:

@@ -155,16 +155,16 @@ def test_a_user_without_usable_slots_gives_the_query_no_gradient_and_the_nothing
 
 def test_values_start_as_they_are_or_anywhere() -> None:
     kernels = {}
-    for start in ("identity", "xavier"):
-        layer = InterestAttention(width=4, heads=2, key_dim=2, start=start)
+    for initialiser in ("identity", "xavier"):
+        layer = InterestAttention(width=4, heads=2, key_dim=2, initialiser=initialiser)
         layer.build(tf.TensorShape([None, 3]))
-        kernels[start] = layer.value_kernel.numpy(), layer.output_kernel.numpy()
+        kernels[initialiser] = layer.value_kernel.numpy(), layer.output_kernel.numpy()
     np.testing.assert_array_equal(kernels["identity"], [np.eye(4)] * 2)
     assert all(np.abs(kernel - np.eye(4)).min() > 0 for kernel in kernels["xavier"])
 
 
 def test_with_the_identity_start_an_interest_starts_as_the_mean_of_the_history() -> None:
-    layer = InterestAttention(width=2, heads=1, key_dim=2, start="identity")
+    layer = InterestAttention(width=2, heads=1, key_dim=2, initialiser="identity")
     # A query of zeros matches all items alike: the mean of [1, 0] and [0, 1].
     np.testing.assert_allclose(layer(tf.zeros([1, 3]), ITEMS, tf.constant([[1, 2]])), [[0.5, 0.5]])
 

@@ -171,15 +171,19 @@ class _Scheduler:
             self._log_line(f"{job.name} has finished after {seconds:,.0f} s")
 
     def _percent(self) -> int:
-        """How much of the work is done, by the time of jobs that are alike."""
+        """How much of this sitting's work is done, by the time of jobs that are alike.
+
+        What an earlier sitting has done is no part of it: it takes no time now, and the time left is judged by this.
+        """
         seconds: dict[str, list[float]] = {}
         for job in self._jobs:
             if (outcome := self._outcomes.get(job.name)) is not None and outcome.problem is None:
                 seconds.setdefault(job.like, []).append(sum(verb["seconds"] for verb in outcome.verbs.values()))
         known = [second for seconds_of_kind in seconds.values() for second in seconds_of_kind]
         usual = sum(known) / len(known) if known else 1.0
-        expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs}
-        done = sum(expected[name] for name in self._outcomes)
+        earlier = {name for name, outcome in self._outcomes.items() if not outcome.again}
+        expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs if job.name not in earlier}
+        done = sum(expected[name] for name in self._outcomes if name not in earlier)
         return min(99, round(100 * done / max(1e-9, sum(expected.values()))))
 
     def _figures(self) -> str:

@@ -94,7 +94,7 @@ class M3CSR(Recommender):
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
-        """Where ids start from walks."""
+        """Whether ids are initialised from it."""
         return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
@@ -144,10 +144,10 @@ class M3CSR(Recommender):
         return figures
 
     def content_maps(self) -> list[tf.Variable]:
-        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, appeals."""
+        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, content popularity."""
         attention = self.user_tower.modal_attention.values()
         maps = [weight for encoder in self.encoder.modal_encoders.values() for weight in encoder.weights]
-        maps += [layer.kernel for layer in self.item_tower.appeal_kernels]
+        maps += [layer.kernel for layer in self.item_tower.content_popularity_kernels]
         return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
     def id_weights(self) -> list[tf.Variable]:
@@ -204,7 +204,7 @@ class M3CSR(Recommender):
         """
         if not self.config.training.history_power:
             return values
-        clicks = tf.gather(interests.trust, query) ** -2
+        clicks = tf.gather(interests.history_weight, query) ** -2
         return values * clicks**self.config.training.history_power
 
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
@@ -218,8 +218,8 @@ class M3CSR(Recommender):
             id_dropped = tf.concat([inputs[f"{which}_id_dropped"] for which in kinds], axis=0)
             new_ids = self.encoder.new_ids(features)
             candidates[ID_PART], gated = _with_id_dropout(id_dropped, candidates[ID_PART], new_ids, gated)
-        appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
-        return self.item_tower.combine(candidates, appeals, present, features[columns.POPULARITY_BIN], gated)
+        content_popularity, present = self.item_tower.content_popularity(features), features[columns.CLUSTER_IDS] > 0
+        return self.item_tower.combine(candidates, content_popularity, present, features[columns.POPULARITY_BIN], gated)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
@@ -235,10 +235,10 @@ class M3CSR(Recommender):
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
             parts.append(unmapped.score_pairs(interests.weighted[position], query, indices))
-        appeals = tf.gather(self.item_tower.appeals(items), indices)
+        content_popularity = tf.gather(self.item_tower.content_popularity(items), indices)
         bins = tf.gather(items[columns.POPULARITY_BIN], indices)
-        trust = tf.gather(interests.trust, query)
-        return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
+        history_weight = tf.gather(interests.history_weight, query)
+        return self.item_tower.combine_scores(parts, content_popularity, history_weight, present, bins, gated)
 
     def _squared_weights(
         self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor

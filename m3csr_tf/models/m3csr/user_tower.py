@@ -27,22 +27,22 @@ class Interests(NamedTuple):
       behaviour: h_u float32 [users, d] (equation 3).
       weighted: each modality's weighted interest float32 [users, h] (equation 7).
       intensities: float32 [users, modalities] (equation 6).
-      trust: float32 [users, 1], how much she follows what content says of popularity.
+      history_weight: float32 [users, 1], n^-1/2 of a history of n clicks: the weight of content popularity for her.
     """
 
     query: tf.Tensor
     behaviour: tf.Tensor
     weighted: list[tf.Tensor]
     intensities: tf.Tensor
-    trust: tf.Tensor
+    history_weight: tf.Tensor
 
 
 class UserTower(tf.keras.Model):
     """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
 
-    The last two, with model.popularity_bias, meet an item's appeal and its bin's number. Of n clicks in a history an
-    interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less counts what content says
-    of popularity for everybody. Without a click n is 1.
+    The last two, with model.popularity_bias, are multiplied by an item's content popularity and its bin's number. Of n
+    clicks in a history an interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less
+    counts what content says of popularity for everybody. Without a click n is 1.
 
     Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
 
@@ -61,12 +61,14 @@ class UserTower(tf.keras.Model):
             shape=[table_size(users, config.user_hash_rows), config.dim],
             initializer="glorot_uniform",
         )
-        start = config.attention_initialisation
+        initialiser = config.attention_initialisation
         self.behaviour_attention = InterestAttention(
-            config.id_width, config.heads, config.dim, start, name="attention_id"
+            config.id_width, config.heads, config.dim, initialiser, name="attention_id"
         )
         self.modal_attention = {
-            name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
+            name: InterestAttention(
+                modal_width(config), config.heads, config.dim, initialiser, name=f"attention_{name}"
+            )
             for name in encoder.modalities
         }
         self.intensity = (
@@ -137,7 +139,7 @@ class UserTower(tf.keras.Model):
         """User vectors float32 [users, D] (equation 9)."""
         parts = [interests.behaviour, *interests.weighted]
         if self._popularity_bias:
-            parts += [interests.trust, tf.ones_like(interests.trust)]
+            parts += [interests.history_weight, tf.ones_like(interests.history_weight)]
         return tf.concat(parts, axis=1)
 
     def attention_kernels(self) -> list[tf.Variable]:
