@@ -40,16 +40,16 @@ class Neighbours(NamedTuple):
 
 
 def nearest(
-    similarities: Callable[[np.ndarray], np.ndarray], lines: np.ndarray, size: int, count: int, seed: int = 0
+    similarities: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray, size: int, count: int, seed: int = 0
 ) -> Neighbours:
-    """Finds the `count` most similar rows of each row in `lines`, except itself and rows of similarity 0 or less.
+    """Finds the `count` most similar rows of each row in `wanted`, except itself and rows of similarity 0 or less.
 
     Ties are broken at random, because the order of the catalogue may be related to the popularity or age of items.
 
     Args:
       similarities: maps some rows, int [n], to their similarities to all rows, float32 [n, size]; the result may be
         overwritten.
-      lines: rows whose neighbours are wanted, int [n], ascending.
+      wanted: the rows whose neighbours are wanted, int [n], ascending.
       size: number of all rows.
       count: largest number of neighbours of a row.
       seed: seed of the random tie-breaking.
@@ -57,7 +57,7 @@ def nearest(
     count = min(count, size)
     row_keys, column_keys = random_rows(seed, size), random_columns(np.arange(size))
 
-    def found(some: np.ndarray) -> _Ranked:
+    def neighbours_of(some: np.ndarray) -> _Ranked:
         scores = np.asarray(similarities(some), np.float32)
         scores[np.arange(len(some)), some] = 0
         # Rows with a similarity of 0 are no neighbours, and breaking ties among so many zeros would be slow.
@@ -68,11 +68,11 @@ def nearest(
         kept = weights > 0
         return kept.sum(axis=1), columns[kept], weights[kept]
 
-    return _gathered(found, lines, size)
+    return _gathered(neighbours_of, wanted, size)
 
 
 def cosine_neighbours(
-    lines: Csr, asymmetry: float, discount: float, shrinkage: float, count: int, seed: int = 0
+    profiles: Csr, asymmetry: float, discount: float, shrinkage: float, count: int, seed: int = 0
 ) -> Neighbours:
     """Finds neighbours among binary rows by an asymmetric, discounted and shrunk cosine.
 
@@ -83,20 +83,20 @@ def cosine_neighbours(
     al. 2019).
 
     Args:
-      lines: the rows, [n, m] of 1s.
+      profiles: the rows, sparse [n, m] of 1s.
       asymmetry: from 0 to 1.
       discount, shrinkage: 0 or more.
       count: largest number of neighbours of a row.
       seed: seed of the random tie-breaking.
     """
-    lines = sparse.csr_matrix(lines, dtype=np.float32)
-    size, counts = lines.shape[0], np.diff(lines.indptr).astype(np.float64)
-    of_columns = np.maximum(np.bincount(lines.indices, minlength=lines.shape[1]), 1) ** -float(discount)
-    across = (lines @ sparse.diags(of_columns)).T.tocsr().astype(np.float32)
+    profiles = sparse.csr_matrix(profiles, dtype=np.float32)
+    size, counts = profiles.shape[0], np.diff(profiles.indptr).astype(np.float64)
+    column_weights = np.maximum(np.bincount(profiles.indices, minlength=profiles.shape[1]), 1) ** -float(discount)
+    across = (profiles @ sparse.diags(column_weights)).T.tocsr().astype(np.float32)
     own, others = np.maximum(counts, 1) ** asymmetry, np.maximum(counts, 1) ** (1 - asymmetry)
 
-    def found(some: np.ndarray) -> _Ranked:
-        shared = lines[some] @ across
+    def neighbours_of(some: np.ndarray) -> _Ranked:
+        shared = profiles[some] @ across
         row, column = np.repeat(np.arange(len(some)), np.diff(shared.indptr)), shared.indices
         cosines = (shared.data / (own[some][row] * others[column] + shrinkage)).astype(np.float32)
         cosines[column == some[row]] = 0
@@ -109,24 +109,24 @@ def cosine_neighbours(
         return np.minimum(sizes, count), column[order], cosines[order]
 
     # Rows without ones are skipped, since they have no neighbours.
-    return _gathered(found, np.flatnonzero(counts), size)
+    return _gathered(neighbours_of, np.flatnonzero(counts), size)
 
 
-def _gathered(found: Callable[[np.ndarray], _Ranked], lines: np.ndarray, size: int) -> Neighbours:
-    """Finds the neighbours of the rows `lines`, which ascend, block by block on all cores."""
-    starts = range(0, len(lines), _ROWS)
+def _gathered(neighbours_of: Callable[[np.ndarray], _Ranked], wanted: np.ndarray, size: int) -> Neighbours:
+    """Finds the neighbours of the rows `wanted`, which ascend, block by block on all cores."""
+    starts = range(0, len(wanted), _ROWS)
     parts: list[_Ranked] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))] * len(starts)
     workers = max(1, min(cores(), len(starts)))
 
     def work(worker: int) -> None:
         for number in range(worker, len(starts), workers):
-            parts[number] = found(lines[starts[number] : starts[number] + _ROWS])
+            parts[number] = neighbours_of(wanted[starts[number] : starts[number] + _ROWS])
 
     each_worker(work, workers)
     sizes = np.zeros(size, np.int64)
     if not parts:
         return Neighbours(sparse.csr_matrix((size, size), dtype=np.float32))
-    sizes[lines] = np.concatenate([part[0] for part in parts])
+    sizes[wanted] = np.concatenate([part[0] for part in parts])
     columns, weights = (np.concatenate([part[which] for part in parts]) for which in (1, 2))
     indptr = np.concatenate([[0], np.cumsum(sizes)])
     return Neighbours(sparse.csr_matrix((weights.astype(np.float32), columns, indptr), shape=(size, size)))

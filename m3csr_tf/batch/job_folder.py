@@ -198,5 +198,5 @@ def phrase(names: Sequence[str]) -> str:
 
 def job_id(identity: Mapping[str, Any], position: int, again: int) -> str:
     """Returns a job's id: 16 hex digits of a digest of its identity, its journal position and its repetition number."""
-    said = json.dumps([identity, position, again], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    key = json.dumps([identity, position, again], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:16]

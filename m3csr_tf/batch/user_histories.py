@@ -53,8 +53,8 @@ class UserHistories:
     def digest(self) -> str:
         """Returns a SHA-256, in hex, of the manifest, the length of histories and the names of the known splits."""
         manifest = sha256(self._prepared.folder / columns.MANIFEST)
-        said = " ".join([manifest, str(self._audience.length), *self._audience.splits])
-        return hashlib.sha256(said.encode()).hexdigest()
+        identity = " ".join([manifest, str(self._audience.length), *self._audience.splits])
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     def of_ids(self, users: np.ndarray) -> PastOf:
         """Returns the past of users by their ids, object array of str [n]; users that the data lack have none."""

@@ -83,12 +83,12 @@ def intervals(
     Returns:
       metric -> (low, high).
     """
-    lines, counts = np.unique(np.stack(list(values.values()), axis=1), axis=0, return_counts=True)
+    distinct, counts = np.unique(np.stack(list(values.values()), axis=1), axis=0, return_counts=True)
     users, random = counts.sum(), np.random.default_rng(seed)
-    step = max(1, _RESAMPLED_CELLS // len(lines))
+    step = max(1, _RESAMPLED_CELLS // len(distinct))
     means = np.concatenate(
         [
-            random.multinomial(users, counts / users, size=min(step, resamples - start)) @ lines / users
+            random.multinomial(users, counts / users, size=min(step, resamples - start)) @ distinct / users
             for start in range(0, resamples, step)
         ]
     )

@@ -134,7 +134,7 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
             f"({len(release.index):,} items); check the id, or take the video in with pipelines/refresh.py"
         )
     used, user_outputs = _ask_user_tower(release, user, history)
-    said = _ask_item_tower(release, item_ids)
+    item_outputs = _ask_item_tower(release, item_ids)
     # The index's vector, so that the score is the one that lists are made by.
     parts = release.score_parts(user_outputs[columns.USER_VECTOR], release.index.vectors(item_ids))
     views = int(release.items.views(item_ids)[0])
@@ -152,11 +152,11 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         skipped=_skipped(history, list(places.values())),
         item=item,
         views=None if views == UNKNOWN_VIEWS else views,
-        popularity_bin=int(said[columns.POPULARITY_BIN][0]),
-        gate=float(said[columns.GATE][0]) if columns.GATE in said else None,
+        popularity_bin=int(item_outputs[columns.POPULARITY_BIN][0]),
+        gate=float(item_outputs[columns.GATE][0]) if columns.GATE in item_outputs else None,
         clusters={
             name: int(number) or None
-            for name, number in zip(modalities, said[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
+            for name, number in zip(modalities, item_outputs[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
         },
         score=float(np.sum(list(parts.values()))),
         parts={part: float(values[0]) for part, values in parts.items()},

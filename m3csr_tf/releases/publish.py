@@ -90,10 +90,10 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             with _with_bonuses(trained.model, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
-            said = str(error.message)
-            refused = behind(said)
+            message = str(error.message)
+            refused = behind(message)
             why = "check disk and rights" if refused is None else reason(refused)
-            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
         index = _build_index(trained, staging)
         with progress("checksums of the release"):
             manifest = _manifest(trained, version, index, bonuses, staging)

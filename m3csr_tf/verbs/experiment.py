@@ -1,4 +1,4 @@
-"""experiment: tunes many models alike on several data sets, each run in its own process, and compares them in tables."""
+"""experiment: tunes many models alike on several data sets, each run in its own process, and compares them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"
 _STATES = {TrialState.COMPLETE: FINISHED, TrialState.FAIL: DIVERGED, TrialState.PRUNED: REFUSED}
 _BEGIN_ANEW = "move it away to begin the sweep anew"
-_SAID = {
+_ADVICE = {
     "database or disk is full": "make room; the same command goes on",
     "readonly database": "give this user the right to write it; the same command goes on",
     "unable to open database file": "give this user the right to read and write it; the same command goes on",
@@ -213,9 +213,9 @@ def _stored(path: Path) -> Iterator[None]:
         yield
     except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
         causes = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
-        reason = next((one for one in _SAID if one in causes), None)
-        said = _SAID.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
-        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {said}") from error
+        reason = next((one for one in _ADVICE if one in causes), None)
+        advice = _ADVICE.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
+        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {advice}") from error
 
 
 def _origin(base: Config, space: SearchSpace) -> dict[str, str]:

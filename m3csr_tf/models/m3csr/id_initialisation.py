@@ -46,13 +46,13 @@ class IdInitialisation(NamedTuple):
 
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
     """The initialisations among which validation chooses; one where the settings leave no choice."""
-    of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
+    ials_candidates = [IdInitialisation("ials", setting) for setting in config.ials.grid]
     if config.m3csr.id_initialisation == "ials":
-        return of_ials
+        return ials_candidates
     if config.m3csr.id_initialisation != "auto":
         return [IdInitialisation(config.m3csr.id_initialisation)]
     return (
-        of_ials
+        ials_candidates
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
         else [_SVD]
     )
