@@ -42,7 +42,8 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
       quoted: whether a field in quotes may contain line ends; a block then ends outside of quotes.
 
     Raises:
-      OSError: the file cannot be read, is not a regular file, is not UTF-8 text, or has a line beyond LONGEST_LINE.
+      OSError: the file cannot be read, is not a regular file, begins as compressed or UTF-16 text does, or has a line
+        beyond LONGEST_LINE.
     """
     regular(path)
     number, rest = 0, b""
