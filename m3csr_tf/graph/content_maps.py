@@ -139,7 +139,7 @@ def content_id_maps(
       item_rows: int [n], the items to fit on, which have ids of their own.
       ridges: float [modalities], fixed ridges; None: they are chosen.
       seed: seed of the sample of items on which ridges are chosen.
-      on_progress: progress callback, which gets the number of choices that are made and the number of all choices.
+      on_progress: progress callback, which gets the number of ridges that are chosen and of all to choose.
       settings: the section model.initial; ridges are chosen among its id_ridges.
     """
     if not len(item_rows):
