@@ -118,17 +118,17 @@ def calibrated_bonuses(
         seen=seen,
         seed=seed,
         block=block,
-        on_progress=[share(on_progress, place, most) for place in range(len(kinds))],
+        on_progress=[share(on_progress, position, most) for position in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
     bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
     limited = config.cold_share == "catalogue" and not hide_cold and bonus_loss.sees(kinds[-1])
     parts = _PARTS if limited else _PARTS[:1]
-    for place, part in enumerate(parts, start=len(kinds) + 1):
+    for position, part in enumerate(parts, start=len(kinds) + 1):
         cold_bonus, few_bonus = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = few_bonus, cold_bonus
-        if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, place, most)) <= config.most_loss:
+        if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, position, most)) <= config.most_loss:
             break
     return bonuses
 
