@@ -34,7 +34,7 @@ from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.progress import ProgressCallback, share
 from m3csr_tf.util.samples import sample
 
-MOST = 0.2
+MOST_COLD_SHARE = 0.2
 """Largest share of the places for cold items with exposure.cold_share=catalogue. Where most of the catalogue is cold,
 much of it may be of no use to anybody."""
 
@@ -234,9 +234,10 @@ def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def catalogue_share(cold: np.ndarray) -> float:
-    """Returns the share of cold items in the catalogue, at most MOST: theirs of the places with cold_share=catalogue.
+    """Returns the share of cold items in the catalogue, at most MOST_COLD_SHARE: with cold_share=catalogue theirs of
+    the places.
 
     Args:
       cold: bool [items], reserved rows included.
     """
-    return min(MOST, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0
+    return min(MOST_COLD_SHARE, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0
