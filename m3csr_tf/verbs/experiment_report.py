@@ -81,8 +81,8 @@ def write_report(
     """
     with progress("drawing figures and writing model cards"):
         figures = {cell: list(_figures(tree, cell, drawn, folder / FIGURES)) for cell in tree["cells"]}
-        for job, place in finals.items():
-            _write_card(tree, job, place)
+        for job, run_folder in finals.items():
+            _write_card(tree, job, run_folder)
     inside = list(model_sections(tree["ours"], chosen, folder / FIGURES))
     sections = [
         PageSection("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
@@ -127,16 +127,16 @@ def _tables(sheets: Sequence[Sheet]) -> Iterator[PageSection]:
 
 def _table(sheet: Sheet) -> PageTable:
     """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
-    order = sorted(range(len(sheet.columns)), key=lambda place: sheet.columns[place].heading not in _ROW_HEADINGS)
+    order = sorted(range(len(sheet.columns)), key=lambda position: sheet.columns[position].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
         cells: list[Cell] = []
-        for place in order:
-            number, text = sheet.columns[place].number, texts[place]
+        for position in order:
+            number, text = sheet.columns[position].number, texts[position]
             value = None if number is None else number(row)
             cells.append(text if number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return PageTable(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
+    return PageTable(sheet.title, [sheet.columns[position].heading for position in order], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:
