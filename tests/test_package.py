@@ -88,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"data", "evaluation", "exposure", "features", "graph", "models", "ops", "ranking", "sampling"},
     "experiments": {"baselines", "data", "evaluation", "exposure", "prepare", "ranking", "sampling", "training"},
     "export": {"data", "features", "models", "ops"},
-    "releases": {"data", "export", "features", "index", "models"},
+    "releases": {"data", "export", "exposure", "features", "index", "models"},
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
     "simulation": {"batch", "data", "ranking", "releases"},

@@ -57,26 +57,26 @@ def test_a_list_of_baselines_is_taken_as_it_is(asked: list[Config], tmp_path: Pa
     assert asked[0].evaluation.baselines == ("ease",)
 
 
-def test_the_summary_holds_every_rival_and_the_settings_chosen_for_it(
+def test_the_summary_holds_every_baseline_and_the_settings_chosen_for_it(
     asked: list[Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seeds(tmp_path)
     tree = json.loads((tmp_path / "small-seeds.json").read_text())
     assert tree["baselines"]["ease"]["choice"]["settings"] == {"penalty": 3}
-    assert set(tree["test"]["all"]["recall@20"]["rivals"]) == {"ease", "truth (ceiling)"}
+    assert set(tree["test"]["all"]["recall@20"]["baselines"]) == {"ease", "truth (ceiling)"}
     printed = capsys.readouterr().out
-    assert "best rival" in printed and "truth (ceiling)" in printed
+    assert "best baseline" in printed and "truth (ceiling)" in printed
 
 
 def test_the_table_of_choices_has_a_line_a_baseline_and_words_no_settings_within_settings() -> None:
-    from m3csr_tf.baselines.search import Choice
+    from m3csr_tf.baselines.search import ChosenSettings
     from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 
     weighted = {"weights": {"visual": 2, "textual": 1}, "neighbours": 50}
     settings = {"ials": {"factors": 8}, "modalities": ["visual", "textual"], "penalty": 10**-0.5}
     choices = {
-        "content_knn": Choice(weighted, "pseudo-cold", 0.2, 0.1, 9, 3),
-        "ridge_ials": Choice(settings, "pseudo-cold", None, None, 18, 1234.5),
+        "content_knn": ChosenSettings(weighted, "pseudo-cold", 0.2, 0.1, 9, 3),
+        "ridge_ials": ChosenSettings(settings, "pseudo-cold", None, None, 18, 1234.5),
     }
     console = Console(width=130)
     with console.capture() as capture:

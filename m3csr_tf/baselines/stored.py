@@ -11,7 +11,7 @@ from typing import Any
 
 from m3csr_tf.baselines import search
 from m3csr_tf.baselines.log import Settings
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, write_json
@@ -36,7 +36,7 @@ class Stored:
     Args:
       runs: the folder of all runs.
       prepared: the data.
-      most_users: users of validation that judge, at most.
+      most_users: users of validation, at most.
       seed: of draws and ties.
     """
 
@@ -48,19 +48,24 @@ class Stored:
         """Where the choice of a baseline lies."""
         return self._folder / f"{name}.json"
 
-    def read(self, name: str, grid: Sequence[Settings]) -> Choice | None:
+    def read(self, name: str, grid: Sequence[Settings]) -> ChosenSettings | None:
         """The choice of a baseline from this grid; None if there is none, or one that another question has found."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             tree = parse_json(regular(self.path(name)).read_bytes())
             if tree["question"] == self._question(grid):
-                return Choice(**tree["choice"])
+                return ChosenSettings(**tree["choice"])
         return None
 
-    def write(self, name: str, grid: Sequence[Settings], choice: Choice) -> None:
+    def write(self, name: str, grid: Sequence[Settings], choice: ChosenSettings) -> None:
         """Remembers a choice."""
         write_json(self.path(name), {"question": self._question(grid), "choice": choice.to_json()})
 
     def _question(self, grid: Sequence[Settings]) -> dict[str, Any]:
         """All but the data that an answer depends on, as JSON gives it back."""
-        judges = {"users": self._most_users, "seed": self._seed, "draws": search.DRAWS, "judges": search.MOST_JUDGES}
-        return json.loads(json.dumps({**judges, "grid": list(grid)}))
+        question = {
+            "users": self._most_users,
+            "seed": self._seed,
+            "draws": search.DRAWS,
+            "draw_users": search.MOST_USERS,
+        }
+        return json.loads(json.dumps({**question, "grid": list(grid)}))

@@ -114,7 +114,7 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
     ids = release.index.ids
     kept = np.ones(len(ids), dtype=bool)
     why = []
-    for name, given, held in (("block", filters.block, False), ("allow", filters.allow, True)):
+    for name, given, keep_named in (("block", filters.block, False), ("allow", filters.allow, True)):
         if given is None:
             continue
         rows = release.index.rows(list(given))
@@ -123,7 +123,7 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
             logger.warning("retrieve.%s: of its %d items, the release lacks %d", name, len(rows), lacking)
         named = np.zeros(len(ids), dtype=bool)
         named[rows[rows >= 0]] = True
-        kept &= named == held
+        kept &= named == keep_named
         why.append(f"retrieve.{name}")
     quota = 0.0 if filters.only_cold else filters.cold_quota
     is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)

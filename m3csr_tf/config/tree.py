@@ -22,7 +22,7 @@ from m3csr_tf.config.features import (
 )
 from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
 from m3csr_tf.config.run import RunConfig
-from m3csr_tf.config.section import OF_RELEASE, Section
+from m3csr_tf.config.section import WITHOUT_DATA, Section
 from m3csr_tf.config.serving import EmbedConfig, IndexConfig, RetrieveConfig, SparkConfig
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.errors import ConfigError
@@ -35,7 +35,7 @@ END_OF_YAML = "...\n"
 
 PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
 """The sections that the prepared folder depends on."""
-TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "affinities", "ials", "model", "negatives", "training")
+TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "item_graph", "ials", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
 RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
@@ -57,7 +57,7 @@ class Config(Section):
     clusters: ClustersConfig = ClustersConfig()
     popularity: PopularityConfig = PopularityConfig()
     history: HistoryConfig = HistoryConfig()
-    affinities: ItemGraphConfig = ItemGraphConfig()
+    item_graph: ItemGraphConfig = ItemGraphConfig()
     ials: IalsConfig = IalsConfig()
     model: ModelConfig = M3CSRConfig()
     negatives: NegativesConfig = NegativesConfig()
@@ -101,7 +101,7 @@ class Config(Section):
                 f"part of the vectors, got {self.exposure.cold_share} for model.kind={self.model.kind}; or pass "
                 "exposure.cold_share=trained"
             )
-        if not (info.context or {}).get(OF_RELEASE):  # Which need not say what modalities there are.
+        if not (info.context or {}).get(WITHOUT_DATA):  # Which need not say what modalities there are.
             self.model.check_modalities(self.data.modality_names)
         if self.training.warm_start == self.run.name:
             raise ValueError(

@@ -64,10 +64,10 @@ class ContentScaler:
         cls,
         kind: Scaling,
         content: Mapping[str, np.ndarray],
-        rows: np.ndarray,
+        item_rows: np.ndarray,
         components: int = 64,
         seed: int = 0,
-        told: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
         shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
         """Fits shift, scale and projection of each modality.
@@ -76,23 +76,23 @@ class ContentScaler:
           kind: as in the class.
           content: modality -> raw vectors float [n, width], which may be mapped from files; a row of NaN is absent and
             left out.
-          rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
+          item_rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
           components: largest number of axes of `whitened`; a narrower modality keeps its width.
           seed: seed of the sample.
-          told: progress callback, which gets the number of modalities that are done and of all modalities.
+          on_progress: progress callback, which gets the number of modalities that are done and of all modalities.
           shrinkage: for `whitened`, the share of the mean variance that is added to the variance of each axis, since
             weak axes are mostly noise.
         """
         shift, scale, projection = {}, {}, {}
-        chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
+        chosen = sample(np.flatnonzero(item_rows) if item_rows.dtype == bool else item_rows, FITTED_ROWS, seed)
         for place, (name, raw) in enumerate(content.items(), start=1):
             vectors = take(raw, chosen).astype(np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
                 projection[name] = _whitening((vectors - shift[name]) * scale[name], components, shrinkage)
-            if told is not None:
-                told(place, len(content))
+            if on_progress is not None:
+                on_progress(place, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
 
     def width(self, modality: str) -> int:
@@ -217,10 +217,10 @@ def _few_items_axes(standardised: np.ndarray, components: int) -> tuple[np.ndarr
     """
     items, width = standardised.shape
     count = min(width, components)
-    found, of_items = np.linalg.eigh(standardised @ standardised.T / max(1, items))
+    found, item_axes = np.linalg.eigh(standardised @ standardised.T / max(1, items))
     strongest = np.argsort(found)[::-1][:count]
     strongest = strongest[found[strongest] > _NOISE * found.max(initial=0)]
     variances, axes = np.zeros(count), np.zeros((width, count))
     variances[: len(strongest)] = found[strongest]
-    axes[:, : len(strongest)] = standardised.T @ of_items[:, strongest] / np.sqrt(items * found[strongest])
+    axes[:, : len(strongest)] = standardised.T @ item_axes[:, strongest] / np.sqrt(items * found[strongest])
     return variances, axes

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.graph.content_graph import nearest_by_cosine
+from m3csr_tf.graph.content_graph import content_cosines
 from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
@@ -27,8 +27,8 @@ def item_walk(
     alpha: float = 0.8,
     beta: float = -0.2,
     neighbours: int | None = None,
-    of_users: float | None = None,
-    told: ProgressCallback | None = None,
+    user_exponent: float | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
@@ -41,22 +41,25 @@ def item_walk(
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
         lowest rows; None: all.
-      of_users: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
-      told: progress callback, as in `pruned_product`.
+      user_exponent: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+      on_progress: progress callback, as in `pruned_product`.
 
     Returns:
       float32 [items, items]. No item leads to itself. An item without a click leads nowhere and is not reached.
     """
     by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
     by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
-    of_users = alpha if of_users is None else of_users
+    user_exponent = alpha if user_exponent is None else user_exponent
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
-    to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
-    return pruned_product(to_users, to_items, neighbours, told)
+    to_items = (sparse.diags(by_user**-user_exponent) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
+    return pruned_product(to_users, to_items, neighbours, on_progress)
 
 
 def pruned_product(
-    left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: ProgressCallback | None = None
+    left: sparse.csr_matrix,
+    right: sparse.csr_matrix,
+    count: int | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes left @ right without its diagonal, and keeps the largest weights of each row.
 
@@ -67,7 +70,8 @@ def pruned_product(
       right: sparse [n, items].
       count: number of weights that are kept in each row, the largest ones, and among equal ones those of the lowest
         columns; None: all.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       float32 [items, items].
@@ -86,43 +90,46 @@ def pruned_product(
         for number in range(worker, len(parts), workers):
             start, stop = starts[number], starts[number + 1]
             parts[number] = _largest(left[start:stop] @ right, start, count)
-            if told is not None:
+            if on_progress is not None:
                 done[worker] += 1
-                told(sum(done), len(parts))
+                on_progress(sum(done), len(parts))
 
     each_worker(work, workers)
     return sparse.vstack(parts, format="csr")
 
 
-def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+def joined_content(content: Mapping[str, np.ndarray], item_rows: np.ndarray) -> np.ndarray:
     """Concatenates all modalities after scaling, so that all have the same weight.
 
     Each dimension is standardised, and then each vector is scaled to length 1.
 
     Args:
       content: modality -> raw vectors float [items, width]; a row of NaN is absent and becomes zeros.
-      rows: bool [items] or indices, the items on which means and standard deviations are fitted.
+      item_rows: bool [items] or indices, the items on which means and standard deviations are fitted.
 
     Returns:
       float32 [items, sum of widths].
     """
-    scaler = ContentScaler.fit("standard_l2", content, rows)
+    scaler = ContentScaler.fit("standard_l2", content, item_rows)
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
-def content_neighbours(content: np.ndarray, count: int = 10, told: ProgressCallback | None = None) -> sparse.csr_matrix:
+def content_neighbours(
+    content: np.ndarray, count: int = 10, on_progress: ProgressCallback | None = None
+) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
 
     Args:
       content: float32 [items, width], scaled (`joined_content`); an item without any content has a row of zeros.
       count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       float32 [items, items], whose rows sum to 1. An item is not its own neighbour, nor is one whose cosine is 0 or
       negative. A row without neighbours is empty.
     """
-    nearest = nearest_by_cosine(content, count, told=told)
+    nearest = content_cosines(content, count, on_progress=on_progress)
     nearest.sort_indices()
     return normalize(nearest, norm="l1")
 

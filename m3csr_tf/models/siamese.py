@@ -19,19 +19,21 @@ from m3csr_tf.ids import PADDING_ROW
 from m3csr_tf.models.contract import Batch, Collate, consecutive
 from m3csr_tf.models.pairwise import ComparingRecommender, collated
 from m3csr_tf.ops import replicas as sharing
-from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.gather import gather_distinct
 from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
 
-CONTENT_PART, APPEAL_PART = "content", "popularity"
+CONTENT_PART, POPULARITY_PART = "content", "popularity"
 CONTENT = "content"
 """Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first being padding."""
 SLOTS, CANDIDATES = "slots", "candidates"
-"""Keys of a batch, lines of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
+"""Keys of a batch, indices of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
 
 
 class ContentTower(tf.keras.Model):
-    """v_i = MLP(concat(f_i^v, f_i^t, ...)), of length 1 with model.normalised; with model.appeal, a_i = w . last layer.
+    """v_i = MLP(concat(f_i^v, f_i^t, ...)), of length 1 with model.normalised.
+
+    With model.content_popularity an entry a_i = w . (last hidden layer) follows.
 
     Args:
       settings: the model's.
@@ -49,9 +51,9 @@ class ContentTower(tf.keras.Model):
             for place, width in enumerate(settings.hidden)
         ]
         self.output_layer = tf.keras.layers.Dense(settings.dim, name="output")
-        self.appeal = (
-            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="appeal")
-            if settings.appeal
+        self.content_popularity = (
+            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="content_popularity")
+            if settings.content_popularity
             else None
         )
         self({name: tf.zeros([1, width]) for name, width in widths.items()})
@@ -64,7 +66,11 @@ class ContentTower(tf.keras.Model):
         vectors = self.output_layer(values)
         if self._normalised:
             vectors = tf.math.l2_normalize(vectors, axis=1)
-        return vectors if self.appeal is None else tf.concat([vectors, self.appeal(values)], axis=1)
+        return (
+            vectors
+            if self.content_popularity is None
+            else tf.concat([vectors, self.content_popularity(values)], axis=1)
+        )
 
 
 class HistoryTower(tf.keras.Model):
@@ -95,7 +101,7 @@ class HistoryTower(tf.keras.Model):
 
         Args:
           vectors: item vectors float32 [1 + items, D], the first of nothing.
-          slots: int32 [users, slots], lines of `vectors`; 0 where empty.
+          slots: int32 [users, slots], indices of `vectors`; 0 where empty.
         """
         filled = tf.where(slots > 0)
         sums = tf.sparse.segment_sum(
@@ -106,7 +112,7 @@ class HistoryTower(tf.keras.Model):
         if self._normalised:
             mean = tf.math.l2_normalize(mean, axis=1)
         tastes = tf.where(count > 0, mean, self.newcomer)
-        return tastes if self.items.appeal is None else tf.concat([tastes, tf.ones_like(count)], axis=1)
+        return tastes if self.items.content_popularity is None else tf.concat([tastes, tf.ones_like(count)], axis=1)
 
 
 class Siamese(ComparingRecommender):
@@ -143,12 +149,12 @@ class Siamese(ComparingRecommender):
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "content", since the network mixes the modalities, and with model.appeal "popularity"."""
-        appeal = [(APPEAL_PART, 1)] if self._settings.appeal else []
-        return consecutive([(CONTENT_PART, self._settings.dim), *appeal])
+        """ "content", since the network mixes the modalities, and with model.content_popularity "popularity"."""
+        popularity = [(POPULARITY_PART, 1)] if self._settings.content_popularity else []
+        return consecutive([(CONTENT_PART, self._settings.dim), *popularity])
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Histories and candidates as lines of the batch's distinct items, and these items' content.
+        """Histories and candidates as indices of the batch's distinct items, and these items' content.
 
         With training.mask_target the positive is taken out of the history that predicts it.
         """
@@ -161,12 +167,12 @@ class Siamese(ComparingRecommender):
             if masked:
                 histories = tf.where(histories == examples.positives[:, tf.newaxis], PADDING_ROW, histories)
             mentioned = [[PADDING_ROW], tf.reshape(histories, [-1]), examples.positives, examples.negatives]
-            rows, lines = tf.unique(tf.concat(mentioned, axis=0))
+            rows, indices = tf.unique(tf.concat(mentioned, axis=0))
             in_histories = tf.size(histories)
             return collated(examples) | {
                 CONTENT: {name: tf.gather(values, rows) for name, values in content.items()},
-                SLOTS: tf.reshape(lines[1 : 1 + in_histories], tf.shape(histories)),
-                CANDIDATES: lines[1 + in_histories :],
+                SLOTS: tf.reshape(indices[1 : 1 + in_histories], tf.shape(histories)),
+                CANDIDATES: indices[1 + in_histories :],
             }
 
         return collate
@@ -175,7 +181,7 @@ class Siamese(ComparingRecommender):
         """See `ComparingRecommender.example_vectors`."""
         items = self.item_tower(batch[CONTENT])
         users = self.user_tower.of_history(items, batch[SLOTS]) / self._settings.temperature
-        return users, gather_lines(items, batch[CANDIDATES])
+        return users, gather_distinct(items, batch[CANDIDATES])
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """Squares of all weights, once a batch."""

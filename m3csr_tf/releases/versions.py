@@ -20,7 +20,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.export import tf_serving
 from m3csr_tf.releases import journal
 from m3csr_tf.releases import manifest as manifests
-from m3csr_tf.releases.carry_over import Choice, all_changes, carried_over
+from m3csr_tf.releases.carry_over import CarryOverRule, all_changes, carried_over
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
@@ -102,7 +102,7 @@ def free_version(folder: Path, version: int | None) -> int:
     return version
 
 
-def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice) -> None:
+def commit(folder: Path, staging: Path, manifest: dict[str, Any], select: CarryOverRule) -> None:
     """Gives the parts in `staging` their places and makes them the current version, with what must not be lost.
 
     In the order item tower, index, user tower, journal, models.config, manifest: until the last, the old version is
@@ -111,8 +111,8 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice
     Args:
       folder: `saved_models/<name>`.
       staging: holds a folder for each part.
-      manifest: sealed.
-      choose: which of the old version's items the new one takes over.
+      manifest: with its fingerprint.
+      select: which of the old version's items the new one carries over.
     """
     version = manifest["version"]
     text = _text(manifest)
@@ -127,7 +127,7 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice
         (staging / part).rename(place)
         sync(place.parent)
     Release(folder, manifest).journal.begin()
-    _make_current(folder, Release(folder, manifest), choose)
+    _make_current(folder, Release(folder, manifest), select)
 
 
 def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment | None]:
@@ -149,10 +149,10 @@ def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment
             if latest is None and manifests.versions(folder):
                 raise ReleaseError(no_current(folder))
             latest = manifests.read(folder / columns.MANIFEST)["version"]
-            earlier = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
-            if not earlier:
+            previous = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
+            if not previous:
                 raise ReleaseError(f"{folder}: no complete version was current before {latest}; name one by --version")
-            version = earlier[-1]
+            version = previous[-1]
         target = open_release(folder, version)
         taken = _make_current(folder, target, all_changes) if version != current(folder) else None
         return open_release(folder), taken
@@ -232,10 +232,10 @@ def no_current(folder: Path) -> str:
     )
 
 
-def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:
+def _make_current(folder: Path, target: Release, select: CarryOverRule) -> Segment | None:
     with switching(folder):
         before = _before(folder, target.version)
-        segment = None if before is None else carried_over(before, target, choose)
+        segment = None if before is None else carried_over(before, target, select)
         if segment is not None:
             target.journal.append(segment)
         previous, version = current(folder), target.version
@@ -256,7 +256,7 @@ def _before(folder: Path, version: int) -> Release | None:
             return None
         latest = others[-1]
         logger.warning(
-            "%s does not say which version was current; videos and removals of version %d are taken over",
+            "%s does not say which version was current; videos and removals of version %d are carried over",
             folder / columns.MANIFEST,
             latest,
         )

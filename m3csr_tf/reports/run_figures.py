@@ -44,7 +44,11 @@ _SECTIONS = ("results", "modalities", "popularity", "frontier", "case", "trainin
 
 
 def drawn(
-    run: RunFiles, evidence: Evidence, studies: list[CaseStudy], folder: Path, told: ProgressCallback | None = None
+    run: RunFiles,
+    evidence: Evidence,
+    studies: list[CaseStudy],
+    folder: Path,
+    on_progress: ProgressCallback | None = None,
 ) -> dict[str, list[Figure]]:
     """Draws what the run has data for, and writes each figure as PNG and SVG.
 
@@ -53,7 +57,7 @@ def drawn(
       evidence: what was taken from its model.
       studies: case studies; the first one becomes a figure.
       folder: the files are written here.
-      told: told how many figures are drawn, and of how many.
+      on_progress: gets how many figures are drawn, and of how many.
 
     Returns:
       Section of the page -> its figures.
@@ -62,8 +66,8 @@ def drawn(
     found: dict[str, list[Figure]] = {section: [] for section in _SECTIONS}
     for place, (section, name, title, caption, draw) in enumerate(plans):
         found[section].append(Figure(title, caption, save(draw(), folder, name)))
-        if told is not None:
-            told(place + 1, len(plans))
+        if on_progress is not None:
+            on_progress(place + 1, len(plans))
     for stale in {*NAMES} - {name for _, name, _, _, _ in plans}:
         for ending in ("png", "svg"):
             (folder / f"{stale}.{ending}").unlink(missing_ok=True)
@@ -153,7 +157,7 @@ def _of_training(run: RunFiles) -> Iterator[_Plan]:
     if points is not None:
         caption = (
             "Each validation against the training time until then: steps times batch size by the logged speed. Time "
-            "of validations, of preparation and of where weights start is not in it."
+            "of validations, of preparation and of the initial weights is not in it."
         )
         metric = f"validation Recall@{_AT}"
         yield (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation
@@ -19,7 +19,7 @@ from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEnc
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.load_run import vectors_of
-from m3csr_tf.verbs.released_vectors import Released, released
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 FEW = ("popularity", "random")
 """The baselines beside a single run, where `evaluation.baselines` does not say."""
@@ -49,7 +49,7 @@ def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
     return {name: evaluated_on(name, of_system, split, trained, settings) for name, of_system, _ in of_systems}
 
 
-def evaluate_without(trained: TrainedRun, of_model: Released) -> dict[str, dict[str, dict[str, Evaluation]]]:
+def evaluate_without(trained: TrainedRun, of_model: ReleasedVectors) -> dict[str, dict[str, dict[str, Evaluation]]]:
     """A run with something taken from its user tower that needs no training of its own (`ablations.UNTRAINED`).
 
     The item vectors stay as they are, bonuses included. The weights are as they were when this returns.
@@ -77,11 +77,11 @@ def evaluated_on(
     name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
 ) -> Evaluation:
     """One system on one split, with progress on stderr; `name` is what the progress calls it."""
-    with progress(f"evaluating {titled(name)} on {split}, users") as told:
-        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
+    with progress(f"evaluating {titled(name)} on {split}, users") as stage:
+        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
 
 
-def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
+def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:
     """The model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
 
     Args:
@@ -95,5 +95,5 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
-    yield from registry.fitted(names, prepared, config.run.folder, judges, say)
+    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    yield from registry.fitted(names, prepared, config.run.folder, validation_users, say)

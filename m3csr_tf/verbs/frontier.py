@@ -11,7 +11,7 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import opened, vectors_of
+from m3csr_tf.verbs.load_run import load_run, vectors_of
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
@@ -20,7 +20,7 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     Raises:
       ConfigError: the model has no popularity bias, by which a release could give cold items a share.
     """
-    trained = opened(config)
+    trained = load_run(config)
     if trained.model.popularity_bias is None:
         raise ConfigError(
             f"{config.run.name}: {trained.model.title} has no popularity bias, so a release cannot give new items a "
@@ -29,8 +29,8 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     runs.check_figures_fit(trained)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     vectors = vectors_of(trained, encoder)
-    with progress("judging shares of new items, shares") as told:
-        points = frontiers.frontier(trained.prepared, *vectors, split, config, told=told)
+    with progress("judging shares of new items, shares") as stage:
+        points = frontiers.frontier(trained.prepared, *vectors, split, config, on_progress=stage)
     with runs.figures_of(trained):
         written = frontiers.write(config.run_folder, points)
     for table in frontiers.tables(points, split):

@@ -10,7 +10,7 @@ from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.prepare import prepare
 
@@ -21,8 +21,8 @@ def train(config: Config) -> TrainedRun:
     Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
     would write it waits.
     """
-    replicas = distribution.opened(config.run)
-    with held(config.run_folder) if replicas.is_chief else nullcontext():
+    replicas = distribution.open_distribution(config.run)
+    with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         return _train(config, replicas)
 
 
@@ -36,7 +36,7 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
     trained = load_trained(fit(config, prepared))
     finished = trained.finished
     if replicas.is_chief:
-        started = f", id_start {finished['id_start']}" if finished.get("id_start") else ""
+        started = f", initialisation {finished['initialisation']}" if finished.get("initialisation") else ""
         say(
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"

@@ -15,19 +15,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.job_folder import PartFacts
-from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.util.progress import Told
+from m3csr_tf.util.progress import Stage
 from m3csr_tf.verbs import retrieve as retrieve_verb
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
@@ -57,7 +58,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "top_n"
 
 
-def run(release: Any, users: Path, output: Path, **settings: Any) -> Outcome:
+def run(release: Any, users: Path, output: Path, **settings: Any) -> JobStatus:
     return retrieve(release, FileOfUsers(users), output, RetrieveConfig(**(SMALL | settings)))
 
 
@@ -114,10 +115,11 @@ def test_a_part_has_the_columns_types_and_row_groups_promised(release: Any, user
 
 def test_lists_longer_than_the_catalogue_are_counted_as_short(release: Any, users: Path, output: Path) -> None:
     done = run(release, users, output, top_n=1000)
-    held = len(release.index)
+    indexed = len(release.index)
     frame = pd.read_parquet(users)
     unseen = [
-        held - len({*history, *others}) for history, others in zip(frame["history"], frame["exclusions"], strict=True)
+        indexed - len({*history, *others})
+        for history, others in zip(frame["history"], frame["exclusions"], strict=True)
     ]
     assert lists_at(output).groupby("user_id", sort=False).size().tolist() == unseen
     assert done.short == 35
@@ -443,13 +445,13 @@ def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
 ) -> None:
     dead_job(release, users, output, 8)
     states = []
-    real = Told.advance
+    real = Stage.advance
 
-    def advance(self: Told, count: int) -> None:
+    def advance(self: Stage, count: int) -> None:
         real(self, count)
         states.append((self._done, self._total))
 
-    monkeypatch.setattr(Told, "advance", advance)
+    monkeypatch.setattr(Stage, "advance", advance)
     run(release, users, output)
     assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
 
