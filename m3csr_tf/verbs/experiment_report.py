@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         yield figure("recall_by_popularity", "Recall by popularity", caption, recall_by_popularity(found, 20))
     quality = figures_of_cell.get(curves.QUALITY)
     if quality is not None and len(quality):
-        table = _ordered(quality, [name for name in best if name in set(quality["system"])])
+        table = _ordered(quality, _best(tree, cell, set(quality["system"])))
         caption = (
             "Validation Recall@20 against the seconds of training until then, first seed of each trained model; what "
             "comes before the first step (where weights start, graphs) and the validations take more."
@@ -191,12 +191,18 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
             yield figure("training_curves", f"Training of {tree['ours']}", caption, canvas)
 
 
-def _best(tree: Tree, cell: str) -> list[str]:
-    """Titles of ours and of the systems with the highest Recall@20 on test, at most _CURVES; no ceiling."""
+def _best(tree: Tree, cell: str, among: Collection[str] | None = None) -> list[str]:
+    """Titles of ours and of the systems with the highest Recall@20 on test, at most _CURVES; no ceiling.
+
+    Args:
+      tree: as results.json.
+      cell: the data set and split.
+      among: titles; None: all.
+    """
     systems = {
         system["title"]: system["test"]["all"]["recall@20"]["mean"]
         for name, system in tree["cells"][cell]["systems"].items()
-        if "all" in system["test"] and name != "truth"
+        if "all" in system["test"] and name != "truth" and (among is None or system["title"] in among)
     }
     ordered = sorted(systems, key=lambda title: (title != tree["ours"], -systems[title]))
     return ordered[:_CURVES]
