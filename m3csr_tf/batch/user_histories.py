@@ -58,8 +58,8 @@ class UserHistories:
 
     def of_ids(self, users: np.ndarray) -> PastOf:
         """Returns the past of users by their ids, object array of str [n]; users that the data lack have none."""
-        rows, places = np.unique(self._prepared.users.rows(users), return_inverse=True)
-        return PastOf(self._audience.histories(rows)[places], self._audience.clicks(rows)[places])
+        rows, positions = np.unique(self._prepared.users.rows(users), return_inverse=True)
+        return PastOf(self._audience.histories(rows)[positions], self._audience.clicks(rows)[positions])
 
     def of_rows(self, rows: np.ndarray) -> PastOf:
         """Returns the past of users by their rows, int [n], which must ascend."""

@@ -31,7 +31,7 @@ from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
 from m3csr_tf.releases.carry_over import new_by_refresh
 from m3csr_tf.releases.items import ItemStore
-from m3csr_tf.releases.release import ITEMS, Release, open_release
+from m3csr_tf.releases.release import ITEMS_FOLDER, Release, open_release
 from m3csr_tf.releases.versions import commit, free_version, publishing
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.progress import progress
@@ -163,7 +163,7 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     folder = staging / columns.INDEX
     with progress("writing the index"):
         index.save(folder)
-        items.save(folder / ITEMS)
+        items.save(folder / ITEMS_FOLDER)
     sample.save(sample.SampledUsers(users, user_vectors), folder)
     return index
 

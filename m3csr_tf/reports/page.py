@@ -123,8 +123,8 @@ def _on_the_web(address: str) -> bool:
     return address.lower().startswith(_WEB)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _short(text: str, longest: int = _LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _places(parts: Sequence[str]) -> dict[str, int]:

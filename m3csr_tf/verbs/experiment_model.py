@@ -88,8 +88,8 @@ def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
     tables = {}
     with progress(f"drawing {title} on {cell}, figures") as stage:
         plans = list(model_figures(evidence, studies, config.run.seed))
-        for place, one in enumerate(plans):
-            stage(place, len(plans))
+        for position, one in enumerate(plans):
+            stage(position, len(plans))
             canvas, tables[one.name] = one.draw()
             found[one.name] = Figure(one.title, one.caption, save(canvas, folder, f"{one.name}-{cell}"))
     of_case = [found.pop(CASE)] if CASE in found else []
