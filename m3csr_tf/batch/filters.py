@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from m3csr_tf.batch.search import Candidates
-from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.config import IndexConfig, ListsConfig
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
@@ -30,23 +31,26 @@ class Filters:
       allow: ids of the only items that may be; None without such a file.
       only_cold: whether only items without clicks may be.
       cold_quota: share of a list that is to be items without clicks, as far as there are any.
+      section: of the settings, for messages.
     """
 
     block: frozenset[str] | None = None
     allow: frozenset[str] | None = None
     only_cold: bool = False
     cold_quota: float = 0.0
+    section: str = "retrieve"
 
     @classmethod
-    def read(cls, config: RetrieveConfig) -> Filters:
+    def read(cls, config: ListsConfig) -> Filters:
         """Reads the files that the configuration names.
 
         Raises:
           InputError: a file is missing, cannot be read, or holds no ids.
         """
-        block = None if config.block is None else item_ids(config.block, "block")
-        allow = None if config.allow is None else item_ids(config.allow, "allow")
-        return cls(block, allow, config.only == COLD, config.cold_quota)
+        section = config.section
+        block = None if config.block is None else item_ids(config.block, "block", section)
+        allow = None if config.allow is None else item_ids(config.allow, "allow", section)
+        return cls(block, allow, config.only == COLD, config.cold_quota, section)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Selection:
     quota: float = 0.0
 
 
-def filter_files(config: RetrieveConfig) -> dict[str, str]:
+def filter_files(config: ListsConfig) -> dict[str, str]:
     """Name of each filter that is a file -> SHA-256 of the file, hex.
 
     Raises:
@@ -78,16 +82,17 @@ def filter_files(config: RetrieveConfig) -> dict[str, str]:
             try:
                 digests[name] = sha256(path)
             except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror}); check retrieve.{name}") from None
+                raise InputError(f"{path}: cannot be read ({error.strerror}); check {config.section}.{name}") from None
     return digests
 
 
-def item_ids(path: Path, name: str) -> frozenset[str]:
+def item_ids(path: Path, name: str, section: str = "retrieve") -> frozenset[str]:
     """The item ids of a file, see `read_ids`.
 
     Args:
       path: the file.
-      name: the setting's, after "retrieve.".
+      name: the setting's, without its section.
+      section: of the setting.
 
     Raises:
       InputError: it is missing, of another kind, cannot be read, or holds no ids.
@@ -95,10 +100,15 @@ def item_ids(path: Path, name: str) -> frozenset[str]:
     try:
         return frozenset(read_ids(path))
     except InputError as error:
-        raise InputError(f"{error}; check retrieve.{name}") from None
+        raise InputError(f"{error}; check {section}.{name}") from None
 
 
-def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
+def select(
+    release: Release,
+    filters: Filters,
+    index: IndexConfig,
+    candidates_of: Callable[[np.ndarray], Candidates] | None = None,
+) -> Selection:
     """What of a release may be in a list, ready to be searched.
 
     Says how many ids of the filters the release lacks; they change nothing.
@@ -107,6 +117,8 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
       release: a release.
       filters: see there.
       index: recall and size from which a search is no longer exact, for the indexes of few items that are built here.
+      candidates_of: bool [items of the release's index], those that are kept -> what is searched for them; by default
+        their vectors as they are.
 
     Raises:
       InputError: nothing remains.
@@ -120,24 +132,30 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
         rows = release.index.rows(list(given))
         if (rows < 0).any():
             lacking = int((rows < 0).sum())
-            logger.warning("retrieve.%s: of its %d items, the release lacks %d", name, len(rows), lacking)
+            said = f"{filters.section}.{name}"
+            logger.warning("%s: of its %d items, the release lacks %d", said, len(rows), lacking)
         named = np.zeros(len(ids), dtype=bool)
         named[rows[rows >= 0]] = True
         kept &= named == held
-        why.append(f"retrieve.{name}")
+        why.append(f"{filters.section}.{name}")
     quota = 0.0 if filters.only_cold else filters.cold_quota
     is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)
     if filters.only_cold:
         kept &= is_cold
-        why.append("retrieve.only=cold")
+        why.append(f"{filters.section}.only=cold")
     if not kept.any():
         raise InputError(
             f"{' and '.join(why)}: none of the {len(ids):,} items is left, so there is nothing to retrieve"
         )
-    candidates = _candidates(release, kept, index)
+
+    def of_vectors(some: np.ndarray) -> Candidates:
+        return _candidates(release, some, index)
+
+    searched = candidates_of or of_vectors
+    candidates = searched(kept)
     if not quota or not (kept & is_cold).any():
         return Selection(candidates)
-    return Selection(candidates, _candidates(release, kept & is_cold, index), is_cold, quota)
+    return Selection(candidates, searched(kept & is_cold), is_cold, quota)
 
 
 def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Candidates:

@@ -120,7 +120,7 @@ class Job:
 
     Attributes:
       inputs: users or items.
-      what: what they are called: "users" or "items".
+      what: what they are called: "users", "items" or "query items".
       identity: what the parts depend on besides the inputs, the size of parts and the journal, as JSON.
       version, position: of the release now; position 0 where its journal does not matter.
       work: what to make, as of a position of the journal.

@@ -40,9 +40,10 @@ class PartFacts(NamedTuple):
       inputs: users or items it was made for.
       rows: of the part.
       short: users whose list is short.
-      empty: users without a history.
+      empty: users without a history; query items that have nothing of what is compared.
       unknown_users: users that the release does not know.
-      ids, unknown_ids: of histories and exclusions, and those of them that are no items of the release.
+      ids, unknown_ids: of histories and exclusions, or query items given by id; and those of them that are no items of
+        the release.
     """
 
     inputs: int = 0
