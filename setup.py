@@ -38,7 +38,14 @@ setup(
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
         "spark": ["pyspark>=4,<5"],  # Batch jobs on many machines; needs Java 17.
         "sweep": ["optuna>=4,<5"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "mypy>=1.11",
+        ],
     },
     entry_points={"console_scripts": ["m3csr=m3csr_tf.main:main"]},
 )

@@ -128,10 +128,10 @@ def _origin(config: Config, digests: Digests) -> dict[str, Any]:
 
 def _checksums(paths: list[Path], digests: Digests) -> dict[str, str]:
     found: dict[str, str] = {}
-    with progress("checksums of the input, files", len(paths)) as told:
+    with progress("checksums of the input, files", len(paths)) as stage:
         for path in paths:
             found[str(path)] = digests.sha256(path)
-            told(len(found))
+            stage(len(found))
     return found
 
 
@@ -194,21 +194,21 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     present = {name: _present(vectors) for name, vectors in content.items()}
     if before is None:
         clicked = ~table[columns.IS_COLD].to_numpy()
-        with progress("scaling content, modalities") as told:
+        with progress("scaling content, modalities") as stage:
             scaler = ContentScaler.fit(
                 config.content.scaling,
                 content,
                 clicked,
                 config.content.components,
-                told=told,
+                on_progress=stage,
                 shrinkage=config.content.shrinkage,
             )
     else:
         scaler = before.scaler
     scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}
     clusters = _fit_clusters(config, table, scaled, present) if before is None else before.clusters
-    with progress("assigning clusters, items") as told:
-        assigned = assign_clusters(scaler, clusters, content, told)
+    with progress("assigning clusters, items") as stage:
+        assigned = assign_clusters(scaler, clusters, content, stage)
     cluster_ids = np.concatenate([np.zeros((FIRST_ROW, assigned.shape[1]), assigned.dtype), assigned])
 
     table.to_parquet(folder / "items.parquet", index=False)
@@ -256,10 +256,10 @@ def _split_streamed(interactions: TableLog, config: Config, items: IdTable, fold
     """The tables of a log that is larger than memory, by way of buckets on the disk beside them."""
     buckets = folder / "buckets"
     buckets.mkdir()
-    with progress("reading and partitioning the log, rows") as told:
-        parts = partition(interactions, items, buckets, interactions.count(), config.data.shard_clicks, told)
-    with progress("splitting it, buckets") as told:
-        log = split_partition(parts, items, config, folder, told)
+    with progress("reading and partitioning the log, rows") as stage:
+        parts = partition(interactions, items, buckets, interactions.count(), config.data.shard_clicks, stage)
+    with progress("splitting it, buckets") as stage:
+        log = split_partition(parts, items, config, folder, stage)
     shutil.rmtree(buckets)
     return log
 
@@ -277,7 +277,7 @@ def _fit_clusters(
     config: Config, catalogue: pd.DataFrame, scaled: dict[str, ScaledContent], present: dict[str, np.ndarray]
 ) -> Clusters:
     what = ", modalities" if config.clusters.kind == "per_modality" else ""
-    with progress(f"k-means of {config.clusters.count:,} clusters{what}") as told:
+    with progress(f"k-means of {config.clusters.count:,} clusters{what}") as stage:
         return Clusters.fit(
             config.clusters.kind,
             config.clusters.count,
@@ -286,7 +286,7 @@ def _fit_clusters(
             rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
             max_iterations=config.clusters.max_iterations,
             seed=config.split.seed,
-            told=told,
+            on_progress=stage,
         )
 
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation, Slice
 from m3csr_tf.experiments import ablations, frontier, spread, suite
@@ -39,7 +39,7 @@ def seeds() -> Iterable[Table]:
     yield spread.of_systems(summary, "M3CSR")
     yield from (report.table(name, one) for name, one in rivals.items())
     weights = {"weights": {"visual": 2, "textual": 1, "acoustic": 4}, "neighbours": 50}
-    yield choices_table({name: Choice(weights, "pseudo-cold", 0.2, 0.1, 162, 12345.6) for name in RIVALS})
+    yield choices_table({name: ChosenSettings(weights, "pseudo-cold", 0.2, 0.1, 162, 12345.6) for name in RIVALS})
 
 
 def ablation() -> Iterable[Table]:
@@ -52,7 +52,7 @@ def ablation() -> Iterable[Table]:
 
 def of_suite() -> Iterable[Table]:
     rivals = {name: evaluation(7 + place) for place, name in enumerate(RIVALS)}
-    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "start_recall@20": 0.2}
+    finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "initial_recall@20": 0.2}
     judged = suite.judged([evaluation(0), evaluation(1)], rivals, "cold_only", [finished] * 3)
     yield suite.table("short_videos_cold", judged | {"split": "val", "slice": "cold_only"})
 

@@ -116,23 +116,27 @@ def test_the_json_has_a_stable_schema_and_the_text_its_figures(release: Any, unt
     user, items = untrained_run.prepared.users.known[3], untrained_run.prepared.items.known
     arguments = ["explain", "--user", user, "--item", items[50], *overrides(release)]
     arguments += ["--history", f"{items[10]},gone,{items[11]}"]
-    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert told == explain_pair(release, user, items[50], [items[10], "gone", items[11]]).to_json()
+    explained = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert explained == explain_pair(release, user, items[50], [items[10], "gone", items[11]]).to_json()
     names = ["format", "release", "model", "user", "item", "score", "parts"]
     names += ["intensities", "attention", "attention_is_uniform"]
-    assert list(told) == names
-    assert told["format"] == 1
-    assert told["release"] == {"name": "small", "version": 1, "fingerprint": release.manifest["fingerprint"]}
-    assert told["user"] == {"id": user, "known": True, "history": [items[10], items[11]], "skipped": ["gone"]}
-    assert set(told["item"]) == {"id", "view_count", "popularity_bin", "gate", "clusters"}
-    assert list(told["attention"]) == ["id", "visual", "acoustic"]
-    assert set(told["attention"]["id"][0]) == {"item", "weight"}
+    assert list(explained) == names
+    assert explained["format"] == 1
+    assert explained["release"] == {"name": "small", "version": 1, "fingerprint": release.manifest["fingerprint"]}
+    assert explained["user"] == {"id": user, "known": True, "history": [items[10], items[11]], "skipped": ["gone"]}
+    assert set(explained["item"]) == {"id", "view_count", "popularity_bin", "gate", "clusters"}
+    assert list(explained["attention"]) == ["id", "visual", "acoustic"]
+    assert set(explained["attention"]["id"][0]) == {"item", "weight"}
     page = (Path(__file__).parent.parent / "docs" / "explain.md").read_text()
-    assert list(json.loads(page.split("```json\n")[1].split("```")[0])) == list(told)
+    assert list(json.loads(page.split("```json\n")[1].split("```")[0])) == list(explained)
     text = CliRunner().invoke(app, arguments).output
-    for figure in (f"{told['score']:+.4f}", f"{told['intensities']['visual']:.3f}", f"gate {told['item']['gate']:.3f}"):
+    for figure in (
+        f"{explained['score']:+.4f}",
+        f"{explained['intensities']['visual']:.3f}",
+        f"gate {explained['item']['gate']:.3f}",
+    ):
         assert figure in text
-    assert "not used: gone" in text and f"bin {told['item']['popularity_bin']}" in text
+    assert "not used: gone" in text and f"bin {explained['item']['popularity_bin']}" in text
 
 
 @pytest.mark.parametrize(
@@ -168,10 +172,10 @@ def test_the_text_says_that_attention_is_uniform_where_it_is(
     assert line not in CliRunner().invoke(app, [*arguments, "--history", f"{items[10]},{items[11]}"]).output
 
 
-@pytest.mark.parametrize("told", ["{0},{1}", " {0} , {1} ,", '["{0}", "{1}"]', ' [ "{0}","{1}"]'])
-def test_a_history_is_ids_with_commas_or_a_json_list(told: str, release: Any, untrained_run: Any) -> None:
+@pytest.mark.parametrize("written", ["{0},{1}", " {0} , {1} ,", '["{0}", "{1}"]', ' [ "{0}","{1}"]'])
+def test_a_history_is_ids_with_commas_or_a_json_list(written: str, release: Any, untrained_run: Any) -> None:
     first, second, item = untrained_run.prepared.items.known[10:13]
-    history = told.format(first, second)
+    history = written.format(first, second)
     arguments = ["explain", "--user", "u", "--item", item, "--history", history, "--json", *overrides(release)]
     said = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert said["user"]["history"] == [first, second] and said["user"]["skipped"] == []
@@ -222,9 +226,9 @@ def test_without_a_history_it_is_that_of_the_whole_log(
     slots = Audience(prepared, untrained_run.config, columns.SPLITS).histories(np.arange(len(prepared.users)))
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
-    told = explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
-    assert told.history == list(prepared.items.ids(slots[row])) and len(told.history) == 6
-    assert json.loads(capsys.readouterr().out) == told.to_json()
+    explained = explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
+    assert explained.history == list(prepared.items.ids(slots[row])) and len(explained.history) == 6
+    assert json.loads(capsys.readouterr().out) == explained.to_json()
     assert explain.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
     other = untrained_run.config.model_copy(update={"run": untrained_run.config.run.model_copy(update={"seed": 9})})
     monkeypatch.setattr(origin, "opened", lambda _: type(untrained_run)(other, prepared, untrained_run.model))

@@ -261,13 +261,13 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
     result = logs.run("refresh", "--follow", str(place))
     assert result.exit_code == 130 and "interrupted" in result.stderr, result.output
     assert waiting == [[]] * 4  # It sleeps only when nothing is left to take in.
-    told = [
+    printed = [
         f"following {place} into version 1",
         "1.parquet: 1 new, 0 changed, 0 removed",
         "version 2 is current now",
         "3.parquet: 1 new, 0 changed, 0 removed",
     ]
-    assert re.search(".*".join(map(re.escape, told)), in_one_line(result.stdout)), result.stdout
+    assert re.search(".*".join(map(re.escape, printed)), in_one_line(result.stdout)), result.stdout
     assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "3.parquet"]
     assert "no content vector" in (place / "rejected" / "2.csv.error").read_text()
     release = open_release(logs.root / "saved_models" / "case")
@@ -275,10 +275,10 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
 
 
 def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    printed: list[str] = []
 
     def interrupt(text: str, *arguments: object) -> None:
-        told.append(text % arguments)
+        printed.append(text % arguments)
         raise KeyboardInterrupt
 
     fresh(tmp_path, "new").rename(tmp_path / "1.parquet")
@@ -287,5 +287,5 @@ def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monke
     with locked(tmp_path / ".follow.lock"):
         result = logs.run("refresh", "--follow", str(tmp_path))
     assert result.exit_code == 130 and "following" not in result.output
-    assert len(told) == 1 and told[0].endswith("holds it; waiting")
+    assert len(printed) == 1 and printed[0].endswith("holds it; waiting")
     assert inbox.waiting(tmp_path) == [tmp_path / "1.parquet"]

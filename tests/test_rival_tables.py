@@ -69,14 +69,14 @@ def test_the_summary_holds_every_rival_and_the_settings_chosen_for_it(
 
 
 def test_the_table_of_choices_has_a_line_a_baseline_and_words_no_settings_within_settings() -> None:
-    from m3csr_tf.baselines.search import Choice
+    from m3csr_tf.baselines.search import ChosenSettings
     from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 
     weighted = {"weights": {"visual": 2, "textual": 1}, "neighbours": 50}
     settings = {"ials": {"factors": 8}, "modalities": ["visual", "textual"], "penalty": 10**-0.5}
     choices = {
-        "content_knn": Choice(weighted, "pseudo-cold", 0.2, 0.1, 9, 3),
-        "ridge_ials": Choice(settings, "pseudo-cold", None, None, 18, 1234.5),
+        "content_knn": ChosenSettings(weighted, "pseudo-cold", 0.2, 0.1, 9, 3),
+        "ridge_ials": ChosenSettings(settings, "pseudo-cold", None, None, 18, 1234.5),
     }
     console = Console(width=130)
     with console.capture() as capture:

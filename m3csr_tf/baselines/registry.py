@@ -17,7 +17,7 @@ from m3csr_tf.baselines.ridge import RIDGE
 from m3csr_tf.baselines.ridge_ials import RIDGE_IALS
 from m3csr_tf.baselines.rp3beta import RP3BETA
 from m3csr_tf.baselines.rp3beta_content import RP3BETA_CONTENT
-from m3csr_tf.baselines.search import Choice, choose
+from m3csr_tf.baselines.search import ChosenSettings, choose
 from m3csr_tf.baselines.stored import Stored
 from m3csr_tf.baselines.truth import TRUTH
 from m3csr_tf.baselines.user_knn import USER_KNN
@@ -54,7 +54,7 @@ class Fitted(NamedTuple):
 
     name: str
     vectors: Vectors
-    choice: Choice | None
+    choice: ChosenSettings | None
 
 
 def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
@@ -65,19 +65,19 @@ def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
 
 
 def fitted(
-    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, say: Callable[[str], None]
+    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, log_line: Callable[[str], None]
 ) -> Iterator[Fitted]:
     """Tunes and fits baselines, one after the other, so that only one's vectors are held.
 
     A search that has been made on the same data before is not made again (`stored`). One for which the log is too large
-    is left out, and `say` is told so.
+    is left out, and `log_line` gets a line that says so.
 
     Args:
       names: which.
       prepared: the data.
       runs: the folder of all runs, which keeps the choices.
       most_users: users of validation that judge, at most; None: all.
-      say: takes a line for whoever looks on.
+      log_line: prints or logs a line.
     """
     wanted = []
     for name in names:
@@ -85,12 +85,12 @@ def fitted(
         if reason is None:
             wanted.append(name)
         else:
-            say(f"{name} is left out: {reason}")
+            log_line(f"{name} is left out: {reason}")
     if not wanted:
         return
     with progress("reading the clicks for the baselines"):
         log = Log.of(prepared)
-    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, say)
+    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, log_line)
     for name in wanted:
         choice = tuner.choice(name)
         with progress(f"fitting {name}"):
@@ -115,18 +115,24 @@ def left_out(name: str, prepared: Prepared) -> str | None:
 
 class _Tuner:
     def __init__(
-        self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, say: Callable[[str], None]
+        self, prepared: Prepared, log: Log, stored: Stored, most_users: int | None, log_line: Callable[[str], None]
     ) -> None:
-        self._prepared, self._log, self._stored, self._most_users, self._say = prepared, log, stored, most_users, say
-        self._found: dict[str, Choice | None] = {}
+        self._prepared, self._log, self._stored, self._most_users, self._log_line = (
+            prepared,
+            log,
+            stored,
+            most_users,
+            log_line,
+        )
+        self._found: dict[str, ChosenSettings | None] = {}
 
-    def choice(self, name: str) -> Choice | None:
+    def choice(self, name: str) -> ChosenSettings | None:
         """Of this call, of an earlier one, or searched now."""
         if name not in self._found:
             self._found[name] = self._choice(name)
         return self._found[name]
 
-    def _choice(self, name: str) -> Choice | None:
+    def _choice(self, name: str) -> ChosenSettings | None:
         baseline = BASELINES[name]
         grid = list(baseline.grid(self._log))
         if baseline.needs is not None:
@@ -136,9 +142,9 @@ class _Tuner:
             return None
         known = self._stored.read(name, grid)
         if known is not None:
-            self._say(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
+            self._log_line(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
             return known
-        self._say(f"{name}: trying {len(grid)} settings on {baseline.judged} ...")
+        self._log_line(f"{name}: trying {len(grid)} settings on {baseline.judged} ...")
         with progress(f"choosing the settings of {name}, settings") as report:
             choice = choose(baseline, grid, self._prepared, self._log, self._most_users, _SEED, report)
         self._stored.write(name, grid, choice)

@@ -27,11 +27,11 @@ MOST_JUDGES = 4000
 """Users of a draw: enough for a standard error of Recall@20 below 0.005."""
 
 Report = Callable[[int, int], None]
-"""Is told how many settings have been judged, of how many; each draw judges all settings."""
+"""Gets how many settings have been judged, of how many; each draw judges all settings."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenSettings:
     """What a search has found.
 
     Attributes:
@@ -62,7 +62,7 @@ def choose(
     most_users: int | None,
     seed: int,
     report: Report,
-) -> Choice:
+) -> ChosenSettings:
     """The settings with the best Recall@20; of equals the earlier of the grid.
 
     A baseline that is judged on validation ranks all items but the user's training clicks, for all users with a
@@ -76,7 +76,7 @@ def choose(
       log: its training clicks and content.
       most_users: see above; None: all.
       seed: of draws and ties.
-      report: is told of the progress.
+      report: progress callback.
     """
     began = time.monotonic()
     judges = (
@@ -93,7 +93,7 @@ def choose(
             report(done, len(grid) * len(judges))
     best = int(np.argmax(sums[:, 0]))
     recall, ndcg = (float(total) / len(judges) for total in sums[best]) if judges else (None, None)
-    return Choice(dict(grid[best]), baseline.judged, recall, ndcg, len(grid), time.monotonic() - began)
+    return ChosenSettings(dict(grid[best]), baseline.judged, recall, ndcg, len(grid), time.monotonic() - began)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from m3csr_tf.baselines import search
 from m3csr_tf.baselines.log import Settings
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, write_json
@@ -48,15 +48,15 @@ class Stored:
         """Where the choice of a baseline lies."""
         return self._folder / f"{name}.json"
 
-    def read(self, name: str, grid: Sequence[Settings]) -> Choice | None:
+    def read(self, name: str, grid: Sequence[Settings]) -> ChosenSettings | None:
         """The choice of a baseline from this grid; None if there is none, or one that another question has found."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             tree = parse_json(regular(self.path(name)).read_bytes())
             if tree["question"] == self._question(grid):
-                return Choice(**tree["choice"])
+                return ChosenSettings(**tree["choice"])
         return None
 
-    def write(self, name: str, grid: Sequence[Settings], choice: Choice) -> None:
+    def write(self, name: str, grid: Sequence[Settings], choice: ChosenSettings) -> None:
         """Remembers a choice."""
         write_json(self.path(name), {"question": self._question(grid), "choice": choice.to_json()})
 

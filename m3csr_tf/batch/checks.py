@@ -65,7 +65,7 @@ def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) ->
     """
     expected, says = ("a list of item ids", "holds") if name in _LISTS else ("an id", "is")
     column = pd.Series(values, rows - 1, name=name, dtype=object)
-    ids = to_ids(column, source, expected, says, told=not len(rows) or rows[0] == 1)
+    ids = to_ids(column, source, expected, says, warn=not len(rows) or rows[0] == 1)
     return values if ids is column else ids.to_numpy(object)
 
 

@@ -17,7 +17,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.refusals import reason
 
 Advance = Callable[[int], object]
-"""Is told how many users or items have been done."""
+"""Gets how many users or items have been done."""
 
 
 class InputsChanged(Exception):
@@ -166,9 +166,9 @@ def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
                 work = wanted.work(job.facts.position)
                 total = sum(map(job.size, own))
                 done_before = total - sum(map(job.size, todo))
-                with progress(f"the job, {wanted.what}", total, done_before) as told:
+                with progress(f"the job, {wanted.what}", total, done_before) as stage:
                     try:
-                        engine(work, job, todo, told.advance)
+                        engine(work, job, todo, stage.advance)
                         _require_same(wanted.inputs, identity[wanted.what])
                     except InputsChanged:
                         outputs.discard(output, job, todo)

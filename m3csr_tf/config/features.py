@@ -1,4 +1,4 @@
-"""Sections `content`, `clusters`, `popularity`, `history`, `affinities` and `ials`: what is fitted before a model."""
+"""Sections `content`, `clusters`, `popularity`, `history`, `item_graph` and `ials`: what is fitted before a model."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class HistoryConfig(Section):
 
 
 class ItemGraphConfig(Section):
-    """Which items go together (graph/item_graph.py): where ids start, and what training may imitate."""
+    """The item graph (graph/item_graph.py): what ids may be initialised from, and what training may imitate."""
 
     walks: int = Field(
         3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
@@ -90,15 +90,15 @@ class ItemGraphConfig(Section):
         description="exponent by which busy users are held back in later steps: what they link is far from anybody's "
         "next click",
     )
-    similar: float = Field(0.03, ge=0, lt=1, description="share of the items of most similar content")
-    popular: float = Field(0.06, ge=0, lt=1, description="share of popularity")
+    content_share: float = Field(0.03, ge=0, lt=1, description="weight of the items of most similar content")
+    popularity_share: float = Field(0.06, ge=0, lt=1, description="probability of an item drawn by popularity")
 
 
 _Confidence = Annotated[float, Field(ge=1e-6, le=1e9)]
 
 
 class IalsConfig(Section):
-    """Implicit ALS, where ids may start from (graph/ials.py)."""
+    """Implicit ALS, which ids may be initialised from (graph/ials.py)."""
 
     grid: tuple[tuple[_Confidence, _Confidence], ...] = Field(
         ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),
@@ -113,6 +113,6 @@ class IalsConfig(Section):
         50_000,
         ge=0,
         le=10**9,
-        description="largest catalogue for which model.id_start=auto and cross_fit take its time",
+        description="largest catalogue for which model.id_initialisation=auto and cross_fit take its time",
     )
     most_clicks: int = Field(2_000_000, ge=0, le=10**12, description="largest log for which they do")

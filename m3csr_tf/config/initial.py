@@ -1,4 +1,4 @@
-"""Settings of the weights that M3CSR starts from: `model.initial`."""
+"""Settings of the initial weights of M3CSR: `model.initial`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InitialConfig(Section):
         0.5,
         ge=0,
         le=1,
-        description="a cluster's embedding starts at this share of its members' mean mapped content; 1 would drown "
+        description="a cluster's initial embedding is this share of its members' mean mapped content; 1 would drown "
         "what tells its members apart",
     )
     popularity_ridge: _Ridge = Field(
@@ -64,17 +64,17 @@ class InitialConfig(Section):
         "them: it tells clicks from items drawn evenly, and the top of a list asks for more",
     )
     gate_new: float = Field(
-        0.75, gt=0, lt=1, description="weight of content that the gate starts with for items without a click"
+        0.75, gt=0, lt=1, description="initial gate, the weight of content, of items without a click"
     )
-    gate_least: float = Field(0.02, gt=0, lt=1, description="the least that it starts with for other items")
-    gate_most: float = Field(0.9, gt=0, lt=1, description="the most that it starts with for other items")
+    gate_least: float = Field(0.02, gt=0, lt=1, description="least initial gate of other items")
+    gate_most: float = Field(0.9, gt=0, lt=1, description="largest initial gate of other items")
     intensity_ridge: _Ridge = Field(
         100.0, description="penalty of w_int of eq. 5 for interests of length 1, shared by all clicks"
     )
     folds: int = Field(3, ge=1, le=100, description="times that clicks are left out, to weigh ids and content by them")
     fold_items: float = Field(0.25, gt=0, lt=1, description="share of the clicked items that a fold leaves out")
     fold_clicks: _Share = Field(0.1, description="share of the clicks on other items that a fold leaves out")
-    fold_choices: int = Field(
+    fold_samples: int = Field(
         6000, ge=1, le=10_000_000, description="clicks of each kind, at most, that a fold compares with other items"
     )
     fold_others: int = Field(5, ge=1, le=1000, description="items that each of them is compared with")
@@ -89,8 +89,11 @@ class InitialConfig(Section):
         0.25,
         ge=0,
         le=2,
-        description="exponent by which popular items are held back where ids start from singular vectors",
+        description="exponent by which popular items are held back where ids are initialised from singular vectors",
     )
     walk_floor: float = Field(
-        3e-3, gt=0, le=1, description="chances of a next click below this count for little where ids start from walks"
+        3e-3,
+        gt=0,
+        le=1,
+        description="chances of a next click below this count for little where ids are initialised from walks",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from m3csr_tf.config import renamed
 from m3csr_tf.config.models import KINDS
 from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
@@ -29,9 +30,9 @@ def in_one_line(error: ValidationError, path: Path | None) -> str:
     lines: list[str] = []
     problems = error.errors(include_url=False)
     for problem in problems[:_MOST_PROBLEMS]:
-        place, of_kind = problem["loc"], ""
+        place, kind, of_kind = problem["loc"], None, ""
         if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the place.
-            place, of_kind = ("model", *place[2:]), f" for model.kind={place[1]}"
+            place, kind, of_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
         if place[:2] == ("data", "where") and len(place) > 2:
             # One of several kinds: each would complain.
             line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
@@ -40,7 +41,7 @@ def in_one_line(error: ValidationError, path: Path | None) -> str:
         field = printable(".".join(str(part)[:LONGEST_NAME] for part in place))
         if problem["type"] == "extra_forbidden":
             nested = "." in str(place[-1])
-            advice = "write section and name on two levels" if nested else "`m3csr settings` lists all"
+            advice = "write section and name on two levels" if nested else renamed.advice(field, kind)
             lines.append(f"unknown setting {field}{of_kind}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))

@@ -37,7 +37,7 @@ class TrainingConfig(Section):
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
     walk_positives: float = Field(
-        0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (affinities)"
+        0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (section item_graph)"
     )
     history_power: float = Field(
         0.5,
@@ -47,13 +47,19 @@ class TrainingConfig(Section):
         "inverse temperature of the softmax; no list of hers changes by it",
     )
     mask_target: bool = Field(True, description="take the positive out of the history that predicts it")
-    cold_items: float = Field(
+    item_id_dropout: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="share of the candidates shown as new: no id, and the gate looks at popularity bin 0",
+        description="id dropout of items: the share of the candidates that training shows without an id, whose gate "
+        "looks at popularity bin 0, as for a new item",
     )
-    cold_users: float = Field(0.8, ge=0, le=1, description="share of the users shown as unknown")
+    user_id_dropout: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="id dropout of users: the share that training shows without an id, as an unknown user",
+    )
     alpha: float = Field(1e-6, ge=0, le=1e6, description="weight of the orthogonality loss, a mean over the batch")
     beta: float = Field(0.1, ge=0, le=1e6, description="weight decay of the batch's rows and the dense weights")
     batch_size: int = Field(1024, ge=2, le=262_144)
@@ -65,7 +71,7 @@ class TrainingConfig(Section):
     )
     learning_rate: float = Field(3e-3, gt=0, le=1e3)
     content_rate: float = Field(
-        0.3, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps them as they start"
+        0.3, ge=0, le=1, description="share of the learning rate for the maps of content; 0 keeps the initial ones"
     )
     id_rate: float = Field(
         0.01,
@@ -79,9 +85,9 @@ class TrainingConfig(Section):
         ge=0,
         le=20,
         description="parts of the users: the examples of each part are trained with item ids that the clicks of the "
-        "other users alone place, and those of the model stay as they start; for ids that start from implicit ALS, are "
-        "not hashed, and logs of up to two million clicks and 50,000 items; 0: with the ids of the model, which know "
-        "the clicks",
+        "other users alone place, and those of the model keep their initial values; for ids initialised from implicit "
+        "ALS that are not hashed, and logs of up to two million clicks and 50,000 items; 0: with the ids of the model, "
+        "which know the clicks",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="cosine: the learning rate falls to zero at the last step"

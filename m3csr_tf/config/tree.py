@@ -35,7 +35,7 @@ END_OF_YAML = "...\n"
 
 PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
 """The sections that the prepared folder depends on."""
-TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "affinities", "ials", "model", "negatives", "training")
+TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "item_graph", "ials", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
 RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
@@ -57,7 +57,7 @@ class Config(Section):
     clusters: ClustersConfig = ClustersConfig()
     popularity: PopularityConfig = PopularityConfig()
     history: HistoryConfig = HistoryConfig()
-    affinities: ItemGraphConfig = ItemGraphConfig()
+    item_graph: ItemGraphConfig = ItemGraphConfig()
     ials: IalsConfig = IalsConfig()
     model: ModelConfig = M3CSRConfig()
     negatives: NegativesConfig = NegativesConfig()

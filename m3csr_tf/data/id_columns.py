@@ -31,7 +31,7 @@ _MIXED = {"mixed", "mixed-integer", "mixed-integer-float", "decimal"}
 _KINDS = "strings or whole numbers; as floats only up to 2^53, beyond which they are not exact"
 
 
-def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = "is", told: bool = True) -> pd.Series:
+def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = "is", warn: bool = True) -> pd.Series:
     """Ids as str: text stays, whole numbers are written out, 7.0 as "7".
 
     A column of text in which every id is written as a float, "7.0", holds whole numbers too: so pandas writes whole
@@ -42,7 +42,7 @@ def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = 
       source: how messages call the input.
       expected: what messages expect.
       says: the verb of messages: a column of lists "holds" a value.
-      told: whether text that becomes whole numbers is worth a warning.
+      warn: whether text that becomes whole numbers is worth a warning.
 
     Returns:
       The ids, dtype object; the column itself if nothing was to be changed.
@@ -55,7 +55,7 @@ def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = 
     column = plain(column)
     kind = pd.api.types.infer_dtype(column, skipna=False)
     if kind == "string":
-        return _of_text(column, source, expected, says, told)
+        return _of_text(column, source, expected, says, warn)
     if kind == "integer":
         return column.astype(str).astype(object)
     if kind == "floating":
@@ -68,7 +68,7 @@ def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = 
     if kind in _MIXED:
         written = [_written(value) for value in column]
         refuse([text is None for text in written], column, source, f"{expected} ({_KINDS})", says)
-        return _of_text(pd.Series(written, column.index, object, column.name), source, expected, says, told)
+        return _of_text(pd.Series(written, column.index, object, column.name), source, expected, says, warn)
     if kind != "empty":
         refuse_kind(kind, column, source, "strings or whole numbers")
     return column
@@ -132,7 +132,7 @@ def _written(value: Any) -> str | None:
     return None
 
 
-def _of_text(column: pd.Series, source: str, expected: str, says: str, told: bool) -> pd.Series:
+def _of_text(column: pd.Series, source: str, expected: str, says: str, warn: bool) -> pd.Series:
     try:
         texts = pa.array(column.to_numpy(object), pa.large_string())
     except UnicodeEncodeError:
@@ -145,7 +145,7 @@ def _of_text(column: pd.Series, source: str, expected: str, says: str, told: boo
         nul = pc.match_substring_regex(texts, "\\x00")
         refuse(nul, column, source, "an id without the character NUL, at which other programs would cut it", says)
     if are_written_as_floats(column):
-        return _of_floats(column, texts, source, expected, says, told)
+        return _of_floats(column, texts, source, expected, says, warn)
     cut = pc.match_substring_regex(texts, CUT_SHORT)
     refuse(
         cut, column, source, f"{expected} with all its digits, which a spreadsheet has cut; export ids as text", says
@@ -154,12 +154,12 @@ def _of_text(column: pd.Series, source: str, expected: str, says: str, told: boo
 
 
 def _of_floats(
-    column: pd.Series, texts: pa.LargeStringArray, source: str, expected: str, says: str, told: bool
+    column: pd.Series, texts: pa.LargeStringArray, source: str, expected: str, says: str, warn: bool
 ) -> pd.Series:
     beyond = [re.fullmatch(_FLOAT, text) is None or abs(int(text[:-2])) > LARGEST_EXACT for text in column]
     refuse(beyond, column, source, f"{expected} ({_KINDS})", says)
     ids = pc.replace_substring_regex(texts, r"\.0$", "").to_numpy(zero_copy_only=False)
-    if told:
+    if warn:
         logger.warning(
             "%s: all of %s is written as floats (%s); the ids are the whole numbers (%s)",
             source,

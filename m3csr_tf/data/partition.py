@@ -57,7 +57,12 @@ class Partition:
 
 
 def partition(
-    log: TableLog, items: IdTable, folder: Path, rows: int, bucket_rows: int, told: Callable[[int, int | None], None]
+    log: TableLog,
+    items: IdTable,
+    folder: Path,
+    rows: int,
+    bucket_rows: int,
+    on_progress: Callable[[int, int | None], None],
 ) -> Partition:
     """Reads a log in blocks, checks it, and writes its buckets.
 
@@ -67,7 +72,7 @@ def partition(
       folder: where the buckets are written.
       rows: how many the log has.
       bucket_rows: how many a bucket should have, about.
-      told: called with the rows that have been read, and all of them.
+      on_progress: progress callback, which gets the number of rows that are read and of all rows.
 
     Raises:
       InputError: as `check_interactions` and `check_items_known`, with the row in the whole log.
@@ -98,7 +103,7 @@ def partition(
                 writers = [stack.enter_context(pa.ipc.new_file(str(file), table.schema)) for file in files]
             _write(table, writers)
             done += block.num_rows
-            told(done, rows)
+            on_progress(done, rows)
     if check is None or not done:
         raise InputError(f"{log.source}: no interactions; expected a row for each click")
     time_unit = check.time_unit()

@@ -29,14 +29,15 @@ from m3csr_tf.data.selection import values_at
 from m3csr_tf.data.shards import ShardWriter
 from m3csr_tf.data.times import in_seconds
 from m3csr_tf.ids import FIRST_ROW, IdTable
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.splitmix import GOLDEN, finalize
 
 _TRAIN, _VAL, _TEST = range(len(columns.SPLITS))
 
-Told = Callable[[int, int | None], None]
 
-
-def split_partition(log: Partition, items: IdTable, config: Config, folder: Path, told: Told) -> SplitLog:
+def split_partition(
+    log: Partition, items: IdTable, config: Config, folder: Path, on_progress: ProgressCallback
+) -> SplitLog:
     """Writes users.parquet, train.parquet (in shards), val.parquet and test.parquet of a partitioned log.
 
     Splits are those of `splits.split` and `splits.play_cold`, but that the kind "random" draws bucket by bucket, and
@@ -47,7 +48,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
       items: of the catalogue.
       config: settings of splits and shards.
       folder: for the tables.
-      told: called with the steps that are done, and all of them.
+      on_progress: progress callback, which gets the number of steps that are done and of all steps.
 
     Raises:
       InputError: as `splits.split` and `splits.play_cold`.
@@ -60,7 +61,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
     is_strict[items.rows(strictly_cold)] = True
 
     steps = 2 * len(log.files)
-    users, counts, rows = _merge_all(log, kind, config, folder / USERS_FILE, lambda done: told(done, steps))
+    users, counts, rows = _merge_all(log, kind, config, folder / USERS_FILE, lambda done: on_progress(done, steps))
     borders = None
     times = partial(_times, log)
     if kind == "time":
@@ -94,7 +95,7 @@ def split_partition(log: Partition, items: IdTable, config: Config, folder: Path
         labels[(labels == _TRAIN) & is_pseudo[table[columns.ITEM_ROW].to_numpy()]] = _VAL
         return labels
 
-    written = _write_all(log, final, config, folder, len(items), lambda done: told(len(log.files) + done, steps))
+    written = _write_all(log, final, config, folder, len(items), lambda done: on_progress(len(log.files) + done, steps))
     return SplitLog(
         kind=kind,
         users=users,
@@ -126,7 +127,7 @@ class _Sizes:
 
 
 def _merge_all(
-    log: Partition, kind: splits.Kind, config: Config, users_file: Path, told: Callable[[int], None]
+    log: Partition, kind: splits.Kind, config: Config, users_file: Path, on_progress: Callable[[int], None]
 ) -> tuple[int, dict[str, int], int]:
     """Merges duplicates and gives users their rows, bucket by bucket, in place.
 
@@ -138,7 +139,7 @@ def _merge_all(
     with pq.ParquetWriter(users_file, pa.schema([(columns.USER_ID, pa.string())])) as writer:
         for number, file in enumerate(log.files):
             table = read_bucket(file)
-            told(number + 1)
+            on_progress(number + 1)
             if not table.num_rows:
                 continue
             ids = table[columns.USER_ID].combine_chunks().dictionary_encode()
@@ -183,7 +184,7 @@ def _write_all(
     config: Config,
     folder: Path,
     items: int,
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> _Sizes:
     sizes = _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64))
     order = [columns.USER_ROW, columns.ITEM_ROW]
@@ -206,7 +207,7 @@ def _write_all(
                     path = str(folder / f"{name}.parquet")
                     others[label] = stack.enter_context(pq.ParquetWriter(path, rows.schema))
                 others[label].write_table(rows)
-            told(number + 1)
+            on_progress(number + 1)
     return sizes
 
 

@@ -79,9 +79,9 @@ class UnitFinder:
         if len(units) + len(others) > 1 and not harmless and (units or max(others) >= _DATES):
             one, other = sorted(self._first, key=lambda form: self._first[form][0])[:2]
             raise InputError(
-                f"{self._source}: {self._name} in data row {self._first[one][0]} is {self._told(one)}, and in data row "
-                f"{self._first[other][0]} {self._told(other)}; expected one form and one unit in all rows: dates, or "
-                "seconds, milliseconds, microseconds or nanoseconds of the years 1980 to 2100"
+                f"{self._source}: {self._name} in data row {self._first[one][0]} is {self._described(one)}, and in "
+                f"data row {self._first[other][0]} {self._described(other)}; expected one form and one unit in all "
+                "rows: dates, or seconds, milliseconds, microseconds or nanoseconds of the years 1980 to 2100"
             )
         if not units:
             return 1
@@ -90,7 +90,7 @@ class UnitFinder:
             say(f"{self._source}: {self._name} is in {name} since 1970, and becomes seconds")
         return UNITS[name]
 
-    def _told(self, form: int) -> str:
+    def _described(self, form: int) -> str:
         value = self._first[form][1]
         if form == _DATES:
             return "a date without a time zone"

@@ -111,13 +111,13 @@ def evaluate_split(
     split: str,
     config: EvaluationConfig,
     seed: int = 0,
-    told: Callable[[int, int | None], None] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
     """`evaluate` on "val" or "test" of a prepared folder: all of its users, or a draw of them (`drawn_users`).
 
     User vectors may be anything that gives those of some rows, float32 [n, dim], by `user_vectors[rows]`. `cold_only`
     ranks the strictly cold items, if any; on "val" the pseudo-cold ones, where the split drew some. The slice "all"
-    says of how many users the draw was. `told` is told how many users are ranked, and of how many.
+    says of how many users the draw was. `on_progress` gets how many users are ranked, and of how many.
     """
     users, of = drawn_users(prepared, split, config)
     pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
@@ -135,7 +135,7 @@ def evaluate_split(
         block=config.block,
         bootstrap=config.bootstrap,
         cold_items=alone if alone.any() else None,
-        told=told,
+        on_progress=on_progress,
     )
     every = replace(evaluation[ALL], of=of)
     return replace(evaluation, slices=evaluation.slices | {ALL: every})
@@ -170,7 +170,7 @@ def evaluate(
     bootstrap: int = 1000,
     cold_only: bool = True,
     cold_items: np.ndarray | None = None,
-    told: Callable[[int, int | None], None] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
     """Ranks all known items for every user with truth, the user's own training clicks left out, and reports the slices.
 
@@ -188,7 +188,7 @@ def evaluate(
       cold_only: whether to rank the cold items alone, too.
       cold_items: bool [items], what `cold_only` ranks; the items without a training click when None. With a strict cold
         split these are its items, since others that happen to lack a click are no part of its question.
-      told: told how many users all items are ranked for, and of how many, by several threads.
+      on_progress: gets how many users all items are ranked for, and of how many, by several threads.
 
     Raises:
       ValueError: shapes do not fit, or the vectors are not finite (a diverged model).
@@ -212,7 +212,7 @@ def evaluate(
         TAIL: known & (clicks <= FEW_CLICKS),
     }
     judge = _Judge(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
-    users, ranked = judge.rank(known, seen, told)
+    users, ranked = judge.rank(known, seen, on_progress)
     slices = {}
     with progress("judging the lists, slices", len(parts)) as judged:
         for name, items in parts.items():
@@ -223,8 +223,8 @@ def evaluate(
     slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
     if cold_only:
         alone = cold if cold_items is None else known & cold_items
-        with progress("ranking new items alone, users") as told_alone:
-            slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, told_alone), alone)
+        with progress("ranking new items alone, users") as stage:
+            slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, stage), alone)
     return Evaluation(slices, by_item)
 
 
@@ -242,7 +242,7 @@ class _Judge:
     bootstrap: int
 
     def rank(
-        self, candidates: np.ndarray, seen: Csr | None, told: Callable[[int, int | None], None] | None = None
+        self, candidates: np.ndarray, seen: Csr | None, on_progress: Callable[[int, int | None], None] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Users with truth among `candidates` (bool [items]), int [users], and their lists, int32 [users, n]."""
         users = np.unique(self._truth_on(candidates).nonzero()[0])
@@ -254,7 +254,7 @@ class _Judge:
             candidates=candidates,
             seed=self.seed,
             block=self.block,
-            told=told,
+            on_progress=on_progress,
         )
         return users, ranked
 

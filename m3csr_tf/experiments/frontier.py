@@ -83,7 +83,7 @@ def frontier(
     split: str,
     config: Config,
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> list[Point]:
     """A point where cold items are hidden, and one a share.
 
@@ -96,7 +96,7 @@ def frontier(
       split: "val" or "test".
       config: settings of exposure and evaluation, and the seed.
       shares: shares of cold items, as `exposure.cold_share`.
-      told: told how many points are found, and of how many.
+      on_progress: gets how many points are found, and of how many.
 
     Raises:
       InputError: the split has no interactions.
@@ -126,8 +126,8 @@ def frontier(
         settings = config.exposure.model_copy(update={"cold_share": share})
         bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
         judged = judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
-        if told is not None:
-            told(next(found), 1 + len(shares))
+        if on_progress is not None:
+            on_progress(next(found), 1 + len(shares))
         return judged
 
     names = [share if isinstance(share, str) else f"{share:g}" for share in shares]

@@ -127,5 +127,5 @@ def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:
-    start = finished.get(f"start_{_JUDGED_BY}")
+    start = finished.get(f"initial_{_JUDGED_BY}")
     return None if start is None else finished[_JUDGED_BY] - start

@@ -118,7 +118,7 @@ def ranked_by_kind(
     seen: Csr,
     seed: int = 0,
     block: int = 1024,
-    told: Sequence[ProgressCallback | None] | None = None,
+    on_progress: Sequence[ProgressCallback | None] | None = None,
 ) -> tuple[Ranked, ...]:
     """Ranks the items of each kind separately and returns the top `n` of each.
 
@@ -132,13 +132,22 @@ def ranked_by_kind(
       seen: sparse [users, items], the items to leave out of each user's lists.
       seed: seed of the random order of ties.
       block: users ranked at once.
-      told: progress callbacks, one for each kind. A callback gets the number of users that are ranked and the number of
-        all users, from several threads.
+      on_progress: progress callbacks, one for each kind. A callback gets the number of users that are ranked and the
+        number of all users, from several threads.
     """
     known = np.arange(len(item_vectors)) >= FIRST_ROW
     lists = (
-        top_n(user_vectors, item_vectors, n, seen=seen, candidates=known & kind, seed=seed, block=block, told=tell)
-        for kind, tell in zip(kinds, told or [None] * len(kinds), strict=True)
+        top_n(
+            user_vectors,
+            item_vectors,
+            n,
+            seen=seen,
+            candidates=known & kind,
+            seed=seed,
+            block=block,
+            on_progress=callback,
+        )
+        for kind, callback in zip(kinds, on_progress or [None] * len(kinds), strict=True)
     )
     return tuple(_scored(user_vectors, item_vectors, items) for items in lists)
 

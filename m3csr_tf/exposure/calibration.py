@@ -72,7 +72,7 @@ def calibrated_bonuses(
     seed: int,
     block: int = 1024,
     hide_cold: bool = False,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> np.ndarray:
     """Computes the exposure bonus of each popularity bin by the settings of a run.
 
@@ -89,7 +89,7 @@ def calibrated_bonuses(
       seed: seed of the sample of users and of ties.
       block: users ranked at once.
       hide_cold: compute the bonuses for lists without cold items; the bonus of bin 0 is then -inf.
-      told: progress callback, which gets the percentage that is done, from several threads.
+      on_progress: progress callback, which gets the percentage that is done, from several threads.
 
     Returns:
       float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few clicks have
@@ -117,7 +117,7 @@ def calibrated_bonuses(
         seen=seen,
         seed=seed,
         block=block,
-        told=[share(told, place, most) for place in range(len(kinds))],
+        on_progress=[share(on_progress, place, most) for place in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
     judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
@@ -127,7 +127,7 @@ def calibrated_bonuses(
     for place, part in enumerate(parts, start=len(kinds) + 1):
         of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = of_few, of_cold
-        if len(parts) == 1 or judge.loss(bonuses, share(told, place, most)) <= config.most_loss:
+        if len(parts) == 1 or judge.loss(bonuses, share(on_progress, place, most)) <= config.most_loss:
             break
     return bonuses
 
@@ -185,14 +185,14 @@ class _Judge:
         hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
         return not hidden and bool(cold[self.truth.indices].any())
 
-    def loss(self, bonuses: np.ndarray, told: ProgressCallback | None = None) -> float:
+    def loss(self, bonuses: np.ndarray, on_progress: ProgressCallback | None = None) -> float:
         """Computes the relative loss of Recall@20 or of NDCG@20, whichever is larger, that bonuses cause.
 
         The loss is relative to lists without cold items and without bonuses.
 
         Args:
           bonuses: float32 [bins].
-          told: progress callback, which gets the number of users that are ranked.
+          on_progress: progress callback, which gets the number of users that are ranked.
 
         Returns:
           A fraction; negative where the lists with bonuses are better, 0 without users or without a hit.
@@ -200,7 +200,7 @@ class _Judge:
         if not len(self.users):
             return 0.0
         known, without = np.arange(len(self.items)) >= FIRST_ROW, self._without
-        found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known, told)
+        found = self._figures(with_bonuses(self.items, self.prepared, bonuses), known, on_progress)
         return max((1 - found[one] / without[one] for one in without if without[one]), default=0.0)
 
     @cached_property
@@ -209,7 +209,7 @@ class _Judge:
         return self._figures(self.items, known & ~cold_items(self.prepared))
 
     def _figures(
-        self, items: np.ndarray, candidates: np.ndarray, told: ProgressCallback | None = None
+        self, items: np.ndarray, candidates: np.ndarray, on_progress: ProgressCallback | None = None
     ) -> dict[str, float]:
         ranked = top_n(
             self.users,
@@ -219,7 +219,7 @@ class _Judge:
             candidates=candidates,
             seed=self.seed,
             block=self.block,
-            told=told,
+            on_progress=on_progress,
         )
         found = per_user(ranked, self.truth, [EXPOSED_AT])
         return {one: float(found[one].mean()) for one in (name(RECALL, EXPOSED_AT), name(NDCG, EXPOSED_AT))}

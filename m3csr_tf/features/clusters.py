@@ -60,7 +60,7 @@ class Clusters:
         rows: np.ndarray,
         max_iterations: int = 100,
         seed: int = 0,
-        told: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> Clusters:
         """Fits k-means, with seeded k-means++ initialisation, on scaled content.
 
@@ -75,8 +75,8 @@ class Clusters:
             sample of them is taken.
           max_iterations: largest number of iterations of k-means.
           seed: seed of the sample and of the initialisation.
-          told: progress callback for "per_modality", which gets the number of modalities that are clustered and of all
-            modalities.
+          on_progress: progress callback for "per_modality", which gets the number of modalities that are clustered and
+            of all modalities.
 
         Raises:
           ConfigError: there are fewer items than clusters.
@@ -92,8 +92,8 @@ class Clusters:
         for name, vectors in scaled.items():
             chosen = sample(np.flatnonzero(rows & present[name]), most, seed)
             of_each[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
-            if told is not None:
-                told(len(of_each), len(scaled))
+            if on_progress is not None:
+                on_progress(len(of_each), len(scaled))
         return cls(kind, of_each)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -67,7 +67,7 @@ class ContentScaler:
         rows: np.ndarray,
         components: int = 64,
         seed: int = 0,
-        told: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
         shrinkage: float = ContentConfig().shrinkage,
     ) -> ContentScaler:
         """Fits shift, scale and projection of each modality.
@@ -79,7 +79,7 @@ class ContentScaler:
           rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
           components: largest number of axes of `whitened`; a narrower modality keeps its width.
           seed: seed of the sample.
-          told: progress callback, which gets the number of modalities that are done and of all modalities.
+          on_progress: progress callback, which gets the number of modalities that are done and of all modalities.
           shrinkage: for `whitened`, the share of the mean variance that is added to the variance of each axis, since
             weak axes are mostly noise.
         """
@@ -91,8 +91,8 @@ class ContentScaler:
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
                 projection[name] = _whitening((vectors - shift[name]) * scale[name], components, shrinkage)
-            if told is not None:
-                told(place, len(content))
+            if on_progress is not None:
+                on_progress(place, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
 
     def width(self, modality: str) -> int:

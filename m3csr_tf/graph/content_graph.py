@@ -27,7 +27,7 @@ def content_graph(
     neighbours: int,
     weights: Literal["ones", "cosines"] = "ones",
     reachable: np.ndarray | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes the matrix S of connections, whose row i has the items that are most similar to item i.
 
@@ -38,13 +38,14 @@ def content_graph(
         out.
       weights: the entries of S: 1 (FREEDOM) or the cosines (LATTICE).
       reachable: bool [items], the items to which others, and they themselves, may be connected; None: all.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       float32 [items, items] with sorted indices, to be normalised by `normalised`. It is not symmetric, since i can be
       among the nearest of j without j being among the nearest of i.
     """
-    others = nearest_by_cosine(content, neighbours, reachable, told)
+    others = nearest_by_cosine(content, neighbours, reachable, on_progress)
     own = content.any(axis=1)
     if reachable is not None:
         own &= reachable
@@ -72,7 +73,7 @@ def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def nearest_by_cosine(
-    content: np.ndarray, count: int, reachable: np.ndarray | None = None, told: ProgressCallback | None = None
+    content: np.ndarray, count: int, reachable: np.ndarray | None = None, on_progress: ProgressCallback | None = None
 ) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
 
@@ -80,7 +81,8 @@ def nearest_by_cosine(
       content: float32 [items, width]; an item without any content has a row of zeros.
       count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
       reachable: bool [items], the items that may be neighbours; None: all.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       Cosines float32 [items, items]. An item is not its own neighbour, nor is one whose cosine is 0 or negative. The
@@ -113,9 +115,9 @@ def nearest_by_cosine(
             indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
             found = weights[row, place], nearest[row, place], indptr
             parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
-            if told is not None:
+            if on_progress is not None:
                 done[worker] += 1
-                told(sum(done), len(blocks))
+                on_progress(sum(done), len(blocks))
 
     each_worker(work, workers)
     return sparse.vstack(parts, format="csr")

@@ -124,7 +124,7 @@ def content_id_maps(
     rows: np.ndarray,
     ridges: np.ndarray | None = None,
     seed: int = 0,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     settings: InitialConfig = DEFAULTS,
 ) -> IdMaps:
     """Fits the ridge regression of item ids on content, with a ridge of its own for each modality.
@@ -139,7 +139,7 @@ def content_id_maps(
       rows: int [n], the items to fit on, which have ids of their own.
       ridges: float [modalities], fixed ridges; None: they are chosen.
       seed: seed of the sample of items on which ridges are chosen.
-      told: progress callback, which gets the number of choices that are made and the number of all choices.
+      on_progress: progress callback, which gets the number of choices that are made and the number of all choices.
       settings: the section model.initial; ridges are chosen among its id_ridges.
     """
     if not len(rows):
@@ -154,8 +154,8 @@ def content_id_maps(
                 tried = np.tile(ridges, (len(settings.id_ridges), 1))
                 tried[:, place] = settings.id_ridges
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
-                if told is not None:
-                    told(turn * len(content) + place + 1, _ID_ROUNDS * len(content))
+                if on_progress is not None:
+                    on_progress(turn * len(content) + place + 1, _ID_ROUNDS * len(content))
     return _Regression.of(ids, content, rows).maps(ridges)
 
 

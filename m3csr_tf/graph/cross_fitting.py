@@ -51,7 +51,7 @@ def cross_fitted_ids(
     setting: tuple[float, float],
     parts: int,
     seed: int,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     sweeps: int = InitialConfig().cross_fit_sweeps,
 ) -> CrossIds | None:
     """Estimates item ids by implicit ALS, for each part of the users without the part's clicks.
@@ -62,7 +62,7 @@ def cross_fitted_ids(
       setting: alpha and penalty of implicit ALS.
       parts: number of parts.
       seed: seed of the division of users into parts.
-      told: progress callback, which gets the percentage that is done.
+      on_progress: progress callback, which gets the percentage that is done.
       sweeps: number of sweeps without the clicks of a part, which begin with the factors of all clicks. On random
         clicks, a user's own click scores 2.1 standard deviations above the mean by factors that were fitted to it, 0.4
         after three sweeps without it, 0.1 after six, and none after twenty. The axes stay nearly the same, so that all
@@ -91,7 +91,7 @@ def cross_fitted_ids(
             penalty=penalty,
             sweeps=sweeps,
             start=start,
-            told=share(told, number, parts),
+            on_progress=share(on_progress, number, parts),
         )
         ids[number] = found.items / factors.size
     return CrossIds(part, ids)

@@ -20,7 +20,7 @@ so long scipy blocks all other threads, those that show progress among them."""
 
 
 def singular_vectors(
-    matrix: csr_matrix, rank: int, turns: int, seed: int, told: ProgressCallback | None = None
+    matrix: csr_matrix, rank: int, turns: int, seed: int, on_progress: ProgressCallback | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes the largest singular values and their right singular vectors, as scikit-learn's `randomized_svd` does.
 
@@ -29,14 +29,15 @@ def singular_vectors(
       rank: number of singular values.
       turns: number of power iterations.
       seed: seed of the random initial vectors.
-      told: progress callback, which gets the number of products with the matrix that are made and of all of them.
+      on_progress: progress callback, which gets the number of products with the matrix that are made and of all of
+        them.
 
     Returns:
       Singular values [rank] and right singular vectors [rank, columns].
     """
     counted = _Counted(matrix)
     # Two products in each iteration, one before them, and one with the basis that they find.
-    counted.told, counted.total = told, 2 * turns + 2
+    counted.on_progress, counted.total = on_progress, 2 * turns + 2
     _, values, directions = randomized_svd(counted, rank, n_iter=turns, random_state=seed)
     return values, directions
 
@@ -44,7 +45,7 @@ def singular_vectors(
 class _Counted(csr_matrix):
     """A sparse matrix whose products with dense matrices are computed by blocks of rows, and counted."""
 
-    told: ProgressCallback | None = None
+    on_progress: ProgressCallback | None = None
     total = 0
     made = 0
     _transposed: _Counted | None = None
@@ -52,7 +53,7 @@ class _Counted(csr_matrix):
     def transpose(self, axes: Any = None, copy: bool = False) -> csr_matrix:
         if self._transposed is None:
             self._transposed = _Counted(csr_matrix(self).transpose(axes, copy).tocsr())
-            self._transposed.told, self._transposed.total = self._count, self.total
+            self._transposed.on_progress, self._transposed.total = self._count, self.total
             self._transposed._transposed = self
         return self._transposed
 
@@ -66,6 +67,6 @@ class _Counted(csr_matrix):
         return np.concatenate(made) if made else plain @ other
 
     def _count(self, *_: Any) -> None:
-        if self.told is not None:
+        if self.on_progress is not None:
             self.made += 1
-            self.told(self.made, self.total)
+            self.on_progress(self.made, self.total)

@@ -40,7 +40,7 @@ def item_factors(
     clicks: csr_matrix,
     dim: int,
     seed: int,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     popularity: float = InitialConfig().svd_popularity,
 ) -> np.ndarray:
     """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-a, times their singular values.
@@ -51,7 +51,8 @@ def item_factors(
       clicks: binary [users, items] training clicks.
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the randomised decomposition.
-      told: progress callback, which gets the number of matrix products that are made and the number of all of them.
+      on_progress: progress callback, which gets the number of matrix products that are made and the number of all of
+        them.
       popularity: the exponent a, by which popular items are down-weighted. On four synthetic worlds, validation with
         a = 1/4 is -1 to 5% above that of a = 0, and 1 to 4% above that of a = 1/2 (docs/journal.md).
 
@@ -63,7 +64,7 @@ def item_factors(
     weighed = diags(of_users**-0.5) @ clicks @ diags(of_items**-popularity)
     rank = min(dim, *clicks.shape)
     turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
-    values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, told)
+    values, directions = singular_vectors(weighed.tocsr(), rank, turns, seed, on_progress)
     factors = np.zeros((clicks.shape[1], dim), np.float32)
     factors[:, : len(values)] = (directions * values[:, None]).T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
@@ -88,7 +89,7 @@ class IdFactors(NamedTuple):
 
 
 def item_graph_factors(
-    affinities: ItemGraph,
+    item_graph: ItemGraph,
     clicks: csr_matrix,
     dim: int,
     seed: int,
@@ -103,15 +104,15 @@ def item_graph_factors(
     least-squares fit of L V by V, in which each item is weighted by how often it is in a history.
 
     Args:
-      affinities: the item graph.
+      item_graph: the item graph.
       clicks: binary [users, items] training clicks, whose rows are the histories.
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the initial vector of the decomposition.
       floor: probabilities of a next click below this count for little.
     """
-    by_popularity = np.log1p(affinities.popular * affinities.popularity.astype(np.float64) / floor)
-    beyond = affinities.items.tocsr().astype(np.float64)
-    beyond.data = (1 - affinities.popular) * beyond.data / floor
+    by_popularity = np.log1p(item_graph.popularity_share * item_graph.popularity.astype(np.float64) / floor)
+    beyond = item_graph.items.tocsr().astype(np.float64)
+    beyond.data = (1 - item_graph.popularity_share) * beyond.data / floor
     beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
     lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
     ones = np.ones(lines.shape[0])
@@ -153,7 +154,7 @@ def ials_factors(
     setting: tuple[float, float],
     config: IalsConfig,
     seed: int,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> IdFactors:
     """Computes initial ids and W_V from implicit ALS (`graph.ials`), whose item factors are called Y.
 
@@ -167,11 +168,11 @@ def ials_factors(
       setting: alpha, the confidence that a click adds, and the penalty lambda.
       config: number of sweeps, and the ridge of user vectors.
       seed: seed of the random initial item vectors.
-      told: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
+      on_progress: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     alpha, penalty = setting
     found = factorise(
-        clicks, factors=dim, alpha=alpha, penalty=penalty, sweeps=config.sweeps, seed=seed, told=told
+        clicks, factors=dim, alpha=alpha, penalty=penalty, sweeps=config.sweeps, seed=seed, on_progress=on_progress
     ).items
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     scale = max(np.sqrt((found[clicked] ** 2).sum(axis=1).mean()), 1e-12) if clicked.any() else 1.0

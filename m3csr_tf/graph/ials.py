@@ -47,7 +47,7 @@ def factorise(
     sweeps: int,
     seed: int = 0,
     start: np.ndarray | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Factors:
     """Factorises a click matrix.
 
@@ -59,7 +59,7 @@ def factorise(
       sweeps: how often users and then items are solved.
       seed: seed of the random initial item vectors.
       start: initial item vectors float64 [items, factors]; None: they are random.
-      told: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
+      on_progress: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     by_user = sparse.csr_matrix(clicks)
     by_item = by_user.T.tocsr()
@@ -72,8 +72,8 @@ def factorise(
     for sweep in range(sweeps):
         users = solve_side(by_user, items, alpha, penalty)
         items = solve_side(by_item, users, alpha, penalty)
-        if told is not None:
-            told(sweep + 1, sweeps)
+        if on_progress is not None:
+            on_progress(sweep + 1, sweeps)
     return Factors(users, items)
 
 

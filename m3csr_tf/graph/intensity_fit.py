@@ -12,7 +12,7 @@ from m3csr_tf.graph.stacking import HeldOutClicks, means
 
 
 def fitted_intensity(
-    left_out: HeldOutClicks,
+    held_out: HeldOutClicks,
     encoded: Mapping[str, np.ndarray],
     shared: bool,
     ridge: float = InitialConfig().intensity_ridge,
@@ -27,7 +27,7 @@ def fitted_intensity(
     more than for others.
 
     Args:
-      left_out: held-out clicks, each among candidates of like popularity. If there are none, the weights are zeros.
+      held_out: held-out clicks, each among candidates of like popularity. If there are none, the weights are zeros.
       encoded: modality -> h_i^m float32 [items, h]; zeros for the padding row and for items that lack the modality,
         which are in no mean.
       shared: whether all modalities share one w, as equation 5 prints it.
@@ -37,15 +37,15 @@ def fitted_intensity(
       float32 [1 or modalities, h].
     """
     rows, width = (1 if shared else len(encoded)), next(iter(encoded.values())).shape[1]
-    if not len(left_out):
+    if not len(held_out):
         return np.zeros((rows, width), np.float32)
-    interests = np.stack([means(left_out.histories, vectors) for vectors in encoded.values()])
-    length, size = _rms(np.linalg.norm(interests, axis=2)), _rms(left_out.similarities)
+    interests = np.stack([means(held_out.histories, vectors) for vectors in encoded.values()])
+    length, size = _rms(np.linalg.norm(interests, axis=2)), _rms(held_out.similarities)
     if not length or not size:
         return np.zeros((rows, width), np.float32)
-    fit = IntensityFit(interests / length, left_out.similarities / size, rows)
+    fit = IntensityFit(interests / length, held_out.similarities / size, rows)
     gain_alone = fit.fit(None, np.zeros(rows * width + 1))
-    weights = fit.fit(ridge / len(left_out), gain_alone)[:-1].reshape(rows, width)
+    weights = fit.fit(ridge / len(held_out), gain_alone)[:-1].reshape(rows, width)
     return (weights / length).astype(np.float32)
 
 

@@ -24,17 +24,17 @@ from m3csr_tf.util.progress import ProgressCallback, share
 class ItemGraph:
     """The distribution of the next item after each item.
 
-    With probability `popular` the next item is drawn by popularity, otherwise from the row of the item.
+    With probability `popularity_share` the next item is drawn by popularity, otherwise from the row of the item.
 
     Attributes:
       items: sparse float32 [items, items]; a row sums to 1, or to 0 where nothing is known about the item.
       popularity: float32 [items], summing to 1; the clicks of each user are weighted to sum to 1.
-      popular: the probability of a draw by popularity.
+      popularity_share: the probability of a draw by popularity.
     """
 
     items: sparse.csr_matrix
     popularity: np.ndarray
-    popular: float
+    popularity_share: float
 
     @classmethod
     def of(
@@ -42,7 +42,7 @@ class ItemGraph:
         clicks: sparse.csr_matrix,
         content: Mapping[str, np.ndarray],
         config: ItemGraphConfig,
-        told: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> ItemGraph:
         """Estimates the graph from clicks and content.
 
@@ -53,26 +53,28 @@ class ItemGraph:
           clicks: binary [users, items] training clicks.
           content: modality -> raw vectors float [items, width]; a row of NaN is absent.
           config: number of walks, shares, and how many items a row keeps.
-          told: progress callback, which gets the percentage that is done.
+          on_progress: progress callback, which gets the percentage that is done.
         """
         of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
         keep = config.neighbours
-        first = normalize(item_walk(clicks, 1.0, config.popularity_exponent, keep, told=share(told, 0, of)), norm="l1")
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, told=share(told, 1, of))
+        first = normalize(
+            item_walk(clicks, 1.0, config.popularity_exponent, keep, on_progress=share(on_progress, 0, of)), norm="l1"
+        )
+        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, on_progress=share(on_progress, 1, of))
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):
-            walked = normalize(pruned_product(walked, onward, keep, share(told, 1 + step, of)), norm="l1")
+            walked = normalize(pruned_product(walked, onward, keep, share(on_progress, 1 + step, of)), norm="l1")
             mixed = mixed + walked
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
-        if config.similar:
+        if config.content_share:
             # Items without a click are left out. Nobody could have gone there yet, so that a link would only be a bonus
             # for being new.
-            alike = content_neighbours(joined_content(content, clicked), told=share(told, of - 1, of))
+            alike = content_neighbours(joined_content(content, clicked), on_progress=share(on_progress, of - 1, of))
             alike = alike @ sparse.diags(clicked.astype(np.float32))
-            mixed = (1 - config.similar) * mixed + config.similar * normalize(alike, norm="l1")
+            mixed = (1 - config.content_share) * mixed + config.content_share * normalize(alike, norm="l1")
         popularity = np.asarray(normalize(clicks, norm="l1").sum(axis=0)).ravel()
         items = normalize(mixed.tocsr(), norm="l1").astype(np.float32)
         items.sort_indices()
-        return cls(items, (popularity / popularity.sum()).astype(np.float32), config.popular)
+        return cls(items, (popularity / popularity.sum()).astype(np.float32), config.popularity_share)

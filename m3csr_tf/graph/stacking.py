@@ -23,7 +23,7 @@ from m3csr_tf.config import InitialConfig
 DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
 """Scores that differ by less than this share of the largest one count as equal, since rounding alone can cause it."""
-_TOLD = 0.01
+_LEAST_INFORMATIVE = 0.01
 """Least share of clicks whose candidates differ in a score. With fewer, the score's weight cannot be estimated."""
 
 
@@ -62,13 +62,13 @@ class Weights(NamedTuple):
       content: modality -> weight of content for new items.
       new_ids: weight of predicted ids for new items.
       ids: weight of ids for items with clicks.
-      beside_ids: factor by which the weights of content are multiplied for items with clicks.
+      content_scale: factor by which the weights of content are multiplied for items with clicks.
     """
 
     content: dict[str, float]
     new_ids: float
     ids: float
-    beside_ids: float
+    content_scale: float
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class StackingResult(NamedTuple):
     """The estimates from held-out clicks: weights, and clicks from which more can be estimated."""
 
     weights: Weights
-    left_out: HeldOutClicks
+    held_out: HeldOutClicks
 
 
-def stacked(
+def stacking_weights(
     clicks: csr_matrix,
     estimate: Callable[[csr_matrix], ScoreEstimates],
     power: float,
@@ -119,31 +119,33 @@ def stacked(
       would have another click, all weights are 1 and there are no clicks.
     """
     random = np.random.default_rng(seed)
-    told = [_Told.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)]
-    if not told:
+    fold_scores = [
+        _FoldScores.of(fold, estimate(fold.known), power, random) for fold in _folds(clicks, random, settings)
+    ]
+    if not fold_scores:
         return StackingResult(
             Weights({}, 1.0, 1.0, 1.0), HeldOutClicks(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0)))
         )
-    names = told[0].names
-    of_new = conditional_logit(np.concatenate([one.new for one in told]), settings)
+    names = fold_scores[0].names
+    of_new = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
     of_content = of_new[: len(names)]
     # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
     # items.
-    clicked = np.concatenate([one.clicked for one in told])
+    clicked = np.concatenate([fold.clicked for fold in fold_scores])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
     of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
     weights = Weights(
         content=dict(zip(names, of_content.tolist(), strict=True)),
         new_ids=float(of_new[len(names)]) if len(of_new) > len(names) else 1.0,
         ids=float(of_clicked[0]) if len(of_clicked) > 1 else 1.0,
-        beside_ids=float(of_clicked[-1]),
+        content_scale=float(of_clicked[-1]),
     )
-    similarities = np.concatenate([one.popular for one in told]) * of_content
-    histories = vstack([one.histories for one in told], format="csr")
+    similarities = np.concatenate([fold.popular for fold in fold_scores]) * of_content
+    histories = vstack([fold.histories for fold in fold_scores], format="csr")
     return StackingResult(weights, HeldOutClicks(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
 
 
-class _Told(NamedTuple):
+class _FoldScores(NamedTuple):
     """Scores of the clicks that a fold holds out and of their other candidates, float [n, candidates, kinds of scores].
 
     Attributes:
@@ -161,10 +163,10 @@ class _Told(NamedTuple):
     histories: csr_matrix
 
     @classmethod
-    def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _Told:
+    def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _FoldScores:
         content = list(forms.content.values())
-        new, clicked = fold.choices(random, on_new=True), fold.choices(random, on_new=False)
-        popular = fold.choices(random, on_new=True, popular=True)
+        new, clicked = fold.logit_samples(random, on_new=True), fold.logit_samples(random, on_new=False)
+        popular = fold.logit_samples(random, on_new=True, popular=True)
         return cls(
             names=tuple(forms.content),
             new=fold.scores(new, [*content, *filter(None, [forms.new_ids])], power),
@@ -202,10 +204,10 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
     if not len(scores):
         return np.ones(scores.shape[2])
     apart = np.abs(scores[:, :1] - scores[:, 1:])
-    told = apart > _ALIKE * np.abs(scores).max(axis=(0, 1))
-    spread = np.sqrt((apart**2 * told).sum(axis=(0, 1)) / np.maximum(told.sum(axis=(0, 1)), 1))
-    tells = told.any(axis=1).mean(axis=0) >= _TOLD
-    scaled = scores[..., tells] / spread[tells]
+    differing = apart > _ALIKE * np.abs(scores).max(axis=(0, 1))
+    spread = np.sqrt((apart**2 * differing).sum(axis=(0, 1)) / np.maximum(differing.sum(axis=(0, 1)), 1))
+    informative = differing.any(axis=1).mean(axis=0) >= _LEAST_INFORMATIVE
+    scaled = scores[..., informative] / spread[informative]
     ridge = settings.logit_ridge + 1 / max(1, len(scores))
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -220,10 +222,10 @@ def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) ->
         return float(loss), slopes + 2 * ridge * weights
 
     weights = np.ones(len(spread))
-    if tells.any():
-        bounds = [(settings.logit_least, None)] * int(tells.sum())
+    if informative.any():
+        bounds = [(settings.logit_least, None)] * int(informative.sum())
         found = minimize(objective, np.full(len(bounds), 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
-        weights[tells] = found.x / spread[tells]
+        weights[informative] = found.x / spread[informative]
     return weights
 
 
@@ -246,7 +248,7 @@ class _Fold(NamedTuple):
       known: sparse [users, items], the remaining clicks.
       new: bool [items], the held-out items.
       users, items: int [n] each, the held-out clicks of users who have remaining clicks.
-      settings: the section model.initial, of which fold_choices and fold_others count.
+      settings: the section model.initial, of which fold_samples and fold_others count.
     """
 
     known: csr_matrix
@@ -255,7 +257,7 @@ class _Fold(NamedTuple):
     items: np.ndarray
     settings: InitialConfig = DEFAULTS
 
-    def choices(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _LogitSamples:
+    def logit_samples(self, random: np.random.Generator, on_new: bool, popular: bool = False) -> _LogitSamples:
         """Samples held-out clicks, and other candidates for each.
 
         Args:
@@ -266,20 +268,20 @@ class _Fold(NamedTuple):
         kind = self.new if on_new else np.diff(self.known.tocsc().indptr) > 0
         of_kind = np.flatnonzero(kind[self.items])
         pool = self.items[of_kind] if popular else np.flatnonzero(kind)
-        chosen = random.permutation(of_kind)[: self.settings.fold_choices]
+        chosen = random.permutation(of_kind)[: self.settings.fold_samples]
         beside = self.settings.fold_others
         others = random.choice(pool, (len(chosen), beside)) if len(chosen) else np.zeros((0, beside), int)
         return _LogitSamples(self.users[chosen], np.concatenate([self.items[chosen, None], others], axis=1))
 
-    def scores(self, choices: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:
+    def scores(self, samples: _LogitSamples, scored: Sequence[ScoreFactors], power: float) -> np.ndarray:
         """Computes the scores of candidates from the remaining clicks, float32 [n, candidates, kinds of scores]."""
-        theirs = self.known[choices.users]
+        theirs = self.known[samples.users]
         sharper = np.diff(theirs.indptr)[:, None].astype(np.float32) ** power
         found = [
-            np.einsum("nw,ncw->nc", means(theirs, one.histories), one.candidates[choices.items], optimize=True)
+            np.einsum("nw,ncw->nc", means(theirs, one.histories), one.candidates[samples.items], optimize=True)
             for one in scored
         ]
-        return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*choices.items.shape, 0))
+        return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*samples.items.shape, 0))
 
 
 def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
@@ -290,9 +292,9 @@ def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialCon
     for fold in range(settings.folds if size else 0):
         new = np.zeros(clicks.shape[1], bool)
         new[order[fold * size : (fold + 1) * size]] = True
-        left_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
-        kept = ~left_out
+        held_out = new[pairs.col] | (random.random(pairs.nnz) < settings.fold_clicks)
+        kept = ~held_out
         known = csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), shape=clicks.shape)
-        asked = left_out & (np.diff(known.indptr) > 0)[pairs.row]
+        asked = held_out & (np.diff(known.indptr) > 0)[pairs.row]
         if kept.any() and asked.any():
             yield _Fold(known, new, pairs.row[asked], pairs.col[asked], settings)

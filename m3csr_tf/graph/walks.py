@@ -28,7 +28,7 @@ def item_walk(
     beta: float = -0.2,
     neighbours: int | None = None,
     of_users: float | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
@@ -42,7 +42,7 @@ def item_walk(
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
         lowest rows; None: all.
       of_users: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
-      told: progress callback, as in `pruned_product`.
+      on_progress: progress callback, as in `pruned_product`.
 
     Returns:
       float32 [items, items]. No item leads to itself. An item without a click leads nowhere and is not reached.
@@ -52,11 +52,14 @@ def item_walk(
     of_users = alpha if of_users is None else of_users
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
     to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
-    return pruned_product(to_users, to_items, neighbours, told)
+    return pruned_product(to_users, to_items, neighbours, on_progress)
 
 
 def pruned_product(
-    left: sparse.csr_matrix, right: sparse.csr_matrix, count: int | None = None, told: ProgressCallback | None = None
+    left: sparse.csr_matrix,
+    right: sparse.csr_matrix,
+    count: int | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes left @ right without its diagonal, and keeps the largest weights of each row.
 
@@ -67,7 +70,8 @@ def pruned_product(
       right: sparse [n, items].
       count: number of weights that are kept in each row, the largest ones, and among equal ones those of the lowest
         columns; None: all.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       float32 [items, items].
@@ -86,9 +90,9 @@ def pruned_product(
         for number in range(worker, len(parts), workers):
             start, stop = starts[number], starts[number + 1]
             parts[number] = _largest(left[start:stop] @ right, start, count)
-            if told is not None:
+            if on_progress is not None:
                 done[worker] += 1
-                told(sum(done), len(parts))
+                on_progress(sum(done), len(parts))
 
     each_worker(work, workers)
     return sparse.vstack(parts, format="csr")
@@ -110,19 +114,22 @@ def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.nd
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
-def content_neighbours(content: np.ndarray, count: int = 10, told: ProgressCallback | None = None) -> sparse.csr_matrix:
+def content_neighbours(
+    content: np.ndarray, count: int = 10, on_progress: ProgressCallback | None = None
+) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
 
     Args:
       content: float32 [items, width], scaled (`joined_content`); an item without any content has a row of zeros.
       count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
-      told: progress callback, which gets the number of blocks that are done and of all blocks, from several threads.
+      on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
+        threads.
 
     Returns:
       float32 [items, items], whose rows sum to 1. An item is not its own neighbour, nor is one whose cosine is 0 or
       negative. A row without neighbours is empty.
     """
-    nearest = nearest_by_cosine(content, count, told=told)
+    nearest = nearest_by_cosine(content, count, on_progress=on_progress)
     nearest.sort_indices()
     return normalize(nearest, norm="l1")
 

@@ -291,7 +291,7 @@ class TreeIndex(ScannIndex):
         """Recall and speed of settings near the chosen one."""
         chosen, rows = self._setting, []
         near = around(chosen, self._leaf_counts, self._reorders)
-        with progress("measuring recall and speed, settings", len(near)) as told:
+        with progress("measuring recall and speed, settings", len(near)) as stage:
             for setting in near:
                 self._setting = setting
                 rate = queries_per_second(self._nearest, sample.queries[:TIMED], sample.k)
@@ -304,7 +304,7 @@ class TreeIndex(ScannIndex):
                         "speedup": round(rate / exact_rate, 2),
                     }
                 )
-                told(len(rows))
+                stage(len(rows))
         self._setting = chosen
         return rows
 

@@ -153,7 +153,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
-        """Whether `initialise` reads `TrainingData.affinities`, which take long on large logs."""
+        """Whether `initialise` reads `TrainingData.item_graph`, which takes long on large logs."""
         del config
         return False
 

@@ -209,6 +209,6 @@ def _frozen_graphs(
     """The graph of each modality, not normalised."""
     graphs = {}
     for name, vectors in content.items():
-        with progress(f"items of similar {name} content, blocks") as told:
-            graphs[name] = content_graph(vectors, neighbours, "ones", placed, told)
+        with progress(f"items of similar {name} content, blocks") as stage:
+            graphs[name] = content_graph(vectors, neighbours, "ones", placed, stage)
     return graphs

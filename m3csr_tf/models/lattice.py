@@ -305,6 +305,6 @@ def _graphs(content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarr
     """The graph of each modality's content as it is, weighted by cosines, not normalised."""
     graphs = {}
     for name, vectors in content.items():
-        with progress(f"items of similar {name} content, blocks") as told:
-            graphs[name] = content_graph(vectors, neighbours, "cosines", placed, told)
+        with progress(f"items of similar {name} content, blocks") as stage:
+            graphs[name] = content_graph(vectors, neighbours, "cosines", placed, stage)
     return graphs

@@ -23,7 +23,7 @@ from m3csr_tf.ops.gather import gather_lines
 from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
 
-CONTENT_PART, APPEAL_PART = "content", "popularity"
+CONTENT_PART, POPULARITY_PART = "content", "popularity"
 CONTENT = "content"
 """Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first being padding."""
 SLOTS, CANDIDATES = "slots", "candidates"
@@ -31,7 +31,9 @@ SLOTS, CANDIDATES = "slots", "candidates"
 
 
 class ContentTower(tf.keras.Model):
-    """v_i = MLP(concat(f_i^v, f_i^t, ...)), of length 1 with model.normalised; with model.appeal, a_i = w . last layer.
+    """v_i = MLP(concat(f_i^v, f_i^t, ...)), of length 1 with model.normalised.
+
+    With model.content_popularity an entry a_i = w . (last hidden layer) follows.
 
     Args:
       settings: the model's.
@@ -49,9 +51,9 @@ class ContentTower(tf.keras.Model):
             for place, width in enumerate(settings.hidden)
         ]
         self.output_layer = tf.keras.layers.Dense(settings.dim, name="output")
-        self.appeal = (
-            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="appeal")
-            if settings.appeal
+        self.content_popularity = (
+            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="content_popularity")
+            if settings.content_popularity
             else None
         )
         self({name: tf.zeros([1, width]) for name, width in widths.items()})
@@ -64,7 +66,11 @@ class ContentTower(tf.keras.Model):
         vectors = self.output_layer(values)
         if self._normalised:
             vectors = tf.math.l2_normalize(vectors, axis=1)
-        return vectors if self.appeal is None else tf.concat([vectors, self.appeal(values)], axis=1)
+        return (
+            vectors
+            if self.content_popularity is None
+            else tf.concat([vectors, self.content_popularity(values)], axis=1)
+        )
 
 
 class HistoryTower(tf.keras.Model):
@@ -106,7 +112,7 @@ class HistoryTower(tf.keras.Model):
         if self._normalised:
             mean = tf.math.l2_normalize(mean, axis=1)
         tastes = tf.where(count > 0, mean, self.newcomer)
-        return tastes if self.items.appeal is None else tf.concat([tastes, tf.ones_like(count)], axis=1)
+        return tastes if self.items.content_popularity is None else tf.concat([tastes, tf.ones_like(count)], axis=1)
 
 
 class Siamese(ComparingRecommender):
@@ -143,9 +149,9 @@ class Siamese(ComparingRecommender):
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "content", since the network mixes the modalities, and with model.appeal "popularity"."""
-        appeal = [(APPEAL_PART, 1)] if self._settings.appeal else []
-        return consecutive([(CONTENT_PART, self._settings.dim), *appeal])
+        """ "content", since the network mixes the modalities, and with model.content_popularity "popularity"."""
+        popularity = [(POPULARITY_PART, 1)] if self._settings.content_popularity else []
+        return consecutive([(CONTENT_PART, self._settings.dim), *popularity])
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """Histories and candidates as lines of the batch's distinct items, and these items' content.

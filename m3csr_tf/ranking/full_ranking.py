@@ -58,7 +58,7 @@ def top_n(
     candidates: np.ndarray | None = None,
     seed: int = 0,
     block: int = 1024,
-    told: Callable[[int, int | None], None] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
 ) -> np.ndarray:
     """Ranks every candidate by dot product and returns the top `n` of each user.
 
@@ -76,8 +76,8 @@ def top_n(
       block: users ranked at once by all threads together, rounded up to a multiple of 256 for each thread. A thread
         takes about 10 MiB whatever the size of the catalogue. With sparse users it takes up to 12 bytes for each user
         and candidate, at most 200 MiB, and the process holds one copy of the item vectors.
-      told: progress callback, which gets the number of users that are done and the number of all users, from several
-        threads.
+      on_progress: progress callback, which gets the number of users that are done and the number of all users, from
+        several threads.
 
     Returns:
       Item rows int32 [users, n] in descending order of score; -1 where fewer than `n` candidates are left.
@@ -117,9 +117,9 @@ def top_n(
                 best.offer(scores, first, mask[:, : scores.shape[1]])
             columns, _ = best.lists()
             ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
-            if told is not None:
+            if on_progress is not None:
                 done[worker] += some.stop - some.start
-                told(sum(done), count)
+                on_progress(sum(done), count)
 
     each_worker(work, workers)
     return ranked

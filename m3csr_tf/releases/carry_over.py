@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 _COMPARED_AT_ONCE = 65_536
 
-Choice = Callable[[ItemStore, ItemStore], np.ndarray]
+CarryOverRule = Callable[[ItemStore, ItemStore], np.ndarray]
 """Old items, new items -> ids of the old ones to take into the new version."""
 
 
-def carried_over(before: Release, target: Release, choose: Choice) -> Segment | None:
+def carried_over(before: Release, target: Release, select: CarryOverRule) -> Segment | None:
     """What the journal of `target` needs, so that nothing that came or went with the version before is lost.
 
     Args:
       before: the version that was current until now.
       target: the one that is to be; its item tower places what it takes over.
-      choose: which of the items.
+      select: which of the items.
 
     Returns:
       The items and removals; None when there are none, or the items of `before` cannot be read.
@@ -41,7 +41,7 @@ def carried_over(before: Release, target: Release, choose: Choice) -> Segment | 
         return None
     new = target.items_alone()
     removed = sorted(old.removed - new.removed)
-    chosen = choose(old, new)
+    chosen = select(old, new)
     if old.modalities != target.modalities:
         logger.warning(
             "%d videos of version %d are not taken over: its modalities are %s, now %s",

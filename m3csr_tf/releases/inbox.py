@@ -43,7 +43,7 @@ def take_in(
     Args:
       release: the current version.
       path: the file.
-      show: is told how many items are done, of how many, after each step.
+      show: gets how many items are done, of how many, after each step.
 
     Raises:
       InputError: the file is at fault; nothing is taken in when it is malformed, or when an item in it is.

@@ -139,9 +139,9 @@ def _export(trained: Trained, staging: Path) -> None:
     vocabularies.mkdir()
     model, prepared = trained.model, trained.prepared
     model.before_ranking()
-    with progress("exporting towers, towers", 2) as told:
+    with progress("exporting towers, towers", 2) as stage:
         ItemServing(model, prepared, vocabularies).save(staging / columns.ITEM_TOWER)
-        told(1)
+        stage(1)
         UserServing(model, prepared, vocabularies).save(staging / columns.USER_TOWER)
     for tower in (columns.ITEM_TOWER, columns.USER_TOWER):
         write_warmup(staging / tower, tower, trained.config.history.length)
@@ -157,10 +157,10 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     tower = SavedItemTower(staging / columns.ITEM_TOWER)
     blocks = np.array_split(ids, math.ceil(len(ids) / EMBEDDED_AT_ONCE))
     parts = []
-    with progress("item vectors of the exported tower, items", len(ids)) as told:
+    with progress("item vectors of the exported tower, items", len(ids)) as stage:
         for block in blocks:
             parts.append(tower.vectors(items.catalogue(block)))
-            told(sum(map(len, parts)))
+            stage(sum(map(len, parts)))
     vectors = np.concatenate(parts)
     with progress("vectors of sample users"):
         users = _sample_users(prepared, config)

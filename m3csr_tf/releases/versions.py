@@ -20,7 +20,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.export import tf_serving
 from m3csr_tf.releases import journal
 from m3csr_tf.releases import manifest as manifests
-from m3csr_tf.releases.carry_over import Choice, all_changes, carried_over
+from m3csr_tf.releases.carry_over import CarryOverRule, all_changes, carried_over
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.util.documents import parse_json
@@ -102,7 +102,7 @@ def free_version(folder: Path, version: int | None) -> int:
     return version
 
 
-def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice) -> None:
+def commit(folder: Path, staging: Path, manifest: dict[str, Any], select: CarryOverRule) -> None:
     """Gives the parts in `staging` their places and makes them the current version, with what must not be lost.
 
     In the order item tower, index, user tower, journal, models.config, manifest: until the last, the old version is
@@ -112,7 +112,7 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice
       folder: `saved_models/<name>`.
       staging: holds a folder for each part.
       manifest: sealed.
-      choose: which of the old version's items the new one takes over.
+      select: which of the old version's items the new one takes over.
     """
     version = manifest["version"]
     text = _text(manifest)
@@ -127,7 +127,7 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], choose: Choice
         (staging / part).rename(place)
         sync(place.parent)
     Release(folder, manifest).journal.begin()
-    _make_current(folder, Release(folder, manifest), choose)
+    _make_current(folder, Release(folder, manifest), select)
 
 
 def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment | None]:
@@ -232,10 +232,10 @@ def no_current(folder: Path) -> str:
     )
 
 
-def _make_current(folder: Path, target: Release, choose: Choice) -> Segment | None:
+def _make_current(folder: Path, target: Release, select: CarryOverRule) -> Segment | None:
     with switching(folder):
         before = _before(folder, target.version)
-        segment = None if before is None else carried_over(before, target, choose)
+        segment = None if before is None else carried_over(before, target, select)
         if segment is not None:
             target.journal.append(segment)
         previous, version = current(folder), target.version

@@ -14,6 +14,7 @@ class Evidence:
 
     Attributes:
       vectors: space ("visual", .., "id") -> vectors of the same drawn items, float [items, width].
+      vector_ids: their item ids.
       curves: columns `subset`, `n`, `recall`, `ndcg`, as `evaluation.subsets.curves_by_subset`.
       curve_users: test users whose lists the curves are means over.
       intensities: float [users, modalities] of drawn users, indexed by user id.
@@ -21,11 +22,13 @@ class Evidence:
       gate: columns `bin`, `items`, `gate`: the weight of content by popularity bin.
       counted: what popularity bins are ranges of, e.g. "training clicks".
       histories: user id -> item rows int [slots], oldest first, of the users of the case study.
+      lists: exact lists of these users, as `retrieve` writes lists, where they were asked for (`experiment_evidence`).
       case_intensities: user id -> modality -> intensity, of the same users.
       lacking: figure -> why it is left out, a sentence.
     """
 
     vectors: dict[str, np.ndarray] | None = None
+    vector_ids: list[str] = field(default_factory=list)
     curves: pd.DataFrame | None = None
     curve_users: int = 0
     intensities: pd.DataFrame | None = None
@@ -33,5 +36,6 @@ class Evidence:
     gate: pd.DataFrame | None = None
     counted: str = "training clicks"
     histories: dict[str, np.ndarray] = field(default_factory=dict)
+    lists: pd.DataFrame | None = None
     case_intensities: dict[str, dict[str, float]] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)

@@ -12,22 +12,18 @@ from matplotlib.figure import Figure as Canvas
 
 from m3csr_tf.reports.document import CaseStudy, Figure
 from m3csr_tf.reports.evidence import Evidence
-from m3csr_tf.reports.figures.case_study import case_study
 from m3csr_tf.reports.figures.cutoffs import by_length
 from m3csr_tf.reports.figures.frontier import frontier
-from m3csr_tf.reports.figures.intensities import intensities
 from m3csr_tf.reports.figures.intervals import intervals
-from m3csr_tf.reports.figures.popularity import gate_by_popularity, recall_by_popularity
-from m3csr_tf.reports.figures.projection import groups_of, project, projection
+from m3csr_tf.reports.figures.popularity import recall_by_popularity
 from m3csr_tf.reports.figures.quality_time import quality_against_time
 from m3csr_tf.reports.figures.style import save
 from m3csr_tf.reports.figures.training_curves import training_curves
+from m3csr_tf.reports.model_figures import CASE, GATE, INTENSITIES, PROJECTION, ModelFigure, model_figures
 from m3csr_tf.reports.run_files import RunFiles
 from m3csr_tf.reports.words import figure_of, has_intervals, systems_of
 from m3csr_tf.util.progress import ProgressCallback
 
-_GROUPS = 6
-"""Groups of items that the points of the projection are coloured by."""
 _AT = 20
 NAMES = (
     "intervals",
@@ -43,11 +39,16 @@ NAMES = (
     "quality_time",
 )
 """Names of all figures that a run may have; those that it does not have (any more) are removed."""
+_SECTION_OF = {INTENSITIES: "modalities", PROJECTION: "modalities", GATE: "popularity", CASE: "case"}
 _SECTIONS = ("results", "modalities", "popularity", "frontier", "case", "training")
 
 
 def drawn(
-    run: RunFiles, evidence: Evidence, studies: list[CaseStudy], folder: Path, told: ProgressCallback | None = None
+    run: RunFiles,
+    evidence: Evidence,
+    studies: list[CaseStudy],
+    folder: Path,
+    on_progress: ProgressCallback | None = None,
 ) -> dict[str, list[Figure]]:
     """Draws what the run has data for, and writes each figure as PNG and SVG.
 
@@ -56,7 +57,7 @@ def drawn(
       evidence: what was taken from its model.
       studies: case studies; the first one becomes a figure.
       folder: the files are written here.
-      told: told how many figures are drawn, and of how many.
+      on_progress: gets how many figures are drawn, and of how many.
 
     Returns:
       Section of the page -> its figures.
@@ -65,8 +66,8 @@ def drawn(
     found: dict[str, list[Figure]] = {section: [] for section in _SECTIONS}
     for place, (section, name, title, caption, draw) in enumerate(plans):
         found[section].append(Figure(title, caption, save(draw(), folder, name)))
-        if told is not None:
-            told(place + 1, len(plans))
+        if on_progress is not None:
+            on_progress(place + 1, len(plans))
     for stale in {*NAMES} - {name for _, name, _, _, _ in plans}:
         for ending in ("png", "svg"):
             (folder / f"{stale}.{ending}").unlink(missing_ok=True)
@@ -79,8 +80,11 @@ _Plan = tuple[str, str, str, str, Callable[[], Canvas]]
 
 def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Iterator[_Plan]:
     yield from _of_results(run)
-    yield from _of_modalities(run, evidence)
-    yield from _of_popularity(evidence)
+    yield from _of_modalities(evidence)
+    if evidence.by_popularity is not None:
+        yield _of_popularity(evidence.by_popularity, evidence.counted)
+    for one in model_figures(evidence, studies, int(run.settings["run"]["seed"])):
+        yield _SECTION_OF[one.name], one.name, one.title, one.caption, partial(_canvas, one)
     if run.frontier is not None:
         points = run.frontier
         caption = (
@@ -88,17 +92,11 @@ def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Itera
             "drawn at random."
         )
         yield "frontier", "frontier", "Cold-item frontier", caption, lambda: frontier(points, _AT)
-    if studies:
-        first = studies[0]
-        parts = pd.DataFrame([item.parts for item in first.listed], index=[item.name for item in first.listed])
-        history = [item.name for item in first.history]
-        caption = (
-            "The first of the users above: parts of the score of each item of her list. What lies right of zero speaks "
-            "for the item, what lies left of it against."
-        )
-        if len(parts.columns):
-            yield "case", "case_study", "What speaks for each item", caption, lambda: case_study(history, parts)
     yield from _of_training(run)
+
+
+def _canvas(figure: ModelFigure) -> Canvas:
+    return figure.draw()[0]
 
 
 def _of_results(run: RunFiles) -> Iterator[_Plan]:
@@ -116,8 +114,7 @@ def _of_results(run: RunFiles) -> Iterator[_Plan]:
         yield "results", "intervals", "Systems side by side", caption, lambda: intervals(means, f"Recall@{_AT}")
 
 
-def _of_modalities(run: RunFiles, evidence: Evidence) -> Iterator[_Plan]:
-    seed = int(run.settings["run"]["seed"])
+def _of_modalities(evidence: Evidence) -> Iterator[_Plan]:
     curves = evidence.curves
     if curves is not None:
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
@@ -133,51 +130,20 @@ def _of_modalities(run: RunFiles, evidence: Evidence) -> Iterator[_Plan]:
                 caption,
                 partial(by_length, curves, metric, name),
             )
-    if evidence.intensities is not None:
-        shares = evidence.intensities
-        caption = f"{len(shares)} test users, drawn at random. A bar sums to 1."
-        yield "modalities", "intensities", "Interest intensities", caption, lambda: intensities(shares)
-    if evidence.vectors is not None:
-        vectors = evidence.vectors
-        last = list(vectors)[-1]
-        count = len(vectors[last])
-        caption = (
-            f"{count:,} items drawn at random, of those that have clicks and every modality; neighbours by direction "
-            f"of their vectors. Colours and markers are {_GROUPS} groups (k-means) of the {last} vectors, the same in "
-            "each panel: where they mix, content is arranged by something else than what users click together."
-        )
-
-        def draw() -> Canvas:
-            panels = {f"{name} vectors": project(values, seed) for name, values in vectors.items()}
-            return projection(panels, groups_of(vectors[last], _GROUPS, seed))
-
-        yield "modalities", "projection", "t-SNE of content and id vectors", caption, draw
 
 
-def _of_popularity(evidence: Evidence) -> Iterator[_Plan]:
-    if evidence.by_popularity is not None:
-        found = evidence.by_popularity
-        caption = (
-            f"Of the held-out clicks on items of each popularity, the share that is in the user's top {_AT}. The "
-            "system called popularity ranks items by training clicks alone."
-        )
-        yield (
-            "popularity",
-            "recall_by_popularity",
-            "Recall by popularity",
-            caption,
-            lambda: recall_by_popularity(found, _AT, evidence.counted),
-        )
-    if evidence.gate is not None:
-        gate = evidence.gate
-        caption = "How far the item tower trusts content rather than the id (equation 10), by popularity bin."
-        yield (
-            "popularity",
-            "gate_by_popularity",
-            "Popularity gate",
-            caption,
-            lambda: gate_by_popularity(gate, evidence.counted),
-        )
+def _of_popularity(found: pd.DataFrame, counted: str) -> _Plan:
+    caption = (
+        f"Of the held-out clicks on items of each popularity, the share that is in the user's top {_AT}. The "
+        "system called popularity ranks items by training clicks alone."
+    )
+    return (
+        "popularity",
+        "recall_by_popularity",
+        "Recall by popularity",
+        caption,
+        lambda: recall_by_popularity(found, _AT, counted),
+    )
 
 
 def _of_training(run: RunFiles) -> Iterator[_Plan]:

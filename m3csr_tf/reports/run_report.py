@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os.path import relpath
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def run_report(
     page_folder: Path,
     release: Path | None = None,
     pictures: Path | None = None,
-    told: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Report:
     """Draws the figures of a run and lays out its page.
 
@@ -66,7 +66,7 @@ def run_report(
       page_folder: where the page will lie; links start from there.
       release: the folder of the run's release, if there is one.
       pictures: folder of the catalogue's pictures, if there are any.
-      told: told how many figures are drawn.
+      on_progress: gets how many figures are drawn.
     """
     studies = []
     if run.lists is not None:
@@ -74,7 +74,7 @@ def run_report(
         studies = case_study.studies(
             run.lists, run.prepared, seed, evidence.histories, evidence.case_intensities, pictures
         )
-    drawn = run_figures.drawn(run, evidence, studies, folder, told)
+    drawn = run_figures.drawn(run, evidence, studies, folder, on_progress)
     counts = run.prepared.manifest["counts"]
     subtitle = (
         f"{run.model} trained on {counts['train_interactions']:,} interactions of {counts['users']:,} users with "
@@ -86,7 +86,7 @@ def run_report(
         Section("Data", list(_data(run))),
         Section("Modalities", [*_intensity(run), *drawn["modalities"]]),
         Section("New and rare items", [*drawn["popularity"], *_frontier(run), *drawn["frontier"]]),
-        Section("Case study", list(_studies(studies, drawn["case"]))),
+        Section("Case study", list(case_blocks(studies, drawn["case"], "those with a list and"))),
         Section("Training", [*_training(run), *drawn["training"]]),
         Section("Limits", [Text([limit]) for limit in limits(run)]),
         Section("Settings and files", list(_files(run, page_folder, release))),
@@ -259,15 +259,22 @@ def _frontier(run: RunFiles) -> Iterator[Block]:
     )
 
 
-def _studies(studies: list[CaseStudy], figures: list[Figure]) -> Iterator[Block]:
+def case_blocks(studies: Sequence[CaseStudy], figures: Sequence[Figure], drawn_among: str) -> Iterator[Block]:
+    """What a page says of case studies; nothing without one.
+
+    Args:
+      studies: the users.
+      figures: of them.
+      drawn_among: whom they were drawn among, before the least history, e.g. "users with".
+    """
     if not studies:
         return
     yield Text(
         [
-            f"{len(studies)} users, drawn at random with the run's seed among those with a list and at least "
-            f"{case_study.LEAST_HISTORY} training clicks (all users, where none has so many); they were not picked for "
-            "what they show. The bar below an item is what speaks for it: the positive parts of its score, as shares "
-            "of their sum."
+            f"{len(studies)} users, drawn at random with the run's seed among {drawn_among} at least "
+            f"{case_study.LEAST_HISTORY} training clicks (without this condition where nobody has so many); they were "
+            "not picked for what they show. The bar below an item is what speaks for it: the positive parts of its "
+            "score, as shares of their sum."
         ]
     )
     yield from studies

@@ -65,7 +65,7 @@ class ExampleSampler:
       trained: bool [items], the items with a training click.
       probability: for in-batch negatives float32 [items], the probability with which each item is drawn as a positive
         (`cumulative_sampler.positive_probabilities`); otherwise None.
-      affinities: the item graph, needed where random walks give positives (training.walk_positives).
+      item_graph: the item graph, needed where random walks give positives (training.walk_positives).
       replicas: number of replicas that share a batch. Each takes its part of the examples and of the shared negatives.
     """
 
@@ -74,7 +74,7 @@ class ExampleSampler:
         config: Config,
         trained: np.ndarray,
         probability: np.ndarray | None,
-        affinities: ItemGraph | None,
+        item_graph: ItemGraph | None,
         replicas: int = 1,
     ) -> None:
         self._config = config
@@ -85,10 +85,10 @@ class ExampleSampler:
         self._probability = None if probability is None else tf.constant(probability, tf.float32)
         self._per_user = config.training.positives == "per_user"
         if config.training.walk_positives:
-            assert affinities is not None
-            self._walks = CumulativeSampler.of_rows(affinities.items)
-            self._popularity = CumulativeSampler.of_rows(csr_matrix(affinities.popularity))
-            self._popular = affinities.popular
+            assert item_graph is not None
+            self._walks = CumulativeSampler.of_rows(item_graph.items)
+            self._popularity = CumulativeSampler.of_rows(csr_matrix(item_graph.popularity))
+            self._popularity_share = item_graph.popularity_share
 
     def draw(
         self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0, turn: tf.Tensor | None = None
@@ -160,7 +160,9 @@ class ExampleSampler:
         where = self._draws.uniform(size, step, "where")
         by_item = self._walks.draw(origin, where)
         by_popularity = self._popularity.draw(tf.zeros_like(origin), where)
-        lost = tf.logical_or(by_item == PADDING_ROW, self._draws.uniform(size, step, "popular") < self._popular)
+        lost = tf.logical_or(
+            by_item == PADDING_ROW, self._draws.uniform(size, step, "popular") < self._popularity_share
+        )
         led_to = tf.where(lost, by_popularity, by_item)
         keys = tf.cast(users, tf.int64) * self._catalogue + tf.cast(led_to, tf.int64)
         return tf.where(tf.logical_and(walks, tf.logical_not(self._is_click(window, keys))), led_to, clicked)

@@ -50,7 +50,7 @@ class TrainingData:
       histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
       features: as `item_features` returns them, arrays or tensors.
       trained: bool [items], the items with a training click.
-      affinities: the item graph, where random walks give positives or ids start from it; otherwise None, since it takes
+      item_graph: the item graph, where random walks give positives or ids start from it; otherwise None, since it takes
         long on large logs.
       shards: the clicks on the disk, if there are more than `training.window_clicks`; otherwise None.
       cross_ids: cross-fitted item ids, each estimated without the clicks of one part of the users; None where all
@@ -61,32 +61,32 @@ class TrainingData:
     histories: np.ndarray
     features: dict[str, np.ndarray]
     trained: np.ndarray
-    affinities: ItemGraph | None
+    item_graph: ItemGraph | None
     shards: ShardedClicks | None = None
     cross_ids: CrossIds | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared, config: Config, item_graph: bool = False) -> TrainingData:
+    def of(cls, prepared: Prepared, config: Config, needs_item_graph: bool = False) -> TrainingData:
         """Reads the training data from a prepared folder.
 
         Args:
           prepared: the folder.
           config: the run's settings.
-          item_graph: make the item graph even where random walks give no positives (`Recommender.needs_item_graph`).
+          needs_item_graph: make it also where no positives are drawn from it (`Recommender.needs_item_graph`).
         """
         with progress("reading the training clicks"):
             clicks, slots, shards = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
-        affinities = None
-        if item_graph or config.training.walk_positives > 0:
-            with progress(f"affinities of items, by random walks over the clicks, {PERCENT}") as told:
-                affinities = ItemGraph.of(clicks, prepared.content, config.affinities, told)
+        item_graph = None
+        if needs_item_graph or config.training.walk_positives > 0:
+            with progress(f"item graph, by random walks over the clicks, {PERCENT}") as stage:
+                item_graph = ItemGraph.of(clicks, prepared.content, config.item_graph, stage)
         return cls(
             clicks=clicks,
             histories=slots,
             features=features,
             trained=prepared.train_clicks > 0,
-            affinities=affinities,
+            item_graph=item_graph,
             shards=shards,
         )
 

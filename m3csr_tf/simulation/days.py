@@ -34,7 +34,7 @@ from m3csr_tf.util.files import write_json
 Build = Callable[[Config], object]
 """Trains a run and publishes it as the current version of its release; what is done already is not done again."""
 Report = Callable[[int, str], None]
-"""Is told how many rounds of the day are done, and what comes next."""
+"""Gets how many rounds of the day are done, and what comes next."""
 
 _KEPT = 2
 """Versions of a release that stay: the current one and the one before."""

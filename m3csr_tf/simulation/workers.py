@@ -24,7 +24,7 @@ _STAGE, _DONE, _REFUSED, _BROKEN = range(4)
 
 
 def run(
-    work: Callable[..., None], args: tuple[Any, ...], log: Path, told: Callable[[int, str], None], what: str
+    work: Callable[..., None], args: tuple[Any, ...], log: Path, on_progress: Callable[[int, str], None], what: str
 ) -> None:
     """Runs `work(report, *args)` in a new process and waits for its end; ends it if this process is interrupted.
 
@@ -32,7 +32,7 @@ def run(
       work: a function of a module; it calls report(done, stage).
       args: its arguments.
       log: file that gets what it prints.
-      told: gets what it reports.
+      on_progress: gets what it reports.
       what: it works on, for messages.
 
     Raises:
@@ -56,7 +56,7 @@ def run(
                     "perhaps for want of memory); the same command goes on where it stopped"
                 ) from None
             if kind == _STAGE:
-                told(*said)
+                on_progress(*said)
             elif kind == _REFUSED:
                 raise RunError(f"{what}: {said[0]}")
             elif kind == _BROKEN:

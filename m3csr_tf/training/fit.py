@@ -73,7 +73,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        id_start = _start(model, data, prepared, config) if replicas.is_chief else ""
+        initialisation = _start(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
@@ -91,7 +91,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, id_start)
+            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
             _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
         except M3CSRError:
             replicas.agree(_FAILED)
@@ -182,8 +182,8 @@ class _Loop:
         stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
         batches = self._replicas.batches(stream, progressed.step, budget.steps - progressed.step)
         say(budget.sentence(len(self._validation.users)))
-        with progress("training, steps", budget.steps, progressed.step) as told, writer.as_default():
-            told(progressed.step, figures=self._figures())
+        with progress("training, steps", budget.steps, progressed.step) as stage, writer.as_default():
+            stage(progressed.step, figures=self._figures())
             if not progressed.validations:
                 self._validate(math.nan)  # The start, so that the logs say what training has added to it.
             while not self._stopped():
@@ -197,13 +197,13 @@ class _Loop:
                     if not math.isfinite(losses[-1]):
                         raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
                     progressed.step += count
-                    told(progressed.step)
+                    stage(progressed.step)
                 seconds = time.perf_counter() - started
                 progressed.seconds += seconds
                 self._pace((progressed.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
-                told(progressed.step, figures=self._figures())
-            told(progressed.step, progressed.step)
+                stage(progressed.step, figures=self._figures())
+            stage(progressed.step, progressed.step)
         best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
         facts = {
@@ -211,9 +211,9 @@ class _Loop:
             "steps": progressed.step,
             "recall@20": best[JUDGED_BY],
             "ndcg@20": best["ndcg@20"],
-            f"start_{JUDGED_BY}": progressed.at_start,
+            f"initial_{JUDGED_BY}": progressed.initial_recall,
             "training_seconds": round(progressed.seconds, 1),
-            "id_start": progressed.id_start,
+            "initialisation": progressed.initialisation,
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
             "prepared": progressed.prepared,

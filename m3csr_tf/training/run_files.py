@@ -13,6 +13,7 @@ import m3csr_tf
 from m3csr_tf import columns
 from m3csr_tf import config as config_module
 from m3csr_tf.config import Config
+from m3csr_tf.config.renamed import old_names
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.training import finished as endings
@@ -51,6 +52,9 @@ REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
 FIGURES = "figures"
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
+
+_MOST_RENAMED = 2
+"""Renamed settings that the refusal of a run of an earlier version names."""
 
 _PUT_BACK = "put it back; where it is lost, train under another run.name"
 
@@ -143,13 +147,22 @@ def settings_of(folder: Path) -> Config:
     """The resolved configuration of a run.
 
     Raises:
-      RunError: the file is broken, empty, or cannot be read.
+      RunError: the file is broken, empty, of a version with other names of settings, or cannot be read.
     """
     path = folder / CONFIG_FILE
     with reading(path, _PUT_BACK, RunError):
         text = regular(path).read_text(encoding="utf-8")
-        if not parse_yaml(text):
+        tree = parse_yaml(text)
+        if not tree:
             raise ValueError("it says nothing")
+        renamed = [f"{old} is {new} now" for old, new in old_names(tree).items()]
+        if renamed:
+            more = "; ..." if len(renamed) > _MOST_RENAMED else ""
+            raise RunError(
+                f"{path}: an earlier version of this package has trained this run, with other names of settings "
+                f"({'; '.join(renamed[:_MOST_RENAMED])}{more}), and its weights cannot be read; train under another "
+                "run.name, or pass run.overwrite=true to train to replace it"
+            )
         try:
             found = config_module.load(path)
         except ConfigError as error:

@@ -36,7 +36,7 @@ class ExampleStream:
         if config.negatives.kind == "in_batch":
             clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
             probability = positive_probabilities(clicks, config.training.positives)
-        self._sampler = ExampleSampler(config, data.trained, probability, data.affinities, replicas)
+        self._sampler = ExampleSampler(config, data.trained, probability, data.item_graph, replicas)
 
     @property
     def examples_per_epoch(self) -> int:

@@ -17,7 +17,7 @@ class TrainingState:
       prepared: digest of the data (`run_files.data_digest`).
       fingerprint: of the settings.
       cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      id_start: where weights have started (`Initialised.start`), or another run's name.
+      initialisation: where weights have started (`Initialised.start`), or another run's name.
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
@@ -28,7 +28,7 @@ class TrainingState:
     prepared: str
     fingerprint: str
     cross_ids: str
-    id_start: str = ""
+    initialisation: str = ""
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class TrainingState:
         return best
 
     @property
-    def at_start(self) -> float | None:
+    def initial_recall(self) -> float | None:
         """Recall@20 of the start; None of a run that began before every start was validated."""
         return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
 

@@ -66,7 +66,7 @@ class Validation:
     def figures(self) -> dict[str, float]:
         """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
         self._encoder.refresh()
-        with progress("validation, users", len(self._users)) as told:
+        with progress("validation, users", len(self._users)) as stage:
             users = self._encoder.users(self._users, self._histories)
             with progress("item vectors, items") as of_items:
                 items = self._encoder.items(of_items)
@@ -80,7 +80,7 @@ class Validation:
                 candidates=self._candidates,
                 seed=self._config.run.seed,
                 block=self._config.evaluation.block,
-                told=told,
+                on_progress=stage,
             )
         values = per_user(ranked, self._truth, [_AT])
         return {

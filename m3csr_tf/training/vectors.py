@@ -50,18 +50,18 @@ class VectorEncoder:
         """Brings the towers up to date, once weights have changed."""
         self._model.before_ranking()
 
-    def items(self, told: Callable[[int, int | None], None] | None = None) -> np.ndarray:
+    def items(self, on_progress: Callable[[int, int | None], None] | None = None) -> np.ndarray:
         """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows.
 
         Args:
-          told: told how many items are done, and of how many.
+          on_progress: gets how many items are done, and of how many.
         """
         rows = np.arange(FIRST_ROW, self._items, dtype=np.int32)
         blocks = []
         for start in range(0, len(rows), _BLOCK):
             blocks.append(self._encode_items(rows[start : start + _BLOCK]).numpy())
-            if told is not None:
-                told(min(start + _BLOCK, len(rows)), len(rows))
+            if on_progress is not None:
+                on_progress(min(start + _BLOCK, len(rows)), len(rows))
         known = np.concatenate(blocks)
         return np.concatenate([np.zeros((FIRST_ROW, known.shape[1]), np.float32), known])
 

@@ -29,7 +29,7 @@ from m3csr_tf.util.quoting import printable
 from m3csr_tf.util.terminal import Terminal
 
 ProgressCallback = Callable[[int, int | None], None]
-"""Is told how many are done, and of how many (None: as before); `Told` is one."""
+"""Gets how many are done, and of how many (None: as before); a `Stage` is one."""
 
 PERCENT = "%"
 """What a stage counts whose parts have no unit in common (`share`): "calibrating, %"."""
@@ -52,8 +52,8 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
-class Told:
-    """What a stage tells how far it is; called by any thread.
+class Stage:
+    """How far a stage has come: a progress callback, which any thread may call.
 
     Args:
       description: of the stage, perhaps with what it counts after a comma: "assigning clusters, items", or PERCENT.
@@ -70,12 +70,12 @@ class Told:
         self._counting = threading.Lock()
 
     def advance(self, count: int) -> None:
-        """Tells that `count` more are done; several threads may work on a stage."""
+        """Counts `count` more as done; several threads may work on a stage."""
         with self._counting:
             self(self._done + count)
 
     def __call__(self, done: int, total: int | None = None, figures: str | None = None) -> None:
-        """Tells how many are done, of how many (None: as before), and what figures go with it (None: as before)."""
+        """Sets how many are done, of how many (None: as before), and what figures go with it (None: as before)."""
         self._done = done
         if total is not None:
             self._total = total
@@ -107,40 +107,40 @@ class Told:
         bars.update(self.task, completed=self._done, total=self._total, figures=self._figures)
 
 
-def share(told: ProgressCallback | None, place: int, of: int) -> ProgressCallback | None:
-    """What a part of a stage tells: the stage's `told` hears how many percent of all its parts are done.
+def share(on_progress: ProgressCallback | None, place: int, of: int) -> ProgressCallback | None:
+    """The progress callback of a part of a stage: it gives the stage's own the percentage of all parts that is done.
 
     Args:
-      told: of the stage; None if nobody listens.
+      on_progress: progress callback of the stage; None if there is none.
       place: of the part, from 0.
       of: how many parts there are, of about the same length.
     """
-    if told is None:
+    if on_progress is None:
         return None
 
     def of_part(done: int, total: int | None = None) -> None:
-        told(round(100 * (place + (done / total if total else 0)) / of), 100)
+        on_progress(round(100 * (place + (done / total if total else 0)) / of), 100)
 
     return of_part
 
 
 @contextmanager
-def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Told]:
-    """Shows how far the block has come; it tells by calling what it is given (`Told`) with (done, total or None)."""
-    told = Told(description, total, done)
-    with _on_terminal(told) if sys.stderr.isatty() else _in_log(told):
-        yield told
+def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Stage]:
+    """Shows how far the block has come, which it says by calling the `Stage` it gets with (done, total or None)."""
+    stage = Stage(description, total, done)
+    with _on_terminal(stage) if sys.stderr.isatty() else _in_log(stage):
+        yield stage
 
 
 @contextmanager
-def _on_terminal(told: Told) -> Iterator[None]:
+def _on_terminal(on_progress: Stage) -> Iterator[None]:
     global _bars
     outermost = _bars is None
     bars = _new_bars() if _bars is None else _bars
     if outermost:
         _bars = bars
         bars.start()
-    told._on_bar(bars)
+    on_progress._on_bar(bars)
     try:
         yield
     finally:
@@ -148,22 +148,22 @@ def _on_terminal(told: Told) -> Iterator[None]:
             _bars = None
             bars.stop()
         else:
-            assert told.task is not None
-            bars.remove_task(told.task)
+            assert on_progress.task is not None
+            bars.remove_task(on_progress.task)
 
 
 @contextmanager
-def _in_log(told: Told) -> Iterator[None]:
+def _in_log(on_progress: Stage) -> Iterator[None]:
     ended = threading.Event()
 
     def lines() -> None:
         wait = SAID_AFTER
         while not ended.wait(wait):
-            say(told.line())
+            say(on_progress.line())
             wait = SAID_EVERY
 
     # A thread, since a stage inside a library, such as a decomposition, cannot tell how far it is.
-    thread = threading.Thread(target=lines, name=f"progress of {told.line()}", daemon=True)
+    thread = threading.Thread(target=lines, name=f"progress of {on_progress.line()}", daemon=True)
     thread.start()
     try:
         yield

@@ -44,13 +44,13 @@ def ablations(config: Config, count: int) -> Path:
     evaluated: dict[str, dict[str, list[Evaluation]]] = {
         variant: {columns.TEST: [], columns.VAL: []} for variant in (*variants, *ablation.UNTRAINED)
     }
-    variances, id_starts = [], {}
+    variances, initialisations = [], {}
     for variant, of_seeds in variants.items():
         for of_seed in of_seeds:
             say(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
             share_prepared(first, of_seed)
             trained = train(of_seed)
-            id_starts[of_seed.run.name] = trained.finished.get("id_start", "")
+            initialisations[of_seed.run.name] = trained.finished.get("initialisation", "")
             vectors, title = released(trained), trained.model.title
             found = {variant: evaluate_run(trained, vectors)}
             if variant == ablation.FULL:
@@ -72,16 +72,16 @@ def ablations(config: Config, count: int) -> Path:
                 tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
     of_score = ablation.variance_over_seeds(variances)
     path = config.run.folder / f"{config.run.name}-ablations.json"
-    write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "id_start": id_starts})
+    write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "initialisation": initialisations})
     say(ablation.LEGEND)
     for split in (columns.TEST, columns.VAL):
         for variant, splits in tree.items():
             console.print(ablation.table(variant, split, splits[split]))
     console.print(ablation.variance_table(of_score))
-    if len(set(id_starts.values())) > 1:
+    if len(set(initialisations.values())) > 1:
         say(
-            f"ids did not start alike ({id_starts}), so contributions are not of the components alone; "
-            "model.id_start=walks or svd makes them"
+            f"ids did not start alike ({initialisations}), so contributions are not of the components alone; "
+            "model.id_initialisation=walks or svd makes them"
         )
     say(f"all figures, seed by seed: {path}")
     return path

@@ -8,10 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from m3csr_tf.baselines import registry
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 
 
-def choices_table(choices: Mapping[str, Choice]) -> Table:
+def choices_table(choices: Mapping[str, ChosenSettings]) -> Table:
     """On what a search has chosen the settings of each baseline (`in_words`), and how long it took."""
     title = "settings of the baselines, as chosen by Recall@20"
     table = Table("baseline", "chosen on", title=title, title_justify="left")

@@ -44,9 +44,9 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
         for split in (columns.TEST, columns.VAL):
             resamples = config.evaluation.bootstrap if split == columns.TEST else 0
             settings = config.evaluation.model_copy(update={"bootstrap": resamples})
-            with progress(f"evaluating {titled(name)} on {split}, users") as told:
+            with progress(f"evaluating {titled(name)} on {split}, users") as stage:
                 evaluated[name][split] = report.evaluate_split(
-                    prepared, *vectors, split, settings, config.run.seed, told
+                    prepared, *vectors, split, settings, config.run.seed, stage
                 )
         tree[name] = {split: evaluation.to_json() for split, evaluation in evaluated[name].items()}
         if choice is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from m3csr_tf import columns
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
@@ -48,7 +48,7 @@ def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[
     users, items, added = released(trained) if of_model is None else of_model
     model = trained.model.title
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
-    choices: dict[str, Choice] = {}
+    choices: dict[str, ChosenSettings] = {}
     for name, vectors, choice in systems(trained, Vectors(users, items)):
         if choice is not None:
             choices[name] = choice

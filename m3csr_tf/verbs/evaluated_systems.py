@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
-from m3csr_tf.baselines.search import Choice
+from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.evaluation import report
 from m3csr_tf.evaluation.report import Evaluation
@@ -77,11 +77,11 @@ def evaluated_on(
     name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
 ) -> Evaluation:
     """One system on one split, with progress on stderr; `name` is what the progress calls it."""
-    with progress(f"evaluating {titled(name)} on {split}, users") as told:
-        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, told)
+    with progress(f"evaluating {titled(name)} on {split}, users") as stage:
+        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
 
 
-def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, Choice | None]]:
+def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:
     """The model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
 
     Args:

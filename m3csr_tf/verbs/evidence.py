@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -13,8 +15,8 @@ from m3csr_tf.evaluation.report import drawn_users
 from m3csr_tf.evaluation.subsets import curves_by_subset
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.m3csr.layout import ID_PART
-from m3csr_tf.ranking.full_ranking import top_n
-from m3csr_tf.reports.case_study import draw_users
+from m3csr_tf.ranking.full_ranking import NOTHING, top_n
+from m3csr_tf.reports.case_study import PLACES, draw_users
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.figures.popularity import bin_names
 from m3csr_tf.reports.run_files import RunFiles
@@ -46,6 +48,16 @@ def gather(trained: TrainedRun, run: RunFiles) -> Evidence:
         return _Gathering(trained, run).evidence()
 
 
+def gather_of_experiment(trained: TrainedRun, run: RunFiles) -> Evidence:
+    """As `gather`, but without rankings of test users, which an experiment has of all systems; and with lists.
+
+    The lists are exact, and of the users of the case study alone, who are drawn among test users: the runs of an
+    experiment have no release that lists could come from.
+    """
+    with progress("vectors for the figures"):
+        return _Gathering(trained, run).evidence_of_experiment()
+
+
 class _Gathering:
     """One run, its vectors, and some of its test users."""
 
@@ -72,10 +84,29 @@ class _Gathering:
             lacking["Recall by modalities and by popularity"] = "the test split is empty"
         if len(self._users) and curves is None:
             lacking["Recall by modalities"] = "no part of the model's vectors belongs to one modality"
-        vectors = self._vectors()
+        found = self._of_model(self._run.lists)
+        return replace(
+            found,
+            curves=curves,
+            curve_users=len(self._users),
+            by_popularity=by_popularity,
+            lacking=lacking | found.lacking,
+        )
+
+    def evidence_of_experiment(self) -> Evidence:
+        lists = self._exact_lists()
+        found = self._of_model(lists)
+        if lists.empty:
+            found.lacking["Case study"] = "the users who were drawn for it know every item"
+        return replace(found, lists=lists)
+
+    def _of_model(self, lists: pd.DataFrame | None) -> Evidence:
+        """What the model has beside its rankings; `lists` name the users among whom those of the case study are."""
+        lacking: dict[str, str] = {}
+        ids, vectors = self._vectors()
         if vectors is None:
             lacking["t-SNE"] = "fewer than 10 items have clicks and every modality"
-        histories, shares, of_cases = self._case(), None, {}
+        histories, shares, of_cases = self._case(lists), None, {}
         if self._model.weighs_modalities:
             shares = self._intensities(sample(self._users, _BARS, self._seed), self._audience)
             of_cases = self._case_intensities(histories)
@@ -86,10 +117,8 @@ class _Gathering:
             lacking["Popularity gate"] = "the model has none"
         return Evidence(
             vectors=vectors,
-            curves=curves,
-            curve_users=len(self._users),
+            vector_ids=ids,
             intensities=shares if shares is not None and len(shares) else None,
-            by_popularity=by_popularity,
             gate=gate,
             counted={"train_clicks": "training clicks", "view_count": "views"}[self._prepared.popularity.source],
             histories=histories,
@@ -131,16 +160,17 @@ class _Gathering:
     def _bins(self) -> np.ndarray:
         return np.asarray(self._prepared.bins)
 
-    def _vectors(self) -> dict[str, np.ndarray] | None:
-        """Scaled content and id vectors of the same drawn items, those with clicks and every modality."""
+    def _vectors(self) -> tuple[list[str], dict[str, np.ndarray] | None]:
+        """Ids, and scaled content and id vectors, of the same drawn items, those with clicks and every modality."""
         prepared = self._prepared
         whole = (prepared.train_clicks > 0) & (prepared.cluster_ids > 0).all(axis=1)
         rows = sample(np.flatnonzero(whole), _POINTS, self._seed)
         if len(rows) < 10:
-            return None
+            return [], None
         found = {name: np.asarray(prepared.scaler.transform(name, raw[rows])) for name, raw in prepared.content.items()}
         place = self._model.layout.get(ID_PART)
-        return found if place is None else found | {ID_PART: self._items[rows, place]}
+        ids = [str(item) for item in prepared.items.ids(rows)]
+        return ids, found if place is None else found | {ID_PART: self._items[rows, place]}
 
     def _intensities(self, rows: np.ndarray, audience: Audience) -> pd.DataFrame:
         """Intensities of users whose rows ascend, by their ids."""
@@ -160,11 +190,37 @@ class _Gathering:
             }
         )
 
-    def _case(self) -> dict[str, np.ndarray]:
+    def _exact_lists(self) -> pd.DataFrame:
+        """Lists of the users of the case study, as `retrieve` writes them of an exact index: nothing that she knows."""
+        prepared = self._prepared
+        everyone = self._users if len(self._users) else np.arange(FIRST_ROW, len(prepared.users))[:_MOST_USERS]
+        drawn = draw_users(pd.DataFrame({columns.USER_ID: prepared.users.ids(everyone)}), prepared, self._seed)
+        served = Audience(prepared, self._config, columns.SPLITS)
+        rows = np.sort(prepared.users.rows(drawn))
+        vectors = UserVectors(self._encoder, served)[rows]
+        candidates = np.arange(len(prepared.items)) >= FIRST_ROW
+        ranked = top_n(vectors, self._items, PLACES, seen=served.clicks(rows), candidates=candidates, seed=self._seed)
+        user, place = np.nonzero(ranked != NOTHING)
+        items = ranked[user, place]
+        parts = {
+            columns.part_column(part): np.einsum("nd,nd->n", vectors[user, where], self._items[items, where])
+            for part, where in self._model.layout.items()
+        }
+        return pd.DataFrame(
+            {
+                columns.USER_ID: prepared.users.ids(rows)[user],
+                columns.RANK: place + 1,
+                columns.ITEM_ID: prepared.items.ids(items),
+                columns.SCORE: np.einsum("nd,nd->n", vectors[user], self._items[items]),
+                **parts,
+            }
+        )
+
+    def _case(self, lists: pd.DataFrame | None) -> dict[str, np.ndarray]:
         """Histories of the users of the case study, as lists know them: up to the end of the log."""
-        if self._run.lists is None:
+        if lists is None or lists.empty:
             return {}
-        users = draw_users(self._run.lists, self._prepared, self._seed)
+        users = draw_users(lists, self._prepared, self._seed)
         served = Audience(self._prepared, self._config, columns.SPLITS)
         rows = self._prepared.users.rows(users)
         order = np.argsort(rows)

@@ -82,7 +82,7 @@ def experiment(
             sheet.write(folder / results.TABLES)
         write_text(folder / results.ALL_TABLES, tables.as_markdown(made, name))
         drawn = found.write_figures(folder)
-        page = write_report(tree, made, drawn, found.finals(), folder)
+        page = write_report(tree, made, drawn, found.finals(), found.first_seeds(), folder)
     for sheet in made:
         console.print(as_console(sheet))
     say(f"all figures: {folder / results.RESULTS_FILE}; tables: {folder / results.ALL_TABLES} and {folder / 'tables'}")

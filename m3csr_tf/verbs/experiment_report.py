@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
+from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.experiments.comparison import curves, tables
 from m3csr_tf.experiments.comparison.planning import LONGEST_CURVE
@@ -27,6 +28,7 @@ from m3csr_tf.reports.run_report import CARD, PAGE
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_text
 from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.experiment_model import model_sections
 
 _CURVES = 8
 """Systems that a figure tells apart."""
@@ -39,11 +41,18 @@ _SECTIONS = {
 }
 """Section of the page -> its tables."""
 
+_ROW_HEADINGS = ("system", "variant")
+
 Tree = Mapping[str, Any]
 
 
 def write_report(
-    tree: Tree, sheets: Sequence[Sheet], drawn: Mapping[str, pd.DataFrame], finals: Mapping[str, Path], folder: Path
+    tree: Tree,
+    sheets: Sequence[Sheet],
+    drawn: Mapping[str, pd.DataFrame],
+    finals: Mapping[str, Path],
+    chosen: Mapping[str, Config | None],
+    folder: Path,
 ) -> Path:
     """Writes report.html, the figures as PNG and SVG, and model_card.md into the folder of every reported run.
 
@@ -52,6 +61,7 @@ def write_report(
       sheets: the tables.
       drawn: name -> data of the figures, as `curves.write` gives them.
       finals: job -> folder of the run of a trained model that is reported.
+      chosen: cell -> the run of seed 0 of the compared model; None where it has failed.
       folder: of the experiment.
 
     Returns:
@@ -61,10 +71,12 @@ def write_report(
         figures = {cell: list(_figures(tree, cell, drawn, folder / FIGURES)) for cell in tree["cells"]}
         for job, place in finals.items():
             _write_card(tree, job, place)
+    inside = list(model_sections(tree["ours"], chosen, folder / FIGURES))
     sections = [
         Section("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
         *_tables(sheets),
         *(Section(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
+        *inside,
         Section("Runs and files", list(_files(tree))),
     ]
     models = sorted({system["title"] for cell in tree["cells"].values() for system in cell["systems"].values()})
@@ -102,14 +114,17 @@ def _tables(sheets: Sequence[Sheet]) -> Iterator[Section]:
 
 
 def _table(sheet: Sheet) -> Table:
+    """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
+    order = sorted(range(len(sheet.columns)), key=lambda place: sheet.columns[place].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
         cells: list[Cell] = []
-        for column, text in zip(sheet.columns, texts, strict=True):
-            value = None if column.number is None else column.number(row)
-            cells.append(text if column.number is None else Number(None if value is None else float(value), text))
+        for place in order:
+            number, text = sheet.columns[place].number, texts[place]
+            value = None if number is None else number(row)
+            cells.append(text if number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return Table(sheet.title, [column.heading for column in sheet.columns], rows, sheet.note)
+    return Table(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:

@@ -29,8 +29,8 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     runs.check_figures_fit(trained)
     encoder = VectorEncoder(trained.model, item_features(trained.prepared))
     vectors = vectors_of(trained, encoder)
-    with progress("judging shares of new items, shares") as told:
-        points = frontiers.frontier(trained.prepared, *vectors, split, config, told=told)
+    with progress("judging shares of new items, shares") as stage:
+        points = frontiers.frontier(trained.prepared, *vectors, split, config, on_progress=stage)
     with runs.figures_of(trained):
         written = frontiers.write(config.run_folder, points)
     for table in frontiers.tables(points, split):

@@ -38,15 +38,15 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 
     Users are known by their training clicks alone: metrics are judged with these vectors, and so are the bonuses.
     """
-    with progress("item vectors, items") as told:
-        items = encoder.items(told)
+    with progress("item vectors, items") as stage:
+        items = encoder.items(stage)
     return Vectors(UserVectors(encoder, Audience(trained.prepared, trained.config, (columns.TRAIN,))), items)
 
 
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
     """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
     config = trained.config
-    with progress(f"calibrating how often new items are shown, {PERCENT}") as told:
+    with progress(f"calibrating how often new items are shown, {PERCENT}") as stage:
         return exposure.calibrated_bonuses(
-            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block, told=told
+            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block, on_progress=stage
         )

@@ -34,8 +34,8 @@ def report(config: Config) -> Path:
     pictures = None if config.data.path is None else Path(config.data.path)
     release = config.release_folder if config.release_folder.is_dir() else None
     with runs.figures_of(trained):
-        with progress("drawing figures, figures") as told:
-            page = run_report(run, evidence, folder / FIGURES, folder, release, pictures, told)
+        with progress("drawing figures, figures") as stage:
+            page = run_report(run, evidence, folder / FIGURES, folder, release, pictures, stage)
         write_page(page, folder / PAGE)
         write_text(folder / CARD, model_card(run))
     for what, where in {"report": PAGE, "model card": CARD, "figures": FIGURES}.items():

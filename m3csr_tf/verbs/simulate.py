@@ -127,12 +127,12 @@ def _run(plan: Plan) -> None:
     parts = [(day, system) for day in days for system in plan.systems]
     todo = [part for part in parts if not is_done(plan, part[1], part[0])]
     done = rounds * (len(parts) - len(todo))
-    with progress("simulating, rounds of all arms", rounds * len(parts), done) as told:
+    with progress("simulating, rounds of all arms", rounds * len(parts), done) as stage:
         for day, system in todo:
             before = done
 
-            def heard(of_day: int, stage: str, before: int = before, system: str = system) -> None:
-                told(before + of_day, figures=f"{system}, {stage}")
+            def heard(of_day: int, doing: str, before: int = before, system: str = system) -> None:
+                stage(before + of_day, figures=f"{system}, {doing}")
 
             log = arm_folder(plan, system) / "output" / f"day_{day + 1:03d}.log"
             workers.run(work_day, (plan, system, day), log, heard, f"{system}, day {day + 1}")

@@ -36,7 +36,7 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
     trained = load_trained(fit(config, prepared))
     finished = trained.finished
     if replicas.is_chief:
-        started = f", id_start {finished['id_start']}" if finished.get("id_start") else ""
+        started = f", initialisation {finished['initialisation']}" if finished.get("initialisation") else ""
         say(
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"

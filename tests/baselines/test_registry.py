@@ -41,7 +41,7 @@ def quiet(done: int, total: int | None) -> None:
     pass
 
 
-def chosen(world: Prepared, name: str, grid: list[dict[str, Any]]) -> search.Choice:
+def chosen(world: Prepared, name: str, grid: list[dict[str, Any]]) -> search.ChosenSettings:
     return choose(registry.BASELINES[name], grid, world, Log.of(world), None, 0, quiet)
 
 

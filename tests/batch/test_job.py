@@ -27,7 +27,7 @@ from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import open_release
-from m3csr_tf.util.progress import Told
+from m3csr_tf.util.progress import Stage
 from m3csr_tf.verbs import retrieve as retrieve_verb
 
 PARTS = ["part_id", "part_visual", "part_acoustic", "part_popularity"]
@@ -443,13 +443,13 @@ def test_progress_after_a_resume_counts_what_was_done_but_not_for_the_speed(
 ) -> None:
     dead_job(release, users, output, 8)
     states = []
-    real = Told.advance
+    real = Stage.advance
 
-    def advance(self: Told, count: int) -> None:
+    def advance(self: Stage, count: int) -> None:
         real(self, count)
         states.append((self._done, self._total))
 
-    monkeypatch.setattr(Told, "advance", advance)
+    monkeypatch.setattr(Stage, "advance", advance)
     run(release, users, output)
     assert states == [(24, 35), (28, 35), (30, 35), (34, 35), (35, 35)]
 

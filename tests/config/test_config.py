@@ -94,9 +94,13 @@ def test_the_papers_configuration_is_the_paper_to_the_letter() -> None:
     assert config.training.schedule == "constant"
     assert (config.training.content_rate, config.training.id_rate, config.training.history_power) == (1, 1, 0)
     assert (config.training.walk_positives, config.history.dropout) == (0, 0)
-    assert (config.model.id_width, config.model.new_ids, config.model.content_start) == (64, "shared", "xavier")
-    assert (config.model.id_start, config.model.attention_start) == ("xavier", "xavier")
-    assert (config.training.cold_items, config.training.cold_users) == (0, 0)
+    assert (config.model.id_width, config.model.new_ids, config.model.content_initialisation) == (
+        64,
+        "shared",
+        "xavier",
+    )
+    assert (config.model.id_initialisation, config.model.attention_initialisation) == ("xavier", "xavier")
+    assert (config.training.item_id_dropout, config.training.user_id_dropout) == (0, 0)
     assert config.model.intensity and config.model.clusters and config.model.gate and config.model.orthogonality
 
 
@@ -138,6 +142,11 @@ BAD = {
     "nosection.x=1": ["unknown setting nosection"],
     "training.learningrate=1": ["unknown setting training.learningrate"],
     "data.world.user=1": ["unknown setting data.world.user"],
+    # Of another name in earlier versions.
+    "training.cold_items=0.1": ["unknown setting training.cold_items; it is called training.item_id_dropout now"],
+    "affinities.walks=2": ["unknown setting affinities; it is called item_graph now"],
+    "model.id_start=svd": ["unknown setting model.id_start", "it is called model.id_initialisation now"],
+    "model.initial.fold_choices=9": ["model.initial.fold_choices", "it is called model.initial.fold_samples now"],
     "training.learning_rate=fast": ["training.learning_rate", "'fast'"],
     "training.learning_rate=0": ["training.learning_rate", "0"],
     "training.learning_rate=.inf": ["training.learning_rate", "inf"],
@@ -146,7 +155,7 @@ BAD = {
     "training.batch_size=1.5": ["training.batch_size", "1.5"],
     "training.loss=hinge": ["training.loss", "'hinge'"],
     "training.averaging=1": ["training.averaging", "1"],
-    "training.cold_items=1.5": ["training.cold_items", "1.5"],
+    "training.item_id_dropout=1.5": ["training.item_id_dropout", "1.5"],
     "training.patience=0": ["training.patience", "0"],
     "run.seed=-1": ["run.seed", "-1"],
     "run.seed=4294967296": ["run.seed", "4294967296"],
@@ -300,10 +309,14 @@ def test_a_run_and_its_release_lie_under_its_name() -> None:
     assert (config.run_folder, config.release_folder) == (Path("a/tonight"), Path("b/tonight"))
 
 
-@pytest.mark.parametrize("id_start", ["auto", "walks"])
-def test_a_start_that_sets_the_attentions_values_needs_attention_that_starts_as_the_identity(id_start: str) -> None:
-    with pytest.raises(ConfigError, match=f"model.id_start={id_start} needs model.attention_start=identity"):
-        load(None, [f"model.id_start={id_start}", "model.attention_start=xavier"])
+@pytest.mark.parametrize("id_initialisation", ["auto", "walks"])
+def test_an_id_initialisation_that_sets_the_attention_s_values_needs_identity_attention(
+    id_initialisation: str,
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"model.id_initialisation={id_initialisation} needs model.attention_initialisation=identity"
+    ):
+        load(None, [f"model.id_initialisation={id_initialisation}", "model.attention_initialisation=xavier"])
 
 
 def test_one_part_of_the_users_is_refused_since_it_leaves_no_others_to_place_items() -> None:

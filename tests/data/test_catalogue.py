@@ -65,10 +65,12 @@ def test_view_counts_of_other_types_are_refused(views: Any, message: str) -> Non
         check_catalogue(items(view_count=views), VECTORS, "list")
 
 
-@pytest.mark.parametrize(("entry", "told"), [(1.001e12, r"1\.001e\+12"), (-3e38, r"-3e\+38"), (1e19, r"1e\+19")])
-def test_a_vector_whose_norm_may_overflow_is_refused(entry: float, told: str) -> None:
+@pytest.mark.parametrize(("entry", "written"), [(1.001e12, r"1\.001e\+12"), (-3e38, r"-3e\+38"), (1e19, r"1e\+19")])
+def test_a_vector_whose_norm_may_overflow_is_refused(entry: float, written: str) -> None:
     vectors = {"visual": np.array([[1, 2], [np.nan, np.nan], [3, entry]])}
-    with pytest.raises(InputError, match=rf"entry 1 of the visual vector of item 'c' is {told}.*up to 1e\+12 in abs"):
+    with pytest.raises(
+        InputError, match=rf"entry 1 of the visual vector of item 'c' is {written}.*up to 1e\+12 in abs"
+    ):
         check_catalogue(items(), vectors, "list")
 
 

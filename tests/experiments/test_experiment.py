@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from m3csr_tf.cli import app
+from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.comparison.processes import Ended, Processes
 
@@ -174,6 +175,37 @@ def test_figures_have_their_data(whole: Path) -> None:
     assert one["clicks"].sum() == clicks and one["found"].dropna().between(0, 1).all()
     assert set(pd.read_csv(figures / "training_curves.csv")["seed"]) == {0, 1}
     assert (pd.read_csv(figures / "quality_time.csv").groupby(["cell", "system"])["seconds"].first() == 0).all()
+
+
+def test_figures_of_the_compared_model_are_there_with_their_numbers_and_what_it_lacks_is_said(whole: Path) -> None:
+    folder = whole / "runs" / "tiny"
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    for cell in ("world-warm", "world-cold"):
+        assert {f"{name}-{cell}.{end}" for name in ("projection", "case_study") for end in ("png", "svg")} <= figures
+    points = pd.read_csv(folder / "figures" / "projection.csv")
+    # The content of the one modality and the ids, of the same items.
+    spaces = points[points["cell"] == "world-warm"].groupby("space")["item_id"].apply(list)
+    assert spaces["visual"] == spaces["id"] and len(spaces) == 2
+    page = (folder / "report.html").read_text()
+    assert page.count("Interest intensities: the model has none; Popularity gate: the model has none.") == 2
+    assert not figures & {"intensities.csv", "gate_by_popularity.csv"} and "Inside BPR-MF: world-warm" in page
+
+
+def test_a_case_study_lists_what_the_user_has_never_clicked_and_its_parts_sum_to_the_score(whole: Path) -> None:
+    cases = pd.read_csv(whole / "runs" / "tiny" / "figures" / "case_study.csv", dtype={"user_id": str, "item_id": str})
+    cases = cases[cases["cell"] == "world-warm"]
+    [prepared] = (whole / "runs" / "tiny").glob("world-warm-data-*/prepared")
+    found = Prepared.open(prepared)
+    for user, case in cases.groupby("user_id"):
+        [row] = found.users.rows([user])
+        clicks = [found.split(split, np.array([row]))["item_row"] for split in ("train", "val", "test")]
+        clicked = set(found.items.ids(np.concatenate(clicks)))
+        listed, history = case[case["of"] == "list"], case[case["of"] == "history"]
+        assert len(listed) == 10 and not clicked & set(listed["item_id"])
+        assert history["item_id"].size and set(history["item_id"]) <= clicked
+        assert listed["rank"].tolist() == list(range(1, 11)) and listed["score"].is_monotonic_decreasing
+        np.testing.assert_allclose(listed["part_id"] + listed["part_popularity"], listed["score"], rtol=1e-4)
+    assert cases["user_id"].nunique() == 3
 
 
 def numbers(folder: Path) -> dict[str, pd.DataFrame]:

@@ -90,7 +90,28 @@ def test_subsets_are_called_by_their_modalities_whatever_stands_in_the_names(tmp
     # Of three modalities, each alone and each pair.
     pairs = ["title_text + sound", "title_text + look", "sound + look"]
     assert list(names) == ["title_text", "sound", "look", *pairs]
-    assert names["title_text + sound"] == "films-given-m3csr-only-title_text_sound-seed0"
+    assert names["title_text + sound"] == "films-given-m3csr-only-title_text-sound-seed0"
+
+
+def test_a_subset_of_two_is_not_called_like_a_modality_with_both_names(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    settings = ["data.format=table", "data.modalities={a: x, b: y, a_b: z}"]
+    splits = {"given": {"subsets": 1}}
+    tree = changed(data={"films": {"path": f"{tmp_path}/logs", "settings": settings, "splits": splits}})
+    names = {one.system: one.job.name for one in jobs_of(tmp_path, tree) if one.role == "subset"}
+    assert names["a + b"] == "films-given-m3csr-only-a-b-seed0"
+    assert names["a_b"] == "films-given-m3csr-only-a_b-seed0"
+    assert len(set(names.values())) == 6
+
+
+def test_names_that_are_the_same_once_put_together_are_refused(tmp_path: Path) -> None:
+    world = TREE["data"]["world"]
+    tree = changed(data={"a": world | {"splits": {"b-c": {}}}, "a-b": world | {"splits": {"c": {}}}})
+    with pytest.raises(ConfigError, match=r"two data sets with their splits would be called a-b-c: "):
+        jobs_of(tmp_path, tree)
+    ablation = {"kind": "m3csr", "search": RATES}
+    with pytest.raises(ConfigError, match=r"two runs would be called world-warm-m3csr-without-gate-seed0: "):
+        jobs_of(tmp_path, changed(models={"m3csr": {"search": RATES}, "m3csr-without-gate": ablation}))
 
 
 def test_jobs_come_after_those_they_need_and_take_choices_from_the_other_split(tmp_path: Path) -> None:

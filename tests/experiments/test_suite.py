@@ -29,8 +29,8 @@ def evaluation(recalls: list[float], ndcgs: list[float], name: str = "all") -> E
 
 
 TRAININGS = [
-    {"best_step": 40, "steps": 100, "recall@20": 0.5, "start_recall@20": 0.4},
-    {"best_step": 60, "steps": 100, "recall@20": 0.6, "start_recall@20": 0.3},
+    {"best_step": 40, "steps": 100, "recall@20": 0.5, "initial_recall@20": 0.4},
+    {"best_step": 60, "steps": 100, "recall@20": 0.6, "initial_recall@20": 0.3},
 ]
 OURS = [evaluation([0.5, 0.5], [0.2, 0.4]), evaluation([0.7, 0.7], [0.2, 0.4])]  # Means 0.6 and 0.3.
 RIVALS = {
@@ -57,7 +57,7 @@ def test_a_run_whose_start_was_not_validated_has_no_gain() -> None:
     old = {"best_step": 40, "steps": 100, "recall@20": 0.5}
     found = suite.judged(OURS[:1], RIVALS, "all", [old])
     assert found["training"]["gains"] == [None]
-    assert suite.judged(OURS[:1], RIVALS, "all", [old | {"start_recall@20": None}])["training"]["gains"] == [None]
+    assert suite.judged(OURS[:1], RIVALS, "all", [old | {"initial_recall@20": None}])["training"]["gains"] == [None]
 
 
 def test_without_a_rival_or_beside_one_of_zero_there_is_no_ratio() -> None:
@@ -115,7 +115,7 @@ def finish_and_count(config: Config, prepared: Prepared) -> Path:
     folder = finish(config, prepared)
     if fresh:
         written = json.loads((folder / runs.FINISHED_FILE).read_text())
-        write_json(folder / runs.FINISHED_FILE, written | {"recall@20": 0.75, "start_recall@20": 0.5})
+        write_json(folder / runs.FINISHED_FILE, written | {"recall@20": 0.75, "initial_recall@20": 0.5})
         with (config.run.folder / "trained.txt").open("a") as trained:
             trained.write(f"{config.run.name}\n")
     return folder

@@ -435,9 +435,13 @@ def test_a_task_that_nobody_can_be_judged_on_stops_the_sweep_and_says_what_to_do
 
 
 OUTCOMES = [
-    study.Outcome(0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_start": "svd"}, ""),
-    study.Outcome(1, study.DIVERGED, None, {}, {"training.beta": 0.9, "model.id_start": "svd"}, "the loss is nan"),
-    study.Outcome(2, study.FINISHED, 0.7, {"warm": 0.7}, {"training.beta": 0.2, "model.id_start": "xavier"}, ""),
+    study.Outcome(0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_initialisation": "svd"}, ""),
+    study.Outcome(
+        1, study.DIVERGED, None, {}, {"training.beta": 0.9, "model.id_initialisation": "svd"}, "the loss is nan"
+    ),
+    study.Outcome(
+        2, study.FINISHED, 0.7, {"warm": 0.7}, {"training.beta": 0.2, "model.id_initialisation": "xavier"}, ""
+    ),
 ]
 
 
@@ -450,15 +454,15 @@ def test_the_best_trials_come_first_in_the_table() -> None:
     rows = [re.split(r"\s*│\s*", line.strip("│ \n")) for line in text.splitlines() if line.startswith("│")]
     assert rows == [["2", "0.7000", "0.7000"], ["0", "0.5000", "0.5000"]]
     assert [study.overrides_of(one.settings) for one in results.shown(OUTCOMES)] == [
-        "training.beta=0.2 model.id_start=xavier",
-        "training.beta=0.1 model.id_start=svd",
+        "training.beta=0.2 model.id_initialisation=xavier",
+        "training.beta=0.1 model.id_initialisation=svd",
     ]
 
 
 def test_all_trials_are_in_the_csv_the_failed_ones_with_their_problem(tmp_path: Path) -> None:
     results.write_trials(tmp_path / "trials.csv", OUTCOMES)
     table = pd.read_csv(tmp_path / "trials.csv")
-    assert list(table) == ["trial", "state", "score", "warm", "training.beta", "model.id_start", "problem"]
+    assert list(table) == ["trial", "state", "score", "warm", "training.beta", "model.id_initialisation", "problem"]
     assert table["score"].fillna(-1).tolist() == [0.5, -1, 0.7]
     assert table["problem"].fillna("").tolist() == ["", "the loss is nan", ""]
 
@@ -466,14 +470,14 @@ def test_all_trials_are_in_the_csv_the_failed_ones_with_their_problem(tmp_path: 
 def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> None:
     settings = {
         "training.beta": Setting(low=0.01, high=1.0, log=True),
-        "model.id_start": Setting(values=("svd", "xavier")),
+        "model.id_initialisation": Setting(values=("svd", "xavier")),
     }
-    found = {"training.beta": 0.9, "model.id_start": 0.1}
+    found = {"training.beta": 0.9, "model.id_initialisation": 0.1}
     written = results.write_plots(tmp_path, OUTCOMES, found, settings)
     assert [path.name for path in written] == [
         "importance.png",
         "setting-training.beta.png",
-        "setting-model.id_start.png",
+        "setting-model.id_initialisation.png",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
     assert results.write_plots(tmp_path, OUTCOMES[1:2], {}, settings) == []
@@ -481,11 +485,11 @@ def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> Non
 
 def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "judge", lambda config, *_: config.training.beta)
-    settings = {"training.beta": {"low": 0.0, "high": 1.0}, "training.cold_users": {"low": 0.0, "high": 1.0}}
+    settings = {"training.beta": {"low": 0.0, "high": 1.0}, "training.user_id_dropout": {"low": 0.0, "high": 1.0}}
     space = Space.model_validate(changed(SPACE, settings=settings))
     found = study.search(base, space, 12, QUIET)
     shares = results.importances(found, seed=0)
-    assert list(shares) == ["training.beta", "training.cold_users"]
+    assert list(shares) == ["training.beta", "training.user_id_dropout"]
     assert shares["training.beta"] > 0.8 and sum(shares.values()) == pytest.approx(1)
 
 

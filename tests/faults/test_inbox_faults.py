@@ -109,8 +109,8 @@ def test_what_is_no_file_is_passed_over_said_once_and_left_alone(
     video(place / "6.parquet", "new", live)
     ids = set(follow(5).index.ids)
     assert "new" in ids and "secret" not in ids and secret.exists()
-    told = capsys.readouterr().out
-    assert [told.count(f"{path}: is passed over") for path in sorted(place.glob("[1-5].*"))] == [1] * 5
+    printed = capsys.readouterr().out
+    assert [printed.count(f"{path}: is passed over") for path in sorted(place.glob("[1-5].*"))] == [1] * 5
     assert [path.name for path in inbox.passed_over(place)] == [
         "1.parquet",
         "2.csv",

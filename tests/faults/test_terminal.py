@@ -160,9 +160,9 @@ def test_bars_show_a_stage_s_name_as_text(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
-    with progress(f"stage {odd}") as told:
+    with progress(f"stage {odd}") as stage:
         assert progress_module._bars is not None
-        told(1, 2, figures=f"figures {odd}")
+        stage(1, 2, figures=f"figures {odd}")
         assert progress_module._bars.tasks[0].description == f"stage {as_text(odd)}"
     assert TITLE not in capsys.readouterr().err
 

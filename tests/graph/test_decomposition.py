@@ -18,9 +18,9 @@ def test_it_finds_what_scikit_learn_finds_and_tells_each_product(
 ) -> None:
     monkeypatch.setattr(decomposition, "_ENTRIES", at_once)
     matrix = random_matrix(*shape, density=0.1, format="csr", random_state=0)
-    told: list[tuple[int, int | None]] = []
-    values, directions = singular_vectors(matrix, 12, 4, 0, lambda done, total: told.append((done, total)))
+    counted: list[tuple[int, int | None]] = []
+    values, directions = singular_vectors(matrix, 12, 4, 0, lambda done, total: counted.append((done, total)))
     _, expected_values, expected_directions = randomized_svd(matrix, 12, n_iter=4, random_state=0)
     np.testing.assert_array_equal(values, expected_values)
     np.testing.assert_array_equal(directions, expected_directions)
-    assert told == [(made, 10) for made in range(1, 11)]
+    assert counted == [(made, 10) for made in range(1, 11)]

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.graph.intensity_fit import IntensityFit, fitted_intensity
-from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, stacked
+from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, stacking_weights
 from m3csr_tf.ids import FIRST_ROW
 
 USERS, ITEMS, CLICKS = 2000, 200, 5
@@ -29,7 +29,7 @@ def signs(seed: int) -> np.ndarray:
     return sides
 
 
-def test_without_clicks_that_are_left_out_no_intensity_is_known() -> None:
+def test_without_held_out_clicks_no_intensity_is_known() -> None:
     nothing = HeldOutClicks(NONE[:0], np.zeros((0, 0, 0)))
     weights = fitted_intensity(nothing, {"visual": signs(0), "acoustic": signs(1)}, shared=False)
     np.testing.assert_array_equal(weights, np.zeros((2, 1)))
@@ -54,13 +54,13 @@ def by_looks_or_sound() -> tuple[HeldOutClicks, np.ndarray, dict[str, np.ndarray
         chosen.append(random.choice(KNOWN, CLICKS, replace=False, p=chances / chances.sum()))
     clicks, histories = histories_of(chosen)
     forms = ScoreEstimates({name: ScoreFactors(vectors, vectors) for name, vectors in encoded.items()}, None, None)
-    return stacked(clicks, lambda _: forms, 0.0, seed=0).left_out, histories, encoded
+    return stacking_weights(clicks, lambda _: forms, 0.0, seed=0).held_out, histories, encoded
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_users_who_choose_by_a_modality_get_more_of_its_intensity(shared: bool) -> None:
-    left_out, histories, encoded = by_looks_or_sound()
-    weights = fitted_intensity(left_out, encoded, shared=shared)
+    held_out, histories, encoded = by_looks_or_sound()
+    weights = fitted_intensity(held_out, encoded, shared=shared)
     assert weights.shape == (1 if shared else 2, 2)
     visual, acoustic = (
         vectors[histories].mean(axis=1) @ weight
@@ -73,10 +73,10 @@ def test_users_who_choose_by_a_modality_get_more_of_its_intensity(shared: bool) 
 
 @pytest.mark.parametrize("scale", [0.03, 0.3, 30.0])
 def test_the_scale_of_the_vectors_changes_no_intensity(scale: float) -> None:
-    left_out, _, encoded = by_looks_or_sound()
-    usual = fitted_intensity(left_out, encoded, shared=False)
+    held_out, _, encoded = by_looks_or_sound()
+    usual = fitted_intensity(held_out, encoded, shared=False)
     scaled = {name: np.float32(scale) * vectors for name, vectors in encoded.items()}
-    found = scale * fitted_intensity(left_out, scaled, shared=False)
+    found = scale * fitted_intensity(held_out, scaled, shared=False)
     assert np.abs(usual).max() > 0.5
     np.testing.assert_allclose(found, usual, rtol=0.02, atol=0.02 * np.abs(usual).max())
 
@@ -94,7 +94,7 @@ def test_the_slopes_of_the_likelihood_are_those_of_its_differences(rows: int) ->
 
 
 def test_fewer_clicks_move_intensities_less() -> None:
-    left_out, _, encoded = by_looks_or_sound()
-    few = HeldOutClicks(left_out.histories[:100], left_out.similarities[:, :100])
-    sizes = [np.abs(fitted_intensity(some, encoded, shared=False)).max() for some in (left_out, few)]
+    held_out, _, encoded = by_looks_or_sound()
+    few = HeldOutClicks(held_out.histories[:100], held_out.similarities[:, :100])
+    sizes = [np.abs(fitted_intensity(some, encoded, shared=False)).max() for some in (held_out, few)]
     assert sizes[0] > 2 * sizes[1] > 0

@@ -16,31 +16,31 @@ CLICKS = csr_matrix(np.array([[1, 1, 0, 0], [0, 1, 1, 0]], np.float32))
 CONTENT = {"visual": np.array([[1, 0], [0, 1], [0.8, 0.6], [1, 0]], np.float32)}
 
 
-def affinities(clicks: csr_matrix = CLICKS, **settings: float) -> ItemGraph:
+def item_graph(clicks: csr_matrix = CLICKS, **settings: float) -> ItemGraph:
     content = CONTENT if clicks is CLICKS else {"visual": np.random.default_rng(0).normal(size=(clicks.shape[1], 3))}
-    return ItemGraph.of(clicks, content, ItemGraphConfig.model_validate({"similar": 0, **settings}))
+    return ItemGraph.of(clicks, content, ItemGraphConfig.model_validate({"content_share": 0, **settings}))
 
 
 def test_one_walk_leads_over_a_common_user() -> None:
     # Items 0 and 2 lead to item 1 alone; item 1 leads to both, over a user each.
     assert_allclose(
-        affinities(walks=1).items.toarray(), [[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 0, 0]], rtol=1e-6
+        item_graph(walks=1).items.toarray(), [[0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 0, 0]], rtol=1e-6
     )
 
 
 def test_a_second_walk_goes_on_from_where_the_first_ended_and_never_returns() -> None:
     # From 0: to 1, then from 1 to 0 or 2, of which only 2 counts: half of the mix each.
     # From 1: to 0 or 2, and from there only back.
-    assert_allclose(affinities(walks=2).items.toarray()[:2], [[0, 0.5, 0.5, 0], [0.5, 0, 0.5, 0]], rtol=1e-6)
+    assert_allclose(item_graph(walks=2).items.toarray()[:2], [[0, 0.5, 0.5, 0], [0.5, 0, 0.5, 0]], rtol=1e-6)
 
 
 def test_popularity_counts_the_clicks_of_each_user_as_one_together() -> None:
     clicks = csr_matrix(np.array([[1, 1, 1, 1], [1, 0, 0, 0]], np.float32))
-    assert_allclose(affinities(clicks).popularity, np.array([1.25, 0.25, 0.25, 0.25]) / 2, rtol=1e-6)
+    assert_allclose(item_graph(clicks).popularity, np.array([1.25, 0.25, 0.25, 0.25]) / 2, rtol=1e-6)
 
 
 def test_an_item_without_a_click_leads_to_similar_ones_but_is_never_led_to() -> None:
-    mixed = affinities(similar=0.2).items.toarray()
+    mixed = item_graph(content_share=0.2).items.toarray()
     assert mixed[3, 0] > 0 and (mixed[:, 3] == 0).all()
 
 
@@ -56,7 +56,7 @@ def click_matrices(draw: st.DrawFn) -> csr_matrix:
 @settings(deadline=None, max_examples=40)
 @given(click_matrices(), st.integers(1, 3), st.integers(1, 3))
 def test_rows_are_distributions_over_other_clicked_items(clicks: csr_matrix, walks: int, neighbours: int) -> None:
-    found = affinities(clicks, walks=walks, neighbours=neighbours)
+    found = item_graph(clicks, walks=walks, neighbours=neighbours)
     rows = found.items.toarray()
     sums = rows.sum(axis=1)
     assert_allclose(sums, sums > 0, atol=1e-5)
@@ -69,7 +69,7 @@ def test_rows_are_distributions_over_other_clicked_items(clicks: csr_matrix, wal
 @settings(deadline=None, max_examples=40)
 @given(click_matrices(), st.integers(1, 9))
 def test_factors_of_any_log_are_finite_and_of_unclicked_items_zeros(clicks: csr_matrix, dim: int) -> None:
-    factors = item_graph_factors(affinities(clicks), clicks, dim, seed=0)
+    factors = item_graph_factors(item_graph(clicks), clicks, dim, seed=0)
     assert factors.items.shape == (clicks.shape[1], dim) and factors.values.shape == (dim, dim)
     assert np.isfinite(factors.items).all() and np.isfinite(factors.values).all()
     assert_array_equal(factors.items[clicks.toarray().sum(axis=0) == 0], 0)
@@ -86,13 +86,13 @@ def communities() -> csr_matrix:
 
 
 def test_factors_score_the_items_of_a_users_own_group_above_all_others(communities: csr_matrix) -> None:
-    factors = item_graph_factors(affinities(communities), communities, 4, seed=0)
+    factors = item_graph_factors(item_graph(communities), communities, 4, seed=0)
     scores = communities @ factors.items / 3 @ factors.values @ factors.items.T
     assert (scores[::2, :10].min(axis=1) > scores[::2, 10:].max(axis=1)).all()
     assert (scores[1::2, 10:].min(axis=1) > scores[1::2, :10].max(axis=1)).all()
 
 
 def test_factors_are_the_same_for_the_same_seed(communities: csr_matrix) -> None:
-    first, second = (item_graph_factors(affinities(communities), communities, 4, seed=3) for _ in range(2))
+    first, second = (item_graph_factors(item_graph(communities), communities, 4, seed=3) for _ in range(2))
     assert_array_equal(first.items, second.items)
     assert_array_equal(first.values, second.values)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.graph.stacking import ScoreEstimates, ScoreFactors, _folds, conditional_logit, stacked
+from m3csr_tf.graph.stacking import ScoreEstimates, ScoreFactors, _folds, conditional_logit, stacking_weights
 
 USERS, ITEMS, CLICKS = 600, 120, 8
 
@@ -20,7 +20,7 @@ def chosen_by(weights: list[float], n: int = 40_000) -> np.ndarray:
     return scores
 
 
-def test_a_conditional_logit_finds_the_weights_that_choices_were_made_by() -> None:
+def test_a_conditional_logit_finds_the_weights_that_clicks_were_drawn_by() -> None:
     found = conditional_logit(chosen_by([1.0, 0.3]))
     assert found == pytest.approx([1.0, 0.3], rel=0.03)
 
@@ -42,16 +42,16 @@ def test_scores_that_are_all_alike_weigh_1_and_leave_the_others_as_they_are() ->
     assert conditional_logit(alike) == pytest.approx([*conditional_logit(scores), 1.0])
 
 
-@pytest.mark.parametrize("told", [0, 3])
-def test_scores_that_differ_by_rounding_or_in_next_to_no_choice_weigh_1(told: int) -> None:
+@pytest.mark.parametrize("differing", [0, 3])
+def test_scores_that_differ_by_rounding_or_in_next_to_no_sample_weigh_1(differing: int) -> None:
     scores = chosen_by([1.0], 3000)
     noise = 7 + 1e-9 * np.random.default_rng(0).normal(size=scores.shape)
-    noise[:told] += scores[:told]
+    noise[:differing] += scores[:differing]
     both = conditional_logit(np.concatenate([scores, noise], axis=2))
     assert both[0] == pytest.approx(conditional_logit(scores)[0], rel=1e-3) and both[1] == 1
 
 
-def test_scores_that_most_choices_lack_weigh_what_they_are_worth_where_they_are() -> None:
+def test_scores_that_most_samples_lack_weigh_what_they_are_worth_where_they_are() -> None:
     scores = chosen_by([1.0, 0.5], 40_000)
     scores[np.random.default_rng(0).random(len(scores)) < 0.8, :, 1] = 0  # One in five has the second.
     again = np.random.default_rng(1)
@@ -81,10 +81,10 @@ def test_a_fold_knows_no_click_on_its_new_items_and_nine_tenths_of_the_others() 
         others = clicks[:, ~fold.new]
         assert fold.known.nnz / others.nnz == pytest.approx(0.9, abs=0.02)
         # What is known and what is left out are the clicks, each once; users have something left to tell.
-        left_out = csr_matrix((np.ones(len(fold.users), np.float32), (fold.users, fold.items)), shape=clicks.shape)
+        held_out = csr_matrix((np.ones(len(fold.users), np.float32), (fold.users, fold.items)), shape=clicks.shape)
         assert np.diff(fold.known.indptr)[fold.users].min() > 0
         asked = np.flatnonzero(np.diff(fold.known.indptr))
-        assert abs(fold.known + left_out - clicks)[asked].nnz == 0
+        assert abs(fold.known + held_out - clicks)[asked].nnz == 0
     assert new.max() == 1 and new.sum() == 3 * (ITEMS // 4)
 
 
@@ -98,11 +98,11 @@ def test_ids_that_know_the_clicks_they_were_made_of_by_heart_weigh_little_beside
         items = (lines.T @ lines > 6).astype(np.float32) * np.random.default_rng(1).random((ITEMS, ITEMS), np.float32)
         return ScoreEstimates({"visual": content}, ScoreFactors(np.eye(ITEMS, dtype=np.float32), items.T), None)
 
-    weights = stacked(clicks, by_heart, 0.0, seed=0).weights
+    weights = stacking_weights(clicks, by_heart, 0.0, seed=0).weights
     seen = by_heart(clicks).ids
-    assert seen is not None and weights.ids < weights.beside_ids * weights.content["visual"]
+    assert seen is not None and weights.ids < weights.content_scale * weights.content["visual"]
     # Clicks on the other side do not happen: the logit is large.
-    assert weights.content["visual"] * weights.beside_ids > 2
+    assert weights.content["visual"] * weights.content_scale > 2
 
 
 def test_predicted_ids_are_weighed_beside_content_by_clicks_on_new_items_alone() -> None:
@@ -116,10 +116,10 @@ def test_predicted_ids_are_weighed_beside_content_by_clicks_on_new_items_alone()
             {"visual": ScoreFactors(sides, sides)}, ScoreFactors(sides, sides * has), ScoreFactors(noise, noise)
         )
 
-    weights = stacked(clicks, estimate, 0.0, seed=0).weights
+    weights = stacking_weights(clicks, estimate, 0.0, seed=0).weights
     assert weights.content["visual"] > 1 and weights.new_ids < 0.2
     # Beside content that says the same, ids share what it says.
-    assert weights.ids + weights.beside_ids * weights.content["visual"] > 2
+    assert weights.ids + weights.content_scale * weights.content["visual"] > 2
 
 
 def test_a_score_is_that_of_the_mean_of_what_remains_of_a_history_times_its_clicks_to_the_power() -> None:
@@ -128,28 +128,28 @@ def test_a_score_is_that_of_the_mean_of_what_remains_of_a_history_times_its_clic
     vectors = random.normal(size=(2, ITEMS, 3)).astype(np.float32)
     vectors[0, ::3] = 0  # A third of the items say nothing, and are in no mean.
     fold = next(_folds(clicks, random))
-    choices = fold.choices(random, on_new=False)
-    (found,) = np.moveaxis(fold.scores(choices, [ScoreFactors(*vectors)], 0.5), 2, 0)
-    for user, items, scores in list(zip(choices.users, choices.items, found, strict=True))[:50]:
+    samples = fold.logit_samples(random, on_new=False)
+    (found,) = np.moveaxis(fold.scores(samples, [ScoreFactors(*vectors)], 0.5), 2, 0)
+    for user, items, scores in list(zip(samples.users, samples.items, found, strict=True))[:50]:
         history = fold.known[user].indices
         telling = history[history % 3 != 0]
         mean = vectors[0, telling].mean(axis=0) if len(telling) else np.zeros(3)
         assert scores == pytest.approx(len(history) ** 0.5 * vectors[1, items] @ mean, rel=1e-4, abs=1e-5)
 
 
-def test_clicks_that_are_left_out_come_beside_items_that_are_as_popular_with_what_remains_of_their_users() -> None:
+def test_held_out_clicks_come_beside_items_that_are_as_popular_with_what_remains_of_their_users() -> None:
     clicks, sides = sided()
     popularity = np.arange(ITEMS, dtype=np.float32)[:, None]
     forms = ScoreEstimates(
         {"side": ScoreFactors(sides, sides), "item": ScoreFactors(np.ones_like(sides), popularity)}, None, None
     )
-    found = stacked(clicks, lambda _: forms, 0.0, seed=0)
+    found = stacking_weights(clicks, lambda _: forms, 0.0, seed=0)
     weights = list(found.weights.content.values())
-    of_sides, of_items = (values / weight for values, weight in zip(found.left_out.similarities, weights, strict=True))
+    of_sides, of_items = (values / weight for values, weight in zip(found.held_out.similarities, weights, strict=True))
     np.testing.assert_allclose(of_sides[:, 0], 1, rtol=1e-5)  # Everybody clicks one side alone.
     assert np.mean(of_sides[:, 1:] > 0) == pytest.approx(0.5, abs=0.05)
     items = np.rint(of_items[:, 0]).astype(int)
-    histories = found.left_out.histories.toarray()
+    histories = found.held_out.histories.toarray()
     assert not histories[np.arange(len(items)), items].any() and histories.sum(axis=1).min() >= 1
     np.testing.assert_array_equal(np.sign(histories @ sides[:, 0]), sides[items, 0])
     often = np.bincount(items, minlength=ITEMS) / len(items)
@@ -158,7 +158,7 @@ def test_clicks_that_are_left_out_come_beside_items_that_are_as_popular_with_wha
 
 
 @pytest.mark.parametrize("clicks", [csr_matrix((3, 5)), csr_matrix([[1.0, 0], [1, 0]]), csr_matrix([[1.0, 1]])])
-def test_where_nothing_can_be_left_out_everything_weighs_1(clicks: csr_matrix) -> None:
+def test_where_nothing_can_be_held_out_everything_weighs_1(clicks: csr_matrix) -> None:
     one = ScoreFactors(*[np.ones((clicks.shape[1], 1), np.float32)] * 2)
-    found = stacked(clicks, lambda _: ScoreEstimates({"a": one}, one, one), 0.5, seed=0)
-    assert found.weights == ({}, 1.0, 1.0, 1.0) and not len(found.left_out)
+    found = stacking_weights(clicks, lambda _: ScoreEstimates({"a": one}, one, one), 0.5, seed=0)
+    assert found.weights == ({}, 1.0, 1.0, 1.0) and not len(found.held_out)

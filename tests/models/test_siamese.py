@@ -26,14 +26,14 @@ def towers(**settings: Any) -> tuple[ContentTower, HistoryTower]:
 
     A modality of width w is multiplied by w ** 0.5, so that what the network takes is (2 f^v, f^a).
     """
-    config = SiameseConfig(**{"dim": 2, "hidden": (3,), "normalised": False, "appeal": False} | settings)
+    config = SiameseConfig(**{"dim": 2, "hidden": (3,), "normalised": False, "content_popularity": False} | settings)
     items = ContentTower(config, WIDTHS)
     kernel = np.zeros([5, 3], np.float32)
     kernel[0, 0], kernel[4, 1], kernel[4, 2] = 1, -1, 1
     items.hidden[0].set_weights([kernel, np.array([-1.0, 0.0, 0.0])])
     items.output_layer.set_weights([np.array([[3.0, 0.0], [0.0, 1.0], [4.0, 2.0]]), np.array([0.0, 1.0])])
-    if items.appeal is not None:
-        items.appeal.set_weights([np.array([[0.5], [0.0], [-1.0]])])
+    if items.content_popularity is not None:
+        items.content_popularity.set_weights([np.array([[0.5], [0.0], [-1.0]])])
     users = HistoryTower(config, items)
     users.newcomer.assign([[-3.0, 4.0]])
     return items, users
@@ -54,7 +54,7 @@ def test_an_item_is_its_content_through_the_network() -> None:
 
 
 def test_what_content_says_of_popularity_is_a_further_entry_that_meets_1() -> None:
-    items, users = towers(appeal=True)
+    items, users = towers(content_popularity=True)
     # h is (1, 0, 2) as above: 0.5 * 1 - 1 * 2 = -1.5.
     content = features([1.0], [2.0])
     np.testing.assert_allclose(items(content), [[11, 5, -1.5]])

@@ -60,7 +60,7 @@ def test_training_moves_the_rows_that_users_hash_to(run: Any) -> None:
     from m3csr_tf.training.steps import make_optimizer, take_steps
     from m3csr_tf.training.streams import ExampleStream
 
-    config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"cold_users": 0.0})})
+    config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"user_id_dropout": 0.0})})
     data = TrainingData.of(run.prepared, config)
     stream = ExampleStream(data, config, Collator(data, config))
     run.model.compile(optimizer=make_optimizer(config.training, run.model, 400))

@@ -29,8 +29,8 @@ TINY = [
     "clusters.count=3",
     "model.dim=4",
     "model.id_dim=8",
-    "model.id_start=svd",
-    "model.content_start=xavier",
+    "model.id_initialisation=svd",
+    "model.content_initialisation=xavier",
     "exposure.cold_share=trained",
     "training.max_steps=4",
     "training.evaluate_every=2",
@@ -101,8 +101,8 @@ def test_every_night_publishes_a_version_and_every_round_brings_new_videos_and_v
     ids = sorted(new)
     items = [int(one[1:]) for one in ids]
     views = shown[-1].groupby("item")["views"].first()
-    for item, told in zip(items, release.items.views(ids), strict=True):
-        assert told == views.get(item, told)
+    for item, on_progress in zip(items, release.items.views(ids), strict=True):
+        assert on_progress == views.get(item, on_progress)
     # And they are shown before any training has known them.
     assert shown[-1]["item"].isin(items).any()
     # Nobody is shown a video twice.

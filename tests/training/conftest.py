@@ -20,7 +20,7 @@ TRAINING = {
     "evaluate_every": 20,
     "patience": 120,
     "averaging": 0.9,
-    "cold_items": 0.2,
+    "item_id_dropout": 0.2,
     "id_rate": 1.0,
 }
 

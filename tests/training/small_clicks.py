@@ -40,7 +40,7 @@ def training_data(users: int, items: int, clicks: int, seed: int = 0, slots: int
         histories=histories(frame, users + FIRST_ROW, slots, seed),
         features=features,
         trained=np.asarray(matrix.sum(axis=0)).ravel() > 0,
-        affinities=ItemGraph.of(matrix, {"visual": features["visual"]}, ItemGraphConfig()),
+        item_graph=ItemGraph.of(matrix, {"visual": features["visual"]}, ItemGraphConfig()),
     )
 
 
@@ -53,7 +53,12 @@ def stream(
     **training: Any,
 ) -> ExampleStream:
     """A stream of clicks alone, whole histories, drawn negatives; `negatives` and `training` replace the defaults."""
-    settings = {"cold_items": 0.0, "cold_users": 0.0, "walk_positives": 0.0, "positives": "per_interaction"} | training
+    settings = {
+        "item_id_dropout": 0.0,
+        "user_id_dropout": 0.0,
+        "walk_positives": 0.0,
+        "positives": "per_interaction",
+    } | training
     config = {
         "negatives": {"kind": "uniform", "whole_pool": 0} | (negatives or {}),
         "training": settings,

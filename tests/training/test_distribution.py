@@ -25,7 +25,7 @@ from m3csr_tf.training.fit import fit
 @pytest.mark.parametrize("kind", ["uniform", "shared", "in_batch"])
 def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None:
     data = training_data(users=30, items=40, clicks=200)
-    settings: dict[str, Any] = {"batch_size": 24, "cold_items": 0.3, "cold_users": 0.3, "dropout": 0.5}
+    settings: dict[str, Any] = {"batch_size": 24, "item_id_dropout": 0.3, "user_id_dropout": 0.3, "dropout": 0.5}
     if kind != "in_batch":
         settings["walk_positives"] = 0.5
     negatives = {"kind": kind, "count": 9}
@@ -40,7 +40,7 @@ def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None
         return np.concatenate([of(part) for part in parts])
 
     np.testing.assert_array_equal(together(users_of), users_of(whole))
-    np.testing.assert_array_equal(together(lambda part: part["positive_as_new"]), whole["positive_as_new"])
+    np.testing.assert_array_equal(together(lambda part: part["positive_id_dropped"]), whole["positive_id_dropped"])
     for which in ("positive", "negative")[: 1 if kind == "in_batch" else 2]:
         rows = together(lambda part, which=which: item_rows(part, which))
         np.testing.assert_array_equal(rows, item_rows(whole, which))
@@ -52,7 +52,7 @@ def test_the_replicas_parts_put_together_are_the_batch_of_one(kind: str) -> None
             whole_of = np.concatenate(turned) if name == "allowed" else turned[1]
             np.testing.assert_array_equal(whole_of, whole[name])
     else:
-        np.testing.assert_array_equal(together(lambda part: part["negative_as_new"]), whole["negative_as_new"])
+        np.testing.assert_array_equal(together(lambda part: part["negative_id_dropped"]), whole["negative_id_dropped"])
         np.testing.assert_array_equal(together(lambda part: part["allowed"]), whole["allowed"])
 
 
@@ -61,7 +61,7 @@ def test_replicas_take_parts_of_a_whole_pool_filled_up_with_padding_that_never_c
     data = training_data(users=30, items=40, clicks=200)
     pool = np.unique(data.clicks.indices)
     missing = -len(pool) % replicas
-    settings: dict[str, Any] = {"batch_size": 30, "cold_items": 0.3}
+    settings: dict[str, Any] = {"batch_size": 30, "item_id_dropout": 0.3}
     negatives = {"kind": "shared", "whole_pool": len(pool)}
     alone = tf.nest.map_structure(np.asarray, stream(data, negatives, **settings).batch(tf.constant(5, tf.int64)))
     shared = stream(data, negatives, replicas=replicas, **settings)
@@ -72,8 +72,8 @@ def test_replicas_take_parts_of_a_whole_pool_filled_up_with_padding_that_never_c
     filled = np.concatenate([item_rows(part, "negative") for part in parts])
     np.testing.assert_array_equal(filled, [*pool, *[PADDING_ROW] * missing])
     assert len({len(part["negative"]) for part in parts}) == 1
-    as_new = np.concatenate([part["negative_as_new"] for part in parts])
-    np.testing.assert_array_equal(as_new[: len(pool)], alone["negative_as_new"])
+    id_dropped = np.concatenate([part["negative_id_dropped"] for part in parts])
+    np.testing.assert_array_equal(id_dropped[: len(pool)], alone["negative_id_dropped"])
     allowed = np.concatenate([part["allowed"] for part in parts])
     np.testing.assert_array_equal(allowed[:, : len(pool)], alone["allowed"])
     assert allowed.shape == (30, len(pool) + missing) and not allowed[:, len(pool) :].any()

@@ -53,7 +53,7 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
     table, end = validations(trained_config.run_folder), finished(trained_config.run_folder)
     assert list(table) == ["step", "loss", "recall@20", "ndcg@20"]
     assert table["step"].tolist() == [0, 20, 40, 60, 80, 100, 120]
-    assert end["start_recall@20"] == pytest.approx(table["recall@20"][0], abs=1e-6)
+    assert end["initial_recall@20"] == pytest.approx(table["recall@20"][0], abs=1e-6)
     best = table.iloc[0]
     for later in table.itertuples():
         if later[3] > 1.01 * best["recall@20"]:
@@ -80,9 +80,9 @@ def test_a_later_validation_is_better_if_it_is_so_by_the_least_share(
 ) -> None:
     found = [{"step": 20 * place, "recall@20": recall} for place, recall in enumerate(recalls)]
     assert TrainingState("data", "settings", "", validations=found).best(min_delta) == found[best]
-    assert TrainingState("data", "settings", "", validations=found).at_start == recalls[0]
+    assert TrainingState("data", "settings", "", validations=found).initial_recall == recalls[0]
     assert TrainingState("data", "settings", "").best(min_delta) is None
-    assert TrainingState("data", "settings", "", validations=found[1:]).at_start is None
+    assert TrainingState("data", "settings", "", validations=found[1:]).initial_recall is None
 
 
 def test_the_logs_say_what_the_gate_and_the_intensities_do(trained_config: Config) -> None:

@@ -84,6 +84,22 @@ def test_a_stored_configuration_that_is_broken_is_to_be_put_back(make_config: Ma
         open_run(make_config(tmp_path))
 
 
+def test_a_run_of_before_settings_were_renamed_is_refused_saying_so_unless_it_may_be_replaced(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    file = open_run(make_config(tmp_path)) / "config.yaml"
+    before = file.read_text().replace("item_graph:", "affinities:").replace("item_id_dropout:", "cold_items:")
+    file.write_text(before)
+    refusal = (
+        r"config\.yaml: an earlier version .* \(affinities is item_graph now; training\.cold_items is .* another run"
+    )
+    with pytest.raises(RunError, match=refusal):
+        open_run(make_config(tmp_path))
+    assert file.read_text() == before
+    open_run(make_config(tmp_path, run={"overwrite": True}))
+    assert "item_graph:" in file.read_text()
+
+
 def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run here"):
         load_trained(tmp_path / "nothing")

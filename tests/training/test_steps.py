@@ -51,10 +51,10 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 
 
 def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
-    """Lets starts take these weights instead of those of clicks that are left out."""
-    fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "beside_ids": 1.0} | weights)
+    """Lets starts take these weights instead of those of held-out clicks."""
+    fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "content_scale": 1.0} | weights)
     nothing = HeldOutClicks(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
-    monkeypatch.setattr(starts, "stacked", lambda *args: StackingResult(fixed, nothing))
+    monkeypatch.setattr(starts, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
     return fixed
 
 
@@ -62,7 +62,7 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = weighed(monkeypatch, ids=3.0, new_ids=2.0)
-    model, before, data = start(id_start="svd", content_start="xavier")
+    model, before, data = start(id_initialisation="svd", content_initialisation="xavier")
     table, clicked = model.encoder.id_embedding, clicked_rows(data.clicks)
     factors = item_factors(data.clicks, table.shape[1], 0)
     unclicked = np.setdiff1d(np.arange(table.shape[0]), clicked)
@@ -90,7 +90,7 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
 
 
 def test_with_shared_ids_a_new_items_adds_nothing_at_the_start(start: Start) -> None:
-    model, _, _ = start(id_start="svd", new_ids="shared")
+    model, _, _ = start(id_initialisation="svd", new_ids="shared")
     table = model.encoder.id_embedding
     assert not model.encoder.id_maps
     np.testing.assert_array_equal(table.numpy()[:FIRST_ROW], np.zeros((FIRST_ROW, table.shape[1])))
@@ -120,7 +120,7 @@ def test_by_default_ids_start_from_the_implicit_als_that_alone_ranks_validation_
     monkeypatch.setattr(Validation, "figures", spied)
 
     def started(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
-        config = with_settings(run.config, {"model.id_start": kind, "ials.grid": pairs})
+        config = with_settings(run.config, {"model.id_initialisation": kind, "ials.grid": pairs})
         model = runs.build_model(config, run.prepared)
         judge = judge_of(model, data, run.prepared, config)
         assert model.initialise(data, run.prepared, judge).start == "ials"
@@ -133,13 +133,13 @@ def test_by_default_ids_start_from_the_implicit_als_that_alone_ranks_validation_
     assert len(figures) == len(grid)  # One start alone needs no validation.
 
 
-@pytest.mark.parametrize("id_start", ["svd", "walks", "ials", "xavier"])
+@pytest.mark.parametrize("id_initialisation", ["svd", "walks", "ials", "xavier"])
 def test_the_same_seed_starts_the_same_weights_bit_for_bit(
-    untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path, id_start: str
+    untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path, id_initialisation: str
 ) -> None:
     started = []
     for _ in range(2):
-        config = make_config(tmp_path, model={"id_start": id_start}, ials={"grid": [[20.0, 60.0]]})
+        config = make_config(tmp_path, model={"id_initialisation": id_initialisation}, ials={"grid": [[20.0, 60.0]]})
         model = runs.build_model(config, untrained_run.prepared)
         data = TrainingData.of(untrained_run.prepared, config, model.needs_item_graph(config))
         judge = judge_of(model, data, untrained_run.prepared, config)
@@ -155,12 +155,12 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
     start: Start, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
 ) -> None:
     of_content = {"visual": 0.5, "acoustic": 2.0}
-    weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, beside_ids=0.6)
+    weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, content_scale=0.6)
     settings = {"clusters": False, "intensity": False, "width": "half"}  # Of content, what clicks say of it alone.
-    model, _, data = start(id_start=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
+    model, _, data = start(id_initialisation=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
     dim, seed = model.config.model.id_width, model.config.run.seed
     if kind == "walks":
-        factors = item_graph_factors(data.affinities, data.clicks, dim, seed)
+        factors = item_graph_factors(data.item_graph, data.clicks, dim, seed)
     else:
         factors = ials_factors(data.clicks, dim, (20.0, 60.0), model.config.ials, seed)
     encoder = VectorEncoder(model, data.features)
@@ -209,15 +209,15 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 
 
 @pytest.mark.parametrize("intensity_weights", ["shared", "per_modality"])
-def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_behaviour(
+def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
     start: Start, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[HeldOutClicks, dict[str, np.ndarray]]] = []
 
-    def fitted(left_out: HeldOutClicks, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
+    def fitted(held_out: HeldOutClicks, encoded: dict[str, np.ndarray], shared: bool, ridge: float) -> np.ndarray:
         assert ridge == InitialConfig().intensity_ridge
         assert shared == (intensity_weights == "shared")
-        asked.append((left_out, encoded))
+        asked.append((held_out, encoded))
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])
         return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
@@ -226,21 +226,21 @@ def test_intensities_start_from_clicks_that_are_left_out_and_know_nothing_of_beh
     behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.id_width], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
     np.testing.assert_array_equal(interests.ravel(), 0.5 * np.arange(interests.size))
-    ((left_out, encoded),) = asked
-    assert len(left_out) > 100 and left_out.histories.shape[1] == len(data.trained)
+    ((held_out, encoded),) = asked
+    assert len(held_out) > 100 and held_out.histories.shape[1] == len(data.trained)
     for name, vectors in model.encoder.modal(data.features).items():
         np.testing.assert_array_equal(encoded[name], vectors)
 
 
 def test_behind_attention_that_starts_anywhere_intensities_stay_as_drawn(start: Start) -> None:
-    model, before, _ = start(attention_start="xavier", id_start="svd")
+    model, before, _ = start(attention_initialisation="xavier", id_initialisation="svd")
     kernel = model.user_tower.intensity.kernel
     np.testing.assert_array_equal(kernel, before[kernel.ref()])
 
 
 def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: Any, tmp_path: Path) -> None:
     world = {"seed": 41, "users": 1500, "items": 800, "clicks": 30_000}
-    run = make_run(tmp_path, data={"world": world}, model={"id_start": "svd"}, history={})
+    run = make_run(tmp_path, data={"world": world}, model={"id_initialisation": "svd"}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
     model.initialise(data, run.prepared, judge_of(model, data, run.prepared, run.config))

@@ -41,7 +41,7 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
 @kinds
 def test_a_stream_started_later_goes_on_as_the_uninterrupted_one(negatives: dict[str, Any], positives: str) -> None:
     data = training_data(20, 30, 90)
-    options = {"batch_size": 16, "positives": positives, "cold_items": 0.3, "cold_users": 0.3, "dropout": 0.5}
+    options = {"batch_size": 16, "positives": positives, "item_id_dropout": 0.3, "user_id_dropout": 0.3, "dropout": 0.5}
     whole = as_numpy(stream(data, negatives, **options).dataset(0, 10))
     later = as_numpy(stream(data, negatives, **options).dataset(6, 4))
     assert len(whole) == 10
@@ -54,13 +54,13 @@ def test_a_stream_started_later_goes_on_as_the_uninterrupted_one(negatives: dict
 def test_batches_change_with_the_step_and_the_seed(negatives: dict[str, Any]) -> None:
     data = training_data(20, 30, 90)
     drawn = [
-        batch_of(stream(data, negatives, seed, batch_size=16, cold_items=0.5), step)
+        batch_of(stream(data, negatives, seed, batch_size=16, item_id_dropout=0.5), step)
         for seed, step in [(0, 0), (0, 1), (1, 0), (2**32 - 1, 0)]
     ]
     for place, one in enumerate(drawn):
         for other in drawn[:place]:
             assert item_rows(one, "positive").tolist() != item_rows(other, "positive").tolist()
-            assert one["positive_as_new"].tolist() != other["positive_as_new"].tolist()
+            assert one["positive_id_dropped"].tolist() != other["positive_id_dropped"].tolist()
             if "negative" in one:
                 assert item_rows(one, "negative").tolist() != item_rows(other, "negative").tolist()
 
@@ -190,7 +190,7 @@ def test_the_target_stays_in_the_history_if_it_is_not_to_be_masked() -> None:
 
 def test_a_user_shown_as_unknown_keeps_her_history() -> None:
     data = training_data(20, 30, 90)
-    plain, hidden = (batch_of(stream(data, batch_size=40, cold_users=share), 0) for share in (0.0, 1.0))
+    plain, hidden = (batch_of(stream(data, batch_size=40, user_id_dropout=share), 0) for share in (0.0, 1.0))
     assert (hidden["query_user"] == UNKNOWN_ROW).all()
     histories = [item_rows(batch, "query_slots")[batch["query"]] for batch in (plain, hidden)]
     np.testing.assert_array_equal(*histories)
@@ -259,7 +259,7 @@ def test_all_examples_of_a_user_leave_out_the_same_clicks_at_a_step_so_that_they
         users_of(masked), item_rows(masked, "positive"), histories_of(masked), strict=True
     ):
         np.testing.assert_array_equal(history, np.where(of_user[user] == target, PADDING_ROW, of_user[user]))
-    hidden = batch_of(stream(data, batch_size=60, dropout=0.5, cold_users=1.0), 0)
+    hidden = batch_of(stream(data, batch_size=60, dropout=0.5, user_id_dropout=1.0), 0)
     np.testing.assert_array_equal(histories_of(hidden), histories_of(masked))
 
 
@@ -356,22 +356,22 @@ def test_shared_negatives_are_drawn_alike() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_candidates_and_users_are_shown_as_new_as_often_as_configured(share: float) -> None:
+def test_id_dropout_takes_the_ids_of_candidates_and_users_as_often_as_configured(share: float) -> None:
     data = training_data(2000, 30, 6000)
     chosen = stream(
         data,
         {"kind": "shared", "count": 2000},
         batch_size=2000,
         positives="per_user",
-        cold_items=share,
-        cold_users=share,
+        item_id_dropout=share,
+        user_id_dropout=share,
     )
     batch = batch_of(chosen, 0)
     # Four standard deviations of a mean of 1,900 draws, at most.
     tolerance = 4 * np.sqrt(share * (1 - share) / 1900)
-    for shown in (batch["positive_as_new"], batch["negative_as_new"], batch["query_user"] == UNKNOWN_ROW):
+    for shown in (batch["positive_id_dropped"], batch["negative_id_dropped"], batch["query_user"] == UNKNOWN_ROW):
         assert abs(shown.mean() - share) <= tolerance
-    positive, negative = batch["positive_as_new"], batch["negative_as_new"]
+    positive, negative = batch["positive_id_dropped"], batch["negative_id_dropped"]
     if share == 0.25:  # Independent draws: they agree as often as chance has it.
         assert abs((positive == negative).mean() - (0.25**2 + 0.75**2)) < 0.05
 
@@ -410,7 +410,9 @@ def test_walk_positives_come_from_where_the_users_history_leads() -> None:
     history = np.array([[0], [0], [2]], np.int32)
     features = {columns.ITEM_ROW: np.arange(6, dtype=np.int32), columns.POPULARITY_BIN: np.zeros(6, np.int32)}
     popularity = np.array([0, 0, 0, 0, 0, 1], np.float32)
-    data = TrainingData(clicks, history, features, np.arange(6) == 2, ItemGraph(leads, popularity, popular=0.2))
+    data = TrainingData(
+        clicks, history, features, np.arange(6) == 2, ItemGraph(leads, popularity, popularity_share=0.2)
+    )
     walking = stream(data, {"kind": "shared", "count": 2}, walk_positives=0.5, batch_size=8000)
     found = np.bincount(item_rows(batch_of(walking, 0), "positive"), minlength=6) / 8000
     # Five standard deviations of a share of 8,000 are at most 0.028.

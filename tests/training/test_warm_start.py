@@ -76,7 +76,7 @@ def night(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> 
         data = {"format": "table", "path": root / (logs or name), "modalities": {one: one for one in MODALITIES}}
         split = {"kind": "time", "ratios": [0.7, 0.15, 0.15]}
         # From singular vectors so easy a world is known at once, and a second night has nothing to learn.
-        sections["model"] = {"id_start": "walks"} | sections.get("model", {})
+        sections["model"] = {"id_initialisation": "walks"} | sections.get("model", {})
         return make_config(root / "runs", name, data=data, split=split, **sections)
 
     return settings
@@ -237,7 +237,7 @@ def test_new_items_that_the_sampled_users_did_not_click_start_as_unknown_ones(ni
     missed = ~seen & (prepared.train_clicks[rows] > 0)
     assert seen.any() and missed.any()
     model = runs.build_model(nights.config, prepared)
-    sample = dataclasses.replace(data, clicks=sampled, histories=data.histories[: sampled.shape[0]], affinities=None)
+    sample = dataclasses.replace(data, clicks=sampled, histories=data.histories[: sampled.shape[0]], item_graph=None)
     warm_start.warm_start(model, sample, prepared, nights.config)
     unknown = nights.before.model.encoder.id_embedding.numpy()[UNKNOWN_ROW]
     started = model.encoder.id_embedding.numpy()[rows]
@@ -262,7 +262,9 @@ def test_the_second_night_starts_far_above_random_weights_and_ends_no_worse_than
     fit(fresh, prepare(fresh))
     steps = pd.read_csv(warm.run_folder / run_files.LOGS / "validations.csv")["step"].tolist()
     assert steps == [0, *range(5, 41, 5)]  # What it started from is a candidate too.
-    random = fresh.model.model_copy(update={"id_start": "xavier", "content_start": "xavier"}).model_dump()
+    random = fresh.model.model_copy(
+        update={"id_initialisation": "xavier", "content_initialisation": "xavier"}
+    ).model_dump()
     blank = night("blank", "two", model=random, training={**fresh.training.model_dump(), "max_steps": 1})
     fit(blank, prepare(blank))
     assert recalls(warm)[0] > recalls(blank)[0] + 0.1
@@ -332,9 +334,9 @@ def test_validation_clicks_that_the_first_night_trained_on_are_said(
 
 def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights: Nights) -> None:
     own = nights.config.model
-    assert (own.id_start, own.content_start) != ("svd", "xavier")
+    assert (own.id_initialisation, own.content_initialisation) != ("svd", "xavier")
     warm_start.check_warm_start(
-        with_settings(nights.config, {"model.id_start": "svd", "model.content_start": "xavier"})
+        with_settings(nights.config, {"model.id_initialisation": "svd", "model.content_initialisation": "xavier"})
     )
 
 

@@ -24,12 +24,12 @@ PLAIN = {
     "training.window_clicks": 300,
     "training.positives": "per_interaction",
     "training.walk_positives": 0.0,
-    "training.cold_items": 0.0,
-    "training.cold_users": 0.0,
+    "training.item_id_dropout": 0.0,
+    "training.user_id_dropout": 0.0,
     "training.batch_size": 64,
     "history.dropout": 0.0,
     "negatives.whole_pool": 0,
-    "model.id_start": "svd",
+    "model.id_initialisation": "svd",
 }
 
 
@@ -147,7 +147,7 @@ def test_training_on_shards_learns_as_well_as_on_the_whole_log(tmp_path: Path) -
     tree: dict[str, Any] = {
         "run": {"folder": tmp_path, "name": "whole"},
         "data": {"world": world, "shard_clicks": 500},
-        "model": {"dim": 16, "id_start": "xavier", "content_start": "xavier"},
+        "model": {"dim": 16, "id_initialisation": "xavier", "content_initialisation": "xavier"},
         "training": {"walk_positives": 0.0, "max_steps": 150, "evaluate_every": 50, "batch_size": 256}
         | {"learning_rate": 3e-3, "content_rate": 1.0, "id_rate": 1.0, "averaging": 0.9},
     }

@@ -50,17 +50,17 @@ def test_a_short_wait_for_a_lock_is_not_told(tmp_path: Path, monkeypatch: pytest
 def test_a_wait_of_more_than_a_second_is_told_once(
     holder: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    logged: list[str] = []
     asked = time.monotonic()
 
     def warning(text: str, *arguments: object) -> None:
-        told.append(text % arguments)
+        logged.append(text % arguments)
         assert time.monotonic() - asked >= 1
         holder.close()  # Or the wait would never end.
 
     monkeypatch.setattr(locks, "logger", SimpleNamespace(warning=warning))
     with locks.locked(tmp_path / "lock"):
-        assert told == [f"{tmp_path / 'lock'}: process {os.getpid()} on {platform.node()} holds it; waiting"]
+        assert logged == [f"{tmp_path / 'lock'}: process {os.getpid()} on {platform.node()} holds it; waiting"]
 
 
 def test_a_lock_that_is_asked_for_without_waiting_is_given_only_if_it_is_free(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from m3csr_tf.util import progress as module
-from m3csr_tf.util.progress import Told, progress, say, share
+from m3csr_tf.util.progress import Stage, progress, say, share
 
 
 @pytest.fixture
@@ -35,33 +35,33 @@ def wait_for(text: str, capsys: pytest.CaptureFixture[str], count: int = 1) -> s
 
 
 def test_a_line_says_how_far_a_stage_is_and_the_time_that_is_left(clock: list[float]) -> None:
-    told = Told("evaluating M3CSR on test, users", 10_000)
-    assert told.line() == "evaluating M3CSR on test: 0 of 10,000 users"
+    stage = Stage("evaluating M3CSR on test, users", 10_000)
+    assert stage.line() == "evaluating M3CSR on test: 0 of 10,000 users"
     clock[0] = 20.0
-    told(2_500)
-    assert told.line() == "evaluating M3CSR on test: 2,500 of 10,000 users, 0:01:00 left"
+    stage(2_500)
+    assert stage.line() == "evaluating M3CSR on test: 2,500 of 10,000 users, 0:01:00 left"
     clock[0] = 80.0
-    told(10_000, figures="recall@20 0.1000")
-    assert told.line() == "evaluating M3CSR on test: 10,000 of 10,000 users, 0:01:20 so far; recall@20 0.1000"
+    stage(10_000, figures="recall@20 0.1000")
+    assert stage.line() == "evaluating M3CSR on test: 10,000 of 10,000 users, 0:01:20 so far; recall@20 0.1000"
 
 
 def test_the_time_left_is_that_of_this_sittings_speed(clock: list[float]) -> None:
-    told = Told("training, steps", 1000, done=600)
+    stage = Stage("training, steps", 1000, done=600)
     clock[0] = 10.0
-    told(700)
-    assert told.line() == "training: 700 of 1,000 steps, 0:00:30 left"
+    stage(700)
+    assert stage.line() == "training: 700 of 1,000 steps, 0:00:30 left"
 
 
 def test_a_stage_that_cannot_tell_how_far_it_is_says_for_how_long_it_has_been_at_it(clock: list[float]) -> None:
-    told = Told("ids start from singular vectors")
-    assert told.line() == "ids start from singular vectors"
+    stage = Stage("ids start from singular vectors")
+    assert stage.line() == "ids start from singular vectors"
     clock[0] = 62.0
-    assert told.line() == "ids start from singular vectors, 0:01:02 so far"
+    assert stage.line() == "ids start from singular vectors, 0:01:02 so far"
 
 
 def test_a_short_stage_says_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("a moment") as told:
-        told(1, 1)
+    with progress("a moment") as stage:
+        stage(1, 1)
     assert capsys.readouterr().err == ""
 
 
@@ -69,9 +69,9 @@ def test_a_short_stage_says_nothing_in_a_log(capsys: pytest.CaptureFixture[str])
 def test_in_a_log_a_longer_one_has_a_line_at_its_start_and_then_now_and_then_until_it_ends(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with progress("a stage, items") as told:
+    with progress("a stage, items") as stage:
         wait_for("a stage, items", capsys)
-        told(1, 4)
+        stage(1, 4)
         assert "a stage: 1 of 4 items" in wait_for("1 of 4", capsys, count=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("progress of")]
 
@@ -102,24 +102,24 @@ def test_in_a_terminal_a_stage_inside_another_has_a_bar_below_its(
 
 
 def test_a_stage_of_unlike_parts_says_its_percentage(clock: list[float]) -> None:
-    told = Told("affinities of items, %")
-    assert told.line() == "affinities of items"
-    share(told, 0, 4)(5, 10)  # Half of the first of four parts.
+    stage = Stage("item graph, %")
+    assert stage.line() == "item graph"
+    share(stage, 0, 4)(5, 10)  # Half of the first of four parts.
     clock[0] = 21.0
-    share(told, 2, 4)(2, 10)
-    assert told.line() == "affinities of items: 55%, 0:00:17 left"
+    share(stage, 2, 4)(2, 10)
+    assert stage.line() == "item graph: 55%, 0:00:17 left"
     assert share(None, 0, 4) is None
 
 
 def test_threads_that_work_on_one_stage_lose_no_count_and_what_was_done_before_counts_not_for_the_speed(
     clock: list[float],
 ) -> None:
-    told = Told("the job, users", total=1000, done=600)
-    threads = [threading.Thread(target=lambda: [told.advance(1) for _ in range(50)]) for _ in range(4)]
+    stage = Stage("the job, users", total=1000, done=600)
+    threads = [threading.Thread(target=lambda: [stage.advance(1) for _ in range(50)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     clock[0] = 20.0
     # 4 times 50 users in twenty seconds; the 600 of an earlier sitting took no time: 200 more take as long.
-    assert told.line() == "the job: 800 of 1,000 users, 0:00:20 left"
+    assert stage.line() == "the job: 800 of 1,000 users, 0:00:20 left"

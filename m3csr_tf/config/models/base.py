@@ -14,8 +14,8 @@ PAIRWISE_RECIPE: Mapping[str, Any] = {
     "training.bpr_weighting": "uniform",
     "training.positives": "per_interaction",
     "training.history_power": 0.0,
-    "training.cold_items": 0.0,
-    "training.cold_users": 0.0,
+    "training.item_id_dropout": 0.0,
+    "training.user_id_dropout": 0.0,
     "training.cross_fit": 0,
     "training.alpha": 0.0,
     "training.beta": 1e-4,
@@ -36,8 +36,8 @@ interaction, and none of the techniques that M3CSR's defaults add for cold items
 OF_M3CSR_ALONE = frozenset(
     {
         "training.history_power",
-        "training.cold_items",
-        "training.cold_users",
+        "training.item_id_dropout",
+        "training.user_id_dropout",
         "training.cross_fit",
         "training.alpha",
         "history.dropout",

@@ -13,8 +13,8 @@ from m3csr_tf.config.models.base import ModelSection
 class M3CSRConfig(ModelSection):
     """The two towers (eqs. 1-11) and one switch for each of the paper's ablations (Table 3).
 
-    Starts, widths and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on two real logs and
-    on synthetic worlds (docs/results.md, "What the defaults rest on").
+    Initial weights, widths and the rates of TrainingConfig are what ranked warm and pseudo-cold items best, on two
+    real logs and on synthetic worlds (docs/results.md, "What the defaults rest on").
     """
 
     kind: Literal["m3csr"] = "m3csr"
@@ -36,23 +36,24 @@ class M3CSRConfig(ModelSection):
     )
     width: Literal["full", "half"] = Field("full", description="h_i^m is d + d, or d/2 + d/2 wide (eq. 2)")
     heads: int = Field(1, ge=1, le=4096)
-    attention_start: Literal["identity", "xavier"] = Field(
-        "identity", description="W_V and W_O of eqs. 3-4: an interest starts as the mean of the history, or anywhere"
+    attention_initialisation: Literal["identity", "xavier"] = Field(
+        "identity",
+        description="initial W_V and W_O of eqs. 3-4; identity: an interest is the mean of the history; xavier: random",
     )
-    id_start: Literal["auto", "ials", "walks", "svd", "xavier"] = Field(
+    id_initialisation: Literal["auto", "ials", "walks", "svd", "xavier"] = Field(
         "auto",
-        description="e_i^id: from the item factors of implicit ALS, from random walks over the clicks, from their "
-        "singular vectors, or at random; auto: implicit ALS, singular vectors on a large log",
+        description="initial e_i^id: item factors of implicit ALS, of random walks over the clicks (item_graph), "
+        "singular vectors of the clicks, or random; auto: implicit ALS, singular vectors on a large log",
     )
     new_ids: Literal["content", "shared"] = Field(
         "content",
         description="e^id of an item whose id training has not seen: the shared row of unknown ids, and beside it what "
         "a linear map makes of the item's content, or nothing",
     )
-    content_start: Literal["co_clicks", "xavier"] = Field(
+    content_initialisation: Literal["co_clicks", "xavier"] = Field(
         "co_clicks",
-        description="w_m and clusters of eq. 2, w_int of eq. 5, the gate of eq. 10 and what content says of "
-        "popularity: from clicks and content, or at random; w_int only with attention_start=identity",
+        description="initial w_m and clusters of eq. 2, w_int of eq. 5, gate of eq. 10 and weights of content "
+        "popularity: estimated from clicks and content, or random; w_int only with attention_initialisation=identity",
     )
     initial: InitialConfig = InitialConfig()
     popularity_bias: bool = Field(
@@ -77,10 +78,11 @@ class M3CSRConfig(ModelSection):
             raise ValueError(
                 f"model.heads must divide model.dim and model.id_dim, got {self.heads}, {self.dim} and {self.id_dim}"
             )
-        if self.id_start in ("auto", "ials", "walks") and self.attention_start != "identity":
+        if self.id_initialisation in ("auto", "ials", "walks") and self.attention_initialisation != "identity":
             raise ValueError(
-                f"model.id_start={self.id_start} needs model.attention_start=identity, since it sets W_V and counts "
-                f"on W_O as it starts, got {self.attention_start}; or start the ids by svd or xavier"
+                f"model.id_initialisation={self.id_initialisation} needs model.attention_initialisation=identity, "
+                f"since it sets W_V and counts on the initial W_O, got {self.attention_initialisation}; or initialise "
+                "the ids by svd or xavier"
             )
         return self
 

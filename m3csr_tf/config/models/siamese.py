@@ -44,7 +44,7 @@ class SiameseConfig(PairwiseSection):
     temperature: float = Field(
         0.1, ge=1e-4, le=1e4, description="training divides scores by it; no list changes by that"
     )
-    appeal: bool = Field(
+    content_popularity: bool = Field(
         True,
         description="a linear output of the network's hidden layer, what content says of popularity, in every score",
     )

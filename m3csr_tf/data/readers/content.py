@@ -98,7 +98,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
     readers = {name: VectorReader(column, table.path) for name, column in of_columns.items()}
     with ExitStack() as stack:
         files = {name: stack.enter_context(ContentFile(into, name, items, source)) for name in readers}
-        told = stack.enter_context(progress("reading the catalogue, items"))
+        stage = stack.enter_context(progress("reading the catalogue, items"))
         done = 0
         for block in table.blocks(
             [*plain, *of_columns.values()],
@@ -114,7 +114,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
                 files[name].append(readers[name].read(block[column]))
             kept.append(block.select([name for name in plain if name in block.column_names and _is_plain(block, name)]))
             done += block.num_rows
-            told(done, items)
+            stage(done, items)
         if items:
             for reader in readers.values():
                 reader.finish()

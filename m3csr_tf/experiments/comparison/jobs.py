@@ -15,10 +15,12 @@ from m3csr_tf.experiments.ablations import ABLATIONS
 from m3csr_tf.experiments.comparison.choice import Choice, choose
 from m3csr_tf.experiments.comparison.planning import (
     Cell,
+    check_distinct,
     named,
     of_ablation,
     of_subset,
     prepared_name,
+    subset_word,
     subsets_of,
     within_budget,
 )
@@ -71,8 +73,13 @@ class Jobs:
         self._cells = {cell.name: cell for cell in cells}
 
     def all(self) -> list[Planned]:
-        """All jobs, each after those that it needs, the longest waits first."""
+        """All jobs, each after those that it needs, the longest waits first.
+
+        Raises:
+          ConfigError: two runs would have the same name, and so the same folder.
+        """
         planned = [one for cell in self._cells.values() for one in self._of_cell(cell)]
+        check_distinct([one.job.name for one in planned], "runs")
         order = {"data": 0, "trial": 1, "rival": 1}
         # Trials first: whole chains of runs wait for them.
         return sorted(planned, key=lambda one: order.get(one.role, 2))
@@ -168,7 +175,7 @@ class Jobs:
         """A run of ours with something taken away, by the settings that were chosen for all of it."""
         ours = self._asked.first
         hub = prepared_name(cell.name, cell.bases[ours])
-        what = f"only-{'_'.join(subset)}" if subset else f"without-{system}"
+        what = f"without-{system}" if not subset else f"only-{subset_word(subset, cell.bases[ours])}"
         name = f"{cell.name}-{ours}-{what}-seed{seed}"
 
         def make(outcomes: Outcomes) -> Work:

@@ -84,7 +84,22 @@ def plan(
                 cells.append(_cell(asked, file, folder, overrides, folders.get(data), (data, entry), (split, of_split)))
             except ConfigError as error:
                 raise ConfigError(f"{file}: data.{data}.splits.{split}: {error}") from None
+    check_distinct([cell.name for cell in cells], "data sets with their splits")
     return cells
+
+
+def check_distinct(names: Sequence[str], of_what: str) -> None:
+    """Refuses names of which two are the same, since results lie in folders of these names.
+
+    Raises:
+      ConfigError: two are.
+    """
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"two {of_what} would be called {twice[0]}: the names of data sets, splits and models, put together with "
+            "dashes, are the same; give one of them another name"
+        )
 
 
 def _cell(
@@ -133,15 +148,16 @@ def _cell(
         asked.rivals if chosen.rivals is None else chosen.rivals,
         chosen.seeds or asked.seeds,
     )
-    longest = max((*models, *ABLATIONS), key=len)
+    subsets = subsets_of(bases[asked.first]) if chosen.subsets else []
+    ours_without = [f"{asked.first}-without-{name}" for name in ABLATIONS if chosen.ablations]
+    ours_only = [f"{asked.first}-only-{subset_word(subset, bases[asked.first])}" for subset in subsets]
+    longest = max((*models, *ours_without, *ours_only), key=len)
     of_names = "the names of the data set, the split and the model together"
     check_room(of_names, len(cell.name + longest), f"{cell.name}-{longest}-trial{asked.trials}")
     if chosen.ablations:
         absent = [f"model.{name}" for name in ABLATIONS if not getattr(bases[asked.first].m3csr, name)]
         if absent:
             raise ConfigError(f"ablations start from the full model, but {', '.join(absent)} is off")
-    if chosen.subsets:
-        subsets_of(bases[asked.first])
     return cell
 
 
@@ -204,6 +220,15 @@ def subsets_of(config: Config) -> list[tuple[str, ...]]:
     if len(names) < 2:
         raise ConfigError(f"subsets: the data has one modality alone, {names[0]}; set subsets: 0")
     return [subset for size in range(1, len(names)) for subset in itertools.combinations(names, size)]
+
+
+def subset_word(subset: Sequence[str], config: Config) -> str:
+    """What names of runs call a subset of the modalities, e.g. visual_textual; no two subsets have the same.
+
+    Where a modality has an underscore in its name, dashes, which no modality may have, stand between the names: a and b
+    would be taken for a_b.
+    """
+    return ("-" if any("_" in name for name in config.data.modality_names) else "_").join(subset)
 
 
 def of_subset(config: Config, subset: Sequence[str]) -> Config:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from m3csr_tf.baselines.registry import CEILING
+from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments import ablations
@@ -57,10 +58,10 @@ class Results:
           processes: runs at the same time.
         """
         cells: dict[str, Any] = {}
-        with progress("reading the results, cells", len(self._cells)) as told:
+        with progress("reading the results, cells", len(self._cells)) as stage:
             for cell in self._cells:
                 cells[cell.name] = self._cell(cell)
-                told(len(cells))
+                stage(len(cells))
         problems = {name: outcome.problem for name, outcome in self._outcomes.items() if outcome.problem is not None}
         return {
             "experiment": name,
@@ -93,6 +94,15 @@ class Results:
             and (outcome := self._outcomes[one.job.name]).problem is None
             and outcome.config is not None
         }
+
+    def first_seeds(self) -> dict[str, Config | None]:
+        """Cell -> the run of seed 0 of the model that is compared with the others; None where it has failed."""
+        found: dict[str, Config | None] = {}
+        for one in self._planned:
+            if one.role == "model" and one.system == self._asked.first and one.seed == 0:
+                outcome = self._outcomes[one.job.name]
+                found[one.cell] = outcome.config if outcome.problem is None else None
+        return found
 
     def _of(self, cell: Cell, role: str) -> dict[str, System]:
         planned = [one for one in self._planned if one.cell == cell.name and one.role == role]

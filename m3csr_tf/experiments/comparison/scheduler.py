@@ -82,24 +82,24 @@ class Job:
     always: bool = False
 
 
-def run(jobs: Sequence[Job], folder: Path, processes: int, say: Callable[[str], None]) -> dict[str, Outcome]:
+def run(jobs: Sequence[Job], folder: Path, processes: int, log_line: Callable[[str], None]) -> dict[str, Outcome]:
     """Runs all jobs; returns what came of each, in their order.
 
     Args:
       jobs: each after those that it needs.
       folder: of the experiment.
       processes: how many at the same time.
-      say: takes a line for whoever looks on.
+      log_line: prints or logs a line.
 
     Raises:
       ValueError: a job comes after one that is not before it in the list.
     """
-    return _Scheduler(jobs, folder, processes, say).run()
+    return _Scheduler(jobs, folder, processes, log_line).run()
 
 
 class _Scheduler:
-    def __init__(self, jobs: Sequence[Job], folder: Path, processes: int, say: Callable[[str], None]) -> None:
-        self._jobs, self._folder, self._count, self._say = jobs, folder, processes, say
+    def __init__(self, jobs: Sequence[Job], folder: Path, processes: int, log_line: Callable[[str], None]) -> None:
+        self._jobs, self._folder, self._count, self._log_line = jobs, folder, processes, log_line
         self._processes = Processes()
         self._outcomes: dict[str, Outcome] = {}
         self._running: dict[Future[Outcome], Job] = {}
@@ -113,16 +113,16 @@ class _Scheduler:
         waiting = list(self._jobs)
         pool = ThreadPoolExecutor(self._count)
         try:
-            with progress(f"running the experiment, {PERCENT}", 100) as told:
+            with progress(f"running the experiment, {PERCENT}", 100) as stage:
                 while waiting or self._running:
                     for job in self._ready(waiting):
                         waiting.remove(job)
                         self._running[pool.submit(self._do, job)] = job
-                    told(self._percent(), figures=self._figures())
+                    stage(self._percent(), figures=self._figures())
                     ended, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in ended:
                         self._end(self._running.pop(future), future.result())
-                told(100)
+                stage(100)
         except BaseException:
             self._processes.stop()
             raise
@@ -165,10 +165,10 @@ class _Scheduler:
     def _end(self, job: Job, outcome: Outcome) -> None:
         self._outcomes[job.name] = outcome
         if outcome.problem is not None:
-            self._say(f"{job.name} has failed: {outcome.problem}")
+            self._log_line(f"{job.name} has failed: {outcome.problem}")
         elif outcome.again:
             seconds = sum(verb["seconds"] for verb in outcome.verbs.values())
-            self._say(f"{job.name} has finished after {seconds:,.0f} s")
+            self._log_line(f"{job.name} has finished after {seconds:,.0f} s")
 
     def _percent(self) -> int:
         """How much of the work is done, by the time of jobs that are alike."""

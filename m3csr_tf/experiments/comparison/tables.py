@@ -245,7 +245,7 @@ def _chosen(tree: Tree) -> Sheet:
         number("NDCG@20", "ndcg@20"),
         number("epochs, at most", "epochs", ",.0f"),
         number("training, s", "seconds", ",.0f"),
-        words("", "chosen"),
+        words("outcome", "chosen"),
     ]
     note = (
         f"{trials(tree)} for each trained model, of at most {tree['epochs']:g} passes over the training "

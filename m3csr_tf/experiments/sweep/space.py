@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, with_settings
+from m3csr_tf.config import RUN_IDENTITY, TRAINING_SECTIONS, Config, Section, read_mapping, renamed, with_settings
 from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation import metrics, report
@@ -126,7 +126,9 @@ def value_of(config: Config, name: str) -> Any:
     found: Any = config
     for part in name.split("."):
         if not isinstance(found, Section) or part not in type(found).model_fields:
-            raise ConfigError(f"unknown setting {printable(name)[:LONGEST_NAME]}; `m3csr settings` lists all")
+            raise ConfigError(
+                f"unknown setting {printable(name)[:LONGEST_NAME]}; {renamed.advice(name, config.model.kind)}"
+            )
         found = getattr(found, part)
     return found
 

@@ -33,7 +33,7 @@ class Collator:
 
     Args:
       data: features of every item row, and ids that have not seen their clicks.
-      config: settings of history, cold simulation and seed.
+      config: settings of history, id dropout and seed.
       replicas: how many share a batch.
     """
 
@@ -50,9 +50,9 @@ class Collator:
           items: features of the batch's distinct items [items, ...], line 0 the padding item.
           query_user: int32 [queries]; query_slots: int32 [queries, slots], lines of `items`, 0 where empty.
           short_queries: int32, how many of them, from the first, have no more than SHORT slots.
-          query, positive, positive_as_new: the examples' line of the queries, their positive's line of `items`, and
-            whether it is shown as new, [batch] each.
-          negative, negative_as_new: [batch] for one uniform negative each, [count] for shared ones.
+          query, positive, positive_id_dropped: the examples' line of the queries, their positive's line of `items`, and
+            whether id dropout takes its id, [batch] each.
+          negative, negative_id_dropped: [batch] for one uniform negative each, [count] for shared ones.
           allowed, positive_probability: as `Examples` has them, the latter for in-batch negatives alone.
         """
         window, step, place = examples.window, examples.step, examples.place
@@ -69,12 +69,15 @@ class Collator:
             "short_queries": short,
             "query": query,
             "positive": positive,
-            "positive_as_new": self._as_new(positives, step, "positive", place),
+            "positive_id_dropped": self._id_dropout(positives, step, "positive", place),
             "allowed": examples.allowed,
         }
         if examples.positive_probability is not None:
             return batch | {"positive_probability": examples.positive_probability}
-        return batch | {"negative": negative, "negative_as_new": self._as_new(negatives, step, "negative", place)}
+        return batch | {
+            "negative": negative,
+            "negative_id_dropped": self._id_dropout(negatives, step, "negative", place),
+        }
 
     def _items(self, window: Window, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features of items (int32 [items] rows)."""
@@ -100,7 +103,8 @@ class Collator:
                 tf.reduce_any(at_target, axis=1), tf.argmax(at_target, axis=1, output_type=tf.int32), length
             )
         unknown = (
-            self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user") < self._config.training.cold_users
+            self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user")
+            < self._config.training.user_id_dropout
         )
         as_unknown = tf.cast(self._share.of(unknown, place), tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
@@ -131,6 +135,6 @@ class Collator:
         lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)
         return tf.where(tf.logical_or(drawn >= chance, drawn == lowest), rows, PADDING_ROW)
 
-    def _as_new(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
-        drawn = self._draws.uniform(tf.shape(rows) * self._share.replicas, step, f"{which}_as_new")
-        return self._share.of(drawn, place) < self._config.training.cold_items
+    def _id_dropout(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
+        drawn = self._draws.uniform(tf.shape(rows) * self._share.replicas, step, f"{which}_id_dropped")
+        return self._share.of(drawn, place) < self._config.training.item_id_dropout

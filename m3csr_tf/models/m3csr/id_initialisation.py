@@ -47,10 +47,10 @@ class IdInitialisation(NamedTuple):
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
     """The starts among which validation chooses; one where the settings leave no choice."""
     of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
-    if config.m3csr.id_start == "ials":
+    if config.m3csr.id_initialisation == "ials":
         return of_ials
-    if config.m3csr.id_start != "auto":
-        return [IdInitialisation(config.m3csr.id_start)]
+    if config.m3csr.id_initialisation != "auto":
+        return [IdInitialisation(config.m3csr.id_initialisation)]
     return (
         of_ials
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
@@ -75,9 +75,9 @@ def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, 
     elif not tries_ials(data.clicks.nnz, items - FIRST_ROW, config.ials):
         why = "the log is too large for it"
     else:
-        with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as told:
+        with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as stage:
             ids = cross_fitted_ids(
-                data.clicks, factors, start.ials, parts, config.run.seed, told, initial.cross_fit_sweeps
+                data.clicks, factors, start.ials, parts, config.run.seed, stage, initial.cross_fit_sweeps
             )
         if ids is not None:
             return ids
@@ -107,29 +107,29 @@ def _chosen(
 
 def _start_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
     """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
-    if model.config.m3csr.attention_start == "identity":
+    if model.config.m3csr.attention_initialisation == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
 
 
 def _factors(data: TrainingData, start: IdInitialisation, config: Config, which: str = "") -> IdFactors:
-    with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as told:
-        return _factors_by(data, start, config, told)
+    with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as stage:
+        return _factors_by(data, start, config, stage)
 
 
 def _factors_by(
-    data: TrainingData, start: IdInitialisation, config: Config, told: ProgressCallback | None = None
+    data: TrainingData, start: IdInitialisation, config: Config, on_progress: ProgressCallback | None = None
 ) -> IdFactors:
     dim, seed, initial = config.m3csr.id_width, config.run.seed, config.m3csr.initial
     if start.kind == "svd":
         return IdFactors(
-            item_factors(data.clicks, dim, seed, told, initial.svd_popularity), np.eye(dim, dtype=np.float32)
+            item_factors(data.clicks, dim, seed, on_progress, initial.svd_popularity), np.eye(dim, dtype=np.float32)
         )
     if start.kind == "walks":
-        assert data.affinities is not None
-        return item_graph_factors(data.affinities, data.clicks, dim, seed, initial.walk_floor)
+        assert data.item_graph is not None
+        return item_graph_factors(data.item_graph, data.clicks, dim, seed, initial.walk_floor)
     assert start.ials is not None
-    return ials_factors(data.clicks, dim, start.ials, config.ials, seed, told)
+    return ials_factors(data.clicks, dim, start.ials, config.ials, seed, on_progress)
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Where the towers start: what can be known of clicks and content before the first step.
 
 From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids start
-from implicit ALS, from the affinities of items or from singular vectors of the clicks, and content from what clicks
+from implicit ALS, from the item graph or from singular vectors of the clicks, and content from what clicks
 say about it.
 """
 
@@ -21,7 +21,14 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import ItemGraph
-from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, StackingResult, Weights, stacked
+from m3csr_tf.graph.stacking import (
+    HeldOutClicks,
+    ScoreEstimates,
+    ScoreFactors,
+    StackingResult,
+    Weights,
+    stacking_weights,
+)
 from m3csr_tf.ids import UNKNOWN_ROW
 from m3csr_tf.models.contract import Initialised, ValidationRecall
 from m3csr_tf.sampling.training_data import TrainingData
@@ -42,7 +49,8 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 
 
 def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
-    """Sets the starting weights that `model.id_start` and `model.content_start` ask for; the others stay as drawn.
+    """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
+    stay as drawn.
 
     Args:
       model: as `M3CSR.from_prepared` makes it.
@@ -51,49 +59,49 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
       judge: ranks validation by the model's present weights; the start is chosen by it.
 
     Returns:
-      Ids start from what `model.id_start` says, or with `auto` from implicit ALS, by that setting of `ials.grid` by
-      which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long, they start
-      from singular vectors, without any validation.
+      Ids start from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
+      `ials.grid` by which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long,
+      they start from singular vectors, without any validation.
     """
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
-    if config.m3csr.content_start == "co_clicks":
-        with progress("content starts from what clicks say of it, modalities") as told:
-            _start_content(model, some, told)
+    if config.m3csr.content_initialisation == "co_clicks":
+        with progress("content starts from what clicks say of it, modalities") as stage:
+            _start_content(model, some, stage)
     chosen, factors = _chosen(model, data, prepared, judge)
     maps, cross_ids = None, None
     if factors is not None:
         _start_ids(model, data, factors)
         if model.encoder.id_maps:
-            with progress("ids of new items start from content, settings") as told:
+            with progress("ids of new items start from content, settings") as stage:
                 maps = content_id_maps(
                     factors.items,
                     _content(model, data),
                     _clicked(data),
                     seed=config.run.seed,
-                    told=told,
+                    on_progress=stage,
                     settings=config.m3csr.initial,
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
-    if chosen.kind != "xavier" or config.m3csr.content_start != "xavier":
-        with progress(f"ids and content are weighed by clicks that are left out, {PERCENT}") as told:
+    if chosen.kind != "xavier" or config.m3csr.content_initialisation != "xavier":
+        with progress(f"ids and content are weighed by held-out clicks, {PERCENT}") as stage:
             ridges = None if maps is None else maps.ridges
-            weights, left_out = _stacked(model, some, chosen, ridges, prepared, config, told)
+            weights, held_out = _stacking_weights(model, some, chosen, ridges, prepared, config, stage)
         _weigh(model, weights, chosen, maps, config)
-    if config.m3csr.content_start == "co_clicks":
-        with progress("intensities start from clicks that are left out"):
-            _start_intensity(model, some, left_out)
+    if config.m3csr.content_initialisation == "co_clicks":
+        with progress("intensities start from held-out clicks"):
+            _start_intensity(model, some, held_out)
     return Initialised(chosen.kind, cross_ids)
 
 
-def _stacked(
+def _stacking_weights(
     model: M3CSR,
     data: TrainingData,
     start: IdInitialisation,
     ridges: np.ndarray | None,
     prepared: Prepared,
     config: Config,
-    told: ProgressCallback,
+    on_progress: ProgressCallback,
 ) -> StackingResult:
     """What ids and content are worth, each where it is to start from what clicks say of it.
 
@@ -102,32 +110,32 @@ def _stacked(
       data: whose clicks tell.
       start: of the ids.
       ridges: by which ids of new items are predicted; None where they are not.
-      told: told how many percent are done.
+      on_progress: gets how many percent are done.
     """
     content = _content(model, data)
-    mapping = len(content) if config.m3csr.content_start == "co_clicks" else 0
+    mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
     estimates = config.m3csr.initial.folds * (mapping + (start.kind != "xavier") + (ridges is not None))
     made = 0
 
     def estimated() -> None:
         nonlocal made
         made += 1
-        told(round(100 * made / estimates), 100)
+        on_progress(round(100 * made / estimates), 100)
 
     dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
 
     def estimate(clicks: csr_matrix) -> ScoreEstimates:
         mapped = {}
-        if config.m3csr.content_start == "co_clicks":
+        if config.m3csr.content_initialisation == "co_clicks":
             for name, vectors in content.items():
                 one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
                 mapped[name] = ScoreFactors(one, one)
                 estimated()
         if start.kind == "xavier":
             return ScoreEstimates(mapped, None, None)
-        affinities = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.affinities)
-        some = dataclasses.replace(data, clicks=clicks, affinities=affinities)
-        factors = _factors_by(some, start, config, share(told, made, estimates))
+        item_graph = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
+        some = dataclasses.replace(data, clicks=clicks, item_graph=item_graph)
+        factors = _factors_by(some, start, config, share(on_progress, made, estimates))
         histories = factors.items @ factors.values
         estimated()
         predicted = None
@@ -138,7 +146,7 @@ def _stacked(
             estimated()
         return ScoreEstimates(mapped, ScoreFactors(histories, factors.items), predicted)
 
-    return stacked(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
+    return stacking_weights(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
 def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps | None, config: Config) -> None:
@@ -151,12 +159,12 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
       maps: of content to the ids that it predicts; None where there are none.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    trust_new, trust, of_content = 0.0, 0.0, weights.beside_ids
-    if gate is not None and config.m3csr.content_start == "xavier":
+    trust_new, trust, of_content = 0.0, 0.0, weights.content_scale
+    if gate is not None and config.m3csr.content_initialisation == "xavier":
         trust_new = trust = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
         trust_new = initial.gate_new
-        trust = float(np.clip(weights.beside_ids * trust_new, initial.gate_least, initial.gate_most))
+        trust = float(np.clip(weights.content_scale * trust_new, initial.gate_least, initial.gate_most))
         gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
         of_content = 1 / trust_new
@@ -169,7 +177,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     if start.kind == "xavier":
         return
     values = model.user_tower.behaviour_attention.value_kernel
-    if config.m3csr.attention_start == "identity":
+    if config.m3csr.attention_initialisation == "identity":
         values.assign(weights.ids / (1 - trust) * values)
     if maps is None:
         return
@@ -183,7 +191,7 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
-def _start_content(model: M3CSR, data: TrainingData, told: ProgressCallback) -> None:
+def _start_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
     """Starts the maps and clusters of modal encoders and what content says of popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
@@ -198,22 +206,22 @@ def _start_content(model: M3CSR, data: TrainingData, told: ProgressCallback) -> 
             lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
             members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(initial.cluster_share * (members @ (content[name][clicked] @ kernel)))
-        told(position + 1, len(content))
+        on_progress(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 
 
-def _start_intensity(model: M3CSR, data: TrainingData, left_out: HeldOutClicks) -> None:
+def _start_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:
     """Starts w_int from clicks: at random, it would favour modalities for no reason that a user could see.
 
     Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
     intensity anyway: there w_int stays as drawn.
     """
     layer, settings = model.user_tower.intensity, model.config.m3csr
-    if layer is None or len(model.encoder.modalities) == 1 or settings.attention_start != "identity":
+    if layer is None or len(model.encoder.modalities) == 1 or settings.attention_initialisation != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
-    fitted = fitted_intensity(left_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
+    fitted = fitted_intensity(held_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
     # Of behaviour nothing is fitted; it may be learned.
     behaviour = np.zeros((len(fitted), settings.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))

@@ -91,7 +91,7 @@ class ItemEncoder(tf.keras.layers.Layer):
 
         The row of unknown ids, and with model.new_ids=content the sum over the modalities of a linear map of their
         scaled content. Gantner et al. 2010 and CB2CF (Barkan et al. 2019) map content to the factors of new items
-        alike; here training goes on with the map, on candidates that it shows as new.
+        alike; here training goes on with the map, on candidates of id dropout.
         """
         unknown = tf.gather(self.id_embedding, [UNKNOWN_ROW])
         mapped = [layer(features[name]) for name, layer in zip(self.modalities, self.id_maps, strict=False)]

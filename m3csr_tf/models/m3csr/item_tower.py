@@ -73,8 +73,8 @@ class ItemTower(tf.keras.Model):
         names = self.encoder.modalities
         if not self.appeal_kernels:
             return tf.zeros_like(features[names[0]][:, :0])
-        told = [kernel(features[name]) for name, kernel in zip(names, self.appeal_kernels, strict=True)]
-        return tf.concat(told, axis=1)
+        by_modality = [kernel(features[name]) for name, kernel in zip(names, self.appeal_kernels, strict=True)]
+        return tf.concat(by_modality, axis=1)
 
     def combine(
         self,

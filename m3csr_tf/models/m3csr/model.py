@@ -49,7 +49,7 @@ class M3CSR(Recommender):
 
     kind = "m3csr"
     title = "M3CSR"
-    initial_settings = frozenset({"id_start", "content_start", "attention_start", "initial"})
+    initial_settings = frozenset({"id_initialisation", "content_initialisation", "attention_initialisation", "initial"})
     places_new_items = True
     explains = True
     weighs_modalities = True
@@ -95,7 +95,7 @@ class M3CSR(Recommender):
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
         """Where ids start from walks."""
-        return config.m3csr.id_start == "walks"
+        return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """See `Recommender.collator`."""
@@ -225,16 +225,16 @@ class M3CSR(Recommender):
         )
 
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
-        """Vectors float32 [positives + negatives, D] of the batch's candidates; those shown as new have no id."""
+        """Vectors float32 [positives + negatives, D] of the batch's candidates; those of id dropout have no id."""
         kinds = [which for which in ("positive", "negative") if which in inputs]
         lines = tf.concat([inputs[which] for which in kinds], axis=0)
         features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
         candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
         gated = self.item_tower.gated_bins(features)
-        if self.config.training.cold_items:
-            as_new = tf.concat([inputs[f"{which}_as_new"] for which in kinds], axis=0)
+        if self.config.training.item_id_dropout:
+            id_dropped = tf.concat([inputs[f"{which}_id_dropped"] for which in kinds], axis=0)
             new_ids = self.encoder.new_ids(features)
-            candidates[ID_PART], gated = _shown_as_new(as_new, candidates[ID_PART], new_ids, gated)
+            candidates[ID_PART], gated = _with_id_dropout(id_dropped, candidates[ID_PART], new_ids, gated)
         appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
         return self.item_tower.combine(candidates, appeals, present, features[columns.POPULARITY_BIN], gated)
 
@@ -243,10 +243,10 @@ class M3CSR(Recommender):
         items, query = inputs["items"], inputs["query"]
         lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
         of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
-        if self.config.training.cold_items:
-            as_new = tf.stack([inputs["positive_as_new"], inputs["negative_as_new"]], axis=1)
+        if self.config.training.item_id_dropout:
+            id_dropped = tf.stack([inputs["positive_id_dropped"], inputs["negative_id_dropped"]], axis=1)
             new_ids = gather_lines(self.encoder.new_ids(items), lines)
-            of_ids, gated = _shown_as_new(as_new, of_ids, new_ids, gated)
+            of_ids, gated = _with_id_dropout(id_dropped, of_ids, new_ids, gated)
         present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
         parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
@@ -284,12 +284,13 @@ class M3CSR(Recommender):
         self.user_tower(item | {columns.USER_ROW: tf.constant([UNKNOWN_ROW]), columns.SLOTS: tf.constant([[0]])})
 
 
-def _shown_as_new(
-    as_new: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
+def _with_id_dropout(
+    id_dropped: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Ids float32 [..., d] and the gate's bins int32 [...] of candidates, with some (bool [...]) shown as new.
+    """Ids float32 [..., d] and the gate's bins int32 [...] of candidates after id dropout.
 
-    What its own popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places
-    that new items are to take (`exposure.calibrated_bonuses`), and says nothing of popular items that are shown as new.
+    Where `id_dropped` (bool [...]) is true the id is that of a new item and the bin is 0. What its own
+    popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places that new items
+    are to take (`exposure.calibrated_bonuses`), and says nothing of popular items whose id is dropped.
     """
-    return tf.where(as_new[..., tf.newaxis], new_ids, ids), tf.where(as_new, 0, gated)
+    return tf.where(id_dropped[..., tf.newaxis], new_ids, ids), tf.where(id_dropped, 0, gated)

@@ -61,7 +61,7 @@ class UserTower(tf.keras.Model):
             shape=[table_size(users, config.user_hash_rows), config.dim],
             initializer="glorot_uniform",
         )
-        start = config.attention_start
+        start = config.attention_initialisation
         self.behaviour_attention = InterestAttention(
             config.id_width, config.heads, config.dim, start, name="attention_id"
         )

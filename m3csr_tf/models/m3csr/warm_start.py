@@ -77,9 +77,9 @@ def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, conf
     clicked = np.bincount(data.clicks.indices, minlength=len(prepared.items)) > 0
     if not (clicked & (read == UNKNOWN_ROW)).any():
         return rows
-    affinities = data.affinities or ItemGraph.of(data.clicks, prepared.content, config.affinities)
+    item_graph = data.item_graph or ItemGraph.of(data.clicks, prepared.content, config.item_graph)
     factors = item_graph_factors(
-        affinities, data.clicks, config.m3csr.id_width, config.run.seed, config.m3csr.initial.walk_floor
+        item_graph, data.clicks, config.m3csr.id_width, config.run.seed, config.m3csr.initial.walk_floor
     ).items
     return new_item_rows(rows, read >= FIRST_ROW, factors, clicked)
 

@@ -57,9 +57,9 @@ def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
         axes.barh(range(len(parts)), values, left=start, height=0.7, color=colour, label=label(part))
         positive, negative = positive + np.maximum(values, 0), negative + np.minimum(values, 0)
     axes.axvline(0, color=INK, linewidth=1)
-    bars_of(axes, [f"{label(name, _LONGEST)}  {place}" for place, name in enumerate(map(str, parts.index), 1)])
+    bars_of(axes, [f"{place}. {label(name, _LONGEST)}" for place, name in enumerate(map(str, parts.index), 1)])
     axes.set_title("her list, best first", loc="left")
     axes.set_xlabel("part of the score, in the score's own unit")
-    axes.set_ylabel("item and its place in the list")
+    axes.set_ylabel("place in the list, and item")
     legend_below(below, axes, 3)
     return figure

@@ -21,7 +21,7 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.streams import ExampleStream
 
 KINDS = ("uniform", "shared", "in_batch")
-SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "cold_items": 0.3, "cold_users": 0.3}
+SETTINGS: dict[str, Any] = {"alpha": 0.3, "beta": 0.2, "batch_size": 24, "item_id_dropout": 0.3, "user_id_dropout": 0.3}
 MODEL = {"dim": 4, "id_dim": 6, "heads": 2, "temperature": 0.5, "intensity_weights": "per_modality"}
 MODEL |= {"popularity_bias": False}
 
@@ -81,16 +81,16 @@ class Paper:
         cluster = self.items[columns.CLUSTER_IDS][line, self.names.index(name)]
         return np.concatenate([mapped, encoder.cluster_embedding.numpy()[cluster]])
 
-    def id(self, line: int, as_new: bool = False) -> np.ndarray:
+    def id(self, line: int, id_dropped: bool = False) -> np.ndarray:
         """e_i^id, or the row of unknown ids with what content says beside it."""
         encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
-        if not as_new and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
+        if not id_dropped and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
             return encoder.id_embedding.numpy()[row]
-        told = [
+        predicted = [
             self.items[name][line] @ layer.kernel.numpy()
             for name, layer in zip(self.names, encoder.id_maps, strict=False)
         ]
-        return sum(told, encoder.id_embedding.numpy()[UNKNOWN_ROW])
+        return sum(predicted, encoder.id_embedding.numpy()[UNKNOWN_ROW])
 
     def attend(self, layer: Any, query: np.ndarray, history: np.ndarray) -> np.ndarray:
         """Multi-head attention in its plain form: keys and values of every slot."""
@@ -123,20 +123,20 @@ class Paper:
         ]
         return np.concatenate([behaviour, *weighted]), weighted
 
-    def item(self, line: int, as_new: bool) -> np.ndarray:
+    def item(self, line: int, id_dropped: bool) -> np.ndarray:
         """Equations 10 and 11."""
         gate = self.model.item_tower.gate
-        popularity = gate.popularity_embedding.numpy()[0 if as_new else self.items[columns.POPULARITY_BIN][line]]
+        popularity = gate.popularity_embedding.numpy()[0 if id_dropped else self.items[columns.POPULARITY_BIN][line]]
         delta = 1 / (1 + np.exp(-(popularity @ gate.score.kernel.numpy() + gate.score.bias.numpy())))
-        parts = [(1 - delta) * self.id(line, as_new)]
+        parts = [(1 - delta) * self.id(line, id_dropped)]
         for position, name in enumerate(self.names):
             there = self.items[columns.CLUSTER_IDS][line, position] > 0
             parts.append(there * delta * self.encode(name, line))
         return np.concatenate(parts)
 
     def candidates(self, which: str) -> np.ndarray:
-        lines, as_new = self.batch[which], self.batch[f"{which}_as_new"]
-        return np.stack([self.item(line, new) for line, new in zip(lines, as_new, strict=True)])
+        lines, id_dropped = self.batch[which], self.batch[f"{which}_id_dropped"]
+        return np.stack([self.item(line, new) for line, new in zip(lines, id_dropped, strict=True)])
 
     def bpr_or_softmax(self) -> float:
         """Equation 12 over the candidates, or the cross-entropy of a softmax over them."""
@@ -235,10 +235,12 @@ def test_training_doubles_the_scores_of_a_user_with_four_clicks_and_no_list_chan
         slots = np.concatenate([slots, slots[[2] * (queries - 3)]])
         batch |= {"query_slots": tf.constant(slots, tf.int32), "short_queries": tf.constant(0)}
         given: list[Any] = []
-        monkeypatch.setattr(model, "task", lambda *told, given=given, **_: given.extend(told) or tf.constant(0.0))
+        monkeypatch.setattr(
+            model, "task", lambda *compared, given=given, **_: given.extend(compared) or tf.constant(0.0)
+        )
         model.compute_loss(batch)
         # Scores of a uniform negative, else user vectors.
-        scores[power] = np.concatenate([told.numpy() for told in given[: 2 if kind == "uniform" else 1]], axis=1)
+        scores[power] = np.concatenate([part.numpy() for part in given[: 2 if kind == "uniform" else 1]], axis=1)
         rows = {columns.USER_ROW: batch["query_user"], columns.SLOTS: tf.constant(slots - 1, tf.int32)}
         items = {name: values[1:] for name, values in batch["items"].items()}
         vectors[power] = model.user_tower(items | rows).numpy()
@@ -267,11 +269,11 @@ def test_query_and_key_kernels_do_not_decay_and_others_do(make_case: Callable[..
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_maps_of_new_ids_learn_from_candidates_shown_as_new_alone(
+def test_the_maps_of_new_ids_learn_from_candidates_with_a_dropped_id_alone(
     kind: str, make_case: Callable[..., Case]
 ) -> None:
     for share in (0.0, 1.0):
-        model, batch = make_case(kind, beta=0.0, cold_items=share)
+        model, batch = make_case(kind, beta=0.0, item_id_dropout=share)
         with tf.GradientTape() as tape:
             loss = model.compute_loss(batch)
         gradients = tape.gradient(loss, [layer.kernel for layer in model.encoder.id_maps])
@@ -321,7 +323,7 @@ def test_a_step_leaves_the_rows_outside_its_batch_alone(kind: str, make_case: Ca
         assert len(before[name]) == 4
         for old, new in zip(before[name], state(name), strict=True):
             changed = (old != new).any(axis=1)
-            # Without a candidate shown as new, the unknown item's gradient is zero.
+            # Without id dropout, the unknown item's gradient is zero.
             assert touched - {UNKNOWN_ROW} <= set(np.flatnonzero(changed)) <= touched
             assert len(touched) < len(old) / 2
 
@@ -376,7 +378,7 @@ def test_scores_of_pairs_and_their_gradients_are_those_of_the_vectors(
 
 
 def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(make_case: Callable[..., Case]) -> None:
-    model, batch = make_case("shared", cold_items=0.0, model={"popularity_bias": True})
+    model, batch = make_case("shared", item_id_dropout=0.0, model={"popularity_bias": True})
     items, lines = batch["items"], tf.concat([batch["positive"], batch["negative"]], axis=0)
     popular = tf.gather(items[columns.ITEM_ROW], tf.argmax(items[columns.POPULARITY_BIN]))
     model.encoder.id_rows.assign(tf.where(model.encoder.id_rows == popular, UNKNOWN_ROW, model.encoder.id_rows))
@@ -385,8 +387,8 @@ def test_a_candidate_without_an_id_is_trained_as_it_is_ranked_however_popular(ma
     np.testing.assert_allclose(trained, ranked, rtol=1e-5, atol=1e-6)
 
 
-def test_candidates_shown_as_new_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
-    model, batch = make_case("shared", cold_items=1.0, alpha=0.0, beta=0.0)
+def test_candidates_with_a_dropped_id_have_neither_id_nor_popularity(make_case: Callable[..., Case]) -> None:
+    model, batch = make_case("shared", item_id_dropout=1.0, alpha=0.0, beta=0.0)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch)
     in_histories = {*batch["items"][columns.ITEM_ROW].numpy()[np.unique(batch["query_slots"])]}

@@ -19,14 +19,18 @@ def test_the_vector_is_the_behavioural_interest_and_the_weighted_modal_interests
     np.testing.assert_allclose(tower(user_features([[0, 1]])), [[2.8, 3.8, 5.25, 7.5, -0.4375, 1.5]], rtol=1e-5)
 
 
-def test_attention_is_told_for_every_place_of_the_history() -> None:
+def test_attention_is_given_for_every_slot_of_the_history() -> None:
     # As above: ids 1/10 and 9/10; B lacks the look; sounds 1/4 and 3/4. A twice weighs twice.
-    told = hand_made_towers().user.explain(user_features([[-1, 0, 1], [0, 1, 0], [-1, -1, -1]]))
-    np.testing.assert_allclose(told.attention["id"], [[0, 0.1, 0.9], [1 / 11, 9 / 11, 1 / 11], [0, 0, 0]], rtol=1e-5)
-    np.testing.assert_allclose(told.attention["visual"], [[0, 1, 0], [0.5, 0, 0.5], [0, 0, 0]], rtol=1e-5)
-    np.testing.assert_allclose(told.attention["acoustic"], [[0, 0.25, 0.75], [0.2, 0.6, 0.2], [0, 0, 0]], rtol=1e-5)
-    np.testing.assert_allclose(told.intensities[0], [0.75, 0.25], rtol=1e-5)
-    np.testing.assert_allclose(told.vectors[0], [2.8, 3.8, 5.25, 7.5, -0.4375, 1.5], rtol=1e-5)
+    explanation = hand_made_towers().user.explain(user_features([[-1, 0, 1], [0, 1, 0], [-1, -1, -1]]))
+    np.testing.assert_allclose(
+        explanation.attention["id"], [[0, 0.1, 0.9], [1 / 11, 9 / 11, 1 / 11], [0, 0, 0]], rtol=1e-5
+    )
+    np.testing.assert_allclose(explanation.attention["visual"], [[0, 1, 0], [0.5, 0, 0.5], [0, 0, 0]], rtol=1e-5)
+    np.testing.assert_allclose(
+        explanation.attention["acoustic"], [[0, 0.25, 0.75], [0.2, 0.6, 0.2], [0, 0, 0]], rtol=1e-5
+    )
+    np.testing.assert_allclose(explanation.intensities[0], [0.75, 0.25], rtol=1e-5)
+    np.testing.assert_allclose(explanation.vectors[0], [2.8, 3.8, 5.25, 7.5, -0.4375, 1.5], rtol=1e-5)
 
 
 def test_without_intensity_every_modality_weighs_the_same() -> None:

@@ -1,0 +1,74 @@
+"""Settings that have another name than in earlier versions, so that the refusal of an old name says the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from m3csr_tf.config.models import KINDS, kind_of
+
+RENAMED: Mapping[str, str] = {
+    "affinities": "item_graph",
+    "affinities.similar": "item_graph.content_share",
+    "affinities.popular": "item_graph.popularity_share",
+    "item_graph.similar": "item_graph.content_share",
+    "item_graph.popular": "item_graph.popularity_share",
+    "model.attention_start": "model.attention_initialisation",
+    "model.content_start": "model.content_initialisation",
+    "model.id_start": "model.id_initialisation",
+    "model.initial.fold_choices": "model.initial.fold_samples",
+    "model.appeal": "model.content_popularity",
+    "training.cold_items": "training.item_id_dropout",
+    "training.cold_users": "training.user_id_dropout",
+}
+"""A section or setting of before, and its name now. It counts for what lies in a section as well."""
+
+
+def new_name(setting: str, kind: str | None = None) -> str | None:
+    """The present name of a setting or section that was renamed; None of any other.
+
+    Args:
+      setting: its dotted name.
+      kind: the kind of the model, which decides what settings section `model` has; None where it is not known.
+    """
+    parts = setting.split(".")
+    for count in range(len(parts), 0, -1):
+        known = RENAMED.get(".".join(parts[:count]))
+        if known is not None:
+            name = ".".join([known, *parts[count:]])
+            break
+    else:
+        return None
+    if (
+        kind is not None
+        and kind in KINDS
+        and name.startswith("model.")
+        and name.split(".")[1] not in KINDS[kind].model_fields
+    ):
+        return None
+    return name
+
+
+def advice(setting: str, kind: str | None = None) -> str:
+    """What the refusal of an unknown setting recommends; the arguments are those of `new_name`."""
+    name = new_name(setting, kind)
+    return "`m3csr settings` lists all" if name is None else f"it is called {name} now"
+
+
+def old_names(tree: Any) -> dict[str, str]:
+    """The settings and sections of a tree that have another name now, old -> new; of a section the section alone.
+
+    Args:
+      tree: settings as a file has them, checked or not.
+    """
+    if not isinstance(tree, Mapping):
+        return {}
+    kind = kind_of(tree.get("model"))
+    present = [old for old in RENAMED if _has(tree, old) and old.rpartition(".")[0] not in RENAMED]
+    names = {old: new_name(old, kind if isinstance(kind, str) else None) for old in present}
+    return {old: new for old, new in names.items() if new is not None}
+
+
+def _has(tree: Any, setting: str) -> bool:
+    section, _, rest = setting.partition(".")
+    return isinstance(tree, Mapping) and section in tree and (not rest or _has(tree[section], rest))
