@@ -31,6 +31,7 @@ from m3csr_tf.config import IndexConfig, SimilarConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
 from m3csr_tf.releases.release import Release
+from m3csr_tf.util.quoting import quoted
 
 _FORMAT = 1
 """Of the lists; lists of another one are made again."""
@@ -102,7 +103,7 @@ class SimilarItems:
         lists.
 
         Raises:
-          InputError: content is given of an item that is new to a model which places no new items.
+          InputError: the item tower has no finite vector for content that is given.
         """
         rows = self._release.index.rows(batch.ids)
         known = rows >= 0
@@ -110,7 +111,14 @@ class SimilarItems:
         if batch.content is None:
             unit[known] = self._unit[rows[known]]
         else:
-            unit = self.space.unit(self._release.item_vectors(batch.content))
+            vectors = self._release.item_vectors(batch.content)
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise InputError(
+                    f"the item tower gives item {quoted(batch.ids[int(np.argmin(finite))])} a vector that is not "
+                    f"finite ({int((~finite).sum())} such items); check its content vectors"
+                )
+            unit = self.space.unit(vectors)
         compared = unit.any(axis=1)
         found = np.full([len(batch.ids), self.length], NOTHING, np.int64)
         cosines = np.full(found.shape, -np.inf, np.float32)
