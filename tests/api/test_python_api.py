@@ -206,7 +206,7 @@ def frames() -> dict[str, Any]:
         "no frame": (
             {"interactions": [1, 2]},
             InputError,
-            r"interactions: got '\[1, 2\]', of type list; expected a pandas",
+            r"interactions: got \[1, 2\], of type list; expected a",
         ),
         "no user_id": ({"interactions": interactions[["item_id"]]}, InputError, "column user_id is missing"),
         "kinds of ids": ({"interactions": mixed}, InputError, "interactions: column 'user_id' cannot be stored"),
