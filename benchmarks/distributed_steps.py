@@ -46,9 +46,11 @@ def main(
     figures: list[Figure] = []
     for name, strategy in STRATEGIES.items():
         rates = _measured([*settings, *strategy], quick, workers=2 if name == "two workers" else 1)
-        beside = figures[0].name if figures else None
+        compared_with = figures[0].name if figures else None
         ratios = [mine / its for mine, its in zip(rates, figures[0].values, strict=True)] if figures else []
-        figures.append(Figure(name, "steps/s", rates, beside, ratios, {"cores": os.cpu_count(), "settings": settings}))
+        figures.append(
+            Figure(name, "steps/s", rates, compared_with, ratios, {"cores": os.cpu_count(), "settings": settings})
+        )
     report("Training steps of one batch, by what shares it", figures, json_path)
 
 
@@ -79,7 +81,7 @@ def _rates(overrides: list[str], steps: int) -> list[float]:
     from m3csr_tf.training.streams import ExampleStream
 
     config = configuration.load(None, overrides)
-    replicas = distribution.opened(config.run)
+    replicas = distribution.open_distribution(config.run)
     prepared = prepare(config)
     with replicas.strategy.scope():
         model = build_model(config, prepared)

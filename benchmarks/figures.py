@@ -24,7 +24,7 @@ class Figure:
       name: what was measured, e.g. "full ranking, 1,000,000 items".
       unit: of `values`, e.g. "users/s", "ms a step", "GiB".
       values: one a round; the median is what tables show.
-      beside: name of the figure that it is compared with.
+      compared_with: name of the figure that it is compared with.
       ratios: this one over that one, one a round of the same run; the median is what tables show.
       setting: sizes and settings that the number depends on.
     """
@@ -32,7 +32,7 @@ class Figure:
     name: str
     unit: str
     values: list[float]
-    beside: str | None = None
+    compared_with: str | None = None
     ratios: list[float] = field(default_factory=list)
     setting: dict[str, Any] = field(default_factory=dict)
 
@@ -63,17 +63,19 @@ def in_turn(
 
 
 def compared(
-    amount: float, unit: str, seconds: Mapping[str, list[float]], beside: str, setting: Mapping[str, Any]
+    amount: float, unit: str, seconds: Mapping[str, list[float]], compared_with: str, setting: Mapping[str, Any]
 ) -> list[Figure]:
-    """Figures of `amount` things done in the `seconds` of `in_turn`, as speeds with ratios to the piece `beside`."""
+    """Figures of `amount` things done in the `seconds` of `in_turn`, with ratios to the piece `compared_with`."""
     rates = {name: [amount / took for took in of_piece] for name, of_piece in seconds.items()}
     return [
         Figure(
             name,
             unit,
             values,
-            None if name == beside else beside,
-            [] if name == beside else [mine / its for mine, its in zip(values, rates[beside], strict=True)],
+            None if name == compared_with else compared_with,
+            []
+            if name == compared_with
+            else [mine / its for mine, its in zip(values, rates[compared_with], strict=True)],
             dict(setting),
         )
         for name, values in rates.items()
@@ -112,7 +114,7 @@ def table(title: str, figures: list[Figure]) -> Table:
             figure.unit,
             f"{number(low)} to {number(high)}" if len(figure.values) > 1 else "",
             f"{statistics.median(figure.ratios):.2f}" if figure.ratios else "",
-            figure.beside or "",
+            figure.compared_with or "",
         )
     return shown
 

@@ -146,7 +146,7 @@ def main(
             Figure("found at the rank of exact scoring, usual search", f"of {videos}", [default]),
             Figure("largest exact rank of them", "rank", [max(truth for _, truth in found_at)]),
             Figure(f"{bulk:,} videos in one file, arrival to found", "s", [bulk_seconds]),
-            Figure(f"recall@{gate.at} afterwards, at least {gate.asked}", "share", [gate.recall]),
+            Figure(f"recall@{gate.at} afterwards, at least {gate.required}", "share", [gate.recall]),
         ],
         json_path,
     )

@@ -106,9 +106,9 @@ def _write(table: pa.Table, path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    pq.write_table(table, beside)
-    beside.rename(path)
+    temporary = path.with_name(f".{path.name}")
+    pq.write_table(table, temporary)
+    temporary.rename(path)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from figures import Figure, in_turn, report
 from m3csr_tf import config as configuration
 
 ON_THE_WORLD = ["data.format=world", "split.kind=random"]
-BESIDE = "m3csr"
+COMPARED_WITH = "m3csr"
 QUICK = ["data.world.users=800", "data.world.items=400", "data.world.clicks=12000", "ials.sweeps=2"]
 
 
@@ -49,8 +49,8 @@ def main(
     unknown = [kind for kind in chosen if kind not in MODELS]
     if unknown:
         raise typer.BadParameter(f"--kinds: expected some of {', '.join(MODELS)}, got {', '.join(unknown)}")
-    if BESIDE in chosen:
-        chosen.sort(key=lambda kind: kind != BESIDE)
+    if COMPARED_WITH in chosen:
+        chosen.sort(key=lambda kind: kind != COMPARED_WITH)
     rounds, examples = (2, 8192) if quick else (rounds, examples)
     with tempfile.TemporaryDirectory() as folder:
         models = {kind: Model(kind, config, given, Path(folder) / kind, examples) for kind in chosen}
@@ -60,9 +60,11 @@ def main(
     figures: list[Figure] = []
     unit = "examples/s of the processor" if processor else "examples/s"
     for kind, model in models.items():
-        beside = BESIDE if kind != BESIDE and BESIDE in rates else None
-        ratios = [mine / its for mine, its in zip(rates[kind], rates[beside], strict=True)] if beside else []
-        figures.append(Figure(kind, unit, rates[kind], beside, ratios, model.setting))
+        compared_with = COMPARED_WITH if kind != COMPARED_WITH and COMPARED_WITH in rates else None
+        ratios = (
+            [mine / its for mine, its in zip(rates[kind], rates[compared_with], strict=True)] if compared_with else []
+        )
+        figures.append(Figure(kind, unit, rates[kind], compared_with, ratios, model.setting))
     settings = models[chosen[0]].settings
     threads = "one thread" if settings.run.threads == 1 else f"{settings.run.threads} threads"
     report(f"{settings.run.name}: training, {threads}, {rounds} rounds in turn", figures, json_path)
@@ -89,14 +91,14 @@ class Model:
         from m3csr_tf.training.runtime import configure
         from m3csr_tf.training.steps import make_optimizer
         from m3csr_tf.training.streams import ExampleStream
-        from m3csr_tf.training.validation import judge_of
+        from m3csr_tf.training.validation import validation_recall_of
 
         self.settings = settings = configuration.load(config, [*given, f"model.kind={kind}"])
         configure(settings.run)
         prepared = prepare(settings, folder)
         data = TrainingData.of(prepared, settings, model_class(settings.model).needs_item_graph(settings))
         self._model = build_model(settings, prepared)
-        started = self._model.initialise(data, prepared, judge_of(self._model, data, prepared, settings))
+        started = self._model.initialise(data, prepared, validation_recall_of(self._model, data, prepared, settings))
         data = dataclasses.replace(data, cross_ids=started.cross_ids)
         stream = ExampleStream(data, settings, self._model.collator(data))
         budget = Budget.of(settings.training, int(prepared.train_clicks.sum()))

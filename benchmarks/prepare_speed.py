@@ -70,18 +70,18 @@ def _of_logs(place: Path, clicks: int, users: int, items: int) -> list[Figure]:
             ("of it before the start, {} rows", "GiB", before),
         ):
             shorter = [figure for figure in figures if figure.name == name.format(f"{clicks // 4:,}")]
-            beside, ratios = (shorter[0].name, [value / shorter[0].median]) if shorter else (None, [])
-            figures.append(Figure(name.format(f"{rows:,}"), unit, [value], beside, ratios, setting))
+            compared_with, ratios = (shorter[0].name, [value / shorter[0].median]) if shorter else (None, [])
+            figures.append(Figure(name.format(f"{rows:,}"), unit, [value], compared_with, ratios, setting))
     return figures
 
 
 def _of_ids(count: int, rounds: int) -> list[Figure]:
     figures = []
     for name in ("id table", "pandas index"):
-        seconds, held = _alone(name, Path(), count)
-        for what, unit, value in (("load", "s", seconds), ("memory", "GiB", held)):
-            beside = f"pandas index: {what}, {count:,} ids" if name == "id table" else None
-            figures.append(Figure(f"{name}: {what}, {count:,} ids", unit, [value], beside))
+        seconds, gibibytes = _alone(name, Path(), count)
+        for what, unit, value in (("load", "s", seconds), ("memory", "GiB", gibibytes)):
+            compared_with = f"pandas index: {what}, {count:,} ids" if name == "id table" else None
+            figures.append(Figure(f"{name}: {what}, {count:,} ids", unit, [value], compared_with))
     for place in (0, 1):
         mine, other = figures[place], figures[place + 2]
         mine.ratios.append(mine.median / other.median)
@@ -95,13 +95,13 @@ def _looked_up(count: int, rounds: int) -> list[Figure]:
     wanted = np.array([f"user-{number}" for number in numbers], object)
     arrow = pa.array(wanted)
     assert (table.rows(arrow) == np.where(numbers < count, index.get_indexer(wanted) + FIRST_ROW, UNKNOWN_ROW)).all()
-    beside = f"pandas index of {count:,}: look-ups"
+    compared_with = f"pandas index of {count:,}: look-ups"
     work = {
         f"id table of {count:,}: look-ups": lambda: table.rows(wanted),
         f"id table of {count:,}: look-ups of Arrow strings": lambda: table.rows(arrow),
-        beside: lambda: index.get_indexer(wanted),
+        compared_with: lambda: index.get_indexer(wanted),
     }
-    return compared(LOOKED_UP, "ids/s", in_turn(rounds, **work), beside, {})
+    return compared(LOOKED_UP, "ids/s", in_turn(rounds, **work), compared_with, {})
 
 
 def _alone(*arguments: object) -> list[float]:

@@ -126,9 +126,9 @@ def _python(script: Path, *arguments: object) -> bool:
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def main(
 
 
 def _figures(run: Path, dim: int) -> list[Figure]:
-    pace = pd.read_csv(run / "logs" / "throughput.csv")
-    rates = pace["examples_per_second"].tolist()
+    rate = pd.read_csv(run / "logs" / "throughput.csv")
+    rates = rate["examples_per_second"].tolist()
     quarter = max(1, len(rates) // 4)
     prepared = Prepared.open(run / "prepared")
     rows = len(prepared.users) + len(prepared.items)
@@ -82,7 +82,7 @@ def _figures(run: Path, dim: int) -> list[Figure]:
             "first quarter",
             [last[len(last) // 2] / first[len(first) // 2]],
         ),
-        Figure("resident memory of the process", "GiB", pace["resident_gib"].tolist()),
+        Figure("resident memory of the process", "GiB", rate["resident_gib"].tolist()),
         Figure("embedding tables", "GiB", [table]),
         Figure("embedding tables with moments and averages", "GiB", [4 * table]),
     ]

@@ -73,13 +73,13 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
         logger.info("%s is up to date", folder)
         return Prepared.open(folder)
     before = fitted_before(config)
-    with put_in_place(folder) as beside:
-        facts = _build(config, before, beside)
-        files = sorted(path.name for path in beside.iterdir())
+    with put_in_place(folder) as temporary:
+        facts = _build(config, before, temporary)
+        files = sorted(path.name for path in temporary.iterdir())
         with progress("checksums of the prepared data"):
-            of_files = {name: digests.sha256(beside / name) for name in files}
-        write_json(beside / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": of_files})
-        digests.save(beside / columns.DIGESTS)
+            checksums = {name: digests.sha256(temporary / name) for name in files}
+        write_json(temporary / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": checksums})
+        digests.save(temporary / columns.DIGESTS)
     return Prepared.open(folder)
 
 
@@ -283,7 +283,7 @@ def _fit_clusters(
             config.clusters.count,
             scaled,
             present,
-            rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
+            item_rows=~(catalogue[columns.IS_STRICTLY_COLD] | catalogue[columns.IS_PSEUDO_COLD]).to_numpy(),
             max_iterations=config.clusters.max_iterations,
             seed=config.split.seed,
             on_progress=stage,

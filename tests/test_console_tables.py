@@ -19,7 +19,7 @@ from m3csr_tf.evaluation.report import Evaluation, Slice
 from m3csr_tf.experiments import ablations, frontier, spread, suite
 
 SLICES = ("all", "warm", "cold", "few", "tail", "cold_only")
-RIVALS = ("popularity", "rp3beta_content", "content_knn", "ridge_ials", "truth (ceiling)")
+BASELINES = ("popularity", "rp3beta_content", "content_knn", "ridge_ials", "truth (ceiling)")
 METRICS = ("recall@20", "ndcg@20")
 
 
@@ -33,13 +33,13 @@ def evaluation(seed: int, users: int = 50) -> Evaluation:
 def seeds() -> Iterable[Table]:
     from m3csr_tf.verbs.baseline_choices import choices_table
 
-    rivals = {name: evaluation(7 + place) for place, name in enumerate(RIVALS)}
-    summary = spread.summarise([evaluation(0), evaluation(1)], rivals)
+    baselines = {name: evaluation(7 + place) for place, name in enumerate(BASELINES)}
+    summary = spread.summarise([evaluation(0), evaluation(1)], baselines)
     yield spread.against_best(summary, "M3CSR", 5, ["truth (ceiling)"])
-    yield spread.of_systems(summary, "M3CSR")
-    yield from (report.table(name, one) for name, one in rivals.items())
+    yield spread.by_system(summary, "M3CSR")
+    yield from (report.table(name, one) for name, one in baselines.items())
     weights = {"weights": {"visual": 2, "textual": 1, "acoustic": 4}, "neighbours": 50}
-    yield choices_table({name: ChosenSettings(weights, "pseudo-cold", 0.2, 0.1, 162, 12345.6) for name in RIVALS})
+    yield choices_table({name: ChosenSettings(weights, "pseudo-cold", 0.2, 0.1, 162, 12345.6) for name in BASELINES})
 
 
 def ablation() -> Iterable[Table]:
@@ -51,10 +51,10 @@ def ablation() -> Iterable[Table]:
 
 
 def of_suite() -> Iterable[Table]:
-    rivals = {name: evaluation(7 + place) for place, name in enumerate(RIVALS)}
+    baselines = {name: evaluation(7 + place) for place, name in enumerate(BASELINES)}
     finished = {"best_step": 12_345, "steps": 23_456, "recall@20": 0.3, "initial_recall@20": 0.2}
-    judged = suite.judged([evaluation(0), evaluation(1)], rivals, "cold_only", [finished] * 3)
-    yield suite.table("short_videos_cold", judged | {"split": "val", "slice": "cold_only"})
+    summary = suite.summarise_member([evaluation(0), evaluation(1)], baselines, "cold_only", [finished] * 3)
+    yield suite.table("short_videos_cold", summary | {"split": "val", "slice": "cold_only"})
 
 
 def of_frontier() -> Iterable[Table]:

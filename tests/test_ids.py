@@ -101,7 +101,7 @@ def test_an_id_costs_its_text_and_a_few_tens_of_bytes() -> None:
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     table = IdTable(ids)
-    held = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    bytes_taken = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
     tracemalloc.stop()
     assert len(table) == 200_000 + FIRST_ROW
-    assert held < 45 * 200_000
+    assert bytes_taken < 45 * 200_000

@@ -254,7 +254,7 @@ def test_an_inbox_is_followed_through_a_new_version_until_ctrl_c(
     waiting: list[list[Path]] = []
 
     def sleep(_: float) -> None:
-        waiting.append(inbox.waiting(place))
+        waiting.append(inbox.pending_files(place))
         steps.pop(0)()
 
     monkeypatch.setattr(refresh, "time", SimpleNamespace(sleep=sleep))
@@ -288,4 +288,4 @@ def test_a_second_follower_waits_for_the_first(logs: Logs, tmp_path: Path, monke
         result = logs.run("refresh", "--follow", str(tmp_path))
     assert result.exit_code == 130 and "following" not in result.output
     assert len(printed) == 1 and printed[0].endswith("holds it; waiting")
-    assert inbox.waiting(tmp_path) == [tmp_path / "1.parquet"]
+    assert inbox.pending_files(tmp_path) == [tmp_path / "1.parquet"]

@@ -57,15 +57,15 @@ def test_a_list_of_baselines_is_taken_as_it_is(asked: list[Config], tmp_path: Pa
     assert asked[0].evaluation.baselines == ("ease",)
 
 
-def test_the_summary_holds_every_rival_and_the_settings_chosen_for_it(
+def test_the_summary_holds_every_baseline_and_the_settings_chosen_for_it(
     asked: list[Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seeds(tmp_path)
     tree = json.loads((tmp_path / "small-seeds.json").read_text())
     assert tree["baselines"]["ease"]["choice"]["settings"] == {"penalty": 3}
-    assert set(tree["test"]["all"]["recall@20"]["rivals"]) == {"ease", "truth (ceiling)"}
+    assert set(tree["test"]["all"]["recall@20"]["baselines"]) == {"ease", "truth (ceiling)"}
     printed = capsys.readouterr().out
-    assert "best rival" in printed and "truth (ceiling)" in printed
+    assert "best baseline" in printed and "truth (ceiling)" in printed
 
 
 def test_the_table_of_choices_has_a_line_a_baseline_and_words_no_settings_within_settings() -> None:

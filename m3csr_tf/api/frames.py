@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -85,13 +86,16 @@ def as_verb(verbose: bool) -> Iterator[None]:
     Raises:
       ResourceError: as `system_errors`.
     """
-    before = console.quiet
+    before, of_tensorflow = console.quiet, logging.getLogger("tensorflow")
+    level = of_tensorflow.level
     console.quiet = not verbose
+    of_tensorflow.setLevel(max(level, logging.WARNING))  # In a notebook it says of every file that it was written.
     try:
         with system_errors():
             yield
     finally:
         console.quiet = before
+        of_tensorflow.setLevel(level)
 
 
 def write_table(path: Path, frame: pd.DataFrame, what: str) -> None:

@@ -134,7 +134,7 @@ def train(
         _put(given, "data.format", "table")
         _put(given, "data.modalities", _columns(modalities, catalogue))
         as_table(interactions, "interactions"), as_table(catalogue, "catalogue")  # Before anything is written.
-        run = _load(config, given, of_release=True).run
+        run = _load(config, given, without_data=True).run
         folder = run.folder / f"{run.name}-{INPUTS}"
         _put(given, "data.path", str(folder))
         resolved = _load(config, given)
@@ -173,9 +173,9 @@ def _columns(modalities: Sequence[str] | Mapping[str, str] | None, catalogue: pd
     return named
 
 
-def _load(config: str | Path | None, settings: Mapping[str, Any], of_release: bool = False) -> Config:
+def _load(config: str | Path | None, settings: Mapping[str, Any], without_data: bool = False) -> Config:
     overrides = [f"{name}={_as_yaml(name, value)}" for name, value in settings.items()]
-    return configuration.load(None if config is None else Path(config), overrides, of_release=of_release)
+    return configuration.load(None if config is None else Path(config), overrides, without_data=without_data)
 
 
 def _as_yaml(name: str, value: Any) -> str:

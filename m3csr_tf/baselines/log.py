@@ -18,7 +18,7 @@ from m3csr_tf.ranking.full_ranking import Csr, Vectors
 Settings: TypeAlias = Mapping[str, Any]
 """Settings of a baseline, as JSON holds them."""
 
-Judged = Literal["validation", "pseudo-cold"]
+SelectionData = Literal["validation", "pseudo-cold"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class Baseline:
     Attributes:
       fits: gives the vectors for each settings in turn; work that settings share is done once.
       grid: all settings that a search tries, given the log; of equally good ones the earlier is chosen.
-      judged: what its settings are chosen on (`search.choose`).
+      selected_on: what its settings are chosen on (`search.choose`).
       limits: the largest log that it takes.
       needs: a baseline whose chosen settings its own begin with, e.g. `{"ials": {...}, ...}`.
     """
 
     fits: Callable[[Log, Sequence[Settings]], Iterator[Vectors]]
     grid: Callable[[Log], Sequence[Settings]] = lambda log: ({},)
-    judged: Judged = "validation"
+    selected_on: SelectionData = "validation"
     limits: Limits = Limits()
     needs: str | None = None
 

@@ -76,7 +76,7 @@ def fitted(
       names: which.
       prepared: the data.
       runs: the folder of all runs, which keeps the choices.
-      most_users: users of validation that judge, at most; None: all.
+      most_users: users of validation, at most; None: all.
       log_line: prints or logs a line.
     """
     wanted = []
@@ -144,7 +144,7 @@ class _Tuner:
         if known is not None:
             self._log_line(f"{name}: settings as chosen before on the same data ({self._stored.path(name)})")
             return known
-        self._log_line(f"{name}: trying {len(grid)} settings on {baseline.judged} ...")
+        self._log_line(f"{name}: trying {len(grid)} settings on {baseline.selected_on} ...")
         with progress(f"choosing the settings of {name}, settings") as report:
             choice = choose(baseline, grid, self._prepared, self._log, self._most_users, _SEED, report)
         self._stored.write(name, grid, choice)

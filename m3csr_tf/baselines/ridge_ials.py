@@ -32,8 +32,8 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     Settings: `ials`, settings of iALS; `modalities`; `penalty`, lambda / items.
     """
     trained = log.by_item > 0
-    for of_ials, same in itertools.groupby(grid, key=lambda settings: settings["ials"]):
-        factors = factorise(log.clicks, **of_ials)
+    for ials_settings, same in itertools.groupby(grid, key=lambda settings: settings["ials"]):
+        factors = factorise(log.clicks, **ials_settings)
         mean = factors.items[trained].mean(axis=0)
         for names, group in itertools.groupby(same, key=lambda settings: settings["modalities"]):
             content = modalities.standardised(log, names)

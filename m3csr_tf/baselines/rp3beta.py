@@ -1,7 +1,7 @@
 """RP3beta (Paudel et al. 2016): random walks from the history over other users to other items.
 
-Among the strongest rivals of published models in Ferrari Dacrema et al. 2019. Its best exponents differ between logs:
-(0.8, -0.2) suit logs of two or three clicks a user, (0.6, 0.6) logs of dozens.
+Among the strongest baselines of published models in Ferrari Dacrema et al. 2019. Its best exponents differ between
+logs: (0.8, -0.2) suit logs of two or three clicks a user, (0.6, 0.6) logs of dozens.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Stored:
     Args:
       runs: the folder of all runs.
       prepared: the data.
-      most_users: users of validation that judge, at most.
+      most_users: users of validation, at most.
       seed: of draws and ties.
     """
 
@@ -62,5 +62,10 @@ class Stored:
 
     def _question(self, grid: Sequence[Settings]) -> dict[str, Any]:
         """All but the data that an answer depends on, as JSON gives it back."""
-        judges = {"users": self._most_users, "seed": self._seed, "draws": search.DRAWS, "judges": search.MOST_JUDGES}
-        return json.loads(json.dumps({**judges, "grid": list(grid)}))
+        question = {
+            "users": self._most_users,
+            "seed": self._seed,
+            "draws": search.DRAWS,
+            "draw_users": search.MOST_USERS,
+        }
+        return json.loads(json.dumps({**question, "grid": list(grid)}))

@@ -15,16 +15,16 @@ import pyarrow as pa
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
-from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
-from m3csr_tf.batch.prefetch import ahead
+from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.releases.release import Release
 
 _FORMAT = 1
 """Of the vectors; those of another one are made again."""
-_AHEAD = 2
+_PREFETCH_DEPTH = 2
 """Batches that wait between two steps."""
 SCHEMA = pa.schema(
     [
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 
 def embed(
     release: Release, items: FileOfItems | None, output: Path, config: EmbedConfig, engine: Engine = jobs.here
-) -> Outcome:
+) -> JobStatus:
     """Makes the vectors of all items, or of the share of `config.shard`, as a job (`job.run`).
 
     Columns: item_id, item_vector (float32 [D]) and model_version (the release's). Items come in the order of the input,
@@ -65,13 +65,13 @@ def embed(
     }
 
     def work(position: int) -> Embedding:
-        of_release = Release(release.folder, release.manifest, until=position)
-        return Embedding(release, items if items is not None else ReleaseItems(of_release), config)
+        whole_release = Release(release.folder, release.manifest, until=position)
+        return Embedding(release, items if items is not None else ReleaseItems(whole_release), config)
 
     # The vector of an item that is given does not depend on the journal.
     position = release.journal.length() if items is None else 0
     inputs = items if items is not None else ReleaseItems(Release(release.folder, release.manifest, until=position))
-    job = Job(inputs, "items", identity, release.version, position, work, output, "embed.output")
+    job = BatchJob(inputs, "items", identity, release.version, position, work, output, "embed.output")
     return jobs.run(job, config, engine)
 
 
@@ -91,24 +91,27 @@ class Embedding:
 
     @property
     def paths(self) -> list[Path]:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return [self.release.folder, *([self.items.path] if isinstance(self.items, FileOfItems) else [])]
 
-    def opened(self) -> Embedding:
-        """See `job.Work`; the tower is loaded by its first batch."""
+    def open_maker(self) -> Embedding:
+        """See `job.BatchWork`; the tower is loaded by its first batch."""
         return self
 
     def shared(self, path: Path) -> Embedding:
-        """See `job.Work`; all of it lies in files."""
+        """See `job.BatchWork`; all of it lies in files."""
         return self
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.PartMaker`; reading, embedding and writing overlap, each in a thread of its own."""
-        read = ahead(self.items.read(parts, self.config.part_size, self.config.batch_size), _AHEAD)
-        with closing(read), closing(ahead(((part, self.table(batch)) for part, batch in read), _AHEAD)) as embedded:
-            for part, of_part in groupby(embedded, key=itemgetter(0)):
+        read = prefetched(self.items.read(parts, self.config.part_size, self.config.batch_size), _PREFETCH_DEPTH)
+        with (
+            closing(read),
+            closing(prefetched(((part, self.table(batch)) for part, batch in read), _PREFETCH_DEPTH)) as embedded,
+        ):
+            for part, part_batches in groupby(embedded, key=itemgetter(0)):
                 with job.writing(part, SCHEMA) as writer:
-                    for _, table in of_part:
+                    for _, table in part_batches:
                         writer.write(table, PartFacts(inputs=len(table)))
                         advance(len(table))
                     if writer.facts.inputs != job.size(part):

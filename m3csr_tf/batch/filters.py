@@ -126,7 +126,7 @@ def select(
     ids = release.index.ids
     kept = np.ones(len(ids), dtype=bool)
     why = []
-    for name, given, held in (("block", filters.block, False), ("allow", filters.allow, True)):
+    for name, given, keep_named in (("block", filters.block, False), ("allow", filters.allow, True)):
         if given is None:
             continue
         rows = release.index.rows(list(given))
@@ -136,7 +136,7 @@ def select(
             logger.warning("%s: of its %d items, the release lacks %d", said, len(rows), lacking)
         named = np.zeros(len(ids), dtype=bool)
         named[rows[rows >= 0]] = True
-        kept &= named == held
+        kept &= named == keep_named
         why.append(f"{filters.section}.{name}")
     quota = 0.0 if filters.only_cold else filters.cold_quota
     is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)

@@ -48,7 +48,7 @@ class PartMaker(Protocol):
         ...
 
 
-class Work(Protocol):
+class BatchWork(Protocol):
     """What a job makes. Pickled, it can be sent to another process that sees the same folders."""
 
     @property
@@ -56,11 +56,11 @@ class Work(Protocol):
         """Files and folders that it reads."""
         ...
 
-    def opened(self) -> PartMaker:
+    def open_maker(self) -> PartMaker:
         """What makes it, loaded into this process."""
         ...
 
-    def shared(self, path: Path) -> Work:
+    def shared(self, path: Path) -> BatchWork:
         """The same work for other processes; what they cannot read otherwise is written to `path`."""
         ...
 
@@ -68,7 +68,7 @@ class Work(Protocol):
 class Engine(Protocol):
     """Has parts of a job made, wherever."""
 
-    def __call__(self, work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+    def __call__(self, work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """Returns when all parts are there.
 
         Raises:
@@ -78,13 +78,13 @@ class Engine(Protocol):
         ...
 
 
-def here(work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+def here(work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
     """The engine that makes all parts in this process."""
-    work.opened().make(job, parts, advance)
+    work.open_maker().make(job, parts, advance)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobStatus:
     """Where a job stands.
 
     Attributes:
@@ -115,7 +115,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """What is to be made, from what, and where to.
 
     Attributes:
@@ -133,12 +133,12 @@ class Job:
     identity: Mapping[str, Any]
     version: int
     position: int
-    work: Callable[[int], Work]
+    work: Callable[[int], BatchWork]
     output: Path
     setting: str
 
 
-def run(wanted: Job, config: JobConfig, engine: Engine = here) -> Outcome:
+def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus:
     """Makes all parts, or the share of `config.shard`, and puts them in place when all are there.
 
     What is made is a folder of parquet parts behind a link, see `output`. Killed at any moment, the same call makes the
@@ -202,10 +202,10 @@ def _require_same(inputs: Inputs, digest: str) -> None:
         raise InputsChanged
 
 
-def _summary(output: Path, job: JobFolder, made: int) -> Outcome:
+def _summary(output: Path, job: JobFolder, made: int) -> JobStatus:
     there = [facts for part in range(job.facts.parts) if (facts := job.part(part))]
     sums = reduce(PartFacts.plus, there, PartFacts())
     missing = job.facts.parts - len(there)
-    return Outcome(
+    return JobStatus(
         output, job.folder, *sums, parts=job.facts.parts, made=made, missing=missing, position=job.facts.position
     )

@@ -166,7 +166,10 @@ class JobFolder:
         named = [
             field.name for field in schema if not (pa.types.is_floating(field.type) or pa.types.is_list(field.type))
         ]
-        with replacing(self.path(part)) as beside, pq.ParquetWriter(beside, schema, use_dictionary=named) as stream:
+        with (
+            replacing(self.path(part)) as temporary,
+            pq.ParquetWriter(temporary, schema, use_dictionary=named) as stream,
+        ):
             writer = PartWriter(stream)
             yield writer
             stream.add_key_value_metadata({_META: json.dumps(writer.facts._asdict())})
@@ -196,5 +199,5 @@ def phrase(names: Sequence[str]) -> str:
 
 def job_id(identity: Mapping[str, Any], position: int, again: int) -> str:
     """What a job is known by: 16 hex digits of a digest of what it makes, from what, and which time it is made."""
-    said = json.dumps([identity, position, again], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    key = json.dumps([identity, position, again], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -24,8 +24,8 @@ _LINES = 65_536
 """Lines that are looked through at once for their keys."""
 
 
-class JsonLines:
-    """A file of users, an object a line (`Source`).
+class UserJsonLines:
+    """A file of users, an object a line (`RowSource`).
 
     Args:
       path: where it lies.
@@ -35,11 +35,11 @@ class JsonLines:
         self._path = path
 
     def files(self) -> list[Path]:
-        """See `Source`."""
+        """See `RowSource`."""
         return [self._path]
 
     def names(self) -> dict[Path, list[str]]:
-        """See `Source`: the keys that any line has, for which all are read; of a file without a line, user_id."""
+        """See `RowSource`: the keys that any line has, for which all are read; of a file without a line, user_id."""
         keys: dict[str, None] = {}
         for lines in self._blocks(_LINES):
             for number, line in lines:
@@ -47,7 +47,7 @@ class JsonLines:
         return {self._path: list(keys) or [columns.USER_ID]}
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `Source`; all lines are read."""
+        """See `RowSource`; all lines are read."""
         start = 0
         for lines in self._blocks(size):
             yield Chunk(start, len(lines), self._frame(lines, names), partial(_commas, lines))
@@ -56,16 +56,16 @@ class JsonLines:
     def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
         """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
         lines: list[tuple[int, bytes]] = []
-        held = 0
+        chunk_bytes = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                if lines and (len(lines) == size or held + len(line) > CHUNK_BYTES):
+                if lines and (len(lines) == size or chunk_bytes + len(line) > CHUNK_BYTES):
                     yield lines
-                    lines, held = [], 0
+                    lines, chunk_bytes = [], 0
                 lines.append((number, line))
-                held += len(line)
+                chunk_bytes += len(line)
         if lines:
             yield lines
 

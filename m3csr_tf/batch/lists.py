@@ -11,37 +11,38 @@ import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.batch.filters import Selection
-from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
+from m3csr_tf.batch.search import Seen, nearest
 from m3csr_tf.export.requests import flatten
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.release import Release
 
 SCORED_AT_ONCE = 1024
 """User-item pairs whose parts are computed at once: their vectors stay in a core's cache."""
 
 
-class Found(NamedTuple):
+class RankedLists(NamedTuple):
     """What a search found for some users.
 
     Attributes:
       users: their ids, object array of str [users].
       vectors: float32 [users, D].
-      rows: of the release's index, int64 [users, n], best first; NOTHING where a list ends.
+      rows: of the release's index, int64 [users, n], best first; NO_ITEM where a list ends.
       scores: float32 [users, n].
-      asked: length of the lists that was asked for; n is smaller where no more items may be listed.
+      requested: length of the lists that was asked for; n is smaller where no more items may be listed.
     """
 
     users: np.ndarray
     vectors: np.ndarray
     rows: np.ndarray
     scores: np.ndarray
-    asked: int
+    requested: int
 
     @property
     def short(self) -> int:
         """Users with fewer items than were asked for."""
-        if self.rows.shape[1] < self.asked:
+        if self.rows.shape[1] < self.requested:
             return len(self.rows)
-        return int((self.rows[:, -1] == NOTHING).sum())
+        return int((self.rows[:, -1] == NO_ITEM).sum())
 
 
 class Ids(NamedTuple):
@@ -73,7 +74,7 @@ class ListMaker:
     def __init__(self, release: Release, selection: Selection, n: int) -> None:
         self._release = release
         self._selection = selection
-        self._asked = n
+        self._requested = n
         self.length = min(n, selection.candidates.count)
         self._item_ids = pa.array(release.index.ids, pa.string())
         self.schema = _schema(release)
@@ -89,7 +90,7 @@ class ListMaker:
         owners, rows = (np.concatenate([of.owners for of in lists]), np.concatenate([of.rows for of in lists]))
         return Seen(owners[rows >= 0], rows[rows >= 0], len(self._release.index))
 
-    def find(self, users: pd.DataFrame, seen: Seen) -> Found:
+    def find(self, users: pd.DataFrame, seen: Seen) -> RankedLists:
         """The lists of users as rows.
 
         Args:
@@ -98,24 +99,24 @@ class ListMaker:
         """
         vectors = self._release.user_vectors(users)
         rows, scores = self.nearest(vectors, seen)
-        return Found(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores, self._asked)
+        return RankedLists(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores, self._requested)
 
-    def table(self, found: Found) -> pa.Table:
+    def table(self, ranked: RankedLists) -> pa.Table:
         """The lists of users, a row an item, with the parts of the scores; a list ends where no unseen item is left."""
-        listed = found.rows != NOTHING
-        owner, place = np.nonzero(listed)
+        listed = ranked.rows != NO_ITEM
+        owner, position = np.nonzero(listed)
         arrays = [
-            pa.array(found.users, pa.string()).take(pa.array(owner)),
-            pa.array((place + 1).astype(np.int32)),
-            self._item_ids.take(pa.array(found.rows[listed])),
-            pa.array(found.scores[listed]),
+            pa.array(ranked.users, pa.string()).take(pa.array(owner)),
+            pa.array((position + 1).astype(np.int32)),
+            self._item_ids.take(pa.array(ranked.rows[listed])),
+            pa.array(ranked.scores[listed]),
             pa.array(np.full(len(owner), self._release.version, np.int32)),
-            *(pa.array(values[listed]) for values in self._score_parts(found)),
+            *(pa.array(values[listed]) for values in self._score_parts(ranked)),
         ]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def nearest(self, vectors: np.ndarray, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the lists, [users, n], best first; NOTHING and -inf where a list ends.
+        """Rows and scores of the lists, [users, n], best first; NO_ITEM and -inf where a list ends.
 
         With a quota q, at least ceil(q * n) items of a list are cold, or all that the user has not seen if those are
         fewer: where the best n hold too few, the best cold items take the places of the last others. A list stays in
@@ -129,25 +130,25 @@ class ListMaker:
         rows, scores = nearest(chosen.candidates, vectors, seen, self.length)
         if chosen.cold is None or chosen.is_cold is None:
             return rows, scores
-        cold = chosen.is_cold[rows] & (rows != NOTHING)
+        cold = chosen.is_cold[rows] & (rows != NO_ITEM)
         quota = min(self.length, math.ceil(round(chosen.quota * self.length, 6)))
-        lacking = np.flatnonzero((cold.sum(axis=1) < quota) & (rows[:, -1] != NOTHING))
+        lacking = np.flatnonzero((cold.sum(axis=1) < quota) & (rows[:, -1] != NO_ITEM))
         if len(lacking):
             least = nearest(chosen.cold, vectors[lacking], seen.of(lacking), quota)
             rows[lacking], scores[lacking] = _mixed(rows[lacking], scores[lacking], cold[lacking], *least)
         return rows, scores
 
-    def _score_parts(self, found: Found) -> np.ndarray:
+    def _score_parts(self, ranked: RankedLists) -> np.ndarray:
         """Parts of the scores, float32 [parts, users, n], in the order of the layout; anything where a list ends."""
-        places = self._release.layout.values()
-        parts = np.empty([len(places), *found.rows.shape], np.float32)
+        part_slices = self._release.layout.values()
+        parts = np.empty([len(part_slices), *ranked.rows.shape], np.float32)
         step = max(1, SCORED_AT_ONCE // self.length)
-        for start in range(0, len(found.rows), step):
+        for start in range(0, len(ranked.rows), step):
             block = slice(start, start + step)
-            rows, users = np.maximum(found.rows[block], 0), found.vectors[block]
+            rows, users = np.maximum(ranked.rows[block], 0), ranked.vectors[block]
             items = self._release.index.vectors_at(rows.ravel()).reshape(*rows.shape, -1)
-            for part, place in zip(parts, places, strict=True):
-                part[block] = np.matmul(items[:, :, place], users[:, place, np.newaxis])[:, :, 0]
+            for part, part_slice in zip(parts, part_slices, strict=True):
+                part[block] = np.matmul(items[:, :, part_slice], users[:, part_slice, np.newaxis])[:, :, 0]
         return parts
 
     def _ids(self, lists: pd.Series) -> Ids:
@@ -155,30 +156,12 @@ class ListMaker:
         return Ids(items, owners, self._release.index.rows(items))
 
 
-def top_n_lists(release: Release, users: pd.DataFrame, n: int, selection: Selection | None = None) -> pd.DataFrame:
-    """Top-N lists of one batch of users, as a job writes them.
-
-    Args:
-      release: a release.
-      users: user_id (str), history and exclusions (lists of str).
-      n: length of the lists.
-      selection: what of the release may be in a list (`filters.select`); all when None.
-
-    Returns:
-      user_id, rank (from 1), item_id, score, model_version, part_id and part_<modality>, in the order of users, then of
-      rank; a user has fewer than n where the catalogue holds no more unseen items.
-    """
-    selection = selection or Selection(Candidates(release.index))
-    maker = ListMaker(release, selection, n)
-    return maker.table(maker.find(users, maker.seen(*maker.ids(users)))).to_pandas()
-
-
 def _mixed(
     rows: np.ndarray, scores: np.ndarray, cold: np.ndarray, cold_rows: np.ndarray, cold_scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Full lists [users, n] with the best cold items [users, quota] in the places of the last others."""
     n = rows.shape[1]
-    least = (cold_rows != NOTHING).sum(axis=1)
+    least = (cold_rows != NO_ITEM).sum(axis=1)
     warm = ~cold & (np.cumsum(~cold, axis=1) <= n - least[:, np.newaxis])
     all_rows = np.concatenate([rows, cold_rows], axis=1)
     all_scores = np.concatenate([np.where(warm, scores, -np.inf), cold_scores], axis=1)

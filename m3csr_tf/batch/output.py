@@ -97,10 +97,10 @@ def commit(output: Path, job: JobFolder) -> bool:
             return False
         before = current(output)
         if before is None or before.facts.number < job.facts.number:
-            beside = output.with_name(f".{output.name}.link")
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(job.folder.name, target_is_directory=True)
-            beside.replace(output)
+            temporary = output.with_name(f".{output.name}.link")
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(job.folder.name, target_is_directory=True)
+            temporary.replace(output)
             sync(output.parent)
             if before is not None:
                 with shareable_file(before.folder / WORKING) as working:

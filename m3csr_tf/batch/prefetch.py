@@ -16,7 +16,7 @@ class _Failed:
         self.error = error
 
 
-def ahead(values: Iterable[T], depth: int) -> Generator[T, None, None]:
+def prefetched(values: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The values in order, the next `depth` of which are made while the caller works on one.
 
     What `values` raises is raised at its turn. Closed early, it waits for the value that is being made, and closes
@@ -46,7 +46,7 @@ def ahead(values: Iterable[T], depth: int) -> Generator[T, None, None]:
             if isinstance(values, Generator):
                 values.close()
 
-    worker = threading.Thread(target=work, name="ahead", daemon=True)
+    worker = threading.Thread(target=work, name="prefetch", daemon=True)
     worker.start()
     try:
         while (value := made.get()) is not None:

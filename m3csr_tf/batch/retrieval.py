@@ -15,12 +15,12 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.filters import Filters, filter_files, select
-from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
-from m3csr_tf.batch.prefetch import ahead
+from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users
 from m3csr_tf.config import IndexConfig, RetrieveConfig
@@ -28,7 +28,7 @@ from m3csr_tf.releases.release import Release
 
 _FORMAT = 3
 """Of the lists; lists of another one are made again."""
-_AHEAD = 2
+_PREFETCH_DEPTH = 2
 """Batches that wait between two steps."""
 LISTED_AT_ONCE = 1 << 22
 """Places of the lists of a batch: where lists are very long, its users are fewer."""
@@ -41,7 +41,7 @@ def retrieve(
     config: RetrieveConfig,
     index: IndexConfig | None = None,
     engine: Engine = jobs.here,
-) -> Outcome:
+) -> JobStatus:
     """Makes the top-N lists of all users, or of the share of `config.shard`, as a job (`job.run`).
 
     Columns: user_id, rank (from 1), item_id, score, model_version (the release's), part_id and part_<modality>. The
@@ -81,7 +81,7 @@ def retrieve(
         return Retrieval(jobs.as_it_was(release, position), users, filters, config, index)
 
     position = release.journal.length()
-    job = Job(users, "users", identity, release.version, position, work, output, "retrieve.output")
+    job = BatchJob(users, "users", identity, release.version, position, work, output, "retrieve.output")
     return jobs.run(job, config, engine)
 
 
@@ -104,11 +104,11 @@ class Retrieval:
 
     @property
     def paths(self) -> list[Path]:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return [self.release.folder, *([self.users.path] if isinstance(self.users, FileOfUsers) else [])]
 
-    def opened(self) -> ListsOfParts:
-        """See `job.Work`."""
+    def open_maker(self) -> ListsOfParts:
+        """See `job.BatchWork`."""
         for name, path, ids in (
             ("block", self.config.block, self.filters.block),
             ("allow", self.config.allow, self.filters.allow),
@@ -120,7 +120,7 @@ class Retrieval:
         return ListsOfParts(maker, KnownIds(self.release), self.users, self.config)
 
     def shared(self, path: Path) -> Retrieval:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return replace(self, users=self.users.shared(path))
 
 
@@ -145,18 +145,18 @@ class ListsOfParts:
         maker = self.maker
         size = max(1, min(self.config.batch_size, LISTED_AT_ONCE // maker.length))
         batches = self.users.read(parts, self.config.part_size, size)
-        read = ahead(((part, self._asked(batch)) for part, batch in batches), _AHEAD)
-        searches = ((part, asked.facts, maker.find(asked.users, asked.seen)) for part, asked in read)
-        with closing(read), closing(ahead(searches, _AHEAD)) as searched:
-            for part, of_part in groupby(searched, key=itemgetter(0)):
+        read = prefetched(((part, self._query_batch(batch)) for part, batch in batches), _PREFETCH_DEPTH)
+        searches = ((part, queries.facts, maker.find(queries.users, queries.seen)) for part, queries in read)
+        with closing(read), closing(prefetched(searches, _PREFETCH_DEPTH)) as searched:
+            for part, part_batches in groupby(searched, key=itemgetter(0)):
                 with job.writing(part, maker.schema) as writer:
-                    for _, facts, found in of_part:
-                        writer.write(maker.table(found), facts._replace(short=found.short))
-                        advance(len(found.users))
+                    for _, facts, ranked in part_batches:
+                        writer.write(maker.table(ranked), facts._replace(short=ranked.short))
+                        advance(len(ranked.users))
                     if writer.facts.inputs != job.size(part):
                         raise InputsChanged
 
-    def _asked(self, batch: pd.DataFrame) -> _QueryBatch:
+    def _query_batch(self, batch: pd.DataFrame) -> _QueryBatch:
         """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
         history, exclusions = self.maker.ids(batch)
         if isinstance(self.users, FileOfUsers) and self.users.is_text:

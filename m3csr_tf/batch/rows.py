@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.batch.checks import checked_ids, duplicate_hashes, repeated
-from m3csr_tf.batch.sources import Chunk, Source
+from m3csr_tf.batch.sources import Chunk, RowSource
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.quoting import quoted
@@ -39,7 +39,7 @@ class FileOfRows:
       what: what the rows are, for messages: "user" or "item".
     """
 
-    def __init__(self, path: Path, source: Source, id_column: str, what: str) -> None:
+    def __init__(self, path: Path, source: RowSource, id_column: str, what: str) -> None:
         self.path = path
         self._source = source
         self._id_column = id_column
@@ -92,8 +92,8 @@ class FileOfRows:
         """
         wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
         pieces = self._pieces(wanted, part_size, batch_size, names, cut)
-        for start, of_batch in groupby(pieces, key=itemgetter(0)):
-            yield start, [piece for _, piece in of_batch]
+        for start, pieces_of_batch in groupby(pieces, key=itemgetter(0)):
+            yield start, [piece for _, piece in pieces_of_batch]
 
     def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
         """All ids as (rows before, object array of str)."""
@@ -111,8 +111,8 @@ class FileOfRows:
         cut: Callable[[Chunk, int, int], T],
     ) -> Iterator[tuple[int, T]]:
         """What chunks hold of each batch, as (first row of the batch, piece)."""
-        of_parts = {rows.start // part_size for rows in wanted}
-        batch = held = 0
+        wanted_parts = {rows.start // part_size for rows in wanted}
+        batch = batch_entries = 0
         for chunk in self._source.chunks(names, wanted, batch_size):
             row, end = chunk.start, chunk.start + chunk.length
             entries = chunk.entries()
@@ -120,18 +120,18 @@ class FileOfRows:
                 part, place = row // part_size, row % part_size // batch_size
                 first = part * part_size + place * batch_size
                 stop = min(end, (part + 1) * part_size, first + batch_size)
-                if part not in of_parts:
+                if part not in wanted_parts:
                     row = stop
                     continue
                 if row == first:
-                    batch, held = row, 0
-                sums = held + np.cumsum(entries[row - chunk.start : stop - chunk.start])
+                    batch, batch_entries = row, 0
+                sums = batch_entries + np.cumsum(entries[row - chunk.start : stop - chunk.start])
                 count = fitting(sums, alone=row == batch)
                 if count:
                     yield batch, cut(chunk, row - chunk.start, row - chunk.start + count)
-                    row, held = row + count, int(sums[count - 1])
+                    row, batch_entries = row + count, int(sums[count - 1])
                 if row < stop:
-                    batch, held = row, 0
+                    batch, batch_entries = row, 0
 
 
 def fitting(entries: np.ndarray, alone: bool) -> int:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.index import ItemIndex
 
 SEARCHED_AT_ONCE = 1 << 20
 """Places of all lists of one search; bounds memory, as users with many exclusions need long lists."""
-NOTHING = -1
-"""The row of an empty place."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,14 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
       n: items wanted.
 
     Returns:
-      Rows of the release's index, int64 [users, n], and scores, float32 [users, n], best first; NOTHING and -inf where
+      Rows of the release's index, int64 [users, n], and scores, float32 [users, n], best first; NO_ITEM and -inf where
       the candidates end.
     """
-    rows = np.full([len(vectors), n], NOTHING, dtype=np.int64)
+    rows = np.full([len(vectors), n], NO_ITEM, dtype=np.int64)
     scores = np.full([len(vectors), n], -np.inf, dtype=np.float32)
-    held = len(candidates.index)
+    indexed = len(candidates.index)
     spare = 0 if candidates.hidden is None else min(n, int(candidates.hidden.sum()))
-    wanted = np.minimum(n + spare + seen.counts(len(vectors), candidates.rows), held)
+    wanted = np.minimum(n + spare + seen.counts(len(vectors), candidates.rows), indexed)
     users = np.arange(len(vectors))
     while len(users):
         for block, width in _alike(users, wanted[users]):
@@ -99,15 +98,15 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
             if candidates.hidden is not None:
                 new &= ~candidates.hidden[found]
             if candidates.rows is not None:
-                found = np.where(found >= 0, candidates.rows[found], NOTHING)
+                found = np.where(found >= 0, candidates.rows[found], NO_ITEM)
             new &= ~seen.holds(block, found)
             rank = np.cumsum(new, axis=1)
             line, place = np.nonzero(new & (rank <= n))
             rows[block[line], rank[line, place] - 1] = found[line, place]
             scores[block[line], rank[line, place] - 1] = values[line, place]
         # Only where more was hidden than spared for: those users are searched again, in the end among all items.
-        users = users[(rows[users, n - 1] == NOTHING) & (wanted[users] < held)]
-        wanted[users] = np.minimum(4 * wanted[users], held)
+        users = users[(rows[users, n - 1] == NO_ITEM) & (wanted[users] < indexed)]
+        wanted[users] = np.minimum(4 * wanted[users], indexed)
     return rows, scores
 
 

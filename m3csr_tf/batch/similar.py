@@ -20,22 +20,23 @@ from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.cosine import CosineSpace
 from m3csr_tf.batch.filters import Filters, filter_files, select
-from m3csr_tf.batch.job import Advance, Engine, InputsChanged, Job, Outcome
+from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
-from m3csr_tf.batch.prefetch import ahead
+from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.batch.query_items import FileOfContent, FileOfIds, ItemsOfRelease, QueryItemBatch, QueryItems
-from m3csr_tf.batch.search import NOTHING, Candidates, Seen
+from m3csr_tf.batch.search import Candidates, Seen
 from m3csr_tf.config import IndexConfig, SimilarConfig
 from m3csr_tf.errors import InputError
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.index import build_index
 from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 _FORMAT = 1
 """Of the lists; lists of another one are made again."""
-_AHEAD = 2
+_PREFETCH_DEPTH = 2
 """Batches that wait between two steps."""
 _LISTED_AT_ONCE = 1 << 20
 """Places of the lists of a batch: where lists are very long, its items are fewer."""
@@ -48,7 +49,7 @@ class Neighbours(NamedTuple):
     Attributes:
       ids: of the query items, object array of str [queries].
       unit: their compared entries at length 1, float32 [queries, width]; zeros of one that has nothing of them.
-      rows: of the release's index, int64 [queries, n], nearest first; NOTHING where a list ends.
+      rows: of the release's index, int64 [queries, n], nearest first; NO_ITEM where a list ends.
       cosines: float32 [queries, n].
       facts: counts of the queries, their rows left out.
     """
@@ -120,7 +121,7 @@ class SimilarItems:
                 )
             unit = self.space.unit(vectors)
         compared = unit.any(axis=1)
-        found = np.full([len(batch.ids), self.length], NOTHING, np.int64)
+        found = np.full([len(batch.ids), self.length], NO_ITEM, np.int64)
         cosines = np.full(found.shape, -np.inf, np.float32)
         some = np.flatnonzero(compared)
         if len(some):
@@ -131,7 +132,7 @@ class SimilarItems:
         strangers = int((~known).sum()) if by_id else 0
         facts = PartFacts(
             inputs=len(batch.ids),
-            short=int((compared & ((found != NOTHING).sum(axis=1) < self._asked)).sum()),
+            short=int((compared & ((found != NO_ITEM).sum(axis=1) < self._asked)).sum()),
             empty=int((~compared).sum()) - strangers,
             ids=len(batch.ids) if by_id else 0,
             unknown_ids=strangers,
@@ -140,7 +141,7 @@ class SimilarItems:
 
     def table(self, found: Neighbours) -> pa.Table:
         """The lists, a row an item, with the parts of the cosines, which sum to them."""
-        owner, place = np.nonzero(found.rows != NOTHING)
+        owner, place = np.nonzero(found.rows != NO_ITEM)
         rows = found.rows[owner, place]
         parts = np.empty([len(self.space.parts), len(rows)], np.float32)
         for start in range(0, len(rows), _LISTED_AT_ONCE >> 4):
@@ -174,7 +175,7 @@ def similar(
     output: Path,
     config: SimilarConfig,
     engine: Engine = jobs.here,
-) -> Outcome:
+) -> JobStatus:
     """Makes the lists of all query items, or of the share of `config.shard`, as a job (`job.run`).
 
     Columns: item_id (the query), rank (from 1), similar_item_id, cosine, model_version, and part_<part> for each part
@@ -211,7 +212,7 @@ def similar(
         return SimilarityJob(jobs.as_it_was(release, position), items(position), filters, config)
 
     position = release.journal.length()
-    job = Job(
+    job = BatchJob(
         items(position), "query items", identity, release.version, position, work, output, f"{config.section}.output"
     )
     return jobs.run(job, config, engine)
@@ -235,17 +236,17 @@ class SimilarityJob:
 
     @property
     def paths(self) -> list[Path]:
-        """See `job.Work`."""
+        """See `job.BatchWork`."""
         return [self.release.folder, *([] if self.queries.path is None else [self.queries.path])]
 
-    def opened(self) -> SimilarPartMaker:
-        """See `job.Work`."""
+    def open_maker(self) -> SimilarPartMaker:
+        """See `job.BatchWork`."""
         check_filters(self.release, self.filters, self.config)
         finder = SimilarItems(self.release, self.config.by, self.config.top_n, self.filters)
         return SimilarPartMaker(finder, self.release, self.queries, self.config)
 
     def shared(self, path: Path) -> SimilarityJob:
-        """See `job.Work`; all of it lies in files."""
+        """See `job.BatchWork`; all of it lies in files."""
         return self
 
 
@@ -266,12 +267,12 @@ class SimilarPartMaker:
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.PartMaker`; reading, searching and writing overlap, each in a thread of its own."""
         size = max(1, min(self.config.batch_size, _LISTED_AT_ONCE // self.finder.length))
-        read = ahead(self.queries.read(parts, self.config.part_size, size), _AHEAD)
+        read = prefetched(self.queries.read(parts, self.config.part_size, size), _PREFETCH_DEPTH)
         searches = ((part, self.finder.find(self._checked(batch))) for part, batch in read)
-        with closing(read), closing(ahead(searches, _AHEAD)) as searched:
-            for part, of_part in groupby(searched, key=itemgetter(0)):
+        with closing(read), closing(prefetched(searches, _PREFETCH_DEPTH)) as searched:
+            for part, part_batches in groupby(searched, key=itemgetter(0)):
                 with job.writing(part, self.finder.schema) as writer:
-                    for _, found in of_part:
+                    for _, found in part_batches:
                         writer.write(self.finder.table(found), found.facts)
                         advance(found.facts.inputs)
                     if writer.facts.inputs != job.size(part):

@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
     batch: pa.RecordBatch | None = None
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """A file, or a folder of files, of users or items."""
 
     def files(self) -> list[Path]:
@@ -73,7 +73,7 @@ class Source(Protocol):
         ...
 
 
-def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
+def items_source(path: Path, vector_columns: Sequence[str]) -> RowSource:
     """The file of items at `path`, by its ending; `vector_columns` are text in CSV.
 
     Raises:
@@ -91,7 +91,7 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> Source:
 
 
 class Parquet:
-    """A parquet file, or a folder of them (`Source`).
+    """A parquet file, or a folder of them (`RowSource`).
 
     Args:
       path: where it lies.
@@ -112,15 +112,15 @@ class Parquet:
             require_id(id_column, names, file)
 
     def files(self) -> list[Path]:
-        """See `Source`."""
+        """See `RowSource`."""
         return list(self._names)
 
     def names(self) -> dict[Path, list[str]]:
-        """See `Source`."""
+        """See `RowSource`."""
         return self._names
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `Source`; row groups without a wanted row are not read."""
+        """See `RowSource`; row groups without a wanted row are not read."""
         start = 0
         for path in self._names:
             try:
@@ -139,7 +139,7 @@ class Parquet:
 
 
 class Csv:
-    """A CSV file (`Source`).
+    """A CSV file (`RowSource`).
 
     Args:
       path: where it lies.
@@ -161,15 +161,15 @@ class Csv:
         require_id(id_column, self._dataset.schema.names, path)
 
     def files(self) -> list[Path]:
-        """See `Source`."""
+        """See `RowSource`."""
         return [self._path]
 
     def names(self) -> dict[Path, list[str]]:
-        """See `Source`."""
+        """See `RowSource`."""
         return {self._path: list(self._dataset.schema.names)}
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `Source`; all rows are read."""
+        """See `RowSource`; all rows are read."""
         there = [name for name in names if name in self._dataset.schema.names]
         try:
             yield from _arrow_chunks(self._dataset.to_batches(columns=there, batch_size=size), 0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from m3csr_tf.batch.job import Advance, InputsChanged, PartMaker, Work
+from m3csr_tf.batch.job import Advance, BatchWork, InputsChanged, PartMaker
 from m3csr_tf.batch.job_folder import JobFolder
 from m3csr_tf.batch.spark_session import java_message, session
 from m3csr_tf.config import SparkConfig
@@ -52,7 +52,7 @@ class SparkEngine:
     def __init__(self, config: SparkConfig) -> None:
         self._config = config
 
-    def __call__(self, work: Work, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
+    def __call__(self, work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
         """See `job.Engine`.
 
         Raises:
@@ -90,7 +90,7 @@ class _Task:
     job: str
 
     @classmethod
-    def of(cls, work: Work, job: JobFolder) -> _Task:
+    def of(cls, work: BatchWork, job: JobFolder) -> _Task:
         from pyspark import cloudpickle
 
         paths = [path.absolute() for path in work.paths]
@@ -100,7 +100,7 @@ class _Task:
         """Makes a part, in a worker."""
         job = self._job()
         if job.part(part) is None:
-            _opened(self.work).make(job, [part], lambda count: None)
+            _maker_of(self.work).make(job, [part], lambda count: None)
 
     def _job(self) -> JobFolder:
         for path in (self.folder, *self.paths):
@@ -118,20 +118,20 @@ class _Task:
         return job
 
 
-_held: tuple[bytes, PartMaker] | None = None
+_loaded_work: tuple[bytes, PartMaker] | None = None
 """The work that this worker process did last: release and index stay loaded from task to task."""
 
 
-def _opened(work: bytes) -> PartMaker:
-    global _held
-    if _held is None or _held[0] != work:
-        _held = None
+def _maker_of(work: bytes) -> PartMaker:
+    global _loaded_work
+    if _loaded_work is None or _loaded_work[0] != work:
+        _loaded_work = None
         from pyspark import cloudpickle
 
-        arrived: Work = cloudpickle.loads(work)
+        arrived: BatchWork = cloudpickle.loads(work)
         _use_cores_of_task()
-        _held = work, arrived.opened()
-    return _held[1]
+        _loaded_work = work, arrived.open_maker()
+    return _loaded_work[1]
 
 
 def _use_cores_of_task() -> None:

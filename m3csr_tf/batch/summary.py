@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import Ids
 from m3csr_tf.batch.users import Users
@@ -44,17 +44,17 @@ def _hashes(ranks: np.ndarray, items: pd.Series) -> np.ndarray:
         return np.zeros(0, np.uint64)
     # Weights that differ by place, and are odd, tell the orders of the same items apart.
     weights = pd.util.hash_array(np.arange(ranks.max() + 1)) | np.uint64(1)
-    of_items = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
-    return np.add.reduceat(of_items[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
+    item_hashes = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
+    return np.add.reduceat(item_hashes[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
 
 
-def said_of(done: Outcome, distinct: int) -> str:
+def said_of(done: JobStatus, distinct: int) -> str:
     """The counts of a finished job in one sentence."""
     unknown = f"{done.unknown_ids:,} of {done.ids:,} ids of histories and exclusions and {done.unknown_users:,} users"
     return f"{distinct:,} distinct lists; {done.empty:,} users have no history, {unknown} are unknown to the release"
 
 
-def doubts(done: Outcome, distinct: int, release: Release, users: Users, part_size: int) -> list[str]:
+def doubts(done: JobStatus, distinct: int, release: Release, users: Users, part_size: int) -> list[str]:
     """What of a finished job is suspicious, a sentence each.
 
     Args:
@@ -64,27 +64,27 @@ def doubts(done: Outcome, distinct: int, release: Release, users: Users, part_si
       users: whom it was made for; the first of them are read where most ids are unknown.
       part_size: users of a part.
     """
-    known, said = KnownIds(release), []
+    known, notes = KnownIds(release), []
     if 2 * done.unknown_ids > done.ids:
         items = _first(users, part_size)[1]
         unknown = items[known.unknown(Ids(items, np.zeros(len(items), np.int64), release.index.rows(items)))]
-        said.append(
+        notes.append(
             f"most item ids of the users are unknown to the release ({done.unknown_ids:,} of {done.ids:,}) and count "
             f"for nothing{_example(unknown, known.near_items)}"
         )
     if 2 * done.unknown_users > done.inputs and known.users is not None:
         ids = _first(users, part_size)[0]
         strangers = ids[known.users.rows(ids) == UNKNOWN_ROW]
-        said.append(
+        notes.append(
             f"most users are unknown to the release ({done.unknown_users:,} of {done.inputs:,})"
             f"{_example(strangers, known.near_users)}"
         )
     if 2 * done.empty > done.inputs:
-        said.append(f"most users have no history ({done.empty:,} of {done.inputs:,}) and get what suits everybody")
+        notes.append(f"most users have no history ({done.empty:,} of {done.inputs:,}) and get what suits everybody")
     if done.inputs > 1 and 2 * distinct <= done.inputs:
         lists = "all lists are the same" if distinct == 1 else f"there are but {distinct:,} different lists"
-        said.append(f"{lists}, for {done.inputs:,} users")
-    return said
+        notes.append(f"{lists}, for {done.inputs:,} users")
+    return notes
 
 
 def _first(users: Users, part_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,8 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked_ids
-from m3csr_tf.batch.json_lines import JSON_LINES, JsonLines
-from m3csr_tf.batch.sources import Chunk, Csv, Parquet, Source, overlap, require_id
+from m3csr_tf.batch.json_lines import JSON_LINES, UserJsonLines
+from m3csr_tf.batch.sources import Chunk, Csv, Parquet, RowSource, overlap, require_id
 from m3csr_tf.batch.user_histories import PastOf, UserHistories
 from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
@@ -32,7 +32,7 @@ _LIKE = 0.55
 """How alike names are, of 1, that one may have been meant for the other."""
 
 
-def users_source(path: Path) -> Source:
+def users_source(path: Path) -> RowSource:
     """The file of users at `path`, by its ending.
 
     Raises:
@@ -44,10 +44,10 @@ def users_source(path: Path) -> Source:
     require_file(path)
     source = _source(path)
     names = source.names()
-    for file, of_file in names.items():
-        _check_names(of_file, file)
+    for file, columns_of_file in names.items():
+        _check_names(columns_of_file, file)
     for column in (columns.HISTORY, columns.EXCLUSIONS):
-        lacking = [file for file, of_file in names.items() if column not in of_file]
+        lacking = [file for file, columns_of_file in names.items() if column not in columns_of_file]
         if 0 < len(lacking) < len(names):
             raise InputError(f"{lacking[0]}: column {column} is missing, which other files of {path} have")
     return source
@@ -64,13 +64,13 @@ def _check_names(names: list[str], file: Path) -> None:
             )
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> RowSource:
     kind = path.suffix.lower()
     if kind == ".parquet" or path.is_dir():
         return Parquet(path, columns.USER_ID)
     if kind != ".csv" and kind not in JSON_LINES:
         raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
-    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if kind == ".csv" else JsonLines(path)
+    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if kind == ".csv" else UserJsonLines(path)
 
 
 class WithPast:
@@ -84,21 +84,21 @@ class WithPast:
       path: what messages call the file.
     """
 
-    def __init__(self, source: Source, past: UserHistories, path: Path) -> None:
+    def __init__(self, source: RowSource, past: UserHistories, path: Path) -> None:
         self._source = source
         self._past = past
         self._path = path
 
     def names(self) -> dict[Path, list[str]]:
-        """See `Source`."""
+        """See `RowSource`."""
         return {file: list(COLUMNS) for file in self.files()}
 
     def files(self) -> list[Path]:
-        """See `Source`."""
+        """See `RowSource`."""
         return self._source.files()
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `Source`; the past is read for many users at a time."""
+        """See `RowSource`; the past is read for many users at a time."""
         if columns.HISTORY not in names:
             yield from self._source.chunks(names, wanted, size)
             return

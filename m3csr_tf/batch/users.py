@@ -113,10 +113,10 @@ class FileOfUsers(FileOfRows):
 
     def digest(self) -> str:
         """See `Users`: of the file, and of the log, if one is asked."""
-        of_file = super().digest()
+        file_digest = super().digest()
         if self._past is None:
-            return of_file
-        return hashlib.sha256(f"{of_file} {self._past.digest()}".encode()).hexdigest()
+            return file_digest
+        return hashlib.sha256(f"{file_digest} {self._past.digest()}".encode()).hexdigest()
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
         """See `Users`; row groups of parquet without a wanted user are not read. A frame's index counts data rows."""
@@ -178,18 +178,20 @@ class PreparedUsers:
 
     def _of(self, start: int, stop: int) -> PastOf:
         """The past of users `start` to `stop - 1`, read for many users at a time."""
-        first, held = self._read or (0, None)
-        if held is None or not first <= start <= stop <= first + len(held.histories):
+        first, block = self._read or (0, None)
+        if block is None or not first <= start <= stop <= first + len(block.histories):
             first = start
-            held = self._past.of_rows(FIRST_ROW + np.arange(start, max(stop, min(start + PASTS_AT_ONCE, self.count()))))
-            self._read = first, held
-        return held.of(slice(start - first, stop - first))
+            block = self._past.of_rows(
+                FIRST_ROW + np.arange(start, max(stop, min(start + PASTS_AT_ONCE, self.count())))
+            )
+            self._read = first, block
+        return block.of(slice(start - first, stop - first))
 
 
 def _written(frames: Iterator[pd.DataFrame], path: Path) -> FileOfUsers:
     """Writes users to a parquet file, a row group a frame."""
-    with replacing(path) as beside:
-        with pq.ParquetWriter(beside, _SHARED) as writer:
+    with replacing(path) as temporary:
+        with pq.ParquetWriter(temporary, _SHARED) as writer:
             for frame in frames:
                 writer.write_table(pa.Table.from_pandas(frame, _SHARED, preserve_index=False))
     return FileOfUsers(path)

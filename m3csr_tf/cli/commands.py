@@ -17,7 +17,7 @@ from m3csr_tf.cli.options import (
     Split,
     WarmStart,
     with_shard,
-    with_start,
+    with_warm_start_option,
 )
 from m3csr_tf.cli.run_verb import run_verb
 from m3csr_tf.cli.similar import similar
@@ -36,13 +36,13 @@ app = typer.Typer(
 @app.command()
 def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
-    run_verb("prepare", config, with_start(overrides, warm_start))
+    run_verb("prepare", config, with_warm_start_option(overrides, warm_start))
 
 
 @app.command()
 def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
-    run_verb("train", config, with_start(overrides, warm_start))
+    run_verb("train", config, with_warm_start_option(overrides, warm_start))
 
 
 @app.command()
@@ -81,7 +81,7 @@ def refresh(
     compact: Annotated[bool, typer.Option("--compact", help="Build the index afresh, as a new version.")] = False,
 ) -> None:
     """Take fresh videos, popularity updates and removals into the live index, without training or rebuilding."""
-    run_verb("refresh", config, overrides, items, remove, follow, compact, of_release=True)
+    run_verb("refresh", config, overrides, items, remove, follow, compact, without_data=True)
 
 
 @app.command()
@@ -96,7 +96,7 @@ def retrieve(
     ] = None,
 ) -> None:
     """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
-    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), of_release=True)
+    run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), without_data=True)
 
 
 @app.command()
@@ -109,7 +109,7 @@ def embed(
     ] = None,
 ) -> None:
     """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
-    run_verb("embed", config, with_shard(overrides, "embed", shard), of_release=True)
+    run_verb("embed", config, with_shard(overrides, "embed", shard), without_data=True)
 
 
 app.command()(similar)
@@ -132,7 +132,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/explain.md).")] = False,
 ) -> None:
     """Split the score of an item for a user into its parts, with intensities, gate and attention."""
-    run_verb("explain", config, overrides, user, item, history, as_json, of_release=True)
+    run_verb("explain", config, overrides, user, item, history, as_json, without_data=True)
 
 
 @app.command()
@@ -144,7 +144,7 @@ def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
 @app.command("run_all")
 def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
     """prepare, train, evaluate, release, retrieve and report in one go."""
-    run_verb("run_all", config, with_start(overrides, warm_start), on_one_machine=True)
+    run_verb("run_all", config, with_warm_start_option(overrides, warm_start), on_one_machine=True)
 
 
 @app.command()

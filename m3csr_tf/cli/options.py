@@ -39,7 +39,7 @@ class Split(StrEnum):
     test = columns.TEST
 
 
-def with_start(overrides: list[str] | None, run: str | None) -> list[str]:
+def with_warm_start_option(overrides: list[str] | None, run: str | None) -> list[str]:
     """The overrides, and the run to start from; quoted, since a name may look like a date."""
     return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
 

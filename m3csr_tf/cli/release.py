@@ -73,7 +73,7 @@ def publish(
 @app.command("list")
 def list_versions(config: ConfigOption = None, overrides: Overrides = None) -> None:
     """List all versions, and which one is current."""
-    run_verb("release", config, overrides, function="list_versions", of_release=True)
+    run_verb("release", config, overrides, function="list_versions", without_data=True)
 
 
 @app.command()
@@ -88,7 +88,7 @@ def verify(
     ] = _SAMPLE,
 ) -> None:
     """Recompute checksums, a sample of vectors, and the recall of the live index."""
-    run_verb("release", config, overrides, version, sample, function="verify", of_release=True)
+    run_verb("release", config, overrides, version, sample, function="verify", without_data=True)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def rollback(
     ] = None,
 ) -> None:
     """Make an earlier version current again."""
-    run_verb("release", config, overrides, version, function="rollback", of_release=True)
+    run_verb("release", config, overrides, version, function="rollback", without_data=True)
 
 
 @app.command()
@@ -112,4 +112,4 @@ def prune(
     ] = _KEPT,
 ) -> None:
     """Remove old versions, and what attempts that were killed have left behind."""
-    run_verb("release", config, overrides, keep, function="prune", of_release=True)
+    run_verb("release", config, overrides, keep, function="prune", without_data=True)

@@ -22,7 +22,7 @@ def run_verb(
     overrides: list[str] | None,
     *args: object,
     function: str | None = None,
-    of_release: bool = False,
+    without_data: bool = False,
     on_one_machine: bool = False,
 ) -> None:
     """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130.
@@ -32,14 +32,14 @@ def run_verb(
       config_file, overrides: what the configuration is read from.
       *args: what the verb takes beside the configuration.
       function: of the verb's file; by default the one that is named as the file is.
-      of_release: the verb needs no settings of the data: what they ask for lies in the release, or in the run that the
-        release came from.
+      without_data: the verb needs no settings of the data: what they ask for lies in the release, or in the run that
+        the release came from.
       on_one_machine: the verb trains and then does something else with what was trained, which no worker of several
         may do.
     """
     log_to_stderr()
     try:
-        config = configuration.load(config_file, overrides or [], of_release=of_release)
+        config = configuration.load(config_file, overrides or [], without_data=without_data)
         if on_one_machine and config.run.strategy == "multi_worker":
             raise ConfigError(
                 f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "

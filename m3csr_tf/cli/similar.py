@@ -28,4 +28,4 @@ def similar(
     ] = None,
 ) -> None:
     """Write the nearest items of each item of similar.items, or of the release; goes on after a kill."""
-    run_verb("similar", config, with_shard(overrides, "similar", shard), item, as_json, of_release=True)
+    run_verb("similar", config, with_shard(overrides, "similar", shard), item, as_json, without_data=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, model_validator
 
 from m3csr_tf import columns
-from m3csr_tf.config.section import LARGEST_SEED, OF_RELEASE, Section
+from m3csr_tf.config.section import LARGEST_SEED, WITHOUT_DATA, Section
 from m3csr_tf.util.names import LONGEST_NAME, is_plain
 from m3csr_tf.util.quoting import quoted
 
@@ -96,7 +96,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> DataConfig:
-        if self.format != "world" and not (info.context or {}).get(OF_RELEASE):
+        if self.format != "world" and not (info.context or {}).get(WITHOUT_DATA):
             if self.path is None:
                 raise ValueError(f"data.path is needed for data.format={self.format}: give the folder of the logs")
             if not self.modalities:

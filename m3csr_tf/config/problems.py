@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,20 +20,22 @@ _MOST_PROBLEMS = 5
 _CONDITION = 'one number, true or false, or text, perhaps with a comparison, e.g. ">=4"'
 
 
-def in_one_line(error: ValidationError, path: Path | None) -> str:
+def in_one_line(error: ValidationError, path: Path | None, overrides: Collection[str] = ()) -> str:
     """The problems of a configuration, at most five by name.
 
     Args:
       error: of pydantic.
       path: the file that the settings are of, if they are of one.
+      overrides: dotted names of settings that are not of the file; it is named only if there are problems with others.
     """
-    where = f"{path}: " if path else ""
-    lines: list[str] = []
+    of_overrides: list[str] = []
+    in_file: list[str] = []
     problems = error.errors(include_url=False)
     for problem in problems[:_MOST_PROBLEMS]:
-        place, kind, of_kind = problem["loc"], None, ""
+        lines = of_overrides if _overridden(problem, overrides) else in_file
+        place, kind, for_kind = problem["loc"], None, ""
         if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the place.
-            place, kind, of_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
+            place, kind, for_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
         if place[:2] == ("data", "where") and len(place) > 2:
             # One of several kinds: each would complain.
             line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
@@ -42,16 +45,25 @@ def in_one_line(error: ValidationError, path: Path | None) -> str:
         if problem["type"] == "extra_forbidden":
             nested = "." in str(place[-1])
             advice = "write section and name on two levels" if nested else renamed.advice(field, kind)
-            lines.append(f"unknown setting {field}{of_kind}; {advice}")
+            lines.append(f"unknown setting {field}{for_kind}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
         elif place[:1] == ("spark",):  # What was given may be a secret.
             lines.append(f"{field}: {problem['msg']}")
         else:
             lines.append(f"{field}: {problem['msg']}, got {quoted(problem['input'])}")
-    if len(problems) > _MOST_PROBLEMS:
-        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
-    return where + "; ".join(lines)
+    if path and in_file:
+        in_file[0] = f"{path}: {in_file[0]}"
+    more = [f"and {len(problems) - _MOST_PROBLEMS:,} more"] if len(problems) > _MOST_PROBLEMS else []
+    return "; ".join(of_overrides + in_file + more)
+
+
+def _overridden(problem: ErrorDetails, overrides: Collection[str]) -> bool:
+    """Whether a problem is with a setting that was overridden, or a section around it."""
+    place = [str(part) for part in problem["loc"]]
+    if place[:1] == ["model"] and place[1:2] and place[1] in KINDS:
+        del place[1]
+    return any(".".join(place[:end]) in overrides for end in range(2, len(place) + 1))
 
 
 def of_file(error: ValidationError, path: Path) -> str:

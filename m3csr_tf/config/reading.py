@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 
 from m3csr_tf.config.problems import in_one_line
-from m3csr_tf.config.section import OF_RELEASE, Section
+from m3csr_tf.config.section import WITHOUT_DATA, Section
 from m3csr_tf.config.tree import Config
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.util.documents import WrittenFloat, WrittenInt, parse_yaml
@@ -27,19 +27,19 @@ _OF_SPARK = re.compile(r"\s*spark\b[\w.]*")
 """What an override begins with that may hold a secret: all that may be shown of it."""
 
 
-def load(path: Path | None, overrides: Sequence[str] = (), *, of_release: bool = False) -> Config:
+def load(path: Path | None, overrides: Sequence[str] = (), *, without_data: bool = False) -> Config:
     """Reads a YAML file and applies dotted overrides, e.g. `run.seed=3`; values are YAML.
 
     Args:
       path: the file; all defaults when None.
       overrides: the last one of a setting counts.
-      of_release: it is for a verb that opens a release, which need not say where data lie.
+      without_data: it is for a verb that opens a release, which need not say where data lie.
 
     Raises:
       ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
     """
     tree = {} if path is None else read_mapping(path, "configuration", "--config", "of sections")
-    return _validated(tree, overrides, path, of_release)
+    return _validated(tree, overrides, path, without_data)
 
 
 def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequen
     return _validated(tree, overrides, None)
 
 
-def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None, of_release: bool = False) -> Config:
+def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None, without_data: bool = False) -> Config:
     given: dict[str, tuple[str, Any]] = {}
     for override in overrides:
         key, value = _read(override)
@@ -89,9 +89,9 @@ def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None
         if not _holds(_found(tree, key.split(".")), value):
             raise ConfigError(f"override {_shown(override)}: another override says otherwise; give the setting once")
     try:
-        return Config.model_validate(tree, context={OF_RELEASE: of_release})
+        return Config.model_validate(tree, context={WITHOUT_DATA: without_data})
     except ValidationError as error:
-        raise ConfigError(in_one_line(error, path)) from None
+        raise ConfigError(in_one_line(error, path, given)) from None
 
 
 def _read(override: str) -> tuple[str, Any]:

@@ -15,7 +15,7 @@ LONGEST_LIST = 100_000
 """Places of a list; some more than anyone ranks anew."""
 
 
-OF_RELEASE = "of_release"
+WITHOUT_DATA = "of_release"
 """In the context of a validation: whether the settings are for a verb that opens no data."""
 
 

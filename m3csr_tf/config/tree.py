@@ -22,7 +22,7 @@ from m3csr_tf.config.features import (
 )
 from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
 from m3csr_tf.config.run import RunConfig
-from m3csr_tf.config.section import OF_RELEASE, Section
+from m3csr_tf.config.section import WITHOUT_DATA, Section
 from m3csr_tf.config.serving import EmbedConfig, IndexConfig, RetrieveConfig, SimilarConfig, SparkConfig
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.errors import ConfigError
@@ -102,7 +102,7 @@ class Config(Section):
                 f"part of the vectors, got {self.exposure.cold_share} for model.kind={self.model.kind}; or pass "
                 "exposure.cold_share=trained"
             )
-        if not (info.context or {}).get(OF_RELEASE):  # Which need not say what modalities there are.
+        if not (info.context or {}).get(WITHOUT_DATA):  # Which need not say what modalities there are.
             self.model.check_modalities(self.data.modality_names)
         if self.training.warm_start == self.run.name:
             raise ValueError(

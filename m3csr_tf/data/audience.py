@@ -15,7 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import Sequences, click_matrix, histories, renumbered
 
 
-def clicks_of(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
+def read_clicks(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
     """What users did in a split, [n, items], read in bounded memory; `rows` int [n] ascend."""
     frame = renumbered(prepared.split(split, rows), rows)
     return click_matrix(frame, len(rows), len(prepared.items))
@@ -51,17 +51,17 @@ class Audience:
         self.length = config.history.length
         self.splits = tuple(splits)
         self._seed = config.split.seed
-        self._held = sum(map(prepared.clicks, self.splits)) <= config.training.window_clicks
+        self._in_memory = sum(map(prepared.clicks, self.splits)) <= config.training.window_clicks
 
     def histories(self, rows: np.ndarray) -> np.ndarray:
         """Histories int32 [n, slots], as `features.histories`, of users whose rows, int [n], ascend."""
-        if self._held:
+        if self._in_memory:
             return self._all.last(self.length, rows)
         return histories(self._read(rows), len(rows), self.length, self._seed)
 
     def clicks(self, rows: np.ndarray) -> sparse.csr_matrix:
         """Clicks [n, items] of users whose rows, int [n], ascend."""
-        if self._held:
+        if self._in_memory:
             return self._all_clicks[rows]
         return click_matrix(self._read(rows), len(rows), len(self._prepared.items))
 

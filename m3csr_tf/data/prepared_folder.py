@@ -9,7 +9,7 @@ from pathlib import Path
 
 from m3csr_tf import columns
 from m3csr_tf.errors import ResourceError, RunError
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.refusals import reason
 
 
@@ -25,17 +25,17 @@ def put_in_place(folder: Path) -> Iterator[Path]:
 
     Another process that would replace the folder waits meanwhile.
     """
-    beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
+    temporary, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
-        with held(folder):
+        with folder_lock(folder):
             try:
-                shutil.rmtree(beside, ignore_errors=True)
-                beside.mkdir(parents=True)
-                yield beside
-                _swap(beside, folder, old)
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+                yield temporary
+                _swap(temporary, folder, old)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
                 if folder.exists():
                     shutil.rmtree(old, ignore_errors=True)
     except OSError as error:

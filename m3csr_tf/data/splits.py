@@ -91,11 +91,13 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
         ordered = np.sort(interactions[columns.TIMESTAMP].to_numpy())
         borders = ordered[ranks_of_borders(config.ratios, len(ordered))]
         labels = cut(interactions[columns.TIMESTAMP].to_numpy(), borders)
-    cold = cold_items(np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold)
-    of_cold = np.flatnonzero(interactions[columns.ITEM_ID].isin(cold))
-    labels[of_cold] = columns.TEST
-    validated = round(config.cold_validation * len(of_cold))
-    labels[random_validation.permutation(of_cold)[:validated]] = columns.VAL
+    cold = strictly_cold_items(
+        np.sort(interactions[columns.ITEM_ID].unique().astype(object)), items, config, random_cold
+    )
+    strictly_cold = np.flatnonzero(interactions[columns.ITEM_ID].isin(cold))
+    labels[strictly_cold] = columns.TEST
+    validated = round(config.cold_validation * len(strictly_cold))
+    labels[random_validation.permutation(strictly_cold)[:validated]] = columns.VAL
     sizes = {name: int((labels == name).sum()) for name in columns.SPLITS}
     refuse_empty(sizes, len(cold), kind, lambda: [interactions[columns.TIMESTAMP].to_numpy()])
     return interactions.assign(**{columns.SPLIT: labels}), cold
@@ -211,7 +213,9 @@ def cut(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
     return np.array(columns.SPLITS, dtype=object)[np.searchsorted(borders, values, side="right")]
 
 
-def cold_items(clicked: np.ndarray, items: np.ndarray, config: SplitConfig, random: np.random.Generator) -> np.ndarray:
+def strictly_cold_items(
+    clicked: np.ndarray, items: np.ndarray, config: SplitConfig, random: np.random.Generator
+) -> np.ndarray:
     """The strictly cold ids, object, sorted: drawn from the clicked ones, object, sorted, or those of the cold file.
 
     Raises:

@@ -56,7 +56,7 @@ def split_partition(
     kind = splits.kind_of(log.names, config.split)
     _, random_cold = np.random.default_rng(config.split.seed).spawn(2)
     clicked = np.sort(items.ids(np.flatnonzero(log.clicked)))
-    strictly_cold = splits.cold_items(clicked, items.known, config.split, random_cold)
+    strictly_cold = splits.strictly_cold_items(clicked, items.known, config.split, random_cold)
     is_strict = np.zeros(len(items), bool)
     is_strict[items.rows(strictly_cold)] = True
 
@@ -73,10 +73,10 @@ def split_partition(
             labels = table[columns.SPLIT].to_numpy().copy()
         else:
             labels = np.searchsorted(borders, table[columns.TIMESTAMP].to_numpy(), side="right").astype(np.int8)
-        of_cold = is_strict[table[columns.ITEM_ROW].to_numpy()]
-        labels[of_cold] = _TEST
+        strictly_cold = is_strict[table[columns.ITEM_ROW].to_numpy()]
+        labels[strictly_cold] = _TEST
         if config.split.cold_validation:
-            labels[of_cold & _drawn(table, config.split)] = _VAL
+            labels[strictly_cold & _drawn(table, config.split)] = _VAL
         return labels
 
     before = _sizes(log, labels_of, len(items))
@@ -159,10 +159,10 @@ def _merge_all(
             if columns.SPLIT in frame:
                 frame[columns.SPLIT] = pd.Index(columns.SPLITS).get_indexer(frame[columns.SPLIT]).astype(np.int8)
             kept = pa.Table.from_pandas(frame, preserve_index=False)
-            beside = file.with_name(f".{file.name}")
-            with pa.ipc.new_file(str(beside), kept.schema) as merged_file:
+            temporary = file.with_name(f".{file.name}")
+            with pa.ipc.new_file(str(temporary), kept.schema) as merged_file:
                 merged_file.write_table(kept)
-            beside.replace(file)
+            temporary.replace(file)
             # A group a bucket: a user is looked up in one of them.
             writer.write_table(pa.table({columns.USER_ID: ids.dictionary}), row_group_size=max(1, len(ids.dictionary)))
             users += len(ids.dictionary)
@@ -197,12 +197,12 @@ def _write_all(
             others_columns = [name for name in (columns.TIMESTAMP, columns.WEIGHT) if name in table.column_names]
             frame = table.select([*order, *others_columns]).to_pandas()
             for label, name in enumerate(columns.SPLITS):
-                of_split = frame[labels == label].sort_values(order, ignore_index=True)
+                split_frame = frame[labels == label].sort_values(order, ignore_index=True)
                 if label == _TRAIN:
-                    train.write(of_split)
-                    sizes.users_with_clicks += of_split[columns.USER_ROW].nunique()
+                    train.write(split_frame)
+                    sizes.users_with_clicks += split_frame[columns.USER_ROW].nunique()
                     continue
-                rows = pa.Table.from_pandas(of_split, preserve_index=False)
+                rows = pa.Table.from_pandas(split_frame, preserve_index=False)
                 if label not in others:
                     path = str(folder / f"{name}.parquet")
                     others[label] = stack.enter_context(pq.ParquetWriter(path, rows.schema))

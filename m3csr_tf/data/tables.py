@@ -61,8 +61,8 @@ def require_file(path: Path) -> None:
 
 
 def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
-    """Those of the `wanted` columns that a table has, as `Table.load`."""
-    return Table(path).load(wanted, strings)
+    """Those of the `wanted` columns that a table has, as `TableFiles.load`."""
+    return TableFiles(path).load(wanted, strings)
 
 
 def column_names(path: Path) -> list[str]:
@@ -71,10 +71,10 @@ def column_names(path: Path) -> list[str]:
     Raises:
       InputError: it cannot be read.
     """
-    return Table(path).names
+    return TableFiles(path).names
 
 
-class Table:
+class TableFiles:
     """A table on the disk.
 
     Args:

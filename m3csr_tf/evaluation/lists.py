@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3csr_tf.ranking.full_ranking import NOTHING, Csr
+from m3csr_tf.ids import NO_ITEM
+from m3csr_tf.ranking.full_ranking import Csr
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def exposures(ranked: np.ndarray, items: int) -> np.ndarray:
       ranked: item rows int [users, n], -1 where a list has ended.
       items: rows of the catalogue.
     """
-    return np.bincount(ranked[ranked != NOTHING], minlength=items)
+    return np.bincount(ranked[ranked != NO_ITEM], minlength=items)
 
 
 def self_information(train_clicks: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ def novelty(ranked: np.ndarray, information: np.ndarray) -> float:
     Returns:
       NaN if nobody has a list.
     """
-    listed = ranked != NOTHING
+    listed = ranked != NO_ITEM
     lengths = listed.sum(axis=1)
     sums = np.where(listed, information[ranked], 0.0).sum(axis=1)
     some = lengths > 0
@@ -93,7 +94,7 @@ def by_item(ranked: np.ndarray, truth: Csr) -> ByItem:
     items = truth.shape[1]
     user, item = truth.nonzero()
     pairs = np.unique(user.astype(np.int64) * items + item)
-    listed = np.where(ranked == NOTHING, -1, np.arange(len(ranked), dtype=np.int64)[:, None] * items + ranked)
+    listed = np.where(ranked == NO_ITEM, -1, np.arange(len(ranked), dtype=np.int64)[:, None] * items + ranked)
     found = pairs[np.isin(pairs, listed)]
     held_out, hits = (np.bincount(one % items, minlength=items) for one in (pairs, found))
     return ByItem(held_out, hits, exposures(ranked, items))

@@ -42,14 +42,14 @@ def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics
             if evaluation.by_item is not None:
                 counts = asdict(evaluation.by_item)
                 arrays |= {f"{system}/{split}/{_BY_ITEM}/{name}": values for name, values in counts.items()}
-    with replacing(path) as beside, beside.open("wb") as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
-def by_system(of_splits: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, dict[str, Evaluation]]:
+def by_system(evaluated: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, dict[str, Evaluation]]:
     """System -> split -> evaluation, of split -> system -> evaluation."""
-    systems = dict.fromkeys(name for of_split in of_splits.values() for name in of_split)
-    return {name: {split: found[name] for split, found in of_splits.items() if name in found} for name in systems}
+    systems = dict.fromkeys(name for split_evaluations in evaluated.values() for name in split_evaluations)
+    return {name: {split: found[name] for split, found in evaluated.items() if name in found} for name in systems}
 
 
 def read(path: Path) -> dict[str, dict[str, Evaluation]]:
@@ -71,8 +71,10 @@ def read(path: Path) -> dict[str, dict[str, Evaluation]]:
 
 def _evaluation(parts: Mapping[str, Mapping[str, np.ndarray]]) -> Evaluation:
     slices = {
-        name: Slice(of_slice["users"], {metric: values for metric, values in of_slice.items() if metric != "users"})
-        for name, of_slice in parts.items()
+        name: Slice(
+            slice_arrays["users"], {metric: values for metric, values in slice_arrays.items() if metric != "users"}
+        )
+        for name, slice_arrays in parts.items()
         if name != _BY_ITEM
     }
     return Evaluation(slices, ByItem(**parts[_BY_ITEM]) if _BY_ITEM in parts else None)

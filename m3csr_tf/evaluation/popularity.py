@@ -22,6 +22,6 @@ def found_by_bin(ranked: np.ndarray, truth: Csr, bins: np.ndarray, count: int) -
     user, item = truth.nonzero()
     pairs = np.unique(user.astype(np.int64) * truth.shape[1] + item)
     listed = (np.arange(len(ranked), dtype=np.int64)[:, None] * truth.shape[1] + ranked)[ranked >= 0]
-    of_clicks = bins[pairs % truth.shape[1]]
+    bins_of_clicks = bins[pairs % truth.shape[1]]
     found = np.isin(pairs, listed)
-    return np.bincount(of_clicks[found], minlength=count), np.bincount(of_clicks, minlength=count)
+    return np.bincount(bins_of_clicks[found], minlength=count), np.bincount(bins_of_clicks, minlength=count)

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import lists, metrics
@@ -126,15 +126,15 @@ def evaluate_split(
     evaluation = evaluate(
         user_vectors[users],
         item_vectors,
-        truth=clicks_of(prepared, split, users),
-        seen=clicks_of(prepared, columns.TRAIN, users),
+        truth=read_clicks(prepared, split, users),
+        seen=read_clicks(prepared, columns.TRAIN, users),
         train_clicks=prepared.train_clicks,
-        rows=users,
+        user_rows=users,
         top_n=config.top_n,
         seed=seed,
         block=config.block,
         bootstrap=config.bootstrap,
-        cold_items=alone if alone.any() else None,
+        cold_only_items=alone if alone.any() else None,
         on_progress=on_progress,
     )
     every = replace(evaluation[ALL], of=of)
@@ -163,13 +163,13 @@ def evaluate(
     truth: Csr,
     seen: Csr,
     train_clicks: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
+    user_rows: np.ndarray | None = None,
     top_n: Sequence[int] = (10, 20, 50),
     seed: int = 0,
     block: int = 1024,
     bootstrap: int = 1000,
     cold_only: bool = True,
-    cold_items: np.ndarray | None = None,
+    cold_only_items: np.ndarray | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
     """Ranks all known items for every user with truth, the user's own training clicks left out, and reports the slices.
@@ -180,14 +180,14 @@ def evaluate(
       truth: what the users went on to click, [users, items]; every non-zero entry counts.
       seen: the training clicks, [users, items].
       train_clicks: of each item, int [items], those of other users included; counted in `seen` when None.
-      rows: int [users], what the slices call the users; their places when None.
+      user_rows: int [users], what the slices call the users; their places when None.
       top_n: list lengths of the metrics.
       seed: of the order of ties, and of the bootstrap.
       block: users ranked at once.
       bootstrap: resamples of the intervals; 0 leaves them out.
       cold_only: whether to rank the cold items alone, too.
-      cold_items: bool [items], what `cold_only` ranks; the items without a training click when None. With a strict cold
-        split these are its items, since others that happen to lack a click are no part of its question.
+      cold_only_items: bool [items], what `cold_only` ranks; the items without a training click when None. With a strict
+        cold split these are its items, since others that happen to lack a click are no part of its question.
       on_progress: gets how many users all items are ranked for, and of how many, by several threads.
 
     Raises:
@@ -198,10 +198,12 @@ def evaluate(
         raise ValueError(
             f"truth {truth.shape} and seen {seen.shape} must have a row a user and a column an item, {shape}"
         )
-    if cold_items is not None and (cold_items.shape != shape[1:] or cold_items.dtype != bool):
-        raise ValueError(f"cold_items must be bool [{shape[1]}], got {cold_items.dtype} {list(cold_items.shape)}")
+    if cold_only_items is not None and (cold_only_items.shape != shape[1:] or cold_only_items.dtype != bool):
+        raise ValueError(
+            f"cold_only_items must be bool [{shape[1]}], got {cold_only_items.dtype} {list(cold_only_items.shape)}"
+        )
     clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
-    rows = np.arange(shape[0]) if rows is None else rows
+    user_rows = np.arange(shape[0]) if user_rows is None else user_rows
     known = np.arange(shape[1]) >= FIRST_ROW
     cold = known & (clicks == 0)
     parts = {
@@ -211,31 +213,31 @@ def evaluate(
         FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
         TAIL: known & (clicks <= FEW_CLICKS),
     }
-    judge = _Judge(user_vectors, item_vectors, truth, rows, tuple(top_n), seed, block, bootstrap)
-    users, ranked = judge.rank(known, seen, on_progress)
+    evaluator = _ListEvaluator(user_vectors, item_vectors, truth, user_rows, tuple(top_n), seed, block, bootstrap)
+    users, ranked = evaluator.rank(known, seen, on_progress)
     slices = {}
-    with progress("judging the lists, slices", len(parts)) as judged:
+    with progress("metrics of the lists, slices", len(parts)) as stage:
         for name, items in parts.items():
-            slices[name] = judge.slice(users, ranked, items)
-            judged(len(slices))
+            slices[name] = evaluator.slice(users, ranked, items)
+            stage(len(slices))
     by_item = lists.by_item(ranked[:, :COVERAGE_AT], truth[users])
     shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, clicks)
     slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
     if cold_only:
-        alone = cold if cold_items is None else known & cold_items
+        alone = cold if cold_only_items is None else known & cold_only_items
         with progress("ranking new items alone, users") as stage:
-            slices[COLD_ONLY] = judge.slice(*judge.rank(alone, None, stage), alone)
+            slices[COLD_ONLY] = evaluator.slice(*evaluator.rank(alone, None, stage), alone)
     return Evaluation(slices, by_item)
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _ListEvaluator:
     """What the rankings and the slices of one evaluation share."""
 
     user_vectors: Matrix
     item_vectors: Matrix
     truth: Csr
-    rows: np.ndarray
+    user_rows: np.ndarray
     at: tuple[int, ...]
     seed: int
     block: int
@@ -263,10 +265,10 @@ class _Judge:
         truth = self._truth_on(items)[users]
         some = np.diff(truth.indptr) > 0
         if not some.any():
-            return Slice(self.rows[users[some]], {})
+            return Slice(self.user_rows[users[some]], {})
         values = metrics.per_user(ranked[some], truth[some], self.at)
         return Slice(
-            self.rows[users[some]],
+            self.user_rows[users[some]],
             values,
             metrics.intervals(values, self.bootstrap, self.seed) if self.bootstrap else {},
         )

@@ -75,7 +75,7 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
     return found
 
 
-def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
+def figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Means over users of one system, over its seeds.
 
     Returns:
@@ -83,11 +83,11 @@ def figures(of_seeds: Sequence[Evaluation]) -> dict[str, Any]:
       users are left out.
     """
     tree: dict[str, Any] = {}
-    for name in _filled(of_seeds[0]):
+    for name in _filled(evaluations[0]):
         tree[name] = {}
         for metric in METRICS:
-            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
-            tree[name][metric] = found | {"users": len(of_seeds[0][name].users)}
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in evaluations])
+            tree[name][metric] = found | {"users": len(evaluations[0][name].users)}
     return tree
 
 
@@ -137,8 +137,8 @@ def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) 
     tree: dict[str, Any] = {}
     for kind, named in variances[0].items():
         common = [name for name in named if all(name in one[kind] for one in variances)]
-        of_seeds = {name: [one[kind][name] for one in variances] for name in common}
-        tree[kind] = {name: over_seeds(values) for name, values in of_seeds.items()}
+        values_by_name = {name: [one[kind][name] for one in variances] for name in common}
+        tree[kind] = {name: over_seeds(values) for name, values in values_by_name.items()}
     return tree
 
 
@@ -182,8 +182,8 @@ def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
     for metric in METRICS:
         result.add_section()
         result.add_row(metric)
-        for name, of_slice in found["figures"].items():
-            cells = [plus_minus(of_slice[metric]["mean"], of_slice[metric]["sd"])]
+        for name, figures_by_metric in found["figures"].items():
+            cells = [plus_minus(figures_by_metric[metric]["mean"], figures_by_metric[metric]["sd"])]
             if contributions:
                 cells += _contribution_cells(contributions[name][metric])
             result.add_row(name, *cells)

@@ -18,14 +18,15 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import clicks_of
+from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merged, ranked_by_kind
-from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
+from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merge, ranked_by_kind
+from m3csr_tf.ids import NO_ITEM
+from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.files import replacing
 from m3csr_tf.util.progress import ProgressCallback
 
@@ -105,7 +106,7 @@ def frontier(
     users, _ = drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
-    seen, truth = (clicks_of(prepared, name, users) for name in (columns.TRAIN, split))
+    seen, truth = (read_clicks(prepared, name, users) for name in (columns.TRAIN, split))
     kinds = by_clicks(prepared)
     others, few, new = ranked_by_kind(
         user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
@@ -119,16 +120,16 @@ def frontier(
         seed=seed,
         block=block,
     )
-    judge = _Judge(users, truth, kinds, at_random, seed)
+    evaluator = _FrontierEvaluator(users, truth, kinds, at_random, seed)
     found = itertools.count(1)
 
     def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
         bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
-        judged = judge.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        point = evaluator.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
         if on_progress is not None:
             on_progress(next(found), 1 + len(shares))
-        return judged
+        return point
 
     names = [share if isinstance(share, str) else f"{share:g}" for share in shares]
     hidden = point(HIDDEN, "catalogue", hide_cold=True)
@@ -136,7 +137,7 @@ def frontier(
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _FrontierEvaluator:
     """What the points of one frontier share.
 
     Attributes:
@@ -156,7 +157,7 @@ class _Judge:
     def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, Ranked, Ranked]) -> Point:
         """The lists with bonuses, judged; ranked are the items of each kind."""
         others, few, cold = ranked
-        lists = merged(merged(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
+        lists = merge(merge(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
         found = {name: self._slice(lists, name) for name in _SLICES}
         found = {name: part for name, part in found.items() if len(part.users)}
         random_recall = p_value = None
@@ -165,7 +166,7 @@ class _Judge:
             random_recall = control.mean(RECALL)
             if len(control.users) > 1:
                 p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
-        places = lists[lists != NOTHING]
+        places = lists[lists != NO_ITEM]
         few_share, cold_share = (float(kind[places].mean()) if len(places) else 0.0 for kind in self.kinds[1:])
         return Point(
             share,
@@ -198,7 +199,7 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
       cold: bool [items].
       others: item rows int32 [users, n], as many as a list can hold cold items.
     """
-    place = cold[lists] & (lists != NOTHING)
+    place = cold[lists] & (lists != NO_ITEM)
     return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
 
 
@@ -231,8 +232,8 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
     from matplotlib.figure import Figure
 
     rows = pd.json_normalize([asdict(point) for point in points])
-    with replacing(folder / TABLE_FILE) as beside:
-        rows.to_csv(beside, index=False)
+    with replacing(folder / TABLE_FILE) as temporary:
+        rows.to_csv(temporary, index=False)
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     places = [100 * point.cold_share for point in points]
@@ -240,13 +241,13 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
         if name in points[0].recall:
             axes.plot(places, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
         if name == COLD and points[0].random_cold_recall is not None:
-            of_control = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
-            axes.plot(places, of_control, linestyle="--", color="grey", label="random cold items")
+            control_recalls = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
+            axes.plot(places, control_recalls, linestyle="--", color="grey", label="random cold items")
             axes.legend()
         axes.set_title(name)
         axes.set_xlabel("% of places to cold items")
         axes.set_ylabel(f"Recall@{EXPOSED_AT}")
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-    with replacing(folder / PLOT_FILE) as beside:
-        figure.savefig(beside, format="png", dpi=150)
+    with replacing(folder / PLOT_FILE) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
     return folder / TABLE_FILE, folder / PLOT_FILE

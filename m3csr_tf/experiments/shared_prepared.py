@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m3csr_tf.config import Config
 from m3csr_tf.training import run_files
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 
 
 def share_prepared(first: Config, other: Config) -> None:
@@ -18,16 +18,16 @@ def share_prepared(first: Config, other: Config) -> None:
     right one, `prepare` finds out as always, and builds it where it was not linked.
     """
     source, target = (config.run_folder / run_files.PREPARED_FOLDER for config in (first, other))
-    with held(other.run_folder):
+    with folder_lock(other.run_folder):
         if not target.exists() and source.exists():
             _link(source, target)
 
 
 def _link(source: Path, target: Path) -> None:
-    beside = target.with_name(f".{target.name}.linking")
-    shutil.rmtree(beside, ignore_errors=True)
+    temporary = target.with_name(f".{target.name}.linking")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        shutil.copytree(source, beside, copy_function=os.link)
-        beside.rename(target)
+        shutil.copytree(source, temporary, copy_function=os.link)
+        temporary.rename(target)
     except OSError:  # A file system without links.
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -49,93 +49,97 @@ def plus_minus(value: float | None, error: float | None) -> str:
 
 
 def summarise(
-    of_seeds: Sequence[Evaluation], rivals: Mapping[str, Evaluation], metrics: Sequence[str] = ("recall@20", "ndcg@20")
+    evaluations: Sequence[Evaluation],
+    baselines: Mapping[str, Evaluation],
+    metrics: Sequence[str] = ("recall@20", "ndcg@20"),
 ) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, a slice and metric each, and the paired difference to each rival.
+    """Mean and standard deviation over seeds, a slice and metric each, and the paired difference to each baseline.
 
-    The test pairs users: a user's metric, averaged over the seeds, against the rival's for the same user.
+    The test pairs users: a user's metric, averaged over the seeds, against the baseline's for the same user.
 
     Args:
-      of_seeds: the system's evaluation for each seed.
-      rivals: name -> evaluation on the same users.
+      evaluations: the system's, one for each seed.
+      baselines: name -> evaluation on the same users.
       metrics: which to report.
 
     Returns:
-      slice -> metric -> {"mean", "sd", "seeds": [one a seed], "users", "rivals": {name: {"mean", "difference", "low",
-      "high", "p"}}}; "sd" is None for a single seed, and slices without users are left out.
+      slice -> metric -> {"mean", "sd", "seeds": [one a seed], "users", "baselines": {name: {"mean", "difference",
+      "low", "high", "p"}}}; "sd" is None for a single seed, and slices without users are left out.
     """
-    averaged = average(of_seeds)
+    averaged = average(evaluations)
     tree: dict[str, Any] = {}
     for name, part in averaged.slices.items():
         if not len(part.users):
             continue
         tree[name] = {}
         for metric in metrics:
-            found = over_seeds([evaluation[name].mean(metric) for evaluation in of_seeds])
-            tests = {rival: compare(averaged, evaluation, metric, name) for rival, evaluation in rivals.items()}
+            found = over_seeds([evaluation[name].mean(metric) for evaluation in evaluations])
+            tests = {
+                baseline: compare(averaged, evaluation, metric, name) for baseline, evaluation in baselines.items()
+            }
             tree[name][metric] = found | {
                 "users": len(part.users),
-                "rivals": {
-                    rival: {
+                "baselines": {
+                    baseline: {
                         "mean": test.second,
                         "difference": test.difference,
                         "low": test.low,
                         "high": test.high,
                         "p": test.p_value,
                     }
-                    for rival, test in tests.items()
+                    for baseline, test in tests.items()
                 },
             }
     return tree
 
 
-def best_rival(figures: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str | None:
-    """The rival of the highest mean, of those that are not to be left out (a ceiling is no rival); None without any.
+def best_baseline(figures: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str | None:
+    """The baseline of the highest mean, but for those that are left out (a ceiling is no baseline); None without any.
 
     Args:
       figures: of a slice and metric, as `summarise` gives them.
       leave_out: names.
     """
-    rivals = {name: rival["mean"] for name, rival in figures["rivals"].items() if name not in leave_out}
-    return max(rivals, key=lambda name: rivals[name]) if rivals else None
+    baselines = {name: baseline["mean"] for name, baseline in figures["baselines"].items() if name not in leave_out}
+    return max(baselines, key=lambda name: baselines[name]) if baselines else None
 
 
 def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out: Sequence[str] = ()) -> Table:
-    """The system's mean and spread, the best rival, their ratio, the p-value: a block a metric, a row a slice."""
+    """The system's mean and spread, the best baseline, their ratio, the p-value: a block a metric, a row a slice."""
     title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
     table = Table("slice", f"{system}, {seeds} seeds", title=title, title_justify="left")
-    table.add_column("best rival", no_wrap=True)
+    table.add_column("best baseline", no_wrap=True)
     for heading in ("its mean", "ratio", "p"):
         table.add_column(heading, justify="right")
     for metric in _metrics(summary):
         table.add_section()
         table.add_row(metric)
-        for slice_name, of_slice in summary.items():
-            figures = of_slice[metric]
+        for slice_name, figures_by_metric in summary.items():
+            figures = figures_by_metric[metric]
             row = [slice_name, plus_minus(figures["mean"], figures["sd"])]
-            best = best_rival(figures, leave_out)
+            best = best_baseline(figures, leave_out)
             if best is not None:
-                rival = figures["rivals"][best]
-                ratio = f"{figures['mean'] / rival['mean']:.2f}" if rival["mean"] else "-"
-                row += [best, f"{rival['mean']:.4f}", ratio, f"{rival['p']:.1e}"]
+                baseline = figures["baselines"][best]
+                ratio = f"{figures['mean'] / baseline['mean']:.2f}" if baseline["mean"] else "-"
+                row += [best, f"{baseline['mean']:.4f}", ratio, f"{baseline['p']:.1e}"]
             table.add_row(*row)
     return table
 
 
-def of_systems(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
+def by_system(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
     """Recall and NDCG at `at`: a block each, a row a system, a column a slice."""
     recall, ndcg = names.name(names.RECALL, at), names.name(names.NDCG, at)
     table = Table("system", title="test, means over users", title_justify="left")
-    rivals: list[str] = []
-    for slice_name, of_slice in summary.items():
+    baselines: list[str] = []
+    for slice_name, figures_by_metric in summary.items():
         table.add_column(slice_name, justify="right")
-        rivals += [name for name in of_slice[recall]["rivals"] if name not in rivals]
+        baselines += [name for name in figures_by_metric[recall]["baselines"] if name not in baselines]
     for metric in (recall, ndcg):
         table.add_section()
         table.add_row(metric)
-        for name in (system, *rivals):
-            of_slices = (of_slice[metric] for of_slice in summary.values())
-            found = (figures if name == system else figures["rivals"][name] for figures in of_slices)
+        for name in (system, *baselines):
+            slices = (figures_by_metric[metric] for figures_by_metric in summary.values())
+            found = (figures if name == system else figures["baselines"][name] for figures in slices)
             table.add_row(name, *(f"{one['mean']:.4f}" for one in found))
     return table
 

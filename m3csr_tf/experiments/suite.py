@@ -1,4 +1,4 @@
-"""One recipe on a suite of data sets: ours beside the best rival of each member and metric, and the worst ratio."""
+"""One recipe on a suite of data sets: ours beside the best baseline of each member and metric, and the worst ratio."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.table import Table
 
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.experiments.spread import best_rival, plus_minus, summarise
+from m3csr_tf.experiments.spread import best_baseline, plus_minus, summarise
 
 METRICS = ("recall@20", "ndcg@20")
 _TITLES = {"recall@20": "Recall@20", "ndcg@20": "NDCG@20"}
-_JUDGED_BY = METRICS[0]
+_SELECTED_BY = METRICS[0]
 
 
-def judged(
-    of_seeds: Sequence[Evaluation],
-    rivals: Mapping[str, Evaluation],
+def summarise_member(
+    evaluations: Sequence[Evaluation],
+    baselines: Mapping[str, Evaluation],
     slice_name: str,
     trainings: Sequence[Mapping[str, Any]],
     leave_out: Sequence[str] = (),
@@ -27,39 +27,39 @@ def judged(
     """What a member of the suite says of the recipe.
 
     Args:
-      of_seeds: the recipe's evaluation for each seed.
-      rivals: name -> evaluation on the same users.
+      evaluations: the recipe's, one for each seed.
+      baselines: name -> evaluation on the same users.
       slice_name: the slice that counts.
       trainings: finished.json of each seed's run.
-      leave_out: rivals that are none, such as a ceiling.
+      leave_out: baselines that are none, such as a ceiling.
 
     Returns:
-      {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "rivals": as `spread.summarise`, "rival",
-      "rival_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None for one seed.
-      "rival" is the best of the metric, and the ratio is mean / rival_mean; the four are None without a rival, the
-      ratio also where the rival has 0. A gain is the best validation's Recall@20 less that of the start, None of a run
-      whose start was not validated.
+      {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "baselines": as `spread.summarise`,
+      "baseline", "baseline_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None
+      for one seed. "baseline" is the best of the metric, and the ratio is mean / baseline_mean; the four are None
+      without a baseline, the ratio also where the baseline has 0. A gain is the best validation's Recall@20 less that
+      of the initial weights, None of a run whose initial weights were not validated.
 
     Raises:
       InputError: the slice has fewer than two users, so that nothing can be paired.
     """
-    users = len(of_seeds[0][slice_name].users) if slice_name in of_seeds[0].slices else 0
+    users = len(evaluations[0][slice_name].users) if slice_name in evaluations[0].slices else 0
     if users < 2:
         raise InputError(
             f"the slice {slice_name} has {users} users with truth, and a comparison needs two; choose another slice, "
             "or give cold items to validation with split.pseudo_cold_share"
         )
-    alone = [Evaluation({slice_name: evaluation[slice_name]}) for evaluation in of_seeds]
-    others = {name: Evaluation({slice_name: evaluation[slice_name]}) for name, evaluation in rivals.items()}
+    alone = [Evaluation({slice_name: evaluation[slice_name]}) for evaluation in evaluations]
+    others = {name: Evaluation({slice_name: evaluation[slice_name]}) for name, evaluation in baselines.items()}
     metrics: dict[str, Any] = {}
     for metric, figures in summarise(alone, others, METRICS)[slice_name].items():
-        best = best_rival(figures, leave_out)
-        rival = None if best is None else figures["rivals"][best]
+        best = best_baseline(figures, leave_out)
+        baseline = None if best is None else figures["baselines"][best]
         metrics[metric] = figures | {
-            "rival": best,
-            "rival_mean": None if rival is None else rival["mean"],
-            "ratio": figures["mean"] / rival["mean"] if rival is not None and rival["mean"] else None,
-            "p": None if rival is None else rival["p"],
+            "baseline": best,
+            "baseline_mean": None if baseline is None else baseline["mean"],
+            "ratio": figures["mean"] / baseline["mean"] if baseline is not None and baseline["mean"] else None,
+            "p": None if baseline is None else baseline["p"],
         }
     training = {
         "best_steps": [one["best_step"] for one in trainings],
@@ -70,13 +70,13 @@ def judged(
 
 
 def worst(members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The lowest ratio of all members and metrics: {"ratio", "member", "metric", "rival"}; None without any ratio.
+    """The lowest ratio of all members and metrics: {"ratio", "member", "metric", "baseline"}; None without any ratio.
 
     Args:
-      members: member -> as `judged`; members without "metrics", which failed or were left out, do not count.
+      members: member -> as `summarise_member`; members without "metrics", which failed or were left out, do not count.
     """
     found = [
-        {"ratio": figures["ratio"], "member": member, "metric": metric, "rival": figures["rival"]}
+        {"ratio": figures["ratio"], "member": member, "metric": metric, "baseline": figures["baseline"]}
         for member, tree in members.items()
         for metric, figures in tree.get("metrics", {}).items()
         if figures["ratio"] is not None
@@ -87,12 +87,13 @@ def worst(members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
 def in_words(found: Mapping[str, Any] | None) -> str:
     """A line of what `worst` has found."""
     if found is None:
-        return "worst ratio: none, since no member has a rival to be compared with"
+        return "worst ratio: none, since no member has a baseline to be compared with"
     metric = _TITLES[found["metric"]]
-    return f"worst ratio: {found['ratio']:.3f}, {metric} of {found['member']}, where {found['rival']} is the best rival"
+    where = f"{metric} of {found['member']}, where {found['baseline']} is the best baseline"
+    return f"worst ratio: {found['ratio']:.3f}, {where}"
 
 
-LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the start's"
+LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the first"
 """What the tables of members leave to be said once."""
 
 
@@ -101,19 +102,21 @@ def table(member: str, tree: Mapping[str, Any]) -> Table:
 
     Args:
       member: its name.
-      tree: as `judged` with "slice" and "split".
+      tree: as `summarise_member`, with "slice" and "split".
     """
     title = f"{member}, {tree['split']} {tree['slice']}; {_in_training(tree['training'])}"
     result = Table("metric", "ours", title=title, title_justify="left")
-    result.add_column("best rival", no_wrap=True)
+    result.add_column("best baseline", no_wrap=True)
     for heading in ("its mean", "ratio", "p"):
         result.add_column(heading, justify="right")
     for metric, figures in tree["metrics"].items():
         ours = plus_minus(figures["mean"], figures["sd"])
-        rival, mean = ("-", "-") if figures["rival"] is None else (figures["rival"], f"{figures['rival_mean']:.4f}")
+        baseline, mean = (
+            ("-", "-") if figures["baseline"] is None else (figures["baseline"], f"{figures['baseline_mean']:.4f}")
+        )
         ratio = "-" if figures["ratio"] is None else f"{figures['ratio']:.3f}"
         p = "-" if figures["p"] is None else f"{figures['p']:.1e}"
-        result.add_row(metric, ours, rival, mean, ratio, p)
+        result.add_row(metric, ours, baseline, mean, ratio, p)
     return result
 
 
@@ -127,5 +130,5 @@ def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
 
 
 def _gain(finished: Mapping[str, Any]) -> float | None:
-    start = finished.get(f"initial_{_JUDGED_BY}")
-    return None if start is None else finished[_JUDGED_BY] - start
+    initial = finished.get(f"initial_{_SELECTED_BY}")
+    return None if initial is None else finished[_SELECTED_BY] - initial

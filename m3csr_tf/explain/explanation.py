@@ -127,17 +127,17 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
       InputError: the index lacks the item.
       ReleaseError: the towers are of a version that explains nothing.
     """
-    of_item = np.array([item], dtype=object)
-    if release.index.rows(of_item)[0] < 0:
+    item_ids = np.array([item], dtype=object)
+    if release.index.rows(item_ids)[0] < 0:
         raise InputError(
             f"item {quoted(item)} is not in version {release.version} of {release.folder} "
             f"({len(release.index):,} items); check the id, or take the video in with pipelines/refresh.py"
         )
-    used, of_user = _ask_user_tower(release, user, history)
-    said = _ask_item_tower(release, of_item)
+    used, user_outputs = _ask_user_tower(release, user, history)
+    item_outputs = _ask_item_tower(release, item_ids)
     # The index's vector, so that the score is the one that lists are made by.
-    parts = release.score_parts(of_user[columns.USER_VECTOR], release.index.vectors(of_item))
-    views = int(release.items.views(of_item)[0])
+    parts = release.score_parts(user_outputs[columns.USER_VECTOR], release.index.vectors(item_ids))
+    views = int(release.items.views(item_ids)[0])
     places = {place: given for place, given in enumerate(used) if given}
     modalities = release.modalities if release.explains else {}
     return Explanation(
@@ -152,17 +152,17 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         skipped=_skipped(history, list(places.values())),
         item=item,
         views=None if views == UNKNOWN_VIEWS else views,
-        popularity_bin=int(said[columns.POPULARITY_BIN][0]),
-        gate=float(said[columns.GATE][0]) if columns.GATE in said else None,
+        popularity_bin=int(item_outputs[columns.POPULARITY_BIN][0]),
+        gate=float(item_outputs[columns.GATE][0]) if columns.GATE in item_outputs else None,
         clusters={
             name: int(number) or None
-            for name, number in zip(modalities, said[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
+            for name, number in zip(modalities, item_outputs[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
         },
         score=float(np.sum(list(parts.values()))),
         parts={part: float(values[0]) for part, values in parts.items()},
-        intensities={name: float(of_user[columns.INTENSITIES][0, place]) for place, name in enumerate(modalities)},
+        intensities={name: float(user_outputs[columns.INTENSITIES][0, place]) for place, name in enumerate(modalities)},
         attention={
-            part: _by_weight(places, of_user[columns.attention_output(part)][0])
+            part: _by_weight(places, user_outputs[columns.attention_output(part)][0])
             for part in ((ID_PART, *modalities) if release.explains else ())
         },
     )

@@ -189,9 +189,9 @@ def _check_strings(ids: np.ndarray, name: str) -> None:
 def _at_hand(ids: np.ndarray, items: ContentLookup) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Content of those of `ids` that have any, and the line of each in it, int64 [ids]; NO_CONTENT for the others."""
     lines = np.full(len(ids), NO_CONTENT)
-    held = np.flatnonzero(ids != "")
-    held = held[items.holds(ids[held])]
-    content = items.content(ids[held])
+    known = np.flatnonzero(ids != "")
+    known = known[items.holds(ids[known])]
+    content = items.content(ids[known])
     has_some = np.any([~np.isnan(vectors).any(axis=1) for vectors in content.values()], axis=0)
-    lines[held[has_some]] = np.flatnonzero(has_some)
+    lines[known[has_some]] = np.flatnonzero(has_some)
     return lines, content

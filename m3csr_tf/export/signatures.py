@@ -106,11 +106,11 @@ class ItemServing(_Serving):
         """What the tower takes of the items."""
         rows = self._items.rows(inputs[columns.ITEM_ID])
         views = inputs[columns.VIEW_COUNT]
-        of_views = tf.searchsorted(self._edges, tf.maximum(views, 0), side="right", out_type=tf.int32)
+        binned_views = tf.searchsorted(self._edges, tf.maximum(views, 0), side="right", out_type=tf.int32)
         content = self._content(inputs)
         return {
             columns.ITEM_ROW: rows,
-            columns.POPULARITY_BIN: tf.where(views < 0, tf.gather(self._bins, rows), of_views),
+            columns.POPULARITY_BIN: tf.where(views < 0, tf.gather(self._bins, rows), binned_views),
             columns.CLUSTER_IDS: content.cluster_ids,
             **content.scaled,
         }
@@ -234,8 +234,8 @@ class UserServing(_Serving):
         """
         places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, NO_SLOT)
         slots = tf.reshape(tf.gather(places, lines), tf.shape(inputs[columns.HISTORY]))
-        of_items = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
-        return of_items | {
+        usable_items = {name: tf.boolean_mask(values, usable) for name, values in items.items()}
+        return usable_items | {
             columns.USER_ROW: self._users.rows(inputs[columns.USER_ID]),
             columns.ITEM_ROW: tf.boolean_mask(rows, usable),
             columns.SLOTS: slots,

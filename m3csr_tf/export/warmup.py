@@ -37,7 +37,7 @@ def write_warmup(folder: Path, name: str, history_length: int) -> None:
     # A tower that hashes user ids has no vocabulary of them.
     vocabularies = {USER_VOCABULARY: _unknown(25)}
     vocabularies |= {file.name: _some(file) for file in sorted((folder / "assets").iterdir())}
-    with replacing(folder / WARMUP) as beside, tf.io.TFRecordWriter(str(beside)) as writer:
+    with replacing(folder / WARMUP) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for signature, definition in sorted(signatures(folder).items()):
             for inputs in _batches(definition, vocabularies, history_length):
                 request = PredictRequest()

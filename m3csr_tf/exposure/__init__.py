@@ -1,14 +1,14 @@
 """Exposure of cold and rare items: bonuses that are added to the scores of a popularity bin, and their calibration."""
 
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merged, ranked_by_kind
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merge, ranked_by_kind
+from m3csr_tf.exposure.bonuses import model_with_bonuses, with_bonuses
 from m3csr_tf.exposure.calibration import (
     MOST,
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
-    cold_items,
+    cold_bonus_items,
     few_bins,
-    with_bonuses,
 )
 
 __all__ = [
@@ -19,9 +19,10 @@ __all__ = [
     "calibrated_bonuses",
     "catalogue_share",
     "cold_bonus",
-    "cold_items",
+    "cold_bonus_items",
     "few_bins",
-    "merged",
+    "merge",
+    "model_with_bonuses",
     "ranked_by_kind",
     "with_bonuses",
 ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.ranking.full_ranking import NOTHING, Csr, top_n
+from m3csr_tf.ids import FIRST_ROW, NO_ITEM
+from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.progress import ProgressCallback
 
 EXPOSED_AT = 20
@@ -77,9 +77,15 @@ def cold_bonus(
     """
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, got {share}")
-    asked = np.flatnonzero(np.diff(seen.indptr))
+    calibration_users = np.flatnonzero(np.diff(seen.indptr))
     warm, new = ranked_by_kind(
-        user_vectors[asked], item_vectors, (~cold, cold), n, seen=seen[asked], seed=seed, block=block
+        user_vectors[calibration_users],
+        item_vectors,
+        (~cold, cold),
+        n,
+        seen=seen[calibration_users],
+        seed=seed,
+        block=block,
     )
     return bonus_for_share(warm, new, share)
 
@@ -92,18 +98,18 @@ def bonus_for_share(others: Ranked, chosen: Ranked, share: float) -> float:
       chosen: the top-n items that get the bonus, of the same users.
       share: as in `cold_bonus`.
     """
-    listed = chosen.items != NOTHING
+    listed = chosen.items != NO_ITEM
     if not listed.any():
         return 0.0
     # The difference is -inf where the other items run out: a chosen item fills that place whatever its score is.
     reached = np.sort(others.scores[:, ::-1][listed].astype(np.float64) - chosen.scores[listed])
-    available = np.count_nonzero(others.items != NOTHING, axis=1) + np.count_nonzero(listed, axis=1)
+    available = np.count_nonzero(others.items != NO_ITEM, axis=1) + np.count_nonzero(listed, axis=1)
     wanted = math.ceil(share * np.minimum(available, listed.shape[1]).sum())
     must = np.count_nonzero(np.isinf(reached))
     if must == len(reached):
         return 0.0
     found = reached[min(max(wanted, must + 1), len(reached)) - 1]
-    largest = max(np.abs(ranked.scores[ranked.items != NOTHING]).max(initial=0) for ranked in (others, chosen))
+    largest = max(np.abs(ranked.scores[ranked.items != NO_ITEM]).max(initial=0) for ranked in (others, chosen))
     # A score near 0 is a sum of parts of a size near 1, so its rounding error is that of the parts.
     rounding = _ROUNDING * np.spacing(np.float32(max(1.0, largest + abs(found))))
     return float(found + rounding if wanted > must else found - rounding)
@@ -122,7 +128,7 @@ def ranked_by_kind(
 ) -> tuple[Ranked, ...]:
     """Ranks the items of each kind separately and returns the top `n` of each.
 
-    `merged` makes of them the top-n lists of all items for any bonus.
+    `merge` makes of them the top-n lists of all items for any bonus.
 
     Args:
       user_vectors: float32 [users, D].
@@ -152,7 +158,7 @@ def ranked_by_kind(
     return tuple(_scored(user_vectors, item_vectors, items) for items in lists)
 
 
-def merged(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked:
+def merge(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked:
     """Merges two rankings into top-n lists after `bonus` was added to the scores of the second.
 
     Args:
@@ -167,7 +173,7 @@ def merged(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranke
     ties = np.random.default_rng(seed).random(scores.shape)
     best = np.lexsort((ties, -scores), axis=1)[:, : others.items.shape[1]]
     scores = np.take_along_axis(scores, best, axis=1)
-    return Ranked(np.where(scores > -np.inf, np.take_along_axis(items, best, axis=1), NOTHING), scores)
+    return Ranked(np.where(scores > -np.inf, np.take_along_axis(items, best, axis=1), NO_ITEM), scores)
 
 
 def _scored(user_vectors: np.ndarray, item_vectors: np.ndarray, items: np.ndarray) -> Ranked:
@@ -175,5 +181,5 @@ def _scored(user_vectors: np.ndarray, item_vectors: np.ndarray, items: np.ndarra
     for start in range(0, len(items), _SCORED):
         some = slice(start, start + _SCORED)
         scores[some] = np.einsum("ud,und->un", user_vectors[some], item_vectors[items[some]])
-    scores[items == NOTHING] = -np.inf
+    scores[items == NO_ITEM] = -np.inf
     return Ranked(items, scores)

@@ -22,11 +22,12 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import ExposureConfig
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.metrics import NDCG, RECALL, name, per_user
 from m3csr_tf.evaluation.report import FEW_CLICKS
-from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merged, ranked_by_kind
+from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, bonus_for_share, merge, ranked_by_kind
+from m3csr_tf.exposure.bonuses import with_bonuses
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Csr, top_n
@@ -45,7 +46,7 @@ _ROUNDS = 3
 their fixed point; the bonus of cold items is updated last."""
 
 
-def cold_items(prepared: Prepared) -> np.ndarray:
+def cold_bonus_items(prepared: Prepared) -> np.ndarray:
     """Returns which items get the cold bonus, bool [items]: known ones without a click (or view), in popularity bin 0.
 
     The reserved rows (padding and unknown) are never among them.
@@ -104,13 +105,13 @@ def calibrated_bonuses(
     cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
-    asked = sample(active, config.users, seed, nested=True)
-    seen = clicks_of(prepared, columns.TRAIN, asked)
+    calibration_users = sample(active, config.users, seed, nested=True)
+    seen = read_clicks(prepared, columns.TRAIN, calibration_users)
     # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
     # one without bonuses and one for each fraction of the shares.
     most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
     ranked = ranked_by_kind(
-        user_vectors[asked],
+        user_vectors[calibration_users],
         item_vectors,
         kinds,
         EXPOSED_AT,
@@ -120,14 +121,14 @@ def calibrated_bonuses(
         on_progress=[share(on_progress, place, most) for place in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
-    judge = _Judge.of(prepared, user_vectors, item_vectors, config.users, seed, block)
+    bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
-    judged = config.cold_share == "catalogue" and not hide_cold and judge.sees(kinds[-1])
-    parts = _PARTS if judged else _PARTS[:1]
+    limited = config.cold_share == "catalogue" and not hide_cold and bonus_loss.sees(kinds[-1])
+    parts = _PARTS if limited else _PARTS[:1]
     for place, part in enumerate(parts, start=len(kinds) + 1):
-        of_cold, of_few = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
-        bonuses[few], bonuses[0] = of_few, of_cold
-        if len(parts) == 1 or judge.loss(bonuses, share(on_progress, place, most)) <= config.most_loss:
+        cold_bonus, few_bonus = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
+        bonuses[few], bonuses[0] = few_bonus, cold_bonus
+        if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, place, most)) <= config.most_loss:
             break
     return bonuses
 
@@ -137,17 +138,17 @@ def _balanced(
 ) -> tuple[float, float]:
     """Computes the bonuses of cold items and of items with few clicks, at which both fill their shares of the lists."""
     others, few, cold = ranked
-    of_few, of_cold = 0.0, -np.inf if hide_cold else 0.0
+    few_bonus, cold_bonus = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
-            of_few = max(0.0, bonus_for_share(merged(others, cold, of_cold, seed), few, few_share))
+            few_bonus = max(0.0, bonus_for_share(merge(others, cold, cold_bonus, seed), few, few_share))
         if not hide_cold:
-            of_cold = bonus_for_share(merged(others, few, of_few, seed), cold, cold_share)
-    return of_cold, of_few
+            cold_bonus = bonus_for_share(merge(others, few, few_bonus, seed), cold, cold_share)
+    return cold_bonus, few_bonus
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _BonusLoss:
     """Measures on validation what bonuses cost in Recall@20 and NDCG@20.
 
     Attributes:
@@ -170,11 +171,11 @@ class _Judge:
     @classmethod
     def of(
         cls, prepared: Prepared, user_vectors: np.ndarray, items: np.ndarray, most: int, seed: int, block: int
-    ) -> _Judge:
+    ) -> _BonusLoss:
         """Samples at most `most` users with a validation click and collects what the measurement needs."""
-        judges = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
-        truth, seen = (clicks_of(prepared, split, judges) for split in (columns.VAL, columns.TRAIN))
-        return cls(user_vectors[judges], items, prepared, truth, seen, seed, block)
+        validation_users = sample(users_with(prepared, columns.VAL), most, seed, nested=True)
+        truth, seen = (read_clicks(prepared, split, validation_users) for split in (columns.VAL, columns.TRAIN))
+        return cls(user_vectors[validation_users], items, prepared, truth, seen, seed, block)
 
     def sees(self, cold: np.ndarray) -> bool:
         """Returns whether validation can measure the benefit of listing cold items (bool [items]).
@@ -206,7 +207,7 @@ class _Judge:
     @cached_property
     def _without(self) -> dict[str, float]:
         known = np.arange(len(self.items)) >= FIRST_ROW
-        return self._figures(self.items, known & ~cold_items(self.prepared))
+        return self._figures(self.items, known & ~cold_bonus_items(self.prepared))
 
     def _figures(
         self, items: np.ndarray, candidates: np.ndarray, on_progress: ProgressCallback | None = None
@@ -228,24 +229,8 @@ class _Judge:
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Divides the known items by their clicks (or views): many, few, none. Returns three masks, bool [items] each."""
     known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
-    cold = cold_items(prepared)
+    cold = cold_bonus_items(prepared)
     return known & ~few & ~cold, known & few, cold
-
-
-def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarray) -> np.ndarray:
-    """Returns a copy of item vectors with the bonus of each item's popularity bin added to their last entry.
-
-    Args:
-      item_vectors: float32 [items, D], whose last entry is the popularity bias.
-      prepared: the data, which has the items' bins.
-      bonuses: float32 [bins].
-
-    Returns:
-      float32 [items, D]; reserved rows are unchanged.
-    """
-    raised = item_vectors.copy()
-    raised[FIRST_ROW:, -1] += bonuses[prepared.bins[FIRST_ROW:]]
-    return raised
 
 
 def catalogue_share(cold: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class Clusters:
         count: int,
         scaled: Mapping[str, np.ndarray] | Mapping[str, ScaledContent],
         present: Mapping[str, np.ndarray],
-        rows: np.ndarray,
+        item_rows: np.ndarray,
         max_iterations: int = 100,
         seed: int = 0,
         on_progress: ProgressCallback | None = None,
@@ -71,8 +71,8 @@ class Clusters:
             are scaled.
           present: modality -> bool [n], which items have the modality. "joint" leaves out items without any modality
             and takes zeros for a single absent one; "per_modality" leaves out the items that lack the modality.
-          rows: bool [n], the items to fit on. If they are more than FITTED_ROWS and than 256 for each cluster, a seeded
-            sample of them is taken.
+          item_rows: bool [n], the items to fit on. If they are more than FITTED_ROWS and than 256 for each cluster, a
+            seeded sample of them is taken.
           max_iterations: largest number of iterations of k-means.
           seed: seed of the sample and of the initialisation.
           on_progress: progress callback for "per_modality", which gets the number of modalities that are clustered and
@@ -83,18 +83,18 @@ class Clusters:
         """
         most = max(FITTED_ROWS, count * _ROWS_A_CLUSTER)
         if kind == "joint":
-            chosen = sample(np.flatnonzero(rows & np.logical_or.reduce(list(present.values()))), most, seed)
+            chosen = sample(np.flatnonzero(item_rows & np.logical_or.reduce(list(present.values()))), most, seed)
             joined = np.concatenate([_take(vectors, chosen) for vectors in scaled.values()], axis=1)
             borders = np.cumsum([vectors.shape[1] for vectors in scaled.values()])[:-1]
             centres = np.split(_k_means(joined, count, max_iterations, seed, "content"), borders, axis=1)
             return cls(kind, {name: np.ascontiguousarray(part) for name, part in zip(scaled, centres, strict=True)})
-        of_each = {}
+        by_modality = {}
         for name, vectors in scaled.items():
-            chosen = sample(np.flatnonzero(rows & present[name]), most, seed)
-            of_each[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
+            chosen = sample(np.flatnonzero(item_rows & present[name]), most, seed)
+            by_modality[name] = _k_means(_take(vectors, chosen), count, max_iterations, seed, f"{name} content")
             if on_progress is not None:
-                on_progress(len(of_each), len(scaled))
-        return cls(kind, of_each)
+                on_progress(len(by_modality), len(scaled))
+        return cls(kind, by_modality)
 
     def assign(self, scaled: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:
         """Finds the nearest centre c of each item x, argmin of |c|^2 - 2 x.c in float32.

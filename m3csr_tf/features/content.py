@@ -64,7 +64,7 @@ class ContentScaler:
         cls,
         kind: Scaling,
         content: Mapping[str, np.ndarray],
-        rows: np.ndarray,
+        item_rows: np.ndarray,
         components: int = 64,
         seed: int = 0,
         on_progress: ProgressCallback | None = None,
@@ -76,7 +76,7 @@ class ContentScaler:
           kind: as in the class.
           content: modality -> raw vectors float [n, width], which may be mapped from files; a row of NaN is absent and
             left out.
-          rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
+          item_rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
           components: largest number of axes of `whitened`; a narrower modality keeps its width.
           seed: seed of the sample.
           on_progress: progress callback, which gets the number of modalities that are done and of all modalities.
@@ -84,7 +84,7 @@ class ContentScaler:
             weak axes are mostly noise.
         """
         shift, scale, projection = {}, {}, {}
-        chosen = sample(np.flatnonzero(rows) if rows.dtype == bool else rows, FITTED_ROWS, seed)
+        chosen = sample(np.flatnonzero(item_rows) if item_rows.dtype == bool else item_rows, FITTED_ROWS, seed)
         for place, (name, raw) in enumerate(content.items(), start=1):
             vectors = take(raw, chosen).astype(np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
@@ -217,10 +217,10 @@ def _few_items_axes(standardised: np.ndarray, components: int) -> tuple[np.ndarr
     """
     items, width = standardised.shape
     count = min(width, components)
-    found, of_items = np.linalg.eigh(standardised @ standardised.T / max(1, items))
+    found, item_axes = np.linalg.eigh(standardised @ standardised.T / max(1, items))
     strongest = np.argsort(found)[::-1][:count]
     strongest = strongest[found[strongest] > _NOISE * found.max(initial=0)]
     variances, axes = np.zeros(count), np.zeros((width, count))
     variances[: len(strongest)] = found[strongest]
-    axes[:, : len(strongest)] = standardised.T @ of_items[:, strongest] / np.sqrt(items * found[strongest])
+    axes[:, : len(strongest)] = standardised.T @ item_axes[:, strongest] / np.sqrt(items * found[strongest])
     return variances, axes

@@ -45,7 +45,7 @@ def content_graph(
       float32 [items, items] with sorted indices, to be normalised by `normalised`. It is not symmetric, since i can be
       among the nearest of j without j being among the nearest of i.
     """
-    others = nearest_by_cosine(content, neighbours, reachable, on_progress)
+    others = content_cosines(content, neighbours, reachable, on_progress)
     own = content.any(axis=1)
     if reachable is not None:
         own &= reachable
@@ -72,7 +72,7 @@ def normalised(graph: sparse.csr_matrix) -> sparse.csr_matrix:
     return result
 
 
-def nearest_by_cosine(
+def content_cosines(
     content: np.ndarray, count: int, reachable: np.ndarray | None = None, on_progress: ProgressCallback | None = None
 ) -> sparse.csr_matrix:
     """Finds for each item the items of most similar content, weighted by their cosine.
@@ -101,7 +101,7 @@ def nearest_by_cosine(
         for number in range(worker, len(blocks), workers):
             start = blocks[number]
             rows = content[start : start + _ROWS]
-            best = TopK(min(count, items), keys[: len(rows)], keys)
+            top_k = TopK(min(count, items), keys[: len(rows)], keys)
             mask = np.empty((len(rows), _COLUMNS), bool)
             for first in tiles:
                 cosines = rows @ content[first : first + _COLUMNS].T
@@ -109,8 +109,8 @@ def nearest_by_cosine(
                 cosines[own - start, own - first] = -np.inf
                 if reachable is not None:
                     cosines[:, ~reachable[first : first + _COLUMNS]] = -np.inf
-                best.offer(cosines, first, mask[:, : cosines.shape[1]])
-            nearest, weights = best.lists()
+                top_k.update(cosines, first, mask[:, : cosines.shape[1]])
+            nearest, weights = top_k.lists()
             row, place = np.nonzero(weights > 0)
             indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
             found = weights[row, place], nearest[row, place], indptr

@@ -47,8 +47,8 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
     """
     width = content.shape[1]
     wanted = np.eye(width)
-    rows = np.flatnonzero((content != 0).any(axis=1) & (np.asarray(clicks.sum(axis=0)).ravel() > 0))
-    shown, vectors = clicks.tocsc()[:, rows].tocsr().astype(np.float64), content[rows].astype(np.float64)
+    item_rows = np.flatnonzero((content != 0).any(axis=1) & (np.asarray(clicks.sum(axis=0)).ravel() > 0))
+    shown, vectors = clicks.tocsc()[:, item_rows].tocsr().astype(np.float64), content[item_rows].astype(np.float64)
     by_item = np.asarray(shown.sum(axis=0)).ravel()
     to_users = diags(1 / np.maximum(by_item, 1)) @ shown.T
     to_items = diags(1 / np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)) @ shown
@@ -76,7 +76,7 @@ def co_click_map(clicks: csr_matrix, content: np.ndarray, dim: int, settings: In
     return mapped
 
 
-def content_appeal(
+def content_popularity_weights(
     clicks: csr_matrix, content: Mapping[str, np.ndarray], settings: InitialConfig = DEFAULTS
 ) -> dict[str, np.ndarray]:
     """Estimates the content popularity bias: how the popularity of an item depends on its content, whoever the user is.
@@ -121,7 +121,7 @@ class IdMaps(NamedTuple):
 def content_id_maps(
     ids: np.ndarray,
     content: Mapping[str, np.ndarray],
-    rows: np.ndarray,
+    item_rows: np.ndarray,
     ridges: np.ndarray | None = None,
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
@@ -136,18 +136,18 @@ def content_id_maps(
     Args:
       ids: initial item ids float32 [items, d].
       content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
-      rows: int [n], the items to fit on, which have ids of their own.
+      item_rows: int [n], the items to fit on, which have ids of their own.
       ridges: float [modalities], fixed ridges; None: they are chosen.
       seed: seed of the sample of items on which ridges are chosen.
       on_progress: progress callback, which gets the number of choices that are made and the number of all choices.
       settings: the section model.initial; ridges are chosen among its id_ridges.
     """
-    if not len(rows):
+    if not len(item_rows):
         dim = ids.shape[1]
         kernels = [np.zeros((part.shape[1], dim), np.float32) for part in content.values()]
         return IdMaps(kernels, np.zeros(dim, np.float32), np.zeros(dim, np.float32), np.ones(len(content)))
     if ridges is None:
-        some = _Regression.of(ids, content, sample(rows, _RIDGES_CHOSEN_ON, seed))
+        some = _Regression.of(ids, content, sample(item_rows, _RIDGES_CHOSEN_ON, seed))
         ridges = np.ones(len(content))
         for turn in range(_ID_ROUNDS):
             for place in range(len(content)):
@@ -156,7 +156,7 @@ def content_id_maps(
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
                 if on_progress is not None:
                     on_progress(turn * len(content) + place + 1, _ID_ROUNDS * len(content))
-    return _Regression.of(ids, content, rows).maps(ridges)
+    return _Regression.of(ids, content, item_rows).maps(ridges)
 
 
 @dataclass(frozen=True)
@@ -167,24 +167,24 @@ class _Regression:
       columns: float64 [n, sum of widths], centred.
       targets: float64 [n, d], centred.
       means: the means of columns and of targets that were subtracted.
-      of_part: int [sum of widths], the index of each column's modality.
+      modality_index: int [sum of widths], the index of each column's modality.
       gram: float64 [sum of widths, sum of widths], columns^T columns.
     """
 
     columns: np.ndarray
     targets: np.ndarray
     means: tuple[np.ndarray, np.ndarray]
-    of_part: np.ndarray
+    modality_index: np.ndarray
     gram: np.ndarray
 
     @classmethod
-    def of(cls, ids: np.ndarray, content: Mapping[str, np.ndarray], rows: np.ndarray) -> _Regression:
-        joined = np.concatenate([vectors[rows].astype(np.float64) for vectors in content.values()], axis=1)
-        targets = ids[rows].astype(np.float64)
+    def of(cls, ids: np.ndarray, content: Mapping[str, np.ndarray], item_rows: np.ndarray) -> _Regression:
+        joined = np.concatenate([vectors[item_rows].astype(np.float64) for vectors in content.values()], axis=1)
+        targets = ids[item_rows].astype(np.float64)
         means = joined.mean(axis=0), targets.mean(axis=0)
         joined -= means[0]
-        of_part = np.repeat(np.arange(len(content)), [vectors.shape[1] for vectors in content.values()])
-        return cls(joined, targets - means[1], means, of_part, joined.T @ joined)
+        modality_index = np.repeat(np.arange(len(content)), [vectors.shape[1] for vectors in content.values()])
+        return cls(joined, targets - means[1], means, modality_index, joined.T @ joined)
 
     def left_out_error(self, ridges: np.ndarray) -> float:
         """Computes the leave-one-out error: the sum of squared errors of rows that are left out of their own fit."""
@@ -197,9 +197,9 @@ class _Regression:
     def maps(self, ridges: np.ndarray) -> IdMaps:
         weights = self._inverse(ridges) @ (self.columns.T @ self.targets)
         intercept = self.means[1] - self.means[0] @ weights
-        kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.of_part)) + 1)
+        kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.modality_index)) + 1)
         return IdMaps(kernels, intercept.astype(np.float32), self.means[1].astype(np.float32), ridges)
 
     def _inverse(self, ridges: np.ndarray) -> np.ndarray:
-        sizes = np.bincount(self.of_part, np.diag(self.gram)) / np.bincount(self.of_part)
-        return np.linalg.inv(self.gram + np.diag((ridges * np.maximum(sizes, 1e-12))[self.of_part]))
+        sizes = np.bincount(self.modality_index, np.diag(self.gram)) / np.bincount(self.modality_index)
+        return np.linalg.inv(self.gram + np.diag((ridges * np.maximum(sizes, 1e-12))[self.modality_index]))

@@ -35,7 +35,7 @@ class CrossIds(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes an .npz file."""
-        with replacing(path) as beside, beside.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, parts=self.parts, ids=self.ids)
 
     @classmethod
@@ -80,17 +80,17 @@ def cross_fitted_ids(
     drawn = np.random.default_rng(seed).permutation(active)
     drawn = drawn[np.argsort(-np.diff(clicks.indptr)[drawn], kind="stable")]
     part[drawn] = np.arange(len(active)) % parts
-    start = factors.items.astype(np.float64) * factors.size
-    ids = np.zeros((parts, *start.shape), np.float32)
+    initial_items = factors.items.astype(np.float64) * factors.size
+    ids = np.zeros((parts, *initial_items.shape), np.float32)
     for number in range(parts):
-        of_others = clicks[part != number]
+        clicks_of_others = clicks[part != number]
         found = factorise(
-            of_others,
-            factors=start.shape[1],
+            clicks_of_others,
+            factors=initial_items.shape[1],
             alpha=alpha,
             penalty=penalty,
             sweeps=sweeps,
-            start=start,
+            initial_items=initial_items,
             on_progress=share(on_progress, number, parts),
         )
         ids[number] = found.items / factors.size

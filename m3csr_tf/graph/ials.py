@@ -46,7 +46,7 @@ def factorise(
     penalty: float,
     sweeps: int,
     seed: int = 0,
-    start: np.ndarray | None = None,
+    initial_items: np.ndarray | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Factors:
     """Factorises a click matrix.
@@ -58,15 +58,15 @@ def factorise(
       penalty: lambda, the weight of the squared vectors.
       sweeps: how often users and then items are solved.
       seed: seed of the random initial item vectors.
-      start: initial item vectors float64 [items, factors]; None: they are random.
+      initial_items: initial item vectors float64 [items, factors]; None: they are random.
       on_progress: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     by_user = sparse.csr_matrix(clicks)
     by_item = by_user.T.tocsr()
-    if start is None:
+    if initial_items is None:
         items = np.random.default_rng(seed).normal(0, _START / np.sqrt(factors), (by_item.shape[0], factors))
     else:
-        items = start.copy()
+        items = initial_items.copy()
     items[np.diff(by_item.indptr) == 0] = 0
     users = np.zeros((by_user.shape[0], factors))
     for sweep in range(sweeps):

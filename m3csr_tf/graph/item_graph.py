@@ -60,7 +60,9 @@ class ItemGraph:
         first = normalize(
             item_walk(clicks, 1.0, config.popularity_exponent, keep, on_progress=share(on_progress, 0, of)), norm="l1"
         )
-        onward = item_walk(clicks, 1.0, 0.0, keep, of_users=config.user_exponent, on_progress=share(on_progress, 1, of))
+        onward = item_walk(
+            clicks, 1.0, 0.0, keep, user_exponent=config.user_exponent, on_progress=share(on_progress, 1, of)
+        )
         onward = normalize(onward, norm="l1")
         walked, mixed = first, first
         for step in range(1, config.walks):

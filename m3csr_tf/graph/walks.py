@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from m3csr_tf.features.content import ContentScaler
-from m3csr_tf.graph.content_graph import nearest_by_cosine
+from m3csr_tf.graph.content_graph import content_cosines
 from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
@@ -27,7 +27,7 @@ def item_walk(
     alpha: float = 0.8,
     beta: float = -0.2,
     neighbours: int | None = None,
-    of_users: float | None = None,
+    user_exponent: float | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
@@ -41,7 +41,7 @@ def item_walk(
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
         lowest rows; None: all.
-      of_users: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+      user_exponent: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
       on_progress: progress callback, as in `pruned_product`.
 
     Returns:
@@ -49,9 +49,9 @@ def item_walk(
     """
     by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
     by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
-    of_users = alpha if of_users is None else of_users
+    user_exponent = alpha if user_exponent is None else user_exponent
     to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
-    to_items = (sparse.diags(by_user**-of_users) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
+    to_items = (sparse.diags(by_user**-user_exponent) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
     return pruned_product(to_users, to_items, neighbours, on_progress)
 
 
@@ -98,19 +98,19 @@ def pruned_product(
     return sparse.vstack(parts, format="csr")
 
 
-def joined_content(content: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+def joined_content(content: Mapping[str, np.ndarray], item_rows: np.ndarray) -> np.ndarray:
     """Concatenates all modalities after scaling, so that all have the same weight.
 
     Each dimension is standardised, and then each vector is scaled to length 1.
 
     Args:
       content: modality -> raw vectors float [items, width]; a row of NaN is absent and becomes zeros.
-      rows: bool [items] or indices, the items on which means and standard deviations are fitted.
+      item_rows: bool [items] or indices, the items on which means and standard deviations are fitted.
 
     Returns:
       float32 [items, sum of widths].
     """
-    scaler = ContentScaler.fit("standard_l2", content, rows)
+    scaler = ContentScaler.fit("standard_l2", content, item_rows)
     return np.concatenate([scaler.transform(name, raw) for name, raw in content.items()], axis=1)
 
 
@@ -129,7 +129,7 @@ def content_neighbours(
       float32 [items, items], whose rows sum to 1. An item is not its own neighbour, nor is one whose cosine is 0 or
       negative. A row without neighbours is empty.
     """
-    nearest = nearest_by_cosine(content, count, on_progress=on_progress)
+    nearest = content_cosines(content, count, on_progress=on_progress)
     nearest.sort_indices()
     return normalize(nearest, norm="l1")
 

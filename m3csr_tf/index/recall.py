@@ -18,7 +18,7 @@ Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """Queries and k to rows and scores [queries, k]; a score that is not finite is a place that stayed empty."""
 
 
-class Sample(NamedTuple):
+class RecallSample(NamedTuple):
     """Queries, and what exact search finds.
 
     Attributes:

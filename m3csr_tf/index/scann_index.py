@@ -19,7 +19,7 @@ from typing_extensions import override
 from m3csr_tf import columns
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index.base import ItemIndex, checked_ids, checked_vectors
-from m3csr_tf.index.recall import Sample, kth_scores
+from m3csr_tf.index.recall import RecallSample, kth_scores
 from m3csr_tf.index.vector_store import VectorStore
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array, stored_json
@@ -29,7 +29,7 @@ IDS = "ids.parquet"
 PICKLED_IDS = "scann_docids.pkl"
 MEASURED = 16_384
 """Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
-_AGAIN = "put it back, roll back, or release again"
+_ADVICE = "put it back, roll back, or release again"
 BLOCK = 256
 """Queries that one thread searches at a time."""
 
@@ -143,13 +143,13 @@ class ScannIndex(ItemIndex):
     def measure(self, queries: np.ndarray) -> float:
         return float(self._sample(queries).found(self._nearest).mean())
 
-    def _sample(self, queries: np.ndarray) -> Sample:
+    def _sample(self, queries: np.ndarray) -> RecallSample:
         """Queries, and what exact search over the vectors held now finds."""
         queries = checked_vectors(queries, "queries", self.width)
         if not len(queries):
             raise ValueError("recall is measured on queries, got none")
         k = min(self._settings["recall_at"], len(self))
-        return Sample(queries, kth_scores(queries, self._blocks(), k), k)
+        return RecallSample(queries, kth_scores(queries, self._blocks(), k), k)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """All vectors held, in the order of the rows, float32 [some, width] each."""
@@ -191,7 +191,7 @@ class ScannIndex(ItemIndex):
             raise ReleaseError(f"{folder / SETTINGS}: not an index of kind {cls.kind}; load it with load_index")
         if (folder / PICKLED_IDS).exists():
             raise ReleaseError(f"{folder / PICKLED_IDS}: a pickle in an index folder is never read; release it again")
-        with reading(folder, _AGAIN, ReleaseError):
+        with reading(folder, _ADVICE, ReleaseError):
             items, width = settings.pop("items"), settings.pop("width")
             ids = pd.read_parquet(folder / IDS)[columns.ITEM_ID].tolist()
             vectors = stored_array(folder / cls._vectors_file, (items, width), "f", mapped=True)
@@ -210,4 +210,4 @@ def read_settings(folder: Path) -> dict[str, Any]:
     path = Path(folder) / SETTINGS
     if not path.exists():
         raise ReleaseError(f"{folder}: no index here ({SETTINGS} is missing); run pipelines/release.py")
-    return stored_json(path, _AGAIN, ReleaseError)
+    return stored_json(path, _ADVICE, ReleaseError)

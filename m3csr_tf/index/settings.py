@@ -12,7 +12,7 @@ GROWTH = 1.2
 """Numbers of leaves that are tried grow by this factor."""
 
 
-class Setting(NamedTuple):
+class SearchWidth(NamedTuple):
     """How widely a tree is searched.
 
     Attributes:
@@ -38,8 +38,8 @@ def reorders(everything: float) -> list[float]:
 
 
 def cheapest(
-    reaches: Callable[[Setting], bool], cost: Callable[[Setting], float], leaves: list[int], steps: list[float]
-) -> Setting | None:
+    reaches: Callable[[SearchWidth], bool], cost: Callable[[SearchWidth], float], leaves: list[int], steps: list[float]
+) -> SearchWidth | None:
     """The cheapest setting that reaches the recall, None if the widest does not.
 
     Walks along the border of those that do, where more leaves allow for fewer candidates: recall and cost are taken to
@@ -51,30 +51,30 @@ def cheapest(
       leaves, steps: what to try, ascending.
     """
     level = len(steps) - 1
-    column = bisect_left(range(len(leaves)), True, key=lambda place: reaches(Setting(leaves[place], steps[level])))
+    column = bisect_left(range(len(leaves)), True, key=lambda place: reaches(SearchWidth(leaves[place], steps[level])))
     best = None
     while column < len(leaves):
-        while level and reaches(Setting(leaves[column], steps[level - 1])):
+        while level and reaches(SearchWidth(leaves[column], steps[level - 1])):
             level -= 1
-        here = Setting(leaves[column], steps[level])
+        here = SearchWidth(leaves[column], steps[level])
         if best is None or cost(here) < cost(best):
             best = here
         column, level = column + 1, level - 1
-        while column < len(leaves) and level >= 0 and not reaches(Setting(leaves[column], steps[level])):
+        while column < len(leaves) and level >= 0 and not reaches(SearchWidth(leaves[column], steps[level])):
             column += 1
-            if column < len(leaves) and cost(Setting(leaves[column], steps[0])) >= cost(best):
+            if column < len(leaves) and cost(SearchWidth(leaves[column], steps[0])) >= cost(best):
                 return best
         if level < 0:
             break
     return best
 
 
-def wider(setting: Setting, leaves: list[int], steps: list[float]) -> Iterator[Setting]:
+def wider(setting: SearchWidth, leaves: list[int], steps: list[float]) -> Iterator[SearchWidth]:
     """Ever wider settings beyond `setting`, up to the widest."""
     place = bisect_left(leaves, setting.leaves + 1)
     level = bisect_left(steps, setting.reorder + 1e-9)
     while place < len(leaves) or level < len(steps):
-        setting = Setting(
+        setting = SearchWidth(
             leaves[place] if place < len(leaves) else setting.leaves,
             steps[level] if level < len(steps) else setting.reorder,
         )
@@ -82,7 +82,7 @@ def wider(setting: Setting, leaves: list[int], steps: list[float]) -> Iterator[S
         place, level = place + 1, level + 1
 
 
-def around(setting: Setting, leaves: list[int], steps: list[float]) -> list[Setting]:
+def around(setting: SearchWidth, leaves: list[int], steps: list[float]) -> list[SearchWidth]:
     """`setting` and some near it, at most 7, from narrow to wide."""
     fewest, most = leaves[0], leaves[-1]
     level = bisect_left(steps, setting.reorder)

@@ -10,7 +10,7 @@ EVENING = 1.0
 """Added to the queries' variance along every axis, in units of its mean: the map stays far from singular."""
 
 
-class Space(NamedTuple):
+class TreeSpace(NamedTuple):
     """A pair of linear maps with (x @ items) . (q @ queries) = x . q for every item x and query q.
 
     Centres and codes are fitted by the distance of items, but what matters is how far scores are off, and for that an

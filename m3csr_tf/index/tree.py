@@ -22,10 +22,10 @@ from m3csr_tf import columns
 from m3csr_tf.index.base import checked_ids, checked_vectors
 from m3csr_tf.index.exact import ExactIndex
 from m3csr_tf.index.exact_side_index import ExactSideIndex
-from m3csr_tf.index.recall import Sample, Search, largest, queries_per_second
+from m3csr_tf.index.recall import RecallSample, Search, largest, queries_per_second
 from m3csr_tf.index.scann_index import ScannIndex
-from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
-from m3csr_tf.index.space import Space
+from m3csr_tf.index.settings import SearchWidth, around, cheapest, leaf_counts, reorders, wider
+from m3csr_tf.index.space import TreeSpace
 from m3csr_tf.index.vector_store import VectorStore
 from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.progress import progress
@@ -76,13 +76,13 @@ class TreeIndex(ScannIndex):
         searcher: Any,
         items: VectorStore,
         settings: dict[str, Any],
-        space: Space,
+        space: TreeSpace,
         long: Sequence[str],
         recent: Sequence[str] = (),
     ) -> None:
         super().__init__(searcher, items, settings)
         self._space = space
-        self._beside = ExactSideIndex(items, long, recent)
+        self._side_index = ExactSideIndex(items, long, recent)
 
     @classmethod
     def build(
@@ -128,7 +128,7 @@ class TreeIndex(ScannIndex):
             exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
         started = time.perf_counter()
         leaves = min(len(ids), round(LEAVES * math.sqrt(len(ids))))
-        space = Space.of(chosen[::2])
+        space = TreeSpace.of(chosen[::2])
         mapped = vectors @ space.items
         long, long_vectors = _shorten(mapped)
         with progress(f"building a tree of {leaves:,} leaves over {len(ids):,} items"):
@@ -181,16 +181,16 @@ class TreeIndex(ScannIndex):
     @override
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
         super().upsert(ids, vectors)
-        self._beside.upsert(list(ids))
+        self._side_index.upsert(list(ids))
 
     @override
     def delete(self, ids: Sequence[str] | np.ndarray) -> None:
         super().delete(ids)
-        self._beside.delete(list(ids))
+        self._side_index.delete(list(ids))
 
     @override
     def _save_more(self, folder: Path) -> None:
-        long, recent = self._beside.long, self._beside.recent
+        long, recent = self._side_index.long, self._side_index.recent
         flags = np.repeat([False, True], [len(long), len(recent)])
         frame = pd.DataFrame({columns.ITEM_ID: np.array([*long, *recent], dtype=object), _IS_RECENT: flags})
         frame.to_parquet(folder / BESIDE, index=False)
@@ -206,17 +206,17 @@ class TreeIndex(ScannIndex):
         ids, recent = frame[columns.ITEM_ID].to_numpy(dtype=object), frame[_IS_RECENT].to_numpy(dtype=bool)
         if (items.rows(ids) < 0).any():
             raise ValueError(f"{BESIDE} names items that are not there")
-        space = Space(*np.load(folder / SPACE, allow_pickle=False))
+        space = TreeSpace(*np.load(folder / SPACE, allow_pickle=False))
         if space.items.shape != (items.width, items.width):
             raise ValueError(f"{SPACE} has another width than the vectors")
         return cls(searcher, items, settings, space, ids[~recent].tolist(), ids[recent].tolist())
 
     @property
-    def _setting(self) -> Setting:
-        return Setting(self._settings["leaves_to_search"], self._settings["reorder"])
+    def _setting(self) -> SearchWidth:
+        return SearchWidth(self._settings["leaves_to_search"], self._settings["reorder"])
 
     @_setting.setter
-    def _setting(self, setting: Setting) -> None:
+    def _setting(self, setting: SearchWidth) -> None:
         self._settings |= {"leaves_to_search": setting.leaves, "reorder": setting.reorder}
 
     @override
@@ -227,7 +227,7 @@ class TreeIndex(ScannIndex):
             if short.any():
                 # Those leaves held fewer than k items; all of them together hold enough.
                 rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
-            return self._beside.merge(queries, rows, scores)
+            return self._side_index.merge(queries, rows, scores)
 
     @override
     def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +241,7 @@ class TreeIndex(ScannIndex):
         """As a search, but empty where the leaves hold fewer than k items: such settings are too narrow."""
         rows, scores = self._tree_alone(queries, k)
         empty = ~np.isfinite(scores)
-        rows, scores = self._beside.merge(queries, rows, np.where(empty, -np.inf, scores))
+        rows, scores = self._side_index.merge(queries, rows, np.where(empty, -np.inf, scores))
         return rows, np.where(empty, -np.inf, scores)
 
     def _tree_alone(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -259,15 +259,15 @@ class TreeIndex(ScannIndex):
     def _reorders(self) -> list[float]:
         return reorders(len(self) / min(self._settings["recall_at"], len(self)))
 
-    def _choose(self, sample: Sample, recall: float) -> None:
+    def _choose(self, sample: RecallSample, recall: float) -> None:
         """Takes the cheapest setting that reaches the recall, the widest if none does."""
 
-        def reaches(setting: Setting) -> bool:
+        def reaches(setting: SearchWidth) -> bool:
             self._setting = setting
             found = sample.found(self._probe)
             return bool(found.mean() - 2 * found.std() / math.sqrt(len(found)) >= recall)
 
-        def cost(setting: Setting) -> float:
+        def cost(setting: SearchWidth) -> float:
             """Bytes read: the codes in the leaves, the vectors of the candidates; a time would differ at each build."""
             codes = setting.leaves / self._settings["leaves"] * len(self) * self.width / DIMS_PER_CODE / 2
             return codes + SCATTERED * setting.reorder * sample.k * self.width * 4
@@ -275,9 +275,9 @@ class TreeIndex(ScannIndex):
         leaves, steps = self._leaf_counts, self._reorders
         # All items as candidates is a last resort, far too dear to begin with.
         chosen = cheapest(reaches, cost, leaves, steps[:-1] or steps) or cheapest(reaches, cost, leaves, steps)
-        self._setting = chosen or Setting(leaves[-1], steps[-1])
+        self._setting = chosen or SearchWidth(leaves[-1], steps[-1])
 
-    def _widen(self, sample: Sample, recall: float, search: Search) -> float:
+    def _widen(self, sample: RecallSample, recall: float, search: Search) -> float:
         """Takes wider settings until the recall is reached; returns the last one's."""
         reached = float(sample.found(search).mean())
         for setting in wider(self._setting, self._leaf_counts, self._reorders):
@@ -287,7 +287,7 @@ class TreeIndex(ScannIndex):
             reached = float(sample.found(search).mean())
         return reached
 
-    def _table(self, sample: Sample, exact_rate: float) -> list[dict[str, float]]:
+    def _table(self, sample: RecallSample, exact_rate: float) -> list[dict[str, float]]:
         """Recall and speed of settings near the chosen one."""
         chosen, rows = self._setting, []
         near = around(chosen, self._leaf_counts, self._reorders)

@@ -13,14 +13,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from m3csr_tf.ops.slot_rows import Histories
+from m3csr_tf.ops.slot_vectors import Histories
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 _MASKED = -1e9
 SHORT = 4
 """Slots of a short history. Most users of a real log have fewer clicks than this, and products with their other slots,
 which are empty, are saved."""
-_STARTS = {"identity": "identity", "xavier": "glorot_uniform"}
+_INITIALISERS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
 class InterestAttention(tf.keras.layers.Layer):
@@ -33,11 +33,11 @@ class InterestAttention(tf.keras.layers.Layer):
       width: width of the items, and of the interest that is returned.
       heads: number of heads, which divides `width`.
       key_dim: width of query and key, all heads together; divisible by `heads`.
-      start: how W_V and W_O are initialised. With "identity" an interest is at first the weighted mean of the clicked
-        items, and lies in the space of the candidates from the first step; "xavier" is as in the paper.
+      initialiser: how W_V and W_O are initialised. With "identity" an interest is at first the weighted mean of the
+        clicked items, and lies in the space of the candidates from the first step; "xavier" is as in the paper.
     """
 
-    def __init__(self, width: int, heads: int, key_dim: int, start: str = "xavier", **kwargs: Any) -> None:
+    def __init__(self, width: int, heads: int, key_dim: int, initialiser: str = "xavier", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if width % heads or key_dim % heads:
             raise ValueError(
@@ -46,13 +46,13 @@ class InterestAttention(tf.keras.layers.Layer):
         self.width = width
         self.heads = heads
         self.key_dim = key_dim
-        self.start = start
+        self.initialiser = initialiser
 
     def build(self, input_shape: Any) -> None:
         """Creates W_Q [query width, k], W_K [width, k], W_V and W_O [width, width], heads side by side."""
         self.query_kernel = self.add_weight(name="query_kernel", shape=[input_shape[-1], self.key_dim])
         self.key_kernel = self.add_weight(name="key_kernel", shape=[self.width, self.key_dim])
-        square = {"shape": [self.width, self.width], "initializer": _STARTS[self.start]}
+        square = {"shape": [self.width, self.width], "initializer": _INITIALISERS[self.initialiser]}
         self.value_kernel = self.add_weight(name="value_kernel", **square)
         self.output_kernel = self.add_weight(name="output_kernel", **square)
         super().build(input_shape)
@@ -68,8 +68,8 @@ class InterestAttention(tf.keras.layers.Layer):
 
         Args:
           query: float32 [users, query width].
-          items: distinct items, encoded float32 [items, width] or unmapped. Line EMPTY_SLOT is the "nothing" item.
-          slots: int32 [users, slots], lines of `items`; EMPTY_SLOT where a slot is empty.
+          items: distinct items, encoded float32 [items, width] or unmapped. Index NOTHING_INDEX is the "nothing" item.
+          slots: int32 [users, slots], indices of `items`; NOTHING_INDEX where a slot is empty.
           short: number of users, counted from the first, whose items are all in their first SHORT slots; None: not
             known.
 
@@ -103,7 +103,7 @@ class InterestAttention(tf.keras.layers.Layer):
         parts = []
         for key_kernel in _fold(items, self.key_kernel):
             keys = tf.split(key_kernel, self.heads, axis=1)
-            kernels = [tf.matmul(*of_head, transpose_b=True) for of_head in zip(queries, keys, strict=True)]
+            kernels = [tf.matmul(*head_kernels, transpose_b=True) for head_kernels in zip(queries, keys, strict=True)]
             folded = tf.matmul(query, tf.concat(kernels, axis=1))
             parts.append(tf.reshape(folded, [-1, self.heads, key_kernel.shape[0]]))
         return parts
@@ -119,11 +119,11 @@ class InterestAttention(tf.keras.layers.Layer):
           Interests float32 [users, width].
         """
         values, outputs = tf.split(self.value_kernel, self.heads, axis=1), tf.split(self.output_kernel, self.heads)
-        kernels = [tf.matmul(*of_head) for of_head in zip(values, outputs, strict=True)]
+        kernels = [tf.matmul(*head_kernels) for head_kernels in zip(values, outputs, strict=True)]
         folded = zip(*(_fold(items, kernel) for kernel in kernels), strict=True)
         interests = [
-            tf.matmul(tf.reshape(means, [-1, self.heads * means.shape[2]]), tf.concat(of_part, axis=0))
-            for means, of_part in zip(pooled, folded, strict=True)
+            tf.matmul(tf.reshape(means, [-1, self.heads * means.shape[2]]), tf.concat(part_weights, axis=0))
+            for means, part_weights in zip(pooled, folded, strict=True)
         ]
         if isinstance(items, UnmappedItems):
             interests.extend(items.bias_of(kernel) for kernel in kernels)
@@ -135,7 +135,7 @@ class InterestAttention(tf.keras.layers.Layer):
             "width": self.width,
             "heads": self.heads,
             "key_dim": self.key_dim,
-            "start": self.start,
+            "initialiser": self.initialiser,
         }
 
 
@@ -155,11 +155,11 @@ def pooling_by_length(
     if short is None:
         return attention_pooling(queries, items, slots)
     sizes = tf.stack([short, tf.shape(slots)[0] - short])
-    of_short, of_long = zip(*(tf.split(part, sizes) for part in queries), strict=True)
+    short_queries, long_queries = zip(*(tf.split(part, sizes) for part in queries), strict=True)
     slots_of_short, slots_of_long = tf.split(slots, sizes)
     pooled = zip(
-        attention_pooling(of_short, items, slots_of_short[:, :SHORT]),
-        attention_pooling(of_long, items, slots_of_long),
+        attention_pooling(short_queries, items, slots_of_short[:, :SHORT]),
+        attention_pooling(long_queries, items, slots_of_long),
         strict=True,
     )
     return [tf.concat(part, axis=0) for part in pooled]
@@ -173,7 +173,7 @@ def attention_pooling(
     Args:
       queries: folded queries float32 [users, heads, width of the part], for each part of the items' rows.
       items: encoded items float32 [items, width], or unmapped items.
-      slots: int32 [users, slots], lines of the items.
+      slots: int32 [users, slots], indices of the items.
 
     Returns:
       The parts of the sums, float32 [users, heads, width of the part] each.
@@ -184,7 +184,7 @@ def attention_pooling(
 
 
 def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
-    logits = tf.add_n([part.matches(of_part) for part, of_part in zip(histories.parts, queries, strict=True)])
+    logits = tf.add_n([part.matches(part_queries) for part, part_queries in zip(histories.parts, queries, strict=True)])
     # The mask is added to the logits, since tf.where on them would need another tf.where in the gradient. Beside a
     # usable slot an empty one then has no weight. If no slot is usable, all slots hold the same row, and any weights
     # do.

@@ -45,12 +45,14 @@ class InterestIntensity(tf.keras.layers.Layer):
         behaviour, interests = inputs
         # h_u and h_u^m are multiplied with their own parts of w_int, so that concat(h_u, h_u^m), which would be the
         # largest tensor here, need not be made.
-        of_behaviour, of_interests = tf.split(self.kernel, [behaviour.shape[-1], interests[0].shape[-1]], axis=1)
-        each = tf.split(of_interests, len(interests)) if self.per_modality else [of_interests] * len(interests)
+        behaviour_weights, interest_weights = tf.split(
+            self.kernel, [behaviour.shape[-1], interests[0].shape[-1]], axis=1
+        )
+        each = tf.split(interest_weights, len(interests)) if self.per_modality else [interest_weights] * len(interests)
         factors = [
             tf.matmul(interest, weights, transpose_b=True) for interest, weights in zip(interests, each, strict=True)
         ]
-        shared = tf.matmul(tf.stop_gradient(behaviour), of_behaviour, transpose_b=True)
+        shared = tf.matmul(tf.stop_gradient(behaviour), behaviour_weights, transpose_b=True)
         return tf.nn.softmax((tf.concat(factors, axis=1) + shared) / self.temperature, axis=1)
 
     def get_config(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class PopularityGate(tf.keras.layers.Layer):
         """
         return tf.gather(tf.sigmoid(self.score(self.popularity_embedding)), bins)
 
-    def start(self, weights: np.ndarray) -> None:
+    def initialise_weights(self, weights: np.ndarray) -> None:
         """Initialises the layer, which must be built, so that it gives these content weights.
 
         The first entry of each e^pop is set to the logit of its weight. The other entries keep their random initial

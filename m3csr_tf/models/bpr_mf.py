@@ -9,7 +9,7 @@ import tensorflow as tf
 from m3csr_tf.config import BPRMFConfig, Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.contract import Batch, consecutive
-from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
+from m3csr_tf.models.pairwise import AllVectors, PairwiseRecommender
 
 ID_PART, BIAS_PART = "id", "popularity"
 
@@ -70,17 +70,19 @@ class BPRMF(PairwiseRecommender):
         bias = [(BIAS_PART, 1)] if self._settings.item_bias else []
         return consecutive([(ID_PART, self._settings.dim), *bias])
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`."""
         del training
         tables = self.network
-        return Vectors(self._of_users(tables.users), self._of_items(tables.items, tables.bias))
+        return AllVectors(self._user_vectors(tables.users), self._item_vectors(tables.items, tables.bias))
 
     def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `PairwiseRecommender.batch_vectors`."""
         tables = self.network
         bias = None if tables.bias is None else tf.gather(tables.bias, items)
-        return self._of_users(tf.gather(tables.users, users)), self._of_items(tf.gather(tables.items, items), bias)
+        return self._user_vectors(tf.gather(tables.users, users)), self._item_vectors(
+            tf.gather(tables.items, items), bias
+        )
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """Squares of the rows of each example, users, positives and negatives."""
@@ -95,10 +97,10 @@ class BPRMF(PairwiseRecommender):
         """The items' factors and biases."""
         return [self.network.items, *([] if self.network.bias is None else [self.network.bias])]
 
-    def _of_users(self, factors: tf.Tensor) -> tf.Tensor:
+    def _user_vectors(self, factors: tf.Tensor) -> tf.Tensor:
         if not self._settings.item_bias:
             return tf.convert_to_tensor(factors)
         return tf.concat([factors, tf.ones([tf.shape(factors)[0], 1])], axis=1)
 
-    def _of_items(self, factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    def _item_vectors(self, factors: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
         return tf.convert_to_tensor(factors) if bias is None else tf.concat([factors, bias], axis=1)

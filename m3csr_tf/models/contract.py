@@ -8,7 +8,7 @@ propagates embeddings over the graph of clicks and keeps the result in tables.
 The life of a model:
 
 1. `from_prepared` creates it from prepared data, with weights drawn from `run.seed` (`registry.build_model` seeds).
-2. `initialise` sets the weights that it starts from, or `continue_from` takes those of an earlier run.
+2. `initialise` sets its initial weights, or `continue_from` takes those of an earlier run.
 3. Training draws examples (`sampling.example_sampler`), `collator` makes the model's batches of them in the input
    pipeline, `compute_loss` turns a batch into a scalar, and `learning_rates` says which weights learn more slowly.
 4. Before vectors are asked for, `before_ranking` brings the towers up to date with the weights.
@@ -44,15 +44,16 @@ ValidationRecall = Callable[[], float]
 
 
 class Initialised(NamedTuple):
-    """What `Recommender.initialise` tells.
+    """What `Recommender.initialise` has done.
 
     Attributes:
-      start: where the weights start, a word for logs and metrics, e.g. "ials"; "xavier" where they stay as drawn.
+      method: how the weights were initialised, a word for logs and metrics, e.g. "ials"; "xavier" if they stay as
+        drawn.
       cross_ids: item ids for training that have not seen the clicks which training asks for (`graph.cross_fitting`);
         None where the model reads its own.
     """
 
-    start: str
+    method: str
     cross_ids: CrossIds | None = None
 
 
@@ -100,7 +101,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
     Attributes:
       config: the run's settings.
       user_tower: Keras model, `user_tower(features)` -> user vectors float32 [users, D]. Features are user_row int32
-        [users] (`table_rows`), slots int32 [users, slots], lines of the history's items below, -1 where a slot is
+        [users] (`table_rows`), slots int32 [users, slots], indices of the history's items below, -1 where a slot is
         empty, and of those items, each once, item_row int32 [items], cluster_ids int32 [items, modalities] (0: absent)
         and under each modality's name scaled content float32 [items, width] (zeros: absent). The row of unknown users
         (`ids.UNKNOWN_ROW`) and histories of width 0 are ordinary inputs. An item that the tower's table lacks has the
@@ -115,7 +116,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
     """What tables call it."""
 
     initial_settings: ClassVar[frozenset[str]] = frozenset()
-    """Settings of section model that say where weights start alone: a run that goes on from another may differ."""
+    """Settings of section model that change the initial weights alone: a run that goes on from another may differ."""
     places_new_items: ClassVar[bool] = False
     """Whether content alone gives an item that training has not seen a vector of its own; else refresh refuses it."""
     explains: ClassVar[bool] = False
@@ -178,15 +179,15 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         A score is the sum of the parts' dot products, which is how lists say why an item is in them.
         """
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
-        """Sets the weights that training starts from; those that were drawn, if a model has no better start.
+    def initialise(self, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall) -> Initialised:
+        """Sets the initial weights; those that were drawn stay, if a model has no better ones.
 
         Args:
           data: clicks and features.
           prepared: the data of the run.
-          judge: ranks validation by the present weights, for choosing between starts.
+          validation_recall: ranks validation by the present weights, for choosing between initialisations.
         """
-        del data, prepared, judge
+        del data, prepared, validation_recall
         return Initialised("xavier")
 
     @abc.abstractmethod

@@ -26,7 +26,7 @@ from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
-from m3csr_tf.models.pairwise import Vectors, placed_users
+from m3csr_tf.models.pairwise import AllVectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.edge_pruning import EdgePruning
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
@@ -146,7 +146,7 @@ class Freedom(EmbeddingRecommender):
         """ "id" alone: content tells which embeddings an item shares."""
         return consecutive([(ID_PART, self._settings.dim)])
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`; the whole graph of clicks, which ranking uses."""
         del training
         return self._vectors(self._graph)
@@ -172,7 +172,7 @@ class Freedom(EmbeddingRecommender):
             mapped = self.network.maps[name](
                 tf.gather(content, tf.concat([batch["positive"], batch["negative"]], axis=0))
             )
-            total += self._task_loss(batch, users, mapped[:size], mapped[size:])
+            total += self.ranking_loss.of_vectors(batch, users, mapped)
         return self._settings.modal_loss / tf.cast(size, tf.float32) * total
 
     def before_ranking(self) -> None:
@@ -181,13 +181,13 @@ class Freedom(EmbeddingRecommender):
         if self._settings.item_layers:
             self.item_tower.carried.assign(self._over_items(self._settings.item_layers - 1))
 
-    def _vectors(self, graph: tf.SparseTensor) -> Vectors:
+    def _vectors(self, graph: tf.SparseTensor) -> AllVectors:
         """u and i + h of all rows."""
         nodes = mean_of_layers(graph, self.network.nodes, self._settings.layers)
-        of_users, of_items = nodes[: self._users], nodes[self._users :]
+        user_vectors, item_vectors = nodes[: self._users], nodes[self._users :]
         if self._settings.item_layers:
-            of_items += self._over_items(self._settings.item_layers)
-        return Vectors(of_users, of_items)
+            item_vectors += self._over_items(self._settings.item_layers)
+        return AllVectors(user_vectors, item_vectors)
 
     def _over_items(self, layers: int) -> tf.Tensor:
         """The items' embeddings, propagated over the item-item graph so many times."""

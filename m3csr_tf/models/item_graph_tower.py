@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
-from m3csr_tf.ops.nearest import nearest_by_cosine
+from m3csr_tf.ops.nearest import nearest_rows
 
 _TINY = 1e-12
 """In place of sums of 0, where there are no connections either."""
@@ -61,7 +61,7 @@ class ClickedNeighbours(tf.keras.layers.Layer):
         Args:
           content: float32 [n, width]. Where fewer have a positive cosine, the others have 0.
         """
-        places, cosines = nearest_by_cosine(tf.math.l2_normalize(content, axis=1), self.content, self._count)
+        places, cosines = nearest_rows(tf.math.l2_normalize(content, axis=1), self.content, self._count)
         return tf.gather(self._rows, places), tf.nn.relu(cosines)
 
 

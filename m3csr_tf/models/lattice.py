@@ -29,9 +29,9 @@ from m3csr_tf.models.click_graph import normalised_click_graph, training_clicks
 from m3csr_tf.models.contract import Batch, Collate, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
 from m3csr_tf.models.item_graph_tower import ClickedNeighbours, ItemGraphTower, carried_to
-from m3csr_tf.models.pairwise import Vectors, placed_users
+from m3csr_tf.models.pairwise import AllVectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
-from m3csr_tf.ops.nearest import nearest_by_cosine
+from m3csr_tf.ops.nearest import nearest_rows
 from m3csr_tf.ops.sparse_graph import as_tensor, mean_of_layers, product
 from m3csr_tf.sampling.training_data import TrainingData, item_features
 from m3csr_tf.util.progress import progress
@@ -208,7 +208,7 @@ class Lattice(EmbeddingRecommender):
         """ "id" alone: content tells which embeddings an item shares."""
         return consecutive([(ID_PART, self._settings.dim)])
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`; with a learned graph of the present weights."""
         del training
         learned = self._searched()
@@ -246,7 +246,7 @@ class Lattice(EmbeddingRecommender):
             layer = self.network.maps[name]
             unit = unit_mapped(content, layer.kernel, layer.bias)
             fixed = tf.stop_gradient(unit)
-            places, _ = nearest_by_cosine(fixed, tf.gather(fixed, self._clicked), self._neighbours)
+            places, _ = nearest_rows(fixed, tf.gather(fixed, self._clicked), self._neighbours)
             rows = tf.gather(self._clicked, places)
             cosines = tf.reduce_sum(unit[:, tf.newaxis] * tf.gather(unit, rows), axis=2)
             columns.append(rows)
@@ -266,14 +266,14 @@ class Lattice(EmbeddingRecommender):
         ):
             return tf.identity(learned.columns), tf.identity(learned.values)
 
-    def _vectors(self, alike: tf.Tensor) -> Vectors:
+    def _vectors(self, alike: tf.Tensor) -> AllVectors:
         """u and i + h / |h| of all rows.
 
         Args:
           alike: h / |h| of all items, float32 [items, dim].
         """
         nodes = mean_of_layers(self._graph, self.network.nodes, self._settings.layers)
-        return Vectors(nodes[: self._users], nodes[self._users :] + alike)
+        return AllVectors(nodes[: self._users], nodes[self._users :] + alike)
 
     def _alike(self, columns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         """h / |h| of all items over a learned graph; zeros where the item-item graph is left out."""

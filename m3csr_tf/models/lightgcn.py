@@ -10,7 +10,7 @@ from m3csr_tf.config import Config, LightGCNConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.models.click_graph import normalised_click_graph
 from m3csr_tf.models.contract import Batch, consecutive
-from m3csr_tf.models.pairwise import PairwiseRecommender, Vectors
+from m3csr_tf.models.pairwise import AllVectors, PairwiseRecommender
 from m3csr_tf.ops.sparse_graph import mean_of_layers
 
 ID_PART = "id"
@@ -72,7 +72,7 @@ class LightGCN(PairwiseRecommender):
         """ "id" alone."""
         return consecutive([(ID_PART, self._settings.dim)])
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`."""
         del training
         tables = self.network
@@ -80,7 +80,7 @@ class LightGCN(PairwiseRecommender):
         users, items = tf.split(
             mean_of_layers(self._graph, table, self._settings.layers), [tables.users.shape[0], tables.items.shape[0]]
         )
-        return Vectors(users, items)
+        return AllVectors(users, items)
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """Squares of the rows of E^0 of each example: user, positive and negatives."""

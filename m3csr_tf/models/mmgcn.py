@@ -25,7 +25,7 @@ from m3csr_tf.models.click_graph import training_clicks
 from m3csr_tf.models.content_placed_tower import ContentPlacedTower
 from m3csr_tf.models.contract import Batch, consecutive
 from m3csr_tf.models.embeddings import EmbeddingRecommender, Embeddings
-from m3csr_tf.models.pairwise import Vectors, placed_users
+from m3csr_tf.models.pairwise import AllVectors, placed_users
 from m3csr_tf.models.tables import TableUserTower
 from m3csr_tf.ops.masked_clicks import MaskedClicks
 from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, propagated
@@ -189,7 +189,7 @@ class MMGCN(EmbeddingRecommender):
         """Width of the last layer, which without any is what enters."""
         return self._settings.dim if self._settings.layers else self._settings.content_dim
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`; with all clicks."""
         del training
         return self._vectors(self._graph)
@@ -201,7 +201,7 @@ class MMGCN(EmbeddingRecommender):
         items = tf.concat([batch["positive"], batch["negative"]], axis=0)
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
-    def _vectors(self, graph: tf.SparseTensor) -> Vectors:
+    def _vectors(self, graph: tf.SparseTensor) -> AllVectors:
         """The sum over modalities of their last layers."""
         ids, parts = self.network.nodes, []
         degrees = propagated(graph, tf.ones([tf.shape(ids)[0], 1]))
@@ -212,7 +212,7 @@ class MMGCN(EmbeddingRecommender):
                 nodes = layer(nodes, tf.math.divide_no_nan(propagated(graph, nodes), degrees), ids)
             parts.append(nodes)
         total = tf.add_n(parts)
-        return Vectors(total[: self._users], total[self._users :])
+        return AllVectors(total[: self._users], total[self._users :])
 
     def learning_rates(self) -> dict[Any, float]:
         """Ids and preferences learn by training.id_rate."""

@@ -1,8 +1,8 @@
 """What models have in common that learn from pairs of a user and an item: collation, loss, and tables to serve.
 
 Each of them learns vectors of users and items whose dot products rank: BPR (Rendle et al. 2009) compares a user's
-positive with a negative. A subclass says what the vectors are; here they are compared by the run's retrieval task
-(`tasks.retrieval_task`). A `PairwiseRecommender` gathers them for a batch and puts them into tables before they are
+positive with a negative. A subclass says what the vectors are; here they are compared by the run's ranking loss
+(`ranking_loss`). A `PairwiseRecommender` gathers them for a batch and puts them into tables before they are
 ranked; a `ComparingRecommender` that is none computes them from content, in its towers.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,14 +22,14 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.models.contract import Batch, Collate, PreviousRun, Recommender, vector_width
 from m3csr_tf.models.matching import rows_before
+from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.models.tables import TableItemTower, TableUserTower
 from m3csr_tf.ops import replicas
 from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.tasks import retrieval_task
 
 
-class Vectors(NamedTuple):
+class AllVectors(NamedTuple):
     """Vectors of all users and items, by row, float32 [users, D] and [items, D]."""
 
     users: tf.Tensor
@@ -40,12 +40,12 @@ class ComparingRecommender(Recommender):
     """A recommender that learns by comparing the positive of an example with its negatives.
 
     Attributes:
-      task: the retrieval task of the run's settings.
+      ranking_loss: that of the run's settings.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.task = retrieval_task(config)
+        self.ranking_loss = RankingLoss(config)
 
     @abc.abstractmethod
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -70,38 +70,12 @@ class ComparingRecommender(Recommender):
         """The mean ranking loss, the auxiliary loss, and training.beta times |theta|^2 over the batch size."""
         del training
         users, items = self.example_vectors(inputs)
-        size = tf.shape(inputs["positive"])[0]
-        batch = tf.cast(size, tf.float32)
-        loss = self._task_loss(inputs, users, items[:size], items[size:]) / batch
+        batch = tf.cast(tf.shape(inputs["positive"])[0], tf.float32)
+        loss = self.ranking_loss.of_vectors(inputs, users, items) / batch
         loss += self.auxiliary_loss(inputs, users, items)
         if self.config.training.beta:
             loss += self.config.training.beta / batch * self.squared_weights(inputs)
         return loss / replicas.count()
-
-    def _task_loss(
-        self, inputs: Mapping[str, Any], users: tf.Tensor, positives: tf.Tensor, negatives: tf.Tensor
-    ) -> tf.Tensor:
-        """The sum of the losses of the examples."""
-        kind = self.config.negatives.kind
-        if kind == "uniform":
-            scores = [tf.reduce_sum(users * one, axis=1, keepdims=True) for one in (positives, negatives)]
-            return self.task(*scores, score_mask=inputs["allowed"])
-        if kind == "shared":
-            return self.task(users, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
-        candidates = replicas.gathered_own_first(positives)
-        return self._square_loss(users, candidates, inputs["positive_probability"], inputs["allowed"])
-
-    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
-    def _square_loss(
-        self, users: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
-    ) -> tf.Tensor:
-        return self.task(
-            users,
-            candidates,
-            candidate_sampling_probability=probability,
-            score_mask=allowed,
-            compute_metrics=False,
-        )
 
     def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
         """Copies rows of tables by ids (`user_tables`, `item_tables`), and all other weights as they are.
@@ -109,12 +83,12 @@ class ComparingRecommender(Recommender):
         A user or item that the run did not know keeps the row that was drawn for her or it.
         """
         del data
-        of_users = {table.ref() for table in self.user_tables()}
-        of_items = {table.ref() for table in self.item_tables()}
+        user_tables = {table.ref() for table in self.user_tables()}
+        item_tables = {table.ref() for table in self.item_tables()}
         for variable, old in zip(self.trainable_variables, before.model.trainable_variables, strict=True):
-            if variable.ref() in of_users:
+            if variable.ref() in user_tables:
                 variable.assign(_matched(variable, old, rows_before(prepared.users, before.prepared.users)))
-            elif variable.ref() in of_items:
+            elif variable.ref() in item_tables:
                 variable.assign(_matched(variable, old, rows_before(prepared.items, before.prepared.items)))
             else:
                 variable.assign(old)
@@ -140,7 +114,7 @@ class PairwiseRecommender(ComparingRecommender):
     network: tf.keras.layers.Layer
 
     @abc.abstractmethod
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """Vectors of all users and items by the present weights.
 
         Args:
@@ -169,7 +143,7 @@ class PairwiseRecommender(ComparingRecommender):
         """Fills the tables of the towers."""
         self._put(self.all_vectors())
 
-    def _put(self, vectors: Vectors) -> None:
+    def _put(self, vectors: AllVectors) -> None:
         """Fills the tables of the towers with the vectors of all rows."""
         self.user_tower.put(vectors.users)
         self.item_tower.vectors.assign(_without_reserved(vectors.items))

@@ -19,7 +19,7 @@ from m3csr_tf.ids import PADDING_ROW
 from m3csr_tf.models.contract import Batch, Collate, consecutive
 from m3csr_tf.models.pairwise import ComparingRecommender, collated
 from m3csr_tf.ops import replicas as sharing
-from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.gather import gather_distinct
 from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
 
@@ -27,7 +27,7 @@ CONTENT_PART, POPULARITY_PART = "content", "popularity"
 CONTENT = "content"
 """Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first being padding."""
 SLOTS, CANDIDATES = "slots", "candidates"
-"""Keys of a batch, lines of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
+"""Keys of a batch, indices of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
 
 
 class ContentTower(tf.keras.Model):
@@ -101,7 +101,7 @@ class HistoryTower(tf.keras.Model):
 
         Args:
           vectors: item vectors float32 [1 + items, D], the first of nothing.
-          slots: int32 [users, slots], lines of `vectors`; 0 where empty.
+          slots: int32 [users, slots], indices of `vectors`; 0 where empty.
         """
         filled = tf.where(slots > 0)
         sums = tf.sparse.segment_sum(
@@ -154,7 +154,7 @@ class Siamese(ComparingRecommender):
         return consecutive([(CONTENT_PART, self._settings.dim), *popularity])
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Histories and candidates as lines of the batch's distinct items, and these items' content.
+        """Histories and candidates as indices of the batch's distinct items, and these items' content.
 
         With training.mask_target the positive is taken out of the history that predicts it.
         """
@@ -167,12 +167,12 @@ class Siamese(ComparingRecommender):
             if masked:
                 histories = tf.where(histories == examples.positives[:, tf.newaxis], PADDING_ROW, histories)
             mentioned = [[PADDING_ROW], tf.reshape(histories, [-1]), examples.positives, examples.negatives]
-            rows, lines = tf.unique(tf.concat(mentioned, axis=0))
+            rows, indices = tf.unique(tf.concat(mentioned, axis=0))
             in_histories = tf.size(histories)
             return collated(examples) | {
                 CONTENT: {name: tf.gather(values, rows) for name, values in content.items()},
-                SLOTS: tf.reshape(lines[1 : 1 + in_histories], tf.shape(histories)),
-                CANDIDATES: lines[1 + in_histories :],
+                SLOTS: tf.reshape(indices[1 : 1 + in_histories], tf.shape(histories)),
+                CANDIDATES: indices[1 + in_histories :],
             }
 
         return collate
@@ -181,7 +181,7 @@ class Siamese(ComparingRecommender):
         """See `ComparingRecommender.example_vectors`."""
         items = self.item_tower(batch[CONTENT])
         users = self.user_tower.of_history(items, batch[SLOTS]) / self._settings.temperature
-        return users, gather_lines(items, batch[CANDIDATES])
+        return users, gather_distinct(items, batch[CANDIDATES])
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
         """Squares of all weights, once a batch."""

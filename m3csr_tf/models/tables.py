@@ -89,10 +89,10 @@ class TableUserTower(tf.keras.Model):
         """User vectors, float32 [users, D]; user_row and slots are read, and what the item tower reads of items."""
         rows = features[columns.USER_ROW]
         own = tf.gather(self.vectors, rows)
-        # One line more, of zeros, so that a history of width 0, or of no item, is an ordinary one.
-        of_items = tf.pad(self.items(features), [[1, 0], [0, 0]])
+        # One vector more, of zeros, so that a history of width 0, or of no item, is an ordinary one.
+        item_vectors = tf.pad(self.items(features), [[1, 0], [0, 0]])
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]])
-        total = tf.reduce_sum(tf.gather(of_items, slots), axis=1)
+        total = tf.reduce_sum(tf.gather(item_vectors, slots), axis=1)
         from_history, says = self.of_history(total)
         is_new = tf.logical_not(tf.gather(self.placed, rows))[:, tf.newaxis]
         return tf.where(is_new & says, from_history, own)

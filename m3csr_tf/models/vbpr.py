@@ -69,9 +69,9 @@ class VBPRItemTower(tf.keras.Model):
     def combine(self, factors: tf.Tensor, bias: tf.Tensor, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Item vectors float32 [items, D] of gamma, b and scaled content float32 [items, width] a modality."""
         parts = [factors]
-        for name, embedding, of_content in zip(self.modalities, self.embeddings, self.content_bias, strict=True):
+        for name, embedding, content_kernel in zip(self.modalities, self.embeddings, self.content_bias, strict=True):
             parts.append(tf.matmul(content[name], embedding))
-            bias += tf.matmul(content[name], of_content)
+            bias += tf.matmul(content[name], content_kernel)
         return tf.concat([*parts, bias], axis=1)
 
 

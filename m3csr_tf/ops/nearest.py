@@ -8,7 +8,7 @@ _BLOCK = 1024
 """Queries that are compared with the table at once, so that the matrix of all cosines is never in memory."""
 
 
-def nearest_by_cosine(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+def nearest_rows(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds for each query the rows of a table with the largest dot products, which are cosines if all have length 1.
 
     Args:

@@ -15,58 +15,58 @@ _Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 @own_gradient
-def dot_products(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Computes the dot products of each query with rows of its own.
+def dot_products(queries: tf.Tensor, vectors: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Computes the dot products of each query with vectors of its own.
 
     Args:
       queries: float32 [queries, width].
-      rows: float32 [queries, rows, width].
+      vectors: float32 [queries, n, width].
 
     Returns:
-      float32 [queries, rows].
+      float32 [queries, n].
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        of_queries = _narrow_matmul(upstream[:, tf.newaxis], rows)[:, 0]
-        return of_queries, upstream[:, :, tf.newaxis] * queries[:, tf.newaxis]
+        query_gradient = _narrow_matmul(upstream[:, tf.newaxis], vectors)[:, 0]
+        return query_gradient, upstream[:, :, tf.newaxis] * queries[:, tf.newaxis]
 
-    return tf.reduce_sum(queries[:, tf.newaxis] * rows, axis=2), gradient
+    return tf.reduce_sum(queries[:, tf.newaxis] * vectors, axis=2), gradient
 
 
 @own_gradient
-def matches(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Computes the dot products of each user's queries with the rows in her history slots.
+def matches(queries: tf.Tensor, slot_vectors: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Computes the dot products of each user's queries with the vectors in her history slots.
 
     Args:
       queries: float32 [users, heads, width].
-      rows: float32 [users, slots, width].
+      slot_vectors: float32 [users, slots, width].
 
     Returns:
       float32 [users, heads, slots].
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _narrow_matmul(upstream, rows), _outer(upstream, queries)
+        return _narrow_matmul(upstream, slot_vectors), _outer(upstream, queries)
 
-    return _narrow_matmul(queries, rows, adj_y=True), gradient
+    return _narrow_matmul(queries, slot_vectors, adj_y=True), gradient
 
 
 @own_gradient
-def weighted_sums(weights: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
-    """Computes weighted sums of the rows in each user's history slots.
+def weighted_sums(weights: tf.Tensor, slot_vectors: tf.Tensor) -> tuple[tf.Tensor, _Gradient]:
+    """Computes weighted sums of the vectors in each user's history slots.
 
     Args:
       weights: float32 [users, heads, slots].
-      rows: float32 [users, slots, width].
+      slot_vectors: float32 [users, slots, width].
 
     Returns:
       float32 [users, heads, width].
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _narrow_matmul(upstream, rows, adj_y=True), _outer(weights, upstream)
+        return _narrow_matmul(upstream, slot_vectors, adj_y=True), _outer(weights, upstream)
 
-    return _narrow_matmul(weights, rows), gradient
+    return _narrow_matmul(weights, slot_vectors), gradient
 
 
 def _narrow_matmul(x: tf.Tensor, y: tf.Tensor, adj_y: bool = False) -> tf.Tensor:

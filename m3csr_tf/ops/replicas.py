@@ -33,24 +33,24 @@ def gathered(values: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _gathered(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    replica = tf.distribute.get_replica_context()
+    context = tf.distribute.get_replica_context()
 
     # The gradient of all_gather itself would gather the sizes once more.
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, upstream)
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, upstream)
         size = tf.shape(values)[0]
-        place = replica.replica_id_in_sync_group
-        return summed[place * size : (place + 1) * size]
+        replica_id = context.replica_id_in_sync_group
+        return summed[replica_id * size : (replica_id + 1) * size]
 
-    return replica.all_gather(values, axis=0), gradient
+    return context.all_gather(values, axis=0), gradient
 
 
 def gathered_own_first(values: tf.Tensor) -> tf.Tensor:
     """Gathers the values of all replicas as `gathered`, rotated so that those of this replica come first."""
     if count() == 1:
         return values
-    place = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return tf.roll(gathered(values), -place * tf.shape(values)[0], axis=0)
+    replica_id = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.roll(gathered(values), -replica_id * tf.shape(values)[0], axis=0)
 
 
 def occurrences(keys: tf.Tensor) -> tf.Tensor:
@@ -63,11 +63,11 @@ def occurrences(keys: tf.Tensor) -> tf.Tensor:
       int32 [n].
     """
     if count() == 1:
-        _, place, times = tf.unique_with_counts(keys)
-        return tf.gather(times, place)
+        _, unique_index, times = tf.unique_with_counts(keys)
+        return tf.gather(times, unique_index)
     # all_gather needs a tensor that is placed on a device, which a tensor of the input pipeline is only after an
     # identity.
     every_key = tf.distribute.get_replica_context().all_gather(tf.identity(keys), axis=0)
-    _, place = tf.unique(tf.concat([keys, every_key], axis=0))
-    own, every = place[: tf.size(keys)], place[tf.size(keys) :]
+    _, unique_index = tf.unique(tf.concat([keys, every_key], axis=0))
+    own, every = unique_index[: tf.size(keys)], unique_index[tf.size(keys) :]
     return tf.gather(tf.math.bincount(every), own)

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from m3csr_tf.ops.gather import gather_entries, gather_lines
+from m3csr_tf.ops.gather import gather_distinct, gather_scalars
 from m3csr_tf.ops.products import dot_products
-from m3csr_tf.ops.slot_rows import GatheredRows, Histories, OneHotRows, SlotRows
+from m3csr_tf.ops.slot_vectors import GatheredVectors, Histories, OneHotVectors, SlotVectors
 
 FEW_ROWS = 128
 """Largest table of cluster embeddings for which cluster ids are treated as one-hot vectors. From larger tables it costs
@@ -57,18 +57,18 @@ class UnmappedItems:
         return cls(encoder, content, cluster_ids, clusters)
 
     def histories(self, slots: tf.Tensor) -> Histories:
-        """Returns the rows x_i in the slots of histories, in two parts: content, and clusters if there are any.
+        """Returns the vectors x_i in the slots of histories, in two parts: content, and clusters if there are any.
 
         Args:
-          slots: int32 [users, slots], lines of the items. A slot whose item lacks the modality counts as empty, and has
-            the row of the "nothing" item.
+          slots: int32 [users, slots], indices of the items. A slot whose item lacks the modality counts as empty, and
+            has the vector of the "nothing" item.
         """
         cluster_ids = tf.gather(self.cluster_ids, slots)
-        parts: list[SlotRows] = [GatheredRows.fixed(self.content, slots)]
+        parts: list[SlotVectors] = [GatheredVectors.fixed(self.content, slots)]
         if self.clusters is not None and _one_hot(self.clusters):
-            parts.append(OneHotRows(cluster_ids, self.clusters.shape[0]))
+            parts.append(OneHotVectors(cluster_ids, self.clusters.shape[0]))
         elif self.clusters is not None:
-            parts.append(GatheredRows.trained(self.clusters, cluster_ids))
+            parts.append(GatheredVectors.trained(self.clusters, cluster_ids))
         return Histories(parts, cluster_ids == 0)
 
     def fold(self, kernel: tf.Tensor) -> list[tf.Tensor]:
@@ -82,40 +82,40 @@ class UnmappedItems:
         Returns:
           float32 [width of the part, outputs] for each part of x_i.
         """
-        of_content, of_clusters = self._split(kernel, axis=0)
-        folded = [tf.matmul(self.encoder.mapping.kernel, of_content)]
+        content_part, cluster_part = self._split(kernel, axis=0)
+        folded = [tf.matmul(self.encoder.mapping.kernel, content_part)]
         if self.clusters is not None:
-            folded.append(tf.matmul(self.clusters, of_clusters) if _one_hot(self.clusters) else of_clusters)
+            folded.append(tf.matmul(self.clusters, cluster_part) if _one_hot(self.clusters) else cluster_part)
         return folded
 
     def bias_of(self, kernel: tf.Tensor) -> tf.Tensor:
         """Returns what the encoder's bias b adds to the outputs of a kernel [width, outputs], float32 [outputs]."""
-        of_content, _ = self._split(kernel, axis=0)
-        return tf.linalg.matvec(of_content, self.encoder.mapping.bias, transpose_a=True)
+        content_part, _ = self._split(kernel, axis=0)
+        return tf.linalg.matvec(content_part, self.encoder.mapping.bias, transpose_a=True)
 
     def score_pairs(self, queries: tf.Tensor, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Computes the dot products of each example's query with h_i of the example's own candidates.
 
         Args:
           queries: float32 [queries, width].
-          query: int32 [examples], the line of `queries` that each example uses.
-          candidates: int32 [examples, candidates], lines of the items.
+          query: int32 [examples], the index of the query that each example uses.
+          candidates: int32 [examples, candidates], indices of the items.
 
         Returns:
           float32 [examples, candidates].
         """
-        of_content, of_clusters = self._split(queries, axis=1)
-        folded = tf.matmul(of_content, self.encoder.mapping.kernel, transpose_b=True)
-        bias = tf.linalg.matvec(of_content, self.encoder.mapping.bias)
-        scores = dot_products(gather_lines(folded, query), tf.gather(self.content, candidates))
+        content_part, cluster_part = self._split(queries, axis=1)
+        folded = tf.matmul(content_part, self.encoder.mapping.kernel, transpose_b=True)
+        bias = tf.linalg.matvec(content_part, self.encoder.mapping.bias)
+        scores = dot_products(gather_distinct(folded, query), tf.gather(self.content, candidates))
         scores += tf.gather(bias, query)[:, tf.newaxis]
         if self.clusters is None:
             return scores
         cluster_ids = tf.gather(self.cluster_ids, candidates)
         if _one_hot(self.clusters):
-            of_table = tf.matmul(of_clusters, self.clusters, transpose_b=True)
-            return scores + gather_entries(of_table, query[:, tf.newaxis], cluster_ids)
-        return scores + dot_products(gather_lines(of_clusters, query), gather_lines(self.clusters, cluster_ids))
+            table_scores = tf.matmul(cluster_part, self.clusters, transpose_b=True)
+            return scores + gather_scalars(table_scores, query[:, tf.newaxis], cluster_ids)
+        return scores + dot_products(gather_distinct(cluster_part, query), gather_distinct(self.clusters, cluster_ids))
 
     def _split(self, values: tf.Tensor, axis: int) -> list[tf.Tensor]:
         """Splits an axis of size width into the parts that belong to mapped content and to the cluster embedding."""

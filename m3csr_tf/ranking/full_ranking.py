@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from m3csr_tf.errors import NotFiniteError
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.ranking.top_k import TopK, random_columns, random_rows
 from m3csr_tf.util.threads import cores, each_worker
 
@@ -35,9 +36,6 @@ class Vectors(NamedTuple):
     user_vectors: Any
     item_vectors: Matrix
 
-
-NOTHING = -1
-"""Item row in the places of a list for which no candidate is left."""
 
 # BLAS rounds a score differently when the shape of the product or the number of threads changes. Here every product has
 # the same number of users and items, begins at fixed offsets and runs on one thread, so that a user's scores are the
@@ -94,12 +92,12 @@ def top_n(
     items = _those(items, rows)
     _check_finite(users, items)
 
-    ranked = np.full((count, n), NOTHING, np.int32)
+    ranked = np.full((count, n), NO_ITEM, np.int32)
     if not ranked.size or not len(rows):
         return ranked
     scorer: _Scorer = _Sparse(users, items) if sparse.issparse(users) else _Dense(users, items)
     rows = rows[scorer.order]
-    column_of = np.full(catalogue, NOTHING)
+    column_of = np.full(catalogue, NO_ITEM)
     column_of[rows] = np.arange(len(rows))
     user_keys, item_keys = random_rows(seed, count), random_columns(rows)
     tiles = range(0, count, scorer.users_at_once)
@@ -109,14 +107,14 @@ def top_n(
     def work(worker: int) -> None:
         for start in tiles[worker::workers]:
             some = slice(start, min(start + scorer.users_at_once, count))
-            best = TopK(min(n, len(rows)), user_keys[some], item_keys)
+            top_k = TopK(min(n, len(rows)), user_keys[some], item_keys)
             left_out = _Seen(seen, some, column_of)
             mask = np.empty((some.stop - start, _ITEMS), bool)
             for first, scores in scorer.scores(some):
                 left_out.hide(first, scores)
-                best.offer(scores, first, mask[:, : scores.shape[1]])
-            columns, _ = best.lists()
-            ranked[some, : columns.shape[1]] = np.where(columns == NOTHING, NOTHING, rows[columns])
+                top_k.update(scores, first, mask[:, : scores.shape[1]])
+            columns, _ = top_k.lists()
+            ranked[some, : columns.shape[1]] = np.where(columns == NO_ITEM, NO_ITEM, rows[columns])
             if on_progress is not None:
                 done[worker] += some.stop - some.start
                 on_progress(sum(done), count)
@@ -244,8 +242,8 @@ def _first_equal(items: np.ndarray) -> np.ndarray:
     if not items.shape[1]:
         return first
     # Most vectors differ already in a few entries; only those that agree in these are compared as a whole.
-    few = _as_bytes(items[:, :: -(-items.shape[1] // _COMPARED)])
-    _, group, sizes = np.unique(few, return_inverse=True, return_counts=True)
+    prefix_bytes = _as_bytes(items[:, :: -(-items.shape[1] // _COMPARED)])
+    _, group, sizes = np.unique(prefix_bytes, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(sizes[group] > 1)
     _, earliest, copies = np.unique(_as_bytes(items[alike]), return_index=True, return_inverse=True)
     first[alike] = alike[earliest[copies]]

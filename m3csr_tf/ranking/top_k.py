@@ -37,7 +37,7 @@ class TopK:
         self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._waiting = 0
 
-    def offer(self, scores: np.ndarray, first: int, mask: np.ndarray) -> None:
+    def update(self, scores: np.ndarray, first: int, mask: np.ndarray) -> None:
         """Takes from a block of scores those that may belong to the top k.
 
         Args:
@@ -45,7 +45,7 @@ class TopK:
           first: the column of the first score.
           mask: bool [rows, width], working memory that is overwritten.
         """
-        few = len(scores) * max(self._k, scores.shape[1] // _CROWDED)
+        partition_above = len(scores) * max(self._k, scores.shape[1] // _CROWDED)
         if self._found:
             np.greater_equal(scores, self._edge[:, None], out=mask)
             row, column = np.divmod(np.flatnonzero(mask), scores.shape[1])
@@ -54,9 +54,9 @@ class TopK:
             tied = np.flatnonzero(~kept)
             kept[tied] = self._keys(row[tied], first + column[tied]) <= self._edge_key[row[tied]]
             row, column, value = row[kept], column[kept], value[kept]
-        if not self._found or len(row) > few:
+        if not self._found or len(row) > partition_above:
             keys = self._column_keys[first : first + scores.shape[1]]
-            chosen = _best(scores, mask, min(self._k, scores.shape[1]), self._row_keys, keys)
+            chosen = _partitioned_top_k(scores, mask, min(self._k, scores.shape[1]), self._row_keys, keys)
             row = np.flatnonzero(chosen.ravel() >= 0) // chosen.shape[1]
             column = chosen[chosen >= 0]
             value = scores[row, column]
@@ -78,8 +78,8 @@ class TopK:
         if self._found:
             self._settle()
             row, column, value = self._found[0]
-            place = places(np.bincount(row, minlength=len(columns)))
-            columns[row, place], scores[row, place] = column, value
+            position = positions_in_rows(np.bincount(row, minlength=len(columns)))
+            columns[row, position], scores[row, position] = column, value
         return columns, scores
 
     def _settle(self) -> None:
@@ -89,17 +89,17 @@ class TopK:
         order = np.argsort(falling)
         if (np.diff(falling[order]) == 0).any():
             order = np.lexsort((keys, falling))
-        place = places(np.bincount(row, minlength=len(self._edge)))
-        last = order[place == self._k - 1]
+        position = positions_in_rows(np.bincount(row, minlength=len(self._edge)))
+        last = order[position == self._k - 1]
         self._edge[row[last]], self._edge_key[row[last]] = value[last], keys[last]
-        kept = order[place < self._k]
+        kept = order[position < self._k]
         self._found, self._waiting = [(row[kept], column[kept], value[kept])], 0
 
     def _keys(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         return finalize(self._row_keys[row] + self._column_keys[column])
 
 
-def places(counts: np.ndarray) -> np.ndarray:
+def positions_in_rows(counts: np.ndarray) -> np.ndarray:
     """Returns the position of each entry within its ragged row: 0, .., counts[0] - 1, 0, .., counts[1] - 1, ..."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
@@ -112,7 +112,9 @@ def _by_row_and_falling(row: np.ndarray, value: np.ndarray) -> np.ndarray:
     return (row.astype(np.uint64) << np.uint64(32)) | ~rising
 
 
-def _best(scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, column_keys: np.ndarray) -> np.ndarray:
+def _partitioned_top_k(
+    scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, column_keys: np.ndarray
+) -> np.ndarray:
     """Returns the columns of the top `k` scores of each row, unordered, int [b, k]; -1 where fewer are above -inf."""
     parted = np.partition(scores, scores.shape[1] - k, axis=1)
     edge = np.maximum(parted[:, scores.shape[1] - k], np.finfo(np.float32).min)
@@ -123,7 +125,7 @@ def _best(scores: np.ndarray, mask: np.ndarray, k: int, row_keys: np.ndarray, co
     settled = counts <= k
     mask[~settled] = False
     row, column = np.divmod(np.flatnonzero(mask), scores.shape[1])
-    chosen[row, places(np.where(settled, counts, 0))] = column
+    chosen[row, positions_in_rows(np.where(settled, counts, 0))] = column
 
     contested = np.flatnonzero(~settled)
     step = max(1, _TIED_ENTRIES // scores.shape[1])

@@ -1,4 +1,4 @@
-"""What a version takes over from the one that was current before, so that nothing that came or went is lost."""
+"""What a version carries over from the one that was current before, so that nothing that came or went is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
 
     Args:
       before: the version that was current until now.
-      target: the one that is to be; its item tower places what it takes over.
+      target: the one that is to be; its item tower places what it carries over.
       select: which of the items.
 
     Returns:
@@ -37,14 +37,14 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
     try:
         old = before.items_alone(salvage=True)
     except ReleaseError as error:
-        logger.warning("videos and removals of version %d are not taken over: %s", before.version, error)
+        logger.warning("videos and removals of version %d are not carried over: %s", before.version, error)
         return None
     new = target.items_alone()
     removed = sorted(old.removed - new.removed)
     chosen = select(old, new)
     if old.modalities != target.modalities:
         logger.warning(
-            "%d videos of version %d are not taken over: its modalities are %s, now %s",
+            "%d videos of version %d are not carried over: its modalities are %s, now %s",
             len(chosen),
             before.version,
             old.modalities,
@@ -55,7 +55,7 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
         placed = target.has_trained(chosen)
         if not placed.all():
             logger.warning(
-                "%d videos of version %d are not taken over: %s has vectors only for the items of its training",
+                "%d videos of version %d are not carried over: %s has vectors only for the items of its training",
                 int((~placed).sum()),
                 before.version,
                 target.model_title,
@@ -70,7 +70,7 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
         vectors = target.item_vectors(catalogue)
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            logger.warning("%d videos are not taken over: they have no finite vector", int((~finite).sum()))
+            logger.warning("%d videos are not carried over: they have no finite vector", int((~finite).sum()))
             chosen, vectors = chosen[finite], vectors[finite]
             catalogue = old.catalogue(chosen)
     if not len(chosen) and not removed:
@@ -79,7 +79,7 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
 
 
 def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What a newly trained version takes over: items that came by refresh and that no training has placed.
+    """What a newly trained version carries over: items that came by refresh and that no training has placed.
 
     For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on
     purpose.
@@ -89,11 +89,11 @@ def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
 
 
 def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What an earlier version takes over: every item that it lacks, and what refreshes changed since."""
+    """What an earlier version carries over: every item that it lacks, and what refreshes changed since."""
     ids = old.ids
-    held = new.holds(ids)
-    changed = ids[held & old.refreshed(ids)]
-    return np.concatenate([ids[~held], changed[~_alike(old, new, changed)]])
+    in_release = new.holds(ids)
+    changed = ids[in_release & old.refreshed(ids)]
+    return np.concatenate([ids[~in_release], changed[~_alike(old, new, changed)]])
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:

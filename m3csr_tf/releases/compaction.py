@@ -26,7 +26,7 @@ _LINKED = (columns.ITEM_TOWER, columns.USER_TOWER)
 def compact(folder: Path, config: IndexConfig) -> Release:
     """Builds the live index of the current version afresh and makes it the current one, with the same towers.
 
-    What comes and goes while the index is being built is taken over.
+    What comes and goes while the index is being built is carried over.
 
     Args:
       folder: `saved_models/<name>`.
@@ -75,7 +75,7 @@ def _manifest(
         "config": {**old["config"], "index": config.model_dump(mode="json")},
         "parts": {part: parts[part] for part in manifests.PARTS},
     }
-    return manifests.sealed({**old, **changed})
+    return manifests.with_fingerprint({**old, **changed})
 
 
 def _link(source: Path, target: Path, left_out: Path) -> None:

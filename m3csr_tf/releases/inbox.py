@@ -66,7 +66,7 @@ def take_in(
     return done
 
 
-def waiting(inbox: Path) -> list[Path]:
+def pending_files(inbox: Path) -> list[Path]:
     """Files that have arrived, by name; those whose name starts with _ or . are still being written.
 
     Raises:
@@ -75,7 +75,7 @@ def waiting(inbox: Path) -> list[Path]:
     return [path for path, is_file in _arrived(inbox) if is_file]
 
 
-def passed_over(inbox: Path) -> list[Path]:
+def ignored_entries(inbox: Path) -> list[Path]:
     """What bears the name of such a file and is none: links, which others may point anywhere, pipes, folders."""
     return [path for path, is_file in _arrived(inbox) if not is_file]
 
@@ -129,9 +129,9 @@ def columns_of(release: Release) -> dict[str, str]:
 
 
 def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
-    said = one_line(reason)
-    _put_away(path, REJECTED, said)
-    logger.warning("%s: rejected (%s)", one_line(str(path)), said, exc_info=unexpected)
+    message = one_line(reason)
+    _put_away(path, REJECTED, message)
+    logger.warning("%s: rejected (%s)", one_line(str(path)), message, exc_info=unexpected)
 
 
 def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
@@ -146,8 +146,8 @@ def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
             os.rename(path, name, dst_dir_fd=there)
             if reason is not None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                beside = os.open(name + _ERROR, flags, 0o666, dir_fd=there)
-                with os.fdopen(beside, "w", encoding="utf-8") as stream:
+                error_file = os.open(name + _ERROR, flags, 0o666, dir_fd=there)
+                with os.fdopen(error_file, "w", encoding="utf-8") as stream:
                     stream.write(f"{reason}\n")
         finally:
             os.close(there)
@@ -186,12 +186,12 @@ def _folder(inbox: Path, wanted: str) -> int:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
         number += 1
-        beside = f"{wanted}.{number}"
-        _say_no_folder(inbox / name, beside)
-        name = beside
+        other = f"{wanted}.{number}"
+        _say_no_folder(inbox / name, other)
+        name = other
 
 
 @cache
-def _say_no_folder(path: Path, beside: str) -> None:
+def _say_no_folder(path: Path, other: str) -> None:
     """Once a process, and not for each file."""
-    logger.warning("%s: is no folder; files go to %s", one_line(str(path)), beside)
+    logger.warning("%s: is no folder; files go to %s", one_line(str(path)), other)

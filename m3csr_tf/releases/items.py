@@ -61,7 +61,7 @@ class ItemStore:
 
     @property
     def ids(self) -> np.ndarray:
-        """Ids of the items held, object array of str [items]."""
+        """Ids of the items, object array of str [items]."""
         base = self._base.to_numpy()
         if self._gone:
             base = base[~self._base.isin(list(self._gone))]
@@ -78,20 +78,20 @@ class ItemStore:
         return np.fromiter((item in self._refreshed for item in ids), bool, len(ids))
 
     def holds(self, ids: np.ndarray) -> np.ndarray:
-        """Whether each of `ids` is held, bool [ids]."""
+        """Whether the store has each of `ids`, bool [ids]."""
         ids = np.asarray(ids, dtype=object)
-        held = self._base.get_indexer(ids) >= 0
+        in_release = self._base.get_indexer(ids) >= 0
         if self._gone or self._views_since:
             changed = np.fromiter((item in self._views_since for item in ids), bool, len(ids))
             gone = np.fromiter((item in self._gone for item in ids), bool, len(ids))
-            held = (held & ~gone) | changed
-        return held
+            in_release = (in_release & ~gone) | changed
+        return in_release
 
     def views(self, ids: np.ndarray) -> np.ndarray:
-        """View counts of held items, int64 [ids]; -1: unknown.
+        """View counts of items, int64 [ids]; -1: unknown.
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         rows = self._rows(ids)
         views = np.where(rows >= 0, self._views[np.maximum(rows, 0)], UNKNOWN_VIEWS)
@@ -104,7 +104,7 @@ class ItemStore:
         """Popularity bins of the training, int32 [ids]; -1 for items that the towers' tables lack.
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         rows = self._rows(ids)
         return np.where(rows >= 0, self._bins[np.maximum(rows, 0)], NEVER_TRAINED).astype(np.int32)
@@ -115,7 +115,7 @@ class ItemStore:
         A known view count is binned; else the training's bin counts, and an item that training lacked is in bin 0.
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         views = self.views(ids)
         return np.where(views >= 0, bins_of(views, self._edges), np.maximum(self.training_bins(ids), 0))
@@ -124,15 +124,15 @@ class ItemStore:
         """Whether items are in popularity bin 0, bool [ids].
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         return self.bins(ids) == 0
 
     def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Raw content of held items, modality -> float32 [ids, width]; a row of NaN: the item lacks the modality.
+        """Raw content of items, modality -> float32 [ids, width]; a row of NaN: the item lacks the modality.
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         rows = self._rows(ids)
         given = [(line, self._content_since[item]) for line, item in enumerate(ids) if item in self._content_since]
@@ -149,17 +149,17 @@ class ItemStore:
         """Held items as the item tower takes them.
 
         Raises:
-          KeyError: an id is not held.
+          KeyError: the store has no such item.
         """
         frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
         return Catalogue(frame, self.content(ids))
 
     def upsert(self, items: Catalogue, has_content: np.ndarray, refreshed: np.ndarray) -> None:
-        """Adds items, or replaces views and content of items held already.
+        """Adds items, or replaces views and content of items that are there.
 
         Args:
           items: what is given.
-          has_content: bool [items]; False where a held item keeps its content.
+          has_content: bool [items]; False where a known item keeps its content.
           refreshed: bool [items]; whether it comes by refresh.
         """
         ids = items.frame[columns.ITEM_ID].tolist()
@@ -174,7 +174,7 @@ class ItemStore:
             self.removed.discard(item)
 
     def remove(self, ids: list[str]) -> None:
-        """Removes items; one that is not held is noted all the same, so that no later version brings it back."""
+        """Removes items; one that is not there is noted all the same, so that no later version brings it back."""
         for item in ids:
             self._content_since.pop(item, None)
             self._views_since.pop(item, None)
@@ -183,7 +183,7 @@ class ItemStore:
             self.removed.add(item)
 
     def save(self, folder: Path) -> None:
-        """Writes the items held now to a new folder."""
+        """Writes the items that are there now to a new folder."""
         folder.mkdir(parents=True)
         ids = self.ids
         frame = pd.DataFrame(
@@ -196,9 +196,9 @@ class ItemStore:
         )
         frame.to_parquet(folder / ITEMS, index=False)
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             files = {
-                name: opened.enter_context(MatrixFile(_content_path(folder, name), len(ids), width))
+                name: stack.enter_context(MatrixFile(_content_path(folder, name), len(ids), width))
                 for name, width in self.modalities.items()
             }
             for start in range(0, len(ids), _WRITTEN_AT_ONCE):
@@ -247,9 +247,9 @@ class ItemStore:
     def _rows(self, ids: np.ndarray) -> np.ndarray:
         """Lines of the base, -1 for those that have come since."""
         ids = np.asarray(ids, dtype=object)
-        held = self.holds(ids)
-        if not held.all():
-            raise KeyError(f"item {quoted(ids[int(np.argmin(held))])} is not in the release")
+        in_release = self.holds(ids)
+        if not in_release.all():
+            raise KeyError(f"item {quoted(ids[int(np.argmin(in_release))])} is not in the release")
         return self._base.get_indexer(ids)
 
 

@@ -102,8 +102,8 @@ class Journal:
         content = sink.getvalue()
         digest = hashlib.sha256(content).hexdigest()[:16]
         try:
-            with replacing(self.folder / f"{number:08d}-{digest}.parquet") as beside:
-                beside.write_bytes(content)
+            with replacing(self.folder / f"{number:08d}-{digest}.parquet") as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             raise ReleaseError(f"{self.folder}: the journal cannot be written: {reason(error)}") from None
         try:

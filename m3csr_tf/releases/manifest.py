@@ -23,7 +23,7 @@ FORMAT = 2
 PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
 """In the order in which they are published."""
 COPY = "release.json"
-_AGAIN = "put it back, roll back, or release again"
+_ADVICE = "put it back, roll back, or release again"
 _NO_CURRENT = "put it back, name a version (pipelines/release.py rollback --version N), or release again"
 """Of the manifest itself: without it, going back to the version before needs a number."""
 
@@ -44,11 +44,11 @@ def checksums(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+def with_fingerprint(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with the fingerprint of all else that it says."""
-    said = {key: value for key, value in manifest.items() if key != "fingerprint"}
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return {**said, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
+    fields = {key: value for key, value in manifest.items() if key != "fingerprint"}
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return {**fields, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
       ReleaseError: it is missing, broken, of another format or shape, names files outside the parts, or was changed
         after it was written.
     """
-    again = _AGAIN if path.name == COPY else _NO_CURRENT
+    again = _ADVICE if path.name == COPY else _NO_CURRENT
     try:
         manifest = parse_json(regular(path).read_bytes())
     except FileNotFoundError:
@@ -74,7 +74,7 @@ def read(path: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         found = quoted(manifest.get("format"))
         raise ReleaseError(f"{path}: a manifest of format {found}, expected {FORMAT}; {again}")
-    if sealed(manifest) != manifest:
+    if with_fingerprint(manifest) != manifest:
         raise ReleaseError(f"{path}: was changed after the release (its fingerprint does not match); {again}")
     with reading(path, again, ReleaseError):
         checked(Manifest, manifest)
@@ -136,10 +136,10 @@ def verify(release: Path, manifest: dict[str, Any]) -> None:
         for name, expected in listed.items():
             path = folder / name
             if not path.is_file():
-                raise ReleaseError(f"{path}: missing from the {part}; {_AGAIN}")
-            with reading(path, _AGAIN, ReleaseError):
+                raise ReleaseError(f"{path}: missing from the {part}; {_ADVICE}")
+            with reading(path, _ADVICE, ReleaseError):
                 if sha256(path) != expected:
-                    raise ReleaseError(f"{path}: this file of the {part} was changed after the release; {_AGAIN}")
+                    raise ReleaseError(f"{path}: this file of the {part} was changed after the release; {_ADVICE}")
         own_copy = copy_path(folder, part)
         for path in sorted(folder.rglob("*")):
             is_folder = path.is_dir() and not path.is_symlink()

@@ -1,4 +1,4 @@
-"""What a manifest must say, and within which bounds: one that somebody sealed anew may say anything."""
+"""What a manifest must say, and within which bounds: one to which somebody gave a new fingerprint may say anything."""
 
 from __future__ import annotations
 

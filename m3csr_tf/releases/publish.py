@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,6 +23,7 @@ from m3csr_tf.errors import ReleaseError
 from m3csr_tf.export.signatures import ItemServing, UserServing
 from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.export.warmup import write_warmup
+from m3csr_tf.exposure import model_with_bonuses
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.index import ItemIndex, build_index
 from m3csr_tf.models.contract import Recommender
@@ -66,7 +67,7 @@ class Trained(Protocol):
 def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
     """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
 
-    Videos that came by refresh and that the new catalogue lacks are taken over, placed by the new item tower; so are
+    Videos that came by refresh and that the new catalogue lacks are carried over, placed by the new item tower; so are
     removals (`versions`).
 
     Args:
@@ -85,13 +86,13 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
     with publishing(folder) as staging:
         version = free_version(folder, version)
         try:
-            with _raised(trained.model, bonuses):
+            with _with_bonuses(trained.model, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
-            said = str(error.message)
-            refused = behind(said)
+            message = str(error.message)
+            refused = behind(message)
             why = "check disk and rights" if refused is None else reason(refused)
-            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
         index = _build_index(trained, staging)
         with progress("checksums of the release"):
             manifest = _manifest(trained, version, index, bonuses, staging)
@@ -113,25 +114,14 @@ def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
     )
 
 
-@contextmanager
-def _raised(model: Recommender, bonuses: np.ndarray) -> Iterator[None]:
-    """Adds the bonuses to what the bins are worth, inside the block: the run's own model stays as it was trained."""
+def _with_bonuses(model: Recommender, bonuses: np.ndarray) -> AbstractContextManager[None]:
     if not bonuses.any():
-        yield
-        return
-    worth = model.popularity_bias
-    if worth is None:
+        return nullcontext()
+    if model.popularity_bias is None:
         raise ReleaseError(
             f"{model.title} has no popularity bias that could take bonuses; pass exposure.cold_share=trained"
         )
-    trained = worth.numpy()
-    raised = trained.copy()
-    raised[: len(bonuses)] += bonuses
-    worth.assign(raised)
-    try:
-        yield
-    finally:
-        worth.assign(trained)
+    return model_with_bonuses(model.popularity_bias, bonuses)
 
 
 def _export(trained: Trained, staging: Path) -> None:
@@ -164,16 +154,16 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     vectors = np.concatenate(parts)
     with progress("vectors of sample users"):
         users = _sample_users(prepared, config)
-        of_users = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
+        user_vectors = SavedUserTower(staging / columns.USER_TOWER, config.history.length).vectors(users)
     try:
-        index = build_index(ids, vectors, config.index, of_users)
+        index = build_index(ids, vectors, config.index, user_vectors)
     except ValueError as error:
         raise ReleaseError(f"{config.run.name}: the item vectors cannot be indexed: {error}") from None
     folder = staging / columns.INDEX
     with progress("writing the index"):
         index.save(folder)
         items.save(folder / ITEMS)
-    sample.save(sample.Sample(users, of_users), folder)
+    sample.save(sample.SampledUsers(users, user_vectors), folder)
     return index
 
 
@@ -192,7 +182,7 @@ def _prepared_digest(trained: Trained) -> str:
 
 def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
-    return manifests.sealed(
+    return manifests.with_fingerprint(
         {
             "format": manifests.FORMAT,
             "name": config.release_folder.name,

@@ -23,7 +23,7 @@ class Gate:
 
     Attributes:
       recall: share of the exact nearest that is found, as the index is searched now.
-      asked: the least that it must be.
+      required: the least that it must be.
       at: how many nearest are looked at.
       changed: items that came, changed or went since the index was built.
       items: that it holds.
@@ -31,7 +31,7 @@ class Gate:
     """
 
     recall: float
-    asked: float
+    required: float
     at: int
     changed: int
     items: int
@@ -40,7 +40,7 @@ class Gate:
     @property
     def holds(self) -> bool:
         """Whether the recall is reached."""
-        return self.recall >= self.asked
+        return self.recall >= self.required
 
     @property
     def rebuild_due(self) -> bool:

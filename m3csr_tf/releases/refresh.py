@@ -37,8 +37,8 @@ class Refreshed:
 
     Attributes:
       new: items that the index lacked.
-      changed: items that it held already.
-      removed: items that it held and holds no more.
+      changed: items that it had already.
+      removed: items that it had and has no more.
       absent: ids to remove that it did not hold; they are noted, so that no later version brings them back.
       position: the journal's, afterwards.
       seconds: from the given vectors to the searchable index.
@@ -92,10 +92,10 @@ def refresh(
             logger.warning("%s: %s reads no content, so what is given moves no item", source, release.model_title)
         store = release.items
         ids = frame[columns.ITEM_ID].to_numpy(dtype=object)
-        held, held_gone = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
-        if len(release.index) + int((~held).sum()) == int(held_gone.sum()):
+        in_release, gone_in_release = store.holds(ids), store.holds(np.asarray(gone, dtype=object))
+        if len(release.index) + int((~in_release).sum()) == int(gone_in_release.sum()):
             raise InputError(f"{source}: no item would be left; an index holds at least one")
-        catalogue = _completed(release, frame, given, held)
+        catalogue = _completed(release, frame, given, in_release)
         vectors = release.item_vectors(catalogue)
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
@@ -104,17 +104,17 @@ def refresh(
                 f"finite ({int((~finite).sum())} such items); check its content vectors"
             )
         if given and release.places_new_items:
-            _warn_of_unread(release, frame, given, held, vectors, source)
-        has_content = ~held | bool(given)
+            _warn_of_unread(release, frame, given, in_release, vectors, source)
+        has_content = ~in_release | bool(given)
         segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
         if len(segment):
             release.apply(release.journal.append(segment), segment)
-    _warn_of_near(release, ids[~held], source)
+    _warn_of_near(release, ids[~in_release], source)
     return Refreshed(
-        new=int((~held).sum()),
-        changed=int(held.sum()),
-        removed=int(held_gone.sum()),
-        absent=int((~held_gone).sum()),
+        new=int((~in_release).sum()),
+        changed=int(in_release.sum()),
+        removed=int(gone_in_release.sum()),
+        absent=int((~gone_in_release).sum()),
         position=release.position,
         seconds=time.perf_counter() - started,
     )
@@ -124,26 +124,26 @@ def _warn_of_unread(
     release: Release,
     frame: pd.DataFrame,
     content: dict[str, np.ndarray],
-    held: np.ndarray,
+    in_release: np.ndarray,
     vectors: np.ndarray,
     source: str,
 ) -> None:
     """Says so where new content of known items moves none of them: of clicked items some models read the id alone."""
-    known = np.flatnonzero(held)[:_LOOKED_AT]
+    known = np.flatnonzero(in_release)[:_LOOKED_AT]
     before = release.items.content(frame[columns.ITEM_ID].to_numpy(dtype=object)[known])
     differs = np.zeros(len(known), bool)
     for name, new in content.items():
         differs |= ~np.isclose(new[known], before[name], equal_nan=True).all(axis=1)
-    asked = known[differs]
-    if not len(asked):
+    changed = known[differs]
+    if not len(changed):
         return
-    as_it_was = _completed(release, frame.iloc[asked], {}, held[asked])
-    if (release.item_vectors(as_it_was) == vectors[asked]).all():
+    as_it_was = _completed(release, frame.iloc[changed], {}, in_release[changed])
+    if (release.item_vectors(as_it_was) == vectors[changed]).all():
         logger.warning(
             "%s: the content of known items changed, and moves none of them (%d looked at): %s reads content only for "
             "items without a training click",
             source,
-            len(asked),
+            len(changed),
             release.model_title,
         )
 
@@ -199,31 +199,33 @@ def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.nd
     bare = np.ones(len(ids), bool)
     for vectors in content.values():
         bare &= np.isnan(vectors).any(axis=1)
-    held = store.holds(ids)
-    bare[held] &= store.training_bins(ids[held]) == NEVER_TRAINED
+    in_release = store.holds(ids)
+    bare[in_release] &= store.training_bins(ids[in_release]) == NEVER_TRAINED
     if content:
-        rest = np.flatnonzero(bare & held)
+        rest = np.flatnonzero(bare & in_release)
         kept = [vectors for name, vectors in store.content(ids[rest]).items() if name not in content]
         bare[rest] = np.all([np.isnan(vectors).any(axis=1) for vectors in kept], axis=0) if kept else True
     else:
-        bare &= ~held  # What was known already stays.
+        bare &= ~in_release  # What was known already stays.
     return bare
 
 
-def _completed(release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], held: np.ndarray) -> Catalogue:
+def _completed(
+    release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], in_release: np.ndarray
+) -> Catalogue:
     """What is given, and what is known already of the rest."""
     store, ids = release.items, frame[columns.ITEM_ID].to_numpy(dtype=object)
     views = np.full(len(ids), UNKNOWN_VIEWS, np.int64)
     if columns.VIEW_COUNT in frame:
         views = frame[columns.VIEW_COUNT].to_numpy(np.int64)
     else:
-        views[held] = store.views(ids[held])
-    known = store.content(ids[held])
+        views[in_release] = store.views(ids[in_release])
+    known = store.content(ids[in_release])
     whole = {}
     for name, width in release.modalities.items():
         if name in content:
             whole[name] = np.ascontiguousarray(content[name], np.float32)
         else:
             whole[name] = np.full([len(ids), width], np.nan, np.float32)
-            whole[name][held] = known[name]
+            whole[name][in_release] = known[name]
     return Catalogue(pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: views}), whole)

@@ -136,7 +136,7 @@ class Release:
         """Folder of "item_tower", "index" or "user_tower"."""
         return manifests.part_folder(self.folder, part, self.version)
 
-    def sample(self) -> sample.Sample:
+    def sample(self) -> sample.SampledUsers:
         """The users whose vectors recall is measured on, and their vectors."""
         return sample.load(self.path(columns.INDEX))
 
@@ -274,9 +274,9 @@ def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
     if len(ids):  # First, so that an index whose items all go and others come is never empty.
         index.upsert(ids, segment.vectors)
     gone = np.asarray(segment.removed, dtype=object)
-    held = gone[items.holds(gone)]
-    if len(held):
-        index.delete(held)
+    in_release = gone[items.holds(gone)]
+    if len(in_release):
+        index.delete(in_release)
     _note(items, segment)
 
 

@@ -17,7 +17,7 @@ _USERS = "users.parquet"
 _VECTORS = "vectors.npy"
 
 
-class Sample(NamedTuple):
+class SampledUsers(NamedTuple):
     """Some users of the run.
 
     Attributes:
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     vectors: np.ndarray
 
 
-def save(sample: Sample, index_folder: Path) -> None:
+def save(sample: SampledUsers, index_folder: Path) -> None:
     """Writes a sample into an index's folder."""
     folder = index_folder / FOLDER
     folder.mkdir()
@@ -37,7 +37,7 @@ def save(sample: Sample, index_folder: Path) -> None:
     np.save(folder / _VECTORS, sample.vectors, allow_pickle=False)
 
 
-def load(index_folder: Path) -> Sample:
+def load(index_folder: Path) -> SampledUsers:
     """Reads what `save` wrote.
 
     Raises:
@@ -46,4 +46,4 @@ def load(index_folder: Path) -> Sample:
     folder = index_folder / FOLDER
     with reading(folder, "put it back, roll back, or release again", ReleaseError):
         users = pd.read_parquet(folder / _USERS)[[columns.USER_ID, columns.HISTORY]]
-        return Sample(users, stored_array(folder / _VECTORS, (len(users), None), "f"))
+        return SampledUsers(users, stored_array(folder / _VECTORS, (len(users), None), "f"))

@@ -26,7 +26,7 @@ class Verified:
       items: whose vectors were recomputed by the item tower, from the raw content.
       users: whose vectors were recomputed by the user tower.
       recall: of the live index against exact search.
-      asked: the recall that it must reach.
+      required: the recall that it must reach.
     """
 
     files: int
@@ -34,7 +34,7 @@ class Verified:
     items: int
     users: int
     recall: float
-    asked: float
+    required: float
 
 
 def verify(release: Release, sample_size: int) -> Verified:
@@ -65,10 +65,10 @@ def verify(release: Release, sample_size: int) -> Verified:
     if not gate.holds:
         raise ReleaseError(
             f"{release.folder}: recall@{gate.at} of version {release.version} is {gate.recall:.4f}, expected "
-            f"{gate.asked}; build the index afresh: pipelines/refresh.py --compact"
+            f"{gate.required}; build the index afresh: pipelines/refresh.py --compact"
         )
     files = sum(len(names) for names in release.manifest["parts"].values())
-    return Verified(files, release.position, len(ids), len(users), gate.recall, gate.asked)
+    return Verified(files, release.position, len(ids), len(users), gate.recall, gate.required)
 
 
 def _compare(what: str, ids: np.ndarray, stored: np.ndarray, again: np.ndarray, release: Release) -> None:

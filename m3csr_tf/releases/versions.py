@@ -111,8 +111,8 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], select: CarryO
     Args:
       folder: `saved_models/<name>`.
       staging: holds a folder for each part.
-      manifest: sealed.
-      select: which of the old version's items the new one takes over.
+      manifest: with its fingerprint.
+      select: which of the old version's items the new one carries over.
     """
     version = manifest["version"]
     text = _text(manifest)
@@ -149,10 +149,10 @@ def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment
             if latest is None and manifests.versions(folder):
                 raise ReleaseError(no_current(folder))
             latest = manifests.read(folder / columns.MANIFEST)["version"]
-            earlier = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
-            if not earlier:
+            previous = [one for one in _history(folder)[:-1] if manifests.is_complete(folder, one)]
+            if not previous:
                 raise ReleaseError(f"{folder}: no complete version was current before {latest}; name one by --version")
-            version = earlier[-1]
+            version = previous[-1]
         target = open_release(folder, version)
         taken = _make_current(folder, target, all_changes) if version != current(folder) else None
         return open_release(folder), taken
@@ -256,7 +256,7 @@ def _before(folder: Path, version: int) -> Release | None:
             return None
         latest = others[-1]
         logger.warning(
-            "%s does not say which version was current; videos and removals of version %d are taken over",
+            "%s does not say which version was current; videos and removals of version %d are carried over",
             folder / columns.MANIFEST,
             latest,
         )

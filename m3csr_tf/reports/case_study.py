@@ -72,14 +72,14 @@ def studies(
     for user in histories:
         rows = histories[user]
         past = prepared.items.ids(rows[rows != PADDING_ROW][-HISTORY:][::-1])
-        of_user = lists[lists[columns.USER_ID] == user].nsmallest(PLACES, columns.RANK)
+        lists_of_user = lists[lists[columns.USER_ID] == user].nsmallest(PLACES, columns.RANK)
         listed = [
             shown.item(
                 str(row[columns.ITEM_ID]),
                 parts={part: float(row[columns.part_column(part)]) for part in parts},
                 score=float(row[columns.SCORE]),
             )
-            for _, row in of_user.iterrows()
+            for _, row in lists_of_user.iterrows()
         ]
         made.append(
             CaseStudy(user, [shown.item(str(item)) for item in past], listed, parts, dict(intensities.get(user, {})))

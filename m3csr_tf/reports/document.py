@@ -94,7 +94,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table whose rows a reader can sort by any column.
 
     Attributes:
@@ -185,7 +185,7 @@ class CaseStudy:
 
 
 @dataclass(frozen=True)
-class Source:
+class FoldedText:
     """A text to look up, closed at first, e.g. all settings.
 
     Attributes:
@@ -197,11 +197,11 @@ class Source:
     text: str
 
 
-Block: TypeAlias = Text | Facts | Table | Figure | CaseStudy | Source
+Block: TypeAlias = Text | Facts | PageTable | Figure | CaseStudy | FoldedText
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of the page with a heading of its own."""
 
     title: str
@@ -220,4 +220,4 @@ class Report:
 
     title: str
     subtitle: str
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]

@@ -157,7 +157,7 @@ def _of_training(run: RunFiles) -> Iterator[_Plan]:
     if points is not None:
         caption = (
             "Each validation against the training time until then: steps times batch size by the logged speed. Time "
-            "of validations, of preparation and of where weights start is not in it."
+            "of validations, of preparation and of the initial weights is not in it."
         )
         metric = f"validation Recall@{_AT}"
         yield (

@@ -15,12 +15,12 @@ from m3csr_tf.reports.document import (
     Fact,
     Facts,
     Figure,
+    FoldedText,
     Link,
     Number,
+    PageSection,
+    PageTable,
     Report,
-    Section,
-    Source,
-    Table,
     Text,
 )
 from m3csr_tf.reports.evidence import Evidence
@@ -81,15 +81,15 @@ def run_report(
         f"{counts['items']:,} items ({describe_split(run)}), judged on {counts['test_interactions']:,} held-out ones."
     )
     sections = [
-        Section("Summary", [Facts(list(_facts(run))), *_lacking(evidence, run)]),
-        Section("Results", [*_results(run), *drawn["results"]]),
-        Section("Data", list(_data(run))),
-        Section("Modalities", [*_intensity(run), *drawn["modalities"]]),
-        Section("New and rare items", [*drawn["popularity"], *_frontier(run), *drawn["frontier"]]),
-        Section("Case study", list(case_blocks(studies, drawn["case"], "those with a list and"))),
-        Section("Training", [*_training(run), *drawn["training"]]),
-        Section("Limits", [Text([limit]) for limit in limits(run)]),
-        Section("Settings and files", list(_files(run, page_folder, release))),
+        PageSection("Summary", [Facts(list(_facts(run))), *_lacking(evidence, run)]),
+        PageSection("Results", [*_results(run), *drawn["results"]]),
+        PageSection("Data", list(_data(run))),
+        PageSection("Modalities", [*_intensity(run), *drawn["modalities"]]),
+        PageSection("New and rare items", [*drawn["popularity"], *_frontier(run), *drawn["frontier"]]),
+        PageSection("Case study", list(case_blocks(studies, drawn["case"], "those with a list and"))),
+        PageSection("Training", [*_training(run), *drawn["training"]]),
+        PageSection("Limits", [Text([limit]) for limit in limits(run)]),
+        PageSection("Settings and files", list(_files(run, page_folder, release))),
     ]
     return Report(f"Run {run.name}", subtitle, sections)
 
@@ -115,15 +115,15 @@ def _facts(run: RunFiles) -> Iterator[Fact]:
 
 
 def _lacking(evidence: Evidence, run: RunFiles) -> Iterator[Block]:
-    said = dict(evidence.lacking)
+    reasons = dict(evidence.lacking)
     if run.frontier is None:
-        said["Cold-item frontier"] = "run pipelines/frontier.py, then pipelines/report.py, to have it here"
+        reasons["Cold-item frontier"] = "run pipelines/frontier.py, then pipelines/report.py, to have it here"
     if run.lists is None:
-        said["Case study"] = "the run has no lists with parts of scores; run pipelines/retrieve.py first"
+        reasons["Case study"] = "the run has no lists with parts of scores; run pipelines/retrieve.py first"
     if run.validations is None:
-        said["Training curves"] = "the training logged no validation"
-    if said:
-        sentences = "; ".join(f"{name}: {why}" for name, why in said.items())
+        reasons["Training curves"] = "the training logged no validation"
+    if reasons:
+        sentences = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         yield Text([f"Left out. {sentences}."])
 
 
@@ -135,16 +135,16 @@ def _results(run: RunFiles) -> Iterator[Block]:
     shares = [name for name in every if name.partition("@")[0] in ("coverage", "cold_share", "cold_coverage")]
     rows: list[list[str | Number | Link]] = []
     for system, slices in systems.items():
-        of_all = slices["all"]
-        figures = {metric: figure_of(of_all, metric) for metric in metrics}
-        of_lists = [Number.of(of_all.get(share), 1, percent=True) for share in shares]
+        whole = slices["all"]
+        figures = {metric: figure_of(whole, metric) for metric in metrics}
+        shares_of_lists = [Number.of(whole.get(share), 1, percent=True) for share in shares]
         first = [figures[metric] for metric in metrics if metric.endswith("@20")]
-        rows.append([system, *first, *of_lists, *list(figures.values())[len(first) :]])
+        rows.append([system, *first, *shares_of_lists, *list(figures.values())[len(first) :]])
     at_20 = [metric for metric in metrics if metric.endswith("@20")]
     others = metrics[len(at_20) :]
     headings = ["system", *map(_named, at_20), *(share.replace("_", " ") for share in shares), *map(_named, others)]
     drawn = "" if every.get("of", 0) == every["users"] else f", a seeded draw of {every.get('of', 0):,}"
-    yield Table(
+    yield PageTable(
         "All systems on the test split, all items ranked",
         headings,
         rows,
@@ -152,24 +152,24 @@ def _results(run: RunFiles) -> Iterator[Block]:
         "training clicks are left out of her list. Coverage is the share of the catalogue, and of its cold "
         "items, in anybody's list.",
     )
-    judged = [name for name in _SLICES if run.metrics["test"].get(name, {}).get("users")]
+    shown_slices = [name for name in _SLICES if run.metrics["test"].get(name, {}).get("users")]
     for metric in ("recall@20", "ndcg@20"):
         rows = [
-            [system, *(figure_of(slices.get(name, {}), metric) for name in judged)]
+            [system, *(figure_of(slices.get(name, {}), metric) for name in shown_slices)]
             for system, slices in systems.items()
         ]
-        users = ", ".join(f"{name.replace('_', ' ')} {run.metrics['test'][name]['users']:,}" for name in judged)
-        yield Table(
+        users = ", ".join(f"{name.replace('_', ' ')} {run.metrics['test'][name]['users']:,}" for name in shown_slices)
+        yield PageTable(
             f"{_named(metric)} by kind of item",
-            ["system", *(name.replace("_", " ") for name in judged)],
+            ["system", *(name.replace("_", " ") for name in shown_slices)],
             rows,
-            f"Users with such clicks: {users}. {' '.join(_SLICES[name] for name in judged if name != 'all')}",
+            f"Users with such clicks: {users}. {' '.join(_SLICES[name] for name in shown_slices if name != 'all')}",
         )
     chosen: list[list[str | Number | Link]] = [
         [
             titled(name),
             Number.of(tree["choice"]["grid"], 0),
-            str(tree["choice"]["judged"]),
+            str(tree["choice"]["selected_on"]),
             Number.of(tree["choice"]["recall"]),
             Number.of(tree["choice"]["seconds"], 1),
             ", ".join(f"{key} {value}" for key, value in tree["choice"]["settings"].items()),
@@ -178,9 +178,9 @@ def _results(run: RunFiles) -> Iterator[Block]:
         if "choice" in tree
     ]
     if chosen:
-        yield Table(
+        yield PageTable(
             "How the baselines' settings were chosen",
-            ["baseline", "tried", "judged on", "Recall@20 there", "seconds", "settings"],
+            ["baseline", "tried", "selected on", "Recall@20 there", "seconds", "settings"],
             chosen,
             folded=True,
         )
@@ -200,16 +200,16 @@ def _data(run: RunFiles) -> Iterator[Block]:
             Number.of(1 - interactions / max(1, users * items), 3, percent=True),
         ],
     ]
-    yield Table("Counts after preparation", ["what", "count"], rows)
+    yield PageTable("Counts after preparation", ["what", "count"], rows)
     rows = []
     for name in run.prepared.modalities:
         without = counts.get(f"items_without_{name}", 0)
         width = run.prepared.content[name].shape[1]
         rows.append([name, Number.of(width, 0), Number.of(1 - without / max(1, items), 1, percent=True)])
-    yield Table("Modalities", ["modality", "width of its vectors", "items that have it"], rows)
+    yield PageTable("Modalities", ["modality", "width of its vectors", "items that have it"], rows)
     inputs = manifest.get("inputs", {})
     if inputs:
-        yield Table(
+        yield PageTable(
             "Input files",
             ["file", "SHA-256"],
             [[path, digest] for path, digest in inputs.items()],
@@ -224,7 +224,7 @@ def _intensity(run: RunFiles) -> Iterator[Block]:
     names = {"mean": "mean", "spread": "standard deviation", "correlation": "correlation with the truth"}
     names |= {"shuffled": "the same, truth shuffled"}
     columns = [name for name in names if name in next(iter(tree.values()))]
-    yield Table(
+    yield PageTable(
         "Learned interest intensities over users (equation 6)",
         ["modality", *(names[name] for name in columns)],
         [[modality, *(Number.of(figures[name], 3) for name in columns)] for modality, figures in tree.items()],
@@ -251,7 +251,7 @@ def _frontier(run: RunFiles) -> Iterator[Block]:
             cells.append(Number.of(value, 1, percent=True) if name in percent else Number.of(value))
         rows.append(cells)
     named = [headings.get(name) or f"{_METRICS[name.partition('.')[0]]}@20 {name.partition('.')[2]}" for name in shown]
-    yield Table(
+    yield PageTable(
         "Frontier: what shares of cold items in the lists cost and give",
         named,
         rows,
@@ -313,11 +313,11 @@ def _files(run: RunFiles, page_folder: Path, release: Path | None) -> Iterator[B
     ]
     if release is not None:
         rows.append([Link(release.name, _relative(release, page_folder)), "release: towers, index and manifest"])
-    yield Table("Files", ["file", "what it is"], rows, "Links are relative to this page.")
+    yield PageTable("Files", ["file", "what it is"], rows, "Links are relative to this page.")
     if run.versions:
         versions: list[list[str | Number | Link]] = [[name, str(value)] for name, value in run.versions.items()]
-        yield Table("Versions", ["what", "version"], versions, folded=True)
-    yield Source("All settings (config.yaml)", run.settings_text)
+        yield PageTable("Versions", ["what", "version"], versions, folded=True)
+    yield FoldedText("All settings (config.yaml)", run.settings_text)
 
 
 def _relative(target: Path, start: Path) -> str:

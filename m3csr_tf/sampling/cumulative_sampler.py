@@ -51,9 +51,9 @@ class CumulativeSampler:
         starts, ends = tf.gather(self.ends, rows), tf.gather(self.ends, rows + 1)
         below, above = tf.gather(self.sums, starts), tf.gather(self.sums, ends)
         wanted = below + tf.cast(uniform, tf.float64) * (above - below)
-        place = tf.searchsorted(self.sums, wanted, side="right", out_type=tf.int64) - 1
-        place = tf.clip_by_value(place, starts, tf.maximum(ends - 1, starts))
-        column = tf.gather(self.columns, tf.minimum(place, tf.size(self.columns, out_type=tf.int64) - 1))
+        position = tf.searchsorted(self.sums, wanted, side="right", out_type=tf.int64) - 1
+        position = tf.clip_by_value(position, starts, tf.maximum(ends - 1, starts))
+        column = tf.gather(self.columns, tf.minimum(position, tf.size(self.columns, out_type=tf.int64) - 1))
         return tf.where(starts == ends, PADDING_ROW, column)
 
 

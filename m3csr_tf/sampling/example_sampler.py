@@ -30,7 +30,7 @@ class Examples(NamedTuple):
     Attributes:
       window: the window of users that the examples are drawn from.
       step: int64 scalar, counted from the first step of training.
-      place: int64 scalar, the index of the replica, from 0.
+      replica: int64 scalar, the index of the replica, from 0.
       users: int32 [batch], indices of the users in the window (`Window.user_rows` has their rows of the id table).
       positives: int32 [batch], item rows.
       negatives: item rows int32: [batch] with one uniform negative for each example, [count] with shared negatives, and
@@ -44,7 +44,7 @@ class Examples(NamedTuple):
 
     window: Window
     step: tf.Tensor
-    place: int | tf.Tensor
+    replica: int | tf.Tensor
     users: tf.Tensor
     positives: tf.Tensor
     negatives: tf.Tensor
@@ -91,7 +91,7 @@ class ExampleSampler:
             self._popularity_share = item_graph.popularity_share
 
     def draw(
-        self, window: Window, step: tf.Tensor, place: int | tf.Tensor = 0, turn: tf.Tensor | None = None
+        self, window: Window, step: tf.Tensor, replica: int | tf.Tensor = 0, turn: tf.Tensor | None = None
     ) -> Examples:
         """Draws one replica's part of the examples of a step.
 
@@ -100,35 +100,35 @@ class ExampleSampler:
         Args:
           window: the window of users to draw from.
           step: int64 scalar, counted from the first step of training.
-          place: int64 scalar, the index of the replica, from 0.
+          replica: int64 scalar, the index of the replica, from 0.
           turn: int64 scalar, the number of batches that were drawn from this window before; None: the steps since the
             window's first step.
         """
         all_users, all_positives = self._positives(window, step, step - window.first_step if turn is None else turn)
-        users, positives = self._share.of(all_users, place), self._share.of(all_positives, place)
-        own_first = self._share.own_first(all_positives, place)
-        negatives, allowed = self._negatives(window, users, own_first, step, place)
+        users, positives = self._share.of(all_users, replica), self._share.of(all_positives, replica)
+        own_first = self._share.own_first(all_positives, replica)
+        negatives, allowed = self._negatives(window, users, own_first, step, replica)
         in_batch = self._config.negatives.kind == "in_batch"
         probability = tf.gather(self._probability, own_first) if in_batch else None
-        return Examples(window, step, place, users, positives, negatives, allowed, probability)
+        return Examples(window, step, replica, users, positives, negatives, allowed, probability)
 
     def _positives(self, window: Window, step: tf.Tensor, turn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws users, as indices in the window, and their positives, item rows; int32 [batch] each."""
         size = self._config.training.batch_size
         examples = tf.size(window.active if self._per_user else window.items, tf.int64)
         positions = turn * size + tf.range(size, dtype=tf.int64)
-        rounds, places = positions // examples, positions % examples
+        rounds, positions = positions // examples, positions % examples
         seed = tf.fill([size], tf.constant(self._config.run.seed, tf.int64))
         seeds = tf.stack([seed, rounds, tf.fill([size], window.number)], axis=1)
         # The raw op, since its wrapper pads a seed for each position to the wrong shape. It refuses a largest index of
         # 0, so a window of one example is not shuffled.
         last = tf.maximum(examples - 1, 1)
-        shuffled = tf.raw_ops.RandomIndexShuffle(index=places, seed=tf.cast(seeds, tf.int32), max_index=last)
-        places = tf.where(examples > 1, shuffled, places)
+        shuffled = tf.raw_ops.RandomIndexShuffle(index=positions, seed=tf.cast(seeds, tf.int32), max_index=last)
+        positions = tf.where(examples > 1, shuffled, positions)
         if not self._per_user:
-            users, items = tf.gather(window.owners, places), tf.gather(window.items, places)
+            users, items = tf.gather(window.owners, positions), tf.gather(window.items, positions)
             return users, self._walked(window, users, items, step)
-        users = tf.gather(window.active, places)
+        users = tf.gather(window.active, positions)
         starts, ends = tf.gather(window.starts, users), tf.gather(window.starts, users + 1)
         chosen = starts + tf.cast(
             self._draws.uniform([size], step, "interaction") * tf.cast(ends - starts, tf.float32), tf.int64
@@ -177,12 +177,12 @@ class ExampleSampler:
         Returns:
           bool of the same shape.
         """
-        places = tf.searchsorted(window.keys, tf.reshape(keys, [-1]))
-        found = tf.gather(window.keys, tf.minimum(places, tf.size(window.keys) - 1))
+        positions = tf.searchsorted(window.keys, tf.reshape(keys, [-1]))
+        found = tf.gather(window.keys, tf.minimum(positions, tf.size(window.keys) - 1))
         return tf.reshape(found, tf.shape(keys)) == keys
 
     def _negatives(
-        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws the negatives, and says which candidates may count as negatives.
 
@@ -191,7 +191,7 @@ class ExampleSampler:
           users: int32 [batch], the replica's own users, as indices in the window.
           positives: the positives of all replicas, the replica's own first.
           step: int64 scalar.
-          place: int64 scalar, the index of the replica.
+          replica: int64 scalar, the index of the replica.
 
         Returns:
           Negatives and `allowed`, as attributes of `Examples`.
@@ -204,8 +204,8 @@ class ExampleSampler:
         if kind == "shared":
             shared = self._shared(step)
             allowed = tf.logical_not(self._known_positives(window, users, shared))
-            return self._share.of(shared, place), tf.logical_and(allowed, shared != PADDING_ROW)
-        tries = self._share.of(self._from_pool([self._config.training.batch_size, _TRIES], step), place)
+            return self._share.of(shared, replica), tf.logical_and(allowed, shared != PADDING_ROW)
+        tries = self._share.of(self._from_pool([self._config.training.batch_size, _TRIES], step), replica)
         firsts = tries[:, 0]
         owners = tf.cast(users, tf.int64) * self._catalogue
         clash = self._is_click(window, owners + tf.cast(firsts, tf.int64))
@@ -228,10 +228,10 @@ class ExampleSampler:
         return tf.concat([self._pool, tf.fill([-size % self._share.replicas], PADDING_ROW)], axis=0)
 
     def _from_pool(self, shape: list[int], step: tf.Tensor) -> tf.Tensor:
-        places = tf.random.stateless_uniform(
+        positions = tf.random.stateless_uniform(
             shape, self._draws.seed(step, "pool"), maxval=tf.size(self._pool), dtype=tf.int32
         )
-        return tf.gather(self._pool, places)
+        return tf.gather(self._pool, positions)
 
     def _known_positives(self, window: Window, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns which candidates each user has clicked in training, bool [users, candidates].
@@ -244,11 +244,11 @@ class ExampleSampler:
         starts, ends = tf.gather(window.starts, users), tf.gather(window.starts, users + 1)
         ragged = tf.ragged.range(starts, ends)
         clicked = tf.gather(window.items, ragged.flat_values)
-        place = tf.searchsorted(ordered, clicked)
-        hit = tf.gather(ordered, tf.minimum(place, tf.size(ordered) - 1)) == clicked
-        lines = tf.boolean_mask(tf.cast(ragged.value_rowids(), tf.int32), hit)
-        first_of_run = tf.boolean_mask(place, hit)
+        position = tf.searchsorted(ordered, clicked)
+        hit = tf.gather(ordered, tf.minimum(position, tf.size(ordered) - 1)) == clicked
+        owners = tf.boolean_mask(tf.cast(ragged.value_rowids(), tf.int32), hit)
+        first_of_run = tf.boolean_mask(position, hit)
         shape = tf.stack([tf.size(users), tf.size(candidates)])
-        marked = tf.scatter_nd(tf.stack([lines, first_of_run], axis=1), tf.ones_like(lines), shape)
+        marked = tf.scatter_nd(tf.stack([owners, first_of_run], axis=1), tf.ones_like(owners), shape)
         runs = tf.searchsorted(ordered, candidates)
         return tf.gather(marked, runs, axis=1) > 0

@@ -69,26 +69,26 @@ class ReplicaShare:
     def __init__(self, replicas: int) -> None:
         self.replicas = replicas
 
-    def of(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
+    def of(self, values: tf.Tensor, replica: int | tf.Tensor) -> tf.Tensor:
         """Returns one replica's part of the values of the whole batch.
 
         Args:
           values: [batch, ...], where batch is a multiple of the number of replicas.
-          place: int64 scalar, the index of the replica, from 0.
+          replica: int64 scalar, the index of the replica, from 0.
         """
         if self.replicas == 1:
             return values
         size = tf.shape(values, tf.int64)[0] // self.replicas
-        return values[place * size : (place + 1) * size]
+        return values[replica * size : (replica + 1) * size]
 
-    def own_first(self, values: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
+    def own_first(self, values: tf.Tensor, replica: int | tf.Tensor) -> tf.Tensor:
         """Rotates the values of the whole batch so that one replica's own come first.
 
         Args:
           values: [batch].
-          place: int64 scalar, the index of the replica, from 0.
+          replica: int64 scalar, the index of the replica, from 0.
         """
         if self.replicas == 1:
             return values
         size = tf.size(values, tf.int64) // self.replicas
-        return tf.roll(values, -place * size, axis=0)
+        return tf.roll(values, -replica * size, axis=0)

@@ -50,8 +50,8 @@ class TrainingData:
       histories: int32 [users, slots] of the users of `clicks`, padded with PADDING_ROW.
       features: as `item_features` returns them, arrays or tensors.
       trained: bool [items], the items with a training click.
-      item_graph: the item graph, where random walks give positives or ids start from it; otherwise None, since it takes
-        long on large logs.
+      item_graph: the item graph, where random walks give positives or ids are initialised from it; otherwise None,
+        since it takes long on large logs.
       shards: the clicks on the disk, if there are more than `training.window_clicks`; otherwise None.
       cross_ids: cross-fitted item ids, each estimated without the clicks of one part of the users; None where all
         examples read the model's id table.
@@ -114,7 +114,7 @@ def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matri
     """Reads clicks, histories and shards, which are attributes of `TrainingData`."""
     if prepared.train_clicks.sum() > config.training.window_clicks:
         shards = ShardedClicks.of(prepared, config)
-        clicks, slots, _ = shards.clicks_of(_sample(shards.clicks))
+        clicks, slots, _ = shards.read_users(_sample(shards.clicks))
         return clicks, slots, shards
     train = prepared.split(columns.TRAIN)
     clicks = click_matrix(train, len(prepared.users), len(prepared.items))

@@ -158,10 +158,10 @@ class ShardedClicks:
 
     def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
         """Reads some shards and makes them a window of numpy arrays."""
-        clicks, slots, rows = self.clicks_of(shards)
+        clicks, slots, rows = self.read_users(shards)
         return window_of(clicks, slots, rows, first_step, number)
 
-    def clicks_of(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
+    def read_users(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
         """Reads the users of some shards.
 
         Returns:
@@ -176,10 +176,10 @@ class ShardedClicks:
             rows.append(users[begins])
             starts.append(starts[-1][-1] + np.cumsum(sizes))
             items.append(frame[columns.ITEM_ROW].to_numpy(np.int32))
-            places = np.repeat(np.arange(len(sizes)), sizes)
+            positions = np.repeat(np.arange(len(sizes)), sizes)
             slots.append(
                 histories(
-                    frame.assign(**{columns.USER_ROW: places}),
+                    frame.assign(**{columns.USER_ROW: positions}),
                     len(sizes),
                     self.config.history.trained,
                     self.config.split.seed,

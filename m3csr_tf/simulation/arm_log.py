@@ -28,8 +28,8 @@ def round_file(folder: Path, number: int) -> Path:
 
 def write_round(folder: Path, number: int, shown: pd.DataFrame) -> None:
     """Writes the impressions of a round."""
-    with replacing(round_file(folder, number)) as beside:
-        shown.to_parquet(beside, index=False)
+    with replacing(round_file(folder, number)) as temporary:
+        shown.to_parquet(temporary, index=False)
 
 
 def read_round(folder: Path, number: int) -> pd.DataFrame:

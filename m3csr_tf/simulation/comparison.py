@@ -88,8 +88,8 @@ def _difference(system: float, control: float, first: np.ndarray, second: np.nda
     low, high = _interval(first - second)
     percent = 100 * (system / control - 1) if control else None
     known = control != 0 and bool((second > 0).all())
-    of_percent = _interval(100 * (first / second - 1)) if known else (None, None)
-    return Difference(system, control, system - control, low, high, percent, *of_percent)
+    percent_interval = _interval(100 * (first / second - 1)) if known else (None, None)
+    return Difference(system, control, system - control, low, high, percent, *percent_interval)
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.config import Config
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases import versions
 from m3csr_tf.releases.release import open_release
 from m3csr_tf.simulation.arm_log import ArmLog, read_round, round_file, write_round
-from m3csr_tf.simulation.feedback import NOTHING, impressions
+from m3csr_tf.simulation.feedback import impressions
 from m3csr_tf.simulation.nights import (
     arm_folder,
     done_file,
@@ -27,8 +28,8 @@ from m3csr_tf.simulation.nights import (
 from m3csr_tf.simulation.plan import Plan
 from m3csr_tf.simulation.population import ITEM, Population
 from m3csr_tf.simulation.randomness import uniforms
-from m3csr_tf.simulation.released import Released
-from m3csr_tf.simulation.systems import Moment, Popularity, System, Truth
+from m3csr_tf.simulation.released import ReleasedSystem
+from m3csr_tf.simulation.systems import ArmRecommender, Moment, Popularity, Truth
 from m3csr_tf.util.files import write_json
 
 Build = Callable[[Config], object]
@@ -100,7 +101,7 @@ class _Arm:
     system: str
     first: int
 
-    def recommender(self, day: int, build: Build) -> System:
+    def recommender(self, day: int, build: Build) -> ArmRecommender:
         """The recommender of the day; a model is trained and released first."""
         kind = self.plan.systems[self.system].kind
         if kind == "popularity":
@@ -117,14 +118,14 @@ class _Arm:
             versions.prune(config.release_folder, _KEPT)
             write_json(done, {"version": versions.current(config.release_folder)})
         release = open_release(config.release_folder, read_done(done))
-        return Released(release, self.population, self._ids(self.system))
+        return ReleasedSystem(release, self.population, self._ids(self.system))
 
-    def run_round(self, number: int, recommender: System) -> None:
+    def run_round(self, number: int, recommender: ArmRecommender) -> None:
         """Shows lists to the visitors of a round, and writes down what came of them."""
         simulation, population = self.plan.simulation, self.population
         time, views = population.time(number), self.views
         users = population.visitors(number, self.log.members)
-        lists = np.full((len(users), simulation.list_length), NOTHING)
+        lists = np.full((len(users), simulation.list_length), NO_ITEM)
         if len(users):
             seen_by, seen = self.log.seen(users)
             histories = [self.log.histories[user] for user in users.tolist()]

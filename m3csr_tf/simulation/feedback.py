@@ -17,14 +17,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.simulation.population import ITEM, USER, Population
 from m3csr_tf.simulation.randomness import uniforms
 
 RANK, VIEWS, CLICK, LIKE, FOLLOW, WATCH = "rank", "views", "click", "like", "follow", "watch"
 """Columns of impressions beside USER and ITEM: place in the list, from 0; views of the video before the round; bool
 three times; and seconds."""
-NOTHING = -1
-"""Fills the places of a list for which no video is left."""
 
 
 def impressions(
@@ -36,14 +35,14 @@ def impressions(
       population: the people and the videos.
       time: Unix seconds.
       users: int [visitors].
-      lists: items int [visitors, n], best first; NOTHING where none is left.
+      lists: items int [visitors, n], best first; NO_ITEM where none is left.
       views: of each video until now, int64 [items].
 
     Returns:
       USER, ITEM int32, RANK int16, VIEWS int32, CLICK, LIKE, FOLLOW bool, WATCH float32; a row a place that shows
       something, in the order of users and places.
     """
-    line, rank = np.nonzero(lists != NOTHING)
+    line, rank = np.nonzero(lists != NO_ITEM)
     user, item = users[line], lists[line, rank]
     utility = population.utilities(user, item, time)
     draws = {

@@ -60,11 +60,11 @@ def write_tables(
     """
     if folder.exists():
         return
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     items = np.flatnonzero(available)
-    log.to_parquet(beside / f"{INTERACTIONS}.parquet", index=False)
+    log.to_parquet(temporary / f"{INTERACTIONS}.parquet", index=False)
     catalogue = pd.DataFrame(
         {
             columns.ITEM_ID: population.item_ids[items],
@@ -72,10 +72,10 @@ def write_tables(
             columns.PUBLISH_TIME: population.published[items],
         }
     )
-    catalogue.to_parquet(beside / f"{CATALOGUE}.parquet", index=False)
+    catalogue.to_parquet(temporary / f"{CATALOGUE}.parquet", index=False)
     for name, vectors in population.content.items():
-        np.save(beside / f"{name}.npy", vectors[items], allow_pickle=False)
-    beside.rename(folder)
+        np.save(temporary / f"{name}.npy", vectors[items], allow_pickle=False)
+    temporary.rename(folder)
 
 
 def night_config(plan: Plan, system: str, night: int) -> Config:

@@ -9,9 +9,9 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.search import Candidates, Seen, nearest
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release
-from m3csr_tf.simulation.feedback import NOTHING
 from m3csr_tf.simulation.population import Population
 from m3csr_tf.simulation.systems import Moment
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _SOURCE = "simulation"
 
 
-class Released:
+class ReleasedSystem:
     """Lists from the current version of a release.
 
     Args:
@@ -49,7 +49,7 @@ class Released:
             )
 
     def lists(self, moment: Moment) -> np.ndarray:
-        """See `System`."""
+        """See `ArmRecommender`."""
         self.take_in(moment.available, moment.views)
         lookup = pd.Index(self._release.index.ids)
         rows = lookup.get_indexer(self._ids)  # Of each video, -1 where the index lacks it.
@@ -59,11 +59,11 @@ class Released:
                 columns.HISTORY: pd.Series([self._ids[one] for one in moment.histories], dtype=object),
             }
         )
-        held = rows[moment.seen] >= 0
-        seen = Seen(moment.seen_by[held], rows[moment.seen[held]], len(lookup))
+        in_release = rows[moment.seen] >= 0
+        seen = Seen(moment.seen_by[in_release], rows[moment.seen[in_release]], len(lookup))
         found, _ = nearest(Candidates(self._release.index), self._release.user_vectors(users), seen, moment.length)
         items = pd.Index(self._ids).get_indexer(lookup)
-        return np.where(found == NOTHING, NOTHING, items[found])
+        return np.where(found == NO_ITEM, NO_ITEM, items[found])
 
     def take_in(self, available: np.ndarray, views: np.ndarray) -> None:
         """Brings new videos and changed view counts into the release, as an upstream job would.
@@ -74,13 +74,13 @@ class Released:
           available: bool [items], videos that have been published.
           views: int64 [items]; a count decides the popularity bin and so the gate and the exposure bonus.
         """
-        held = self._release.items.holds(self._ids)
-        new = np.flatnonzero(available & ~held & ~self._waiting)
+        in_release = self._release.items.holds(self._ids)
+        new = np.flatnonzero(available & ~in_release & ~self._waiting)
         if len(new):
             content = {name: vectors[new] for name, vectors in self._content.items()}
             refresh(self._release, self._frame(new, views), content, source=_SOURCE)
-            held[new] = True
-        known = np.flatnonzero(held)
+            in_release[new] = True
+        known = np.flatnonzero(in_release)
         changed = known[self._release.items.views(self._ids[known]) != views[known]]
         if len(changed):
             refresh(self._release, self._frame(changed, views), source=_SOURCE)

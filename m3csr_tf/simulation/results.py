@@ -28,8 +28,8 @@ def results_of(plan: Plan) -> dict[str, Any]:
     days: list[dict[str, Any]] = []
     for system in plan.systems:
         members = members_of(plan, population, system)
-        of_days = [_shown(plan, population, system, day) for day in range(settings.days)]
-        whole = pd.concat(of_days, ignore_index=True)
+        days_shown = [_shown(plan, population, system, day) for day in range(settings.days)]
+        whole = pd.concat(days_shown, ignore_index=True)
         measures[system] = measure(population, members, whole)
         figures = {name: one.value for name, one in measures[system].items()}
         rounds = range(settings.days * settings.rounds_a_day)
@@ -37,7 +37,7 @@ def results_of(plan: Plan) -> dict[str, Any]:
         empty = visits * settings.list_length - len(whole)
         counts = {"people": len(members), "visits": visits, "impressions": len(whole), "empty_places": empty}
         arms[system] = counts | figures
-        days += [_day(population, system, day, shown) for day, shown in enumerate(of_days)]
+        days += [_day(population, system, day, shown) for day, shown in enumerate(days_shown)]
     last = population.time(settings.days * settings.rounds_a_day - 1)
     new = (population.published >= population.begins) & population.available(last)
     paired = settings.traffic == "twins"

@@ -36,7 +36,7 @@ class Moment:
     length: int
 
 
-class System(Protocol):
+class ArmRecommender(Protocol):
     """A recommender; the docstrings here are the specification."""
 
     def lists(self, moment: Moment) -> np.ndarray:
@@ -55,7 +55,7 @@ class Popularity:
         self._seed = population.simulation.seed
 
     def lists(self, moment: Moment) -> np.ndarray:
-        """See `System`."""
+        """See `ArmRecommender`."""
         views = moment.views[:, None].astype(np.float32)
         return _ranked(np.ones((len(moment.users), 1), np.float32), views, moment, self._seed)
 
@@ -67,7 +67,7 @@ class Truth:
         self._population = population
 
     def lists(self, moment: Moment) -> np.ndarray:
-        """See `System`."""
+        """See `ArmRecommender`."""
         people = self._population
         ones = np.ones((len(moment.users), 1), np.float32)
         users = np.concatenate([people.user_side[moment.users], ones], axis=1)

@@ -55,8 +55,8 @@ def write_tables(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     arms = [{"system": name} | dict(figures) for name, figures in results["arms"].items()]
     paths = []
     for name, rows in ((TABLE_4, against), (ARMS, arms), (DAYS, results["days"])):
-        with replacing(folder / name) as beside:
-            pd.DataFrame(list(rows)).to_csv(beside, index=False)
+        with replacing(folder / name) as temporary:
+            pd.DataFrame(list(rows)).to_csv(temporary, index=False)
         paths.append(folder / name)
     return paths
 

@@ -98,12 +98,12 @@ class Budget:
           users: whom each validation ranks the catalogue for.
         """
         epochs = f"{self.epochs:.2g}" if self.epochs < 10 else f"{self.epochs:,.0f}"
-        of_epochs = "epoch" if epochs == "1" else "epochs"
-        of_clicks = f"{self.clicks:,} training click{'s' if self.clicks != 1 else ''}"
-        of_users = f"{users:,} user{'s' if users != 1 else ''}"
+        unit = "epoch" if epochs == "1" else "epochs"
+        clicks_text = f"{self.clicks:,} training click{'s' if self.clicks != 1 else ''}"
+        users_text = f"{users:,} user{'s' if users != 1 else ''}"
         return (
-            f"{self.steps:,} steps of {self.batch_size:,} examples, {epochs} {of_epochs} of {of_clicks}; "
-            f"validation every {self.evaluate_every:,} steps by {of_users}"
+            f"{self.steps:,} steps of {self.batch_size:,} examples, {epochs} {unit} of {clicks_text}; "
+            f"validation every {self.evaluate_every:,} steps by {users_text}"
         )
 
 

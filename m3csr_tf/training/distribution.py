@@ -1,8 +1,8 @@
 """Where a run trains: on one device, on several of one machine, or on many machines (`run.strategy`).
 
-Workers meet in collective operations alone. The chief decides and writes everything: it starts the weights, validates,
-stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data need be the
-same for all.
+Workers meet in collective operations alone. The chief decides and writes everything: it initialises the weights,
+validates, stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data
+need be the same for all.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class Distribution:
         if self.replicas == 1:
             return iter(stream.dataset(first_step, steps))
 
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             here = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * here
             batches = stream.dataset(first_step, steps, range(first, first + here))
             # Else the workers would ask each other at every step whether anybody's input has ended.
             return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+        return iter(self.strategy.distribute_datasets_from_function(worker_dataset))
 
     def agree(self, number: int) -> int:
         """The chief's number; every worker waits here for the others."""
@@ -123,7 +123,7 @@ def _of_chief(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor | tf.
     return [strategy.experimental_local_results(value)[0] for value in strategy.run(summed)]
 
 
-def opened(run: RunConfig) -> Distribution:
+def open_distribution(run: RunConfig) -> Distribution:
     """The replicas that `run.strategy` asks for, after `runtime.configure`; the same ones at every call of a process.
 
     With multi_worker it waits until all workers of TF_CONFIG are there.

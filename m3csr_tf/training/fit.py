@@ -33,10 +33,10 @@ from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_state import TrainingState, write_csv
-from m3csr_tf.training.validation import JUDGED_BY, Validation, check_validation, judge_of
+from m3csr_tf.training.validation import SELECTED_BY, Validation, check_validation, validation_recall_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress, say
 from m3csr_tf.util.stored import reading
 
@@ -58,10 +58,10 @@ def fit(config: Config, prepared: Prepared) -> Path:
       InputError: the validation split is empty.
       ConfigError: the replicas that `run.strategy` asks for are not to be had, or cannot share a batch.
     """
-    replicas = distribution.opened(config.run)
+    replicas = distribution.open_distribution(config.run)
     replicas.check(config)
     check_validation(prepared)
-    with replicas.together(), held(config.run_folder) if replicas.is_chief else nullcontext():
+    with replicas.together(), folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             run_files.open_run(config)
         if replicas.agree((config.run_folder / runs.FINISHED_FILE).exists()):
@@ -73,14 +73,14 @@ def fit(config: Config, prepared: Prepared) -> Path:
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        initialisation = _start(model, data, prepared, config) if replicas.is_chief else ""
+        initialisation = _initialise(model, data, prepared, config) if replicas.is_chief else ""
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
         ):  # By the chief's word: all workers draw the same examples, with the same ids.
             with reading(kept, _from_the_start(config), RunError):
                 data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
-        with replicas.strategy.scope():  # Here the other workers wait for the chief's start.
+        with replicas.strategy.scope():  # Here the other workers wait for the chief's initial weights.
             optimizer = make_optimizer(config.training, model, budget.steps)
             model.compile(optimizer=optimizer)
         data = data.on_device()
@@ -91,16 +91,16 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with progress("reading the validation users"):
                 validation = Validation(prepared, config, data, model)
             cross_ids = sha256(kept) if kept.exists() else ""
-            progressed = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
-            _Loop(config, budget, model, optimizer, data, validation, replicas, progressed).run()
+            state = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
+            _Loop(config, budget, model, optimizer, data, validation, replicas, state).run()
         except M3CSRError:
             replicas.agree(_FAILED)
             raise
     return config.run_folder
 
 
-def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
-    """Starts the weights, unless a checkpoint has later ones; returns where ids start.
+def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
+    """Initialises the weights, unless a checkpoint has later ones; returns how, or the run that they are taken from.
 
     Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
     """
@@ -109,13 +109,13 @@ def _start(model: Recommender, data: TrainingData, prepared: Prepared, config: C
     kept = config.run_folder / run_files.CROSS_IDS
     kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
-        with progress(f"weights start from those of {config.training.warm_start}"):
+        with progress(f"initialising weights from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
         return config.training.warm_start
-    started = model.initialise(data, prepared, judge_of(model, data, prepared, config))
-    if started.cross_ids is not None:
-        started.cross_ids.save(kept)
-    return started.start
+    initialised = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
+    if initialised.cross_ids is not None:
+        initialised.cross_ids.save(kept)
+    return initialised.method
 
 
 def _from_the_start(config: Config) -> str:
@@ -162,61 +162,61 @@ class _Loop:
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=optimizer, progressed=self._stored),
+            tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._stored),
             str(self._folder / run_files.CHECKPOINTS),
             max_to_keep=2,
             checkpoint_name="training",
         )
-        self._progressed = self._restore(afresh)
+        self._state = self._restore(afresh)
 
     def run(self) -> None:
         """Trains until patience or steps run out, then writes finished.json."""
         settings, budget = self._config.training, self._budget
-        progressed = self._progressed
+        state = self._state
         writer = tf.summary.create_file_writer(
-            str(self._folder / run_files.LOGS), filename_suffix=f".from-{progressed.step}"
+            str(self._folder / run_files.LOGS), filename_suffix=f".from-{state.step}"
         )
-        self._replicas.agree(progressed.step)
+        self._replicas.agree(state.step)
         self._replicas.share([*self._model.variables, *self._optimizer.state])
         collate = self._model.collator(self._data, self._replicas.replicas)
         stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
-        batches = self._replicas.batches(stream, progressed.step, budget.steps - progressed.step)
+        batches = self._replicas.batches(stream, state.step, budget.steps - state.step)
         say(budget.sentence(len(self._validation.users)))
-        with progress("training, steps", budget.steps, progressed.step) as stage, writer.as_default():
-            stage(progressed.step, figures=self._figures())
-            if not progressed.validations:
-                self._validate(math.nan)  # The start, so that the logs say what training has added to it.
+        with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
+            stage(state.step, figures=self._figures())
+            if not state.validations:
+                self._validate(math.nan)  # The initial weights, so that the logs say what training has added.
             while not self._stopped():
                 started = time.perf_counter()
-                before = progressed.step
-                until = min(progressed.step + budget.evaluate_every, budget.steps)
+                before = state.step
+                until = min(state.step + budget.evaluate_every, budget.steps)
                 losses = []
-                while progressed.step < until:
-                    count = self._replicas.agree(min(_STEPS_PER_CALL, until - progressed.step))
+                while state.step < until:
+                    count = self._replicas.agree(min(_STEPS_PER_CALL, until - state.step))
                     losses.append(float(take_steps(self._model, batches, tf.constant(count))) / count)
                     if not math.isfinite(losses[-1]):
-                        raise self._diverged(f"the loss is {losses[-1]} after step {progressed.step}")
-                    progressed.step += count
-                    stage(progressed.step)
+                        raise self._diverged(f"the loss is {losses[-1]} after step {state.step}")
+                    state.step += count
+                    stage(state.step)
                 seconds = time.perf_counter() - started
-                progressed.seconds += seconds
-                self._pace((progressed.step - before) * settings.batch_size / seconds)
+                state.seconds += seconds
+                self._record_throughput((state.step - before) * settings.batch_size / seconds)
                 self._validate(float(np.mean(losses)))
-                stage(progressed.step, figures=self._figures())
-            stage(progressed.step, progressed.step)
+                stage(state.step, figures=self._figures())
+            stage(state.step, state.step)
         best = self._best
         assert best is not None  # A budget has a step at least, and the last one is validated.
         facts = {
             "best_step": int(best["step"]),
-            "steps": progressed.step,
-            "recall@20": best[JUDGED_BY],
+            "steps": state.step,
+            "recall@20": best[SELECTED_BY],
             "ndcg@20": best["ndcg@20"],
-            f"initial_{JUDGED_BY}": progressed.initial_recall,
-            "training_seconds": round(progressed.seconds, 1),
-            "initialisation": progressed.initialisation,
+            f"initial_{SELECTED_BY}": state.initial_recall,
+            "training_seconds": round(state.seconds, 1),
+            "initialisation": state.initialisation,
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
-            "prepared": progressed.prepared,
+            "prepared": state.prepared,
         }
         weights = runs.best_weights(self._folder, int(best["step"]))
         finished.write(self._folder, facts, self._config.fingerprint(), weights)
@@ -225,38 +225,38 @@ class _Loop:
 
     def _validate(self, loss: float) -> None:
         """Validates the averaged weights, keeps them if they are the best, and writes the checkpoint."""
-        progressed = self._progressed
+        state = self._state
         with averaged_weights(self._model, self._optimizer):
             try:
                 figures = self._validation.figures()
             except NotFiniteError as error:
-                raise RunError(f"{self._folder}: step {progressed.step} cannot be validated: {error}") from None
-            progressed.validations.append({"step": progressed.step, "loss": loss, **figures})
+                raise RunError(f"{self._folder}: step {state.step} cannot be validated: {error}") from None
+            state.validations.append({"step": state.step, "loss": loss, **figures})
             best = self._best
-            is_best = best is not None and best["step"] == progressed.step
+            is_best = best is not None and best["step"] == state.step
             if is_best:
-                kept = runs.best_weights(self._folder, progressed.step)
+                kept = runs.best_weights(self._folder, state.step)
                 shutil.rmtree(kept.parent, ignore_errors=True)
                 runs.weights_checkpoint(self._model).write(str(kept))
-        for name, value in progressed.validations[-1].items():
-            tf.summary.scalar(f"validation/{name}", value, step=progressed.step)
-        self._validation.summarise(progressed.step)
+        for name, value in state.validations[-1].items():
+            tf.summary.scalar(f"validation/{name}", value, step=state.step)
+        self._validation.summarise(state.step)
         # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
-        write_csv(self._folder / run_files.LOGS / "validations.csv", progressed.validations)
-        write_csv(self._folder / run_files.LOGS / "throughput.csv", progressed.paces)
-        self._stored.assign(json.dumps(asdict(progressed)))
-        self._manager.save(progressed.step)
+        write_csv(self._folder / run_files.LOGS / "validations.csv", state.validations)
+        write_csv(self._folder / run_files.LOGS / "throughput.csv", state.throughputs)
+        self._stored.assign(json.dumps(asdict(state)))
+        self._manager.save(state.step)
         if is_best:
             # Only now: until the checkpoint named the new best, the old one was what a restart would need.
             for old in (self._folder / run_files.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
 
-    def _pace(self, examples_per_second: float) -> None:
-        pace = {"step": self._progressed.step, "examples_per_second": round(examples_per_second, 1)}
-        self._progressed.paces.append(pace | {"resident_gib": round(resident_gib(), 3)})
-        for name, value in self._progressed.paces[-1].items():
-            tf.summary.scalar(f"throughput/{name}", value, step=self._progressed.step)
+    def _record_throughput(self, examples_per_second: float) -> None:
+        throughput = {"step": self._state.step, "examples_per_second": round(examples_per_second, 1)}
+        self._state.throughputs.append(throughput | {"resident_gib": round(resident_gib(), 3)})
+        for name, value in self._state.throughputs[-1].items():
+            tf.summary.scalar(f"throughput/{name}", value, step=self._state.step)
 
     def _diverged(self, what: str) -> RunError:
         return RunError(
@@ -266,16 +266,16 @@ class _Loop:
 
     @property
     def _best(self) -> dict[str, float] | None:
-        return self._progressed.best(self._config.training.min_delta)
+        return self._state.best(self._config.training.min_delta)
 
     def _stopped(self) -> bool:
-        return self._is_over(self._progressed)
+        return self._is_over(self._state)
 
-    def _is_over(self, progressed: TrainingState) -> bool:
-        if progressed.step >= self._budget.steps:
+    def _is_over(self, state: TrainingState) -> bool:
+        if state.step >= self._budget.steps:
             return True
-        best = progressed.best(self._config.training.min_delta)
-        return best is not None and progressed.step - best["step"] >= self._budget.patience
+        best = state.best(self._config.training.min_delta)
+        return best is not None and state.step - best["step"] >= self._budget.patience
 
     def _restore(self, afresh: TrainingState) -> TrainingState:
         latest = runs.latest_checkpoint(self._folder)
@@ -285,32 +285,32 @@ class _Loop:
             latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
         ):
             self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
-            progressed = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
-        if progressed.fingerprint != afresh.fingerprint:
+            state = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
+        if state.fingerprint != afresh.fingerprint:
             raise RunError(
                 f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "
                 f"{_from_the_start(self._config)}"
             )
-        if progressed.prepared != afresh.prepared:
+        if state.prepared != afresh.prepared:
             raise RunError(
                 f"{self._folder}: the data has changed since this training began; "
                 "pass run.overwrite=true to train anew, or choose another run.name"
             )
-        if progressed.cross_ids != afresh.cross_ids and not self._is_over(progressed):
+        if state.cross_ids != afresh.cross_ids and not self._is_over(state):
             raise RunError(
                 f"{self._folder / run_files.CROSS_IDS}: is missing, or not the file that this training began with; "
                 f"put it back, or {_from_the_start(self._config)}"
             )
-        return progressed
+        return state
 
     def _figures(self) -> str:
-        if not self._progressed.validations:
+        if not self._state.validations:
             return ""
-        last, best = self._progressed.validations[-1], self._best
-        pace = (
-            f"{self._progressed.paces[-1]['examples_per_second']:,.0f} examples/s  " if self._progressed.paces else ""
+        last, best = self._state.validations[-1], self._best
+        throughput = (
+            f"{self._state.throughputs[-1]['examples_per_second']:,.0f} examples/s  " if self._state.throughputs else ""
         )
-        figures = f"{pace}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
+        figures = f"{throughput}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
         return figures if best is None else f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from m3csr_tf.ops.gather import sum_into_lines
+from m3csr_tf.ops.gather import scatter_sum
 
 _ROWS = 1 << 18
 """Rows of a table that are averaged at once."""
@@ -206,5 +206,5 @@ def _with_distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
 
 def _summed(values: tf.Tensor, places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     if values.shape.rank > 1:
-        return sum_into_lines(values, places, count)
-    return sum_into_lines(values[:, tf.newaxis], places, count)[:, 0]
+        return scatter_sum(values, places, count)
+    return scatter_sum(values[:, tf.newaxis], places, count)[:, 0]

@@ -195,8 +195,8 @@ def differing(config: Config) -> list[str]:
     return found
 
 
-def with_its_start(config: Config) -> Config:
-    """The configuration with the start that the run of this name was trained from, where it names none itself.
+def with_warm_start(config: Config) -> Config:
+    """The configuration with the warm start that the run of this name was trained from, where it names none itself.
 
     Where weights come from is a matter of training; whoever releases or evaluates them need not say it again.
 

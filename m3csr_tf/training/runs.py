@@ -21,7 +21,7 @@ from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.training.run_files import CHECKPOINTS, CONFIG_FILE, PREPARED_FOLDER, data_digest, settings_of
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.stored import reading
 
 _COPIES = 4
@@ -54,7 +54,7 @@ def figures_of(trained: TrainedRun) -> Iterator[None]:
       RunError: the run has been trained anew since it was opened.
     """
     _check_same(trained)  # Now as well: a training may hold the run for hours, and end in nothing but this error.
-    with held(trained.config.run_folder):
+    with folder_lock(trained.config.run_folder):
         _check_same(trained)
         yield
 

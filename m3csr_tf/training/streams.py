@@ -34,7 +34,9 @@ class ExampleStream:
         self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
         probability = None
         if config.negatives.kind == "in_batch":
-            clicks = [data.clicks] if shards is None else (shards.clicks_of((k,))[0] for k in range(len(shards.clicks)))
+            clicks = (
+                [data.clicks] if shards is None else (shards.read_users((k,))[0] for k in range(len(shards.clicks)))
+            )
             probability = positive_probabilities(clicks, config.training.positives)
         self._sampler = ExampleSampler(config, data.trained, probability, data.item_graph, replicas)
 
@@ -46,15 +48,15 @@ class ExampleStream:
         per_user = self._config.training.positives == "per_user"
         return sum(int((window.active if per_user else window.items).shape[0]) for window in self._windows)
 
-    def dataset(self, first_step: int, steps: int, places: range = range(1)) -> tf.data.Dataset:
+    def dataset(self, first_step: int, steps: int, replicas: range = range(1)) -> tf.data.Dataset:
         """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order.
 
         Args:
           first_step, steps: see above.
-          places: the replicas that they are for; of each step each replica's part, one after the other.
+          replicas: those that they are for; of each step each replica's part, one after the other.
         """
         if self._shards is None:
-            return self._batches(self._drawn, first_step, first_step + steps, places).prefetch(_BATCHES_AHEAD)
+            return self._batches(self._drawn, first_step, first_step + steps, replicas).prefetch(_BATCHES_AHEAD)
         last_step = first_step + steps
         turns = list(self._shards.turns(first_step, last_step))
         windows = tf.data.Dataset.range(len(turns)).map(lambda turn: self._load(turns, turn))
@@ -66,45 +68,45 @@ class ExampleStream:
                     partial(self._batch_of, window),
                     tf.maximum(first, first_step),
                     tf.minimum(last, last_step),
-                    places,
+                    replicas,
                 )
             )
             .prefetch(_BATCHES_AHEAD)
         )
 
-    def batch(self, step: tf.Tensor, place: int | tf.Tensor = 0) -> Batch:
+    def batch(self, step: tf.Tensor, replica: int | tf.Tensor = 0) -> Batch:
         """A batch (int64 scalar step) of a log that is held in memory, as the model collates it."""
         assert self._windows
-        return self._drawn(step, place)
+        return self._drawn(step, replica)
 
-    def _drawn(self, step: tf.Tensor, place: int | tf.Tensor) -> Batch:
+    def _drawn(self, step: tf.Tensor, replica: int | tf.Tensor) -> Batch:
         """A batch of a log in memory: of all users, or of each part of them in turn."""
         parts = len(self._windows)
         if parts == 1:
-            return self._batch_of(self._windows[0], step, place)
+            return self._batch_of(self._windows[0], step, replica)
         part = tf.cast(step % parts, tf.int32)
         arrays = tf.switch_case(part, [lambda window=window: tuple(window) for window in self._windows])
-        return self._batch_of(Window(*arrays), step, place, step // parts)
+        return self._batch_of(Window(*arrays), step, replica, step // parts)
 
     def _batch_of(
-        self, window: Window, step: tf.Tensor, place: int | tf.Tensor, turn: tf.Tensor | None = None
+        self, window: Window, step: tf.Tensor, replica: int | tf.Tensor, turn: tf.Tensor | None = None
     ) -> Batch:
-        return self._collate(self._sampler.draw(window, step, place, turn))
+        return self._collate(self._sampler.draw(window, step, replica, turn))
 
     def _batches(
         self,
         draw_of: Callable[[tf.Tensor, tf.Tensor], Batch],
         first: int | tf.Tensor,
         last: int | tf.Tensor,
-        places: range,
+        replicas: range,
     ) -> tf.data.Dataset:
         parallel = tf.data.AUTOTUNE if self._config.run.threads != 1 else 1
-        here = len(places)
+        here = len(replicas)
 
         # All of it is graph code already; looking for Python to convert takes seconds.
         @tf.autograph.experimental.do_not_convert
         def draw(number: tf.Tensor) -> Batch:
-            return draw_of(number // here, places.start + number % here)
+            return draw_of(number // here, replicas.start + number % here)
 
         numbers = tf.data.Dataset.range(first * here, last * here)
         return numbers.map(draw, num_parallel_calls=parallel, deterministic=True)
@@ -133,9 +135,10 @@ def _windows(data: TrainingData) -> list[Window]:
     """All users of a log in memory, or a window for each part of them that sees other ids."""
     if data.cross_ids is None:
         return [window_of(data.clicks, data.histories)]
-    of_part = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
+    users_of_fold = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
     return [
-        window_of(data.clicks[users], data.histories[users], users, number=part) for part, users in enumerate(of_part)
+        window_of(data.clicks[users], data.histories[users], users, number=part)
+        for part, users in enumerate(users_of_fold)
     ]
 
 

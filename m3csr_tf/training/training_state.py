@@ -1,11 +1,11 @@
-"""How far a training has come: steps, validations and pace, as its checkpoint and its logs hold them."""
+"""How far a training has come: steps, validations and throughput, as its checkpoint and its logs hold them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m3csr_tf.training.validation import JUDGED_BY
+from m3csr_tf.training.validation import SELECTED_BY
 from m3csr_tf.util.files import write_text
 
 
@@ -17,12 +17,14 @@ class TrainingState:
       prepared: digest of the data (`run_files.data_digest`).
       fingerprint: of the settings.
       cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      initialisation: where weights have started (`Initialised.start`), or another run's name.
+      initialisation: how weights were initialised (`Initialised.method`), or the name of the run that they were taken
+        from.
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, the start, has a loss of NaN.
-      paces: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was until that
-        step, input included, and the process's memory there.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
+        of NaN.
+      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
+        until that step, input included, and the process's memory there.
     """
 
     prepared: str
@@ -32,24 +34,25 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
-    paces: list[dict[str, float]] = field(default_factory=list)
+    throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, the start's at first; None without any.
+        """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
+        None without any.
 
         Args:
           min_delta: by what share of it (training.min_delta).
         """
         best = None
         for one in self.validations:
-            if best is None or one[JUDGED_BY] > best[JUDGED_BY] * (1 + min_delta):
+            if best is None or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def initial_recall(self) -> float | None:
-        """Recall@20 of the start; None of a run that began before every start was validated."""
-        return next((one[JUDGED_BY] for one in self.validations if one["step"] == 0), None)
+        """Recall@20 of the initial weights; None where they were not validated."""
+        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

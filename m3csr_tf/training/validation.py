@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import Audience, clicks_of, users_with
+from m3csr_tf.data.audience import Audience, read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
@@ -22,7 +22,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 _AT = 20
-JUDGED_BY = f"recall@{_AT}"
+SELECTED_BY = f"recall@{_AT}"
 """The figure by which weights, and where they start, are chosen."""
 _BALANCED_ON = 1000
 """Users, at most, whose lists tell how new items compare with others."""
@@ -50,8 +50,8 @@ class Validation:
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
         most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
         self._users = sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
-        self._truth = clicks_of(prepared, columns.VAL, self._users)
-        self._seen = clicks_of(prepared, columns.TRAIN, self._users)
+        self._truth = read_clicks(prepared, columns.VAL, self._users)
+        self._seen = read_clicks(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._cold = self._candidates & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
@@ -68,8 +68,8 @@ class Validation:
         self._encoder.refresh()
         with progress("validation, users", len(self._users)) as stage:
             users = self._encoder.users(self._users, self._histories)
-            with progress("item vectors, items") as of_items:
-                items = self._encoder.items(of_items)
+            with progress("item vectors, items") as stage:
+                items = self._encoder.items(stage)
             with progress("balancing new items with others"):
                 items = self._balanced(users, items)
             ranked = top_n(
@@ -112,13 +112,15 @@ class Validation:
             tf.summary.scalar(name, value, step=step)
 
 
-def judge_of(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> ValidationRecall:
+def validation_recall_of(
+    model: Recommender, data: TrainingData, prepared: Prepared, config: Config
+) -> ValidationRecall:
     """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
     validation: list[Validation] = []
 
-    def judged() -> float:
+    def recall() -> float:
         if not validation:
             validation.append(Validation(prepared, config, data, model))
-        return validation[0].figures()[JUDGED_BY]
+        return validation[0].figures()[SELECTED_BY]
 
-    return judged
+    return recall

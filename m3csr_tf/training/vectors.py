@@ -103,8 +103,8 @@ class VectorEncoder:
         return {name: tf.gather(values, rows) for name, values in self._features.items()}
 
     def _user_features(self, users: tf.Tensor, histories: tf.Tensor) -> dict[str, tf.Tensor]:
-        distinct, lines = tf.unique(tf.reshape(histories, [-1]))
-        slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(lines, tf.shape(histories)))
+        distinct, indices = tf.unique(tf.reshape(histories, [-1]))
+        slots = tf.where(histories == PADDING_ROW, -1, tf.reshape(indices, tf.shape(histories)))
         return self._of(distinct) | {columns.USER_ROW: self._model.table_rows(users), columns.SLOTS: slots}
 
 

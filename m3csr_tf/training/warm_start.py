@@ -76,9 +76,9 @@ def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, confi
 
 def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
     """Says so if validation would judge the run by clicks that the weights were trained on."""
-    judged = prepared.split(columns.VAL)
-    users = rows_before(prepared.users, before.users)[judged[columns.USER_ROW]]
-    items = rows_before(prepared.items, before.items)[judged[columns.ITEM_ROW]]
+    val = prepared.split(columns.VAL)
+    users = rows_before(prepared.users, before.users)[val[columns.USER_ROW]]
+    items = rows_before(prepared.items, before.items)[val[columns.ITEM_ROW]]
     pairs = users * np.int64(len(before.items)) + items
     known = 0
     for block in before.blocks(columns.TRAIN, [columns.USER_ROW, columns.ITEM_ROW]):
@@ -89,5 +89,5 @@ def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
             "%d of %d validation clicks are training clicks of the run that this one starts from, so its validation "
             "says too much; split.kind=time keeps nights apart",
             known,
-            len(judged),
+            len(val),
         )

@@ -76,7 +76,7 @@ def if_free(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Holds a folder that this process writes; others that would write it wait. Readers take no lock.
 
     One who holds a folder may hold it again within. The lock lies beside the folder and is removed afterwards, and so
@@ -89,26 +89,26 @@ def held(folder: Path) -> Iterator[None]:
     try:
         place = path.absolute()
     except FileNotFoundError:
-        said = "the folder that this was started in is gone; change to another one"
-        raise Obstacle(errno.ENOENT, said, str(folder)) from None
-    if place in _held:
+        message = "the folder that this was started in is gone; change to another one"
+        raise Obstacle(errno.ENOENT, message, str(folder)) from None
+    if place in _locked_folders:
         yield
         return
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
         with locked(path, folder, stays=False):
-            _held.add(place)
+            _locked_folders.add(place)
             try:
                 yield
             finally:
-                _held.discard(place)
+                _locked_folders.discard(place)
     finally:
         for parent in new:
             with suppress(OSError):
                 parent.rmdir()
 
 
-_held: set[Path] = set()
+_locked_folders: set[Path] = set()
 """Locks of the folders that this process holds."""
 
 

@@ -126,10 +126,10 @@ def share(on_progress: ProgressCallback | None, place: int, of: int) -> Progress
     if on_progress is None:
         return None
 
-    def of_part(done: int, total: int | None = None) -> None:
+    def on_part_progress(done: int, total: int | None = None) -> None:
         on_progress(round(100 * (place + (done / total if total else 0)) / of), 100)
 
-    return of_part
+    return on_part_progress
 
 
 @contextmanager

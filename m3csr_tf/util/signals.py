@@ -23,7 +23,7 @@ _MESSAGE = {
     signal.SIGINT: "interrupted; the same command goes on where it stopped\n",
     signal.SIGTERM: "terminated; the same command goes on where it stopped\n",
 }
-_AGAIN = 0.05
+_SECONDS_BETWEEN_ALARMS = 0.05
 """Seconds after which a signal is raised once more where Python could not pass the first exception on."""
 
 _received: signal.Signals | None = None
@@ -90,7 +90,7 @@ def _unraisable(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
         return
     signal.signal(signal.SIGALRM, _stop_again)
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS_BETWEEN_ALARMS)
 
 
 def _stop_again(number: int, frame: FrameType | None) -> None:

@@ -37,20 +37,20 @@ def ablations(config: Config, count: int) -> Path:
       ConfigError, RunError: before anything is trained, when a setting is at fault or a run's name is taken.
     """
     variants = ablation.variants(config, count)
-    for of_seeds in variants.values():
-        for of_seed in of_seeds:
-            run_files.check_run(of_seed)
+    for seed_configs in variants.values():
+        for seed_config in seed_configs:
+            run_files.check_run(seed_config)
     first = variants[ablation.FULL][0]
     evaluated: dict[str, dict[str, list[Evaluation]]] = {
         variant: {columns.TEST: [], columns.VAL: []} for variant in (*variants, *ablation.UNTRAINED)
     }
     variances, initialisations = [], {}
-    for variant, of_seeds in variants.items():
-        for of_seed in of_seeds:
-            say(f"{of_seed.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
-            share_prepared(first, of_seed)
-            trained = train(of_seed)
-            initialisations[of_seed.run.name] = trained.finished.get("initialisation", "")
+    for variant, seed_configs in variants.items():
+        for seed_config in seed_configs:
+            say(f"{seed_config.run.name}: {ablation.ABLATIONS.get(variant, 'the full model')}")
+            share_prepared(first, seed_config)
+            trained = train(seed_config)
+            initialisations[seed_config.run.name] = trained.finished.get("initialisation", "")
             vectors, title = released(trained), trained.model.title
             found = {variant: evaluate_run(trained, vectors)}
             if variant == ablation.FULL:
@@ -70,18 +70,20 @@ def ablations(config: Config, count: int) -> Path:
             for split, outcomes in splits.items():
                 full = evaluated[ablation.FULL][split]
                 tree[variant][split]["contribution"] = ablation.contributions(full, outcomes)
-    of_score = ablation.variance_over_seeds(variances)
+    variance_of_score = ablation.variance_over_seeds(variances)
     path = config.run.folder / f"{config.run.name}-ablations.json"
-    write_json(path, {"seeds": count, "variants": tree, "variance": of_score, "initialisation": initialisations})
+    write_json(
+        path, {"seeds": count, "variants": tree, "variance": variance_of_score, "initialisation": initialisations}
+    )
     say(ablation.LEGEND)
     for split in (columns.TEST, columns.VAL):
         for variant, splits in tree.items():
             console.print(ablation.table(variant, split, splits[split]))
-    console.print(ablation.variance_table(of_score))
+    console.print(ablation.variance_table(variance_of_score))
     if len(set(initialisations.values())) > 1:
         say(
-            f"ids did not start alike ({initialisations}), so contributions are not of the components alone; "
-            "model.id_initialisation=walks or svd makes them"
+            f"ids were not initialised alike ({initialisations}), so contributions are not of the components alone; "
+            "with model.id_initialisation=walks or svd they are"
         )
     say(f"all figures, seed by seed: {path}")
     return path

@@ -19,7 +19,7 @@ def choices_table(choices: Mapping[str, ChosenSettings]) -> Table:
         table.add_column(heading, justify="right")
     for name, choice in choices.items():
         figures = ("-" if value is None else f"{value:.4f}" for value in (choice.recall, choice.ndcg))
-        table.add_row(name, choice.judged, *figures, str(choice.grid), f"{choice.seconds:,.0f}")
+        table.add_row(name, choice.selected_on, *figures, str(choice.grid), f"{choice.seconds:,.0f}")
     return table
 
 

@@ -9,7 +9,7 @@ from m3csr_tf.baselines import registry
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
@@ -33,12 +33,12 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     """
     prepared = prepare(config)
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
-    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
     evaluated: dict[str, dict[str, Evaluation]] = {}
     tree: dict[str, Any] = {}
     choices = {}
     for name, vectors, choice in registry.fitted(
-        registry.named(wanted, prepared), prepared, config.run.folder, judges, say
+        registry.named(wanted, prepared), prepared, config.run.folder, validation_users, say
     ):
         evaluated[name] = {}
         for split in (columns.TEST, columns.VAL):
@@ -52,11 +52,11 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
         if choice is not None:
             choices[name] = choice
             tree[name]["choice"] = choice.to_json()
-    with held(config.run_folder):
+    with folder_lock(config.run_folder):
         per_user.write(config.run_folder / per_user.PER_USER_FILE, evaluated)
         report.write_metrics(config.run_folder / BASELINES_FILE, tree)
-    for name, of_splits in evaluated.items():
-        console.print(report.table(titled(name), of_splits[columns.TEST]))
+    for name, evaluations in evaluated.items():
+        console.print(report.table(titled(name), evaluations[columns.TEST]))
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

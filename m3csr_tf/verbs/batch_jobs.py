@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch import spark
-from m3csr_tf.batch.job import Engine, Outcome
+from m3csr_tf.batch.job import Engine, JobStatus
 from m3csr_tf.config import Config, JobConfig
 from m3csr_tf.verbs.console import say
 
@@ -14,12 +14,12 @@ def engine_of(config: Config, job: JobConfig) -> Engine:
     return jobs.here if job.engine == "local" else spark.SparkEngine(config.spark)
 
 
-def parts_made(done: Outcome) -> str:
+def parts_made(done: JobStatus) -> str:
     """How many parts this process has made, in words."""
     return f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
 
 
-def print_missing(done: Outcome, config: JobConfig) -> None:
+def print_missing(done: JobStatus, config: JobConfig) -> None:
     """Says that parts of other shards are missing, and what to do about them."""
     say(
         f"shard {config.shard} is done: {parts_made(done)}; {done.missing:,} parts of other shards are missing, and "

@@ -16,8 +16,8 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
-from m3csr_tf.verbs.load_run import opened
-from m3csr_tf.verbs.released_vectors import Released, released
+from m3csr_tf.verbs.load_run import load_run
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
 
@@ -30,36 +30,36 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     Returns:
       System -> its evaluation on the test split; the model is called by its title.
     """
-    return evaluate_run(opened(config))[columns.TEST]
+    return evaluate_run(load_run(config))[columns.TEST]
 
 
-def evaluate_run(trained: TrainedRun, of_model: Released | None = None) -> dict[str, dict[str, Evaluation]]:
+def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = None) -> dict[str, dict[str, Evaluation]]:
     """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation.
 
     Args:
       trained: the run.
-      of_model: its vectors, if they are at hand.
+      model_vectors: its vectors, if they are at hand.
 
     Raises:
       RunError: the run's folder may not be written.
     """
     runs.check_figures_fit(trained)
     config, prepared = trained.config, trained.prepared
-    users, items, added = released(trained) if of_model is None else of_model
+    users, items, added = released(trained) if model_vectors is None else model_vectors
     model = trained.model.title
     evaluated: dict[str, dict[str, Evaluation]] = {columns.TEST: {}, columns.VAL: {}}
     choices: dict[str, ChosenSettings] = {}
     for name, vectors, choice in systems(trained, Vectors(users, items)):
         if choice is not None:
             choices[name] = choice
-        for split, of_split in evaluated.items():
+        for split, by_name in evaluated.items():
             without_intervals = config.evaluation.model_copy(update={"bootstrap": 0})
             settings = config.evaluation if split == columns.TEST else without_intervals
-            of_split[name] = evaluated_on(name, vectors, split, trained, settings)
-    tree: dict[str, Any] = {split: of_split[model].to_json() for split, of_split in evaluated.items()}
+            by_name[name] = evaluated_on(name, vectors, split, trained, settings)
+    tree: dict[str, Any] = {split: by_name[model].to_json() for split, by_name in evaluated.items()}
     tree["model"] = {"kind": config.model.kind, "title": model}
     tree["baselines"] = {
-        name: {split: of_split[name].to_json() for split, of_split in evaluated.items()}
+        name: {split: by_name[name].to_json() for split, by_name in evaluated.items()}
         | ({"choice": choices[name].to_json()} if name in choices else {})
         for name in evaluated[columns.TEST]
         if name != model

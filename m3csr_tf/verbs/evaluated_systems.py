@@ -19,7 +19,7 @@ from m3csr_tf.training.vectors import UnknownUserVectors, UserVectors, VectorEnc
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.load_run import vectors_of
-from m3csr_tf.verbs.released_vectors import Released, released
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 FEW = ("popularity", "random")
 """The baselines beside a single run, where `evaluation.baselines` does not say."""
@@ -49,7 +49,7 @@ def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
     return {name: evaluated_on(name, of_system, split, trained, settings) for name, of_system, _ in of_systems}
 
 
-def evaluate_without(trained: TrainedRun, of_model: Released) -> dict[str, dict[str, dict[str, Evaluation]]]:
+def evaluate_without(trained: TrainedRun, of_model: ReleasedVectors) -> dict[str, dict[str, dict[str, Evaluation]]]:
     """A run with something taken from its user tower that needs no training of its own (`ablations.UNTRAINED`).
 
     The item vectors stay as they are, bonuses included. The weights are as they were when this returns.
@@ -95,5 +95,5 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    judges = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
-    yield from registry.fitted(names, prepared, config.run.folder, judges, say)
+    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    yield from registry.fitted(names, prepared, config.run.folder, validation_users, say)

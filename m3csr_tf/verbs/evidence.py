@@ -9,13 +9,13 @@ import pandas as pd
 import tensorflow as tf
 
 from m3csr_tf import columns, exposure
-from m3csr_tf.data.audience import Audience, clicks_of
+from m3csr_tf.data.audience import Audience, read_clicks
 from m3csr_tf.evaluation.popularity import found_by_bin
 from m3csr_tf.evaluation.report import drawn_users
 from m3csr_tf.evaluation.subsets import curves_by_subset
-from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.ids import FIRST_ROW, NO_ITEM
 from m3csr_tf.models.m3csr.layout import ID_PART
-from m3csr_tf.ranking.full_ranking import NOTHING, top_n
+from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.reports.case_study import PLACES, draw_users
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.figures.popularity import bin_names
@@ -72,14 +72,14 @@ class _Gathering:
             self._items = exposure.with_bonuses(self._items, trained.prepared, bonuses)
         self._audience = Audience(trained.prepared, trained.config, (columns.TRAIN,))
         most = max(1, min(_MOST_USERS, _SCORES // len(self._items)))
-        judged, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
-        self._users = sample(judged, most, self._seed)
+        users, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
+        self._users = sample(users, most, self._seed)
 
     def evidence(self) -> Evidence:
         lacking: dict[str, str] = {}
         curves = by_popularity = None
         if len(self._users):
-            curves, by_popularity = self._judged()
+            curves, by_popularity = self._measured()
         else:
             lacking["Recall by modalities and by popularity"] = "the test split is empty"
         if len(self._users) and curves is None:
@@ -106,10 +106,10 @@ class _Gathering:
         ids, vectors = self._vectors()
         if vectors is None:
             lacking["t-SNE"] = "fewer than 10 items have clicks and every modality"
-        histories, shares, of_cases = self._case(lists), None, {}
+        histories, shares, case_intensities = self._case(lists), None, {}
         if self._model.weighs_modalities:
             shares = self._intensities(sample(self._users, _BARS, self._seed), self._audience)
-            of_cases = self._case_intensities(histories)
+            case_intensities = self._case_intensities(histories)
         else:
             lacking["Interest intensities"] = "the model has none"
         gate = self._gate()
@@ -122,14 +122,14 @@ class _Gathering:
             gate=gate,
             counted={"train_clicks": "training clicks", "view_count": "views"}[self._prepared.popularity.source],
             histories=histories,
-            case_intensities=of_cases,
+            case_intensities=case_intensities,
             lacking=lacking,
         )
 
-    def _judged(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
         prepared, users = self._prepared, self._users
-        truth, seen = (clicks_of(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
+        truth, seen = (read_clicks(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
         vectors = UserVectors(self._encoder, self._audience)[users]
@@ -151,8 +151,8 @@ class _Gathering:
         }
         names = bin_names(prepared.popularity.edges.tolist())
         table = pd.DataFrame({"bin": names})
-        for system, of_system in systems.items():
-            found, every = found_by_bin(top_n(*of_system, _AT, **ranking), truth, self._bins(), len(names))
+        for system, pair in systems.items():
+            found, every = found_by_bin(top_n(*pair, _AT, **ranking), truth, self._bins(), len(names))
             table["clicks"] = every
             table[system] = np.where(every > 0, found / np.maximum(every, 1), np.nan)
         return curves, table
@@ -200,8 +200,8 @@ class _Gathering:
         vectors = UserVectors(self._encoder, served)[rows]
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         ranked = top_n(vectors, self._items, PLACES, seen=served.clicks(rows), candidates=candidates, seed=self._seed)
-        user, place = np.nonzero(ranked != NOTHING)
-        items = ranked[user, place]
+        user, position = np.nonzero(ranked != NO_ITEM)
+        items = ranked[user, position]
         parts = {
             columns.part_column(part): np.einsum("nd,nd->n", vectors[user, where], self._items[items, where])
             for part, where in self._model.layout.items()
@@ -209,7 +209,7 @@ class _Gathering:
         return pd.DataFrame(
             {
                 columns.USER_ID: prepared.users.ids(rows)[user],
-                columns.RANK: place + 1,
+                columns.RANK: position + 1,
                 columns.ITEM_ID: prepared.items.ids(items),
                 columns.SCORE: np.einsum("nd,nd->n", vectors[user], self._items[items]),
                 **parts,

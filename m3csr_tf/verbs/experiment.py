@@ -15,7 +15,7 @@ from m3csr_tf.experiments.comparison.settings import read_experiment
 from m3csr_tf.models.registry import model_class
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json, write_text
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.names import is_plain
 from m3csr_tf.util.quoting import shortened
 from m3csr_tf.util.threads import cores
@@ -52,29 +52,29 @@ def experiment(
       ConfigError: before anything is run, when the file, a setting or an option is at fault.
       RunError: in the end, when a run has failed; or before, when the folder holds something else.
     """
-    asked = read_experiment(file, quick)
-    name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
+    experiment = read_experiment(file, quick)
+    name = config.run.name if "name" in config.run.model_fields_set else experiment.name or file.stem
     if not is_plain(name):
         raise ConfigError(f"{file}: its name cannot name a folder; give the experiment a name, e.g. name: paper")
     folder = config.run.folder / name
     if (folder / run_files.CONFIG_FILE).exists():
         raise RunError(f"{folder}: a run lies here; give the experiment another name")
     own = [one for one in overrides if not one.startswith(("run.name=", "run.folder="))]
-    cells = plan(asked, file, folder, own, _given(folders))
+    cells = plan(experiment, file, folder, own, _given(folders))
     for cell in cells:
         for model in cell.models:
             model_class(cell.bases[model].model)
     count = processes or cores()
-    jobs = Jobs(asked, cells)
+    jobs = Jobs(experiment, cells)
     planned = jobs.all()
     say(
-        f"{len(planned)} runs of {len(asked.models)} models on {len(cells)} splits, {count} at a time, with "
-        f"{tables.trials({'trials': asked.trials})} for each model and up to {asked.epochs:g} epochs a training; "
-        f"logs in {folder / LOGS}"
+        f"{len(planned)} runs of {len(experiment.models)} models on {len(cells)} splits, {count} at a time, with "
+        f"{tables.trials({'trials': experiment.trials})} for each model and up to {experiment.epochs:g} epochs a "
+        f"training; logs in {folder / LOGS}"
     )
-    with held(folder):
+    with folder_lock(folder):
         outcomes = run([one.job for one in planned], folder, count, say)
-        found = results.Results(asked, cells, jobs, planned, outcomes)
+        found = results.Results(experiment, cells, jobs, planned, outcomes)
         tree = found.tree(name, count)
         write_json(folder / results.RESULTS_FILE, tree)
         made = tables.sheets(tree)

@@ -12,14 +12,14 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import M3CSRError
 from m3csr_tf.experiments.comparison import curves
 from m3csr_tf.reports import case_study
-from m3csr_tf.reports.document import Block, Figure, Section, Text
+from m3csr_tf.reports.document import Block, Figure, PageSection, Text
 from m3csr_tf.reports.figures.style import save
 from m3csr_tf.reports.model_figures import CASE, NAMES, model_figures
 from m3csr_tf.reports.run_files import read_run
 from m3csr_tf.reports.run_report import case_blocks
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.evidence import gather_of_experiment
-from m3csr_tf.verbs.load_run import opened
+from m3csr_tf.verbs.load_run import load_run
 
 _DRAWN_AMONG = "test users with"
 
@@ -39,7 +39,7 @@ class ModelPart:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def model_sections(title: str, chosen: Mapping[str, Config | None], folder: Path) -> Iterator[Section]:
+def model_sections(title: str, chosen: Mapping[str, Config | None], folder: Path) -> Iterator[PageSection]:
     """The sections of all cells; figures are written as PNG and SVG, and their numbers as CSV, a file for all cells.
 
     A run that cannot be opened is a sentence on the page: hours of other runs do not hang on it.
@@ -62,8 +62,8 @@ def model_sections(title: str, chosen: Mapping[str, Config | None], folder: Path
             else:  # An earlier run of the experiment may have had it.
                 for ending in ("png", "svg"):
                     (folder / f"{name}-{cell}.{ending}").unlink(missing_ok=True)
-        yield Section(f"Inside {title}: {cell}", part.figures)
-        yield Section(f"Case study: {cell}", part.case)
+        yield PageSection(f"Inside {title}: {cell}", part.figures)
+        yield PageSection(f"Case study: {cell}", part.case)
     for name in NAMES:
         (folder / f"{name}.csv").unlink(missing_ok=True)
     curves.write(tables, folder)
@@ -74,7 +74,7 @@ def _failed(title: str) -> ModelPart:
 
 
 def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
-    trained = opened(config)
+    trained = load_run(config)
     run = read_run(config.run_folder, trained.prepared, title)
     evidence = gather_of_experiment(trained, run)
     pictures = None if config.data.path is None else Path(config.data.path)
@@ -85,18 +85,18 @@ def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
         )
     found: dict[str, Figure] = {}
     tables = {}
-    with progress(f"drawing {title} on {cell}, figures") as told:
+    with progress(f"drawing {title} on {cell}, figures") as stage:
         plans = list(model_figures(evidence, studies, config.run.seed))
         for place, one in enumerate(plans):
-            told(place, len(plans))
+            stage(place, len(plans))
             canvas, tables[one.name] = one.draw()
             found[one.name] = Figure(one.title, one.caption, save(canvas, folder, f"{one.name}-{cell}"))
     of_case = [found.pop(CASE)] if CASE in found else []
     best, steps = run.finished["best_step"], run.finished["steps"]
-    said = (
+    sentence = (
         f"Of the run {run.name}, the first seed of the settings that were chosen. Its weights are those of step "
         f"{best:,} of {steps:,}{'' if best else ': no later validation was better than that of the initial weights'}."
     )
     lacking = "; ".join(f"{name}: {why}" for name, why in evidence.lacking.items())
-    blocks: list[Block] = [Text([said + (f" Left out. {lacking}." if lacking else "")]), *found.values()]
+    blocks: list[Block] = [Text([sentence + (f" Left out. {lacking}." if lacking else "")]), *found.values()]
     return ModelPart(blocks, list(case_blocks(studies, of_case, _DRAWN_AMONG)), tables)

@@ -15,7 +15,19 @@ from m3csr_tf.experiments.comparison import curves, tables
 from m3csr_tf.experiments.comparison.planning import LONGEST_CURVE
 from m3csr_tf.experiments.comparison.results import ALL_TABLES, FIGURES, RESULTS_FILE, TRAINED
 from m3csr_tf.experiments.comparison.sheet import Sheet
-from m3csr_tf.reports.document import Block, Cell, Fact, Facts, Figure, Link, Number, Report, Section, Table, Text
+from m3csr_tf.reports.document import (
+    Block,
+    Cell,
+    Fact,
+    Facts,
+    Figure,
+    Link,
+    Number,
+    PageSection,
+    PageTable,
+    Report,
+    Text,
+)
 from m3csr_tf.reports.figures.cutoffs import by_length
 from m3csr_tf.reports.figures.popularity import bin_names, recall_by_popularity
 from m3csr_tf.reports.figures.quality_time import quality_against_time
@@ -73,11 +85,11 @@ def write_report(
             _write_card(tree, job, place)
     inside = list(model_sections(tree["ours"], chosen, folder / FIGURES))
     sections = [
-        Section("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
+        PageSection("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
         *_tables(sheets),
-        *(Section(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
+        *(PageSection(f"Figures: {cell}", blocks) for cell, blocks in figures.items()),
         *inside,
-        Section("Runs and files", list(_files(tree))),
+        PageSection("Runs and files", list(_files(tree))),
     ]
     models = sorted({system["title"] for cell in tree["cells"].values() for system in cell["systems"].values()})
     subtitle = (
@@ -107,13 +119,13 @@ def _failures(tree: Tree) -> Iterator[Block]:
         yield Text([f"{name} has failed: {problem}" for name, problem in tree["failed"].items()])
 
 
-def _tables(sheets: Sequence[Sheet]) -> Iterator[Section]:
+def _tables(sheets: Sequence[Sheet]) -> Iterator[PageSection]:
     by_name = {sheet.name: sheet for sheet in sheets}
     for title, names in _SECTIONS.items():
-        yield Section(title, [_table(by_name[name]) for name in names if name in by_name])
+        yield PageSection(title, [_table(by_name[name]) for name in names if name in by_name])
 
 
-def _table(sheet: Sheet) -> Table:
+def _table(sheet: Sheet) -> PageTable:
     """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
     order = sorted(range(len(sheet.columns)), key=lambda place: sheet.columns[place].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
@@ -124,7 +136,7 @@ def _table(sheet: Sheet) -> Table:
             value = None if number is None else number(row)
             cells.append(text if number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return Table(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
+    return PageTable(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:
@@ -134,22 +146,22 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         return Figure(title, caption, save(canvas, folder, f"{name}-{cell}"))
 
     best = _best(tree, cell)
-    of_cell = {name: table[table["cell"] == cell] for name, table in drawn.items()}
+    figures_of_cell = {name: table[table["cell"] == cell] for name, table in drawn.items()}
     shown = f" The {len(best)} best of all systems by Recall@20." if len(best) == _CURVES else ""
-    lengths = of_cell.get(curves.LENGTHS)
+    lengths = figures_of_cell.get(curves.LENGTHS)
     if lengths is not None and len(lengths):
         table = _ordered(lengths[lengths["n"] <= LONGEST_CURVE], best).rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N on test, means over users and seeds.{shown}"
             yield figure(f"{metric}_by_length", f"{name} by length", caption, by_length(table, metric, name))
-    subsets = of_cell.get(f"{curves.LENGTHS}_and_modalities")
+    subsets = figures_of_cell.get(f"{curves.LENGTHS}_and_modalities")
     if subsets is not None and len(subsets):
         table = subsets[subsets["n"] <= LONGEST_CURVE].rename(columns={"system": "subset"})
         for metric, name in (("recall", "Recall"), ("ndcg", "NDCG")):
             caption = f"{name}@N of {tree['ours']} trained with these modalities alone, on test, means over users."
             title = f"{name} by modalities"
             yield figure(f"{metric}_by_modalities", title, caption, by_length(table, metric, name))
-    popularity = of_cell.get(curves.POPULARITY)
+    popularity = figures_of_cell.get(curves.POPULARITY)
     if popularity is not None and len(popularity):
         wide = _ordered(popularity, best).pivot(index="bin", columns="system", values="found")
         one = popularity[popularity["system"] == popularity["system"].iloc[0]].set_index("bin")
@@ -158,7 +170,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
             found[system] = wide[system]
         caption = f"Of the held-out clicks on items of each popularity, the share in the user's top 20.{shown}"
         yield figure("recall_by_popularity", "Recall by popularity", caption, recall_by_popularity(found, 20))
-    quality = of_cell.get(curves.QUALITY)
+    quality = figures_of_cell.get(curves.QUALITY)
     if quality is not None and len(quality):
         table = _ordered(quality, [name for name in best if name in set(quality["system"])])
         caption = (
@@ -167,7 +179,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         )
         canvas = quality_against_time(table, "validation Recall@20")
         yield figure("quality_time", "Quality against training time", caption, canvas)
-    training = of_cell.get(curves.TRAINING)
+    training = figures_of_cell.get(curves.TRAINING)
     if training is not None:
         ours = training[(training["system"] == tree["ours"]) & (training["seed"] == 0)]
         if len(ours):
@@ -230,12 +242,12 @@ def _files(tree: Tree) -> Iterator[Block]:
         "configs": "settings of every run",
         "logs": "output of every run",
     }
-    yield Table("Files", ["file", "what it is"], [[Link(name, name), what] for name, what in entries.items()])
+    yield PageTable("Files", ["file", "what it is"], [[Link(name, name), what] for name, what in entries.items()])
     rows: list[list[Cell]] = []
     for name, run in tree["runs"].items():
         seconds = sum(verb["seconds"] for verb in run["verbs"].values())
         commands = "; ".join(verb["command"] for verb in run["verbs"].values())
         rows.append([name, Number.of(seconds, 0), commands])
-    yield Table("Runs", ["run", "seconds", "commands"], rows, folded=True)
+    yield PageTable("Runs", ["run", "seconds", "commands"], rows, folded=True)
     versions: list[list[Cell]] = [[name, str(value)] for name, value in tree["versions"].items()]
-    yield Table("Versions", ["what", "version"], versions, folded=True)
+    yield PageTable("Versions", ["what", "version"], versions, folded=True)

@@ -11,7 +11,7 @@ from m3csr_tf.training import runs
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import opened, vectors_of
+from m3csr_tf.verbs.load_run import load_run, vectors_of
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
@@ -20,7 +20,7 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     Raises:
       ConfigError: the model has no popularity bias, by which a release could give cold items a share.
     """
-    trained = opened(config)
+    trained = load_run(config)
     if trained.model.popularity_bias is None:
         raise ConfigError(
             f"{config.run.name}: {trained.model.title} has no popularity bias, so a release cannot give new items a "

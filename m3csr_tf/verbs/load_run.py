@@ -17,12 +17,12 @@ from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.util.progress import PERCENT, progress
 
 
-def opened(config: Config) -> TrainedRun:
+def load_run(config: Config) -> TrainedRun:
     """The finished run of the configuration, refused if another one lies under its name.
 
     Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
     """
-    config = run_files.with_its_start(config)
+    config = run_files.with_warm_start(config)
     found = run_files.differing(config)
     if found:
         raise RunError(

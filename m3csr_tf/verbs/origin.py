@@ -7,7 +7,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.releases.publish import released_from
 from m3csr_tf.releases.release import Release
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.verbs.load_run import opened
+from m3csr_tf.verbs.load_run import load_run
 
 
 def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
@@ -19,10 +19,10 @@ def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
       otherwise: what to do without the run, as a part of a sentence.
 
     Raises:
-      RunError: the release came from another run, or from another training of this one; as in `opened`.
+      RunError: the release came from another run, or from another training of this one; as in `load_run`.
     """
     try:
-        trained = opened(config)
+        trained = load_run(config)
     except RunError as error:
         raise RunError(f"{error}; or {otherwise}") from None
     if released_from(release.manifest, trained):

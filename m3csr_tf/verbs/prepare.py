@@ -8,13 +8,13 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.training import run_files
 from m3csr_tf.training.warm_start import check_warm_start
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.verbs.console import console, say
 
 
 def prepare(config: Config) -> Prepared:
     """Raw input to the run's prepared folder; another process that would write the run waits."""
-    with held(config.run_folder):
+    with folder_lock(config.run_folder):
         return _prepare(config)
 
 

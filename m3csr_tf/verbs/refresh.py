@@ -73,7 +73,7 @@ def refresh(
 
 def _follow(config: Config, folder: Path) -> None:
     """Takes in what arrives, as the current version has it, until interrupted; one process does, others wait."""
-    inbox.waiting(folder)
+    inbox.pending_files(folder)
     with locked(folder / _LOCK):
         release = open_release(config.release_folder)
         _warm_up(release)
@@ -82,8 +82,8 @@ def _follow(config: Config, folder: Path) -> None:
         say(one_line(f"following {folder} into {into}; ctrl-c stops"))
         stays = _Staying()
         while True:
-            stays.say(inbox.passed_over(folder))
-            files = [path for path in inbox.waiting(folder) if not stays.holds(path)]
+            stays.say(inbox.ignored_entries(folder))
+            files = [path for path in inbox.pending_files(folder) if not stays.holds(path)]
             if not is_current(release):
                 release = open_release(config.release_folder)
                 _warm_up(release)
@@ -157,6 +157,6 @@ def _say_gate(gate: Gate) -> None:
     due = "; a rebuild is due: pipelines/refresh.py --compact" if gate.rebuild_due else ""
     below = "" if gate.holds else ", BELOW the gate"
     say(
-        f"recall@{gate.at} {gate.recall:.4f} (at least {gate.asked}{below}) with {gate.changed:,} of {gate.items:,} "
+        f"recall@{gate.at} {gate.recall:.4f} (at least {gate.required}{below}) with {gate.changed:,} of {gate.items:,} "
         f"items changed since the index was built{due}"
     )

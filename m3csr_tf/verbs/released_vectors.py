@@ -13,7 +13,7 @@ from m3csr_tf.training.vectors import UserVectors, VectorEncoder
 from m3csr_tf.verbs.load_run import bonuses, vectors_of
 
 
-class Released(NamedTuple):
+class ReleasedVectors(NamedTuple):
     """The vectors of a run as a release holds them.
 
     Attributes:
@@ -27,8 +27,10 @@ class Released(NamedTuple):
     bonuses: np.ndarray
 
 
-def released(trained: TrainedRun) -> Released:
+def released(trained: TrainedRun) -> ReleasedVectors:
     """A run's vectors, and the bonuses calibrated for them."""
     plain = vectors_of(trained, VectorEncoder(trained.model, item_features(trained.prepared)))
     added = bonuses(trained, plain)
-    return Released(plain.user_vectors, exposure.with_bonuses(plain.item_vectors, trained.prepared, added), added)
+    return ReleasedVectors(
+        plain.user_vectors, exposure.with_bonuses(plain.item_vectors, trained.prepared, added), added
+    )

@@ -14,7 +14,7 @@ from m3csr_tf.util.files import write_text
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.evidence import gather
-from m3csr_tf.verbs.load_run import opened
+from m3csr_tf.verbs.load_run import load_run
 
 
 def report(config: Config) -> Path:
@@ -26,7 +26,7 @@ def report(config: Config) -> Path:
     Raises:
       RunError: the run has not finished or has not been evaluated, or its folder may not be written.
     """
-    trained = opened(config)
+    trained = load_run(config)
     runs.check_figures_fit(trained)
     folder = config.run_folder
     run = read_run(folder, trained.prepared, trained.model.title)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from m3csr_tf import columns, explain
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
 from m3csr_tf.batch.user_histories import UserHistories
@@ -71,7 +71,7 @@ def users_of(config: Config, released: Release) -> Users:
     return users.with_past(UserHistories(trained.prepared, audience))
 
 
-def _print_done(done: Outcome, config: Config) -> None:
+def _print_done(done: JobStatus, config: Config) -> None:
     if done.missing:
         print_missing(done, config.retrieve)
         return
@@ -85,7 +85,7 @@ def _print_done(done: Outcome, config: Config) -> None:
         )
 
 
-def _print_counts(done: Outcome, released: Release, users: Users, config: Config) -> None:
+def _print_counts(done: JobStatus, released: Release, users: Users, config: Config) -> None:
     """What the lists are like, and what of it is suspicious; nothing if a later job has replaced them meanwhile."""
     try:
         distinct = distinct_lists(done.folder)

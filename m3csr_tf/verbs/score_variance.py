@@ -39,11 +39,11 @@ def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
     if not shares:
         return {"parts": {}, "components": {}}
     halves = {name: [variance.half(name, of) for of in (variance.CONTENT, variance.CLUSTER)] for name in modalities}
-    of_parts: dict[str, float] = {}
+    variance_of_parts: dict[str, float] = {}
     for name in parts:
         finer = halves.get(name, [])
-        of_parts |= {name: sum(shares[of] for of in finer) if finer else shares[name]}
-        of_parts |= {of: shares[of] for of in finer}
+        variance_of_parts |= {name: sum(shares[of] for of in finer) if finer else shares[name]}
+        variance_of_parts |= {of: shares[of] for of in finer}
 
     intensities = encoder.intensities(rows, slots)
     carried = {name: intensities[:, position] for position, name in enumerate(modalities)}
@@ -63,4 +63,4 @@ def _score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
         "clusters": sum(shares[variance.half(name, variance.CLUSTER)] for name in modalities),
         "gate": variance.lost(users, items, users, alike_items),
     }
-    return {"parts": of_parts, "components": components}
+    return {"parts": variance_of_parts, "components": components}

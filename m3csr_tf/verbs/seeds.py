@@ -8,7 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.baselines.registry import CEILING
 from m3csr_tf.config import Config
 from m3csr_tf.errors import RunError
-from m3csr_tf.experiments.spread import against_best, of_systems, over_seeds, plus_minus, summarise
+from m3csr_tf.experiments.spread import against_best, by_system, over_seeds, plus_minus, summarise
 from m3csr_tf.models.registry import model_class
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import write_json
@@ -37,14 +37,14 @@ def seeds(config: Config, count: int) -> None:
     for seed in range(count):
         run = config.run.model_copy(update={"name": f"{config.run.name}-seed{seed}", "seed": seed})
         evaluation = config.evaluation.model_copy(update={"baselines": () if seed else wanted})
-        of_seed = config.model_copy(update={"run": run, "evaluation": evaluation})
-        train(of_seed)
-        outcomes.append(evaluate(of_seed))
-        path = of_seed.run_folder / run_files.METRICS_FILE
+        seed_config = config.model_copy(update={"run": run, "evaluation": evaluation})
+        train(seed_config)
+        outcomes.append(evaluate(seed_config))
+        path = seed_config.run_folder / run_files.METRICS_FILE
         written.append(stored_json(path, "run the same command again", RunError))
     model = model_class(config.model).title
-    rivals = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != model}
-    summary = summarise([outcome[model] for outcome in outcomes], rivals)
+    baselines = {titled(name): evaluation for name, evaluation in outcomes[0].items() if name != model}
+    summary = summarise([outcome[model] for outcome in outcomes], baselines)
     path = config.run.folder / f"{config.run.name}-seeds.json"
     validation = [metrics[columns.VAL]["all"] for metrics in written]
     # Of a model that weighs modalities.
@@ -55,8 +55,8 @@ def seeds(config: Config, count: int) -> None:
     write_json(path, tree | {"baselines": written[0]["baselines"]})
 
     console.print(against_best(summary, model, count, leave_out=[titled(CEILING)]))
-    if rivals:
-        console.print(of_systems(summary, model))
+    if baselines:
+        console.print(by_system(summary, model))
     recalls = [figures["recall@20"] for figures in validation]
     found = over_seeds(recalls)
     say(f"validation recall@20: {plus_minus(found['mean'], found['sd'])}")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from m3csr_tf import columns
 from m3csr_tf.batch.filters import Filters
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.query_items import FileOfContent, QueryItemBatch, file_of_queries
 from m3csr_tf.batch.similar import SimilarItems, check_filters
 from m3csr_tf.batch.similar import similar as similar_items
@@ -86,7 +86,7 @@ def _job(config: Config, released: Release, path: Path | None) -> Path:
     return output
 
 
-def _print_done(done: Outcome, config: Config) -> None:
+def _print_done(done: JobStatus, config: Config) -> None:
     say(f"{done.rows:,} rows for {done.inputs:,} items in {done.output} ({parts_made(done)})")
     if not done.made:
         say("these lists were made before; similar.overwrite=true makes them again")

@@ -15,7 +15,7 @@ from m3csr_tf.simulation.nights import arm_folder
 from m3csr_tf.simulation.plan import Plan, read_plan
 from m3csr_tf.simulation.results import results_of
 from m3csr_tf.util.files import write_json
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.stored import stored_json
 from m3csr_tf.verbs.console import console, say
@@ -48,7 +48,7 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
       RunError: the folder holds another simulation, or a night has failed.
     """
     plan = read_plan(file, overrides, quick)
-    with held(plan.folder):
+    with folder_lock(plan.folder):
         _open(plan, config.run.overwrite)
         _run(plan)
         results = results_of(plan)
@@ -131,8 +131,8 @@ def _run(plan: Plan) -> None:
         for day, system in todo:
             before = done
 
-            def heard(of_day: int, doing: str, before: int = before, system: str = system) -> None:
-                stage(before + of_day, figures=f"{system}, {doing}")
+            def heard(days_done: int, doing: str, before: int = before, system: str = system) -> None:
+                stage(before + days_done, figures=f"{system}, {doing}")
 
             log = arm_folder(plan, system) / "output" / f"day_{day + 1:03d}.log"
             workers.run(work_day, (plan, system, day), log, heard, f"{system}, day {day + 1}")

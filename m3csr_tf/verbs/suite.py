@@ -34,7 +34,7 @@ class _Plan(NamedTuple):
     """A member that is trained: what is asked of it, and a configuration a seed."""
 
     member: Member
-    of_seeds: list[Config]
+    seed_configs: list[Config]
 
 
 def suite(
@@ -67,56 +67,56 @@ def suite(
       ConfigError: before anything is trained, when the file, a setting or an option is at fault, or nothing can be run.
       RunError: in the end, when a member has failed.
     """
-    asked = read_suite(file)
-    name = config.run.name if "name" in config.run.model_fields_set else asked.name or file.stem
+    suite = read_suite(file)
+    name = config.run.name if "name" in config.run.model_fields_set else suite.name or file.stem
     if not is_plain(name):
         raise ConfigError(f"{file}: its name cannot name runs; give the suite a name, e.g. name: tonight")
-    places = asked.data | _given(folders, asked)
-    unknown = [one for one in only if one not in asked.members]
+    places = suite.data | _given(folders, suite)
+    unknown = [one for one in only if one not in suite.members]
     if unknown:
         raise ConfigError(
-            f"--member {shortened(unknown[0])}: the suite has no such member; it has {', '.join(asked.members)}"
+            f"--member {shortened(unknown[0])}: the suite has no such member; it has {', '.join(suite.members)}"
         )
     plans: dict[str, _Plan] = {}
     members: dict[str, dict[str, Any]] = {}
-    for of_member, member in asked.members.items():
-        if only and of_member not in only:
+    for member_name, member in suite.members.items():
+        if only and member_name not in only:
             continue
         if member.data is not None and places[member.data] is None:
-            members[of_member] = {"left_out": f"no folder for {member.data}; pass --data {member.data}=FOLDER"}
-            say(f"{of_member} is left out: {members[of_member]['left_out']}")
+            members[member_name] = {"left_out": f"no folder for {member.data}; pass --data {member.data}=FOLDER"}
+            say(f"{member_name} is left out: {members[member_name]['left_out']}")
             continue
         if split is not None:
             member = member.model_copy(update={"split": split})
-        base = _base(file, asked, of_member, member, places, overrides)
-        of_seeds = _of_seeds(base, f"{name}-{of_member}", count or asked.seeds)
-        both = f"{file}: the suite's name and that of members.{of_member} together"
-        check_room(both, len(name + of_member), of_seeds[-1].run.name)
-        plans[of_member] = _Plan(member, of_seeds)
+        base = _base(file, suite, member_name, member, places, overrides)
+        seed_configs = _of_seeds(base, f"{name}-{member_name}", count or suite.seeds)
+        both = f"{file}: the suite's name and that of members.{member_name} together"
+        check_room(both, len(name + member_name), seed_configs[-1].run.name)
+        plans[member_name] = _Plan(member, seed_configs)
     if not plans:
         raise ConfigError(f"{file}: every member is left out; pass their folders as --data NAME=FOLDER")
 
     path = config.run.folder / f"{name}-suite.json"
-    for place, (of_member, plan) in enumerate(plans.items(), start=1):
+    for place, (member_name, plan) in enumerate(plans.items(), start=1):
         asks = {"split": plan.member.split, "slice": plan.member.slice}
-        say(f"member {place} of {len(plans)}: {of_member}, {asks['split']}, slice {asks['slice']}")
+        say(f"member {place} of {len(plans)}: {member_name}, {asks['split']}, slice {asks['slice']}")
         try:
             with system_errors():
-                members[of_member] = asks | _run_member(plan)
+                members[member_name] = asks | _run_member(plan)
         except Exception as error:  # Whatever it is, the members after this one may be hours of work.
             if signals.received():
                 raise
-            of_user = isinstance(error, M3CSRError)
-            members[of_member] = asks | {"failed": str(error) if of_user else f"{type(error).__name__}: {error}"}
-            say(f"{of_member} has failed: {members[of_member]['failed']}")
-            if not of_user:
+            known_error = isinstance(error, M3CSRError)
+            members[member_name] = asks | {"failed": str(error) if known_error else f"{type(error).__name__}: {error}"}
+            say(f"{member_name} has failed: {members[member_name]['failed']}")
+            if not known_error:
                 say(traceback.format_exc())
         finally:
             # Else the graphs of all runs would stay in memory.
             tf.keras.backend.clear_session()
             gc.collect()
-        in_order = {one: members[one] for one in asked.members if one in members}
-        tree = {"suite": name, "seeds": count or asked.seeds, "settings": [*asked.settings, *overrides]}
+        in_order = {one: members[one] for one in suite.members if one in members}
+        tree = {"suite": name, "seeds": count or suite.seeds, "settings": [*suite.settings, *overrides]}
         # After each member, so that what has been found survives a kill.
         write_json(path, tree | {"worst": results.worst(in_order), "members": in_order})
     say(results.LEGEND)
@@ -135,13 +135,13 @@ def suite(
     return path
 
 
-def _given(folders: Sequence[str], asked: Suite) -> dict[str, Path]:
+def _given(folders: Sequence[str], suite: Suite) -> dict[str, Path]:
     """The folders of --data, by data set."""
     given = {}
     for one in folders:
         name, _, folder = one.partition("=")
-        if name not in asked.data or not folder:
-            names = ", ".join(asked.data) or "none"
+        if name not in suite.data or not folder:
+            names = ", ".join(suite.data) or "none"
             raise ConfigError(f"--data {shortened(one)}: expected NAME=FOLDER with a data set of the suite ({names})")
         given[name] = Path(folder)
     return given
@@ -149,7 +149,7 @@ def _given(folders: Sequence[str], asked: Suite) -> dict[str, Path]:
 
 def _base(
     file: Path,
-    asked: Suite,
+    suite: Suite,
     name: str,
     member: Member,
     places: Mapping[str, Path | None],
@@ -158,7 +158,7 @@ def _base(
     """A member's configuration, but for the name and seed of a run."""
     # As JSON, since YAML would read some names of folders as something else.
     folder = [] if member.data is None else [f"data.path={json.dumps(str(places[member.data]))}"]
-    settings = [*asked.settings, *member.settings, *folder, *overrides]
+    settings = [*suite.settings, *member.settings, *folder, *overrides]
     try:
         return configuration.load(None if member.config is None else file.parent / member.config, settings)
     except ConfigError as error:
@@ -177,21 +177,21 @@ def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
 
 
 def _run_member(plan: _Plan) -> dict[str, Any]:
-    """Trains and judges a member: as `results.judged`."""
-    for of_seed in plan.of_seeds:
-        run_files.check_run(of_seed)
+    """Trains and evaluates a member: as `results.summarise_member`."""
+    for seed_config in plan.seed_configs:
+        run_files.check_run(seed_config)
     outcomes: list[Evaluation] = []
     trainings: list[dict[str, Any]] = []
-    rivals: dict[str, Evaluation] = {}
-    for of_seed in plan.of_seeds:
-        say(f"{of_seed.run.name}: run {of_seed.run.seed + 1} of {len(plan.of_seeds)}")
-        share_prepared(plan.of_seeds[0], of_seed)
-        trained = train(of_seed)
+    baselines: dict[str, Evaluation] = {}
+    for seed_config in plan.seed_configs:
+        say(f"{seed_config.run.name}: run {seed_config.run.seed + 1} of {len(plan.seed_configs)}")
+        share_prepared(plan.seed_configs[0], seed_config)
+        trained = train(seed_config)
         evaluated = evaluate_systems(trained, plan.member.split)
         trainings.append(trained.finished)
         outcomes.append(evaluated.pop(trained.model.title))
-        rivals |= {titled(name): evaluation for name, evaluation in evaluated.items()}
+        baselines |= {titled(name): evaluation for name, evaluation in evaluated.items()}
         del trained
         tf.keras.backend.clear_session()
         gc.collect()
-    return results.judged(outcomes, rivals, plan.member.slice, trainings, leave_out=[titled(CEILING)])
+    return results.summarise_member(outcomes, baselines, plan.member.slice, trainings, leave_out=[titled(CEILING)])

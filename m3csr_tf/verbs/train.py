@@ -10,7 +10,7 @@ from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
-from m3csr_tf.util.locks import held
+from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.prepare import prepare
 
@@ -21,8 +21,8 @@ def train(config: Config) -> TrainedRun:
     Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
     would write it waits.
     """
-    replicas = distribution.opened(config.run)
-    with held(config.run_folder) if replicas.is_chief else nullcontext():
+    replicas = distribution.open_distribution(config.run)
+    with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         return _train(config, replicas)
 
 

@@ -59,7 +59,7 @@ def test_the_modality_that_tells_is_chosen_on_pseudo_cold_items(world: Prepared,
     choice = choose(baseline, baseline.grid(log), world, log, None, 0, quiet)
     weights = choice.settings.get("weights") or dict.fromkeys(choice.settings["modalities"], 1)
     assert weights["utilities"] > weights.get("noise", 0)
-    assert choice.judged == "pseudo-cold" and choice.grid == len(baseline.grid(log))
+    assert choice.selected_on == "pseudo-cold" and choice.grid == len(baseline.grid(log))
 
 
 def test_the_penalty_grows_with_the_noise(world: Prepared) -> None:
@@ -99,7 +99,7 @@ def test_no_draw_leaves_a_held_out_click_to_learn_from(world: Prepared) -> None:
             yield Vectors(np.zeros((log.clicks.shape[0], 1), np.float32), np.zeros((len(log.ranked), 1), np.float32))
 
     log = Log.of(world)
-    choose(Baseline(fits, judged="pseudo-cold"), [{}], world, log, None, 0, quiet)
+    choose(Baseline(fits, selected_on="pseudo-cold"), [{}], world, log, None, 0, quiet)
     assert len(seen) == search.DRAWS
     for draw in seen:
         assert (draw.by_item[draw.ranked] == 0).all()

@@ -16,7 +16,7 @@ from m3csr_tf import columns
 from m3csr_tf.batch import embedding
 from m3csr_tf.batch.embedding import embed
 from m3csr_tf.batch.items import FileOfItems
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.cli import app
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.errors import InputError
@@ -51,7 +51,7 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def embed_file(release: Any, path: Path, output: Path) -> Outcome:
+def embed_file(release: Any, path: Path, output: Path) -> JobStatus:
     return embed(release, FileOfItems(path, BY_NAME, release.modalities), output, SMALL)
 
 

@@ -12,18 +12,19 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import filters as batch_filters
 from m3csr_tf.batch.filters import Filters, item_ids, select
 from m3csr_tf.batch.listed import check_listed
-from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.retrieval import retrieve
-from m3csr_tf.batch.search import NOTHING, Candidates, Seen, nearest
+from m3csr_tf.batch.search import Candidates, Seen, nearest
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.index import build_index
 
 ITEMS = 120
@@ -158,7 +159,7 @@ def test_few_items_among_many_have_an_index_of_their_own(release: Any, monkeypat
 
 def test_what_one_user_has_seen_is_nothing_to_another() -> None:
     seen = Seen(np.array([0, 2, 2]), np.array([4, 0, 9]), 10)
-    rows = np.array([[4, 0, NOTHING], [4, 9, 0], [4, 0, 9]])
+    rows = np.array([[4, 0, NO_ITEM], [4, 9, 0], [4, 0, 9]])
     assert seen.holds(np.arange(3), rows).tolist() == [[True, False, False], [False] * 3, [False, True, True]]
     assert seen.of(np.array([1, 2])).holds(np.arange(2), rows[1:]).tolist() == [[False] * 3, [False, True, True]]
     assert seen.counts(3, None).tolist() == [1, 0, 2]

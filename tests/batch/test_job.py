@@ -15,12 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.job import Outcome
+from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.job_folder import PartFacts
-from m3csr_tf.batch.lists import ListMaker, top_n_lists
+from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
@@ -57,7 +58,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "top_n"
 
 
-def run(release: Any, users: Path, output: Path, **settings: Any) -> Outcome:
+def run(release: Any, users: Path, output: Path, **settings: Any) -> JobStatus:
     return retrieve(release, FileOfUsers(users), output, RetrieveConfig(**(SMALL | settings)))
 
 
@@ -114,10 +115,11 @@ def test_a_part_has_the_columns_types_and_row_groups_promised(release: Any, user
 
 def test_lists_longer_than_the_catalogue_are_counted_as_short(release: Any, users: Path, output: Path) -> None:
     done = run(release, users, output, top_n=1000)
-    held = len(release.index)
+    indexed = len(release.index)
     frame = pd.read_parquet(users)
     unseen = [
-        held - len({*history, *others}) for history, others in zip(frame["history"], frame["exclusions"], strict=True)
+        indexed - len({*history, *others})
+        for history, others in zip(frame["history"], frame["exclusions"], strict=True)
     ]
     assert lists_at(output).groupby("user_id", sort=False).size().tolist() == unseen
     assert done.short == 35

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from one_batch import top_n_lists
 
 from m3csr_tf import columns
-from m3csr_tf.batch.lists import top_n_lists
 from m3csr_tf.batch.users import PreparedUsers
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.explain import explain

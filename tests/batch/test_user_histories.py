@@ -45,7 +45,7 @@ def planted(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def lists(planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., pd.DataFrame]]:
     """`lists(**settings)` runs retrieve in this process, for a file of users or for the run's own."""
-    monkeypatch.setattr(origin, "opened", lambda _: planted)
+    monkeypatch.setattr(origin, "load_run", lambda _: planted)
 
     def made(frame: pd.DataFrame | None = None, kind: str = "csv", **settings: Any) -> pd.DataFrame:
         if frame is not None:
@@ -102,7 +102,7 @@ def test_the_users_on_whom_an_index_is_measured_are_those_of_the_lists(planted: 
 def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any, tmp_path: Path) -> None:
     from m3csr_tf.sampling.training_data import item_features
     from m3csr_tf.training.vectors import VectorEncoder
-    from m3csr_tf.verbs import load_run as opened
+    from m3csr_tf.verbs.load_run import bonuses, vectors_of
 
     folder = Path(shutil.copytree(planted.prepared.folder, tmp_path / "prepared"))
     judged = planted.prepared.split(columns.TEST)
@@ -111,8 +111,8 @@ def test_bonuses_and_metrics_do_not_know_the_clicks_that_judge_them(planted: Any
     rows = np.arange(2, 202)
     found = []
     for run in (planted, other):
-        vectors = opened.vectors_of(run, VectorEncoder(run.model, item_features(run.prepared)))
-        found.append((vectors.user_vectors[rows], opened.bonuses(run, vectors)))
+        vectors = vectors_of(run, VectorEncoder(run.model, item_features(run.prepared)))
+        found.append((vectors.user_vectors[rows], bonuses(run, vectors)))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_array_equal(found[0][1], found[1][1])
     # Of the lists that are served, those clicks are part.
@@ -207,7 +207,7 @@ def test_without_the_run_a_file_must_bring_histories(
     def gone(_: Any) -> Any:
         raise RunError("runs/small: no run")
 
-    monkeypatch.setattr(origin, "opened", gone)
+    monkeypatch.setattr(origin, "load_run", gone)
     with pytest.raises(RunError, match=r"no run; or give .*users\.csv a column history; without one, .* from the run"):
         lists(ids_of(planted))
     assert len(lists(ids_of(planted).assign(history=""))) == 2000

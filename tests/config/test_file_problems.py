@@ -34,3 +34,15 @@ def test_an_entry_that_is_unknown_and_one_that_is_missing_are_named(kind: str, t
     assert said.startswith(f"{file}: ") and "\n" not in said
     assert "unknown entry frobnicate" in said and " is missing" in said
     assert "Field required" not in said and "Extra inputs" not in said
+
+
+def test_a_file_is_not_blamed_for_a_setting_that_was_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("training: {epochs: 3}\n")
+    with pytest.raises(ConfigError, match=r"^training\.epochs: .*got -1$"):
+        load(file, ["training.epochs=-1"])
+    file.write_text("training: {epochs: -2}\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml: training\.epochs: .*got -2$"):
+        load(file)
+    with pytest.raises(ConfigError, match=r"^model\.dim: .*got -3; .*run\.yaml: training\.epochs: .*got -2$"):
+        load(file, ["model.dim=-3"])

@@ -193,7 +193,7 @@ def test_one_modality_may_be_weighed_alone_and_unknown_or_no_modalities_are_refu
 
 def test_a_verb_of_a_release_need_not_say_what_modalities_there_are() -> None:
     overrides = ["data.format=table", "model.kind=freedom", "model.modality_weights={look: 2}"]
-    assert load(None, overrides, of_release=True).model.kind == "freedom"
+    assert load(None, overrides, without_data=True).model.kind == "freedom"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from m3csr_tf import columns
 from m3csr_tf.config import with_settings
-from m3csr_tf.data.audience import Audience, clicks_of, users_with
+from m3csr_tf.data.audience import Audience, read_clicks, users_with
 from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ids import PADDING_ROW
 from m3csr_tf.sampling.training_data import TrainingData
@@ -28,7 +28,7 @@ def test_clicks_of_some_users_are_their_lines_of_the_whole_matrix(run: Any) -> N
     rows = np.array([2, 3, 40, 91])
     for split in columns.SPLITS:
         whole = click_matrix(run.prepared.split(split), len(run.prepared.users), len(run.prepared.items))
-        assert (clicks_of(run.prepared, split, rows) != whole[rows]).nnz == 0
+        assert (read_clicks(run.prepared, split, rows) != whole[rows]).nnz == 0
         np.testing.assert_array_equal(users_with(run.prepared, split), np.flatnonzero(np.diff(whole.indptr)))
 
 
@@ -41,7 +41,7 @@ def test_a_user_whose_interactions_lie_in_two_row_groups_is_one_user(run: Any, t
 
 
 def test_nobody_has_no_clicks(run: Any) -> None:
-    assert clicks_of(run.prepared, columns.VAL, np.zeros(0, np.int32)).shape == (0, len(run.prepared.items))
+    assert read_clicks(run.prepared, columns.VAL, np.zeros(0, np.int32)).shape == (0, len(run.prepared.items))
 
 
 def test_training_reads_fewer_slots_than_ranking_the_latest_of_the_same(run: Any) -> None:
@@ -62,11 +62,11 @@ KNOWN = pytest.mark.parametrize("splits", [(columns.TRAIN,), columns.SPLITS])
 def test_histories_of_a_log_on_the_disk_are_cut_from_the_same_clicks(splits: tuple[str, ...], run: Any) -> None:
     rows = np.array([2, 17, 40, 41])
     on_disk = with_settings(run.config, {"training.window_clicks": 1})
-    held, read = (Audience(run.prepared, config, splits).histories(rows) for config in (run.config, on_disk))
-    clicks = sum(clicks_of(run.prepared, split, rows) for split in splits)
+    in_memory, read = (Audience(run.prepared, config, splits).histories(rows) for config in (run.config, on_disk))
+    clicks = sum(read_clicks(run.prepared, split, rows) for split in splits)
     for place in range(len(rows)):
         theirs = set(clicks[place].indices)
-        for cut in (held[place], read[place]):
+        for cut in (in_memory[place], read[place]):
             kept = cut[cut != PADDING_ROW]
             assert set(kept) <= theirs and len(kept) == min(len(theirs), run.config.history.length)
 
@@ -79,7 +79,7 @@ def test_an_audience_knows_the_clicks_of_its_splits_and_no_others(
     rows = np.arange(len(run.prepared.users))
     config = with_settings(run.config, {"training.window_clicks": window})
     known = Audience(run.prepared, config, splits).clicks(rows)
-    assert (known != sum(clicks_of(run.prepared, split, rows) for split in splits)).nnz == 0
+    assert (known != sum(read_clicks(run.prepared, split, rows) for split in splits)).nnz == 0
 
 
 @pytest.mark.parametrize("window", [1, 10**6])

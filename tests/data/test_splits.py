@@ -133,8 +133,8 @@ def test_validation_gets_its_share_of_the_clicks_of_cold_items_and_nothing_else_
 def test_the_split_of_papers_on_cold_start_shares_out_cold_clicks_evenly() -> None:
     # 30 users click 10 of 20 items; 4 are cold, on which lie about 60 clicks: half to validation, half to test.
     labelled, cold = split(pairs(), ITEMS, SplitConfig(cold_share=0.2, cold_validation=0.5))
-    of_cold = labelled.loc[labelled["item_id"].isin(cold), "split"].value_counts()
-    assert len(cold) == 4 and of_cold["val"] == round(of_cold.sum() / 2)
+    strictly_cold = labelled.loc[labelled["item_id"].isin(cold), "split"].value_counts()
+    assert len(cold) == 4 and strictly_cold["val"] == round(strictly_cold.sum() / 2)
 
 
 def test_a_share_for_validation_without_cold_items_is_refused() -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 WANTED = ["user_id", "timestamp", "visual"]
@@ -25,8 +25,8 @@ def parquet(folder: Path, *parts: dict[str, Any]) -> Path:
 
 def both_ways(path: Path) -> dict[str, list[Any]]:
     """The columns of a table, which are the same read at once and in blocks."""
-    whole = Table(path).load(WANTED, ["user_id"])
-    blocks = pa.concat_tables(Table(path).blocks(WANTED, ["user_id"], rows=1))
+    whole = TableFiles(path).load(WANTED, ["user_id"])
+    blocks = pa.concat_tables(TableFiles(path).blocks(WANTED, ["user_id"], rows=1))
     assert blocks.schema == whole.schema
     assert blocks.to_pydict() == whole.to_pydict()
     return whole.to_pydict()
@@ -77,7 +77,7 @@ def test_csv_parts_agree_on_types_too(tmp_path: Path) -> None:
 def test_what_does_not_fit_together_is_refused_by_the_name_of_the_part(tmp_path: Path) -> None:
     path = parquet(tmp_path, {"timestamp": [1]}, {"timestamp": ["2026-01-01"]})
     with pytest.raises(InputError, match=r"part-1\.parquet: column timestamp holds string values, int64 in .*part-0"):
-        list(Table(path).blocks(WANTED, [], rows=1))
+        list(TableFiles(path).blocks(WANTED, [], rows=1))
 
 
 def test_a_part_whose_pages_are_broken_is_named(tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ def test_a_part_whose_pages_are_broken_is_named(tmp_path: Path) -> None:
     content = spoilt.read_bytes()
     spoilt.write_bytes(content[:20] + b"\xff" * 100 + content[120:])
     with pytest.raises(InputError, match=r"part-1\.parquet: cannot be read as parquet"):
-        list(Table(path).blocks(WANTED, ["user_id"], rows=1))
+        list(TableFiles(path).blocks(WANTED, ["user_id"], rows=1))

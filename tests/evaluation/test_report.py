@@ -109,7 +109,7 @@ def test_strictly_cold_items_are_ranked_without_other_items_that_lack_a_click():
     alone = np.array([False, False, False, False, False, True])
     vectors = np.ones((3, 1), np.float32), ITEM_VECTORS
     ranked_with = evaluate(*vectors, truth=truth, seen=seen, top_n=(1, 20), bootstrap=0)
-    ranked_alone = evaluate(*vectors, truth=truth, seen=seen, top_n=(1, 20), bootstrap=0, cold_items=alone)
+    ranked_alone = evaluate(*vectors, truth=truth, seen=seen, top_n=(1, 20), bootstrap=0, cold_only_items=alone)
     assert ranked_with["cold_only"].mean("recall@1") == 0  # Items 3 and 4 have no click either, and come first.
     assert ranked_alone["cold_only"].mean("recall@1") == 1
 
@@ -169,8 +169,8 @@ def test_shapes_that_do_not_fit_are_refused():
     vectors = np.ones((3, 1), np.float32), np.ones((4, 1), np.float32)
     with pytest.raises(ValueError, match="truth"):
         evaluate(*vectors, truth=clicks(3, 5), seen=clicks(3, 4))
-    with pytest.raises(ValueError, match="cold_items must be bool"):
-        evaluate(*vectors, truth=clicks(3, 4), seen=clicks(3, 4), cold_items=np.ones(4))
+    with pytest.raises(ValueError, match="cold_only_items must be bool"):
+        evaluate(*vectors, truth=clicks(3, 4), seen=clicks(3, 4), cold_only_items=np.ones(4))
 
 
 def test_a_system_s_table_has_a_row_a_slice(by_hand):

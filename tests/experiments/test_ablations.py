@@ -277,13 +277,13 @@ def test_a_run_that_has_finished_is_taken_as_it_is(folder: Path) -> None:
     assert str(finished.stat().st_mtime_ns) == (folder / "finished.txt").read_text()
 
 
-def test_each_run_keeps_its_own_metrics_and_only_the_full_model_has_rivals(folder: Path) -> None:
+def test_each_run_keeps_its_own_metrics_and_only_the_full_model_has_baselines(folder: Path) -> None:
     found = {
         path.parent.name: json.loads(path.read_text())["baselines"]
         for path in (folder / "runs").glob("tiny-*/metrics.json")
     }
     assert len(found) == 5
-    assert {name for name, rivals in found.items() if rivals} == {"tiny-seed0"}
+    assert {name for name, baselines in found.items() if baselines} == {"tiny-seed0"}
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TREE: dict[str, Any] = {
     "seeds": 2,
     "trials": 2,
     "epochs": 8,
-    "rivals": ["popularity", "ials"],
+    "baselines": ["popularity", "ials"],
     "settings": [
         "data.world={users: 80, items: 60, clicks: 900, modalities: {visual: 4}}",
         "split.kind=random",

@@ -17,7 +17,7 @@ from m3csr_tf.experiments.comparison.draws import draws
 from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
 from m3csr_tf.experiments.comparison.planning import Cell, of_subset, plan, within_budget
 from m3csr_tf.experiments.comparison.settings import read_experiment
-from m3csr_tf.experiments.sweep.space import Setting
+from m3csr_tf.experiments.sweep.space import SearchedValues
 from m3csr_tf.training.budget import Budget
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
@@ -26,7 +26,7 @@ TREE: dict[str, Any] = {
     "seeds": 2,
     "trials": 3,
     "epochs": 20,
-    "rivals": ["popularity", "ials", "ridge_ials"],
+    "baselines": ["popularity", "ials", "ridge_ials"],
     "models": {"m3csr": {"title": "M3CSR", "search": RATES}, "bpr_mf": {"search": RATES}},
     "data": {
         "world": {
@@ -57,8 +57,8 @@ def cells_of(folder: Path, tree: dict[str, Any], *overrides: str) -> list[Cell]:
 
 def jobs_of(folder: Path, tree: dict[str, Any]) -> list[Planned]:
     file = written(folder, tree)
-    asked = read_experiment(file)
-    return Jobs(asked, plan(asked, file, folder / "runs", (), {})).all()
+    experiment = read_experiment(file)
+    return Jobs(experiment, plan(experiment, file, folder / "runs", (), {})).all()
 
 
 def test_a_file_becomes_trials_baselines_and_runs_of_every_seed(tmp_path: Path) -> None:
@@ -69,11 +69,11 @@ def test_a_file_becomes_trials_baselines_and_runs_of_every_seed(tmp_path: Path) 
     assert counts == {
         ("world-warm", "data"): 1,
         ("world-warm", "trial"): 6,
-        ("world-warm", "rival"): 3,
+        ("world-warm", "baseline"): 3,
         ("world-warm", "model"): 4,
         ("world-warm", "ablation"): 4,
         ("world-cold", "data"): 1,
-        ("world-cold", "rival"): 3,
+        ("world-cold", "baseline"): 3,
         ("world-cold", "model"): 4,
     }
     names = [one.job.name for one in planned]
@@ -149,9 +149,9 @@ def test_draws_hang_on_seed_model_and_place_alone(tmp_path: Path) -> None:
 def test_what_is_drawn_lies_in_its_space(seed: int, space: tuple[float, float, bool]) -> None:
     low, high, log = space
     search = {
-        "training.learning_rate": Setting(low=low, high=high, log=log),
-        "model.dim": Setting(low=8, high=64, step=8),
-        "training.batch_size": Setting(low=10, high=1000, log=True),
+        "training.learning_rate": SearchedValues(low=low, high=high, log=log),
+        "model.dim": SearchedValues(low=8, high=64, step=8),
+        "training.batch_size": SearchedValues(low=10, high=1000, log=True),
     }
     for drawn in draws(search, Config(), 4, "m3csr", seed)[1:]:
         assert low * 0.995 <= drawn["training.learning_rate"] <= high * 1.005  # Rounded to three figures.
@@ -183,7 +183,7 @@ def test_every_smaller_set_of_modalities_is_trained_where_the_split_asks_for_it(
     modalities = "data.modalities={text: t, poster: p, genre: g}"
     films: dict[str, Any] = {"path": str(tmp_path / "films"), "settings": ["data.format=table", modalities]}
     tree = changed(
-        trials=1, rivals=[], models={"m3csr": {}}, data={"films": {**films, "splits": {"all": {"subsets": 1}}}}
+        trials=1, baselines=[], models={"m3csr": {}}, data={"films": {**films, "splits": {"all": {"subsets": 1}}}}
     )
     found = [one for one in jobs_of(tmp_path, tree) if one.role == "subset"]
     # Three alone and three pairs; all three together are the model itself.
@@ -211,7 +211,7 @@ BAD = {
     "unknown ours": (changed(ours="vbpr"), "ours is 'vbpr', but models are m3csr, bpr_mf"),
     "unknown model of a split": (data(splits={"given": {"models": ["vbpr"]}}), "'vbpr' is no model of the file"),
     "ours left out": (data(splits={"given": {"models": ["bpr_mf"]}}), "m3csr, the model that is compared"),
-    "unknown baseline": (changed(rivals=["svd"]), r"rivals.*'svd'"),
+    "unknown baseline": (changed(baselines=["svd"]), r"baselines.*'svd'"),
     "unknown split": (data(splits={"a": {"chosen_on": "b"}}), r"splits\.a\.chosen_on is 'b'"),
     "own setting": (changed(settings=["run.seed=3"]), "the experiment's own"),
     "unknown setting": (changed(settings=["training.speed=3"]), r"unknown setting training\.speed"),
@@ -270,10 +270,10 @@ def test_quick_replaces_entries_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["paper_demo", "paper_tiktok", "paper_mlsmall"])
 def test_the_files_that_come_with_the_product_can_be_planned(tmp_path: Path, name: str) -> None:
     file = CONFIGS / f"{name}.yaml"
-    asked = read_experiment(file)
-    for data_set in asked.data:
+    experiment = read_experiment(file)
+    for data_set in experiment.data:
         (tmp_path / data_set).mkdir()
-    given_ = {} if name == "paper_demo" else {data_set: tmp_path / data_set for data_set in asked.data}
-    cells = plan(asked, file, tmp_path / "runs", (), given_)
-    assert cells and all(len(trials) == asked.trials for cell in cells for trials in cell.trials.values())
-    assert asked.first == "m3csr"
+    given_ = {} if name == "paper_demo" else {data_set: tmp_path / data_set for data_set in experiment.data}
+    cells = plan(experiment, file, tmp_path / "runs", (), given_)
+    assert cells and all(len(trials) == experiment.trials for cell in cells for trials in cell.trials.values())
+    assert experiment.first == "m3csr"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +19,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.comparison import scheduler
 from m3csr_tf.experiments.comparison.choice import choose
 from m3csr_tf.experiments.comparison.processes import Ended, Processes
-from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
+from m3csr_tf.experiments.comparison.scheduler import Outcomes, RunJob, RunPlan, configuration_of
 from m3csr_tf.util.files import write_json
 
 OUTPUTS = {"train": "trained.txt", "evaluate": "evaluated.txt"}
@@ -55,17 +60,21 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeProcesses]:
     return FakeProcesses
 
 
-def job(folder: Path, name: str, *after: str, verbs: Sequence[str] = ("train",), seed: int = 0, data: str = "") -> Job:
-    def make(outcomes: Outcomes) -> Work:
+def job(
+    folder: Path, name: str, *after: str, verbs: Sequence[str] = ("train",), seed: int = 0, data: str = ""
+) -> RunJob:
+    def make(outcomes: Outcomes) -> RunPlan:
         for other in after:
             configuration_of(outcomes, other, "data are")
         config = Config(run=RunConfig(name=name, folder=folder, seed=seed))
-        return Work(config, tuple(verbs), OUTPUTS, data)
+        return RunPlan(config, tuple(verbs), OUTPUTS, data)
 
-    return Job(name, "model", make, after)
+    return RunJob(name, "model", make, after)
 
 
-def run(folder: Path, *jobs: Job, processes: int = 2, said: list[str] | None = None) -> dict[str, scheduler.Outcome]:
+def run(
+    folder: Path, *jobs: RunJob, processes: int = 2, said: list[str] | None = None
+) -> dict[str, scheduler.RunOutcome]:
     return scheduler.run(jobs, folder, processes, (said if said is not None else []).append)
 
 
@@ -101,6 +110,22 @@ def test_what_is_done_is_not_done_again_unless_settings_data_or_output_have_chan
     run(tmp_path, job(tmp_path, "a", seed=1))
     run(tmp_path, job(tmp_path, "a", seed=1, data="other"))
     assert fake.ran[3:] == ["train a", "train a"]
+
+
+def test_the_time_left_is_judged_by_what_is_done_now_and_not_by_what_was_done_before(
+    tmp_path: Path, fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, *(job(tmp_path, name) for name in "abc"))
+    percents: list[int] = []
+
+    class Stage:
+        def __call__(self, done: int, figures: str = "") -> None:
+            percents.append(done)
+
+    monkeypatch.setattr(scheduler, "progress", lambda *_: nullcontext(Stage()))
+    run(tmp_path, *(job(tmp_path, name) for name in "abcde"), processes=1)
+    # a, b and c end at once, and are no work; of d and e, which take a second each, one is half of it.
+    assert sorted(set(percents)) == [0, 50, 100]
 
 
 def test_a_record_that_is_broken_counts_for_nothing(tmp_path: Path, fake) -> None:
@@ -140,6 +165,28 @@ def test_a_real_process_that_fails_says_why(tmp_path: Path) -> None:
     assert log.read_text().startswith(f"$ m3csr prepare --config {config}\nerror: ")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a process with its parent")
+def test_a_verb_ends_with_an_experiment_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from m3csr_tf.experiments.comparison import processes\n"
+        "processes._VERB = 'import time; print(os.getpid(), flush=True); time.sleep(600)'\n"
+        "processes.Processes().run('train', Path('c.yaml'), 1, Path(sys.argv[1]))"
+    )
+    log = tmp_path / "verb.log"
+    experiment = subprocess.Popen([sys.executable, "-c", script, str(log)])
+    until = time.monotonic() + 120
+    while not log.exists() or len(lines := log.read_text().splitlines()) < 2:
+        assert experiment.poll() is None and time.monotonic() < until, "the verb did not begin"
+        time.sleep(0.01)
+    verb = int(lines[1])
+    os.kill(verb, 0)  # It lives.
+    experiment.kill()
+    experiment.wait()
+    while Path(f"/proc/{verb}").exists() and "Z" not in Path(f"/proc/{verb}/stat").read_text().split()[2]:
+        assert time.monotonic() < until, "the verb outlives the experiment"
+        time.sleep(0.01)
+
+
 def test_the_trial_of_the_best_validation_is_chosen_and_of_equals_the_first(tmp_path: Path) -> None:
     outcomes = {}
     for place, recall in enumerate([0.2, None, 0.4, 0.4]):
@@ -148,7 +195,7 @@ def test_the_trial_of_the_best_validation_is_chosen_and_of_equals_the_first(tmp_
         facts |= {"prepared": "p", "fingerprint": "f", "weights": {"w": "x"}, "budget": {"epochs": 5.0}}
         if recall is not None:
             write_json(tmp_path / f"t{place}" / "finished.json", facts)
-        outcomes[f"t{place}"] = scheduler.Outcome(config, {}, "diverged" if recall is None else None)
+        outcomes[f"t{place}"] = scheduler.RunOutcome(config, {}, "diverged" if recall is None else None)
     settings = [{}, {"model.dim": 8}, {"model.dim": 16}, {"model.dim": 32}]
     found = choose(list(outcomes), settings, outcomes)
     assert (found.place, found.settings, found.config.run.name) == (2, {"model.dim": 16}, "t2")

@@ -33,18 +33,18 @@ TRAININGS = [
     {"best_step": 60, "steps": 100, "recall@20": 0.6, "initial_recall@20": 0.3},
 ]
 OURS = [evaluation([0.5, 0.5], [0.2, 0.4]), evaluation([0.7, 0.7], [0.2, 0.4])]  # Means 0.6 and 0.3.
-RIVALS = {
+BASELINES = {
     "ease": evaluation([0.4, 0.6], [0.1, 0.3]),  # 0.5 and 0.2.
     "ials": evaluation([0.3, 0.5], [0.5, 0.7]),  # 0.4 and 0.6.
     "truth (ceiling)": evaluation([1, 1], [1, 1]),
 }
 
 
-def test_each_metric_is_compared_with_its_own_best_rival_and_a_ceiling_is_none() -> None:
-    found = suite.judged(OURS, RIVALS, "all", TRAININGS, leave_out=["truth (ceiling)"])
+def test_each_metric_is_compared_with_its_own_best_baseline_and_a_ceiling_is_none() -> None:
+    found = suite.summarise_member(OURS, BASELINES, "all", TRAININGS, leave_out=["truth (ceiling)"])
     recall, ndcg = found["metrics"]["recall@20"], found["metrics"]["ndcg@20"]
-    assert (recall["rival"], recall["ratio"]) == ("ease", pytest.approx(0.6 / 0.5))
-    assert (ndcg["rival"], ndcg["ratio"]) == ("ials", pytest.approx(0.3 / 0.6))
+    assert (recall["baseline"], recall["ratio"]) == ("ease", pytest.approx(0.6 / 0.5))
+    assert (ndcg["baseline"], ndcg["ratio"]) == ("ials", pytest.approx(0.3 / 0.6))
     # Seeds have 0.5 and 0.7: standard deviation sqrt(2 * 0.1 ** 2 / 1).
     assert (recall["mean"], recall["sd"]) == (pytest.approx(0.6), pytest.approx(0.02**0.5))
     # Users differ from EASE by 0.2 and 0: mean 0.1, error 0.1, t = 1 with one degree of freedom, so p = 0.5.
@@ -55,32 +55,34 @@ def test_each_metric_is_compared_with_its_own_best_rival_and_a_ceiling_is_none()
 
 def test_a_run_whose_start_was_not_validated_has_no_gain() -> None:
     old = {"best_step": 40, "steps": 100, "recall@20": 0.5}
-    found = suite.judged(OURS[:1], RIVALS, "all", [old])
+    found = suite.summarise_member(OURS[:1], BASELINES, "all", [old])
     assert found["training"]["gains"] == [None]
-    assert suite.judged(OURS[:1], RIVALS, "all", [old | {"initial_recall@20": None}])["training"]["gains"] == [None]
+    assert suite.summarise_member(OURS[:1], BASELINES, "all", [old | {"initial_recall@20": None}])["training"][
+        "gains"
+    ] == [None]
 
 
-def test_without_a_rival_or_beside_one_of_zero_there_is_no_ratio() -> None:
-    alone = suite.judged(OURS, {}, "all", TRAININGS)
-    assert {alone["metrics"]["recall@20"][name] for name in ("rival", "rival_mean", "ratio", "p")} == {None}
-    nothing = suite.judged(OURS, {"zero": evaluation([0, 0], [0, 0])}, "all", TRAININGS)
-    assert nothing["metrics"]["recall@20"]["rival"] == "zero" and nothing["metrics"]["recall@20"]["ratio"] is None
+def test_without_a_baseline_or_beside_one_of_zero_there_is_no_ratio() -> None:
+    alone = suite.summarise_member(OURS, {}, "all", TRAININGS)
+    assert {alone["metrics"]["recall@20"][name] for name in ("baseline", "baseline_mean", "ratio", "p")} == {None}
+    nothing = suite.summarise_member(OURS, {"zero": evaluation([0, 0], [0, 0])}, "all", TRAININGS)
+    assert nothing["metrics"]["recall@20"]["baseline"] == "zero" and nothing["metrics"]["recall@20"]["ratio"] is None
     assert suite.worst({"alone": alone, "nothing": nothing, "broken": {"failed": "why"}}) is None
     assert "none" in suite.in_words(None)
 
 
 def test_the_worst_ratio_is_of_all_members_and_metrics() -> None:
-    good = suite.judged(OURS, {"ease": RIVALS["ease"]}, "all", TRAININGS)  # 1.2 and 1.5.
-    bad = suite.judged(OURS, {"ials": RIVALS["ials"]}, "all", TRAININGS)  # 1.5 and 0.5.
+    good = suite.summarise_member(OURS, {"ease": BASELINES["ease"]}, "all", TRAININGS)  # 1.2 and 1.5.
+    bad = suite.summarise_member(OURS, {"ials": BASELINES["ials"]}, "all", TRAININGS)  # 1.5 and 0.5.
     found = suite.worst({"good": good, "broken": {"failed": "why"}, "bad": bad})
-    assert found == {"ratio": pytest.approx(0.5), "member": "bad", "metric": "ndcg@20", "rival": "ials"}
-    assert suite.in_words(found) == "worst ratio: 0.500, NDCG@20 of bad, where ials is the best rival"
+    assert found == {"ratio": pytest.approx(0.5), "member": "bad", "metric": "ndcg@20", "baseline": "ials"}
+    assert suite.in_words(found) == "worst ratio: 0.500, NDCG@20 of bad, where ials is the best baseline"
 
 
 @pytest.mark.parametrize("slice_name", ["few", "absent"])
 def test_a_slice_without_users_is_refused_with_a_way_out(slice_name: str) -> None:
     with pytest.raises(InputError, match=r"split\.pseudo_cold_share"):
-        suite.judged(OURS, RIVALS, slice_name, TRAININGS)
+        suite.summarise_member(OURS, BASELINES, slice_name, TRAININGS)
 
 
 TINY = [
@@ -159,10 +161,12 @@ def test_ratios_of_the_verb_are_those_of_the_written_means(folder: Path) -> None
         assert members[name]["training"]["gains"] == [0.25, 0.25]
         for figures in members[name]["metrics"].values():
             assert len(figures["seeds"]) == 2 and figures["mean"] == pytest.approx(np.mean(figures["seeds"]))
-            assert set(figures["rivals"]) == {"popularity", "truth (ceiling)"} and figures["rival"] == "popularity"
-            assert figures["rival_mean"] == figures["rivals"]["popularity"]["mean"]
-            if figures["rival_mean"]:
-                assert figures["ratio"] == pytest.approx(figures["mean"] / figures["rival_mean"])
+            assert (
+                set(figures["baselines"]) == {"popularity", "truth (ceiling)"} and figures["baseline"] == "popularity"
+            )
+            assert figures["baseline_mean"] == figures["baselines"]["popularity"]["mean"]
+            if figures["baseline_mean"]:
+                assert figures["ratio"] == pytest.approx(figures["mean"] / figures["baseline_mean"])
     ratios = [one["ratio"] for name in ("warm", "cold") for one in members[name]["metrics"].values() if one["ratio"]]
     assert written(folder)["worst"]["ratio"] == min(ratios)
 

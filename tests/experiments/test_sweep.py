@@ -25,8 +25,8 @@ from small_logs import Logs
 from m3csr_tf.config import Config, load
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError, RunError
-from m3csr_tf.experiments.sweep import judge, results, study
-from m3csr_tf.experiments.sweep.space import Setting, Space, load_space, number_of
+from m3csr_tf.experiments.sweep import results, study, trial
+from m3csr_tf.experiments.sweep.space import SearchedValues, SearchSpace, load_space, number_of
 from m3csr_tf.ids import FIRST_ROW
 
 SPACES = sorted((REPOSITORY / "pipelines" / "configs" / "sweeps").glob("*.yaml"))
@@ -73,8 +73,8 @@ def write(folder: Path, tree: Any = SPACE) -> Path:
     return path
 
 
-def search(base: Config, trials: int, **parts: Any) -> list[study.Outcome]:
-    return study.outcomes(study.search(base, Space.model_validate(changed(SPACE, **parts)), trials, QUIET))
+def search(base: Config, trials: int, **parts: Any) -> list[study.TrialOutcome]:
+    return study.outcomes(study.search(base, SearchSpace.model_validate(changed(SPACE, **parts)), trials, QUIET))
 
 
 @pytest.mark.parametrize("path", SPACES, ids=[path.stem for path in SPACES])
@@ -103,8 +103,8 @@ def test_what_kind_of_number_a_setting_is_does_not_hang_on_its_being_set(name: s
 
 
 def test_what_follows_from_the_data_lies_in_no_range() -> None:
-    assert not Setting(low=200, high=800, step=100).holds(None)
-    assert Setting(low=200, high=800, step=100).holds(400)
+    assert not SearchedValues(low=200, high=800, step=100).holds(None)
+    assert SearchedValues(low=200, high=800, step=100).holds(400)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_a_missing_space_is_one_message_and_exit_code_two(tmp_path: Path) -> Non
 
 
 def test_a_setting_holds_its_listed_values_or_its_range_and_steps() -> None:
-    assert Setting(values=("svd", 4, True)).holds("svd") and not Setting(values=("svd",)).holds("xavier")
-    stepped = Setting(low=0.1, high=0.7, step=0.2)
+    assert SearchedValues(values=("svd", 4, True)).holds("svd") and not SearchedValues(values=("svd",)).holds("xavier")
+    stepped = SearchedValues(low=0.1, high=0.7, step=0.2)
     assert [stepped.holds(value) for value in (0.1, 0.3, 0.5, 0.7, 0.4, 0.9, -0.1)] == [True] * 4 + [False] * 3
-    assert Setting(low=1, high=2).holds(1.5)
+    assert SearchedValues(low=1, high=2).holds(1.5)
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def test_a_run_that_was_judged_before_is_not_trained_again(swept: Swept, monkeyp
     before = swept.trials()
     for name in (study.STUDY_FILE, results.TRIALS_FILE):
         (swept.folder / name).unlink()
-    monkeypatch.setattr(judge, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(trial, "fit", lambda *_: pytest.fail("trained again"))
     done = swept.logs.run("sweep", "--space", str(swept.space), "--trials", "1")
     assert done.exit_code == 0, done.output
     pd.testing.assert_frame_equal(swept.trials(), before)
@@ -268,15 +268,15 @@ def test_a_study_of_other_data_is_refused(swept: Swept) -> None:
 
 @pytest.fixture
 def by_rate(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Trials judged by their learning rate, untrained; gives the configurations that were judged."""
-    judged: list[Config] = []
+    """Trials evaluated by their learning rate, untrained; gives the configurations that were evaluated."""
+    evaluated: list[Config] = []
 
     def fake(config: Config, *_: Any) -> float:
-        judged.append(config)
+        evaluated.append(config)
         return config.training.learning_rate
 
-    monkeypatch.setattr(study, "judge", fake)
-    return judged
+    monkeypatch.setattr(study, "evaluate_trial", fake)
+    return evaluated
 
 
 def test_a_score_is_the_weighted_sum_over_tasks_and_the_first_trial_is_the_base(
@@ -322,7 +322,7 @@ def test_a_sweep_that_was_killed_takes_the_same_trial_up_again(
         return config.training.learning_rate
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "judge", kill)
+        patch.setattr(study, "evaluate_trial", kill)
         for _ in range(2):
             with pytest.raises(Killed):
                 search(base, 3)
@@ -343,7 +343,7 @@ def test_a_second_process_is_kept_out(base: Config, monkeypatch: pytest.MonkeyPa
         refusals.append(caught.value)
         return 1.0
 
-    monkeypatch.setattr(study, "judge", search_too)
+    monkeypatch.setattr(study, "evaluate_trial", search_too)
     (outcome,) = search(base, 1, tasks=COLD_ALONE)
     assert outcome.state == study.FINISHED and len(refusals) == 1
 
@@ -409,7 +409,7 @@ def test_trials_that_diverge_or_contradict_themselves_count_and_the_sweep_goes_o
             raise RunError("the loss is nan")
         return config.training.learning_rate
 
-    monkeypatch.setattr(study, "judge", fake)
+    monkeypatch.setattr(study, "evaluate_trial", fake)
     rates = SPACE["settings"]["training.learning_rate"]
     settings = {"training.learning_rate": rates, "model.heads": {"values": [1, 3]}}  # 3 does not divide a dim of 8.
     found = search(base, 16, settings=settings)
@@ -429,17 +429,19 @@ def test_a_task_that_nobody_can_be_judged_on_stops_the_sweep_and_says_what_to_do
     base: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cold = base.model_copy(update={"split": base.split.model_copy(update={"cold_share": 0.2})})
-    monkeypatch.setattr(judge, "_train_and_rank", lambda *_: {"cold_only": {"users": 0}})
+    monkeypatch.setattr(trial, "_train_and_rank", lambda *_: {"cold_only": {"users": 0}})
     with pytest.raises(InputError, match=r"no validation user .* slice cold_only.*split\.pseudo_cold_share"):
         search(cold, 3, tasks={"cold": {"metric": "cold_only/recall@20"}})
 
 
 OUTCOMES = [
-    study.Outcome(0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_initialisation": "svd"}, ""),
-    study.Outcome(
+    study.TrialOutcome(
+        0, study.FINISHED, 0.5, {"warm": 0.5}, {"training.beta": 0.1, "model.id_initialisation": "svd"}, ""
+    ),
+    study.TrialOutcome(
         1, study.DIVERGED, None, {}, {"training.beta": 0.9, "model.id_initialisation": "svd"}, "the loss is nan"
     ),
-    study.Outcome(
+    study.TrialOutcome(
         2, study.FINISHED, 0.7, {"warm": 0.7}, {"training.beta": 0.2, "model.id_initialisation": "xavier"}, ""
     ),
 ]
@@ -469,8 +471,8 @@ def test_all_trials_are_in_the_csv_the_failed_ones_with_their_problem(tmp_path: 
 
 def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> None:
     settings = {
-        "training.beta": Setting(low=0.01, high=1.0, log=True),
-        "model.id_initialisation": Setting(values=("svd", "xavier")),
+        "training.beta": SearchedValues(low=0.01, high=1.0, log=True),
+        "model.id_initialisation": SearchedValues(values=("svd", "xavier")),
     }
     found = {"training.beta": 0.9, "model.id_initialisation": 0.1}
     written = results.write_plots(tmp_path, OUTCOMES, found, settings)
@@ -484,9 +486,9 @@ def test_there_is_a_plot_a_setting_and_one_of_importances(tmp_path: Path) -> Non
 
 
 def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "judge", lambda config, *_: config.training.beta)
+    monkeypatch.setattr(study, "evaluate_trial", lambda config, *_: config.training.beta)
     settings = {"training.beta": {"low": 0.0, "high": 1.0}, "training.user_id_dropout": {"low": 0.0, "high": 1.0}}
-    space = Space.model_validate(changed(SPACE, settings=settings))
+    space = SearchSpace.model_validate(changed(SPACE, settings=settings))
     found = study.search(base, space, 12, QUIET)
     shares = results.importances(found, seed=0)
     assert list(shares) == ["training.beta", "training.user_id_dropout"]
@@ -494,8 +496,8 @@ def test_importance_goes_to_the_setting_that_the_score_hangs_on(base: Config, mo
 
 
 def test_nothing_is_important_where_nothing_varies(base: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "judge", lambda *_: 0.5)
-    assert results.importances(study.search(base, Space.model_validate(SPACE), 2, QUIET), seed=0) == {}
+    monkeypatch.setattr(study, "evaluate_trial", lambda *_: 0.5)
+    assert results.importances(study.search(base, SearchSpace.model_validate(SPACE), 2, QUIET), seed=0) == {}
 
 
 def test_help_says_what_the_script_takes() -> None:

@@ -134,14 +134,14 @@ def test_a_fresh_process_without_this_package_gives_the_same_vectors(
     items = item_inputs(prepared, ids, views, [*known, *known[:2], UNKNOWN_ROW])
 
     users = [*prepared.users.known[:4], "a new user"]
-    held = prepared.items.known
+    item_ids = prepared.items.known
     history = np.array(
         [
-            [held[3], held[9], held[4], ""],
-            [held[9], "unheard of", "", held[3]],
+            [item_ids[3], item_ids[9], item_ids[4], ""],
+            [item_ids[9], "unheard of", "", item_ids[3]],
             ["", "", "", ""],
             ["unheard of", "unheard of too", "", ""],
-            [held[7], "unheard of", "", "without content"],
+            [item_ids[7], "unheard of", "", "without content"],
         ]
     )
     content = {name: np.full([5, 4, raw.shape[1]], np.nan, np.float32) for name, raw in prepared.content.items()}

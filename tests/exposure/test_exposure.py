@@ -13,7 +13,7 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig, ExposureConfig, load
-from m3csr_tf.data.audience import clicks_of, users_with
+from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.experiments.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
@@ -25,13 +25,13 @@ from m3csr_tf.exposure import (
     catalogue_share,
     cold_bonus,
     few_bins,
-    merged,
+    merge,
     ranked_by_kind,
     with_bonuses,
 )
 from m3csr_tf.features.popularity import PopularityBins
-from m3csr_tf.ids import FIRST_ROW
-from m3csr_tf.ranking.full_ranking import NOTHING, top_n
+from m3csr_tf.ids import FIRST_ROW, NO_ITEM
+from m3csr_tf.ranking.full_ranking import top_n
 
 WARM_SCORES, COLD_SCORES = [10, 8, 6, 4], [5, 3, 1]
 """Scores of one user, items in this order from FIRST_ROW on."""
@@ -114,7 +114,7 @@ def lists_with(problem: dict[str, Any], bonus: float) -> np.ndarray:
 
 
 def cold_places(problem: dict[str, Any], lists: np.ndarray) -> int:
-    return int((problem["cold"][lists] & (lists != NOTHING)).sum())
+    return int((problem["cold"][lists] & (lists != NO_ITEM)).sum())
 
 
 @settings(deadline=None, max_examples=80)
@@ -123,7 +123,7 @@ def test_the_bonus_reaches_the_share_and_a_smaller_one_does_not(problem: dict[st
     bonus = cold_bonus(**problem, share=share)
     lists = lists_with(problem, bonus)
     most = cold_places(problem, lists_with(problem, 1000.0))
-    wanted = min(share * (lists != NOTHING).sum(), most)
+    wanted = min(share * (lists != NO_ITEM).sum(), most)
     assert cold_places(problem, lists) >= wanted
     if problem["cold"][FIRST_ROW:].any():
         # Scores are whole numbers: half a step below the bonus, a tie has become a loss. Some cold items may have to be
@@ -152,7 +152,7 @@ def test_merged_lists_of_two_kinds_are_the_lists_ranked_anew(problem: dict[str, 
     raised = raised_by(problem["item_vectors"], problem["cold"], bonus)
     scores = np.concatenate([problem["user_vectors"] @ raised.T, np.full((len(problem["user_vectors"]), 1), np.nan)], 1)
     vectors, cold = (problem["user_vectors"], problem["item_vectors"]), problem["cold"]
-    lists = merged(*ranked_by_kind(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
+    lists = merge(*ranked_by_kind(*vectors, (~cold, cold), problem["n"], seen=problem["seen"]), bonus).items
     anew = lists_with(problem, bonus)
     np.testing.assert_array_equal(np.take_along_axis(scores, lists, 1), np.take_along_axis(scores, anew, 1))
 
@@ -169,9 +169,9 @@ def test_bonuses_change_no_vector_but_the_copies_of_items_of_their_bins(untraine
 
 def test_the_control_fills_the_places_of_cold_items_in_order() -> None:
     cold = np.array([False, False, False, True, True, True, False])
-    lists = np.array([[3, 2, 4, 6], [2, 6, NOTHING, NOTHING]], np.int32)
-    others = np.array([[5, 4, 3, NOTHING], [3, 4, 5, NOTHING]], np.int32)
-    assert replaced(lists, cold, others).tolist() == [[5, 2, 4, 6], [2, 6, NOTHING, NOTHING]]
+    lists = np.array([[3, 2, 4, 6], [2, 6, NO_ITEM, NO_ITEM]], np.int32)
+    others = np.array([[5, 4, 3, NO_ITEM], [3, 4, 5, NO_ITEM]], np.int32)
+    assert replaced(lists, cold, others).tolist() == [[5, 2, 4, 6], [2, 6, NO_ITEM, NO_ITEM]]
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_few_clicks_are_those_of_the_first_bin_and_of_all_that_end_by_four(edges
 def shares(prepared: Any, users: np.ndarray, items: np.ndarray) -> list[float]:
     """Of the places of the users with a training click: those of items with many clicks, with few, and without."""
     asked = users_with(prepared, columns.TRAIN)
-    seen = clicks_of(prepared, columns.TRAIN, asked)
+    seen = read_clicks(prepared, columns.TRAIN, asked)
     known = np.arange(len(items)) >= FIRST_ROW
     lists = top_n(users[asked], items, EXPOSED_AT, seen=seen, candidates=known)
     return [float(kind[lists].mean()) for kind in by_clicks(prepared)]
@@ -346,7 +346,7 @@ def test_the_share_can_change_without_another_training() -> None:
 def seen_cold(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
     """Prepared data whose validation has the clicks on cold items, and vectors that rank those she clicked last."""
     prepared = make_run(tmp_path_factory.mktemp("seen"), split={"kind": "random", "pseudo_cold_share": 0.2}).prepared
-    truth = clicks_of(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
+    truth = read_clicks(prepared, columns.VAL, np.arange(len(prepared.users))).toarray()
     # Cold items score below others, of which the right ones score so little more that cold ones push them out.
     cold = by_clicks(prepared)[-1]
     worth, noise = np.where(cold, -10.0, 0.2), np.random.default_rng(0).random(truth.shape) - cold

@@ -66,7 +66,7 @@ def of_run(product: Product) -> str:
     return digest(trained.config.fingerprint(), *weights)
 
 
-def of_release(product: Product) -> str:
+def without_data(product: Product) -> str:
     """What lists depend on in the release, and what its verbs say."""
     from m3csr_tf.releases import versions
     from m3csr_tf.releases.release import open_release
@@ -104,7 +104,7 @@ def of_inbox(product: Product) -> str:
 ANSWERS: dict[str, Callable[[Product], str]] = {
     "prepared": of_prepared,
     "run_folder": of_run,
-    "release": of_release,
+    "release": without_data,
     "inbox": of_inbox,
 }
 

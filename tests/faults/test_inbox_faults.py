@@ -72,7 +72,7 @@ def test_files_go_beside_what_has_taken_the_name_of_their_folder(
     video(place / "2.parquet", "next", live)
     video(place / "3.parquet", "third" if name == "done" else "bad too", live)
     index = follow(1).index
-    assert "next" in index.ids and inbox.waiting(place) == []
+    assert "next" in index.ids and inbox.pending_files(place) == []
     assert (place / f"{name}.2" / "1.parquet").exists()
     assert sum(f"{name}: is no folder; files go to {name}.2" in message for message in caplog.messages) == 1
     assert list(elsewhere.iterdir()) == [] and not (tmp_path / "nothing").exists()
@@ -89,7 +89,7 @@ def test_a_name_as_long_as_names_can_be_is_put_away_under_a_shorter_one(
     stem += "x" * (length - len(".parquet") - len(stem.encode()))
     for _ in range(2):
         inbox.take_in_and_put_away(live, video(place / f"{stem}.parquet", item, live))
-    assert inbox.waiting(place) == []
+    assert inbox.pending_files(place) == []
     there = {path.name for path in (place / ("done" if item == "new" else "rejected")).iterdir()}
     files = sorted(name for name in there if name.endswith(".parquet"))
     assert len(files) == 2 and all(name[0] == letter for name in files)
@@ -97,7 +97,7 @@ def test_a_name_as_long_as_names_can_be_is_put_away_under_a_shorter_one(
         assert there == {*files, *(f"{name}.error" for name in files)}
 
 
-def test_what_is_no_file_is_passed_over_said_once_and_left_alone(
+def test_what_is_no_file_is_ignored_said_once_and_left_alone(
     follow: Callable[[int], Release], place: Path, tmp_path: Path, live: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = video(tmp_path / "secret.parquet", "secret", live)
@@ -111,7 +111,7 @@ def test_what_is_no_file_is_passed_over_said_once_and_left_alone(
     assert "new" in ids and "secret" not in ids and secret.exists()
     printed = capsys.readouterr().out
     assert [printed.count(f"{path}: is passed over") for path in sorted(place.glob("[1-5].*"))] == [1] * 5
-    assert [path.name for path in inbox.passed_over(place)] == [
+    assert [path.name for path in inbox.ignored_entries(place)] == [
         "1.parquet",
         "2.csv",
         "3.csv",
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_moved_is_taken_in_once_and_the_next_one_after_it(
     for number in range(2):
         video(place / f"{number}.parquet", f"new {number}", live)
     assert {"new 0", "new 1"} <= set(follow(4).index.ids)
-    assert len(inbox.waiting(place)) == 2
+    assert len(inbox.pending_files(place)) == 2
     assert sum("cannot be put into done (Permission denied)" in message for message in caplog.messages) == 2
 
 
@@ -162,7 +162,7 @@ def test_names_that_are_no_text_or_that_a_terminal_obeys_are_written_out(
     path.write_text("item_id\nnew\n")
     follow(1)
     rejected = sorted(one.name for one in (place / "rejected").iterdir())
-    assert inbox.waiting(place) == [] and rejected == [path.name, f"{path.name}.error"]
+    assert inbox.pending_files(place) == [] and rejected == [path.name, f"{path.name}.error"]
     assert "rejected" in caplog.text and "\x1b" not in caplog.text and "Traceback" not in caplog.text
     assert [message for message in caplog.messages if "\n" in message] == []
     assert (place / "rejected" / f"{path.name}.error").read_text().count("\n") == 1

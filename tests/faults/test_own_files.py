@@ -149,22 +149,24 @@ def test_an_ending_of_another_shape_says_how_it_is_written_again(change: dict[st
     assert "run pipelines/train.py" in str(error.value)
 
 
-def resealed(product: Product, change: Callable[[dict[str, Any]], Any]) -> None:
-    """The release with a manifest that somebody has changed, and sealed again, in all its copies."""
+def with_new_fingerprint(product: Product, change: Callable[[dict[str, Any]], Any]) -> None:
+    """The release with a manifest that somebody has changed, with a new fingerprint, in all its copies."""
     from m3csr_tf.releases import manifest as manifests
 
     path = product.release / columns.MANIFEST
     tree = json.loads(path.read_text())
     change(tree)
-    text = json.dumps(manifests.sealed(tree), indent=2) + "\n"
+    text = json.dumps(manifests.with_fingerprint(tree), indent=2) + "\n"
     path.write_text(text)
     for part in manifests.PARTS:
         manifests.copy_path(manifests.part_folder(product.release, part, 1), part).write_text(text)
 
 
 @pytest.mark.parametrize("change", WRONG_SHAPES["manifest.json"])
-def test_a_manifest_of_another_shape_is_refused_though_it_is_sealed(change: dict[str, Any], mended: Product) -> None:
-    resealed(mended, lambda tree: tree.update(change))
+def test_a_manifest_of_another_shape_is_refused_though_its_fingerprint_fits(
+    change: dict[str, Any], mended: Product
+) -> None:
+    with_new_fingerprint(mended, lambda tree: tree.update(change))
     with pytest.raises(ReleaseError, match=r"manifest\.json: it is broken"):
         open_all(mended, "release")
 
@@ -181,7 +183,7 @@ def test_a_manifest_of_another_shape_is_refused_though_it_is_sealed(change: dict
 def test_a_layout_with_holes_or_parts_that_nobody_knows_is_refused(
     change: Callable[[dict[str, Any]], Any], said: str, mended: Product
 ) -> None:
-    resealed(mended, lambda tree: change(tree["layout"]))
+    with_new_fingerprint(mended, lambda tree: change(tree["layout"]))
     result = mended.run("release", "list")
     assert result.exit_code == 2 or "none is current" in result.output
     with pytest.raises(ReleaseError, match=rf"manifest\.json: it is broken \(.*{said}"):
@@ -206,9 +208,11 @@ RESEALED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", RESEALED)
-def test_a_resealed_manifest_that_does_not_list_what_is_there_is_refused(case: str, mended: Product) -> None:
+def test_a_manifest_with_a_new_fingerprint_that_does_not_list_what_is_there_is_refused(
+    case: str, mended: Product
+) -> None:
     change, said = RESEALED[case]
-    resealed(mended, change)
+    with_new_fingerprint(mended, change)
     with pytest.raises(ReleaseError, match=said):
         open_all(mended, "release")
 

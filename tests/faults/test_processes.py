@@ -36,14 +36,14 @@ WAIT = 240
 
 def holding(begin: Callable[[], None], folder: Path) -> None:
     """Holds a folder without end."""
-    with locks.held(folder):
+    with locks.folder_lock(folder):
         begin()
         time.sleep(WAIT)
 
 
 def test_who_holds_a_folder_may_hold_it_again_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "night"
-    with locks.held(folder), locks.held(folder), locks.held(folder / "prepared"):
+    with locks.folder_lock(folder), locks.folder_lock(folder), locks.folder_lock(folder / "prepared"):
         assert (tmp_path / "runs" / ".night.lock").read_text() == f"{os.getpid()} {platform.node()}\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +111,10 @@ def test_a_folder_that_takes_no_file_is_named_instead_of_being_tried_for_ever(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(files.Obstacle, match="the folder that this was started in is gone"), locks.held(Path("run")):
+    with (
+        pytest.raises(files.Obstacle, match="the folder that this was started in is gone"),
+        locks.folder_lock(Path("run")),
+    ):
         pytest.fail("held")
 
 

@@ -19,7 +19,7 @@ from m3csr_tf.data.formats import input_files, read
 from m3csr_tf.data.parts import lines
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.readers.log import TableLog
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 ITEMS = "item_id,clip,title\ni1,1 2,a\ni2,3 4,b\n"
@@ -74,7 +74,7 @@ def test_a_part_of_another_encoding_that_lacks_a_column_is_refused_too(tmp_path:
 
 def test_rows_of_a_part_that_has_none_of_the_wanted_columns_are_there(tmp_path: Path) -> None:
     parts(tmp_path / "t", p1="a,b\n1,2\n", p2="c\n3\n4\n")
-    assert Table(tmp_path / "t").load(["b"], ["b"]).to_pydict() == {"b": ["2", None, None]}
+    assert TableFiles(tmp_path / "t").load(["b"], ["b"]).to_pydict() == {"b": ["2", None, None]}
 
 
 STRAY = {
@@ -159,7 +159,7 @@ def test_empty_lists_are_counted(tmp_path: Path) -> None:
 def test_lists_of_every_type_are_taken_apart(kind: pa.DataType, tmp_path: Path) -> None:
     table = pa.table({"user_id": ["u1", "u2"], "item_id": pa.array([["i1", "i2"], ["i2", "i1"]], kind)})
     pa.feather.write_feather(table, tmp_path / "interactions.feather", compression="uncompressed")
-    loaded = TableLog(Table(tmp_path / "interactions.feather")).load()
+    loaded = TableLog(TableFiles(tmp_path / "interactions.feather")).load()
     assert loaded.to_pydict() == {"user_id": ["u1", "u1", "u2", "u2"], "item_id": ["i1", "i2", "i2", "i1"]}
 
 

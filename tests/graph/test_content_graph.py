@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from m3csr_tf.graph import content_graph as rooms
-from m3csr_tf.graph.content_graph import content_graph, nearest_by_cosine, normalised
+from m3csr_tf.graph.content_graph import content_cosines, content_graph, normalised
 
 # Cosines: 0.6 of items 0 and 1, 0.8 of 1 and 2, -1 of 0 and 3, -0.6 of 1 and 3, else 0. Item 4 has no content.
 CONTENT = np.array([[2, 0], [3, 4], [0, 1], [-1, 0], [0, 0]], np.float32)
@@ -80,6 +80,6 @@ def test_an_item_out_of_reach_is_nobodys_neighbour_but_has_some() -> None:
 
 
 def test_neighbours_come_nearest_first() -> None:
-    found = nearest_by_cosine(CONTENT, 2)
+    found = content_cosines(CONTENT, 2)
     assert_array_equal(found[1].indices, [2, 0])
     assert_allclose(found[1].data, [0.8, 0.6], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""What clicks say about content: followed directions, appeal."""
+"""What clicks say about content: followed directions, content popularity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_popularity_weights
 from m3csr_tf.graph.walks import item_walk
 from m3csr_tf.ids import FIRST_ROW
 
@@ -70,20 +70,20 @@ def test_without_clicks_the_map_leaves_content_as_it_is_and_wider_ones_end_in_ze
     np.testing.assert_array_equal(mapped[:, WIDTH:], 0)
 
 
-def test_appeal_points_to_the_content_of_popular_items(content: np.ndarray) -> None:
+def test_content_popularity_weights_point_to_the_content_of_popular_items(content: np.ndarray) -> None:
     chances = np.where(content[:, 0] > 0, 0.4, 0.02)
     chances[:FIRST_ROW] = 0
     clicks = csr_matrix((np.random.default_rng(3).random((USERS, ITEMS)) < chances).astype(np.float32))
     noise = np.random.default_rng(4).normal(size=(ITEMS, 2)).astype(np.float32) / 2
-    appeal = content_appeal(clicks, {"visual": content, "acoustic": noise})
-    assert appeal["visual"].shape == (WIDTH,) and appeal["acoustic"].shape == (2,)
-    others = np.concatenate([appeal["visual"][1:], appeal["acoustic"]])
-    assert appeal["visual"][0] > 2 * np.abs(others).max() > 0
+    weights = content_popularity_weights(clicks, {"visual": content, "acoustic": noise})
+    assert weights["visual"].shape == (WIDTH,) and weights["acoustic"].shape == (2,)
+    others = np.concatenate([weights["visual"][1:], weights["acoustic"]])
+    assert weights["visual"][0] > 2 * np.abs(others).max() > 0
 
 
-def test_without_clicks_nothing_appeals(content: np.ndarray) -> None:
+def test_without_clicks_the_content_popularity_weights_are_zero(content: np.ndarray) -> None:
     none = csr_matrix((USERS, ITEMS), dtype=np.float32)
-    np.testing.assert_array_equal(content_appeal(none, {"visual": content})["visual"], np.zeros(WIDTH))
+    np.testing.assert_array_equal(content_popularity_weights(none, {"visual": content})["visual"], np.zeros(WIDTH))
 
 
 def planted(noise: float = 0.0, dim: int = 3) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:

@@ -153,8 +153,8 @@ def test_held_out_clicks_come_beside_items_that_are_as_popular_with_what_remains
     assert not histories[np.arange(len(items)), items].any() and histories.sum(axis=1).min() >= 1
     np.testing.assert_array_equal(np.sign(histories @ sides[:, 0]), sides[items, 0])
     often = np.bincount(items, minlength=ITEMS) / len(items)
-    beside = np.bincount(np.rint(of_items[:, 1:]).astype(int).ravel(), minlength=ITEMS) / of_items[:, 1:].size
-    assert np.abs(often - beside).max() < 0.02
+    candidates_share = np.bincount(np.rint(of_items[:, 1:]).astype(int).ravel(), minlength=ITEMS) / of_items[:, 1:].size
+    assert np.abs(often - candidates_share).max() < 0.02
 
 
 @pytest.mark.parametrize("clicks", [csr_matrix((3, 5)), csr_matrix([[1.0, 0], [1, 0]]), csr_matrix([[1.0, 1]])])

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.errors import ReleaseError
-from m3csr_tf.index import ItemIndex, build_index, load_index
-from m3csr_tf.index import exact_side_index as beside
+from m3csr_tf.index import ItemIndex, build_index, exact_side_index, load_index
 
 KINDS = ("exact", "tree")
 WIDTH = 16
@@ -31,12 +30,12 @@ def narrow_tree(items: int = 2000) -> ItemIndex:
 
 def check(index: ItemIndex, model: dict[str, np.ndarray], surely: set[str], tmp_path: Path | None = None) -> None:
     """Lists hold what the model holds, with exact scores, in order, and all of `surely` that belongs in them."""
-    held = np.stack(list(model.values()))
-    exact = dict(zip(model, (held @ QUERIES.T), strict=True))
+    vectors = np.stack(list(model.values()))
+    exact = dict(zip(model, (vectors @ QUERIES.T), strict=True))
     found, scores = index.search(QUERIES, len(model) + 2)
     assert (found[:, len(model) :] == "").all() and np.isneginf(scores[:, len(model) :]).all()
     assert all(set(line[: len(model)]) == set(model) for line in found)
-    np.testing.assert_allclose(scores[:, : len(model)], -np.sort(-held @ QUERIES.T, axis=0).T, atol=1e-4)
+    np.testing.assert_allclose(scores[:, : len(model)], -np.sort(-vectors @ QUERIES.T, axis=0).T, atol=1e-4)
     found, scores = index.search(QUERIES, 5)
     for query, (line, values) in enumerate(zip(found, scores, strict=True)):
         assert len(set(line)) == min(5, len(model)) + (len(model) < 5)
@@ -45,7 +44,7 @@ def check(index: ItemIndex, model: dict[str, np.ndarray], surely: set[str], tmp_
         missed = [item for item in surely - set(line) if exact[item][query] > values[-1] + 1e-4]
         assert not missed
     assert sorted(index.ids) == sorted(model) and len(index) == len(model)
-    np.testing.assert_array_equal(index.vectors(list(model)), held)
+    np.testing.assert_array_equal(index.vectors(list(model)), vectors)
     assert (index.rows(index.ids) == np.arange(len(model))).all()
 
 
@@ -110,14 +109,14 @@ def test_a_thorough_search_of_a_narrow_tree_lacks_nothing() -> None:
 
 
 def test_only_the_latest_upserts_are_scored_beside_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "RECENT", 50)
+    monkeypatch.setattr(exact_side_index, "RECENT", 50)
     index = narrow_tree()
     index.upsert([f"n{n}" for n in range(70)], vectors(70, 5))
     index.upsert(["n3", "n25"], vectors(2, 6))  # Both come last now.
     index.delete(["n69"])
-    assert index._beside.recent == [*(f"n{n}" for n in range(21, 69) if n != 25), "n3", "n25"]
+    assert index._side_index.recent == [*(f"n{n}" for n in range(21, 69) if n != 25), "n3", "n25"]
     index.upsert([f"m{n}" for n in range(60)], vectors(60, 7))  # More at once than there is room for.
-    assert index._beside.recent == [f"m{n}" for n in range(10, 60)]
+    assert index._side_index.recent == [f"m{n}" for n in range(10, 60)]
 
 
 def test_a_tree_reads_back_which_items_are_fresh(tmp_path: Path) -> None:

@@ -141,11 +141,11 @@ def test_many_upserts_and_deletes_leave_the_right_vectors_under_the_right_ids(ki
         index.upsert(changed, fresh)
         truth |= dict(zip(changed, fresh, strict=True))
     queries = user_vectors(20)
-    held = np.stack(list(truth.values()))
+    vectors = np.stack(list(truth.values()))
     found, scores = index.search(queries, len(truth))
     assert all(set(line) == set(truth) for line in found)
-    np.testing.assert_allclose(scores, exact_scores(queries, held, len(truth)), atol=1e-4)
-    np.testing.assert_array_equal(index.vectors(list(truth)), held)
+    np.testing.assert_allclose(scores, exact_scores(queries, vectors, len(truth)), atol=1e-4)
+    np.testing.assert_array_equal(index.vectors(list(truth)), vectors)
 
 
 @pytest.mark.parametrize("kind", KINDS)

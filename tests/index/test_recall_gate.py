@@ -13,8 +13,8 @@ from rich.console import Console
 
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.index import ItemIndex, build_index, load_index, recall_table
-from m3csr_tf.index.recall import Sample, kth_scores
-from m3csr_tf.index.settings import Setting, around, cheapest, leaf_counts, reorders, wider
+from m3csr_tf.index.recall import RecallSample, kth_scores
+from m3csr_tf.index.settings import SearchWidth, around, cheapest, leaf_counts, reorders, wider
 
 WIDTH = 16
 
@@ -99,12 +99,12 @@ def test_the_table_is_printed_with_a_line_for_each_setting() -> None:
 def test_recall_is_measured_against_the_vectors_held_now() -> None:
     queries = vectors(200, 1)
     index, stored = tree(queries=queries, recall=0.9)
-    held = dict(zip(index.ids, stored, strict=True))
+    by_id = dict(zip(index.ids, stored, strict=True))
     fresh = vectors(5000, 7) * 1.2  # More than the base, more than are scored exactly, and longer: they fill the lists.
     index.upsert([f"n{n}" for n in range(5000)], fresh)
     index.delete([f"i{n}" for n in range(0, 2000)])
-    held = {item: vector for item, vector in held.items() if int(item[1:]) >= 2000}
-    everything = np.concatenate([np.stack(list(held.values())), fresh])
+    by_id = {item: vector for item, vector in by_id.items() if int(item[1:]) >= 2000}
+    everything = np.concatenate([np.stack(list(by_id.values())), fresh])
     assert len(index) == 6000 and index.changed == 7000
     assert index.measure(queries) == pytest.approx(share_found(index, queries, everything, 20), abs=1e-4)
 
@@ -132,7 +132,7 @@ def test_the_kth_score_is_the_same_in_blocks_and_at_once() -> None:
 
 
 def test_places_that_stay_empty_are_not_found() -> None:
-    sample = Sample(np.zeros([1, 2], np.float32), np.float32([1.0]), 4)
+    sample = RecallSample(np.zeros([1, 2], np.float32), np.float32([1.0]), 4)
     scores = np.float32([[3, 1, 0.5, np.nan]])
     assert sample.found(lambda queries, k: (np.zeros([1, 4], int), scores)).tolist() == [0.5]
 
@@ -143,15 +143,15 @@ def test_the_cheapest_setting_is_that_of_a_search_through_all(seed: int) -> None
     leaves, steps = leaf_counts(100), reorders(50)
     gain = rng.uniform(0.2, 3, size=2)
 
-    def reaches(setting: Setting) -> bool:
+    def reaches(setting: SearchWidth) -> bool:
         return 1 - setting.leaves ** -gain[0] - 0.5 * setting.reorder ** -gain[1] >= 0.9
 
     price = rng.uniform(0.1, 10)
 
-    def cost(setting: Setting) -> float:
+    def cost(setting: SearchWidth) -> float:
         return setting.leaves + price * setting.reorder
 
-    every = [Setting(leaf, step) for leaf in leaves for step in steps]
+    every = [SearchWidth(leaf, step) for leaf in leaves for step in steps]
     good = [setting for setting in every if reaches(setting)]
     best = cheapest(reaches, cost, leaves, steps)
     assert (best is None) == (not good)
@@ -162,11 +162,11 @@ def test_the_cheapest_setting_is_that_of_a_search_through_all(seed: int) -> None
 def test_settings_grow_to_the_widest_and_those_around_one_stay_within_reach() -> None:
     leaves, steps = leaf_counts(30), reorders(5)
     assert leaves[0] == 1 and leaves[-1] == 30 and steps == [1, 1.5, 2, 3, 4, 5]
-    path = list(wider(Setting(20, 2.0), leaves, steps))
-    assert path[-1] == Setting(30, 5.0)
+    path = list(wider(SearchWidth(20, 2.0), leaves, steps))
+    assert path[-1] == SearchWidth(30, 5.0)
     assert all(one.leaves <= other.leaves and one.reorder <= other.reorder for one, other in pairwise(path))
-    assert list(wider(Setting(30, 5.0), leaves, steps)) == []
-    for setting in (Setting(1, 1.0), Setting(30, 5.0), Setting(7, 2.0)):
+    assert list(wider(SearchWidth(30, 5.0), leaves, steps)) == []
+    for setting in (SearchWidth(1, 1.0), SearchWidth(30, 5.0), SearchWidth(7, 2.0)):
         near = around(setting, leaves, steps)
         assert setting in near and len(near) <= 7
         assert all(1 <= other.leaves <= 30 and 1 <= other.reorder <= 5 for other in near)

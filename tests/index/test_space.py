@@ -11,7 +11,7 @@ import pytest
 from m3csr_tf.config import IndexConfig
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.index import build_index, load_index
-from m3csr_tf.index.space import Space
+from m3csr_tf.index.space import TreeSpace
 from m3csr_tf.index.tree import _shorten
 
 
@@ -22,14 +22,14 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("queries", [normal(50, 6) * [9, 3, 1, 1, 0.1, 0], normal(1, 6), np.zeros([3, 6], np.float32)])
 def test_dot_products_stay_what_they_are(queries: np.ndarray) -> None:
     items, asked = normal(20, 6, seed=1), normal(7, 6, seed=2)
-    space = Space.of(queries.astype(np.float32))
+    space = TreeSpace.of(queries.astype(np.float32))
     np.testing.assert_allclose((items @ space.items) @ (asked @ space.queries).T, items @ asked.T, atol=2e-5)
 
 
 def test_items_are_far_apart_where_queries_tell_them_apart() -> None:
     # The queries' variance is 99 along one axis and 1 along the other, 50 on average: 99 + 50 and 1 + 50, and the root.
     queries = np.float32([[np.sqrt(198), 0], [0, np.sqrt(2)]])
-    lengths = np.linalg.norm(np.eye(2, dtype=np.float32) @ Space.of(queries).items, axis=1)
+    lengths = np.linalg.norm(np.eye(2, dtype=np.float32) @ TreeSpace.of(queries).items, axis=1)
     np.testing.assert_allclose(lengths, np.sqrt([149, 51]), rtol=1e-5)
 
 
@@ -55,9 +55,9 @@ def test_long_items_are_found_though_their_leaf_is_not_searched_until_they_are_r
         long = [row for row in range(0, 2000, 100) if exact[query, row] > scores[query, -1] + 1e-4]
         assert long and set(long) <= set(rows[query])
     index.upsert(["i0"], normal(1, 16, seed=4) * 0)
-    assert "i0" not in index._beside.long and "i0" in index._beside.recent
+    assert "i0" not in index._side_index.long and "i0" in index._side_index.recent
     index.delete(["i100"])
-    assert "i100" not in index._beside.long and "i100" not in index.search(queries, 2000)[0]
+    assert "i100" not in index._side_index.long and "i100" not in index.search(queries, 2000)[0]
 
 
 @pytest.mark.parametrize("name", ["space.npy", "beside.parquet", "vectors.npy"])

@@ -18,7 +18,7 @@ from m3csr_tf.layers.interest_attention import (
 )
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.ops import unmapped_items
-from m3csr_tf.ops.slot_rows import EMPTY_SLOT
+from m3csr_tf.ops.slot_vectors import NOTHING_INDEX
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 NOTHING = [9.0, 9.0]
@@ -50,18 +50,18 @@ def test_the_interest_is_the_projected_mean_of_the_items_by_softmax_of_their_mat
 
 def test_an_empty_history_gives_the_value_of_the_nothing_item(attention: InterestAttention) -> None:
     # [9, 9] -> [18, 27] -> swapped.
-    np.testing.assert_allclose(attention(QUERY, ITEMS, tf.constant([[EMPTY_SLOT] * 3])), [[27, 18]], rtol=1e-6)
+    np.testing.assert_allclose(attention(QUERY, ITEMS, tf.constant([[NOTHING_INDEX] * 3])), [[27, 18]], rtol=1e-6)
 
 
 def test_an_empty_slot_has_no_influence_beside_a_usable_one(attention: InterestAttention) -> None:
     plain = attention(QUERY, ITEMS, tf.constant([[1, 2]]))
-    np.testing.assert_array_equal(attention(QUERY, ITEMS, tf.constant([[1, EMPTY_SLOT, 2, EMPTY_SLOT]])), plain)
+    np.testing.assert_array_equal(attention(QUERY, ITEMS, tf.constant([[1, NOTHING_INDEX, 2, NOTHING_INDEX]])), plain)
     other = tf.concat([tf.constant([[1e4, -1e4]]), ITEMS[1:]], axis=0)
     with tf.GradientTape() as tape:
         tape.watch(other)
-        interest = attention(QUERY, other, tf.constant([[1, EMPTY_SLOT, 2]]))
+        interest = attention(QUERY, other, tf.constant([[1, NOTHING_INDEX, 2]]))
     np.testing.assert_array_equal(interest, plain)
-    np.testing.assert_array_equal(tape.gradient(interest, other)[EMPTY_SLOT], [0, 0])
+    np.testing.assert_array_equal(tape.gradient(interest, other)[NOTHING_INDEX], [0, 0])
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -71,7 +71,7 @@ def test_folded_attention_is_plain_multi_head_attention_in_values_and_gradients(
     query = tf.constant(random.normal(size=(6, query_width)), tf.float32)
     items = tf.constant(random.normal(size=(9, width)), tf.float32)
     slots = random.integers(1, 9, (6, 7))
-    slots[0, 3:] = slots[1, 0] = slots[2] = EMPTY_SLOT  # Padded at the end, at the start, wholly.
+    slots[0, 3:] = slots[1, 0] = slots[2] = NOTHING_INDEX  # Padded at the end, at the start, wholly.
     slots = tf.constant(slots, tf.int32)
     folded = InterestAttention(width, heads, key_dim)
     folded.build(query.shape)
@@ -83,7 +83,7 @@ def test_folded_attention_is_plain_multi_head_attention_in_values_and_gradients(
 
     def plain_call() -> tf.Tensor:
         history = tf.gather(items, slots)
-        usable = (slots != EMPTY_SLOT)[:, tf.newaxis, :]
+        usable = (slots != NOTHING_INDEX)[:, tf.newaxis, :]
         return plain(query[:, tf.newaxis], history, history, attention_mask=usable)[:, 0]
 
     plain_call()
@@ -106,7 +106,7 @@ def test_folded_attention_is_plain_multi_head_attention_in_values_and_gradients(
 def plain_pooling(queries: tf.Tensor, items: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
     history = tf.gather(items, slots)
     logits = tf.einsum("uhw,usw->uhs", queries, history)
-    logits = tf.where((slots != EMPTY_SLOT)[:, tf.newaxis], logits, -1e9)
+    logits = tf.where((slots != NOTHING_INDEX)[:, tf.newaxis], logits, -1e9)
     return tf.einsum("uhs,usw->uhw", tf.nn.softmax(logits, axis=-1), history)
 
 
@@ -126,7 +126,7 @@ def test_pooling_has_the_values_and_gradients_of_the_plain_form(
     queries = tf.constant(random.normal(size=(users, heads, width)), tf.float32)
     table = tf.constant(random.normal(size=(items, width)), tf.float32)
     lines = random.integers(0, items, (users, slots))  # Repeats and empty slots among them.
-    lines[0] = EMPTY_SLOT  # A user without any usable slot.
+    lines[0] = NOTHING_INDEX  # A user without any usable slot.
     lines = tf.constant(lines, tf.int32)
     upstream = tf.constant(random.normal(size=(users, heads, width)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
@@ -143,7 +143,7 @@ def test_pooling_has_the_values_and_gradients_of_the_plain_form(
 
 
 def test_a_user_without_usable_slots_gives_the_query_no_gradient_and_the_nothing_item_all_of_it() -> None:
-    queries, slots = tf.ones([1, 1, 2]), tf.constant([[EMPTY_SLOT] * 3])
+    queries, slots = tf.ones([1, 1, 2]), tf.constant([[NOTHING_INDEX] * 3])
     with tf.GradientTape() as tape:
         tape.watch([queries, ITEMS])
         (pooled,) = attention_pooling([queries], ITEMS, slots)
@@ -155,16 +155,16 @@ def test_a_user_without_usable_slots_gives_the_query_no_gradient_and_the_nothing
 
 def test_values_start_as_they_are_or_anywhere() -> None:
     kernels = {}
-    for start in ("identity", "xavier"):
-        layer = InterestAttention(width=4, heads=2, key_dim=2, start=start)
+    for initialiser in ("identity", "xavier"):
+        layer = InterestAttention(width=4, heads=2, key_dim=2, initialiser=initialiser)
         layer.build(tf.TensorShape([None, 3]))
-        kernels[start] = layer.value_kernel.numpy(), layer.output_kernel.numpy()
+        kernels[initialiser] = layer.value_kernel.numpy(), layer.output_kernel.numpy()
     np.testing.assert_array_equal(kernels["identity"], [np.eye(4)] * 2)
     assert all(np.abs(kernel - np.eye(4)).min() > 0 for kernel in kernels["xavier"])
 
 
 def test_with_the_identity_start_an_interest_starts_as_the_mean_of_the_history() -> None:
-    layer = InterestAttention(width=2, heads=1, key_dim=2, start="identity")
+    layer = InterestAttention(width=2, heads=1, key_dim=2, initialiser="identity")
     # A query of zeros matches all items alike: the mean of [1, 0] and [0, 1].
     np.testing.assert_allclose(layer(tf.zeros([1, 3]), ITEMS, tf.constant([[1, 2]])), [[0.5, 0.5]])
 
@@ -213,7 +213,7 @@ def test_unmapped_items_are_attended_as_encoded_ones_in_values_and_gradients(
     content, cluster_ids = tf.constant(random.normal(size=(7, 6)), tf.float32), tf.constant([0, 1, 2, 3, 1, 1, 2])
     encoder(content, cluster_ids)
     slots = random.integers(1, 7, (4, 5))
-    slots[0, 2:] = slots[1] = EMPTY_SLOT
+    slots[0, 2:] = slots[1] = NOTHING_INDEX
     slots = tf.constant(slots, tf.int32)
     weights = [*encoder.trainable_weights, *layer.trainable_weights]
     for weight in weights:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.ops import unmapped_items
-from m3csr_tf.ops.slot_rows import GatheredRows, OneHotRows
+from m3csr_tf.ops.slot_vectors import GatheredVectors, OneHotVectors
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 
@@ -38,7 +38,7 @@ def test_pairs_score_as_encoded_items_do_in_values_and_gradients(
     assert_same_gradients(tape, unmapped, encoded, [queries, *weights], upstream)
 
 
-@pytest.mark.parametrize(("gpus", "kind"), [([], OneHotRows), (["one"], GatheredRows)])
+@pytest.mark.parametrize(("gpus", "kind"), [([], OneHotVectors), (["one"], GatheredVectors)])
 def test_on_a_gpu_clusters_are_rows_since_its_bincount_is_not_deterministic(
     gpus: list[str], kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import Config, EmbedConfig, RetrieveConfig
 from m3csr_tf.config.models import section_of
-from m3csr_tf.data.audience import Audience, clicks_of, users_with
+from m3csr_tf.data.audience import Audience, read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ConfigError, InputError
 from m3csr_tf.evaluation.metrics import per_user
@@ -188,10 +188,10 @@ class Case:
             self.user_vectors[users],
             self.item_vectors,
             AT,
-            seen=clicks_of(self.prepared, columns.TRAIN, users),
+            seen=read_clicks(self.prepared, columns.TRAIN, users),
             candidates=np.arange(len(self.prepared.items)) >= FIRST_ROW,
         )
-        return float(per_user(ranked, clicks_of(self.prepared, split, users), [AT])[f"recall@{AT}"].mean())
+        return float(per_user(ranked, read_clicks(self.prepared, split, users), [AT])[f"recall@{AT}"].mean())
 
 
 SERVED = """
@@ -541,5 +541,5 @@ class ContractTests:
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages of a run's last checkpoint."""
     reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
-    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
+    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("state", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}

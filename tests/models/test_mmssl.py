@@ -196,10 +196,10 @@ def test_every_weight_learns(run: Any) -> None:
 def test_of_a_large_catalogue_the_critic_judges_the_batchs_positives_and_a_draw(make_run: Any, tmp_path: Path) -> None:
     run = make_run(tmp_path, model={"kind": "mmssl", "dim": 4, "heads": 2, "adversarial_items": 10})
     positives = tf.constant([5, 7, 5], tf.int32)
-    judged = run.model._judged_items(positives, tf.constant(1, tf.int64)).numpy()
-    assert len(judged) <= 10 and len(set(judged)) == len(judged)
-    assert {5, 7} <= set(judged)
-    assert (np.asarray(run.prepared.train_clicks)[np.setdiff1d(judged, [5, 7])] > 0).all()
+    items = run.model._critic_items(positives, tf.constant(1, tf.int64)).numpy()
+    assert len(items) <= 10 and len(set(items)) == len(items)
+    assert {5, 7} <= set(items)
+    assert (np.asarray(run.prepared.train_clicks)[np.setdiff1d(items, [5, 7])] > 0).all()
 
 
 def test_without_their_weights_attention_and_critic_have_no_weights_to_train(make_run: Any, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
+from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.ranking import full_ranking as ranking
-from m3csr_tf.ranking.full_ranking import NOTHING, top_n
+from m3csr_tf.ranking.full_ranking import top_n
 
 
 @st.composite
@@ -39,9 +40,9 @@ def test_lists_hold_the_best_unseen_candidates_in_falling_order(problem):
     n = problem["n"]
     assert ranked.dtype == np.int32 and ranked.shape == (len(scores), n)
     for row, line in enumerate(ranked):
-        listed = line[line != NOTHING]
+        listed = line[line != NO_ITEM]
         assert len(listed) == min(n, allowed[row].sum())
-        assert (line[len(listed) :] == NOTHING).all()
+        assert (line[len(listed) :] == NO_ITEM).all()
         assert len(set(listed)) == len(listed) and allowed[row, listed].all()
         assert (scores[row, listed] == np.sort(scores[row])[::-1][: len(listed)]).all()
 
@@ -105,7 +106,7 @@ def test_another_seed_only_reorders_ties(problem):
     def listed_scores(seed):
         ranked = top_n(**(problem | {"seed": seed}))
         scores = problem["user_vectors"] @ problem["item_vectors"].T
-        return np.where(ranked == NOTHING, np.nan, np.take_along_axis(scores, np.maximum(ranked, 0), axis=1))
+        return np.where(ranked == NO_ITEM, np.nan, np.take_along_axis(scores, np.maximum(ranked, 0), axis=1))
 
     np.testing.assert_array_equal(listed_scores(1), listed_scores(2))
 
@@ -208,7 +209,7 @@ def test_negative_zero_ties_with_zero():
 
 def test_everything_seen_gives_an_empty_list():
     everything = sparse.csr_array(np.ones((2, 3), np.float32))
-    assert (top_n(np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 2, seen=everything) == NOTHING).all()
+    assert (top_n(np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), 2, seen=everything) == NO_ITEM).all()
 
 
 def test_a_stored_zero_in_seen_is_not_seen():
@@ -221,7 +222,7 @@ def test_no_users_or_no_candidates_is_legal():
     items = np.ones((3, 2), np.float32)
     assert top_n(np.ones((0, 2), np.float32), items, 5).shape == (0, 5)
     nobody = top_n(np.ones((4, 2), np.float32), items, 5, candidates=np.zeros(3, bool))
-    assert (nobody == NOTHING).all() and nobody.shape == (4, 5)
+    assert (nobody == NO_ITEM).all() and nobody.shape == (4, 5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -10,11 +10,11 @@ from m3csr_tf.ranking.top_k import TopK, random_columns, random_rows
 def chosen(scores: np.ndarray, k: int, widths: list[int], order: np.ndarray) -> np.ndarray:
     """Best columns when pieces of these widths come in the given order."""
     starts = np.concatenate([[0], np.cumsum(widths)])
-    best = TopK(k, random_rows(5, len(scores)), random_columns(np.arange(scores.shape[1])))
+    top_k = TopK(k, random_rows(5, len(scores)), random_columns(np.arange(scores.shape[1])))
     for piece in order:
         part = scores[:, starts[piece] : starts[piece + 1]]
-        best.offer(part, int(starts[piece]), np.empty(part.shape, bool))
-    columns, values = best.lists()
+        top_k.update(part, int(starts[piece]), np.empty(part.shape, bool))
+    columns, values = top_k.lists()
     listed = columns >= 0
     assert (values[listed] == scores[np.nonzero(listed)[0], columns[listed]]).all()
     assert (values[~listed] == -np.inf).all()

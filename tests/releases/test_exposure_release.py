@@ -11,7 +11,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.exposure import cold_items, with_bonuses
+from m3csr_tf.exposure import cold_bonus_items, with_bonuses
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.releases.publish import publish
 from m3csr_tf.sampling.training_data import item_features
@@ -33,7 +33,7 @@ def test_released_bonuses_are_those_of_evaluation_and_go_with_the_views(
     np.testing.assert_array_equal(worth.numpy(), trained)
 
     plain = VectorEncoder(run.model, item_features(prepared)).items()
-    assert 0 < cold_items(prepared).sum() < len(prepared.items.known)
+    assert 0 < cold_bonus_items(prepared).sum() < len(prepared.items.known)
     expected = with_bonuses(plain, prepared, bonuses)[FIRST_ROW:]
     np.testing.assert_allclose(released.index.vectors(prepared.items.known), expected, atol=1e-5)
 

@@ -51,7 +51,7 @@ def test_what_is_no_fault_of_the_file_is_raised_and_the_file_stays(
     monkeypatch.setattr(inbox, "refresh", failing(error))
     with pytest.raises(type(error)) as caught:
         inbox.take_in_and_put_away(live, path)
-    assert caught.value is error and inbox.waiting(place) == [path]
+    assert caught.value is error and inbox.pending_files(place) == [path]
 
 
 def test_neither_is_a_journal_that_cannot_be_followed(
@@ -61,7 +61,7 @@ def test_neither_is_a_journal_that_cannot_be_followed(
     monkeypatch.setattr(Release, "catch_up", failing(ValueError("odd segment")))
     with pytest.raises(ValueError, match="odd segment"):
         inbox.take_in_and_put_away(live, path)
-    assert inbox.waiting(place) == [path]
+    assert inbox.pending_files(place) == [path]
 
 
 def test_a_file_put_away_never_replaces_an_earlier_one_of_its_name(live: Release, place: Path) -> None:

@@ -199,7 +199,7 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     release = open_release(folder)
     place = tmp_path / "inbox"
     with pytest.raises(InputError, match="no such folder"):
-        inbox.waiting(place)
+        inbox.pending_files(place)
     place.mkdir()
     frame, content = videos(release, "a", "b")
     table = frame.assign(**{name: list(vectors) for name, vectors in content.items()})
@@ -208,14 +208,14 @@ def test_an_inbox_is_emptied_in_order_and_bad_files_are_put_aside(folder: Path, 
     pd.DataFrame({columns.ITEM_ID: ["a"], columns.REMOVED: [True]}).to_csv(place / "3.csv", index=False)
     (place / "0.csv").write_text("item_id,view_count\nnew without content,1\n")
     (place / "_unfinished.parquet").write_text("")
-    files = inbox.waiting(place)
+    files = inbox.pending_files(place)
     assert [path.name for path in files] == ["0.csv", "1.parquet", "2.parquet", "3.csv"]
     done = [inbox.take_in_and_put_away(release, path) for path in files]
     assert [[(one.new, one.removed) for one in file] for file in done] == [[], [(1, 0)], [(1, 0)], [(0, 1)]]
     assert "b" in release.index.ids and "a" not in release.index.ids
     assert sorted(path.name for path in (place / "done").iterdir()) == ["1.parquet", "2.parquet", "3.csv"]
     assert "is new and has no content vector" in (place / "rejected" / "0.csv.error").read_text()
-    assert inbox.waiting(place) == []
+    assert inbox.pending_files(place) == []
 
 
 def test_a_new_item_that_was_there_in_another_spelling_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

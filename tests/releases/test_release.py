@@ -104,13 +104,13 @@ def test_a_long_history_counts_with_its_latest_known_items(release: Release, unt
 
 
 def test_a_new_item_gets_a_vector_that_the_index_takes_and_finds(release: Release, copy: Path) -> None:
-    opened = open_release(copy)
+    release_copy = open_release(copy)
     rng = np.random.default_rng(0)
-    content = {name: rng.normal(size=(1, width)).astype(np.float32) for name, width in opened.modalities.items()}
+    content = {name: rng.normal(size=(1, width)).astype(np.float32) for name, width in release_copy.modalities.items()}
     frame = pd.DataFrame({columns.ITEM_ID: ["a minute old"], columns.VIEW_COUNT: [-1]})
-    vectors = opened.item_vectors(Catalogue(frame, content))
-    opened.index.upsert(["a minute old"], vectors)
-    found, scores = opened.index.search(vectors, len(opened.index))
+    vectors = release_copy.item_vectors(Catalogue(frame, content))
+    release_copy.index.upsert(["a minute old"], vectors)
+    found, scores = release_copy.index.search(vectors, len(release_copy.index))
     place = found[0].tolist().index("a minute old")
     np.testing.assert_allclose(scores[0, place], (vectors**2).sum(), rtol=1e-5)
 
@@ -124,8 +124,8 @@ def test_parts_of_a_score_sum_to_it(release: Release) -> None:
 
 
 def test_a_moved_release_opens(copy: Path, release: Release) -> None:
-    opened = open_release(copy)
-    assert opened.manifest == release.manifest and len(opened.index) == len(release.index)
+    release_copy = open_release(copy)
+    assert release_copy.manifest == release.manifest and len(release_copy.index) == len(release.index)
 
 
 def test_versions_count_up_and_earlier_ones_stay(copy: Path, untrained_run: Any) -> None:

@@ -53,7 +53,7 @@ def many_versions(make_run: Callable[..., Any], tmp_path: Path) -> Any:
     world = {"users": 40, "items": 30, "clicks": 250, "modalities": {"visual": 4}}
     release = publish(make_run(tmp_path, data={"world": world}, clusters={"count": 3}))
     for version in range(1, VERSIONS + 1):
-        said = json.dumps(manifests.sealed({**release.manifest, "version": version}))
+        said = json.dumps(manifests.with_fingerprint({**release.manifest, "version": version}))
         (release.folder / f"manifest-{version}.json").write_text(said)
         if version == 1:
             continue

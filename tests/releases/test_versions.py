@@ -1,4 +1,4 @@
-"""Versions of a release: what is taken over, rolled back to, compacted, verified and pruned."""
+"""Versions of a release: what is carried over, rolled back to, compacted, verified and pruned."""
 
 from __future__ import annotations
 

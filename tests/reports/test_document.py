@@ -12,13 +12,13 @@ from m3csr_tf.reports.document import (
     CaseStudy,
     Fact,
     Facts,
+    FoldedText,
     Item,
     Link,
     Number,
+    PageSection,
+    PageTable,
     Report,
-    Section,
-    Source,
-    Table,
     Text,
 )
 from m3csr_tf.reports.page import html
@@ -48,12 +48,12 @@ def page_of(text: str) -> str:
     blocks = [
         Text([text]),
         Facts([Fact(text, text, text)]),
-        Table(text, [text, "number"], [[text, Number.of(0.5)]], text),
-        Table("folded", [text], [[text]], folded=True),
+        PageTable(text, [text, "number"], [[text, Number.of(0.5)]], text),
+        PageTable("folded", [text], [[text]], folded=True),
         CaseStudy(text, [Item(text)], [listed], [text, "id"], {text: 1.0}),
-        Source(text, text),
+        FoldedText(text, text),
     ]
-    return html(Report(text, text, [Section(text, blocks)]))
+    return html(Report(text, text, [PageSection(text, blocks)]))
 
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: text != "id"))
@@ -72,23 +72,23 @@ def test_text_is_shown_as_it_is_and_control_characters_are_written_out() -> None
 )
 def test_only_relative_addresses_and_those_of_the_web_become_links(address: str) -> None:
     blocks = [
-        Table("t", ["file"], [[Link("name", address)], [Link("good", "a b/c.md")]]),
+        PageTable("t", ["file"], [[Link("name", address)], [Link("good", "a b/c.md")]]),
         CaseStudy("u", [Item("i", url=address), Item("j", url="https://example.org/j")], [], []),
     ]
-    parsed = Parsed(html(Report("t", "s", [Section("x", blocks)])))
+    parsed = Parsed(html(Report("t", "s", [PageSection("x", blocks)])))
     assert parsed.links == ["#section-1", "a%20b/c.md", "https://example.org/j"]
     assert "name" in parsed.text
 
 
 def test_a_name_with_a_colon_in_a_relative_address_becomes_a_link_that_no_browser_takes_for_a_scheme() -> None:
     # A run, and so a release, may be called 1:30; written as it is, "1:30" would be an address of the scheme "1".
-    blocks = [Table("t", ["file"], [[Link("1:30", "../../saved_models/1:30")]])]
-    assert Parsed(html(Report("t", "s", [Section("x", blocks)]))).links[1:] == ["../../saved_models/1%3A30"]
+    blocks = [PageTable("t", ["file"], [[Link("1:30", "../../saved_models/1:30")]])]
+    assert Parsed(html(Report("t", "s", [PageSection("x", blocks)]))).links[1:] == ["../../saved_models/1%3A30"]
 
 
 def test_the_title_of_an_item_leads_to_the_web_alone() -> None:
     items = [Item("i", url="watch/1"), Item("j", url="HTTP://example.org/j"), Item("k")]
-    page = html(Report("t", "s", [Section("x", [CaseStudy("u", items, [], [])])]))
+    page = html(Report("t", "s", [PageSection("x", [CaseStudy("u", items, [], [])])]))
     assert Parsed(page).links[1:] == ["HTTP://example.org/j"]
 
 
@@ -101,24 +101,24 @@ def test_a_number_has_its_decimals_its_interval_and_a_dash_where_there_is_none()
 
 def test_a_row_of_another_width_is_refused_with_the_table_named() -> None:
     with pytest.raises(ValueError, match="counts: a row has 1 cells, expected 2"):
-        Table("counts", ["what", "count"], [["users"]])
+        PageTable("counts", ["what", "count"], [["users"]])
 
 
 def test_a_column_is_numeric_when_all_its_cells_are_numbers() -> None:
-    table = Table("t", ["name", "n", "mixed"], [["a", Number.of(1), Number.of(1)], ["b", Number.of(None), "two"]])
+    table = PageTable("t", ["name", "n", "mixed"], [["a", Number.of(1), Number.of(1)], ["b", Number.of(None), "two"]])
     assert [table.is_numeric(column) for column in range(3)] == [False, True, False]
-    assert not Table("empty", ["n"], []).is_numeric(0)
+    assert not PageTable("empty", ["n"], []).is_numeric(0)
 
 
 def test_sections_without_blocks_are_left_out_of_the_page_and_of_its_contents() -> None:
-    page = html(Report("t", "s", [Section("nothing", []), Section("something", [Text(["x"])])]))
+    page = html(Report("t", "s", [PageSection("nothing", []), PageSection("something", [Text(["x"])])]))
     assert "nothing" not in page and page.count("something") == 2
 
 
 def test_shares_of_what_speaks_for_an_item_are_those_of_its_positive_parts() -> None:
     # 3 of 4 and 1 of 4; what is below zero speaks against it.
     listed = [Item("i", parts={"id": 3.0, "visual": 1.0, "textual": -2.0}, score=2.0), Item("j", parts={"id": -1.0})]
-    page = html(Report("t", "s", [Section("x", [CaseStudy("u", [], listed, ["id", "visual", "textual"])])]))
+    page = html(Report("t", "s", [PageSection("x", [CaseStudy("u", [], listed, ["id", "visual", "textual"])])]))
     assert "id 75%, visual 25%; against it: textual" in page
     assert "width: 75.00%" in page and "width: 25.00%" in page
     assert "nothing; against it: id" in page

@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 from hostile_logs import TITLE
 
-from m3csr_tf.reports.document import Number, Report, Section, Table, Text
+from m3csr_tf.reports.document import Number, PageSection, PageTable, Report, Text
 from m3csr_tf.reports.model_figures import NAMES
 from m3csr_tf.reports.page import write_page
 from m3csr_tf.training.run_files import settings_of
@@ -26,8 +26,10 @@ def folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = settings_of(run_folder)
     sections = list(model_sections("M3CSR", dict.fromkeys(CELLS, config), folder / "figures"))
     rows = [["a_system_of_a_long_name", *(Number.of(1 / 3) for _ in range(30))]]
-    table = Table("wide", ["system", *(f"Recall@20, {place}" for place in range(30))], rows)
-    write_page(Report("An experiment", "One model.", [Section("Tables", [table]), *sections]), folder / "report.html")
+    table = PageTable("wide", ["system", *(f"Recall@20, {place}" for place in range(30))], rows)
+    write_page(
+        Report("An experiment", "One model.", [PageSection("Tables", [table]), *sections]), folder / "report.html"
+    )
     return folder
 
 

@@ -15,7 +15,7 @@ from browser import Browser
 from hostile_logs import HOSTILE, TITLE
 from small_logs import Logs
 
-from m3csr_tf.reports.document import Number, Report, Section, Table
+from m3csr_tf.reports.document import Number, PageSection, PageTable, Report
 from m3csr_tf.reports.page import write_page
 from m3csr_tf.reports.run_figures import NAMES
 from m3csr_tf.reports.words import systems_of
@@ -250,7 +250,7 @@ def test_a_click_on_a_heading_sorts_by_value_and_another_turns_it_round(page: Pa
 def test_numbers_are_sorted_as_numbers_and_what_is_none_comes_last(tmp_path: Path, browser: Browser) -> None:
     # As text, "10" would come before "9", and "1,000" before both.
     rows = [[str(value), Number.of(value, 0)] for value in (9, None, 1000, -5, 10)]
-    write_page(Report("t", "s", [Section("x", [Table("c", ["name", "n"], rows)])]), tmp_path / "page.html")
+    write_page(Report("t", "s", [PageSection("x", [PageTable("c", ["name", "n"], rows)])]), tmp_path / "page.html")
     browser.open(tmp_path / "page.html")
     shown = []
     for _ in range(2):

@@ -59,9 +59,9 @@ def crossing(two_versions: Path, tmp_path: Path) -> tuple[Path, Callable[[int], 
     copy = Path(shutil.copytree(two_versions, tmp_path / "small"))
 
     def make_current(version: int) -> None:
-        beside = copy / "next.json"
-        shutil.copy(copy / "index" / str(version) / "release.json", beside)
-        beside.replace(copy / columns.MANIFEST)
+        temporary = copy / "next.json"
+        shutil.copy(copy / "index" / str(version) / "release.json", temporary)
+        temporary.replace(copy / columns.MANIFEST)
 
     make_current(1)
     tf_serving.write(copy, [1])

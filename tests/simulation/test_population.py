@@ -55,8 +55,8 @@ def test_shown_at_random_videos_are_clicked_liked_and_followed_at_the_rates_that
 def test_what_a_person_does_with_a_video_hangs_neither_on_the_list_nor_on_its_place(population: Population) -> None:
     views = np.zeros(len(population.item_ids), int)
     alone = impressions(population, population.begins, np.array([4]), np.array([[7]]), views)
-    beside = impressions(population, population.begins, np.array([2, 4]), np.array([[1, 3], [5, 7]]), views)
-    last = beside.iloc[[-1]].reset_index(drop=True)
+    shown = impressions(population, population.begins, np.array([2, 4]), np.array([[1, 3], [5, 7]]), views)
+    last = shown.iloc[[-1]].reset_index(drop=True)
     what = ["user", "item", "click", "like", "follow", "watch"]
     assert alone[what].equals(last[what]) and last["rank"][0] == 1
 

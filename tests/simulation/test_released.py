@@ -11,7 +11,7 @@ import pytest
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release
 from m3csr_tf.simulation.population import Population
-from m3csr_tf.simulation.released import Released
+from m3csr_tf.simulation.released import ReleasedSystem
 from m3csr_tf.simulation.settings import SimulationConfig
 from m3csr_tf.simulation.systems import Moment
 
@@ -33,7 +33,7 @@ def without_some(live: Release, people: Population) -> Release:
 
 
 def test_new_videos_and_changed_views_come_in_once(without_some: Release, people: Population) -> None:
-    system = Released(without_some, people, people.user_ids)
+    system = ReleasedSystem(without_some, people, people.user_ids)
     views = np.arange(len(people.item_ids))
     available = np.ones(len(views), bool)
     available[NEW[0]] = False
@@ -56,7 +56,7 @@ def test_a_model_without_content_gets_views_and_no_new_videos(
 ) -> None:
     without_some.manifest["places_new_items"] = False
     monkeypatch.setattr("m3csr_tf.releases.refresh.is_current", lambda release: True)
-    system = Released(without_some, people, people.user_ids)
+    system = ReleasedSystem(without_some, people, people.user_ids)
     views = np.full(len(people.item_ids), 9)
     system.take_in(np.ones(len(views), bool), views)
     assert not without_some.items.holds(people.item_ids[NEW]).any()
@@ -64,7 +64,7 @@ def test_a_model_without_content_gets_views_and_no_new_videos(
 
 
 def test_lists_are_the_best_of_what_was_not_seen(live: Release, people: Population) -> None:
-    system = Released(live, people, people.user_ids)
+    system = ReleasedSystem(live, people, people.user_ids)
     items = len(people.item_ids)
     users = np.array([2, 5])
     # The second has seen all but three.

@@ -14,14 +14,14 @@ import tensorflow as tf
 import m3csr_tf  # noqa: F401, before TensorFlow
 from m3csr_tf.config import Config, load
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.m3csr.model import M3CSR
+from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.ops import replicas
 from m3csr_tf.prepare import prepare
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import judge_of
+from m3csr_tf.training.validation import validation_recall_of
 
 STEPS = 100
 SETTINGS = {
@@ -36,19 +36,19 @@ UNSHARED = "in_batch_unshared"
 
 def unshare() -> None:
     """Takes the other replicas' candidates away."""
-    square_loss = M3CSR._square_loss
+    in_batch = RankingLoss._in_batch
     replicas.gathered_own_first = lambda values: values  # type: ignore[assignment]
 
-    def of_own(model: M3CSR, queries: Any, candidates: Any, probability: Any, allowed: Any) -> Any:
+    def of_own(loss: RankingLoss, queries: Any, candidates: Any, probability: Any, allowed: Any) -> Any:
         own = tf.shape(candidates)[0]
-        return square_loss(model, queries, candidates, probability[:own], allowed[:, :own])
+        return in_batch(loss, queries, candidates, probability[:own], allowed[:, :own])
 
-    M3CSR._square_loss = of_own
+    RankingLoss._in_batch = of_own
 
 
 def steps(config: Config) -> dict[str, np.ndarray]:
     """Losses of STEPS steps, and the weights after them."""
-    several = distribution.opened(config.run)
+    several = distribution.open_distribution(config.run)
     several.check(config)
     prepared = prepare(config)
     data = TrainingData.of(prepared, config)
@@ -56,7 +56,7 @@ def steps(config: Config) -> dict[str, np.ndarray]:
         model = runs.build_model(config, prepared)
     kept = Path(config.run.folder) / "cross_ids.npz"
     if several.is_chief:
-        ids = model.initialise(data, prepared, judge_of(model, data, prepared, config)).cross_ids
+        ids = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config)).cross_ids
         assert ids is not None
         ids.save(kept)
     several.agree(0)  # The file is there.

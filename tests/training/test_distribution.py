@@ -118,7 +118,7 @@ def test_verbs_that_do_more_than_train_are_refused_on_many_workers(verb: str) ->
 
 
 def test_one_device_is_the_default_and_one_replica_of_several_is_the_same(make_config: Any, tmp_path: Path) -> None:
-    plain = distribution.opened(make_config(tmp_path).run)
+    plain = distribution.open_distribution(make_config(tmp_path).run)
     assert (plain.replicas, plain.is_chief, plain.workers) == (1, True, 1)
     assert plain.strategy is tf.distribute.get_strategy()
 

@@ -165,7 +165,7 @@ def test_a_checkpoint_that_does_not_fit_or_is_broken_is_refused_with_a_way_out(
 ) -> None:
     config = make_config(tmp_path)
     folder = run_files.open_run(config)
-    stale = tf.train.Checkpoint(progressed=tf.Variable("{}"))
+    stale = tf.train.Checkpoint(state=tf.Variable("{}"))
     tf.train.CheckpointManager(stale, str(folder / run_files.CHECKPOINTS), 1, checkpoint_name="training").save(20)
     with pytest.raises(RunError, match=r"training-20.*delete .*checkpoints to train from the start"):
         fit(config, easy_world)

@@ -67,7 +67,7 @@ def lines(path: Path) -> int:
 def last_state(folder: Path) -> dict[str, np.ndarray]:
     """Weights, moments and averages after the last step."""
     reader = tf.train.load_checkpoint(str(folder / run_files.CHECKPOINTS))
-    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("progressed", "_CHECK"))]
+    names = [name for name in reader.get_variable_to_dtype_map() if not name.startswith(("state", "_CHECK"))]
     return {name: reader.get_tensor(name) for name in names if name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
 
 

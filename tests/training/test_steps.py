@@ -1,4 +1,4 @@
-"""Where training starts from, and how its rate falls."""
+"""Initial weights, and how the learning rate falls."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, InitialConfig, TrainingConfig, with_settings
-from m3csr_tf.graph.content_maps import co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_popularity_weights
 from m3csr_tf.graph.factors import ials_factors, item_factors, item_graph_factors
 from m3csr_tf.graph.stacking import HeldOutClicks, StackingResult, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
-from m3csr_tf.models.m3csr import initial_weights as starts
+from m3csr_tf.models.m3csr import initial_weights
 from m3csr_tf.models.m3csr.layout import parts
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import Validation, judge_of
+from m3csr_tf.training.validation import Validation, validation_recall_of
 from m3csr_tf.training.vectors import VectorEncoder
 
-Start = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
+MakeInitialised = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
 
 
 @pytest.fixture
-def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path) -> Start:
-    """`start(**settings of the model)`: a started model, its weights before, and the training data."""
+def make_initialised(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path) -> MakeInitialised:
+    """`make_initialised(**settings of the model)`: an initialised model, its weights before, and the training data."""
 
     def make(ials: dict[str, Any] | None = None, **settings: Any) -> tuple[Any, dict[Any, np.ndarray], TrainingData]:
         config = make_config(tmp_path, model=settings, ials=ials or {})
@@ -40,7 +40,7 @@ def start(untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path
         model = runs.build_model(config, prepared)
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
         before = {weight.ref(): weight.numpy() for weight in model.trainable_variables}
-        model.initialise(data, prepared, judge_of(model, data, prepared, config))
+        model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
         return model, before, data
 
     return make
@@ -51,18 +51,18 @@ def clicked_rows(clicks: csr_matrix) -> np.ndarray:
 
 
 def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
-    """Lets starts take these weights instead of those of held-out clicks."""
+    """Lets `initialise` take these weights instead of those of held-out clicks."""
     fixed = Weights(**{"content": {}, "new_ids": 1.0, "ids": 1.0, "content_scale": 1.0} | weights)
     nothing = HeldOutClicks(csr_matrix((0, 0)), np.zeros((0, 0, 0)))
-    monkeypatch.setattr(starts, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
+    monkeypatch.setattr(initial_weights, "stacking_weights", lambda *args: StackingResult(fixed, nothing))
     return fixed
 
 
-def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_at_random(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+def test_ids_are_initialised_from_the_factors_of_the_clicks_and_those_of_unclicked_items_at_random(
+    make_initialised: MakeInitialised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = weighed(monkeypatch, ids=3.0, new_ids=2.0)
-    model, before, data = start(id_initialisation="svd", content_initialisation="xavier")
+    model, before, data = make_initialised(id_initialisation="svd", content_initialisation="xavier")
     table, clicked = model.encoder.id_embedding, clicked_rows(data.clicks)
     factors = item_factors(data.clicks, table.shape[1], 0)
     unclicked = np.setdiff1d(np.arange(table.shape[0]), clicked)
@@ -89,8 +89,8 @@ def test_ids_start_from_the_factors_of_the_clicks_and_those_of_unclicked_items_a
             np.testing.assert_array_equal(weight, before[weight.ref()])
 
 
-def test_with_shared_ids_a_new_items_adds_nothing_at_the_start(start: Start) -> None:
-    model, _, _ = start(id_initialisation="svd", new_ids="shared")
+def test_with_shared_ids_that_of_a_new_item_adds_nothing_at_first(make_initialised: MakeInitialised) -> None:
+    model, _, _ = make_initialised(id_initialisation="svd", new_ids="shared")
     table = model.encoder.id_embedding
     assert not model.encoder.id_maps
     np.testing.assert_array_equal(table.numpy()[:FIRST_ROW], np.zeros((FIRST_ROW, table.shape[1])))
@@ -103,61 +103,61 @@ def test_with_shared_ids_a_new_items_adds_nothing_at_the_start(start: Start) -> 
         ({"seed": 3, "users": 900, "items": 500, "clicks": 2700}, 1),
     ],
 )
-def test_by_default_ids_start_from_the_implicit_als_that_alone_ranks_validation_best(
+def test_by_default_ids_are_initialised_from_the_implicit_als_that_alone_ranks_validation_best(
     make_run: Any, tmp_path: Path, world: dict[str, Any], chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path, data={"world": world | {"modalities": {"visual": 12, "acoustic": 5}}})
     data = TrainingData.of(run.prepared, run.config)
     grid = [[5.0, 25.0], [80.0, 240.0]]
     figures: list[float] = []
-    judge = Validation.figures
+    validation_recall = Validation.figures
 
     def spied(validation: Validation) -> dict[str, float]:
-        found = judge(validation)
+        found = validation_recall(validation)
         figures.append(found["recall@20"])
         return found
 
     monkeypatch.setattr(Validation, "figures", spied)
 
-    def started(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
+    def initialised(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
         config = with_settings(run.config, {"model.id_initialisation": kind, "ials.grid": pairs})
         model = runs.build_model(config, run.prepared)
-        judge = judge_of(model, data, run.prepared, config)
-        assert model.initialise(data, run.prepared, judge).start == "ials"
+        validation_recall = validation_recall_of(model, data, run.prepared, config)
+        assert model.initialise(data, run.prepared, validation_recall).method == "ials"
         return [weight.numpy() for weight in model.trainable_variables]
 
-    weights = started("auto", grid)
+    weights = initialised("auto", grid)
     assert len(figures) == len(grid) and max(figures) > min(figures) and int(np.argmax(figures)) == chosen
-    for found, expected in zip(weights, started("ials", [grid[chosen]]), strict=True):
+    for found, expected in zip(weights, initialised("ials", [grid[chosen]]), strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert len(figures) == len(grid)  # One start alone needs no validation.
+    assert len(figures) == len(grid)  # One initialisation alone needs no validation.
 
 
 @pytest.mark.parametrize("id_initialisation", ["svd", "walks", "ials", "xavier"])
-def test_the_same_seed_starts_the_same_weights_bit_for_bit(
+def test_the_same_seed_initialises_the_same_weights_bit_for_bit(
     untrained_run: Any, make_config: Callable[..., Config], tmp_path: Path, id_initialisation: str
 ) -> None:
-    started = []
+    initialised = []
     for _ in range(2):
         config = make_config(tmp_path, model={"id_initialisation": id_initialisation}, ials={"grid": [[20.0, 60.0]]})
         model = runs.build_model(config, untrained_run.prepared)
         data = TrainingData.of(untrained_run.prepared, config, model.needs_item_graph(config))
-        judge = judge_of(model, data, untrained_run.prepared, config)
-        model.initialise(data, untrained_run.prepared, judge)
-        started.append([weight.numpy() for weight in model.trainable_variables])
-    for one, other in zip(*started, strict=True):
+        validation_recall = validation_recall_of(model, data, untrained_run.prepared, config)
+        model.initialise(data, untrained_run.prepared, validation_recall)
+        initialised.append([weight.numpy() for weight in model.trainable_variables])
+    for one, other in zip(*initialised, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("kind", ["walks", "ials"])
-def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
-    start: Start, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
+def test_the_parts_of_a_score_are_at_first_the_closed_forms_times_their_weights(
+    make_initialised: MakeInitialised, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
 ) -> None:
     of_content = {"visual": 0.5, "acoustic": 2.0}
     weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, content_scale=0.6)
     settings = {"clusters": False, "intensity": False, "width": "half"}  # Of content, what clicks say of it alone.
-    model, _, data = start(id_initialisation=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
+    model, _, data = make_initialised(id_initialisation=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
     dim, seed = model.config.model.id_width, model.config.run.seed
     if kind == "walks":
         factors = item_graph_factors(data.item_graph, data.clicks, dim, seed)
@@ -191,13 +191,13 @@ def test_the_parts_of_a_score_start_as_the_closed_forms_times_their_weights(
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_content_says_of_popularity(
-    start: Start,
+def test_for_a_user_without_a_history_new_items_are_at_first_ranked_by_what_their_content_says_of_popularity(
+    make_initialised: MakeInitialised,
 ) -> None:
-    model, _, data = start(intensity=False)
+    model, _, data = make_initialised(intensity=False)
     names = model.encoder.modalities
-    appeal = content_appeal(data.clicks, {name: data.features[name] for name in names})
-    expected = sum(data.features[name] @ appeal[name] for name in names)
+    weights = content_popularity_weights(data.clicks, {name: data.features[name] for name in names})
+    expected = sum(data.features[name] @ weights[name] for name in names)
     whole = (data.features[columns.CLUSTER_IDS] > 0).all(axis=1)
     new = np.flatnonzero((data.features[columns.POPULARITY_BIN] == 0) & whole)
     unknown = VectorEncoder(model, data.features).users(
@@ -209,8 +209,8 @@ def test_for_a_user_without_a_history_new_items_start_ranked_by_what_their_conte
 
 
 @pytest.mark.parametrize("intensity_weights", ["shared", "per_modality"])
-def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
-    start: Start, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
+def test_intensities_are_initialised_from_held_out_clicks_and_know_nothing_of_behaviour(
+    make_initialised: MakeInitialised, intensity_weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[HeldOutClicks, dict[str, np.ndarray]]] = []
 
@@ -221,8 +221,8 @@ def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
         shape = (1 if shared else len(encoded), next(iter(encoded.values())).shape[1])
         return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
-    monkeypatch.setattr(starts, "fitted_intensity", fitted)
-    model, _, data = start(intensity_weights=intensity_weights, temperature=0.5)
+    monkeypatch.setattr(initial_weights, "fitted_intensity", fitted)
+    model, _, data = make_initialised(intensity_weights=intensity_weights, temperature=0.5)
     behaviour, interests = np.split(model.user_tower.intensity.kernel.numpy(), [model.config.model.id_width], axis=1)
     np.testing.assert_array_equal(behaviour, np.zeros_like(behaviour))
     np.testing.assert_array_equal(interests.ravel(), 0.5 * np.arange(interests.size))
@@ -232,18 +232,18 @@ def test_intensities_start_from_held_out_clicks_and_know_nothing_of_behaviour(
         np.testing.assert_array_equal(encoded[name], vectors)
 
 
-def test_behind_attention_that_starts_anywhere_intensities_stay_as_drawn(start: Start) -> None:
-    model, before, _ = start(attention_initialisation="xavier", id_initialisation="svd")
+def test_behind_random_attention_intensities_stay_as_drawn(make_initialised: MakeInitialised) -> None:
+    model, before, _ = make_initialised(attention_initialisation="xavier", id_initialisation="svd")
     kernel = model.user_tower.intensity.kernel
     np.testing.assert_array_equal(kernel, before[kernel.ref()])
 
 
-def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: Any, tmp_path: Path) -> None:
+def test_on_the_synthetic_world_initial_intensities_are_near_the_true_ones(make_run: Any, tmp_path: Path) -> None:
     world = {"seed": 41, "users": 1500, "items": 800, "clicks": 30_000}
     run = make_run(tmp_path, data={"world": world}, model={"id_initialisation": "svd"}, history={})
     data = TrainingData.of(run.prepared, run.config)
     model = runs.build_model(run.config, run.prepared)
-    model.initialise(data, run.prepared, judge_of(model, data, run.prepared, run.config))
+    model.initialise(data, run.prepared, validation_recall_of(model, data, run.prepared, run.config))
     rows = np.arange(FIRST_ROW, len(run.prepared.users), dtype=np.int32)
     learned = VectorEncoder(model, data.features).intensities(rows, data.histories[rows])
     true = run.prepared.truth()["intensities"]
@@ -251,10 +251,10 @@ def test_on_the_synthetic_world_intensities_start_near_the_true_ones(make_run: A
     assert min(correlations) > 0.5 and learned.std(axis=0).min() > 0.02
 
 
-def test_everything_that_maps_content_learns_slowly(start: Start) -> None:
-    model, _, _ = start()
+def test_everything_that_maps_content_learns_slowly(make_initialised: MakeInitialised) -> None:
+    model, _, _ = make_initialised()
     slow = {weight.ref() for weight in model.content_maps()}
-    maps = ("mapping", "cluster_embedding", "appeal_", "value_kernel", "output_kernel")
+    maps = ("mapping", "cluster_embedding", "content_popularity_", "value_kernel", "output_kernel")
     expected = {
         weight.ref()
         for weight in model.trainable_variables
@@ -273,15 +273,15 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     model.compile(optimizer=optimizer)
     attention = model.user_tower.behaviour_attention
     predicted = [layer.kernel for layer in model.encoder.id_maps]
-    held = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
-    assert {weight.ref() for weight in held} == {weight.ref() for weight in model.id_weights()}
+    id_weights = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
+    assert {weight.ref() for weight in id_weights} == {weight.ref() for weight in model.id_weights()}
     others = [model.user_tower.user_embedding, *model.content_maps()]
-    before = {weight.ref(): weight.numpy() for weight in held + others}
+    before = {weight.ref(): weight.numpy() for weight in id_weights + others}
     data = TrainingData.of(untrained_run.prepared, config)
     batches = ExampleStream(data, config, model.collator(data)).dataset(0, 6)
     take_steps(model, iter(batches), tf.constant(6))
-    averages = dict(zip((weight.ref() for weight in held), optimizer.averages(held), strict=True))
-    for weight in held:
+    averages = dict(zip((weight.ref() for weight in id_weights), optimizer.averages(id_weights), strict=True))
+    for weight in id_weights:
         for found in (weight.numpy(), averages[weight.ref()].numpy()):
             assert np.array_equal(found, before[weight.ref()]) == (rate == 0)
     for weight in others:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m3csr_tf.exposure import catalogue_share, cold_items
+from m3csr_tf.exposure import catalogue_share, cold_bonus_items
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
@@ -37,6 +37,6 @@ def test_before_a_validation_new_items_take_their_share_of_the_places_whatever_t
         seen=validation._seen,
         candidates=np.arange(len(prepared.items)) >= FIRST_ROW,
     )
-    cold = cold_items(prepared)
+    cold = cold_bonus_items(prepared)
     assert cold[ranked].mean() == pytest.approx(catalogue_share(cold), abs=0.01)
     assert validation.figures() == figures

@@ -384,16 +384,16 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_the_start_need_not_be_named_again_to_open_a_run_but_to_train_it(second_night: Config) -> None:
-    from m3csr_tf.verbs.load_run import opened
+    from m3csr_tf.verbs.load_run import load_run
 
     unnamed = second_night.training.model_copy(update={"warm_start": None})
     config = second_night.model_copy(update={"training": unnamed})
-    assert opened(config).config == second_night
+    assert load_run(config).config == second_night
     with pytest.raises(RunError, match=r"another configuration \(training\.warm_start: one -> None\)"):
         run_files.check_run(config)
     other = second_night.training.model_copy(update={"warm_start": "other"})
     with pytest.raises(RunError, match=r"training\.warm_start: one -> other"):
-        opened(second_night.model_copy(update={"training": other}))
+        load_run(second_night.model_copy(update={"training": other}))
 
 
 def test_a_run_cannot_start_from_itself() -> None:

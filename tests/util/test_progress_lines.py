@@ -53,10 +53,10 @@ def test_the_time_left_is_that_of_this_sittings_speed(clock: list[float]) -> Non
 
 
 def test_a_stage_that_cannot_tell_how_far_it_is_says_for_how_long_it_has_been_at_it(clock: list[float]) -> None:
-    stage = Stage("ids start from singular vectors")
-    assert stage.line() == "ids start from singular vectors"
+    stage = Stage("initialising ids from singular vectors")
+    assert stage.line() == "initialising ids from singular vectors"
     clock[0] = 62.0
-    assert stage.line() == "ids start from singular vectors, 0:01:02 so far"
+    assert stage.line() == "initialising ids from singular vectors, 0:01:02 so far"
 
 
 def test_a_short_stage_says_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:

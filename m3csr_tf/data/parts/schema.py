@@ -28,8 +28,8 @@ def common_schema(
     common: dict[str, tuple[pa.DataType, Path]] = {}
     for part, keys in parts:
         types = part.types(wanted, strings, thorough)
-        of_keys = [pa.field(name, pa.string()) for name in keys if name in wanted and name not in types.names]
-        for field in [*types, *of_keys]:
+        key_fields = [pa.field(name, pa.string()) for name in keys if name in wanted and name not in types.names]
+        for field in [*types, *key_fields]:
             kind, first = common.get(field.name, (field.type, part.path))
             both = common_type(kind, field.type, field.name in strings)
             if both is None:

@@ -15,7 +15,7 @@ from m3csr_tf.config import DataConfig
 from m3csr_tf.data.arrays import load_vectors, shape_of
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE, ContentFile, store
-from m3csr_tf.data.tables import Table, to_pandas
+from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.data.vectors import VectorReader
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.progress import progress
@@ -74,12 +74,12 @@ def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndar
     rows = check_arrays(arrays, None if ids is None else len(ids), "the list of items has")
     frame = pd.DataFrame({columns.ITEM_ID: np.arange(rows or 0) if ids is None else ids})
     checked = check_catalogue(frame, {}, str(folder)).frame
-    of_items = checked[columns.ITEM_ID].to_numpy()
-    vectors = {name: store(into, name, load_vectors(path), of_items, str(path)) for name, path in arrays.items()}
+    item_ids = checked[columns.ITEM_ID].to_numpy()
+    vectors = {name: store(into, name, load_vectors(path), item_ids, str(path)) for name, path in arrays.items()}
     return Catalogue(checked, vectors)
 
 
-def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Path) -> Catalogue:
+def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into: Path) -> Catalogue:
     """A catalogue in a table, whose content is read and written in blocks: it may be more than fits in memory.
 
     Args:
@@ -91,21 +91,21 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: Table, into: Pat
     table.require(columns.ITEM_ID)
     table.refuse_respelt(columns.VIEW_COUNT, columns.PUBLISH_TIME)
     arrays = arrays_of(config, folder, has_table=True)
-    of_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
+    vector_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
     source, items, kept = str(table.path), table.count(), []
     check_arrays(arrays, items, f"{table.path.name} has")
-    plain = [*_PLAIN, *(name for name in columns.DISPLAYED if name not in of_columns.values())]
-    readers = {name: VectorReader(column, table.path) for name, column in of_columns.items()}
+    plain = [*_PLAIN, *(name for name in columns.DISPLAYED if name not in vector_columns.values())]
+    readers = {name: VectorReader(column, table.path) for name, column in vector_columns.items()}
     with ExitStack() as stack:
         files = {name: stack.enter_context(ContentFile(into, name, items, source)) for name in readers}
         stage = stack.enter_context(progress("reading the catalogue, items"))
         done = 0
         for block in table.blocks(
-            [*plain, *of_columns.values()],
-            [columns.ITEM_ID, *columns.DISPLAYED, *of_columns.values()],
+            [*plain, *vector_columns.values()],
+            [columns.ITEM_ID, *columns.DISPLAYED, *vector_columns.values()],
             ITEMS_AT_ONCE,
         ):
-            for name, column in of_columns.items():
+            for name, column in vector_columns.items():
                 if column not in block.column_names:
                     raise InputError(
                         f"{source}: column {column} of modality {name} is missing; check data.modalities, which name a "

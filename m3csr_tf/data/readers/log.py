@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 INTERACTION_COLUMNS = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
@@ -35,7 +35,7 @@ class TableLog:
         do anyway. Each id is a click of the row's user at the row's time.
     """
 
-    def __init__(self, table: Table, lists: bool = False) -> None:
+    def __init__(self, table: TableFiles, lists: bool = False) -> None:
         self.table = table
         self._lists = lists
         self._rows = 0
@@ -67,7 +67,7 @@ class TableLog:
         """All of it.
 
         Raises:
-          InputError: a column is missing or respelt, a row has no list where others have one, or as `Table.load`.
+          InputError: a column is missing or respelt, a row has no list where others have one, or as `TableFiles.load`.
         """
         self._begin()
         return self._taken_apart(self.table.load(INTERACTION_COLUMNS, INTERACTION_STRINGS))

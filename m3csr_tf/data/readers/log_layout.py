@@ -13,7 +13,7 @@ import numpy as np
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.readers.content import arrays_of, catalogue_of_rows, catalogue_of_table, check_arrays
 from m3csr_tf.data.readers.layout import Layout, files_of, find_table
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 
 CATALOGUE = "catalogue"
 
@@ -61,10 +61,10 @@ class LogLayout(Layout):
         return catalogue_of_rows(self.config, self.folder, into, self.listed_items())
 
     @cached_property
-    def catalogue_table(self) -> Table | None:
+    def catalogue_table(self) -> TableFiles | None:
         """The table of items, if there is one."""
         path = find_table(self.folder, CATALOGUE) if self.takes_table else None
-        return None if path is None else Table(path, names=self.names_of_catalogue(path))
+        return None if path is None else TableFiles(path, names=self.names_of_catalogue(path))
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
         """What columns are called here -> what the catalogue at `path` calls them."""

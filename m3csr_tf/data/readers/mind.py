@@ -9,7 +9,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.readers.log_layout import LogLayout
-from m3csr_tf.data.tables import Table, to_pandas
+from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
@@ -34,7 +34,7 @@ class MindLayout(LogLayout):
         """See `Layout`."""
         path = self.existing(FILE)
         part = Delimited(path, Dialect("\t", found=False, names=_FIELDS, quoted=False))
-        frame = to_pandas(Table(path, [(part, {})]).load(_FIELDS[1:], _FIELDS[1:]))
+        frame = to_pandas(TableFiles(path, [(part, {})]).load(_FIELDS[1:], _FIELDS[1:]))
         times = pd.to_datetime(frame[columns.TIMESTAMP], format=_TIMES, errors="coerce", utc=True)
         _refuse(times.isna(), frame[columns.TIMESTAMP], path, "a time such as 11/15/2019 9:05:58 AM")
         frame[columns.TIMESTAMP] = times

@@ -36,7 +36,7 @@ def _read_split(path: Path, name: str) -> pd.DataFrame:
     if not isinstance(lists, dict) or not all(isinstance(items, list) for items in lists.values()):
         raise InputError(f"{path}: expected {_EXPECTED}")
     users = np.repeat(np.array(list(lists), dtype=object), [len(items) for items in lists.values()])
-    items = [item for of_user in lists.values() for item in of_user]
+    items = [item for items_of_user in lists.values() for item in items_of_user]
     kinds = {type(item) for item in items}
     if not kinds <= {int} and not kinds <= {str}:
         odd = next(item for item in items if type(item) is not type(items[0]) or type(item) not in (int, str))

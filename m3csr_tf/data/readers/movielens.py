@@ -11,7 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.readers.log_layout import LogLayout
-from m3csr_tf.data.tables import Table, to_pandas
+from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
 
@@ -54,7 +54,7 @@ class MovielensLayout(LogLayout):
             )
         path, end = films
         if end is None:
-            table = Table(path, names={columns.ITEM_ID: _NAMES_OF_CSV[columns.ITEM_ID]})
+            table = TableFiles(path, names={columns.ITEM_ID: _NAMES_OF_CSV[columns.ITEM_ID]})
             return to_pandas(table.load([columns.ITEM_ID], [columns.ITEM_ID]))[columns.ITEM_ID].to_numpy(object)
         try:
             # Titles are Latin-1, and ids are numbers.
@@ -69,12 +69,12 @@ class MovielensLayout(LogLayout):
         path = self._ratings()
         names = (_NAMES_OF_CSV if path.name == "ratings.csv" else {}) | self.config.columns
         part = Delimited(path, _DIALECTS[path.name])
-        return TableLog(Table(path, [(part, {})], names, self.config.where), self.config.item_lists)
+        return TableLog(TableFiles(path, [(part, {})], names, self.config.where), self.config.item_lists)
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
         """See `LogLayout`: the ids may be called as in ratings.csv."""
         theirs = _NAMES_OF_CSV[columns.ITEM_ID]
-        named = self._ratings().name == "ratings.csv" and theirs in Table(path).names
+        named = self._ratings().name == "ratings.csv" and theirs in TableFiles(path).names
         return ({columns.ITEM_ID: theirs} if named else {}) | self.config.columns
 
     def _ratings(self) -> Path:

@@ -12,7 +12,7 @@ from m3csr_tf.data.readers.layout import find_table
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.readers.mmrec import inter_file
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 _DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
@@ -31,18 +31,18 @@ class RecboleLayout(LogLayout):
     def log(self) -> TableLog:
         """See `Layout`."""
         path = self._parts[0][0].path if len(self._parts) == 1 else self.folder
-        table = Table(path, self._parts, self.config.columns, self.config.where)
+        table = TableFiles(path, self._parts, self.config.columns, self.config.where)
         return TableLog(table, self.config.item_lists)
 
     @cached_property
-    def catalogue_table(self) -> Table | None:
+    def catalogue_table(self) -> TableFiles | None:
         """A table `catalogue` or, without one, the .item file."""
         path = find_table(self.folder, CATALOGUE)
         if path is not None:
-            return Table(path, names=self.config.columns)
+            return TableFiles(path, names=self.config.columns)
         if self._item_file is None:
             return None
-        return Table(self._item_file, [(Delimited(self._item_file, _DIALECT), {})], self.config.columns)
+        return TableFiles(self._item_file, [(Delimited(self._item_file, _DIALECT), {})], self.config.columns)
 
     @cached_property
     def _item_file(self) -> Path | None:

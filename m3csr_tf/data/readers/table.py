@@ -8,7 +8,7 @@ from pathlib import Path
 from m3csr_tf.data.readers.layout import files_of, require_table
 from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 
 INTERACTIONS = "interactions"
 
@@ -29,11 +29,11 @@ class TableLayout(LogLayout):
         return self._log
 
     @cached_property
-    def catalogue_table(self) -> Table:
+    def catalogue_table(self) -> TableFiles:
         """The table of items."""
-        return Table(require_table(self.folder, CATALOGUE), names=self.config.columns)
+        return TableFiles(require_table(self.folder, CATALOGUE), names=self.config.columns)
 
     @cached_property
     def _log(self) -> TableLog:
         path = require_table(self.folder, INTERACTIONS)
-        return TableLog(Table(path, names=self.config.columns, where=self.config.where), self.config.item_lists)
+        return TableLog(TableFiles(path, names=self.config.columns, where=self.config.where), self.config.item_lists)

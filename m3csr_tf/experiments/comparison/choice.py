@@ -11,7 +11,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.experiments.comparison.scheduler import Outcomes
 from m3csr_tf.training import finished
 
-JUDGED_BY = "recall@20"
+SELECTED_BY = "recall@20"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenTrial:
     """What a search has found.
 
     Attributes:
@@ -56,7 +56,7 @@ class Choice:
         return self.trials[self.place].settings
 
 
-def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> Choice:
+def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> ChosenTrial:
     """The trial of the best validation Recall@20; of equals the earlier one. Test clicks are not looked at.
 
     Args:
@@ -68,13 +68,13 @@ def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes:
       RunError: no trial has come to its end.
     """
     trials = [_trial(run, changed, outcomes) for run, changed in zip(runs, settings, strict=True)]
-    judged = {place: trial.recall for place, trial in enumerate(trials) if trial.recall is not None}
-    if not judged:
+    recalls = {place: trial.recall for place, trial in enumerate(trials) if trial.recall is not None}
+    if not recalls:
         raise RunError(f"no trial has come to its end: {runs[0]} has failed: {trials[0].problem}")
-    best = max(judged, key=lambda place: judged[place])
+    best = max(recalls, key=lambda place: recalls[place])
     config = outcomes[runs[best]].config
     assert config is not None  # It has finished.
-    return Choice(trials, best, config)
+    return ChosenTrial(trials, best, config)
 
 
 def _trial(run: str, settings: Mapping[str, Any], outcomes: Outcomes) -> Trial:
@@ -83,5 +83,5 @@ def _trial(run: str, settings: Mapping[str, Any], outcomes: Outcomes) -> Trial:
         return Trial(run, settings, None, None, None, None, outcome.problem)
     found = finished.read(outcome.config.run_folder)
     return Trial(
-        run, settings, found[JUDGED_BY], found["ndcg@20"], found["training_seconds"], found["budget"]["epochs"]
+        run, settings, found[SELECTED_BY], found["ndcg@20"], found["training_seconds"], found["budget"]["epochs"]
     )

@@ -10,13 +10,13 @@ import pandas as pd
 
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation import metrics
-from m3csr_tf.experiments.comparison.gathering import THROUGHPUT, VALIDATIONS, Run, System
+from m3csr_tf.experiments.comparison.gathering import THROUGHPUT, VALIDATIONS, Run, SystemRuns
 from m3csr_tf.util.files import write_text
 
 LENGTHS, POPULARITY, TRAINING, QUALITY = "recall_by_length", "recall_by_popularity", "training_curves", "quality_time"
 
 
-def by_length(systems: Mapping[str, System], cell: str) -> pd.DataFrame:
+def by_length(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
     """Recall@N and NDCG@N of each system, means over users and seeds: columns cell, system, n, recall, ndcg."""
     rows = []
     for title, system in systems.items():
@@ -31,7 +31,7 @@ def by_length(systems: Mapping[str, System], cell: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_popularity(systems: Mapping[str, System], prepared: Prepared, cell: str) -> pd.DataFrame:
+def by_popularity(systems: Mapping[str, SystemRuns], prepared: Prepared, cell: str) -> pd.DataFrame:
     """Which held-out clicks the top 20 hold, by the popularity bin of the clicked item.
 
     Returns:
@@ -62,7 +62,7 @@ def by_popularity(systems: Mapping[str, System], prepared: Prepared, cell: str) 
     return pd.DataFrame(rows)
 
 
-def training(systems: Mapping[str, System], cell: str) -> pd.DataFrame:
+def training(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
     """Validations of every training: columns cell, system, seed, step, loss, recall@20, ndcg@20."""
     tables = []
     for title, system in systems.items():
@@ -76,7 +76,7 @@ def training(systems: Mapping[str, System], cell: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def quality_time(systems: Mapping[str, System], cell: str) -> pd.DataFrame:
+def quality_time(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
     """Validation Recall@20 against the seconds of training until then, of the first seed of each system.
 
     Seconds are steps times batch size by the logged speed; validations, and where weights start, take more.

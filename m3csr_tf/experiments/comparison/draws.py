@@ -11,13 +11,15 @@ import numpy as np
 
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.experiments.sweep.space import Setting, number_of
+from m3csr_tf.experiments.sweep.space import SearchedValues, number_of
 
 _TRIES = 200
 """Draws for a trial whose settings should differ from those before."""
 
 
-def draws(search: Mapping[str, Setting], base: Config, trials: int, name: str, seed: int) -> list[dict[str, Any]]:
+def draws(
+    search: Mapping[str, SearchedValues], base: Config, trials: int, name: str, seed: int
+) -> list[dict[str, Any]]:
     """The settings of each trial, dotted name -> value; the first trial has none, so it is the model as it stands.
 
     A draw depends on the seed, the name of the model and the place of the trial alone, so that more trials, or other
@@ -51,7 +53,7 @@ def draws(search: Mapping[str, Setting], base: Config, trials: int, name: str, s
     return found
 
 
-def _draw(setting: Setting, number: type[int] | type[float] | None, random: np.random.Generator) -> Any:
+def _draw(setting: SearchedValues, number: type[int] | type[float] | None, random: np.random.Generator) -> Any:
     if setting.values is not None:
         return setting.values[int(random.integers(len(setting.values)))]
     low, high = setting.ends

@@ -11,7 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.report import ALL, COLD, COLD_ONLY, FEW, WARM, Evaluation
 from m3csr_tf.evaluation.significance import compare
-from m3csr_tf.experiments.comparison.gathering import SHARES, Run, System
+from m3csr_tf.experiments.comparison.gathering import SHARES, Run, SystemRuns
 from m3csr_tf.experiments.spread import average, over_seeds
 
 SLICES = (ALL, WARM, FEW, COLD, COLD_ONLY)
@@ -35,7 +35,7 @@ def statistics(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def of_system(system: System) -> dict[str, Any]:
+def of_system(system: SystemRuns) -> dict[str, Any]:
     """Means and spreads of a system over its seeds, on test and validation, of its lists, and what it took.
 
     Returns:
@@ -91,7 +91,7 @@ def _of_process(found: Sequence[Run], what: str) -> float:
     return float(np.mean([sum(verb[what] for verb in run.verbs.values()) for run in found]))
 
 
-def tests_against(ours: System, other: System) -> dict[str, Any]:
+def tests_against(ours: SystemRuns, other: SystemRuns) -> dict[str, Any]:
     """Ours minus another system, over the users of both, each with her metric averaged over the seeds.
 
     Returns:
@@ -129,9 +129,7 @@ def best_rivals(systems: Mapping[str, Mapping[str, Any]], ours: str, leave_out: 
     rivals = {name: tree for name, tree in systems.items() if name != ours and name not in leave_out}
     found: dict[str, Any] = {}
     for name in SLICES:
-        of_slice = {rival: tree["test"][name] for rival, tree in rivals.items() if name in tree["test"]}
-        if of_slice:
-            found[name] = {
-                metric: max(of_slice, key=lambda rival: of_slice[rival][metric]["mean"]) for metric in METRICS
-            }
+        trees = {rival: tree["test"][name] for rival, tree in rivals.items() if name in tree["test"]}
+        if trees:
+            found[name] = {metric: max(trees, key=lambda rival: trees[rival][metric]["mean"]) for metric in METRICS}
     return found

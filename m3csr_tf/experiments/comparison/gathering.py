@@ -22,7 +22,7 @@ from m3csr_tf.util.stored import reading, stored_json
 BASELINES_FILE = "baselines.json"
 SHARES = ("coverage@20", "cold_coverage@20", "cold_share@20", "novelty@20", "gini@20")
 VALIDATIONS, THROUGHPUT = "validations.csv", "throughput.csv"
-_AGAIN = "run the same command again"
+_ADVICE = "run the same command again"
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Run:
         path = self.config.run_folder / run_files.LOGS / name
         if not self.finished or not path.exists():
             return None
-        with reading(path, _AGAIN, RunError):
+        with reading(path, _ADVICE, RunError):
             return pd.read_csv(path)
 
 
 @dataclass(frozen=True)
-class System:
+class SystemRuns:
     """A system of a cell.
 
     Attributes:
@@ -91,7 +91,7 @@ class System:
         return [run.test for run in self.runs]
 
 
-def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
+def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, SystemRuns]:
     """The systems of some jobs of one cell and role; those without a run that has ended well are left out.
 
     Raises:
@@ -105,30 +105,30 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, System]:
             continue
         folder = outcome.config.run_folder
         evaluated = per_user.read(folder / per_user.PER_USER_FILE)
-        if one.role == "rival":
-            tree = stored_json(folder / BASELINES_FILE, _AGAIN, RunError)
+        if one.role == "baseline":
+            tree = stored_json(folder / BASELINES_FILE, _ADVICE, RunError)
             if one.system not in tree:  # The log is too large for it.
                 continue
             figures, training = tree[one.system], {}
             choices[one.system] = figures.get("choice", {})
         else:
-            figures, training = stored_json(folder / run_files.METRICS_FILE, _AGAIN, RunError), finished.read(folder)
+            figures, training = stored_json(folder / run_files.METRICS_FILE, _ADVICE, RunError), finished.read(folder)
         # A run has one system, whatever its files call it.
-        of_splits = next(iter(evaluated.values()))
-        of_trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
-        verbs = {**(of_trial.verbs if of_trial is not None else {}), **outcome.verbs}
+        evaluation = next(iter(evaluated.values()))
+        trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
+        verbs = {**(trial.verbs if trial is not None else {}), **outcome.verbs}
         found.setdefault(one.system, []).append(
             Run(
                 one.seed,
                 outcome.config,
-                of_splits[columns.TEST],
-                of_splits[columns.VAL],
+                evaluation[columns.TEST],
+                evaluation[columns.VAL],
                 figures[columns.TEST][ALL],
                 training,
                 verbs,
             )
         )
-    return {name: System(name, of_system, choices.get(name, {})) for name, of_system in found.items()}
+    return {name: SystemRuns(name, runs, choices.get(name, {})) for name, runs in found.items()}
 
 
 def prepared_folder(planned: Sequence[Planned], outcomes: Outcomes, cell: str) -> Path | None:

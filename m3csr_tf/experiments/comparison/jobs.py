@@ -12,7 +12,7 @@ from m3csr_tf.config import Config, with_settings
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation.per_user import PER_USER_FILE
 from m3csr_tf.experiments.ablations import ABLATIONS
-from m3csr_tf.experiments.comparison.choice import Choice, choose
+from m3csr_tf.experiments.comparison.choice import ChosenTrial, choose
 from m3csr_tf.experiments.comparison.planning import (
     Cell,
     check_distinct,
@@ -24,7 +24,7 @@ from m3csr_tf.experiments.comparison.planning import (
     subsets_of,
     within_budget,
 )
-from m3csr_tf.experiments.comparison.scheduler import Job, Outcomes, Work, configuration_of
+from m3csr_tf.experiments.comparison.scheduler import Outcomes, RunJob, RunPlan, configuration_of
 from m3csr_tf.experiments.comparison.settings import ExperimentFile
 from m3csr_tf.experiments.shared_prepared import share_prepared
 from m3csr_tf.training import run_files
@@ -32,7 +32,7 @@ from m3csr_tf.training.finished import FINISHED_FILE
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.stored import stored_json
 
-Role = Literal["data", "trial", "model", "rival", "ablation", "subset"]
+Role = Literal["data", "trial", "model", "baseline", "ablation", "subset"]
 _OUTPUTS = {
     "prepare": f"{run_files.PREPARED_FOLDER}/{columns.MANIFEST}",
     "train": FINISHED_FILE,
@@ -53,7 +53,7 @@ class Planned:
       seed: of the run.
     """
 
-    job: Job
+    job: RunJob
     cell: str
     role: Role
     system: str
@@ -64,12 +64,12 @@ class Jobs:
     """The jobs of an experiment.
 
     Args:
-      asked: the file.
+      experiment: the file.
       cells: as planned.
     """
 
-    def __init__(self, asked: ExperimentFile, cells: Sequence[Cell]) -> None:
-        self._asked = asked
+    def __init__(self, experiment: ExperimentFile, cells: Sequence[Cell]) -> None:
+        self._experiment = experiment
         self._cells = {cell.name: cell for cell in cells}
 
     def all(self) -> list[Planned]:
@@ -80,11 +80,11 @@ class Jobs:
         """
         planned = [one for cell in self._cells.values() for one in self._of_cell(cell)]
         check_distinct([one.job.name for one in planned], "runs")
-        order = {"data": 0, "trial": 1, "rival": 1}
+        order = {"data": 0, "trial": 1, "baseline": 1}
         # Trials first: whole chains of runs wait for them.
         return sorted(planned, key=lambda one: order.get(one.role, 2))
 
-    def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> Choice:
+    def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> ChosenTrial:
         """What was chosen for a model, in its cell or in the one whose choices count there.
 
         Raises:
@@ -105,10 +105,10 @@ class Jobs:
             yield Planned(self._data(name, base), cell.name, "data", name, 0)
         for model in cell.models:
             yield from self._trials(cell, model)
-        yield from self._rivals(cell)
+        yield from self._baselines(cell)
         for model in cell.models:
             yield from self._finals(cell, model)
-        ours = self._asked.first
+        ours = self._experiment.first
         for ablation in ABLATIONS if cell.entry.ablations else ():
             for seed in range(cell.entry.ablations):
                 yield self._variant(cell, "ablation", ablation, seed)
@@ -116,41 +116,41 @@ class Jobs:
             for seed in range(cell.entry.subsets):
                 yield self._variant(cell, "subset", " + ".join(subset), seed, subset)
 
-    def _data(self, name: str, base: Config) -> Job:
-        def make(outcomes: Outcomes) -> Work:
-            return Work(named(base, name), ("prepare",), _OUTPUTS)
+    def _data(self, name: str, base: Config) -> RunJob:
+        def make(outcomes: Outcomes) -> RunPlan:
+            return RunPlan(named(base, name), ("prepare",), _OUTPUTS)
 
-        return Job(name, "data", make, always=True)
+        return RunJob(name, "data", make, always=True)
 
     def _trials(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
         for place, settings in enumerate(cell.trials.get(model, ())):
             name = f"{cell.name}-{model}-trial{place}"
 
-            def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> Work:
+            def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> RunPlan:
                 return self._training(named(with_settings(cell.bases[model], settings), name), hub, outcomes)
 
-            yield Planned(Job(name, model, make, (hub,)), cell.name, "trial", model, 0)
+            yield Planned(RunJob(name, model, make, (hub,)), cell.name, "trial", model, 0)
 
-    def _rivals(self, cell: Cell) -> Iterator[Planned]:
+    def _baselines(self, cell: Cell) -> Iterator[Planned]:
         base = cell.bases[""]
         hub = prepared_name(cell.name, base)
-        wanted = cell.rivals
+        wanted = cell.baselines
         if wanted == "tuned":
             wanted = tuple(name for name in TUNED if name != CEILING or base.data.format == "world")
-        for rival in wanted:
-            name = f"{cell.name}-{rival}"
+        for baseline in wanted:
+            name = f"{cell.name}-{baseline}"
 
-            def make(outcomes: Outcomes, rival: str = rival, name: str = name) -> Work:
+            def make(outcomes: Outcomes, baseline: str = baseline, name: str = name) -> RunPlan:
                 shared = configuration_of(outcomes, hub, "data are")
-                evaluation = base.evaluation.model_copy(update={"baselines": (rival,)})
+                evaluation = base.evaluation.model_copy(update={"baselines": (baseline,)})
                 config = named(base.model_copy(update={"evaluation": evaluation}), name)
                 share_prepared(shared, config)
-                return Work(config, ("baselines",), _OUTPUTS, _digest(shared))
+                return RunPlan(config, ("baselines",), _OUTPUTS, _digest(shared))
 
-            needs = BASELINES[rival].needs
+            needs = BASELINES[baseline].needs
             after = (hub, *([f"{cell.name}-{needs}"] if needs in wanted else []))
-            yield Planned(Job(name, rival, make, after), cell.name, "rival", rival, 0)
+            yield Planned(RunJob(name, baseline, make, after), cell.name, "baseline", baseline, 0)
 
     def _finals(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
@@ -158,44 +158,44 @@ class Jobs:
         for seed in range(cell.seeds):
             name = f"{cell.name}-{model}-seed{seed}"
 
-            def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> Work:
+            def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> RunPlan:
                 choice = self.choice(cell, model, outcomes)
                 if seed == 0 and cell.entry.chosen_on is None:
                     # The chosen trial is this run: the same settings, data and seed.
                     shared = configuration_of(outcomes, hub, "data are")
-                    return Work(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
+                    return RunPlan(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
                 config = with_settings(cell.bases[model], choice.settings)
                 return self._training(named(config, name, seed), hub, outcomes, evaluate=True)
 
-            yield Planned(Job(name, model, make, after), cell.name, "model", model, seed)
+            yield Planned(RunJob(name, model, make, after), cell.name, "model", model, seed)
 
     def _variant(
         self, cell: Cell, role: Literal["ablation", "subset"], system: str, seed: int, subset: Sequence[str] = ()
     ) -> Planned:
         """A run of ours with something taken away, by the settings that were chosen for all of it."""
-        ours = self._asked.first
+        ours = self._experiment.first
         hub = prepared_name(cell.name, cell.bases[ours])
         what = f"without-{system}" if not subset else f"only-{subset_word(subset, cell.bases[ours])}"
         name = f"{cell.name}-{ours}-{what}-seed{seed}"
 
-        def make(outcomes: Outcomes) -> Work:
+        def make(outcomes: Outcomes) -> RunPlan:
             config = with_settings(cell.bases[ours], self.choice(cell, ours, outcomes).settings)
             config = of_subset(config, subset) if subset else of_ablation(config, system)
             return self._training(named(config, name, seed), hub, outcomes, evaluate=True, shares=not subset)
 
         after = (hub, *self._trial_names(self._source(cell), ours))
-        return Planned(Job(name, ours, make, after), cell.name, role, system, seed)
+        return Planned(RunJob(name, ours, make, after), cell.name, role, system, seed)
 
     def _training(
         self, config: Config, hub: str, outcomes: Outcomes, evaluate: bool = False, shares: bool = True
-    ) -> Work:
+    ) -> RunPlan:
         """What trains a run within the budget of all, and perhaps evaluates it."""
         shared = configuration_of(outcomes, hub, "data are")
         clicks = _clicks(shared)
-        config = within_budget(config, clicks, self._asked.epochs)
+        config = within_budget(config, clicks, self._experiment.epochs)
         if shares:
             share_prepared(shared, config)
-        return Work(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))
+        return RunPlan(config, ("train", "evaluate") if evaluate else ("train",), _OUTPUTS, _digest(shared))
 
 
 def _manifest(config: Config) -> dict[str, object]:

@@ -34,7 +34,7 @@ class Cell:
       models: names of the models that are trained there, in the order of the file.
       bases: model -> its configuration there, without a name and a seed; "" -> that of the closed-form baselines.
       trials: model -> what each of its trials changes; none where the settings are chosen on another split.
-      rivals: the closed-form baselines, a word or names.
+      baselines: the closed-form baselines, a word or names.
       seeds: run seeds of each model.
     """
 
@@ -44,7 +44,7 @@ class Cell:
     models: tuple[str, ...]
     bases: Mapping[str, Config]
     trials: Mapping[str, Sequence[Mapping[str, Any]]]
-    rivals: str | tuple[str, ...]
+    baselines: str | tuple[str, ...]
     seeds: int
 
     @property
@@ -54,12 +54,12 @@ class Cell:
 
 
 def plan(
-    asked: ExperimentFile, file: Path, folder: Path, overrides: Sequence[str], folders: Mapping[str, Path]
+    experiment: ExperimentFile, file: Path, folder: Path, overrides: Sequence[str], folders: Mapping[str, Path]
 ) -> list[Cell]:
     """Every cell of an experiment, with the configurations that its runs begin with.
 
     Args:
-      asked: the file.
+      experiment: the file.
       file: its path, for settings that it names and for messages.
       folder: of the experiment, which all runs lie in.
       overrides: settings of all runs from the command line; they come last.
@@ -69,19 +69,22 @@ def plan(
       ConfigError: a setting is at fault, a data set has no folder, a name is too long, or a search has fewer settings
         than trials.
     """
-    unknown = [name for name in folders if name not in asked.data]
+    unknown = [name for name in folders if name not in experiment.data]
     if unknown:
         raise ConfigError(
-            f"--data {shortened(unknown[0])}=...: the experiment has no such data set; it has {', '.join(asked.data)}"
+            f"--data {shortened(unknown[0])}=...: the experiment has no such data set; it has "
+            f"{', '.join(experiment.data)}"
         )
     owned = [one for one in overrides if one.partition("=")[0].strip() in OWNED and not one.startswith("data.path=")]
     if owned:
         raise ConfigError(f"override {shortened(owned[0])}: it is the experiment's own; say it in {file}")
     cells = []
-    for data, entry in asked.data.items():
-        for split, of_split in entry.splits.items():
+    for data, entry in experiment.data.items():
+        for split, split_entry in entry.splits.items():
             try:
-                cells.append(_cell(asked, file, folder, overrides, folders.get(data), (data, entry), (split, of_split)))
+                cells.append(
+                    _cell(experiment, file, folder, overrides, folders.get(data), (data, entry), (split, split_entry))
+                )
             except ConfigError as error:
                 raise ConfigError(f"{file}: data.{data}.splits.{split}: {error}") from None
     check_distinct([cell.name for cell in cells], "data sets with their splits")
@@ -103,26 +106,27 @@ def check_distinct(names: Sequence[str], of_what: str) -> None:
 
 
 def _cell(
-    asked: ExperimentFile,
+    experiment: ExperimentFile,
     file: Path,
     folder: Path,
     overrides: Sequence[str],
     given: Path | None,
-    of_data: tuple[str, DataEntry],
-    of_split: tuple[str, SplitEntry],
+    data_entry: tuple[str, DataEntry],
+    split_entry: tuple[str, SplitEntry],
 ) -> Cell:
-    (data, entry), (split, chosen) = of_data, of_split
+    (data, entry), (split, chosen) = data_entry, split_entry
     path = given or entry.path
     place = [] if path is None else [f"data.path={json.dumps(str(path))}"]
-    models = tuple(name for name in asked.models if chosen.models is None or name in chosen.models)
+    models = tuple(name for name in experiment.models if chosen.models is None or name in chosen.models)
 
     def base(own: Sequence[str]) -> Config:
-        settings = [*asked.settings, *entry.settings, *chosen.settings, *place, *own, *overrides]
+        settings = [*experiment.settings, *entry.settings, *chosen.settings, *place, *own, *overrides]
         found = configuration.load(None if entry.config is None else file.parent / entry.config, settings)
         return _with_defaults(found, folder)
 
     bases = {
-        name: base([f"model.kind={json.dumps(asked.kind(name))}", *asked.models[name].settings]) for name in models
+        name: base([f"model.kind={json.dumps(experiment.kind(name))}", *experiment.models[name].settings])
+        for name in models
     }
     bases[""] = base([])
     where = bases[""].data.path
@@ -133,9 +137,11 @@ def _cell(
     trials = {}
     for name in models:
         if chosen.chosen_on is None:
-            for setting, space in asked.models[name].search.items():
+            for setting, space in experiment.models[name].search.items():
                 check_setting(setting, space, bases[name])
-            trials[name] = draws(asked.models[name].search, bases[name], asked.trials, name, asked.search_seed)
+            trials[name] = draws(
+                experiment.models[name].search, bases[name], experiment.trials, name, experiment.search_seed
+            )
             for one in trials[name]:
                 with_settings(bases[name], one)  # Settings that contradict each other are refused here and now.
     cell = Cell(
@@ -145,17 +151,17 @@ def _cell(
         models,
         bases,
         trials,
-        asked.rivals if chosen.rivals is None else chosen.rivals,
-        chosen.seeds or asked.seeds,
+        experiment.baselines if chosen.baselines is None else chosen.baselines,
+        chosen.seeds or experiment.seeds,
     )
-    subsets = subsets_of(bases[asked.first]) if chosen.subsets else []
-    ours_without = [f"{asked.first}-without-{name}" for name in ABLATIONS if chosen.ablations]
-    ours_only = [f"{asked.first}-only-{subset_word(subset, bases[asked.first])}" for subset in subsets]
+    subsets = subsets_of(bases[experiment.first]) if chosen.subsets else []
+    ours_without = [f"{experiment.first}-without-{name}" for name in ABLATIONS if chosen.ablations]
+    ours_only = [f"{experiment.first}-only-{subset_word(subset, bases[experiment.first])}" for subset in subsets]
     longest = max((*models, *ours_without, *ours_only), key=len)
-    of_names = "the names of the data set, the split and the model together"
-    check_room(of_names, len(cell.name + longest), f"{cell.name}-{longest}-trial{asked.trials}")
+    what = "the names of the data set, the split and the model together"
+    check_room(what, len(cell.name + longest), f"{cell.name}-{longest}-trial{experiment.trials}")
     if chosen.ablations:
-        absent = [f"model.{name}" for name in ABLATIONS if not getattr(bases[asked.first].m3csr, name)]
+        absent = [f"model.{name}" for name in ABLATIONS if not getattr(bases[experiment.first].m3csr, name)]
         if absent:
             raise ConfigError(f"ablations start from the full model, but {', '.join(absent)} is off")
     return cell

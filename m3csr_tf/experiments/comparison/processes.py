@@ -14,7 +14,16 @@ import m3csr_tf
 from m3csr_tf.errors import RunError
 from m3csr_tf.util.quoting import printable
 
-_ENTRY = "from m3csr_tf.main import main; main()"
+_END_WITH_PARENT = """
+import ctypes, os, signal, sys
+parent = int(sys.argv.pop(1))
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: be terminated when the parent ends.
+    if os.getppid() != parent:
+        sys.exit("the process that began this one has ended")
+"""
+"""A verb that outlived a killed experiment would go on unseen, and hold its run."""
+_VERB = "from m3csr_tf.main import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LONGEST_LINE = 400
 _PATIENCE = 20.0
@@ -82,7 +91,7 @@ class Processes:
                 if self._stopping:
                     raise Stopping
                 process = subprocess.Popen(
-                    [sys.executable, "-c", _ENTRY, verb, "--config", str(config)],
+                    [sys.executable, "-c", _END_WITH_PARENT + _VERB, str(os.getpid()), verb, "--config", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=subprocess.STDOUT,
@@ -123,8 +132,8 @@ def _last_words(log: Path, start: int, code: int) -> str:
     with log.open("rb") as stream:
         stream.seek(start)
         lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines()[1:] if line.strip()]
-    said = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
-    if said is None:
+    message = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
+    if message is None:
         ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
-        said = f"{ended}, its last line being: {lines[-1]}" if lines else ended
-    return printable(said)[:_LONGEST_LINE]
+        message = f"{ended}, its last line being: {lines[-1]}" if lines else ended
+    return printable(message)[:_LONGEST_LINE]

@@ -15,7 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.experiments import ablations
 from m3csr_tf.experiments.comparison import curves, figures
-from m3csr_tf.experiments.comparison.gathering import System, gather, prepared_folder
+from m3csr_tf.experiments.comparison.gathering import SystemRuns, gather, prepared_folder
 from m3csr_tf.experiments.comparison.jobs import Jobs, Planned
 from m3csr_tf.experiments.comparison.planning import Cell
 from m3csr_tf.experiments.comparison.scheduler import Outcomes
@@ -31,7 +31,7 @@ class Results:
     """Reads what the runs of an experiment have left.
 
     Args:
-      asked: the file.
+      experiment: the file.
       cells: as planned.
       jobs: which made `planned`.
       planned: all jobs.
@@ -40,13 +40,13 @@ class Results:
 
     def __init__(
         self,
-        asked: ExperimentFile,
+        experiment: ExperimentFile,
         cells: Sequence[Cell],
         jobs: Jobs,
         planned: Sequence[Planned],
         outcomes: Outcomes,
     ) -> None:
-        self._asked, self._cells, self._jobs = asked, cells, jobs
+        self._experiment, self._cells, self._jobs = experiment, cells, jobs
         self._planned, self._outcomes = planned, outcomes
         self._curves: dict[str, list[pd.DataFrame]] = {}
 
@@ -65,11 +65,11 @@ class Results:
         problems = {name: outcome.problem for name, outcome in self._outcomes.items() if outcome.problem is not None}
         return {
             "experiment": name,
-            "ours": self._asked.title(self._asked.first),
-            "seeds": self._asked.seeds,
-            "trials": self._asked.trials,
-            "epochs": self._asked.epochs,
-            "search_seed": self._asked.search_seed,
+            "ours": self._experiment.title(self._experiment.first),
+            "seeds": self._experiment.seeds,
+            "trials": self._experiment.trials,
+            "epochs": self._experiment.epochs,
+            "search_seed": self._experiment.search_seed,
             "processes": processes,
             "versions": versions(),
             "cells": cells,
@@ -99,24 +99,24 @@ class Results:
         """Cell -> the run of seed 0 of the model that is compared with the others; None where it has failed."""
         found: dict[str, Config | None] = {}
         for one in self._planned:
-            if one.role == "model" and one.system == self._asked.first and one.seed == 0:
+            if one.role == "model" and one.system == self._experiment.first and one.seed == 0:
                 outcome = self._outcomes[one.job.name]
                 found[one.cell] = outcome.config if outcome.problem is None else None
         return found
 
-    def _of(self, cell: Cell, role: str) -> dict[str, System]:
+    def _of(self, cell: Cell, role: str) -> dict[str, SystemRuns]:
         planned = [one for one in self._planned if one.cell == cell.name and one.role == role]
         return gather(planned, self._outcomes)
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
         place = prepared_folder(self._planned, self._outcomes, cell.name)
         prepared = None if place is None else Prepared.open(place)
-        trained, rivals = self._of(cell, "model"), self._of(cell, "rival")
-        ours = trained.get(self._asked.first)
+        trained, baselines = self._of(cell, "model"), self._of(cell, "baseline")
+        ours = trained.get(self._experiment.first)
         systems: dict[str, Any] = {}
-        for name, system in {**trained, **rivals}.items():
+        for name, system in {**trained, **baselines}.items():
             systems[name] = figures.of_system(system) | {
-                "title": self._asked.title(name) if name in trained else name,
+                "title": self._experiment.title(name) if name in trained else name,
                 "how": TRAINED if name in trained else CLOSED_FORM,
                 "against_ours": {} if ours is None or system is ours else figures.tests_against(ours, system),
             }
@@ -128,7 +128,7 @@ class Results:
             "chosen_on": cell.entry.chosen_on,
             "data": None if prepared is None else figures.statistics(prepared),
             "systems": systems,
-            "best_rivals": figures.best_rivals(systems, self._asked.first, [CEILING]),
+            "best_rivals": figures.best_rivals(systems, self._experiment.first, [CEILING]),
             "full": {},
             "ablations": {},
             "subsets": {},
@@ -140,14 +140,14 @@ class Results:
         if ours is not None and subsets:
             tree["subsets"] = {name: figures.of_system(one) for name, one in subsets.items()}
         if prepared is not None:
-            self._draw(cell, trained, rivals, subsets, prepared)
+            self._draw(cell, trained, baselines, subsets, prepared)
         return tree
 
-    def _paired(self, ours: System, others: Mapping[str, System]) -> System:
+    def _paired(self, ours: SystemRuns, others: Mapping[str, SystemRuns]) -> SystemRuns:
         seeds = set.intersection(*({run.seed for run in system.runs} for system in others.values()))
-        return System(ours.name, [run for run in ours.runs if run.seed in seeds] or ours.runs)
+        return SystemRuns(ours.name, [run for run in ours.runs if run.seed in seeds] or ours.runs)
 
-    def _ablation(self, ours: System, ablated: System) -> dict[str, Any]:
+    def _ablation(self, ours: SystemRuns, ablated: SystemRuns) -> dict[str, Any]:
         seeds = {run.seed for run in ours.runs} & {run.seed for run in ablated.runs}
         one, other = ([run.test for run in system.runs if run.seed in seeds] for system in (ours, ablated))
         tree = {"figures": ablations.figures(ablated.tests)}
@@ -167,25 +167,25 @@ class Results:
     def _draw(
         self,
         cell: Cell,
-        trained: Mapping[str, System],
-        rivals: Mapping[str, System],
-        subsets: Mapping[str, System],
+        trained: Mapping[str, SystemRuns],
+        baselines: Mapping[str, SystemRuns],
+        subsets: Mapping[str, SystemRuns],
         prepared: Prepared,
     ) -> None:
-        of_models = {self._asked.title(name): system for name, system in trained.items()}
-        everything = {**of_models, **rivals}
+        models = {self._experiment.title(name): system for name, system in trained.items()}
+        everything = {**models, **baselines}
         of_subsets = dict(subsets)
-        ours = trained.get(self._asked.first)
+        ours = trained.get(self._experiment.first)
         if of_subsets and ours is not None:
             seeds = {run.seed for system in subsets.values() for run in system.runs}
-            of_all = [run for run in ours.runs if run.seed in seeds]
-            of_subsets[" + ".join(prepared.modalities)] = System(ours.name, of_all or ours.runs[:1])
+            all_runs = [run for run in ours.runs if run.seed in seeds]
+            of_subsets[" + ".join(prepared.modalities)] = SystemRuns(ours.name, all_runs or ours.runs[:1])
         drawn = {
             curves.LENGTHS: curves.by_length(everything, cell.name),
             f"{curves.LENGTHS}_and_modalities": curves.by_length(of_subsets, cell.name),
             curves.POPULARITY: curves.by_popularity(everything, prepared, cell.name),
-            curves.TRAINING: curves.training(of_models, cell.name),
-            curves.QUALITY: curves.quality_time(of_models, cell.name),
+            curves.TRAINING: curves.training(models, cell.name),
+            curves.QUALITY: curves.quality_time(models, cell.name),
         }
         for name, table in drawn.items():
             self._curves.setdefault(name, []).append(table)

@@ -27,7 +27,7 @@ CONFIGS, LOGS, RECORDS = "configs", "logs", "records"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What came of a job.
 
     Attributes:
@@ -43,11 +43,11 @@ class Outcome:
     again: bool = False
 
 
-Outcomes = Mapping[str, Outcome]
+Outcomes = Mapping[str, RunOutcome]
 
 
 @dataclass(frozen=True)
-class Work:
+class RunPlan:
     """What a job does.
 
     Attributes:
@@ -64,7 +64,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """One run of the experiment.
 
     Attributes:
@@ -77,12 +77,12 @@ class Job:
 
     name: str
     like: str
-    make: Callable[[Outcomes], Work]
+    make: Callable[[Outcomes], RunPlan]
     after: tuple[str, ...] = ()
     always: bool = False
 
 
-def run(jobs: Sequence[Job], folder: Path, processes: int, log_line: Callable[[str], None]) -> dict[str, Outcome]:
+def run(jobs: Sequence[RunJob], folder: Path, processes: int, log_line: Callable[[str], None]) -> dict[str, RunOutcome]:
     """Runs all jobs; returns what came of each, in their order.
 
     Args:
@@ -98,13 +98,13 @@ def run(jobs: Sequence[Job], folder: Path, processes: int, log_line: Callable[[s
 
 
 class _Scheduler:
-    def __init__(self, jobs: Sequence[Job], folder: Path, processes: int, log_line: Callable[[str], None]) -> None:
+    def __init__(self, jobs: Sequence[RunJob], folder: Path, processes: int, log_line: Callable[[str], None]) -> None:
         self._jobs, self._folder, self._count, self._log_line = jobs, folder, processes, log_line
         self._processes = Processes()
-        self._outcomes: dict[str, Outcome] = {}
-        self._running: dict[Future[Outcome], Job] = {}
+        self._outcomes: dict[str, RunOutcome] = {}
+        self._running: dict[Future[RunOutcome], RunJob] = {}
 
-    def run(self) -> dict[str, Outcome]:
+    def run(self) -> dict[str, RunOutcome]:
         names: set[str] = set()
         for job in self._jobs:
             if not names.issuperset(job.after):
@@ -130,12 +130,12 @@ class _Scheduler:
             pool.shutdown(wait=True, cancel_futures=True)
         return {job.name: self._outcomes[job.name] for job in self._jobs}
 
-    def _ready(self, waiting: Sequence[Job]) -> list[Job]:
+    def _ready(self, waiting: Sequence[RunJob]) -> list[RunJob]:
         free = self._count - len(self._running)
         ready = [job for job in waiting if all(name in self._outcomes for name in job.after)]
         return ready[:free]
 
-    def _do(self, job: Job) -> Outcome:
+    def _do(self, job: RunJob) -> RunOutcome:
         """A job, in a thread of its own."""
         config, done, again = None, {}, False
         try:
@@ -155,14 +155,14 @@ class _Scheduler:
                 done[verb] = {"command": command(verb, file), **asdict(ended)}
                 write_json(self._folder / RECORDS / f"{job.name}.json", {"key": key, "verbs": done})
         except M3CSRError as error:
-            return Outcome(config, done, str(error), again)
+            return RunOutcome(config, done, str(error), again)
         except Stopping:
-            return Outcome(config, done, "it was stopped", again)
+            return RunOutcome(config, done, "it was stopped", again)
         except Exception as error:  # Whatever it is, the other jobs may be hours of work.
-            return Outcome(config, done, f"{type(error).__name__}: {printable(str(error))}", again)
-        return Outcome(config, done, None, again)
+            return RunOutcome(config, done, f"{type(error).__name__}: {printable(str(error))}", again)
+        return RunOutcome(config, done, None, again)
 
-    def _end(self, job: Job, outcome: Outcome) -> None:
+    def _end(self, job: RunJob, outcome: RunOutcome) -> None:
         self._outcomes[job.name] = outcome
         if outcome.problem is not None:
             self._log_line(f"{job.name} has failed: {outcome.problem}")
@@ -171,15 +171,19 @@ class _Scheduler:
             self._log_line(f"{job.name} has finished after {seconds:,.0f} s")
 
     def _percent(self) -> int:
-        """How much of the work is done, by the time of jobs that are alike."""
+        """How much of this sitting's work is done, by the time of jobs that are alike.
+
+        What an earlier sitting has done is no part of it: it takes no time now, and the time left is judged by this.
+        """
         seconds: dict[str, list[float]] = {}
         for job in self._jobs:
             if (outcome := self._outcomes.get(job.name)) is not None and outcome.problem is None:
                 seconds.setdefault(job.like, []).append(sum(verb["seconds"] for verb in outcome.verbs.values()))
-        known = [second for of_like in seconds.values() for second in of_like]
+        known = [second for seconds_of_kind in seconds.values() for second in seconds_of_kind]
         usual = sum(known) / len(known) if known else 1.0
-        expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs}
-        done = sum(expected[name] for name in self._outcomes)
+        earlier = {name for name, outcome in self._outcomes.items() if not outcome.again}
+        expected = {job.name: _mean(seconds.get(job.like), usual) for job in self._jobs if job.name not in earlier}
+        done = sum(expected[name] for name in self._outcomes if name not in earlier)
         return min(99, round(100 * done / max(1e-9, sum(expected.values()))))
 
     def _figures(self) -> str:

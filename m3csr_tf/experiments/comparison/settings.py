@@ -12,7 +12,7 @@ from m3csr_tf.config import KINDS, LARGEST_SEED, BaselineName, Section, read_map
 from m3csr_tf.config.models import section_of
 from m3csr_tf.config.problems import of_file
 from m3csr_tf.errors import ConfigError
-from m3csr_tf.experiments.sweep.space import Setting
+from m3csr_tf.experiments.sweep.space import SearchedValues
 from m3csr_tf.util.names import Name
 from m3csr_tf.util.quoting import quoted
 
@@ -26,7 +26,7 @@ class SplitEntry(Section):
 
     settings: tuple[str, ...] = Field((), description="settings of this split, e.g. split.cold_share=0.2")
     models: tuple[Name, ...] | None = Field(None, description="models to run on it; all without a list")
-    rivals: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
+    baselines: Literal["tuned"] | tuple[BaselineName, ...] | None = Field(
         None, description="closed-form baselines on it, in place of those of the experiment"
     )
     chosen_on: Name | None = Field(
@@ -70,7 +70,7 @@ class ModelEntry(Section):
     kind: str | None = Field(None, description="model.kind; without one, the name of the entry")
     title: str | None = Field(None, min_length=1, description="what tables call it; without one, its name")
     settings: tuple[str, ...] = Field((), description="settings of this model, section.name=value")
-    search: dict[str, Setting] = Field(
+    search: dict[str, SearchedValues] = Field(
         {}, description="settings that the trials vary, name: {values: [...]} or {low, high, log, step}"
     )
 
@@ -87,7 +87,7 @@ class ExperimentFile(Section):
     search_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the draw of the trials' settings")
     settings: tuple[str, ...] = Field((), description="settings of all runs; those of an entry come after them")
     ours: Name | None = Field(None, description="the model that is compared with the others; the first without a name")
-    rivals: Literal["tuned"] | tuple[BaselineName, ...] = Field(
+    baselines: Literal["tuned"] | tuple[BaselineName, ...] = Field(
         "tuned", description="closed-form baselines, each tuned by its grid"
     )
     models: dict[Name, ModelEntry] = Field(min_length=1)
@@ -115,8 +115,8 @@ class ExperimentFile(Section):
                     f"{place}: {quoted(owned[0])} is the experiment's own; use its name, seeds, kind or path"
                 )
         for data, entry in self.data.items():
-            for split, of_split in entry.splits.items():
-                self._check_split(f"data.{data}.splits.{split}", of_split)
+            for split, split_entry in entry.splits.items():
+                self._check_split(f"data.{data}.splits.{split}", split_entry)
         return self
 
     def _check_split(self, place: str, split: SplitEntry) -> None:

@@ -72,18 +72,18 @@ def _accuracy(tree: Tree) -> Sheet:
     for cell, found in _cells(tree):
         best = found["best_rivals"].get("all", {})
         for name, system in found["systems"].items():
-            of_slice = system["test"].get("all")
-            if of_slice is None:
+            figures_by_metric = system["test"].get("all")
+            if figures_by_metric is None:
                 continue
             tests = system["against_ours"].get("all", {})
             row: dict[str, Any] = {"cell": cell, "system": system["title"], "how": system["how"]}
             for metric in METRICS:
-                row |= _mean(metric, of_slice[metric])
+                row |= _mean(metric, figures_by_metric[metric])
                 test = tests.get(metric, {})
                 row |= {f"{metric}_ours_minus": test.get("difference"), f"{metric}_p": test.get("p")}
                 row |= {f"{metric}_low": test.get("low"), f"{metric}_high": test.get("high")}
             row["best"] = ", ".join(_HEADINGS[metric] for metric in METRICS if best.get(metric) == name)
-            row["seeds"], row["users"] = len(system["seeds"]), of_slice["recall@20"]["users"]
+            row["seeds"], row["users"] = len(system["seeds"]), figures_by_metric["recall@20"]["users"]
             rows.append(row)
     columns = [
         words("data and split", "cell"),
@@ -156,11 +156,11 @@ def _slices(tree: Tree) -> Sheet:
         for system in found["systems"].values():
             row: dict[str, Any] = {"cell": cell, "system": system["title"]}
             for name in SLICES:
-                of_slice = system["test"].get(name)
-                for metric in METRICS if of_slice else ():
-                    row |= _mean(f"{name} {metric}", of_slice[metric])
-                if of_slice:
-                    row[f"{name} users"] = of_slice["recall@20"]["users"]
+                figures_by_metric = system["test"].get(name)
+                for metric in METRICS if figures_by_metric else ():
+                    row |= _mean(f"{name} {metric}", figures_by_metric[metric])
+                if figures_by_metric:
+                    row[f"{name} users"] = figures_by_metric["recall@20"]["users"]
             rows.append(row)
     filled = [name for name in SLICES if any(f"{name} users" in row for row in rows)]
     columns: list[Column] = [words("data and split", "cell"), words("system", "system")]

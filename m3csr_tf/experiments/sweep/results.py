@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from m3csr_tf.experiments.sweep.space import Setting
-from m3csr_tf.experiments.sweep.study import FINISHED, Outcome
+from m3csr_tf.experiments.sweep.space import SearchedValues
+from m3csr_tf.experiments.sweep.study import FINISHED, TrialOutcome
 from m3csr_tf.util.files import replacing
 
 TRIALS_FILE = "trials.csv"
@@ -20,7 +20,7 @@ IMPORTANCE_PLOT = "importance.png"
 _SHOWN = 10
 
 
-def best_first(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def best_first(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     """The finished trials, best score first, the earlier one of equals."""
     return sorted((one for one in outcomes if one.state == FINISHED), key=lambda one: (-(one.score or 0), one.trial))
 
@@ -40,7 +40,7 @@ def importances(study: optuna.Study, seed: int) -> dict[str, float]:
         return {}
 
 
-def best_table(outcomes: Sequence[Outcome]) -> Table:
+def best_table(outcomes: Sequence[TrialOutcome]) -> Table:
     """The trials of `shown`, a row each: score and metrics; settings are many, and wide."""
     lost = len(outcomes) - len(best_first(outcomes))
     title = f"best trials of {len(outcomes)}, {lost} failed or refused"
@@ -51,7 +51,7 @@ def best_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def shown(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def shown(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     """The best trials, as many as are shown, the best first."""
     return best_first(outcomes)[:_SHOWN]
 
@@ -65,7 +65,7 @@ def importance_table(found: Mapping[str, float]) -> Table:
     return table
 
 
-def write_trials(path: Path, outcomes: Sequence[Outcome]) -> None:
+def write_trials(path: Path, outcomes: Sequence[TrialOutcome]) -> None:
     """All trials as a CSV: trial, state, score, a column a task and a setting, problem."""
     metrics, settings = _names(outcomes)
     rows = [
@@ -75,12 +75,12 @@ def write_trials(path: Path, outcomes: Sequence[Outcome]) -> None:
         | {"problem": one.problem}
         for one in outcomes
     ]
-    with replacing(path) as beside:
-        pd.DataFrame(rows).to_csv(beside, index=False)
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
 def write_plots(
-    folder: Path, outcomes: Sequence[Outcome], found: Mapping[str, float], settings: Mapping[str, Setting]
+    folder: Path, outcomes: Sequence[TrialOutcome], found: Mapping[str, float], settings: Mapping[str, SearchedValues]
 ) -> list[Path]:
     """importance.png, if importances are known, and setting-NAME.png, scores against values; returns their paths."""
     written = []
@@ -117,12 +117,12 @@ def write_plots(
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
     return path
 
 
-def _names(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
+def _names(outcomes: Sequence[TrialOutcome]) -> tuple[list[str], list[str]]:
     """Tasks and settings of the trials, in the order of the space."""
     return (
         list(dict.fromkeys(name for one in outcomes for name in one.metrics)),

@@ -15,7 +15,7 @@ from m3csr_tf.util.names import LONGEST_NAME, Name
 from m3csr_tf.util.quoting import printable, quoted
 
 _SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
-_JUDGE_SECTIONS = ("data", "split")
+_EVALUATION_SECTIONS = ("data", "split")
 """What a trial is judged on: a search of these would choose the easiest question, not the best answer."""
 _ALIGNED = 1e-9  # How far a range may be from a whole number of steps.
 
@@ -38,7 +38,7 @@ class Task(Section):
         return slice_name, metric
 
 
-class Setting(Section):
+class SearchedValues(Section):
     """The values that a setting may take: listed, or a range."""
 
     values: tuple[bool | int | float | str, ...] | None = Field(None, min_length=1)
@@ -48,7 +48,7 @@ class Setting(Section):
     step: int | float | None = Field(None, gt=0, description="only low, low + step, ... up to high")
 
     @model_validator(mode="after")
-    def _check(self) -> Setting:
+    def _check(self) -> SearchedValues:
         if self.values is not None:
             if self.model_fields_set != {"values"}:
                 raise ValueError("give values, or low and high, not both")
@@ -88,15 +88,15 @@ class Setting(Section):
         return abs(steps - round(steps)) < _ALIGNED
 
 
-class Space(Section):
+class SearchSpace(Section):
     """The whole file."""
 
     name: Name = Field(description="the sweep lies in <run.folder>/<name>/")
     tasks: dict[Name, Task] = Field(min_length=1)
-    settings: dict[str, Setting] = Field(min_length=1)
+    settings: dict[str, SearchedValues] = Field(min_length=1)
 
 
-def load_space(path: Path, base: Config) -> Space:
+def load_space(path: Path, base: Config) -> SearchSpace:
     """Reads a space and checks it against the configuration that its trials vary.
 
     Raises:
@@ -105,7 +105,7 @@ def load_space(path: Path, base: Config) -> Space:
     """
     tree = read_mapping(path, "space", "--space", "with name, tasks and settings")
     try:
-        space = Space.model_validate(tree)
+        space = SearchSpace.model_validate(tree)
         for name, setting in space.settings.items():
             check_setting(name, setting, base)
         for name, task in space.tasks.items():
@@ -147,15 +147,15 @@ def number_of(config: Config, name: str) -> type[int] | type[float] | None:
     return int if int in kinds else float if float in kinds else None
 
 
-def check_setting(name: str, setting: Setting, base: Config) -> None:
+def check_setting(name: str, setting: SearchedValues, base: Config) -> None:
     """Checks a setting of a search against the configuration that the search varies.
 
     Raises:
       ConfigError: it is unknown, is not trained with, or is of another type than its range.
     """
     current, section = value_of(base, name), name.partition(".")[0]
-    if section not in TRAINING_SECTIONS or section in _JUDGE_SECTIONS:
-        searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _JUDGE_SECTIONS)
+    if section not in TRAINING_SECTIONS or section in _EVALUATION_SECTIONS:
+        searched = ", ".join(part for part in TRAINING_SECTIONS if part not in _EVALUATION_SECTIONS)
         raise ConfigError(f"settings.{name}: cannot be searched; take settings of {searched}")
     if isinstance(current, Section | dict | tuple):
         raise ConfigError(f"settings.{name}: has no single value, so it cannot be searched")
@@ -171,7 +171,7 @@ def check_setting(name: str, setting: Setting, base: Config) -> None:
                 raise ConfigError(f"settings.{name}: is a number, got {quoted(value)}")
 
 
-def _check_task(name: str, task: Task, space: Space, base: Config) -> None:
+def _check_task(name: str, task: Task, space: SearchSpace, base: Config) -> None:
     config = with_settings(base, {}, task.overrides)
     known = [f"{part}/{figure}@{n}" for part in _SLICES for figure in _FIGURES for n in config.evaluation.top_n]
     if task.metric not in known:

@@ -30,8 +30,8 @@ from sqlalchemy.exc import DatabaseError
 from m3csr_tf.config import Config, with_settings
 from m3csr_tf.data import formats
 from m3csr_tf.errors import ConfigError, RunError
-from m3csr_tf.experiments.sweep.judge import judge
-from m3csr_tf.experiments.sweep.space import Setting, Space, number_of, value_of
+from m3csr_tf.experiments.sweep.space import SearchedValues, SearchSpace, number_of, value_of
+from m3csr_tf.experiments.sweep.trial import evaluate_trial
 from m3csr_tf.training import run_files
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import if_free
@@ -41,7 +41,7 @@ STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"
 _STATES = {TrialState.COMPLETE: FINISHED, TrialState.FAIL: DIVERGED, TrialState.PRUNED: REFUSED}
 _BEGIN_ANEW = "move it away to begin the sweep anew"
-_SAID = {
+_ADVICE = {
     "database or disk is full": "make room; the same command goes on",
     "readonly database": "give this user the right to write it; the same command goes on",
     "unable to open database file": "give this user the right to read and write it; the same command goes on",
@@ -56,7 +56,7 @@ _ORIGIN, _METRICS, _PROBLEM = "origin", "metrics", "problem"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What came of a trial.
 
     Attributes:
@@ -76,12 +76,12 @@ class Outcome:
     problem: str
 
 
-def sweep_folder(base: Config, space: Space) -> Path:
+def sweep_folder(base: Config, space: SearchSpace) -> Path:
     """Where the sweep lies."""
     return base.run.folder / space.name
 
 
-def search(base: Config, space: Space, trials: int, console: Console) -> optuna.Study:
+def search(base: Config, space: SearchSpace, trials: int, console: Console) -> optuna.Study:
     """Tries settings until there are `trials` trials in all, those of earlier sittings counted; returns the study.
 
     The first trial has the settings of `base`, if the space holds them. A trial that diverges or whose settings
@@ -107,10 +107,10 @@ def search(base: Config, space: Space, trials: int, console: Console) -> optuna.
     return study
 
 
-def outcomes(study: optuna.Study) -> list[Outcome]:
+def outcomes(study: optuna.Study) -> list[TrialOutcome]:
     """All trials but those that were killed, in their order."""
     return [
-        Outcome(
+        TrialOutcome(
             place,
             _STATES[trial.state],
             trial.value if trial.state == TrialState.COMPLETE else None,
@@ -123,7 +123,7 @@ def outcomes(study: optuna.Study) -> list[Outcome]:
 
 
 def _try(
-    study: optuna.Study, place: int, base: Config, space: Space, folder: Path, trials: int, console: Console
+    study: optuna.Study, place: int, base: Config, space: SearchSpace, folder: Path, trials: int, console: Console
 ) -> None:
     own = {name: value_of(base, name) for name in space.settings}
     if place == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -144,7 +144,7 @@ def _try(
             config = with_settings(base, trial.params, task.overrides)
             owned = {"name": _run_name(place, name), "folder": folder, "overwrite": True}
             config = config.model_copy(update={"run": config.run.model_copy(update=owned)})
-            metrics[name] = judge(config, task, folder / f"prepared-{name}")
+            metrics[name] = evaluate_trial(config, task, folder / f"prepared-{name}")
             trial.set_user_attr(_METRICS, metrics)
     except (ConfigError, RunError) as error:
         trial.set_user_attr(_PROBLEM, str(error))
@@ -176,7 +176,7 @@ def _counted(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def _distribution(setting: Setting, number: type[int] | type[float] | None) -> BaseDistribution:
+def _distribution(setting: SearchedValues, number: type[int] | type[float] | None) -> BaseDistribution:
     if setting.values is not None:
         return CategoricalDistribution(setting.values)
     low, high = setting.ends
@@ -185,7 +185,7 @@ def _distribution(setting: Setting, number: type[int] | type[float] | None) -> B
     return FloatDistribution(low, high, log=setting.log, step=setting.step)
 
 
-def _open(folder: Path, base: Config, space: Space) -> optuna.Study:
+def _open(folder: Path, base: Config, space: SearchSpace) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / STUDY_FILE
     if path.exists() and not path.is_file():
@@ -213,12 +213,12 @@ def _stored(path: Path) -> Iterator[None]:
         yield
     except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
         causes = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
-        reason = next((one for one in _SAID if one in causes), None)
-        said = _SAID.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
-        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {said}") from error
+        reason = next((one for one in _ADVICE if one in causes), None)
+        advice = _ADVICE.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
+        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {advice}") from error
 
 
-def _origin(base: Config, space: Space) -> dict[str, str]:
+def _origin(base: Config, space: SearchSpace) -> dict[str, str]:
     """What all trials of a sweep share, as digests."""
     files = set()
     for task in space.tasks.values():

@@ -1,6 +1,6 @@
 """M3CSR's batch: what its towers take of the examples of a step.
 
-A batch names things once. `items` holds the distinct items of its histories and candidates, line 0 being the padding
+A batch names things once. `items` holds the distinct items of its histories and candidates, index 0 being the padding
 item; `query_*` the distinct (user, masked history) pairs; the examples point into both.
 """
 
@@ -47,21 +47,21 @@ class Collator:
         """A replica's batch.
 
         Returns (batch and count being the replica's part of them, candidates those of all replicas):
-          items: features of the batch's distinct items [items, ...], line 0 the padding item.
-          query_user: int32 [queries]; query_slots: int32 [queries, slots], lines of `items`, 0 where empty.
+          items: features of the batch's distinct items [items, ...], at index 0 the padding item.
+          query_user: int32 [queries]; query_slots: int32 [queries, slots], indices of `items`, 0 where empty.
           short_queries: int32, how many of them, from the first, have no more than SHORT slots.
-          query, positive, positive_id_dropped: the examples' line of the queries, their positive's line of `items`, and
-            whether id dropout takes its id, [batch] each.
+          query, positive, positive_id_dropped: the examples' index of the queries, their positive's index of `items`,
+            and whether id dropout takes its id, [batch] each.
           negative, negative_id_dropped: [batch] for one uniform negative each, [count] for shared ones.
           allowed, positive_probability: as `Examples` has them, the latter for in-batch negatives alone.
         """
-        window, step, place = examples.window, examples.step, examples.place
+        window, step, replica = examples.window, examples.step, examples.replica
         positives, negatives = examples.positives, examples.negatives
-        query_users, slot_rows, query, short = self._queries(window, examples.users, positives, step, place)
+        query_users, slot_rows, query, short = self._queries(window, examples.users, positives, step, replica)
         mentioned = tf.concat([[PADDING_ROW], tf.reshape(slot_rows, [-1]), positives, negatives], axis=0)
-        rows, lines = tf.unique(mentioned)
+        rows, indices = tf.unique(mentioned)
         in_history = tf.size(slot_rows)
-        slots, positive, negative = tf.split(lines[1:], [in_history, tf.size(positives), tf.size(negatives)])
+        slots, positive, negative = tf.split(indices[1:], [in_history, tf.size(positives), tf.size(negatives)])
         batch: Batch = {
             "items": self._items(window, rows),
             "query_user": query_users,
@@ -69,14 +69,14 @@ class Collator:
             "short_queries": short,
             "query": query,
             "positive": positive,
-            "positive_id_dropped": self._id_dropout(positives, step, "positive", place),
+            "positive_id_dropped": self._id_dropout(positives, step, "positive", replica),
             "allowed": examples.allowed,
         }
         if examples.positive_probability is not None:
             return batch | {"positive_probability": examples.positive_probability}
         return batch | {
             "negative": negative,
-            "negative_id_dropped": self._id_dropout(negatives, step, "negative", place),
+            "negative_id_dropped": self._id_dropout(negatives, step, "negative", replica),
         }
 
     def _items(self, window: Window, rows: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -88,7 +88,7 @@ class Collator:
         return features | {columns.ID_VECTOR: tf.gather_nd(self._ids, tf.stack([numbers, rows], axis=1))}
 
     def _queries(
-        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, place: int | tf.Tensor
+        self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Distinct (user, masked slot) pairs, those of short histories first.
 
@@ -106,17 +106,17 @@ class Collator:
             self._draws.uniform(tf.shape(users) * self._share.replicas, step, "user")
             < self._config.training.user_id_dropout
         )
-        as_unknown = tf.cast(self._share.of(unknown, place), tf.int64)
+        as_unknown = tf.cast(self._share.of(unknown, replica), tf.int64)
         keys = (tf.cast(users, tf.int64) * 2 + as_unknown) * (length + 1) + tf.cast(masked, tf.int64)
         distinct, query = tf.unique(keys)
         is_short = tf.gather(window.lengths, distinct // (2 * (length + 1))) <= SHORT
         order = tf.concat([tf.where(is_short)[:, 0], tf.where(tf.logical_not(is_short))[:, 0]], axis=0)
         distinct, query = tf.gather(distinct, order), tf.gather(tf.math.invert_permutation(order), query)
-        of_user = distinct // (length + 1)
+        query_keys = distinct // (length + 1)
         at_mask = tf.range(length, dtype=tf.int64) == (distinct % (length + 1))[:, tf.newaxis]
-        rows = tf.where(at_mask, PADDING_ROW, tf.gather(window.histories, of_user // 2))
-        rows = self._dropped_out(rows, of_user // 2, step)
-        query_users = tf.where(of_user % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, of_user // 2))
+        rows = tf.where(at_mask, PADDING_ROW, tf.gather(window.histories, query_keys // 2))
+        rows = self._dropped_out(rows, query_keys // 2, step)
+        query_users = tf.where(query_keys % 2 == 1, UNKNOWN_ROW, tf.gather(window.user_rows, query_keys // 2))
         short = tf.math.count_nonzero(is_short, dtype=tf.int32)
         return query_users, rows, tf.cast(query, tf.int32), short
 
@@ -129,12 +129,12 @@ class Collator:
         chance = self._config.history.dropout
         if not chance:
             return rows
-        # Users that share a line of the draw leave out the same places, which are of different clicks.
+        # Users that share a row of the draw leave out the same places, which are of different clicks.
         drawn = tf.gather(self._draws.uniform([_DROPOUT_LINES, rows.shape[1]], step, "dropout"), users % _DROPOUT_LINES)
         filled = rows != PADDING_ROW
         lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)
         return tf.where(tf.logical_or(drawn >= chance, drawn == lowest), rows, PADDING_ROW)
 
-    def _id_dropout(self, rows: tf.Tensor, step: tf.Tensor, which: str, place: int | tf.Tensor) -> tf.Tensor:
+    def _id_dropout(self, rows: tf.Tensor, step: tf.Tensor, which: str, replica: int | tf.Tensor) -> tf.Tensor:
         drawn = self._draws.uniform(tf.shape(rows) * self._share.replicas, step, f"{which}_id_dropped")
-        return self._share.of(drawn, place) < self._config.training.item_id_dropout
+        return self._share.of(drawn, replica) < self._config.training.item_id_dropout

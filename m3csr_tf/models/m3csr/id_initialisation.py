@@ -1,4 +1,4 @@
-"""Where item ids start: from implicit ALS, walks or singular vectors, by what validation says of them alone."""
+"""Initial item ids, from implicit ALS, the item graph or singular vectors: those that alone rank validation best."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from m3csr_tf.models.m3csr.model import M3CSR
 
 
-IdStart = Literal["ials", "walks", "svd", "xavier"]
+IdInitialisationKind = Literal["ials", "walks", "svd", "xavier"]
 
-_CALLED = {"ials": "implicit ALS", "walks": "random walks", "svd": "singular vectors"}
+_CALLED = {"ials": "implicit ALS", "walks": "the item graph", "svd": "singular vectors"}
 
 _COUNTED = {"ials": ", turns", "svd": ", products"}
 
 
 class IdInitialisation(NamedTuple):
-    """A start of the ids that may be tried.
+    """A way to initialise item ids.
 
     Attributes:
-      kind: where they start.
-      ials: alpha and penalty, where they start from implicit ALS.
+      kind: what they are initialised from.
+      ials: alpha and penalty of implicit ALS, where it is that.
     """
 
-    kind: IdStart
+    kind: IdInitialisationKind
     ials: tuple[float, float] | None = None
 
 
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
-    """The starts among which validation chooses; one where the settings leave no choice."""
-    of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
+    """The initialisations among which validation chooses; one where the settings leave no choice."""
+    ials_candidates = [IdInitialisation("ials", setting) for setting in config.ials.grid]
     if config.m3csr.id_initialisation == "ials":
-        return of_ials
+        return ials_candidates
     if config.m3csr.id_initialisation != "auto":
         return [IdInitialisation(config.m3csr.id_initialisation)]
     return (
-        of_ials
+        ials_candidates
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
         else [_SVD]
     )
@@ -61,14 +61,16 @@ def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[
 _SVD = IdInitialisation("svd")
 
 
-def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, config: Config) -> CrossIds | None:
+def _cross_ids(
+    data: TrainingData, initialisation: IdInitialisation, factors: IdFactors, config: Config
+) -> CrossIds | None:
     """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them and it can be done.
 
     Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
     ALS takes long the factors know little by heart.
     """
     parts, items, initial = config.training.cross_fit, data.clicks.shape[1], config.m3csr.initial
-    if not parts or start.ials is None:
+    if not parts or initialisation.ials is None:
         return None
     if config.m3csr.item_hash_rows is not None or data.shards is not None:
         why = "hashed ids, and logs larger than training.window_clicks, have none of their own for a part"
@@ -77,7 +79,7 @@ def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, 
     else:
         with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as stage:
             ids = cross_fitted_ids(
-                data.clicks, factors, start.ials, parts, config.run.seed, stage, initial.cross_fit_sweeps
+                data.clicks, factors, initialisation.ials, parts, config.run.seed, stage, initial.cross_fit_sweeps
             )
         if ids is not None:
             return ids
@@ -87,9 +89,9 @@ def _cross_ids(data: TrainingData, start: IdInitialisation, factors: IdFactors, 
 
 
 def _chosen(
-    model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> tuple[IdInitialisation, IdFactors | None]:
-    """The candidate by which ids alone rank validation best, and its factors; None where ids start at random."""
+    """The candidate by which ids alone rank validation best, and its factors; None where ids stay as drawn."""
     config = model.config
     tried = _candidates(data, prepared, config)
     if len(tried) == 1:
@@ -98,38 +100,40 @@ def _chosen(
     with zeroed(_of_content(model)):
         for place, candidate in enumerate(tried, start=1):
             factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
-            _start_ids(model, data, factors)
-            figure = judge()
+            _initialise_ids(model, data, factors)
+            figure = validation_recall()
             if figure > highest:
                 chosen, best, highest = candidate, factors, figure
     return chosen, best
 
 
-def _start_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
-    """Starts ids of items with clicks, and W_V; how much they weigh, and those of new items, `_weigh` sets."""
+def _initialise_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
+    """Initialises ids of items with clicks, and W_V; their scale, and ids of new items, `_weigh` sets."""
     if model.config.m3csr.attention_initialisation == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
 
 
-def _factors(data: TrainingData, start: IdInitialisation, config: Config, which: str = "") -> IdFactors:
-    with progress(f"ids start from {_CALLED[start.kind]}{which}{_COUNTED.get(start.kind, '')}") as stage:
-        return _factors_by(data, start, config, stage)
+def _factors(data: TrainingData, initialisation: IdInitialisation, config: Config, which: str = "") -> IdFactors:
+    with progress(
+        f"initialising ids from {_CALLED[initialisation.kind]}{which}{_COUNTED.get(initialisation.kind, '')}"
+    ) as stage:
+        return _factors_by(data, initialisation, config, stage)
 
 
 def _factors_by(
-    data: TrainingData, start: IdInitialisation, config: Config, on_progress: ProgressCallback | None = None
+    data: TrainingData, initialisation: IdInitialisation, config: Config, on_progress: ProgressCallback | None = None
 ) -> IdFactors:
     dim, seed, initial = config.m3csr.id_width, config.run.seed, config.m3csr.initial
-    if start.kind == "svd":
+    if initialisation.kind == "svd":
         return IdFactors(
             item_factors(data.clicks, dim, seed, on_progress, initial.svd_popularity), np.eye(dim, dtype=np.float32)
         )
-    if start.kind == "walks":
+    if initialisation.kind == "walks":
         assert data.item_graph is not None
         return item_graph_factors(data.item_graph, data.clicks, dim, seed, initial.walk_floor)
-    assert start.ials is not None
-    return ials_factors(data.clicks, dim, start.ials, config.ials, seed, on_progress)
+    assert initialisation.ials is not None
+    return ials_factors(data.clicks, dim, initialisation.ials, config.ials, seed, on_progress)
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
@@ -139,9 +143,9 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
     if len(rows) == len(clicked):
         means = factors[clicked][np.argsort(shared)]
     else:
-        # Hashed ids that share a row start at their mean.
-        lines = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
-        means = normalize(lines, norm="l1") @ factors[clicked]
+        # Hashed ids that share a row are initialised with their mean.
+        members = csr_matrix((np.ones(len(clicked)), (shared, np.arange(len(clicked)))))
+        means = normalize(members, norm="l1") @ factors[clicked]
     _set_rows(model.encoder.id_embedding, rows, means)
 
 
@@ -149,7 +153,7 @@ def _of_content(model: M3CSR) -> list[tf.Variable]:
     """The weights without which content and popularity add nothing to a score."""
     encoders = model.encoder.modal_encoders.values()
     weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
-    weights += [layer.kernel for layer in model.item_tower.appeal_kernels]
+    weights += [layer.kernel for layer in model.item_tower.content_popularity_kernels]
     return weights if model.item_tower.popularity_bias is None else [*weights, model.item_tower.popularity_bias]
 
 

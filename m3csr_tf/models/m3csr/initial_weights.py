@@ -1,8 +1,8 @@
-"""Where the towers start: what can be known of clicks and content before the first step.
+"""Initial weights of the towers: what can be known of clicks and content before the first step.
 
-From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids start
-from implicit ALS, from the item graph or from singular vectors of the clicks, and content from what clicks
-say about it.
+From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids are
+initialised from implicit ALS, from the item graph or from singular vectors of the clicks, and maps of content from what
+clicks say about it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sklearn.preprocessing import normalize
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_appeal, content_id_maps
+from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_id_maps, content_popularity_weights
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.graph.stacking import (
@@ -43,12 +43,14 @@ from m3csr_tf.models.m3csr.id_initialisation import (
     _cluster_embeddings,
     _cross_ids,
     _factors_by,
+    _initialise_ids,
     _set_rows,
-    _start_ids,
 )
 
 
-def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+def initialise(
+    model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
+) -> Initialised:
     """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
     stay as drawn.
 
@@ -56,24 +58,24 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
       model: as `M3CSR.from_prepared` makes it.
       data: its clicks and features.
       prepared: the data of the run.
-      judge: ranks validation by the model's present weights; the start is chosen by it.
+      validation_recall: ranks validation by the model's present weights; the initialisation of ids is chosen by it.
 
     Returns:
-      Ids start from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
+      Ids are initialised from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
       `ials.grid` by which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long,
-      they start from singular vectors, without any validation.
+      they are initialised from singular vectors, without any validation.
     """
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
     if config.m3csr.content_initialisation == "co_clicks":
-        with progress("content starts from what clicks say of it, modalities") as stage:
-            _start_content(model, some, stage)
-    chosen, factors = _chosen(model, data, prepared, judge)
+        with progress("initialising content maps from clicks, modalities") as stage:
+            _initialise_content(model, some, stage)
+    chosen, factors = _chosen(model, data, prepared, validation_recall)
     maps, cross_ids = None, None
     if factors is not None:
-        _start_ids(model, data, factors)
+        _initialise_ids(model, data, factors)
         if model.encoder.id_maps:
-            with progress("ids of new items start from content, settings") as stage:
+            with progress("initialising ids of new items from content, settings") as stage:
                 maps = content_id_maps(
                     factors.items,
                     _content(model, data),
@@ -84,37 +86,37 @@ def initialise(model: M3CSR, data: TrainingData, prepared: Prepared, judge: Vali
                 )
         cross_ids = _cross_ids(data, chosen, factors, config)
     if chosen.kind != "xavier" or config.m3csr.content_initialisation != "xavier":
-        with progress(f"ids and content are weighed by held-out clicks, {PERCENT}") as stage:
+        with progress(f"weighing ids and content by held-out clicks, {PERCENT}") as stage:
             ridges = None if maps is None else maps.ridges
             weights, held_out = _stacking_weights(model, some, chosen, ridges, prepared, config, stage)
         _weigh(model, weights, chosen, maps, config)
     if config.m3csr.content_initialisation == "co_clicks":
-        with progress("intensities start from held-out clicks"):
-            _start_intensity(model, some, held_out)
+        with progress("initialising intensities from held-out clicks"):
+            _initialise_intensity(model, some, held_out)
     return Initialised(chosen.kind, cross_ids)
 
 
 def _stacking_weights(
     model: M3CSR,
     data: TrainingData,
-    start: IdInitialisation,
+    initialisation: IdInitialisation,
     ridges: np.ndarray | None,
     prepared: Prepared,
     config: Config,
     on_progress: ProgressCallback,
 ) -> StackingResult:
-    """What ids and content are worth, each where it is to start from what clicks say of it.
+    """What ids and content are worth, each where it is initialised from what clicks say of it.
 
     Args:
       model, prepared, config: of the run.
       data: whose clicks tell.
-      start: of the ids.
+      initialisation: of the ids.
       ridges: by which ids of new items are predicted; None where they are not.
       on_progress: gets how many percent are done.
     """
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
-    estimates = config.m3csr.initial.folds * (mapping + (start.kind != "xavier") + (ridges is not None))
+    estimates = config.m3csr.initial.folds * (mapping + (initialisation.kind != "xavier") + (ridges is not None))
     made = 0
 
     def estimated() -> None:
@@ -131,11 +133,13 @@ def _stacking_weights(
                 one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
                 mapped[name] = ScoreFactors(one, one)
                 estimated()
-        if start.kind == "xavier":
+        if initialisation.kind == "xavier":
             return ScoreEstimates(mapped, None, None)
-        item_graph = None if start.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
+        item_graph = (
+            None if initialisation.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
+        )
         some = dataclasses.replace(data, clicks=clicks, item_graph=item_graph)
-        factors = _factors_by(some, start, config, share(on_progress, made, estimates))
+        factors = _factors_by(some, initialisation, config, share(on_progress, made, estimates))
         histories = factors.items @ factors.values
         estimated()
         predicted = None
@@ -149,41 +153,43 @@ def _stacking_weights(
     return stacking_weights(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
-def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps | None, config: Config) -> None:
+def _weigh(
+    model: M3CSR, weights: Weights, initialisation: IdInitialisation, maps: IdMaps | None, config: Config
+) -> None:
     """Brings gate, content and ids to the size at which their scores add up as `weights` says.
 
     Args:
       model, config: of the run.
       weights: of scores, as if nothing else weighed them.
-      start: of the ids.
+      initialisation: of the ids.
       maps: of content to the ids that it predicts; None where there are none.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    trust_new, trust, of_content = 0.0, 0.0, weights.content_scale
+    delta_new, delta, content_scale = 0.0, 0.0, weights.content_scale
     if gate is not None and config.m3csr.content_initialisation == "xavier":
-        trust_new = trust = 0.5  # About what a gate of random weights leaves.
+        delta_new = delta = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
-        trust_new = initial.gate_new
-        trust = float(np.clip(weights.content_scale * trust_new, initial.gate_least, initial.gate_most))
-        gate.start(np.where(np.arange(gate.bins) == 0, trust_new, trust))
+        delta_new = initial.gate_new
+        delta = float(np.clip(weights.content_scale * delta_new, initial.gate_least, initial.gate_most))
+        gate.initialise_weights(np.where(np.arange(gate.bins) == 0, delta_new, delta))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
-        of_content = 1 / trust_new
+        content_scale = 1 / delta_new
     for name, weight in weights.content.items():
-        size = np.sqrt(weight * of_content * len(encoders))
+        size = np.sqrt(weight * content_scale * len(encoders))
         for weight_of in (encoders[name].mapping.kernel, *_cluster_embeddings(encoders[name])):
             weight_of.assign(size * weight_of)
-    for layer in model.item_tower.appeal_kernels:
-        layer.kernel.assign(layer.kernel / (trust_new or 1.0))
-    if start.kind == "xavier":
+    for layer in model.item_tower.content_popularity_kernels:
+        layer.kernel.assign(layer.kernel / (delta_new or 1.0))
+    if initialisation.kind == "xavier":
         return
     values = model.user_tower.behaviour_attention.value_kernel
     if config.m3csr.attention_initialisation == "identity":
-        values.assign(weights.ids / (1 - trust) * values)
+        values.assign(weights.ids / (1 - delta) * values)
     if maps is None:
         return
     # An item of mean content is for everybody what items with clicks are in the mean: how far predicted ids lie from
     # that is what weighs more, and tells new items apart.
-    as_others = (1 - trust) / (1 - trust_new)
+    as_others = (1 - delta) / (1 - delta_new)
     apart = as_others * initial.predicted_ids * weights.new_ids / weights.ids
     for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
         layer.kernel.assign(apart * kernel)
@@ -191,31 +197,31 @@ def _weigh(model: M3CSR, weights: Weights, start: IdInitialisation, maps: IdMaps
     _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
-def _start_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
-    """Starts the maps and clusters of modal encoders and what content says of popularity."""
+def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
+    """Initialises the maps and clusters of modal encoders, and the weights of content popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
-    appeal = content_appeal(data.clicks, content, initial)
-    for name, layer in zip(content, model.item_tower.appeal_kernels, strict=False):
-        layer.kernel.assign(initial.popularity_share * appeal[name][:, np.newaxis])
+    popularity_weights = content_popularity_weights(data.clicks, content, initial)
+    for name, layer in zip(content, model.item_tower.content_popularity_kernels, strict=False):
+        layer.kernel.assign(initial.popularity_share * popularity_weights[name][:, np.newaxis])
     for position, (name, encoder) in enumerate(model.encoder.modal_encoders.items()):
         kernel = co_click_map(data.clicks, content[name], encoder.mapping.units, initial)
         encoder.mapping.kernel.assign(kernel)
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
-            lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
-            members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
+            members_of_cluster = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
+            members = normalize(csr_matrix(members_of_cluster, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(initial.cluster_share * (members @ (content[name][clicked] @ kernel)))
         on_progress(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
 
 
-def _start_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:
-    """Starts w_int from clicks: at random, it would favour modalities for no reason that a user could see.
+def _initialise_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:
+    """Initialises w_int from clicks: at random, it would favour modalities for no reason that a user could see.
 
-    Behind attention that starts anywhere an interest is not the mean that is fitted, and one modality has all the
-    intensity anyway: there w_int stays as drawn.
+    Behind attention that is initialised at random an interest is not the mean that is fitted, and one modality has all
+    the intensity anyway: there w_int stays as drawn.
     """
     layer, settings = model.user_tower.intensity, model.config.m3csr
     if layer is None or len(model.encoder.modalities) == 1 or settings.attention_initialisation != "identity":

@@ -18,10 +18,10 @@ class ItemTower(tf.keras.Model):
     """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., a, b) (equation 11, and popularity's own part).
 
     A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
-    With model.popularity_bias two entries follow that say how popular the item is, whoever looks: its appeal a, the sum
-    of delta v_m . e_i^m over the modalities, and b, a number a popularity bin. They are not in the paper; they let the
-    other parts learn tastes alone, tell new items apart for users of whom nothing is known, and hold the balance
-    between new items and others where it can be seen and set (`exposure`).
+    With model.popularity_bias two entries follow that say how popular the item is, whoever looks: its content
+    popularity a, the sum of delta v_m . e_i^m over the modalities, and b, a number a popularity bin. They are not in
+    the paper; they let the other parts learn tastes alone, tell new items apart for users of whom nothing is known, and
+    hold the balance between new items and others where it can be seen and set (`exposure`).
 
     Args:
       config: the model's settings.
@@ -39,8 +39,8 @@ class ItemTower(tf.keras.Model):
             else None
         )
         # A list, since a modality may be called like an attribute that Keras keeps for itself.
-        self.appeal_kernels = [
-            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"appeal_{name}")
+        self.content_popularity_kernels = [
+            tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"content_popularity_{name}")
             for name in (encoder.modalities if config.popularity_bias else ())
         ]
 
@@ -52,7 +52,7 @@ class ItemTower(tf.keras.Model):
         """
         present = features[columns.CLUSTER_IDS] > 0
         encoded, bins = self.encoder(features), features[columns.POPULARITY_BIN]
-        return self.combine(encoded, self.appeals(features), present, bins, self.gated_bins(features))
+        return self.combine(encoded, self.content_popularity(features), present, bins, self.gated_bins(features))
 
     def gated_bins(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The popularity bins that the gate looks at, int32 [items]: 0 for an item whose id training has not seen.
@@ -61,7 +61,7 @@ class ItemTower(tf.keras.Model):
         """
         return tf.where(self.encoder.are_new(features), 0, features[columns.POPULARITY_BIN])
 
-    def appeals(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def content_popularity(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What the scaled content of each modality says of popularity, v_m . e_i^m.
 
         Args:
@@ -71,15 +71,17 @@ class ItemTower(tf.keras.Model):
           float32 [items, modalities]; [items, 0] without model.popularity_bias.
         """
         names = self.encoder.modalities
-        if not self.appeal_kernels:
+        if not self.content_popularity_kernels:
             return tf.zeros_like(features[names[0]][:, :0])
-        by_modality = [kernel(features[name]) for name, kernel in zip(names, self.appeal_kernels, strict=True)]
+        by_modality = [
+            kernel(features[name]) for name, kernel in zip(names, self.content_popularity_kernels, strict=True)
+        ]
         return tf.concat(by_modality, axis=1)
 
     def combine(
         self,
         encoded: Mapping[str, tf.Tensor],
-        appeals: tf.Tensor,
+        content_popularity: tf.Tensor,
         present: tf.Tensor,
         bins: tf.Tensor,
         gated: tf.Tensor,
@@ -88,7 +90,7 @@ class ItemTower(tf.keras.Model):
 
         Args:
           encoded: output of the encoder for these items.
-          appeals: output of `appeals` for them.
+          content_popularity: output of `content_popularity` for them.
           present: bool [items, modalities], False where an item lacks the modality.
           bins: popularity bins int32 [items].
           gated: those that the gate looks at (`gated_bins`).
@@ -101,15 +103,15 @@ class ItemTower(tf.keras.Model):
         for position, name in enumerate(self.encoder.modalities):
             parts.append(content_weight[:, position, tf.newaxis] * encoded[name])
         if self.popularity_bias is not None:
-            parts.append(tf.reduce_sum(content_weight * appeals, axis=1, keepdims=True))
+            parts.append(tf.reduce_sum(content_weight * content_popularity, axis=1, keepdims=True))
             parts.append(tf.gather(self.popularity_bias, bins)[:, tf.newaxis])
         return tf.concat(parts, axis=1)
 
     def combine_scores(
         self,
         parts: Sequence[tf.Tensor],
-        appeals: tf.Tensor,
-        trust: tf.Tensor,
+        content_popularity: tf.Tensor,
+        history_weight: tf.Tensor,
         present: tf.Tensor,
         bins: tf.Tensor,
         gated: tf.Tensor,
@@ -118,8 +120,9 @@ class ItemTower(tf.keras.Model):
 
         Args:
           parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
-          appeals: output of `appeals` for the items, float32 [..., modalities].
-          trust: the entry of the user vectors that meets the appeal, float32 [...] or what broadcasts to it.
+          content_popularity: output of `content_popularity` for the items, float32 [..., modalities].
+          history_weight: the entry of the user vectors that the content popularity is multiplied by, float32 [...] or
+            what broadcasts to it.
           present, bins, gated: of the items, as `combine`, bool [..., modalities] and int32 [...].
 
         Returns:
@@ -131,7 +134,11 @@ class ItemTower(tf.keras.Model):
             score += content_weight[..., position] * part
         if self.popularity_bias is None:
             return score
-        return score + trust * tf.reduce_sum(content_weight * appeals, axis=-1) + tf.gather(self.popularity_bias, bins)
+        return (
+            score
+            + history_weight * tf.reduce_sum(content_weight * content_popularity, axis=-1)
+            + tf.gather(self.popularity_bias, bins)
+        )
 
     def weights_of(self, present: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].

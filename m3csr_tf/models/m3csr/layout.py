@@ -19,8 +19,8 @@ def modal_width(model: M3CSRConfig) -> int:
 def parts(model: M3CSRConfig, modalities: Sequence[str]) -> dict[str, slice]:
     """Slices of a user or item vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
 
-    The last are two numbers: the user's trust meets what the item's content says of popularity, and 1 what the item's
-    popularity bin alone is worth (`ItemTower`, `UserTower`).
+    The last are two numbers: the user's history weight times what the item's content says of popularity, and 1 times
+    what its popularity bin alone is worth (`ItemTower`, `UserTower`).
     """
     width = modal_width(model)
     slices = {ID_PART: slice(0, model.id_width)}

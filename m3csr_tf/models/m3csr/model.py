@@ -21,13 +21,13 @@ from m3csr_tf.models.m3csr.item_tower import ItemTower
 from m3csr_tf.models.m3csr.layout import ID_PART, parts
 from m3csr_tf.models.m3csr.user_tower import Interests, UserTower
 from m3csr_tf.models.m3csr.warm_start import continue_from
+from m3csr_tf.models.ranking_loss import RankingLoss
 from m3csr_tf.ops import replicas
-from m3csr_tf.ops.gather import gather_lines
+from m3csr_tf.ops.gather import gather_distinct
 from m3csr_tf.ops.hashing import hashed_table
 from m3csr_tf.ops.products import dot_products
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 from m3csr_tf.sampling.training_data import TrainingData
-from m3csr_tf.tasks import retrieval_task
 
 
 class M3CSR(Recommender):
@@ -62,7 +62,7 @@ class M3CSR(Recommender):
         self.encoder = ItemEncoder(config.m3csr, items, clusters, name="item_encoder")
         self.user_tower = UserTower(config.m3csr, self.encoder, users, name="user_tower")
         self.item_tower = ItemTower(config.m3csr, self.encoder, bins, name="item_tower")
-        self.task = retrieval_task(config)
+        self.ranking_loss = RankingLoss(config)
         self._build(dict(zip(clusters, widths, strict=True)))
 
     @classmethod
@@ -94,16 +94,16 @@ class M3CSR(Recommender):
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
-        """Where ids start from walks."""
+        """Whether ids are initialised from it."""
         return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """See `Recommender.collator`."""
         return Collator(data, self.config, replicas)
 
-    def initialise(self, data: TrainingData, prepared: Prepared, judge: ValidationRecall) -> Initialised:
+    def initialise(self, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall) -> Initialised:
         """See `initial_weights.initialise`."""
-        return initialise(self, data, prepared, judge)
+        return initialise(self, data, prepared, validation_recall)
 
     def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
         """See `warm_start.continue_from`."""
@@ -144,10 +144,10 @@ class M3CSR(Recommender):
         return figures
 
     def content_maps(self) -> list[tf.Variable]:
-        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, appeals."""
+        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, content popularity."""
         attention = self.user_tower.modal_attention.values()
         maps = [weight for encoder in self.encoder.modal_encoders.values() for weight in encoder.weights]
-        maps += [layer.kernel for layer in self.item_tower.appeal_kernels]
+        maps += [layer.kernel for layer in self.item_tower.content_popularity_kernels]
         return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
     def id_weights(self) -> list[tf.Variable]:
@@ -173,10 +173,10 @@ class M3CSR(Recommender):
         user_rows = self.table_rows(inputs["query_user"])
         interests = self.user_tower.interests(user_rows, ids, items, inputs["query_slots"], inputs["short_queries"])
         batch = tf.cast(tf.shape(inputs["query"])[0], tf.float32)
-        loss = self._task_loss(inputs, interests, ids) / batch
+        loss = self._loss_of_examples(inputs, interests, ids) / batch
         if self.config.m3csr.orthogonality and self.config.training.alpha:
-            of_queries = orthogonality_loss(interests.weighted)
-            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(of_queries, inputs["query"]))
+            query_losses = orthogonality_loss(interests.weighted)
+            loss += self.config.training.alpha * tf.reduce_mean(tf.gather(query_losses, inputs["query"]))
         if self.config.training.beta:
             squared = self._squared_weights(user_rows, interests.query, items[columns.ITEM_ROW], ids)
             loss += self.config.training.beta / batch * squared
@@ -186,19 +186,14 @@ class M3CSR(Recommender):
         """Rows of the user table, int32, for rows of the id table, of the same shape."""
         return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
-    def _task_loss(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
+    def _loss_of_examples(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """The sum of the losses of the examples' scores (equation 12)."""
         if self.config.negatives.kind == "uniform":
             scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
-            return self.task(scores[:, :1], scores[:, 1:], score_mask=inputs["allowed"])
-        queries = gather_lines(self.user_tower.combine(interests), inputs["query"])
+            return self.ranking_loss.of_pairs(inputs, scores[:, :1], scores[:, 1:])
+        queries = gather_distinct(self.user_tower.combine(interests), inputs["query"])
         queries = self._sharpened(queries, interests, inputs["query"])
-        candidates = self._candidates(inputs, ids)
-        if self.config.negatives.kind == "in_batch":
-            candidates = replicas.gathered_own_first(candidates)
-            return self._square_loss(queries, candidates, inputs["positive_probability"], inputs["allowed"])
-        positives, negatives = tf.split(candidates, [tf.size(inputs["positive"]), tf.size(inputs["negative"])])
-        return self.task(queries, positives, replicas.gathered(negatives), score_mask=inputs["allowed"])
+        return self.ranking_loss.of_vectors(inputs, queries, self._candidates(inputs, ids))
 
     def _sharpened(self, values: tf.Tensor, interests: Interests, query: tf.Tensor) -> tf.Tensor:
         """Scores or user vectors float32 [batch, ...] of examples, times n^training.history_power.
@@ -209,53 +204,41 @@ class M3CSR(Recommender):
         """
         if not self.config.training.history_power:
             return values
-        clicks = tf.gather(interests.trust, query) ** -2
+        clicks = tf.gather(interests.history_weight, query) ** -2
         return values * clicks**self.config.training.history_power
-
-    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
-    def _square_loss(
-        self, queries: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
-    ) -> tf.Tensor:
-        return self.task(
-            queries,
-            candidates,
-            candidate_sampling_probability=probability,
-            score_mask=allowed,
-            compute_metrics=False,
-        )
 
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
         """Vectors float32 [positives + negatives, D] of the batch's candidates; those of id dropout have no id."""
         kinds = [which for which in ("positive", "negative") if which in inputs]
-        lines = tf.concat([inputs[which] for which in kinds], axis=0)
-        features = {name: tf.gather(values, lines) for name, values in inputs["items"].items()}
-        candidates = {ID_PART: gather_lines(ids, lines), **self.encoder.modal(features)}
+        indices = tf.concat([inputs[which] for which in kinds], axis=0)
+        features = {name: tf.gather(values, indices) for name, values in inputs["items"].items()}
+        candidates = {ID_PART: gather_distinct(ids, indices), **self.encoder.modal(features)}
         gated = self.item_tower.gated_bins(features)
         if self.config.training.item_id_dropout:
             id_dropped = tf.concat([inputs[f"{which}_id_dropped"] for which in kinds], axis=0)
             new_ids = self.encoder.new_ids(features)
             candidates[ID_PART], gated = _with_id_dropout(id_dropped, candidates[ID_PART], new_ids, gated)
-        appeals, present = self.item_tower.appeals(features), features[columns.CLUSTER_IDS] > 0
-        return self.item_tower.combine(candidates, appeals, present, features[columns.POPULARITY_BIN], gated)
+        content_popularity, present = self.item_tower.content_popularity(features), features[columns.CLUSTER_IDS] > 0
+        return self.item_tower.combine(candidates, content_popularity, present, features[columns.POPULARITY_BIN], gated)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
         """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
         items, query = inputs["items"], inputs["query"]
-        lines = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
-        of_ids, gated = gather_lines(ids, lines), tf.gather(self.item_tower.gated_bins(items), lines)
+        indices = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
+        id_vectors, gated = gather_distinct(ids, indices), tf.gather(self.item_tower.gated_bins(items), indices)
         if self.config.training.item_id_dropout:
             id_dropped = tf.stack([inputs["positive_id_dropped"], inputs["negative_id_dropped"]], axis=1)
-            new_ids = gather_lines(self.encoder.new_ids(items), lines)
-            of_ids, gated = _with_id_dropout(id_dropped, of_ids, new_ids, gated)
-        present = tf.gather(items[columns.CLUSTER_IDS] > 0, lines)
-        parts = [dot_products(gather_lines(interests.behaviour, query), of_ids)]
+            new_ids = gather_distinct(self.encoder.new_ids(items), indices)
+            id_vectors, gated = _with_id_dropout(id_dropped, id_vectors, new_ids, gated)
+        present = tf.gather(items[columns.CLUSTER_IDS] > 0, indices)
+        parts = [dot_products(gather_distinct(interests.behaviour, query), id_vectors)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
             unmapped = UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
-            parts.append(unmapped.score_pairs(interests.weighted[position], query, lines))
-        appeals = tf.gather(self.item_tower.appeals(items), lines)
-        bins = tf.gather(items[columns.POPULARITY_BIN], lines)
-        trust = tf.gather(interests.trust, query)
-        return self.item_tower.combine_scores(parts, appeals, trust, present, bins, gated)
+            parts.append(unmapped.score_pairs(interests.weighted[position], query, indices))
+        content_popularity = tf.gather(self.item_tower.content_popularity(items), indices)
+        bins = tf.gather(items[columns.POPULARITY_BIN], indices)
+        history_weight = tf.gather(interests.history_weight, query)
+        return self.item_tower.combine_scores(parts, content_popularity, history_weight, present, bins, gated)
 
     def _squared_weights(
         self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor
@@ -271,10 +254,10 @@ class M3CSR(Recommender):
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
         # A user shares her row's square among her queries, and replicas that of an item among them.
         shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
-        of_users = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
+        squared_user_rows = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
         if replicas.count() > 1:
             item_ids *= tf.math.rsqrt(tf.cast(replicas.occurrences(item_rows), tf.float32))[:, tf.newaxis]
-        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(of_users)
+        return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(squared_user_rows)
 
     def _build(self, widths: Mapping[str, int]) -> None:
         """Creates the weights by one call on one item and one user."""

@@ -15,7 +15,7 @@ from m3csr_tf.models.contract import ExplainedUsers
 from m3csr_tf.models.m3csr.item_encoder import ItemEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
 from m3csr_tf.ops.hashing import table_size
-from m3csr_tf.ops.slot_rows import EMPTY_SLOT
+from m3csr_tf.ops.slot_vectors import NOTHING_INDEX
 from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 
@@ -27,22 +27,22 @@ class Interests(NamedTuple):
       behaviour: h_u float32 [users, d] (equation 3).
       weighted: each modality's weighted interest float32 [users, h] (equation 7).
       intensities: float32 [users, modalities] (equation 6).
-      trust: float32 [users, 1], how much she follows what content says of popularity.
+      history_weight: float32 [users, 1], n^-1/2 of a history of n clicks: the weight of content popularity for her.
     """
 
     query: tf.Tensor
     behaviour: tf.Tensor
     weighted: list[tf.Tensor]
     intensities: tf.Tensor
-    trust: tf.Tensor
+    history_weight: tf.Tensor
 
 
 class UserTower(tf.keras.Model):
     """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
 
-    The last two, with model.popularity_bias, meet an item's appeal and its bin's number. Of n clicks in a history an
-    interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less counts what content says
-    of popularity for everybody. Without a click n is 1.
+    The last two, with model.popularity_bias, are multiplied by an item's content popularity and its bin's number. Of n
+    clicks in a history an interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less
+    counts what content says of popularity for everybody. Without a click n is 1.
 
     Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
 
@@ -61,12 +61,14 @@ class UserTower(tf.keras.Model):
             shape=[table_size(users, config.user_hash_rows), config.dim],
             initializer="glorot_uniform",
         )
-        start = config.attention_initialisation
+        initialiser = config.attention_initialisation
         self.behaviour_attention = InterestAttention(
-            config.id_width, config.heads, config.dim, start, name="attention_id"
+            config.id_width, config.heads, config.dim, initialiser, name="attention_id"
         )
         self.modal_attention = {
-            name: InterestAttention(modal_width(config), config.heads, config.dim, start, name=f"attention_{name}")
+            name: InterestAttention(
+                modal_width(config), config.heads, config.dim, initialiser, name=f"attention_{name}"
+            )
             for name in encoder.modalities
         }
         self.intensity = (
@@ -79,7 +81,7 @@ class UserTower(tf.keras.Model):
         """User vectors, float32 [users, D].
 
         Args:
-          features: user_row int32 [users], of the user table; slots int32 [users, slots], lines of the history items
+          features: user_row int32 [users], of the user table; slots int32 [users, slots], indices of the history items
             below, -1 where a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
         """
         return self.combine(self._interests(features))
@@ -112,9 +114,9 @@ class UserTower(tf.keras.Model):
 
         Args:
           user_rows: int32 [users].
-          ids: e_i^id of the items float32 [items, d]; line EMPTY_SLOT is the padding item, "nothing".
+          ids: e_i^id of the items float32 [items, d]; index NOTHING_INDEX is the padding item, "nothing".
           items: their cluster ids and scaled content, as `ItemEncoder.call` takes them.
-          slots: int32 [users, slots] lines of the items; EMPTY_SLOT where there is none. At least one slot.
+          slots: int32 [users, slots] indices of the items; NOTHING_INDEX where there is none. At least one slot.
           short: as `InterestAttention.call` takes it.
         """
         query = tf.gather(self.user_embedding, user_rows)
@@ -130,14 +132,14 @@ class UserTower(tf.keras.Model):
         else:
             intensities = self.intensity((behaviour, modal))
         weighted = [intensities[:, position, tf.newaxis] * interest for position, interest in enumerate(modal)]
-        clicks = tf.reduce_sum(tf.cast(slots != EMPTY_SLOT, tf.float32), axis=1, keepdims=True)
+        clicks = tf.reduce_sum(tf.cast(slots != NOTHING_INDEX, tf.float32), axis=1, keepdims=True)
         return Interests(query, behaviour, weighted, intensities, tf.math.rsqrt(tf.maximum(clicks, 1.0)))
 
     def combine(self, interests: Interests) -> tf.Tensor:
         """User vectors float32 [users, D] (equation 9)."""
         parts = [interests.behaviour, *interests.weighted]
         if self._popularity_bias:
-            parts += [interests.trust, tf.ones_like(interests.trust)]
+            parts += [interests.history_weight, tf.ones_like(interests.history_weight)]
         return tf.concat(parts, axis=1)
 
     def attention_kernels(self) -> list[tf.Variable]:
@@ -155,7 +157,7 @@ class UserTower(tf.keras.Model):
             for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
         }
         # One empty slot more, so that a history of width 0 is an ordinary one.
-        slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=EMPTY_SLOT)
+        slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=NOTHING_INDEX)
         return self.encoder.ids(items), items, slots
 
     def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
@@ -166,6 +168,6 @@ class UserTower(tf.keras.Model):
         }
 
 
-def _with_nothing(lines: tf.Tensor) -> tf.Tensor:
-    """Puts the padding item, all zeros in every feature, before the first line."""
-    return tf.pad(lines, [[1, 0]] + [[0, 0]] * (lines.shape.rank - 1))
+def _with_nothing(indices: tf.Tensor) -> tf.Tensor:
+    """Puts the padding item, all zeros in every feature, before the first item."""
+    return tf.pad(indices, [[1, 0]] + [[0, 0]] * (indices.shape.rank - 1))

@@ -44,16 +44,16 @@ class ClickGraph:
         columns = np.concatenate([nodes, owners[by_item]])
         self._edges = tf.constant(np.stack([rows, columns], axis=1), tf.int64)
 
-    def aggregated(self, of_items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def aggregated(self, item_vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Equation 1: the sum of a user's items over the root of their number, then of an item's users over theirs.
 
         Args:
-          of_items: float32 [items, width].
+          item_vectors: float32 [items, width].
 
         Returns:
           float32 [users, width] and [items, width].
         """
-        users = product(self._to_users, of_items)
+        users = product(self._to_users, item_vectors)
         return users, product(self._to_items, users)
 
     def relations(self, users: tf.Tensor, items: tf.Tensor, temperature: float) -> tf.Tensor:
@@ -63,8 +63,8 @@ class ClickGraph:
           users, items: unit vectors float32 [users, width] and [items, width], or zeros, whose cosine is 0.
           temperature: see above.
         """
-        of_users, of_items = tf.stop_gradient(users), tf.stop_gradient(items)
-        ends = tf.gather(of_users, self._user_of) * tf.gather(of_items, self._item_of)
+        user_vectors, item_vectors = tf.stop_gradient(users), tf.stop_gradient(items)
+        ends = tf.gather(user_vectors, self._user_of) * tf.gather(item_vectors, self._item_of)
         return tf.exp(tf.reduce_sum(ends, axis=1) / temperature)
 
     def weighted(self, relations: tf.Tensor) -> tf.SparseTensor:
@@ -90,8 +90,8 @@ class ClickGraph:
         )
         clicks = tf.ragged.range(tf.gather(self._starts, users), tf.gather(self._starts, users + 1))
         columns = tf.gather(column_of, tf.gather(self._item_of, clicks.flat_values))
-        lines = tf.cast(clicks.value_rowids(), tf.int32)
-        places = tf.boolean_mask(tf.stack([lines, columns], axis=1), columns >= 0)
+        owners = tf.cast(clicks.value_rowids(), tf.int32)
+        places = tf.boolean_mask(tf.stack([owners, columns], axis=1), columns >= 0)
         return tf.scatter_nd(places, tf.ones([tf.shape(places)[0]]), [tf.size(users), tf.size(items)])
 
 

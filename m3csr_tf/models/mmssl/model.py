@@ -35,7 +35,7 @@ from m3csr_tf.models.embeddings import EmbeddingRecommender
 from m3csr_tf.models.mmssl.critic import adversarial_loss, observed_rows
 from m3csr_tf.models.mmssl.graphs import ClickGraph
 from m3csr_tf.models.mmssl.network import MMSSLNetwork, Views
-from m3csr_tf.models.pairwise import Vectors
+from m3csr_tf.models.pairwise import AllVectors
 from m3csr_tf.ops import replicas
 from m3csr_tf.sampling.stateless import StatelessRandom
 from m3csr_tf.sampling.training_data import item_features
@@ -76,10 +76,10 @@ class MMSSL(EmbeddingRecommender):
         settings = config.model_as(MMSSLConfig)
         return (users + items) * settings.dim + (items * settings.critic_dim if settings.adversarial_weight else 0)
 
-    def all_vectors(self, training: bool = False) -> Vectors:
+    def all_vectors(self, training: bool = False) -> AllVectors:
         """See `PairwiseRecommender.all_vectors`; without dropout, which belongs to a step."""
         del training
-        return Vectors(*self._split(self.network.views().final))
+        return AllVectors(*self._split(self.network.views().final))
 
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         """Ranking, contrastive and adversarial loss of one forward pass, and beta times |theta|^2 over the batch size.
@@ -90,17 +90,17 @@ class MMSSL(EmbeddingRecommender):
         settings = self._settings
         users, positives = inputs["user"], inputs["positive"]
         views = self.network.views(inputs["step"])
-        of_users, of_items = self._split(views.final)
+        user_vectors, item_vectors = self._split(views.final)
         size = tf.cast(tf.size(positives), tf.float32)
-        scored = [tf.gather(of_users, users), *(tf.gather(of_items, inputs[of]) for of in ("positive", "negative"))]
-        loss = self._task_loss(inputs, *scored) / size
+        candidates = tf.concat([tf.gather(item_vectors, inputs[of]) for of in ("positive", "negative")], axis=0)
+        loss = self.ranking_loss.of_vectors(inputs, tf.gather(user_vectors, users), candidates) / size
         if settings.contrastive_weight or settings.adversarial_weight:
             distinct, _ = tf.unique(users)
         if settings.contrastive_weight:
-            told_apart = distinct[: settings.contrastive_users]
-            own = tf.gather(of_users, told_apart)
+            contrasted = distinct[: settings.contrastive_users]
+            own = tf.gather(user_vectors, contrasted)
             for view in views.ids:
-                modal = tf.gather(view, told_apart)
+                modal = tf.gather(view, contrasted)
                 loss += settings.contrastive_weight * contrastive_loss(modal, own, settings.contrastive_temperature)
         if settings.adversarial_weight:
             loss += self._adversarial(views, distinct[: settings.adversarial_users], positives, inputs["step"])
@@ -116,7 +116,7 @@ class MMSSL(EmbeddingRecommender):
     def _adversarial(self, views: Views, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """The adversarial loss of the modalities' rows of some users, int32 [n]; a mean over modalities."""
         settings = self._settings
-        items = self._judged_items(positives, step)
+        items = self._critic_items(positives, step)
         shape = [tf.size(users), tf.size(items)]
         mix = self._draws.uniform([tf.size(users), 1], step, "between")
         final = tf.stop_gradient(tf.math.l2_normalize(views.final, axis=1))
@@ -141,7 +141,7 @@ class MMSSL(EmbeddingRecommender):
             )
         return total / len(views.content)
 
-    def _judged_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _critic_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Rows of clicked items, all different, int32: all of them, or the batch's positives and a draw."""
         most = self._settings.adversarial_items
         if self._clicked.shape[0] <= most:

@@ -40,14 +40,14 @@ def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35 + 0.21 * rows, 1.15 + 0.29 * len(parts)])[
         :, 0
     ]
-    of_history, axes = above.subplots(), below.subplots()
-    of_history.axis("off")
-    of_history.set_xlim(0, 1)
-    of_history.set_title("her history, newest first", loc="left")
-    of_history.set_ylim(rows, 0)
+    history_axes, axes = above.subplots(), below.subplots()
+    history_axes.axis("off")
+    history_axes.set_xlim(0, 1)
+    history_axes.set_title("her history, newest first", loc="left")
+    history_axes.set_ylim(rows, 0)
     for place, name in enumerate(history):
         column, row = divmod(place, rows)
-        of_history.text(column / 2, row + 0.5, f"{place + 1}. {label(name, 34)}", va="center", fontsize=SMALL)
+        history_axes.text(column / 2, row + 0.5, f"{place + 1}. {label(name, 34)}", va="center", fontsize=SMALL)
     positive, negative = np.zeros(len(parts)), np.zeros(len(parts))
     colours = colours_of([str(part) for part in parts])
     for part in parts:

@@ -20,13 +20,18 @@ def intervals(means: pd.DataFrame, metric: str) -> Figure:
     figure = new_figure(height=1.3 + 0.42 * len(systems))
     axes = figure.subplots()
     for position, part in enumerate(slices):
-        of_part = means[means["slice"] == part]
+        slice_means = means[means["slice"] == part]
         offset = 0.5 * ((position + 0.5) / len(slices) - 0.5)
-        rows = [systems.index(system) + offset for system in of_part["system"]]
-        errors = [(of_part["mean"] - of_part["low"]).fillna(0), (of_part["high"] - of_part["mean"]).fillna(0)]
+        rows = [systems.index(system) + offset for system in slice_means["system"]]
+        errors = [
+            (slice_means["mean"] - slice_means["low"]).fillna(0),
+            (slice_means["high"] - slice_means["mean"]).fillna(0),
+        ]
         style = {name: value for name, value in series(position).items() if name != "linestyle"}
-        axes.errorbar(of_part["mean"], rows, xerr=errors, fmt="none", ecolor=style["color"], elinewidth=1.6, capsize=2)
-        axes.plot(of_part["mean"], rows, linestyle="none", label=f"{label(part)} items", clip_on=False, **style)
+        axes.errorbar(
+            slice_means["mean"], rows, xerr=errors, fmt="none", ecolor=style["color"], elinewidth=1.6, capsize=2
+        )
+        axes.plot(slice_means["mean"], rows, linestyle="none", label=f"{label(part)} items", clip_on=False, **style)
     bars_of(axes, [label(system, 16) for system in systems])
     axes.set_ylim(len(systems) - 0.5, -0.5)
     axes.set_xlim(left=0)

@@ -23,9 +23,9 @@ def quality_against_time(points: pd.DataFrame, metric: str) -> Figure:
     axes = figure.subplots()
     in_minutes = points["seconds"].max() > _MINUTES
     for position, system in enumerate(dict.fromkeys(points["system"])):
-        of_system = points[points["system"] == system].sort_values("seconds")
-        seconds = of_system["seconds"] / (60 if in_minutes else 1)
-        axes.plot(seconds, of_system["quality"], label=label(system), clip_on=False, **series(position))
+        system_points = points[points["system"] == system].sort_values("seconds")
+        seconds = system_points["seconds"] / (60 if in_minutes else 1)
+        axes.plot(seconds, system_points["quality"], label=label(system), clip_on=False, **series(position))
     axes.set_xlabel(f"training time, {'minutes' if in_minutes else 'seconds'}")
     axes.set_ylabel(metric)
     axes.margins(y=0.15)

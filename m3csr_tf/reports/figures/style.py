@@ -151,8 +151,8 @@ def save(figure: Figure, folder: Path, name: str) -> Drawn:
     with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
         # A title in a script that the font lacks: its letters are boxes in the PNG, and right in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        with replacing(png) as beside:
-            figure.savefig(beside, format="png", dpi=_DOTS_PER_INCH)
+        with replacing(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
         buffer = BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "m3csr_tf"})
     text = buffer.getvalue().decode("utf-8")

@@ -17,13 +17,13 @@ def training_curves(validations: pd.DataFrame, best_step: int) -> Figure:
       best_step: the one whose weights were kept.
     """
     figure = new_figure(height=4.8)
-    of_loss, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.4])
-    of_loss.plot(validations["step"], validations["loss"], **series(6) | {"linestyle": "-"})
-    of_loss.set_ylabel("training loss\n(mean of an example)")
+    loss_axes, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.4])
+    loss_axes.plot(validations["step"], validations["loss"], **series(6) | {"linestyle": "-"})
+    loss_axes.set_ylabel("training loss\n(mean of an example)")
     metrics = [name for name in validations if name not in ("step", "loss")]
     for position, metric in enumerate(metrics):
         axes.plot(validations["step"], validations[metric], label=_titled(metric), **series(position))
-    for one in (of_loss, axes):
+    for one in (loss_axes, axes):
         one.axvline(best_step, color=INK, linewidth=1, linestyle=":")
         one.margins(y=0.15)
     axes.plot([], [], color=INK, linewidth=1, linestyle=":", label="weights that were kept")

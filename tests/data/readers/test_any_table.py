@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3csr_tf.data.parts import lines
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 # NUL and carriage returns are left to those who look at values; Arrow takes lone surrogates for no text.
@@ -31,7 +31,7 @@ tables = st.lists(
 
 
 def both_ways(path: Path) -> list[tuple[str, int | None]]:
-    table = Table(path)
+    table = TableFiles(path)
     whole = table.load(["user_id", "timestamp"], ["user_id"])
     blocks = pa.concat_tables(table.blocks(["user_id", "timestamp"], ["user_id"], 3))
     assert blocks.to_pydict() == whole.to_pydict()
@@ -137,7 +137,7 @@ def test_a_file_with_bytes_changed_cut_or_swapped_is_read_or_refused(ending: str
         path = tmp_path / f"{seed}.{ending}"
         path.write_bytes(content)
         try:
-            found = Table(path).load(["user_id", "timestamp", "clip"], ["user_id", "clip"])
+            found = TableFiles(path).load(["user_id", "timestamp", "clip"], ["user_id", "clip"])
             assert all(isinstance(name, str) for name in found.column_names)
         except InputError as error:
             assert "\n" not in str(error)

@@ -17,7 +17,7 @@ from both_paths import read
 from numpy.testing import assert_array_equal
 
 from m3csr_tf.data.parts import lines
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 
 LOG = pa.table({"user_id": ["007", "007", "7"], "item_id": ["01", "02", "01"], "timestamp": [10, 20, 30]})
@@ -226,7 +226,7 @@ def test_a_folder_without_an_ending_has_parts_of_its_own(tmp_path: Path) -> None
 )
 def test_the_line_of_names_is_found_and_parted_as_its_rows_are(content: str, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(content, newline="")
-    table = Table(tmp_path / "t.csv")
+    table = TableFiles(tmp_path / "t.csv")
     assert table.names == names
     loaded = table.load(names, names)
     assert len(loaded) == content.strip().count("\n") - content.startswith("sep=")
@@ -235,9 +235,9 @@ def test_the_line_of_names_is_found_and_parted_as_its_rows_are(content: str, nam
 def test_lines_are_counted_from_the_first_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\nsep=;\nuser_id;item_id\nu1;i1\nu2\n")
     with pytest.raises(InputError, match=r"line 5 has 1 fields, 2 expected: 'u2'"):
-        Table(tmp_path / "t.csv").load(["user_id"], ["user_id"])
+        TableFiles(tmp_path / "t.csv").load(["user_id"], ["user_id"])
 
 
 def test_the_ending_of_a_compression_may_be_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "t.csv.GZ").write_bytes(gzip.compress(b"user_id\nu1\n"))
-    assert Table(tmp_path / "t.csv.GZ").load(["user_id"], ["user_id"]).to_pydict() == {"user_id": ["u1"]}
+    assert TableFiles(tmp_path / "t.csv.GZ").load(["user_id"], ["user_id"]).to_pydict() == {"user_id": ["u1"]}

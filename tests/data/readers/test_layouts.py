@@ -207,7 +207,7 @@ def test_a_fortran_ordered_array_is_read_by_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "beside", "expected"),
+    ("files", "neighbours", "expected"),
     [
         ("movielens", ["u.data", "u.item"], ["clip.npy", "u.data", "u.item"]),
         ("movielens", ["u.data", "u.item", "catalogue.csv"], ["catalogue.csv", "clip.npy", "u.data"]),
@@ -219,9 +219,9 @@ def test_a_fortran_ordered_array_is_read_by_rows(tmp_path: Path) -> None:
     ],
 )
 def test_all_files_that_are_read_are_known_once(
-    files: str, beside: list[str], expected: list[str], tmp_path: Path
+    files: str, neighbours: list[str], expected: list[str], tmp_path: Path
 ) -> None:
-    for name in beside:
+    for name in neighbours:
         (tmp_path / name).write_text(
             "item_id\n7\n" if "catalogue" in name else "7|x\n" if name == "u.item" else "item_id:token\n7\n"
         )

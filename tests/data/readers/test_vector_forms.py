@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf.data.tables import Table
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.data.vectors import vectors_of
 from m3csr_tf.errors import InputError
@@ -138,5 +138,5 @@ def test_items_that_refresh_a_release_may_have_vectors_in_these_forms_too(tmp_pa
 
 def test_a_column_of_the_very_name_is_taken_as_it_is(tmp_path: Path) -> None:
     pq.write_table(pa.table({"emb_*": [[1.0, 2.0]], "emb_0": [5.0]}), tmp_path / "t.parquet")
-    table = Table(tmp_path / "t.parquet").load(["emb_*"], [])
+    table = TableFiles(tmp_path / "t.parquet").load(["emb_*"], [])
     assert_array_equal(vectors_of(table["emb_*"], "emb_*", tmp_path), [[1, 2]])

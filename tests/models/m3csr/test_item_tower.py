@@ -53,9 +53,9 @@ def test_the_gate_trusts_content_alone_where_training_has_not_seen_the_id_howeve
 def test_combining_what_is_encoded_already_is_the_same_as_calling() -> None:
     tower, features = hand_made_towers().item, item_features()
     present = tf.constant([[True, True], [False, True]])
-    appeals = tower.appeals(features)
+    content_popularity = tower.content_popularity(features)
     bins = features[columns.POPULARITY_BIN]
-    combined = tower.combine(tower.encoder(features), appeals, present, bins, tower.gated_bins(features))
+    combined = tower.combine(tower.encoder(features), content_popularity, present, bins, tower.gated_bins(features))
     np.testing.assert_array_equal(combined, tower(features))
 
 
@@ -98,12 +98,12 @@ def test_the_last_entry_of_an_item_is_what_its_popularity_bin_is_worth_and_that_
 
 def test_the_entry_before_it_is_what_content_says_of_popularity_as_far_as_the_gate_trusts_it() -> None:
     tower = hand_made_towers(popularity_bias=True).item
-    for kernel, weight in zip(tower.appeal_kernels, (2.0, -1.0), strict=True):
+    for kernel, weight in zip(tower.content_popularity_kernels, (2.0, -1.0), strict=True):
         kernel.kernel.assign([[weight]])
     # A, delta 1/4: (2 * 3 - 4) / 4; B, delta 3/4 and no look: -1 * 3/4.
     np.testing.assert_allclose(tower(item_features())[:, -2], [0.5, -0.75], rtol=1e-6)
     ungated = hand_made_towers(popularity_bias=True, gate=False).item
-    for kernel, weight in zip(ungated.appeal_kernels, (2.0, -1.0), strict=True):
+    for kernel, weight in zip(ungated.content_popularity_kernels, (2.0, -1.0), strict=True):
         kernel.kernel.assign([[weight]])
     np.testing.assert_allclose(ungated(item_features())[:, -2], [2, -1], rtol=1e-6)
 

@@ -27,7 +27,7 @@ from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular
 
 
-def judge(config: Config, task: Task, shared: Path) -> float:
+def evaluate_trial(config: Config, task: Task, shared: Path) -> float:
     """Trains a run to its end, or goes on with it, and gives the task's metric of its validation users.
 
     Leaves config.yaml, versions.json, finished.json, the logs and metrics.json; checkpoints go. A run that was judged
@@ -43,7 +43,7 @@ def judge(config: Config, task: Task, shared: Path) -> float:
       InputError: the data cannot be read, or no validation user can be judged: every trial's fault.
     """
     prepared = prepare(config, shared)
-    figures = _judged(config, prepared)
+    figures = _evaluated(config, prepared)
     if figures is None:
         try:
             with _quiet_retracing():
@@ -86,7 +86,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
     return figures
 
 
-def _judged(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
+def _evaluated(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
     """The figures of a run that was judged already, with these settings and on this data."""
     try:
         stored = parse_json(regular(config.run_folder / run_files.METRICS_FILE).read_bytes())

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from m3csr_tf.batch.prefetch import ahead
+from m3csr_tf.batch.prefetch import prefetched
 
 
 def test_values_come_in_order() -> None:
-    assert list(ahead(range(100), 2)) == list(range(100))
+    assert list(prefetched(range(100), 2)) == list(range(100))
 
 
 def test_no_more_than_the_depth_is_made_before_it_is_asked_for() -> None:
@@ -25,7 +25,7 @@ def test_no_more_than_the_depth_is_made_before_it_is_asked_for() -> None:
             made.release()
             yield value
 
-    with_depth = ahead(values(), 3)
+    with_depth = prefetched(values(), 3)
     assert next(with_depth) == 0
     for _ in range(5):  # The one that was taken, three that wait, one that finds no room.
         assert made.acquire(timeout=10)
@@ -41,7 +41,7 @@ def test_an_error_comes_at_its_turn() -> None:
 
     found = []
     with pytest.raises(KeyError, match="three"):
-        for value in ahead(values(), 5):
+        for value in prefetched(values(), 5):
             found.append(value)
     assert found == [1, 2]
 
@@ -56,7 +56,7 @@ def test_closed_early_it_closes_what_it_reads_and_leaves_no_thread() -> None:
             closed.set()
 
     threads = threading.active_count()
-    outer = ahead((value + 1 for value in ahead(values(), 1)), 1)
+    outer = prefetched((value + 1 for value in prefetched(values(), 1)), 1)
     assert next(outer) == 1
     outer.close()
     assert closed.wait(10)
