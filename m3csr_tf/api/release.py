@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ from m3csr_tf.verbs.retrieve import users_of
 
 logger = logging.getLogger(__name__)
 
-Ids = Collection[Any] | pd.Series | pd.Index | np.ndarray
+Ids: TypeAlias = "Collection[Any] | pd.Series | pd.Index | np.ndarray"
 
 
 class Release:
