@@ -98,8 +98,8 @@ def _chosen(
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
     with zeroed(_of_content(model)):
-        for place, candidate in enumerate(tried, start=1):
-            factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
+        for position, candidate in enumerate(tried, start=1):
+            factors = _factors(data, candidate, config, f" {position} of {len(tried)}")
             _initialise_ids(model, data, factors)
             figure = validation_recall()
             if figure > highest:

@@ -51,7 +51,7 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 def initialise(
     model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> Initialised:
-    """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
+    """Sets the initial weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
     stay as drawn.
 
     Args:
