@@ -181,7 +181,7 @@ def test_a_killed_simulation_goes_on_to_the_same_tables_and_leaves_no_process_be
         [*script, "--config", str(file), f"run.folder={tmp_path / 'killed'}"], start_new_session=True
     )
     rounds = tmp_path / "killed" / "small" / "arms" / "popularity" / "rounds"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while len(list(rounds.glob("round_*.parquet"))) < 3:
         assert killed.poll() is None and time.monotonic() < until, "it got nowhere"
         time.sleep(0.005)
