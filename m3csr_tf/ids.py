@@ -80,19 +80,21 @@ class IdTable:
         hashes = string_hashes(wanted)
         rows = np.full(len(wanted), UNKNOWN_ROW, np.int32)
         rows[pc.equal(wanted, "").to_numpy(zero_copy_only=False)] = PADDING_ROW
-        asked = np.arange(len(wanted))
+        pending = np.arange(len(wanted))
         slots = self._slots_of(hashes)
-        while len(asked):
-            found = self._places[slots]
-            taken = found != _FREE
-            asked, hashes, slots, found = asked[taken], hashes[taken], slots[taken], found[taken]
-            maybe = np.flatnonzero(self._hashes[found] == hashes)
-            equal = pc.equal(self._ids.take(pa.array(found[maybe])), wanted.take(pa.array(asked[maybe])))
-            same = maybe[equal.to_numpy(zero_copy_only=False)]
-            rows[asked[same]] = found[same] + FIRST_ROW
-            others = np.ones(len(asked), bool)
+        while len(pending):
+            candidate_rows = self._places[slots]
+            taken = candidate_rows != _FREE
+            pending, hashes, slots, candidate_rows = pending[taken], hashes[taken], slots[taken], candidate_rows[taken]
+            matching = np.flatnonzero(self._hashes[candidate_rows] == hashes)
+            equal = pc.equal(
+                self._ids.take(pa.array(candidate_rows[matching])), wanted.take(pa.array(pending[matching]))
+            )
+            same = matching[equal.to_numpy(zero_copy_only=False)]
+            rows[pending[same]] = candidate_rows[same] + FIRST_ROW
+            others = np.ones(len(pending), bool)
             others[same] = False
-            asked, hashes, slots = asked[others], hashes[others], slots[others] + 1
+            pending, hashes, slots = pending[others], hashes[others], slots[others] + 1
         return rows
 
     def ids(self, rows: np.ndarray) -> np.ndarray:

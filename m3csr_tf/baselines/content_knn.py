@@ -38,7 +38,7 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     scaler = ContentScaler.fit("standard_l2", log.content, np.flatnonzero(trained))
     most = max(settings["neighbours"] for settings in grid)
     unit = {name: scaler.transform(name, log.content[name]) for name in log.content}
-    lines = np.flatnonzero(log.ranked)
+    ranked_rows = np.flatnonzero(log.ranked)
     for weights, group in itertools.groupby(grid, key=lambda settings: settings["weights"]):
         heavy = [np.float32(np.sqrt(weight)) * unit[name] for name, weight in weights.items()]
         content = normalize(np.concatenate(heavy, axis=1))
@@ -48,7 +48,7 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
             found[:, ~trained] = -np.inf
             return found
 
-        found = nearest(similarities, lines, len(trained), most)
+        found = nearest(similarities, ranked_rows, len(trained), most)
         for settings in group:
             yield Vectors(log.clicks, found.matrix(settings["neighbours"]))
 

@@ -27,9 +27,9 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     Settings: `asymmetry`, `discount` and `shrinkage` of the cosine; `neighbours`, k.
     """
     most = max(settings["neighbours"] for settings in grid)
-    lines = log.clicks.T.tocsr()
+    profiles = log.clicks.T.tocsr()
     for cosine, group in itertools.groupby(grid, key=_cosine):
-        found = cosine_neighbours(lines, *cosine, most)
+        found = cosine_neighbours(profiles, *cosine, most)
         for settings in group:
             yield Vectors(log.clicks, found.matrix(settings["neighbours"]))
 

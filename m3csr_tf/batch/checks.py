@@ -85,11 +85,11 @@ def repeated(blocks: Iterable[tuple[int, np.ndarray]], suspects: np.ndarray) -> 
     """
     first: dict[str, int] = {}
     for before, ids in blocks:
-        for place in np.flatnonzero(np.isin(pd.util.hash_array(ids, categorize=False), suspects)):
-            row = before + int(place) + 1
-            if ids[place] in first:
-                return Repeated(ids[place], first[ids[place]], row)
-            first[ids[place]] = row
+        for position in np.flatnonzero(np.isin(pd.util.hash_array(ids, categorize=False), suspects)):
+            row = before + int(position) + 1
+            if ids[position] in first:
+                return Repeated(ids[position], first[ids[position]], row)
+            first[ids[position]] = row
     return None
 
 

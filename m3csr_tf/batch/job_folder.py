@@ -198,5 +198,5 @@ def phrase(names: Sequence[str]) -> str:
 
 def job_id(identity: Mapping[str, Any], position: int, again: int) -> str:
     """What a job is known by: 16 hex digits of a digest of what it makes, from what, and which time it is made."""
-    said = json.dumps([identity, position, again], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    key = json.dumps([identity, position, again], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:16]

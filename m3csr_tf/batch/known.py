@@ -66,12 +66,12 @@ class KnownIds:
         Raises:
           InputError: naming the row, and how to write a list.
         """
-        for place in self.unknown(ids):
-            item = ids.items[place]
+        for position in self.unknown(ids):
+            item = ids.items[position]
             if _SEPARATOR.search(item):
                 raise InputError(
-                    f"{source}: {name} in data row {rows[ids.owners[place]]} holds {quoted(item)}, which is no item of "
-                    'the release; write ids with spaces between, e.g. v1 v2, or as a JSON list, e.g. ["v1", "v2"], '
+                    f"{source}: {name} in data row {rows[ids.owners[position]]} holds {quoted(item)}, which is no item "
+                    'of the release; write ids with spaces between, e.g. v1 v2, or as a JSON list, e.g. ["v1", "v2"], '
                     "with the quotes of CSV around it; one unknown id that holds commas, pipes, semicolons, brackets "
                     "or quotes can stand in .jsonl or .parquet"
                 )

@@ -117,8 +117,8 @@ class FileOfRows:
             row, end = chunk.start, chunk.start + chunk.length
             entries = chunk.entries()
             while row < end:
-                part, place = row // part_size, row % part_size // batch_size
-                first = part * part_size + place * batch_size
+                part, position = row // part_size, row % part_size // batch_size
+                first = part * part_size + position * batch_size
                 stop = min(end, (part + 1) * part_size, first + batch_size)
                 if part not in wanted_parts:
                     row = stop

@@ -50,17 +50,17 @@ class Seen:
     def of(self, users: np.ndarray) -> Seen:
         """What some users have seen, int64 [some], ascending; they become users 0, 1, ..."""
         owners, rows = np.divmod(self._keys, self._items)
-        places = np.minimum(np.searchsorted(users, owners), len(users) - 1)
-        kept = users[places] == owners
-        return Seen(places[kept], rows[kept], self._items)
+        positions = np.minimum(np.searchsorted(users, owners), len(users) - 1)
+        kept = users[positions] == owners
+        return Seen(positions[kept], rows[kept], self._items)
 
     def holds(self, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Whether users [u] have seen rows [u, k], bool [u, k]."""
         if not len(self._keys):
             return np.zeros(rows.shape, dtype=bool)
         wanted = users[:, np.newaxis] * self._items + rows
-        places = np.searchsorted(self._keys, wanted)
-        return self._keys[np.minimum(places, len(self._keys) - 1)] == wanted
+        positions = np.searchsorted(self._keys, wanted)
+        return self._keys[np.minimum(positions, len(self._keys) - 1)] == wanted
 
     def counts(self, users: int, among: np.ndarray | None) -> np.ndarray:
         """How many items each of `users` has seen, int64 [users]; only rows of `among`, if given."""
@@ -101,9 +101,9 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
                 found = np.where(found >= 0, candidates.rows[found], NO_ITEM)
             new &= ~seen.holds(block, found)
             rank = np.cumsum(new, axis=1)
-            line, place = np.nonzero(new & (rank <= n))
-            rows[block[line], rank[line, place] - 1] = found[line, place]
-            scores[block[line], rank[line, place] - 1] = values[line, place]
+            line, position = np.nonzero(new & (rank <= n))
+            rows[block[line], rank[line, position] - 1] = found[line, position]
+            scores[block[line], rank[line, position] - 1] = values[line, position]
         # Only where more was hidden than spared for: those users are searched again, in the end among all items.
         users = users[(rows[users, n - 1] == NO_ITEM) & (wanted[users] < indexed)]
         wanted[users] = np.minimum(4 * wanted[users], indexed)

@@ -201,7 +201,7 @@ def _arrow_entries(batch: pa.RecordBatch) -> np.ndarray:
 
 def _rows_of_chunk(group: pq.RowGroupMetaData, names: Sequence[str], size: int) -> int:
     """How many rows of a row group to take at once, at most `size`, if these columns are read."""
-    leaves = [group.column(place) for place in range(group.num_columns)]
+    leaves = [group.column(position) for position in range(group.num_columns)]
     values = sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".")[0] in names)
     return max(1, min(size, CHUNK_ENTRIES * group.num_rows // max(1, values)))
 

@@ -53,8 +53,8 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
     except Exception as error:  # Py4J's errors have no base of their own before its gateway runs.
         reason = str(error) if isinstance(error, PySparkException) else java_message(error)
         where = "" if config.master is None else f" on {without_password(config.master)}"
-        said = without_password(reason)
-        raise EngineError(f"Spark does not start{where} ({said}); check spark.master and spark.conf") from error
+        message = without_password(reason)
+        raise EngineError(f"Spark does not start{where} ({message}); check spark.master and spark.conf") from error
     started.sparkContext.setLogLevel("ERROR")
     try:
         yield started
@@ -88,8 +88,8 @@ def require_spark() -> None:
             f"engine spark needs Java {JAVA} or later, and there is no {java}: install it (Debian, Ubuntu: apt-get "
             f"install openjdk-{JAVA}-jre-headless), or let JAVA_HOME name its folder"
         )
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    version_text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', version_text)
     if found and int(found[1]) < JAVA:
         raise EngineError(
             f"engine spark needs Java {JAVA} or later, and {java} is Java {found[1]}: let JAVA_HOME name the folder "
@@ -100,8 +100,8 @@ def require_spark() -> None:
 def java_message(error: BaseException) -> str:
     """The first line of what Java says of an error, without the names of classes before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if re.match(r": [\w.$]+(Exception|Error)", line)), lines[0] if lines else "")
-    return re.sub(r"^: ([\w$]+\.)+", "", said) or type(error).__name__
+    message = next((line for line in lines if re.match(r": [\w.$]+(Exception|Error)", line)), lines[0] if lines else "")
+    return re.sub(r"^: ([\w$]+\.)+", "", message) or type(error).__name__
 
 
 def _stay_on_this_machine() -> None:

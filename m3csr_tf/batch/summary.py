@@ -64,27 +64,27 @@ def doubts(done: JobStatus, distinct: int, release: Release, users: Users, part_
       users: whom it was made for; the first of them are read where most ids are unknown.
       part_size: users of a part.
     """
-    known, said = KnownIds(release), []
+    known, notes = KnownIds(release), []
     if 2 * done.unknown_ids > done.ids:
         items = _first(users, part_size)[1]
         unknown = items[known.unknown(Ids(items, np.zeros(len(items), np.int64), release.index.rows(items)))]
-        said.append(
+        notes.append(
             f"most item ids of the users are unknown to the release ({done.unknown_ids:,} of {done.ids:,}) and count "
             f"for nothing{_example(unknown, known.near_items)}"
         )
     if 2 * done.unknown_users > done.inputs and known.users is not None:
         ids = _first(users, part_size)[0]
         strangers = ids[known.users.rows(ids) == UNKNOWN_ROW]
-        said.append(
+        notes.append(
             f"most users are unknown to the release ({done.unknown_users:,} of {done.inputs:,})"
             f"{_example(strangers, known.near_users)}"
         )
     if 2 * done.empty > done.inputs:
-        said.append(f"most users have no history ({done.empty:,} of {done.inputs:,}) and get what suits everybody")
+        notes.append(f"most users have no history ({done.empty:,} of {done.inputs:,}) and get what suits everybody")
     if done.inputs > 1 and 2 * distinct <= done.inputs:
         lists = "all lists are the same" if distinct == 1 else f"there are but {distinct:,} different lists"
-        said.append(f"{lists}, for {done.inputs:,} users")
-    return said
+        notes.append(f"{lists}, for {done.inputs:,} users")
+    return notes
 
 
 def _first(users: Users, part_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -53,13 +53,13 @@ class UserHistories:
     def digest(self) -> str:
         """SHA-256 of the prepared data's manifest, the length of histories and the splits that are known, hex."""
         manifest = sha256(self._prepared.folder / columns.MANIFEST)
-        said = " ".join([manifest, str(self._audience.length), *self._audience.splits])
-        return hashlib.sha256(said.encode()).hexdigest()
+        identity = " ".join([manifest, str(self._audience.length), *self._audience.splits])
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     def of_ids(self, users: np.ndarray) -> PastOf:
         """The past of users by their ids, object array of str [n]; those that the data lacks have none."""
-        rows, places = np.unique(self._prepared.users.rows(users), return_inverse=True)
-        return PastOf(self._audience.histories(rows)[places], self._audience.clicks(rows)[places])
+        rows, positions = np.unique(self._prepared.users.rows(users), return_inverse=True)
+        return PastOf(self._audience.histories(rows)[positions], self._audience.clicks(rows)[positions])
 
     def of_rows(self, rows: np.ndarray) -> PastOf:
         """The past of users whose rows, int [n], ascend."""

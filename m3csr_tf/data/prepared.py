@@ -115,9 +115,9 @@ class Prepared:
           users: rows; groups that have none of them are left out.
         """
         with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
-            place = file.schema_arrow.get_field_index(columns.USER_ROW)
+            position = file.schema_arrow.get_field_index(columns.USER_ROW)
             for group in range(file.num_row_groups):
-                known = file.metadata.row_group(group).column(place).statistics
+                known = file.metadata.row_group(group).column(position).statistics
                 if users is not None and known is not None and known.has_min_max:
                     if not ((users >= known.min) & (users <= known.max)).any():
                         continue

@@ -62,8 +62,8 @@ class UnitFinder:
             # Ranges do not overlap: if the ends lie in one, all lie in it.
             same = ends[0] == ends[1]
             forms = np.full(len(there), ends[0]) if same else np.searchsorted(_BORDERS, numbers[there], side="right")
-        for form, place in zip(*np.unique(forms, return_index=True), strict=True):
-            at = there[place]
+        for form, position in zip(*np.unique(forms, return_index=True), strict=True):
+            at = there[position]
             self._first.setdefault(int(form), (int(times.numbers.index[at]) + 1, numbers[at]))
 
     def found(self) -> int:

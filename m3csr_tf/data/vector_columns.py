@@ -85,11 +85,11 @@ def as_lists(name: str, columns: Sequence[str], table: pa.Table, path: Path, bef
 
 def _from_dimensions(table: pa.Table, columns: Sequence[str], path: Path) -> pa.Array:
     vectors = np.empty((len(table), len(columns)), np.float32)
-    for place, name in enumerate(columns):
+    for position, name in enumerate(columns):
         kind = table[name].type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
             raise InputError(f"{path}: column {quoted(name)} holds {kind} values; expected a number of a vector")
-        vectors[:, place] = pc.cast(table[name], pa.float64()).to_numpy(zero_copy_only=False)
+        vectors[:, position] = pc.cast(table[name], pa.float64()).to_numpy(zero_copy_only=False)
     present = np.asarray(~np.isnan(vectors).all(axis=1))
     return _lists(vectors[present].reshape(-1), np.where(present, len(columns), 0), present)
 
@@ -122,15 +122,15 @@ def _from_spark(column: pa.Array, name: str, path: Path, before: int) -> pa.Arra
     for row in np.flatnonzero(present):
         if kinds[row] == 1:
             continue
-        size, places = fields["size"][row].as_py() or 0, np.asarray(fields["indices"][row].as_py() or [], np.int64)
-        inside = not len(places) or 0 <= places.min() <= places.max() < size
-        if kinds[row] != 0 or not 0 < size <= _WIDEST or len(places) != len(values[row]) or not inside:
+        size, positions = fields["size"][row].as_py() or 0, np.asarray(fields["indices"][row].as_py() or [], np.int64)
+        inside = not len(positions) or 0 <= positions.min() <= positions.max() < size
+        if kinds[row] != 0 or not 0 < size <= _WIDEST or len(positions) != len(values[row]) or not inside:
             raise InputError(
                 f"{path}: {quoted(name)} in data row {before + row + 1} is no vector of Spark's ML; expected type 1 "
                 f"and values, or type 0, size (up to {_WIDEST:,}), indices and values"
             )
         whole = np.zeros(size)
-        whole[places] = values[row]
+        whole[positions] = values[row]
         values[row] = whole
     sizes = np.array([len(one) for one in values]) * present
     numbers = np.concatenate([values[row] for row in np.flatnonzero(present)] or [np.empty(0)])

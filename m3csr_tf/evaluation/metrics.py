@@ -70,7 +70,7 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals of the means over users (Efron, 1979); all metrics share the resampled users.
 
-    Resampling users is drawing a multinomial over the distinct lines of metrics, of which there are few: most users
+    Resampling users is drawing a multinomial over the distinct rows of metrics, of which there are few: most users
     have no hit, or one.
 
     Args:
@@ -82,12 +82,12 @@ def intervals(
     Returns:
       metric -> (low, high).
     """
-    lines, counts = np.unique(np.stack(list(values.values()), axis=1), axis=0, return_counts=True)
+    distinct, counts = np.unique(np.stack(list(values.values()), axis=1), axis=0, return_counts=True)
     users, random = counts.sum(), np.random.default_rng(seed)
-    step = max(1, _RESAMPLED_CELLS // len(lines))
+    step = max(1, _RESAMPLED_CELLS // len(distinct))
     means = np.concatenate(
         [
-            random.multinomial(users, counts / users, size=min(step, resamples - start)) @ lines / users
+            random.multinomial(users, counts / users, size=min(step, resamples - start)) @ distinct / users
             for start in range(0, resamples, step)
         ]
     )

@@ -36,9 +36,9 @@ def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics
     for system, splits in evaluated.items():
         for split, evaluation in splits.items():
             for name, part in evaluation.slices.items():
-                place = f"{system}/{split}/{name}"
-                arrays[f"{place}/users"] = part.users
-                arrays |= {f"{place}/{metric}": part.values[metric] for metric in metrics if metric in part.values}
+                array_key = f"{system}/{split}/{name}"
+                arrays[f"{array_key}/users"] = part.users
+                arrays |= {f"{array_key}/{metric}": part.values[metric] for metric in metrics if metric in part.values}
             if evaluation.by_item is not None:
                 counts = asdict(evaluation.by_item)
                 arrays |= {f"{system}/{split}/{_BY_ITEM}/{name}": values for name, values in counts.items()}

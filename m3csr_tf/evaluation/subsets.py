@@ -66,12 +66,12 @@ def curves_by_subset(
     lengths = [n for n in range(1, longest + 1) if n <= max(1, int(candidates.sum()))]
     tables = []
     for subset in subsets_of(modalities):
-        places = _places(parts, (*others, *subset))
-        if not len(places):
+        positions = _positions(parts, (*others, *subset))
+        if not len(positions):
             continue  # Without a part of its own, a model has no score without modalities.
         ranked = top_n(
-            np.ascontiguousarray(user_vectors[:, places]),
-            np.ascontiguousarray(item_vectors[:, places]),
+            np.ascontiguousarray(user_vectors[:, positions]),
+            np.ascontiguousarray(item_vectors[:, positions]),
             lengths[-1],
             seen=seen,
             candidates=candidates,
@@ -87,6 +87,6 @@ def curves_by_subset(
     return pd.concat(tables, ignore_index=True)
 
 
-def _places(parts: Mapping[str, slice], names: Iterable[str]) -> np.ndarray:
+def _positions(parts: Mapping[str, slice], names: Iterable[str]) -> np.ndarray:
     ranges = [np.arange(parts[name].start, parts[name].stop) for name in names]
     return np.concatenate(ranges) if ranges else np.zeros(0, int)

@@ -151,8 +151,8 @@ def variance_table(tree: Mapping[str, Any]) -> Table:
     title = "variance of a user's scores over the catalogue: shares, mean +- sd over seeds; validation users"
     result = Table("what", "share", "reading", title=title, title_justify="left")
     result.columns[1].justify = "right"
-    for place, (name, found) in enumerate(tree["parts"].items()):
-        last = place == len(tree["parts"]) - 1
+    for position, (name, found) in enumerate(tree["parts"].items()):
+        last = position == len(tree["parts"]) - 1
         result.add_row(name, plus_minus(found["mean"], found["sd"]), "part of the score", end_section=last)
     for name, title_in_paper in ABLATIONS.items():
         found = tree["components"].get(name, {"mean": None, "sd": None})

@@ -166,8 +166,8 @@ class _FrontierEvaluator:
             random_recall = control.mean(RECALL)
             if len(control.users) > 1:
                 p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
-        places = lists[lists != NO_ITEM]
-        few_share, cold_share = (float(kind[places].mean()) if len(places) else 0.0 for kind in self.kinds[1:])
+        listed = lists[lists != NO_ITEM]
+        few_share, cold_share = (float(kind[listed].mean()) if len(listed) else 0.0 for kind in self.kinds[1:])
         return Point(
             share,
             None if np.isneginf(bonus) else bonus,
@@ -199,23 +199,23 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
       cold: bool [items].
       others: item rows int32 [users, n], as many as a list can hold cold items.
     """
-    place = cold[lists] & (lists != NO_ITEM)
-    return np.where(place, np.take_along_axis(others, np.maximum(np.cumsum(place, axis=1) - 1, 0), axis=1), lists)
+    is_cold = cold[lists] & (lists != NO_ITEM)
+    return np.where(is_cold, np.take_along_axis(others, np.maximum(np.cumsum(is_cold, axis=1) - 1, 0), axis=1), lists)
 
 
 def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
     """The points, a row each: who takes the places, and what they are worth."""
     slices = [name for name in _SLICES if name in points[0].recall]
     title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
-    places = Table("share", title=title, title_justify="left")
+    table = Table("share", title=title, title_justify="left")
     for heading in ("bonus", "cold places", "few-click\nplaces", "random cold\nRecall", "p"):
-        places.add_column(heading, justify="right")
+        table.add_column(heading, justify="right")
     headings = [f"{metric}\n{name}" for metric in (f"Recall@{EXPOSED_AT}", f"NDCG@{EXPOSED_AT}") for name in slices]
     worth = Table("share")
     for heading in headings:
         worth.add_column(heading, justify="right")
     for point in points:
-        places.add_row(
+        table.add_row(
             point.share,
             "" if point.bonus is None else f"{point.bonus:.3f}",
             f"{point.cold_share:.4f}",
@@ -224,7 +224,7 @@ def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
             "" if point.p_value is None else f"{point.p_value:.1e}",
         )
         worth.add_row(point.share, *(f"{of[name]:.4f}" for of in (point.recall, point.ndcg) for name in slices))
-    return places, worth
+    return table, worth
 
 
 def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
@@ -236,13 +236,13 @@ def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
         rows.to_csv(temporary, index=False)
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
-    places = [100 * point.cold_share for point in points]
+    shares = [100 * point.cold_share for point in points]
     for axes, name in zip(figure.subplots(1, 3), _SLICES, strict=True):
         if name in points[0].recall:
-            axes.plot(places, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
+            axes.plot(shares, [point.recall[name] for point in points], marker="o", markersize=3, label="model")
         if name == COLD and points[0].random_cold_recall is not None:
             control_recalls = [np.nan if one.random_cold_recall is None else one.random_cold_recall for one in points]
-            axes.plot(places, control_recalls, linestyle="--", color="grey", label="random cold items")
+            axes.plot(shares, control_recalls, linestyle="--", color="grey", label="random cold items")
             axes.legend()
         axes.set_title(name)
         axes.set_xlabel("% of places to cold items")

@@ -28,13 +28,13 @@ def halved(parts: Mapping[str, slice], modalities: Sequence[str]) -> dict[str, s
       modalities: which of them are concatenations of the two.
     """
     finer = {}
-    for name, place in parts.items():
+    for name, part_slice in parts.items():
         if name in modalities:
-            middle = (place.start + place.stop) // 2
-            finer[half(name, CONTENT)] = slice(place.start, middle)
-            finer[half(name, CLUSTER)] = slice(middle, place.stop)
+            middle = (part_slice.start + part_slice.stop) // 2
+            finer[half(name, CONTENT)] = slice(part_slice.start, middle)
+            finer[half(name, CLUSTER)] = slice(middle, part_slice.stop)
         else:
-            finer[name] = place
+            finer[name] = part_slice
     return finer
 
 
@@ -58,8 +58,8 @@ def shares(user_vectors: np.ndarray, item_vectors: np.ndarray, parts: Mapping[st
     """
     _check(user_vectors, item_vectors)
     covered = np.zeros(user_vectors.shape[1], int)
-    for place in parts.values():
-        covered[place] += 1
+    for part_slice in parts.values():
+        covered[part_slice] += 1
     if not (covered == 1).all():
         raise ValueError(f"the parts must cover the {len(covered)} entries of a vector once, got {dict(parts)}")
     spread = _covariance(item_vectors, item_vectors)
@@ -68,7 +68,7 @@ def shares(user_vectors: np.ndarray, item_vectors: np.ndarray, parts: Mapping[st
         products = users * (users @ spread)
         variance = products.sum(axis=1)
         varies = variance > _noise(users, spread)
-        by_part = np.stack([products[varies, place].sum(axis=1) for place in parts.values()], axis=1)
+        by_part = np.stack([products[varies, part_slice].sum(axis=1) for part_slice in parts.values()], axis=1)
         sums += (by_part / variance[varies, None]).sum(axis=0)
         counted += int(np.count_nonzero(varies))
     return {name: float(total / counted) for name, total in zip(parts, sums, strict=True)} if counted else {}

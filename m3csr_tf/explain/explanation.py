@@ -134,11 +134,11 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
             f"({len(release.index):,} items); check the id, or take the video in with pipelines/refresh.py"
         )
     used, user_outputs = _ask_user_tower(release, user, history)
-    said = _ask_item_tower(release, item_ids)
+    item_outputs = _ask_item_tower(release, item_ids)
     # The index's vector, so that the score is the one that lists are made by.
     parts = release.score_parts(user_outputs[columns.USER_VECTOR], release.index.vectors(item_ids))
     views = int(release.items.views(item_ids)[0])
-    places = {place: given for place, given in enumerate(used) if given}
+    used_at = {position: given for position, given in enumerate(used) if given}
     modalities = release.modalities if release.explains else {}
     return Explanation(
         release=release.folder.name,
@@ -148,21 +148,23 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         explains=release.explains,
         user=user,
         known_user=_is_known(release.path(columns.USER_TOWER), user),
-        history=list(places.values()),
-        skipped=_skipped(history, list(places.values())),
+        history=list(used_at.values()),
+        skipped=_skipped(history, list(used_at.values())),
         item=item,
         views=None if views == UNKNOWN_VIEWS else views,
-        popularity_bin=int(said[columns.POPULARITY_BIN][0]),
-        gate=float(said[columns.GATE][0]) if columns.GATE in said else None,
+        popularity_bin=int(item_outputs[columns.POPULARITY_BIN][0]),
+        gate=float(item_outputs[columns.GATE][0]) if columns.GATE in item_outputs else None,
         clusters={
             name: int(number) or None
-            for name, number in zip(modalities, said[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
+            for name, number in zip(modalities, item_outputs[columns.CLUSTER_IDS][0, : len(modalities)], strict=True)
         },
         score=float(np.sum(list(parts.values()))),
         parts={part: float(values[0]) for part, values in parts.items()},
-        intensities={name: float(user_outputs[columns.INTENSITIES][0, place]) for place, name in enumerate(modalities)},
+        intensities={
+            name: float(user_outputs[columns.INTENSITIES][0, position]) for position, name in enumerate(modalities)
+        },
         attention={
-            part: _by_weight(places, user_outputs[columns.attention_output(part)][0])
+            part: _by_weight(used_at, user_outputs[columns.attention_output(part)][0])
             for part in ((ID_PART, *modalities) if release.explains else ())
         },
     )
@@ -174,13 +176,13 @@ def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tupl
     frame = pd.DataFrame({columns.USER_ID: [user], columns.HISTORY: [list(history)]})
     length = release.manifest["history_length"]
     [request] = user_requests(frame, known_items(folder), length, release.items, batch=1, content_bytes=CONTENT_BYTES)
-    places = request.inputs[columns.HISTORY]
+    history_inputs = request.inputs[columns.HISTORY]
     nothing = {
-        columns.history_feature(name): np.zeros([*places.shape, width], np.float32)
+        columns.history_feature(name): np.zeros([*history_inputs.shape, width], np.float32)
         for name, width in release.modalities.items()
     }
     signature = columns.EXPLAIN if release.explains else columns.WITH_CONTENT
-    return places[0], _ask(folder, nothing | request.inputs, signature)
+    return history_inputs[0], _ask(folder, nothing | request.inputs, signature)
 
 
 def _ask_item_tower(release: Release, item: np.ndarray) -> dict[str, np.ndarray]:
@@ -202,15 +204,17 @@ def _ask(folder: Path, inputs: Mapping[str, np.ndarray], signature: str) -> dict
     return {name: answer.numpy() for name, answer in tower.signatures[signature](**tensors).items()}
 
 
-def _by_weight(places: Mapping[int, str], weights: np.ndarray) -> list[Attended]:
-    attended = [Attended(item, float(weights[place])) for place, item in places.items() if weights[place] > 0]
+def _by_weight(items_at: Mapping[int, str], weights: np.ndarray) -> list[Attended]:
+    attended = [
+        Attended(item, float(weights[position])) for position, item in items_at.items() if weights[position] > 0
+    ]
     return sorted(attended, key=lambda one: -one.weight)
 
 
 def _skipped(given: Sequence[str], used: Sequence[str]) -> list[str]:
     """What is left of the history without its used places; of an item given twice, the latest place was used."""
-    latest = {item: place for place, item in enumerate(given)}
-    return [item for place, item in enumerate(given) if item not in set(used) or latest[item] != place]
+    latest = {item: position for position, item in enumerate(given)}
+    return [item for position, item in enumerate(given) if item not in set(used) or latest[item] != position]
 
 
 def _is_known(folder: Path, user: str) -> bool:

@@ -67,8 +67,8 @@ def models_config(versions: Sequence[int]) -> str:
             name=tower, base_path=f"{PLACE}/{tower}", model_platform="tensorflow"
         )
         model.model_version_policy.specific.versions.extend(versions)
-    said = ", ".join(map(str, versions))
-    return f"# Generated for version {said}; base_path is the towers' place as the server sees it.\n" + (
+    versions_text = ", ".join(map(str, versions))
+    return f"# Generated for version {versions_text}; base_path is the towers' place as the server sees it.\n" + (
         text_format.MessageToString(config)
     )
 

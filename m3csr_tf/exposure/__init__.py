@@ -3,7 +3,7 @@
 from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merge, ranked_by_kind
 from m3csr_tf.exposure.bonuses import model_with_bonuses, with_bonuses
 from m3csr_tf.exposure.calibration import (
-    MOST,
+    MOST_COLD_SHARE,
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
@@ -13,7 +13,7 @@ from m3csr_tf.exposure.calibration import (
 
 __all__ = [
     "EXPOSED_AT",
-    "MOST",
+    "MOST_COLD_SHARE",
     "Ranked",
     "by_clicks",
     "calibrated_bonuses",

@@ -34,7 +34,7 @@ from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.progress import ProgressCallback, share
 from m3csr_tf.util.samples import sample
 
-MOST = 0.2
+MOST_COLD_SHARE = 0.2
 """Largest share of the places for cold items with exposure.cold_share=catalogue. Where most of the catalogue is cold,
 much of it may be of no use to anybody."""
 
@@ -118,17 +118,17 @@ def calibrated_bonuses(
         seen=seen,
         seed=seed,
         block=block,
-        on_progress=[share(on_progress, place, most) for place in range(len(kinds))],
+        on_progress=[share(on_progress, position, most) for position in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
     bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
     limited = config.cold_share == "catalogue" and not hide_cold and bonus_loss.sees(kinds[-1])
     parts = _PARTS if limited else _PARTS[:1]
-    for place, part in enumerate(parts, start=len(kinds) + 1):
+    for position, part in enumerate(parts, start=len(kinds) + 1):
         cold_bonus, few_bonus = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = few_bonus, cold_bonus
-        if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, place, most)) <= config.most_loss:
+        if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, position, most)) <= config.most_loss:
             break
     return bonuses
 
@@ -234,9 +234,10 @@ def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def catalogue_share(cold: np.ndarray) -> float:
-    """Returns the share of cold items in the catalogue, at most MOST: theirs of the places with cold_share=catalogue.
+    """Returns the share of cold items in the catalogue, at most MOST_COLD_SHARE: with cold_share=catalogue theirs of
+    the places.
 
     Args:
       cold: bool [items], reserved rows included.
     """
-    return min(MOST, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0
+    return min(MOST_COLD_SHARE, float(cold[FIRST_ROW:].mean())) if len(cold) > FIRST_ROW else 0.0

@@ -85,14 +85,14 @@ class ContentScaler:
         """
         shift, scale, projection = {}, {}, {}
         chosen = sample(np.flatnonzero(item_rows) if item_rows.dtype == bool else item_rows, FITTED_ROWS, seed)
-        for place, (name, raw) in enumerate(content.items(), start=1):
+        for position, (name, raw) in enumerate(content.items(), start=1):
             vectors = take(raw, chosen).astype(np.float64)
             vectors = vectors[~np.isnan(vectors).any(axis=1)]
             shift[name], scale[name] = _shift_and_scale(kind, vectors)
             if kind == "whitened":
                 projection[name] = _whitening((vectors - shift[name]) * scale[name], components, shrinkage)
             if on_progress is not None:
-                on_progress(place, len(content))
+                on_progress(position, len(content))
         return cls(shift=shift, scale=scale, projection=projection, l2=kind in {"l2", "standard_l2", "whitened"})
 
     def width(self, modality: str) -> int:

@@ -126,6 +126,6 @@ def renumbered(frame: pd.DataFrame, users: np.ndarray) -> pd.DataFrame:
     if not len(users):
         return frame[:0]
     rows = frame[columns.USER_ROW].to_numpy()
-    places = np.minimum(np.searchsorted(users, rows), len(users) - 1)
-    theirs = users[places] == rows
-    return frame[theirs].assign(**{columns.USER_ROW: places[theirs]})
+    positions = np.minimum(np.searchsorted(users, rows), len(users) - 1)
+    theirs = users[positions] == rows
+    return frame[theirs].assign(**{columns.USER_ROW: positions[theirs]})

@@ -111,9 +111,9 @@ def content_cosines(
                     cosines[:, ~reachable[first : first + _COLUMNS]] = -np.inf
                 top_k.update(cosines, first, mask[:, : cosines.shape[1]])
             nearest, weights = top_k.lists()
-            row, place = np.nonzero(weights > 0)
+            row, position = np.nonzero(weights > 0)
             indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(rows)))])
-            found = weights[row, place], nearest[row, place], indptr
+            found = weights[row, position], nearest[row, position], indptr
             parts[number] = sparse.csr_matrix(found, shape=(len(rows), items))
             if on_progress is not None:
                 done[worker] += 1

@@ -139,7 +139,7 @@ def content_id_maps(
       item_rows: int [n], the items to fit on, which have ids of their own.
       ridges: float [modalities], fixed ridges; None: they are chosen.
       seed: seed of the sample of items on which ridges are chosen.
-      on_progress: progress callback, which gets the number of choices that are made and the number of all choices.
+      on_progress: progress callback, which gets the number of ridges that are chosen and of all to choose.
       settings: the section model.initial; ridges are chosen among its id_ridges.
     """
     if not len(item_rows):
@@ -150,12 +150,12 @@ def content_id_maps(
         some = _Regression.of(ids, content, sample(item_rows, _RIDGES_CHOSEN_ON, seed))
         ridges = np.ones(len(content))
         for turn in range(_ID_ROUNDS):
-            for place in range(len(content)):
+            for position in range(len(content)):
                 tried = np.tile(ridges, (len(settings.id_ridges), 1))
-                tried[:, place] = settings.id_ridges
+                tried[:, position] = settings.id_ridges
                 ridges = tried[int(np.argmin([some.left_out_error(each) for each in tried]))]
                 if on_progress is not None:
-                    on_progress(turn * len(content) + place + 1, _ID_ROUNDS * len(content))
+                    on_progress(turn * len(content) + position + 1, _ID_ROUNDS * len(content))
     return _Regression.of(ids, content, item_rows).maps(ridges)
 
 

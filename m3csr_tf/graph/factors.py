@@ -114,12 +114,12 @@ def item_graph_factors(
     beyond = item_graph.items.tocsr().astype(np.float64)
     beyond.data = (1 - item_graph.popularity_share) * beyond.data / floor
     beyond.data = np.log1p(beyond.data / (1 + np.expm1(by_popularity)[beyond.indices]))
-    lines = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
-    ones = np.ones(lines.shape[0])
+    profiles = normalize(clicks[np.diff(clicks.indptr) > 0].astype(np.float64), norm="l1")
+    ones = np.ones(profiles.shape[0])
     operator = LinearOperator(
-        (lines.shape[0], clicks.shape[1]),
-        matvec=lambda vector: lines @ (beyond @ vector.ravel()) + ones * (by_popularity @ vector.ravel()),
-        rmatvec=lambda vector: beyond.T @ (lines.T @ vector.ravel()) + by_popularity * vector.sum(),
+        (profiles.shape[0], clicks.shape[1]),
+        matvec=lambda vector: profiles @ (beyond @ vector.ravel()) + ones * (by_popularity @ vector.ravel()),
+        rmatvec=lambda vector: beyond.T @ (profiles.T @ vector.ravel()) + by_popularity * vector.sum(),
         dtype=np.float64,
     )
     rank = max(0, min(dim, min(operator.shape) - 1))
@@ -132,7 +132,7 @@ def item_graph_factors(
         _, values, directions = svds(operator, k=rank, v0=start)
         order = np.argsort(values)[::-1]
         values, directions = values[order], directions[order]
-    said = beyond @ directions.T + by_popularity @ directions.T
+    projected = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
     # Each side gets the roots of the singular values.
     items = np.zeros((clicks.shape[1], dim))
@@ -141,8 +141,8 @@ def item_graph_factors(
     scale = max(np.sqrt((items[clicked] ** 2).sum(axis=1).mean()), 1e-12)
     items /= scale
     wanted = np.zeros_like(items)
-    wanted[:, :rank] = said * scale / np.sqrt(np.maximum(values, 1e-12))
-    often = np.asarray(lines.sum(axis=0)).ravel()[:, None]
+    wanted[:, :rank] = projected * scale / np.sqrt(np.maximum(values, 1e-12))
+    often = np.asarray(profiles.sum(axis=0)).ravel()[:, None]
     gram = items.T @ (often * items)
     gram += max(_RIDGE * np.trace(gram) / dim, 1e-12) * np.eye(dim)
     return IdFactors(items.astype(np.float32), np.linalg.solve(gram, items.T @ (often * wanted)).astype(np.float32))

@@ -109,8 +109,8 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
         for group in groups[worker::workers]:
             longest = sizes[group].max()
             slots = np.arange(longest)
-            places = np.minimum(clicks.indptr[group][:, None] + slots, clicks.indptr[group + 1][:, None] - 1)
-            clicked = np.where(slots < sizes[group][:, None], clicks.indices[places], len(others))
+            positions = np.minimum(clicks.indptr[group][:, None] + slots, clicks.indptr[group + 1][:, None] - 1)
+            clicked = np.where(slots < sizes[group][:, None], clicks.indices[positions], len(others))
             theirs = rotated[clicked]
             if longest <= width:
                 inner = alpha * (theirs / diagonal) @ theirs.transpose(0, 2, 1)

@@ -127,20 +127,22 @@ def stacking_weights(
             Weights({}, 1.0, 1.0, 1.0), HeldOutClicks(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0)))
         )
     names = fold_scores[0].names
-    of_new = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
-    of_content = of_new[: len(names)]
+    new_item_weights = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
+    content_weights = new_item_weights[: len(names)]
     # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
     # items.
     clicked = np.concatenate([fold.clicked for fold in fold_scores])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
-    of_clicked = conditional_logit(np.concatenate([ids, (content @ of_content)[..., None]], axis=2), settings)
-    weights = Weights(
-        content=dict(zip(names, of_content.tolist(), strict=True)),
-        new_ids=float(of_new[len(names)]) if len(of_new) > len(names) else 1.0,
-        ids=float(of_clicked[0]) if len(of_clicked) > 1 else 1.0,
-        content_scale=float(of_clicked[-1]),
+    clicked_item_weights = conditional_logit(
+        np.concatenate([ids, (content @ content_weights)[..., None]], axis=2), settings
     )
-    similarities = np.concatenate([fold.popular for fold in fold_scores]) * of_content
+    weights = Weights(
+        content=dict(zip(names, content_weights.tolist(), strict=True)),
+        new_ids=float(new_item_weights[len(names)]) if len(new_item_weights) > len(names) else 1.0,
+        ids=float(clicked_item_weights[0]) if len(clicked_item_weights) > 1 else 1.0,
+        content_scale=float(clicked_item_weights[-1]),
+    )
+    similarities = np.concatenate([fold.popular for fold in fold_scores]) * content_weights
     histories = vstack([fold.histories for fold in fold_scores], format="csr")
     return StackingResult(weights, HeldOutClicks(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
 
@@ -176,18 +178,18 @@ class _FoldScores(NamedTuple):
         )
 
 
-def means(lines: csr_matrix, vectors: np.ndarray) -> np.ndarray:
+def means(profiles: csr_matrix, vectors: np.ndarray) -> np.ndarray:
     """Computes the means of item vectors over sets of items.
 
     Args:
-      lines: sparse [n, items] of 1s, a set of items in each row.
+      profiles: sparse [n, items] of 1s, a set of items in each row.
       vectors: float32 [items, width]; an item with a row of zeros is left out of means.
 
     Returns:
       float32 [n, width]; zeros for a set without any such vector.
     """
-    counted = np.maximum(lines @ (vectors != 0).any(axis=1).astype(np.float32), 1)
-    return np.asarray(lines @ vectors / counted[:, None], np.float32)
+    counted = np.maximum(profiles @ (vectors != 0).any(axis=1).astype(np.float32), 1)
+    return np.asarray(profiles @ vectors / counted[:, None], np.float32)
 
 
 def conditional_logit(scores: np.ndarray, settings: InitialConfig = DEFAULTS) -> np.ndarray:

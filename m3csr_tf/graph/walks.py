@@ -158,9 +158,9 @@ def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.
             others = np.concatenate([others, tied[lowest]])
         kept.append(begin + others)
         sizes.append(len(others))
-    places = np.concatenate(kept)
+    positions = np.concatenate(kept)
     indptr = np.concatenate([[0], np.cumsum(sizes)])
-    found = block.data[places].astype(np.float32), block.indices[places], indptr
+    found = block.data[positions].astype(np.float32), block.indices[positions], indptr
     result = sparse.csr_matrix(found, shape=block.shape)
     result.sort_indices()
     return result

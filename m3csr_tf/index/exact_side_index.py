@@ -73,11 +73,11 @@ class ExactSideIndex:
         if not self._long and not self._recent:
             return rows, scores
         if self._scored is None:
-            places = self._items.rows([*self._long, *self._recent])
-            self._scored = places, self._items.vectors_at(places)
-        places, vectors = self._scored
+            fresh_rows = self._items.rows([*self._long, *self._recent])
+            self._scored = fresh_rows, self._items.vectors_at(fresh_rows)
+        fresh_rows, vectors = self._scored
         here = np.zeros(len(self._items), bool)
-        here[places] = True
+        here[fresh_rows] = True
         # Only what beats the end of a list can enter it; an item that is its end must not be lost to rounding.
         longest = float(np.linalg.norm(vectors, axis=1).max())
         enough = scores[:, -1] - ROUNDING * longest * np.linalg.norm(queries, axis=1)
@@ -85,12 +85,12 @@ class ExactSideIndex:
         for start in range(0, len(queries), BLOCK):
             block = slice(start, start + BLOCK)
             exact = queries[block] @ vectors.T
-            line, entry = np.divmod(np.flatnonzero(exact >= enough[block, np.newaxis]), len(places))
-            _insert(rows[block], scores[block], line, places[entry], exact[line, entry])
+            line, entry = np.divmod(np.flatnonzero(exact >= enough[block, np.newaxis]), len(fresh_rows))
+            _insert(rows[block], scores[block], line, fresh_rows[entry], exact[line, entry])
         return rows, scores
 
 
-def _insert(rows: np.ndarray, scores: np.ndarray, line: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+def _insert(rows: np.ndarray, scores: np.ndarray, line: np.ndarray, fresh_rows: np.ndarray, values: np.ndarray) -> None:
     """Puts rows `places` of scores `values` into lists number `line`, ascending, and sorts those lists anew."""
     counts = np.bincount(line, minlength=len(rows))
     if not len(line):
@@ -98,7 +98,7 @@ def _insert(rows: np.ndarray, scores: np.ndarray, line: np.ndarray, places: np.n
     column = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
     more = np.full([len(rows), counts.max()], -np.inf, np.float32)
     more_rows = np.full(more.shape, -1, np.int64)
-    more[line, column], more_rows[line, column] = values, places
+    more[line, column], more_rows[line, column] = values, fresh_rows
     merged = np.concatenate([scores, more], axis=1)
     order = np.argsort(-merged, axis=1)[:, : rows.shape[1]]
     scores[:] = np.take_along_axis(merged, order, axis=1)

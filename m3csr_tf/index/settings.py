@@ -51,7 +51,9 @@ def cheapest(
       leaves, steps: what to try, ascending.
     """
     level = len(steps) - 1
-    column = bisect_left(range(len(leaves)), True, key=lambda place: reaches(SearchWidth(leaves[place], steps[level])))
+    column = bisect_left(
+        range(len(leaves)), True, key=lambda position: reaches(SearchWidth(leaves[position], steps[level]))
+    )
     best = None
     while column < len(leaves):
         while level and reaches(SearchWidth(leaves[column], steps[level - 1])):
@@ -71,15 +73,15 @@ def cheapest(
 
 def wider(setting: SearchWidth, leaves: list[int], steps: list[float]) -> Iterator[SearchWidth]:
     """Ever wider settings beyond `setting`, up to the widest."""
-    place = bisect_left(leaves, setting.leaves + 1)
+    position = bisect_left(leaves, setting.leaves + 1)
     level = bisect_left(steps, setting.reorder + 1e-9)
-    while place < len(leaves) or level < len(steps):
+    while position < len(leaves) or level < len(steps):
         setting = SearchWidth(
-            leaves[place] if place < len(leaves) else setting.leaves,
+            leaves[position] if position < len(leaves) else setting.leaves,
             steps[level] if level < len(steps) else setting.reorder,
         )
         yield setting
-        place, level = place + 1, level + 1
+        position, level = position + 1, level + 1
 
 
 def around(setting: SearchWidth, leaves: list[int], steps: list[float]) -> list[SearchWidth]:
@@ -88,5 +90,7 @@ def around(setting: SearchWidth, leaves: list[int], steps: list[float]) -> list[
     level = bisect_left(steps, setting.reorder)
     near = {setting}
     near |= {setting._replace(leaves=min(most, max(fewest, round(setting.leaves * by)))) for by in (0.25, 0.5, 2, 4)}
-    near |= {setting._replace(reorder=steps[place]) for place in (level - 1, level + 1) if 0 <= place < len(steps)}
+    near |= {
+        setting._replace(reorder=steps[position]) for position in (level - 1, level + 1) if 0 <= position < len(steps)
+    }
     return sorted(near)

@@ -97,10 +97,10 @@ class VectorStore:
         self._fresh[-1 - source] = vectors
         if len(new):
             self._cached = self._table = None
-        places: list[int | None] = rows.tolist()
+        positions: list[int | None] = rows.tolist()
         for line in new.tolist():
-            places[line] = None
-        return places
+            positions[line] = None
+        return positions
 
     def delete(self, ids: list[str]) -> list[int]:
         """Removes items, and returns the row that each had when its turn came."""

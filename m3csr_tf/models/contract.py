@@ -242,7 +242,7 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
 
 def vector_width(layout: Mapping[str, slice]) -> int:
     """Width D of the vectors of a layout."""
-    return max(place.stop for place in layout.values())
+    return max(part_slice.stop for part_slice in layout.values())
 
 
 def consecutive(widths: Sequence[tuple[str, int]]) -> dict[str, slice]:

@@ -61,8 +61,8 @@ class ClickedNeighbours(tf.keras.layers.Layer):
         Args:
           content: float32 [n, width]. Where fewer have a positive cosine, the others have 0.
         """
-        places, cosines = nearest_rows(tf.math.l2_normalize(content, axis=1), self.content, self._count)
-        return tf.gather(self._rows, places), tf.nn.relu(cosines)
+        positions, cosines = nearest_rows(tf.math.l2_normalize(content, axis=1), self.content, self._count)
+        return tf.gather(self._rows, positions), tf.nn.relu(cosines)
 
 
 def carried_to(rows: tf.Tensor, connections: tf.Tensor, sums: tf.Tensor, carried: tf.Tensor) -> tf.Tensor:

@@ -129,8 +129,8 @@ class MixedGraphTower(ItemGraphTower):
     def of_content(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """See `ItemGraphTower.of_content`."""
         original, columns, connections = [], [], []
-        for place, (name, nearest) in enumerate(self._original.items()):
-            share = self._shares[place]
+        for position, (name, nearest) in enumerate(self._original.items()):
+            share = self._shares[position]
             rows, cosines = nearest(content[name])
             original.append(share * carried_to(rows, cosines, self._sums[name], self.carried))
             mapped = unit_mapped(content[name], self._kernels[name], self._biases[name])
@@ -246,8 +246,8 @@ class Lattice(EmbeddingRecommender):
             layer = self.network.maps[name]
             unit = unit_mapped(content, layer.kernel, layer.bias)
             fixed = tf.stop_gradient(unit)
-            places, _ = nearest_rows(fixed, tf.gather(fixed, self._clicked), self._neighbours)
-            rows = tf.gather(self._clicked, places)
+            positions, _ = nearest_rows(fixed, tf.gather(fixed, self._clicked), self._neighbours)
+            rows = tf.gather(self._clicked, positions)
             cosines = tf.reduce_sum(unit[:, tf.newaxis] * tf.gather(unit, rows), axis=2)
             columns.append(rows)
             connections.append(share * tf.nn.relu(cosines))

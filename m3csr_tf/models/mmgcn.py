@@ -88,7 +88,7 @@ class ModalityGraph(tf.keras.layers.Layer):
         self.map.build([None, width])
         widths = [entering] + [settings.dim] * settings.layers
         self.convolutions = [
-            Convolution(width, settings.dim, f"layer_{place}") for place, width in enumerate(widths[:-1])
+            Convolution(width, settings.dim, f"layer_{position}") for position, width in enumerate(widths[:-1])
         ]
 
     def items(self, content: tf.Tensor) -> tf.Tensor:

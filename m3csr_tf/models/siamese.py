@@ -47,8 +47,8 @@ class ContentTower(tf.keras.Model):
         # Scaled content has length 1 by default: entries near 1 are what the initialiser counts on.
         self._scale = {name: float(width) ** 0.5 for name, width in widths.items()}
         self.hidden = [
-            tf.keras.layers.Dense(width, activation="relu", name=f"hidden_{place}")
-            for place, width in enumerate(settings.hidden)
+            tf.keras.layers.Dense(width, activation="relu", name=f"hidden_{position}")
+            for position, width in enumerate(settings.hidden)
         ]
         self.output_layer = tf.keras.layers.Dense(settings.dim, name="output")
         self.content_popularity = (

@@ -69,9 +69,9 @@ class VBPRItemTower(tf.keras.Model):
     def combine(self, factors: tf.Tensor, bias: tf.Tensor, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Item vectors float32 [items, D] of gamma, b and scaled content float32 [items, width] a modality."""
         parts = [factors]
-        for name, embedding, of_content in zip(self.modalities, self.embeddings, self.content_bias, strict=True):
+        for name, embedding, content_kernel in zip(self.modalities, self.embeddings, self.content_bias, strict=True):
             parts.append(tf.matmul(content[name], embedding))
-            bias += tf.matmul(content[name], of_content)
+            bias += tf.matmul(content[name], content_kernel)
         return tf.concat([*parts, bias], axis=1)
 
 
@@ -129,11 +129,11 @@ class VBPRUserTower(TableUserTower):
 
     def of_history(self, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """See `TableUserTower.of_history`."""
-        factors = (total[:, self._id], tf.add_n([total[:, place] for place in self._modal]))
+        factors = (total[:, self._id], tf.add_n([total[:, part_slice] for part_slice in self._modal]))
         lengths = [tf.norm(one, axis=1, keepdims=True) for one in factors]
         gamma, theta = (
-            self.lengths[place] * tf.math.divide_no_nan(one, length)
-            for place, (one, length) in enumerate(zip(factors, lengths, strict=True))
+            self.lengths[position] * tf.math.divide_no_nan(one, length)
+            for position, (one, length) in enumerate(zip(factors, lengths, strict=True))
         )
         return user_vectors(gamma, theta, len(self._modal)), tf.add_n(lengths) > 0
 

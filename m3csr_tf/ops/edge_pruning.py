@@ -39,9 +39,9 @@ class EdgePruning:
         """
         tiny = 1e-20
         noise = -tf.math.log(-tf.math.log(uniform + tiny) + tiny)
-        _, places = tf.math.top_k(self._log_chance + noise, self._kept, sorted=False)
+        _, positions = tf.math.top_k(self._log_chance + noise, self._kept, sorted=False)
         # Sorted, so that sums over the edges are always taken in the same order.
-        return tf.gather(self._ends, tf.sort(places))
+        return tf.gather(self._ends, tf.sort(positions))
 
     def graph(self, uniform: tf.Tensor) -> tf.SparseTensor:
         """Draws a pruned graph and normalises its adjacency matrix A to D^-1/2 A D^-1/2.

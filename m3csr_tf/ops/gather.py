@@ -77,13 +77,13 @@ def gather_scalars(
     Returns:
       float32 [..., entries].
     """
-    places = indices * table.shape[1] + columns
+    positions = indices * table.shape[1] + columns
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        added = _added(tf.reshape(upstream, [1, -1]), tf.reshape(places, [1, -1]), tf.size(table))
+        added = _added(tf.reshape(upstream, [1, -1]), tf.reshape(positions, [1, -1]), tf.size(table))
         return tf.reshape(added, tf.shape(table)), None, None
 
-    return tf.gather(tf.reshape(table, [-1]), places), gradient
+    return tf.gather(tf.reshape(table, [-1]), positions), gradient
 
 
 def scatter_scalars(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Tensor:

@@ -33,8 +33,8 @@ class MaskedClicks:
           users, items: of the clicks to leave out, int32 [n]; a pair that is no click changes nothing.
         """
         wanted = tf.cast(users, tf.int64) * self._items + tf.cast(items, tf.int64)
-        places = tf.minimum(tf.searchsorted(self._keys, wanted), tf.size(self._keys) - 1)
-        found = tf.boolean_mask(places, tf.gather(self._keys, places) == wanted)
+        positions = tf.minimum(tf.searchsorted(self._keys, wanted), tf.size(self._keys) - 1)
+        found = tf.boolean_mask(positions, tf.gather(self._keys, positions) == wanted)
         kept = tf.tensor_scatter_nd_update(
             tf.ones(tf.shape(self._keys)), found[:, tf.newaxis], tf.zeros(tf.shape(found))
         )

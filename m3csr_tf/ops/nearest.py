@@ -23,12 +23,12 @@ def nearest_rows(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple[tf.T
 
     def block(start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         products = tf.matmul(queries[start : start + _BLOCK], table, transpose_b=True)
-        values, places = tf.math.top_k(products, count)
+        values, positions = tf.math.top_k(products, count)
         short = _BLOCK - tf.shape(values)[0]
-        padded = [tf.pad(some, [[0, short], [0, 0]]) for some in (places, values)]
+        padded = [tf.pad(some, [[0, short], [0, 0]]) for some in (positions, values)]
         return tuple(tf.ensure_shape(some, [_BLOCK, count]) for some in padded)
 
     # All blocks have the same shape, so that an empty batch of queries needs no case of its own.
     found = tuple(tf.TensorSpec([_BLOCK, count], dtype) for dtype in (tf.int32, tf.float32))
-    places, values = tf.map_fn(block, tf.range(0, size, _BLOCK), fn_output_signature=found, parallel_iterations=1)
-    return tf.reshape(places, [-1, count])[:size], tf.reshape(values, [-1, count])[:size]
+    positions, values = tf.map_fn(block, tf.range(0, size, _BLOCK), fn_output_signature=found, parallel_iterations=1)
+    return tf.reshape(positions, [-1, count])[:size], tf.reshape(values, [-1, count])[:size]

@@ -17,7 +17,7 @@ from m3csr_tf.index import build_index
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
 from m3csr_tf.releases.items import ItemStore
-from m3csr_tf.releases.release import ITEMS, Release, open_release
+from m3csr_tf.releases.release import ITEMS_FOLDER, Release, open_release
 from m3csr_tf.releases.versions import commit, free_version, publishing
 
 _LINKED = (columns.ITEM_TOWER, columns.USER_TOWER)
@@ -46,7 +46,7 @@ def compact(folder: Path, config: IndexConfig) -> Release:
         except ValueError as error:
             raise ReleaseError(f"{folder}: the live vectors cannot be indexed: {error}") from None
         index.save(place)
-        release.items.save(place / ITEMS)
+        release.items.save(place / ITEMS_FOLDER)
         sample.save(users, place)
         for part in _LINKED:
             _link(release.path(part), staging / part, manifests.copy_path(release.path(part), part))

@@ -129,9 +129,9 @@ def columns_of(release: Release) -> dict[str, str]:
 
 
 def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
-    said = one_line(reason)
-    _put_away(path, REJECTED, said)
-    logger.warning("%s: rejected (%s)", one_line(str(path)), said, exc_info=unexpected)
+    message = one_line(reason)
+    _put_away(path, REJECTED, message)
+    logger.warning("%s: rejected (%s)", one_line(str(path)), message, exc_info=unexpected)
 
 
 def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:

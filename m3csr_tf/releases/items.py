@@ -22,7 +22,7 @@ from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array
 
-ITEMS = "items.parquet"
+_ITEMS = "items.parquet"
 _REMOVED = "removed.parquet"
 _WRITTEN_AT_ONCE = 65_536
 NEVER_TRAINED = -1
@@ -194,7 +194,7 @@ class ItemStore:
                 columns.REFRESHED: self.refreshed(ids),
             }
         )
-        frame.to_parquet(folder / ITEMS, index=False)
+        frame.to_parquet(folder / _ITEMS, index=False)
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
         with ExitStack() as stack:
             files = {
@@ -213,7 +213,7 @@ class ItemStore:
           ReleaseError: a file is missing, broken, or does not fit the others.
         """
         with reading(folder, "put it back, roll back, or release again", ReleaseError):
-            frame = pd.read_parquet(folder / ITEMS)
+            frame = pd.read_parquet(folder / _ITEMS)
             removed = set(pd.read_parquet(folder / _REMOVED)[columns.ITEM_ID])
             content = {
                 name: stored_array(_content_path(folder, name), (len(frame), width), "f", mapped=True)

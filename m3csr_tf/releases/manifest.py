@@ -46,9 +46,9 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def with_fingerprint(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with the fingerprint of all else that it says."""
-    said = {key: value for key, value in manifest.items() if key != "fingerprint"}
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    return {**said, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
+    fields = {key: value for key, value in manifest.items() if key != "fingerprint"}
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return {**fields, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def read(path: Path) -> dict[str, Any]:

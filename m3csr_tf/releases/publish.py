@@ -31,7 +31,7 @@ from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
 from m3csr_tf.releases.carry_over import new_by_refresh
 from m3csr_tf.releases.items import ItemStore
-from m3csr_tf.releases.release import ITEMS, Release, open_release
+from m3csr_tf.releases.release import ITEMS_FOLDER, Release, open_release
 from m3csr_tf.releases.versions import commit, free_version, publishing
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.progress import progress
@@ -89,10 +89,10 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             with _with_bonuses(trained.model, bonuses):
                 _export(trained, staging)
         except tf.errors.OpError as error:
-            said = str(error.message)
-            refused = behind(said)
+            message = str(error.message)
+            refused = behind(message)
             why = "check disk and rights" if refused is None else reason(refused)
-            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(said)}: {why}") from None
+            raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
         index = _build_index(trained, staging)
         with progress("checksums of the release"):
             manifest = _manifest(trained, version, index, bonuses, staging)
@@ -162,7 +162,7 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     folder = staging / columns.INDEX
     with progress("writing the index"):
         index.save(folder)
-        items.save(folder / ITEMS)
+        items.save(folder / ITEMS_FOLDER)
     sample.save(sample.SampledUsers(users, user_vectors), folder)
     return index
 

@@ -134,16 +134,16 @@ def _warn_of_unread(
     differs = np.zeros(len(known), bool)
     for name, new in content.items():
         differs |= ~np.isclose(new[known], before[name], equal_nan=True).all(axis=1)
-    asked = known[differs]
-    if not len(asked):
+    changed = known[differs]
+    if not len(changed):
         return
-    as_it_was = _completed(release, frame.iloc[asked], {}, in_release[asked])
-    if (release.item_vectors(as_it_was) == vectors[asked]).all():
+    as_it_was = _completed(release, frame.iloc[changed], {}, in_release[changed])
+    if (release.item_vectors(as_it_was) == vectors[changed]).all():
         logger.warning(
             "%s: the content of known items changed, and moves none of them (%d looked at): %s reads content only for "
             "items without a training click",
             source,
-            len(asked),
+            len(changed),
             release.model_title,
         )
 

@@ -32,7 +32,7 @@ from m3csr_tf.releases.items import ItemStore
 from m3csr_tf.releases.journal import Journal, Segment
 from m3csr_tf.util.quoting import quoted
 
-ITEMS = "items"
+ITEMS_FOLDER = "items"
 
 
 class Release:
@@ -204,7 +204,7 @@ class Release:
 
     def _stored_items(self) -> ItemStore:
         edges = np.asarray(self.manifest["popularity_edges"], np.int64)
-        return ItemStore.load(self.path(columns.INDEX) / ITEMS, self.modalities, edges)
+        return ItemStore.load(self.path(columns.INDEX) / ITEMS_FOLDER, self.modalities, edges)
 
     @cached_property
     def _live(self) -> tuple[ItemIndex, ItemStore]:

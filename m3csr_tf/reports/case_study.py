@@ -45,7 +45,7 @@ def draw_users(lists: pd.DataFrame, prepared: Prepared, seed: int) -> list[str]:
     active = ids[clicks.reindex(rows, fill_value=0).to_numpy() >= LEAST_HISTORY]
     ids = active if len(active) else ids
     chosen = np.random.default_rng(seed).permutation(len(ids))[:USERS]
-    return [str(ids[place]) for place in chosen]
+    return [str(ids[position]) for position in chosen]
 
 
 def studies(
@@ -117,18 +117,18 @@ class Shown:
             score=score,
         )
 
-    def _picture(self, place: str) -> str:
+    def _picture(self, address: str) -> str:
         """A picture of the catalogue's folder as a data: address, small; empty, and said, if it cannot be read.
 
         It is decoded and encoded again: what else its file may hold does not get into the page.
         """
-        if not place or self._pictures is None or "://" in place:
+        if not address or self._pictures is None or "://" in address:
             return ""
-        path = (self._pictures / place).resolve()
+        path = (self._pictures / address).resolve()
         if not path.is_relative_to(self._pictures) or not path.is_file() or path.stat().st_size > _LARGEST_PICTURE:
             logger.warning(
                 "picture %s is not shown: it is no file below %s of at most %s bytes",
-                quoted(place),
+                quoted(address),
                 self._pictures,
                 f"{_LARGEST_PICTURE:,}",
             )
@@ -141,7 +141,7 @@ class Shown:
             buffer = BytesIO()
             small.save(buffer, "JPEG", quality=80)
         except Exception as error:  # Of a broken file, the library raises about anything; the title is shown alone.
-            logger.warning("picture %s is not shown: it cannot be read (%s)", quoted(place), type(error).__name__)
+            logger.warning("picture %s is not shown: it cannot be read (%s)", quoted(address), type(error).__name__)
             return ""
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

@@ -64,7 +64,7 @@ def model_card(run: RunFiles) -> str:
 def limits(run: RunFiles) -> list[str]:
     """What a reader must not conclude from the figures, a sentence each."""
     test = run.metrics["test"]
-    said = [
+    sentences = [
         "Offline figures on logged clicks: an item that was never shown could not be clicked, so they favour what the "
         "logged system showed.",
         (
@@ -76,22 +76,24 @@ def limits(run: RunFiles) -> list[str]:
         ),
     ]
     if run.settings["data"]["format"] == "world":
-        said.append(
+        sentences.append(
             "The data are synthetic (a built-in world whose truth is known); nothing here says how the model does on "
             "real logs."
         )
     drawn = test["all"]
     if drawn.get("of", drawn["users"]) > drawn["users"]:
-        said.append(f"Of {drawn['of']:,} test users {drawn['users']:,} were ranked, a seeded draw.")
+        sentences.append(f"Of {drawn['of']:,} test users {drawn['users']:,} were ranked, a seeded draw.")
     for name in _SLICES:
         users = test.get(name, {}).get("users", 0)
         if 0 < users < 100:
-            said.append(f"The slice {name} has {users:,} users; its figures are rough.")
+            sentences.append(f"The slice {name} has {users:,} users; its figures are rough.")
         elif not users:
-            said.append(f"The slice {name} has no users, so nothing is known of it.")
+            sentences.append(f"The slice {name} has no users, so nothing is known of it.")
     if run.settings["run"].get("deterministic") is False:
-        said.append("Trained without run.deterministic: the same command may give weights that differ in late digits.")
-    return said
+        sentences.append(
+            "Trained without run.deterministic: the same command may give weights that differ in late digits."
+        )
+    return sentences
 
 
 def _figures(run: RunFiles) -> list[str]:

@@ -106,7 +106,7 @@ def _case(studies: Sequence[CaseStudy]) -> ModelFigure:
             {
                 columns.USER_ID: study.user,
                 "of": of,
-                columns.RANK: place,
+                columns.RANK: position,
                 columns.ITEM_ID: item.id,
                 columns.TITLE: item.title,
                 columns.SCORE: item.score,
@@ -114,7 +114,7 @@ def _case(studies: Sequence[CaseStudy]) -> ModelFigure:
             }
             for study in studies
             for of, items in (("history", study.history), ("list", study.listed))
-            for place, item in enumerate(items, 1)
+            for position, item in enumerate(items, 1)
         ]
         return case_study([item.name for item in first.history], parts), pd.DataFrame(rows)
 

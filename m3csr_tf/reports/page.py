@@ -11,13 +11,25 @@ from functools import cache
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from m3csr_tf.reports.document import Block, Figure, Item, Report
+from m3csr_tf.reports.document import (
+    Block,
+    CaseStudy,
+    Facts,
+    Figure,
+    FoldedText,
+    Item,
+    Link,
+    Number,
+    PageTable,
+    Report,
+    Text,
+)
 from m3csr_tf.reports.figures.style import colours_of
 from m3csr_tf.util.files import write_text
 from m3csr_tf.util.quoting import printable
@@ -25,6 +37,18 @@ from m3csr_tf.util.quoting import printable
 _WEB = ("http://", "https://")
 _LONGEST = 60
 """Characters of an id or title on the page; the whole of it is in the tooltip."""
+
+_KINDS = {
+    "paragraphs": Text,
+    "facts": Facts,
+    "table": PageTable,
+    "figure": Figure,
+    "case_study": CaseStudy,
+    "folded_text": FoldedText,
+    "number_cell": Number,
+    "link": Link,
+}
+"""What the template can tell apart: the test `is NAME`, and the class it stands for."""
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -54,7 +78,7 @@ def _template() -> Template:
     )
     environment.globals.update(
         grouped=_grouped,
-        kind_of=_kind_of,
+        refuse=_refuse,
         href=_href,
         on_the_web=_on_the_web,
         svg=Markup,
@@ -63,6 +87,8 @@ def _template() -> Template:
         short=_short,
         places=_places,
     )
+    for name, kind in _KINDS.items():
+        environment.tests[name] = lambda value, kind=kind: isinstance(value, kind)
     return environment.get_template("page.html")
 
 
@@ -80,8 +106,8 @@ def _grouped(blocks: Sequence[Block]) -> list[list[Block]]:
     return [list(group) for _, group in groupby(blocks, lambda block: isinstance(block, Figure))]
 
 
-def _kind_of(block: Block) -> str:
-    return type(block).__name__
+def _refuse(block: object) -> NoReturn:
+    raise TypeError(f"the page has no place for a {type(block).__name__}")
 
 
 def _href(address: str) -> str:
@@ -97,8 +123,8 @@ def _on_the_web(address: str) -> bool:
     return address.lower().startswith(_WEB)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _short(text: str, longest: int = _LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _places(parts: Sequence[str]) -> dict[str, int]:

@@ -64,10 +64,10 @@ def drawn(
     """
     plans = list(_plans(run, evidence, studies))
     found: dict[str, list[Figure]] = {section: [] for section in _SECTIONS}
-    for place, (section, name, title, caption, draw) in enumerate(plans):
+    for position, (section, name, title, caption, draw) in enumerate(plans):
         found[section].append(Figure(title, caption, save(draw(), folder, name)))
         if on_progress is not None:
-            on_progress(place + 1, len(plans))
+            on_progress(position + 1, len(plans))
     for stale in {*NAMES} - {name for _, name, _, _, _ in plans}:
         for ending in ("png", "svg"):
             (folder / f"{stale}.{ending}").unlink(missing_ok=True)

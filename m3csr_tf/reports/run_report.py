@@ -115,15 +115,15 @@ def _facts(run: RunFiles) -> Iterator[Fact]:
 
 
 def _lacking(evidence: Evidence, run: RunFiles) -> Iterator[Block]:
-    said = dict(evidence.lacking)
+    reasons = dict(evidence.lacking)
     if run.frontier is None:
-        said["Cold-item frontier"] = "run pipelines/frontier.py, then pipelines/report.py, to have it here"
+        reasons["Cold-item frontier"] = "run pipelines/frontier.py, then pipelines/report.py, to have it here"
     if run.lists is None:
-        said["Case study"] = "the run has no lists with parts of scores; run pipelines/retrieve.py first"
+        reasons["Case study"] = "the run has no lists with parts of scores; run pipelines/retrieve.py first"
     if run.validations is None:
-        said["Training curves"] = "the training logged no validation"
-    if said:
-        sentences = "; ".join(f"{name}: {why}" for name, why in said.items())
+        reasons["Training curves"] = "the training logged no validation"
+    if reasons:
+        sentences = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         yield Text([f"Left out. {sentences}."])
 
 

@@ -176,10 +176,10 @@ class TowersClient(AbstractContextManager["TowersClient"]):
     def _said(self, tower: str, error: grpc.RpcError) -> ServingError:
         """What a failed call means to the user."""
         code, details = error.code(), error.details()
-        asked = f"{self._address}: {tower} version {self.version}"
+        request = f"{self._address}: {tower} version {self.version}"
         if code == grpc.StatusCode.NOT_FOUND:
             return ServingError(
-                f"{asked} is not served ({details}); check that the server runs on the folder of this release and "
+                f"{request} is not served ({details}); check that the server runs on the folder of this release and "
                 "follows its models.config, or give it longer to load"
             )
         if code == grpc.StatusCode.UNAVAILABLE:
@@ -188,8 +188,10 @@ class TowersClient(AbstractContextManager["TowersClient"]):
                 "and that this is its gRPC port"
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ServingError(f"{asked} did not answer within {self._timeout:g} s; give it longer, or more machines")
-        return ServingError(f"{asked} refused the request: {code.name}: {details}")
+            return ServingError(
+                f"{request} did not answer within {self._timeout:g} s; give it longer, or more machines"
+            )
+        return ServingError(f"{request} refused the request: {code.name}: {details}")
 
     def _now(self) -> _Served:
         """The release that this client is to ask for now."""

@@ -108,9 +108,9 @@ class ArmLog:
     def seen(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What users, int [n] ascending, have been shown or have clicked: positions in `users`, and items, int64."""
         owners, items = np.divmod(self._seen, len(self.views))
-        places = np.minimum(np.searchsorted(users, owners), len(users) - 1)
-        kept = users[places] == owners
-        return places[kept], items[kept]
+        positions = np.minimum(np.searchsorted(users, owners), len(users) - 1)
+        kept = users[positions] == owners
+        return positions[kept], items[kept]
 
     def _note(self, clicks: pd.DataFrame) -> None:
         for user, item in zip(clicks[USER].tolist(), clicks[ITEM].tolist(), strict=True):

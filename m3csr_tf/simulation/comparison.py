@@ -56,9 +56,9 @@ def compare(
       seed: of the bootstrap.
     """
     found = {}
-    for place, (name, one) in enumerate(system.items()):
+    for position, (name, one) in enumerate(system.items()):
         other = control[name]
-        random = np.random.default_rng([seed, place])
+        random = np.random.default_rng([seed, position])
         if paired or one.over != USERS:
             first, second = _resampled([one, other], resamples, random)
         else:
@@ -81,7 +81,10 @@ def _resampled(measures: list[Measure], resamples: int, random: np.random.Genera
         blocks.append(weights @ sums)
     found = np.concatenate(blocks)
     with np.errstate(invalid="ignore"):
-        return [np.nan_to_num(found[:, 2 * place] / found[:, 2 * place + 1], nan=0.0) for place in range(len(measures))]
+        return [
+            np.nan_to_num(found[:, 2 * position] / found[:, 2 * position + 1], nan=0.0)
+            for position in range(len(measures))
+        ]
 
 
 def _difference(system: float, control: float, first: np.ndarray, second: np.ndarray) -> Difference:

@@ -52,11 +52,11 @@ def measure(population: Population, members: np.ndarray, shown: pd.DataFrame) ->
       shown: columns of `feedback.impressions`, and TIME.
     """
     settings = population.simulation
-    place = np.searchsorted(members, shown[USER].to_numpy())
+    position = np.searchsorted(members, shown[USER].to_numpy())
     ones = np.ones(len(members))
 
     def of_members(values: np.ndarray) -> np.ndarray:
-        return np.bincount(place, values.astype(np.float64), len(members))
+        return np.bincount(position, values.astype(np.float64), len(members))
 
     found = {name: Measure(USERS, of_members(shown[column].to_numpy()), ones) for name, column in _OF_USERS.items()}
     fresh = population.published >= population.begins

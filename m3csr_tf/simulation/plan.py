@@ -77,12 +77,12 @@ def read_plan(file: Path, overrides: Sequence[str] = (), quick: bool = False) ->
       ConfigError: the file is missing or malformed, or a setting is at fault or contradicts the simulation.
     """
     tree = configuration.read_mapping(file, "simulation", "--config", "with systems")
-    asked = _validated(file, tree)
-    if quick and not asked.quick:
+    plan_file = _validated(file, tree)
+    if quick and not plan_file.quick:
         raise ConfigError(f"{file}: has no settings for --quick; add them as quick: [section.name=value, ...]")
-    given = [*(asked.quick if quick else ()), *overrides]
-    asked = _validated(file, _with_own(tree, [one for one in given if one.startswith(_OWN)]))
-    others = [*asked.settings, *(one for one in given if not one.startswith(_OWN))]
+    given = [*(plan_file.quick if quick else ()), *overrides]
+    plan_file = _validated(file, _with_own(tree, [one for one in given if one.startswith(_OWN)]))
+    others = [*plan_file.settings, *(one for one in given if not one.startswith(_OWN))]
     base = configuration.load(None, others)
     if base.data.format != "world":
         raise ConfigError(
@@ -91,16 +91,20 @@ def read_plan(file: Path, overrides: Sequence[str] = (), quick: bool = False) ->
         )
     if base.run.strategy == "multi_worker":
         raise ConfigError(f"{file}: run.strategy=multi_worker is for pipelines/train.py alone; leave it out")
-    name = base.run.name if "name" in base.run.model_fields_set else (asked.name or file.stem) + _QUICK * quick
+    name = base.run.name if "name" in base.run.model_fields_set else (plan_file.name or file.stem) + _QUICK * quick
     if not is_plain(name):
         raise ConfigError(f"{file}: its name cannot name a folder; give the simulation a name, e.g. name: tonight")
     configs = {}
-    for system, said in asked.systems.items():
-        if said.kind == "release":
-            check_room(f"{file}: systems.{system}", len(system), run_name(system, asked.simulation.days))
-            configs[system] = _of_system(file, system, said, asked.settings, others[len(asked.settings) :], base)
-    control = asked.control or list(asked.systems)[-1]
-    return Plan(base.run.folder / name, asked.simulation, base.data.world, dict(asked.systems), configs, control)
+    for system, entry in plan_file.systems.items():
+        if entry.kind == "release":
+            check_room(f"{file}: systems.{system}", len(system), run_name(system, plan_file.simulation.days))
+            configs[system] = _of_system(
+                file, system, entry, plan_file.settings, others[len(plan_file.settings) :], base
+            )
+    control = plan_file.control or list(plan_file.systems)[-1]
+    return Plan(
+        base.run.folder / name, plan_file.simulation, base.data.world, dict(plan_file.systems), configs, control
+    )
 
 
 def run_name(system: str, night: int) -> str:

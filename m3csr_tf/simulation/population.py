@@ -139,9 +139,9 @@ class Population:
         """
         seed = self.simulation.seed
         items = np.flatnonzero(self.available(self.begins))
-        places = np.arange(_PAIRS)
-        users = (uniforms(seed, "calibrating users", places) * len(self.user_ids)).astype(np.int64)
-        drawn = items[(uniforms(seed, "calibrating items", places) * len(items)).astype(np.int64)]
+        positions = np.arange(_PAIRS)
+        users = (uniforms(seed, "calibrating users", positions) * len(self.user_ids)).astype(np.int64)
+        drawn = items[(uniforms(seed, "calibrating items", positions) * len(items)).astype(np.int64)]
         utilities = self.utilities(users, drawn, self.begins)
         click = _offset(utilities, np.ones(_PAIRS), self.simulation.click_rate)
         chances = expit(utilities + click)

@@ -48,7 +48,7 @@ def run(
     try:
         while True:
             try:
-                kind, *said = ours.recv()
+                kind, *message = ours.recv()
             except EOFError:
                 process.join()
                 raise RunError(
@@ -56,11 +56,11 @@ def run(
                     "perhaps for want of memory); the same command goes on where it stopped"
                 ) from None
             if kind == _STAGE:
-                on_progress(*said)
+                on_progress(*message)
             elif kind == _REFUSED:
-                raise RunError(f"{what}: {said[0]}")
+                raise RunError(f"{what}: {message[0]}")
             elif kind == _BROKEN:
-                raise RunError(f"{what}: {said[0]}; the end of {log} says where")
+                raise RunError(f"{what}: {message[0]}; the end of {log} says where")
             else:
                 break
         process.join()

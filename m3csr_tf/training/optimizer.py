@@ -195,16 +195,16 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
 
 
 def _with_distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    rows, places = tf.unique(gradient.indices)
+    rows, positions = tf.unique(gradient.indices)
     values = tf.cond(
-        tf.size(rows) == tf.size(places),
+        tf.size(rows) == tf.size(positions),
         lambda: gradient.values,
-        lambda: _summed(gradient.values, places, tf.size(rows)),
+        lambda: _summed(gradient.values, positions, tf.size(rows)),
     )
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def _summed(values: tf.Tensor, places: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def _summed(values: tf.Tensor, positions: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     if values.shape.rank > 1:
-        return scatter_sum(values, places, count)
-    return scatter_sum(values[:, tf.newaxis], places, count)[:, 0]
+        return scatter_sum(values, positions, count)
+    return scatter_sum(values[:, tf.newaxis], positions, count)[:, 0]

@@ -66,10 +66,10 @@ def check_figures_fit(trained: TrainedRun) -> None:
       RunError: naming the folder.
     """
     folder = trained.config.run_folder
-    for place in (folder, folder.parent):  # Beside the run lies its lock.
-        if not os.access(place, os.W_OK | os.X_OK):
+    for writable in (folder, folder.parent):  # Beside the run lies its lock.
+        if not os.access(writable, os.W_OK | os.X_OK):
             raise RunError(
-                f"{place}: it may not be written, and the figures of the run go into {folder}; give this user the "
+                f"{writable}: it may not be written, and the figures of the run go into {folder}; give this user the "
                 "right to write it, or copy the run to another run.folder"
             )
 
@@ -169,16 +169,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
     Raises:
       RunError: the list of checkpoints is broken, while there are some.
     """
-    place = folder / CHECKPOINTS
-    listed = place / "checkpoint"
-    with reading(listed, f"put it back, or delete {place} to train from the start", RunError):
+    checkpoints = folder / CHECKPOINTS
+    listed = checkpoints / "checkpoint"
+    with reading(listed, f"put it back, or delete {checkpoints} to train from the start", RunError):
         if listed.exists():
             regular(listed)
-        latest = tf.train.latest_checkpoint(str(place))
-        if latest is not None and Path(latest).parent == place:
+        latest = tf.train.latest_checkpoint(str(checkpoints))
+        if latest is not None and Path(latest).parent == checkpoints:
             return Path(latest)
         # A kill may come between the first checkpoint and the list of them.
-        if listed.exists() or any(path.name != "training-0.index" for path in place.glob("training-*.index")):
+        if listed.exists() or any(path.name != "training-0.index" for path in checkpoints.glob("training-*.index")):
             regular(listed)
             raise ValueError("it names no checkpoint that is there")
     return None

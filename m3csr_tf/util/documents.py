@@ -83,10 +83,10 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise _Malformed("it is nested too deeply") from None
     except yaml.MarkedYAMLError as error:  # Without the text around it: it may hold secrets.
-        said = ", ".join(filter(None, (error.context, error.problem)))
+        problem = ", ".join(filter(None, (error.context, error.problem)))
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise _Malformed(said + at) from None
+        raise _Malformed(problem + at) from None
     except yaml.YAMLError as error:
         raise _Malformed(" ".join(str(error).split())) from None
 

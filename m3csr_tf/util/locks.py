@@ -89,8 +89,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         place = path.absolute()
     except FileNotFoundError:
-        said = "the folder that this was started in is gone; change to another one"
-        raise Obstacle(errno.ENOENT, said, str(folder)) from None
+        message = "the folder that this was started in is gone; change to another one"
+        raise Obstacle(errno.ENOENT, message, str(folder)) from None
     if place in _locked_folders:
         yield
         return

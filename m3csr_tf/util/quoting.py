@@ -7,7 +7,7 @@ from typing import Any
 
 LONGEST = 80
 """Characters of a quoted value; an id may be a megabyte."""
-MOST = 20
+MOST_NAMES = 20
 """Names in a list of them."""
 LONGEST_MESSAGE = 4_000
 """Characters of a message, which may name several values and paths."""
@@ -54,7 +54,7 @@ def is_utf8(text: str) -> bool:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Names from users' files with commas between them, the first MOST of them; "none" if there is none."""
+    """Names from users' files with commas between them, the first MOST_NAMES of them; "none" if there is none."""
     names = [printable(str(name))[:LONGEST] for name in names]
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more if names else "none"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more if names else "none"

@@ -19,22 +19,22 @@ AGAIN = "the same command then goes on where it stopped"
 
 def reason(error: OSError) -> str:
     """What was refused and what to do about it, for the end of a message."""
-    said = error.strerror or str(error) or type(error).__name__
+    message = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
-        return f"the disk is {_FULL[error.errno]} ({said}): make room; {AGAIN}"
+        return f"the disk is {_FULL[error.errno]} ({message}): make room; {AGAIN}"
     if error.errno in _RIGHTS:
-        return f"it may not be read or written ({said}): check the rights; {AGAIN}"
-    return said if isinstance(error, Obstacle) else f"{said}; check the disk and the rights"
+        return f"it may not be read or written ({message}): check the rights; {AGAIN}"
+    return message if isinstance(error, Obstacle) else f"{message}; check the disk and the rights"
 
 
-def behind(said: str) -> OSError | None:
+def behind(message: str) -> OSError | None:
     """The error of the system in a message of TensorFlow's, which passes on its words alone; None if there is none."""
-    number = next((number for number in _KNOWN if os.strerror(number).lower() in said.lower()), None)
+    number = next((number for number in _KNOWN if os.strerror(number).lower() in message.lower()), None)
     return None if number is None else OSError(number, os.strerror(number))
 
 
-def in_short(said: str) -> str:
+def in_short(message: str) -> str:
     """The first line of what TensorFlow says, without the names of its graph; of a file, its path alone."""
-    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*?\]", "", said).strip().splitlines()
+    lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*?\]", "", message).strip().splitlines()
     path, semicolon, _ = (lines[0] if lines else "TensorFlow failed").partition("; ")
     return printable((path if semicolon and path.startswith("/") else "".join(lines[:1]))[:LONGEST])

@@ -57,11 +57,11 @@ def what_is_wrong(problem: Exception) -> str:
         return "it is a folder, expected a file"
     text = problem.strerror if isinstance(problem, OSError) and problem.strerror else f"{problem}"
     text = printable(" ".join(text.split()))
-    said = f"{text[:_REASON]}..." if len(text) > _REASON else text or type(problem).__name__
+    message = f"{text[:_REASON]}..." if len(text) > _REASON else text or type(problem).__name__
     whole = isinstance(problem, OSError) and problem.errno not in _NOT_THE_FILE
     if isinstance(problem, FileNotFoundError):
-        return f"a file is missing ({said})"
-    return f"it cannot be read ({said})" if whole else f"it is broken ({said})"
+        return f"a file is missing ({message})"
+    return f"it cannot be read ({message})" if whole else f"it is broken ({message})"
 
 
 def advice(problem: Exception, remedy: str) -> str:

@@ -168,9 +168,9 @@ class _Gathering:
         if len(rows) < 10:
             return [], None
         found = {name: np.asarray(prepared.scaler.transform(name, raw[rows])) for name, raw in prepared.content.items()}
-        place = self._model.layout.get(ID_PART)
+        part_slice = self._model.layout.get(ID_PART)
         ids = [str(item) for item in prepared.items.ids(rows)]
-        return ids, found if place is None else found | {ID_PART: self._items[rows, place]}
+        return ids, found if part_slice is None else found | {ID_PART: self._items[rows, part_slice]}
 
     def _intensities(self, rows: np.ndarray, audience: Audience) -> pd.DataFrame:
         """Intensities of users whose rows ascend, by their ids."""
@@ -225,7 +225,7 @@ class _Gathering:
         rows = self._prepared.users.rows(users)
         order = np.argsort(rows)
         histories = served.histories(rows[order])
-        return {users[place]: histories[line] for line, place in enumerate(order)}
+        return {users[user_position]: histories[line] for line, user_position in enumerate(order)}
 
     def _case_intensities(self, histories: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
         if not histories:

@@ -87,16 +87,16 @@ def _part(title: str, cell: str, config: Config, folder: Path) -> ModelPart:
     tables = {}
     with progress(f"drawing {title} on {cell}, figures") as stage:
         plans = list(model_figures(evidence, studies, config.run.seed))
-        for place, one in enumerate(plans):
-            stage(place, len(plans))
+        for position, one in enumerate(plans):
+            stage(position, len(plans))
             canvas, tables[one.name] = one.draw()
             found[one.name] = Figure(one.title, one.caption, save(canvas, folder, f"{one.name}-{cell}"))
     of_case = [found.pop(CASE)] if CASE in found else []
     best, steps = run.finished["best_step"], run.finished["steps"]
-    said = (
+    sentence = (
         f"Of the run {run.name}, the first seed of the settings that were chosen. Its weights are those of step "
         f"{best:,} of {steps:,}{'' if best else ': no later validation was better than that of the initial weights'}."
     )
     lacking = "; ".join(f"{name}: {why}" for name, why in evidence.lacking.items())
-    blocks: list[Block] = [Text([said + (f" Left out. {lacking}." if lacking else "")]), *found.values()]
+    blocks: list[Block] = [Text([sentence + (f" Left out. {lacking}." if lacking else "")]), *found.values()]
     return ModelPart(blocks, list(case_blocks(studies, of_case, _DRAWN_AMONG)), tables)

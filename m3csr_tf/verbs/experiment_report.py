@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def write_report(
     """
     with progress("drawing figures and writing model cards"):
         figures = {cell: list(_figures(tree, cell, drawn, folder / FIGURES)) for cell in tree["cells"]}
-        for job, place in finals.items():
-            _write_card(tree, job, place)
+        for job, run_folder in finals.items():
+            _write_card(tree, job, run_folder)
     inside = list(model_sections(tree["ours"], chosen, folder / FIGURES))
     sections = [
         PageSection("Summary", [Facts(list(_facts(tree))), *_failures(tree)]),
@@ -127,16 +127,16 @@ def _tables(sheets: Sequence[Sheet]) -> Iterator[PageSection]:
 
 def _table(sheet: Sheet) -> PageTable:
     """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
-    order = sorted(range(len(sheet.columns)), key=lambda place: sheet.columns[place].heading not in _ROW_HEADINGS)
+    order = sorted(range(len(sheet.columns)), key=lambda position: sheet.columns[position].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
         cells: list[Cell] = []
-        for place in order:
-            number, text = sheet.columns[place].number, texts[place]
+        for position in order:
+            number, text = sheet.columns[position].number, texts[position]
             value = None if number is None else number(row)
             cells.append(text if number is None else Number(None if value is None else float(value), text))
         rows.append(cells)
-    return PageTable(sheet.title, [sheet.columns[place].heading for place in order], rows, sheet.note)
+    return PageTable(sheet.title, [sheet.columns[position].heading for position in order], rows, sheet.note)
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:
@@ -172,7 +172,7 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
         yield figure("recall_by_popularity", "Recall by popularity", caption, recall_by_popularity(found, 20))
     quality = figures_of_cell.get(curves.QUALITY)
     if quality is not None and len(quality):
-        table = _ordered(quality, [name for name in best if name in set(quality["system"])])
+        table = _ordered(quality, _best(tree, cell, set(quality["system"])))
         caption = (
             "Validation Recall@20 against the seconds of training until then, first seed of each trained model; what "
             "comes before the first step (where weights start, graphs) and the validations take more."
@@ -191,12 +191,18 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
             yield figure("training_curves", f"Training of {tree['ours']}", caption, canvas)
 
 
-def _best(tree: Tree, cell: str) -> list[str]:
-    """Titles of ours and of the systems with the highest Recall@20 on test, at most _CURVES; no ceiling."""
+def _best(tree: Tree, cell: str, among: Collection[str] | None = None) -> list[str]:
+    """Titles of ours and of the systems with the highest Recall@20 on test, at most _CURVES; no ceiling.
+
+    Args:
+      tree: as results.json.
+      cell: the data set and split.
+      among: titles; None: all.
+    """
     systems = {
         system["title"]: system["test"]["all"]["recall@20"]["mean"]
         for name, system in tree["cells"][cell]["systems"].items()
-        if "all" in system["test"] and name != "truth"
+        if "all" in system["test"] and name != "truth" and (among is None or system["title"] in among)
     }
     ordered = sorted(systems, key=lambda title: (title != tree["ours"], -systems[title]))
     return ordered[:_CURVES]

@@ -81,45 +81,46 @@ def _known_history(config: Config, release: Release, user: str) -> list[str]:
     return list(trained.prepared.items.ids(slots[slots != PADDING_ROW]))
 
 
-def print_explanation(said: Explanation) -> None:
+def print_explanation(explanation: Explanation) -> None:
     """Prints it as text; of a model that does not explain, the parts of the score alone."""
-    known = "" if said.known_user else ", unknown to the user tower: asked about as unknown users are"
-    say(f"{said.release}, version {said.version} ({said.fingerprint[:12]})")
-    say(f"user {shortened(said.user)}{known}; history of {len(said.history)}")
-    if said.skipped:
-        say(f"  not used: {', '.join(map(shortened, said.skipped))}")
-    views = "" if said.views is None else f", {said.views:,} views"
-    if not said.explains:
-        say(f"item {shortened(said.item)}: popularity bin {said.popularity_bin}{views}")
+    known = "" if explanation.known_user else ", unknown to the user tower: asked about as unknown users are"
+    say(f"{explanation.release}, version {explanation.version} ({explanation.fingerprint[:12]})")
+    say(f"user {shortened(explanation.user)}{known}; history of {len(explanation.history)}")
+    if explanation.skipped:
+        say(f"  not used: {', '.join(map(shortened, explanation.skipped))}")
+    views = "" if explanation.views is None else f", {explanation.views:,} views"
+    if not explanation.explains:
+        say(f"item {shortened(explanation.item)}: popularity bin {explanation.popularity_bin}{views}")
         table = Table("part", "score")
         table.columns[1].justify = "right"
-        for part, value in (*said.parts.items(), ("score", said.score)):
+        for part, value in (*explanation.parts.items(), ("score", explanation.score)):
             table.add_row(part, f"{value:+.4f}")
         console.print(table)
-        say(f"{said.model} has no intensities, gate or attention: the parts of the score are all that it says")
+        say(f"{explanation.model} has no intensities, gate or attention: the parts of the score are all that it says")
         return
     gate = (
         "no gate"
-        if said.gate is None
-        else f"gate {said.gate:.3f}: its content weighs {said.gate:.1%}, its id {1 - said.gate:.1%}"
+        if explanation.gate is None
+        else f"gate {explanation.gate:.3f}: its content weighs {explanation.gate:.1%}, its id "
+        f"{1 - explanation.gate:.1%}"
     )
-    say(f"item {shortened(said.item)}: popularity bin {said.popularity_bin}{views}; {gate}")
-    table = Table("part", "score", "intensity", "cluster", f"highest attention (of {len(said.history)})")
+    say(f"item {shortened(explanation.item)}: popularity bin {explanation.popularity_bin}{views}; {gate}")
+    table = Table("part", "score", "intensity", "cluster", f"highest attention (of {len(explanation.history)})")
     for column in (1, 2, 3):
         table.columns[column].justify = "right"
-    for part, value in said.parts.items():
-        modal = part in said.intensities
+    for part, value in explanation.parts.items():
+        modal = part in explanation.intensities
         table.add_row(
             part,
             f"{value:+.4f}",
-            f"{said.intensities[part]:.3f}" if modal else "",
-            (str(said.clusters[part]) if said.clusters[part] else "absent") if modal else "",
-            _attention(said.attention.get(part)),
+            f"{explanation.intensities[part]:.3f}" if modal else "",
+            (str(explanation.clusters[part]) if explanation.clusters[part] else "absent") if modal else "",
+            _attention(explanation.attention.get(part)),
         )
     table.add_section()
-    table.add_row("score", f"{said.score:+.4f}")
+    table.add_row("score", f"{explanation.score:+.4f}")
     console.print(table)
-    if said.attention_is_uniform:
+    if explanation.attention_is_uniform:
         say("attention is uniform over the history")
 
 

@@ -49,18 +49,18 @@ def list_versions(config: Config) -> None:
     """All versions of the release, and which one is current: a block each."""
     found = versions.listing(config.release_folder)
     for one in found:
-        said = one.manifest
+        manifest = one.manifest
         notes = ["current"] * one.current + ["incomplete"] * (not one.complete)
-        created = f"created {str(said['created']).removesuffix('+00:00')} UTC" if "created" in said else ""
-        origin = _origin(said)
+        created = f"created {str(manifest['created']).removesuffix('+00:00')} UTC" if "created" in manifest else ""
+        origin = _origin(manifest)
         console.rule(", ".join([f"version {one.version}", *notes]), align="left")
         say(", ".join(filter(None, [created, f"run {origin}" if origin else ""])) or "no manifest")
-        index = said.get("index", {})
+        index = manifest.get("index", {})
         say(
             (f"{index['items']:,} items, recall {index['recall']}, " if index else "")
             + ("journal broken" if one.segments < 0 else f"{one.segments} refreshes")
             + f", {one.size / 2**20:,.1f} MiB"
-            + (f", fingerprint {said['fingerprint'][:12]}" if "fingerprint" in said else "")
+            + (f", fingerprint {manifest['fingerprint'][:12]}" if "fingerprint" in manifest else "")
         )
     if not any(one.current for one in found):
         say(versions.no_current(config.release_folder))
@@ -86,8 +86,8 @@ def rollback(config: Config, version: int | None) -> Release:
         say(f"{config.release_folder}: version {before} is the current one already")
         return released
     instead = "" if before is None else f", instead of {before}"
-    said = f"version {released.version} of run {released.manifest['run']}"
-    say(f"{config.release_folder}: {said} is current again{instead}")
+    version_text = f"version {released.version} of run {released.manifest['run']}"
+    say(f"{config.release_folder}: {version_text} is current again{instead}")
     if taken is not None:
         _print_carried_over(taken)
     return released
@@ -96,8 +96,8 @@ def rollback(config: Config, version: int | None) -> Release:
 def prune(config: Config, keep: int) -> list[int]:
     """Removes old versions, and what attempts that were killed have left behind."""
     gone = versions.prune(config.release_folder, keep)
-    said = ", ".join(map(str, gone)) or "none"
-    say(f"{config.release_folder}: versions removed: {said}; the latest {keep} and the current one stay")
+    removed = ", ".join(map(str, gone)) or "none"
+    say(f"{config.release_folder}: versions removed: {removed}; the latest {keep} and the current one stay")
     return gone
 
 

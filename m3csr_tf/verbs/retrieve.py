@@ -103,9 +103,9 @@ def _print_examples(folder: Path, released: Release) -> None:
     table = Table("user", "rank", "item", "score", "because of", title="example lists", title_justify="left")
     for user in lists[columns.USER_ID].unique()[:_EXAMPLE_LISTS]:
         rows = lists[lists[columns.USER_ID] == user].head(_EXAMPLE_PLACES)
-        for place, (_, row) in enumerate(rows.iterrows()):
+        for position, (_, row) in enumerate(rows.iterrows()):
             because = explain.reasons(row, released.layout)
             item = shortened(row[columns.ITEM_ID])
             cells = (str(row[columns.RANK]), item, f"{row[columns.SCORE]:.3f}", because)
-            table.add_row("" if place else shortened(user), *cells, end_section=place == len(rows) - 1)
+            table.add_row("" if position else shortened(user), *cells, end_section=position == len(rows) - 1)
     console.print(table)

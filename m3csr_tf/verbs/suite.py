@@ -71,7 +71,7 @@ def suite(
     name = config.run.name if "name" in config.run.model_fields_set else suite.name or file.stem
     if not is_plain(name):
         raise ConfigError(f"{file}: its name cannot name runs; give the suite a name, e.g. name: tonight")
-    places = suite.data | _given(folders, suite)
+    folders_of_data = suite.data | _given(folders, suite)
     unknown = [one for one in only if one not in suite.members]
     if unknown:
         raise ConfigError(
@@ -82,13 +82,13 @@ def suite(
     for member_name, member in suite.members.items():
         if only and member_name not in only:
             continue
-        if member.data is not None and places[member.data] is None:
+        if member.data is not None and folders_of_data[member.data] is None:
             members[member_name] = {"left_out": f"no folder for {member.data}; pass --data {member.data}=FOLDER"}
             say(f"{member_name} is left out: {members[member_name]['left_out']}")
             continue
         if split is not None:
             member = member.model_copy(update={"split": split})
-        base = _base(file, suite, member_name, member, places, overrides)
+        base = _base(file, suite, member_name, member, folders_of_data, overrides)
         seed_configs = _of_seeds(base, f"{name}-{member_name}", count or suite.seeds)
         both = f"{file}: the suite's name and that of members.{member_name} together"
         check_room(both, len(name + member_name), seed_configs[-1].run.name)
@@ -97,9 +97,9 @@ def suite(
         raise ConfigError(f"{file}: every member is left out; pass their folders as --data NAME=FOLDER")
 
     path = config.run.folder / f"{name}-suite.json"
-    for place, (member_name, plan) in enumerate(plans.items(), start=1):
+    for number, (member_name, plan) in enumerate(plans.items(), start=1):
         asks = {"split": plan.member.split, "slice": plan.member.slice}
-        say(f"member {place} of {len(plans)}: {member_name}, {asks['split']}, slice {asks['slice']}")
+        say(f"member {number} of {len(plans)}: {member_name}, {asks['split']}, slice {asks['slice']}")
         try:
             with system_errors():
                 members[member_name] = asks | _run_member(plan)
@@ -152,12 +152,12 @@ def _base(
     suite: Suite,
     name: str,
     member: Member,
-    places: Mapping[str, Path | None],
+    folders_of_data: Mapping[str, Path | None],
     overrides: Sequence[str],
 ) -> Config:
     """A member's configuration, but for the name and seed of a run."""
     # As JSON, since YAML would read some names of folders as something else.
-    folder = [] if member.data is None else [f"data.path={json.dumps(str(places[member.data]))}"]
+    folder = [] if member.data is None else [f"data.path={json.dumps(str(folders_of_data[member.data]))}"]
     settings = [*suite.settings, *member.settings, *folder, *overrides]
     try:
         return configuration.load(None if member.config is None else file.parent / member.config, settings)

@@ -31,15 +31,17 @@ def system_errors() -> Iterator[None]:
     except MemoryError as error:
         raise ResourceError(_of_memory(str(error))) from None
     except tf.errors.OpError as error:
-        said = str(error.message)
-        refused = behind(said)
+        message = str(error.message)
+        refused = behind(message)
         if refused is not None:
-            raise ResourceError(f"{in_short(said)}: {reason(refused)}") from None
+            raise ResourceError(f"{in_short(message)}: {reason(refused)}") from None
         if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise ResourceError(_of_memory(in_short(said))) from None
+            raise ResourceError(_of_memory(in_short(message))) from None
         raise
 
 
-def _of_memory(said: str) -> str:
-    said = said or "an allocation failed"
-    return f"there is not enough memory ({printable(said[:LONGEST])}): give the process more, or ask for less; {AGAIN}"
+def _of_memory(message: str) -> str:
+    message = message or "an allocation failed"
+    return (
+        f"there is not enough memory ({printable(message[:LONGEST])}): give the process more, or ask for less; {AGAIN}"
+    )

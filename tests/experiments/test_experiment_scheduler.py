@@ -198,7 +198,7 @@ def test_the_trial_of_the_best_validation_is_chosen_and_of_equals_the_first(tmp_
         outcomes[f"t{place}"] = scheduler.RunOutcome(config, {}, "diverged" if recall is None else None)
     settings = [{}, {"model.dim": 8}, {"model.dim": 16}, {"model.dim": 32}]
     found = choose(list(outcomes), settings, outcomes)
-    assert (found.place, found.settings, found.config.run.name) == (2, {"model.dim": 16}, "t2")
+    assert (found.position, found.settings, found.config.run.name) == (2, {"model.dim": 16}, "t2")
     assert [trial.recall for trial in found.trials] == [0.2, None, 0.4, 0.4]
     assert found.trials[1].problem == "diverged" and json.dumps(found.settings)
     with pytest.raises(RunError, match="no trial has come to its end: t1 has failed: diverged"):

@@ -19,7 +19,7 @@ from m3csr_tf.evaluation.report import evaluate_split
 from m3csr_tf.experiments.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontier, replaced, write
 from m3csr_tf.exposure import (
     EXPOSED_AT,
-    MOST,
+    MOST_COLD_SHARE,
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
@@ -328,7 +328,7 @@ def test_shares_that_leave_nothing_to_other_items_are_refused() -> None:
 def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: Any, vectors: Any) -> None:
     prepared, settings_ = untrained_run.prepared, ExposureConfig()
     share = float(prepared.catalogue["is_cold"].mean())
-    assert 0.02 < share < MOST
+    assert 0.02 < share < MOST_COLD_SHARE
     of_catalogue, of_share = (
         calibrated_bonuses(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0)
         for wanted in ("catalogue", share)

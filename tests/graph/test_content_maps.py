@@ -70,7 +70,7 @@ def test_without_clicks_the_map_leaves_content_as_it_is_and_wider_ones_end_in_ze
     np.testing.assert_array_equal(mapped[:, WIDTH:], 0)
 
 
-def test_appeal_points_to_the_content_of_popular_items(content: np.ndarray) -> None:
+def test_content_popularity_weights_point_to_the_content_of_popular_items(content: np.ndarray) -> None:
     chances = np.where(content[:, 0] > 0, 0.4, 0.02)
     chances[:FIRST_ROW] = 0
     clicks = csr_matrix((np.random.default_rng(3).random((USERS, ITEMS)) < chances).astype(np.float32))
@@ -81,7 +81,7 @@ def test_appeal_points_to_the_content_of_popular_items(content: np.ndarray) -> N
     assert weights["visual"][0] > 2 * np.abs(others).max() > 0
 
 
-def test_without_clicks_nothing_appeals(content: np.ndarray) -> None:
+def test_without_clicks_the_content_popularity_weights_are_zero(content: np.ndarray) -> None:
     none = csr_matrix((USERS, ITEMS), dtype=np.float32)
     np.testing.assert_array_equal(content_popularity_weights(none, {"visual": content})["visual"], np.zeros(WIDTH))
 

@@ -1,4 +1,4 @@
-"""Gathering lines of a computed table: tf.gather with a gradient that is dense at once."""
+"""Gathering from a computed table: tf.gather with a gradient that is dense at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from m3csr_tf.ops.gather import gather_distinct, gather_scalars, scatter_scalars
 TABLE = np.arange(8, dtype=np.float32).reshape(4, 2)
 
 
-@pytest.mark.parametrize("lines", [[3, 0, 3], [[1, 1], [2, 0]]])
-def test_lines_and_gradient_are_those_of_a_gather(indices: list) -> None:
+@pytest.mark.parametrize("indices", [[3, 0, 3], [[1, 1], [2, 0]]])
+def test_values_and_gradient_are_those_of_a_gather(indices: list) -> None:
     table, upstream = tf.constant(TABLE), tf.random.stateless_normal([*np.shape(indices), 2], seed=[1, 2])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(table)
@@ -24,7 +24,7 @@ def test_lines_and_gradient_are_those_of_a_gather(indices: list) -> None:
     np.testing.assert_allclose(ours_gradient, plain_gradient, rtol=1e-6)
 
 
-def test_values_of_equal_lines_are_summed_and_other_lines_are_zero() -> None:
+def test_values_of_equal_indices_are_summed_and_others_are_zero() -> None:
     values = tf.constant([[[1.0, 2.0]], [[10.0, 20.0]], [[100.0, 200.0]]])
     np.testing.assert_array_equal(
         scatter_sum(values, tf.constant([[1], [3], [1]]), tf.constant(4)), [[0, 0], [101, 202], [0, 0], [10, 20]]

@@ -33,7 +33,7 @@ _SHARE = 1 << 20
 """Bytes that a thread parses at a time."""
 _ONE_BYTE = "\x1f"
 """Stands for a delimiter of two bytes, which Arrow does not know."""
-_SAID = re.compile(r"sep=(.)")
+_SEP_LINE = re.compile(r"sep=(.)")
 """A first line that says the delimiter, as Excel writes it."""
 _LOOKED_AT = 20
 """Rows behind the names whose number of fields tells a delimiter from a character of a name."""
@@ -123,14 +123,14 @@ class Delimited(Part):
             return list(self.dialect.names), self.dialect.usual, 0
         line, end = _first_line(block)
         text = self._decoded(line)
-        said = _SAID.fullmatch(text) if self.dialect.found else None
-        if said:
+        match = _SEP_LINE.fullmatch(text) if self.dialect.found else None
+        if match:
             line, length = _first_line(block[end:])
             text, end = self._decoded(line), end + length
         if not text:
             raise InputError(f"{self.path}: cannot be read as {self.kind}: it is empty; expected a line of names first")
-        delimiter = said[1] if said else self.dialect.usual
-        if self.dialect.found and not said:
+        delimiter = match[1] if match else self.dialect.usual
+        if self.dialect.found and not match:
             delimiter = _delimiter(text, block[end:], self.dialect.usual)
         fields = _fields(text, delimiter) if self.dialect.quoted else text.split(delimiter)
         names = [name.rsplit(":", 1)[0] for name in fields] if self.dialect.typed else fields

@@ -42,18 +42,18 @@ class ChosenTrial:
 
     Attributes:
       trials: all of them, in their order.
-      place: of the chosen one.
+      position: of the chosen one.
       config: of its run, which has seed 0.
     """
 
     trials: Sequence[Trial]
-    place: int
+    position: int
     config: Config
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What the chosen trial has changed."""
-        return self.trials[self.place].settings
+        return self.trials[self.position].settings
 
 
 def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> ChosenTrial:
@@ -68,10 +68,10 @@ def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes:
       RunError: no trial has come to its end.
     """
     trials = [_trial(run, changed, outcomes) for run, changed in zip(runs, settings, strict=True)]
-    recalls = {place: trial.recall for place, trial in enumerate(trials) if trial.recall is not None}
+    recalls = {position: trial.recall for position, trial in enumerate(trials) if trial.recall is not None}
     if not recalls:
         raise RunError(f"no trial has come to its end: {runs[0]} has failed: {trials[0].problem}")
-    best = max(recalls, key=lambda place: recalls[place])
+    best = max(recalls, key=lambda position: recalls[position])
     config = outcomes[runs[best]].config
     assert config is not None  # It has finished.
     return ChosenTrial(trials, best, config)

@@ -47,16 +47,16 @@ def by_popularity(systems: Mapping[str, SystemRuns], prepared: Prepared, cell: s
             continue
         clicks = np.bincount(bins, counted[0].held_out, minlength=count)
         hits = np.mean([np.bincount(bins, one.found, minlength=count) for one in counted], axis=0)
-        for place in range(count):
+        for position in range(count):
             rows.append(
                 {
                     "cell": cell,
                     "system": title,
-                    "bin": place,
-                    "low": edges[place],
-                    "high": edges[place + 1] - 1 if place + 1 < count else None,
-                    "clicks": int(clicks[place]),
-                    "found": hits[place] / clicks[place] if clicks[place] else np.nan,
+                    "bin": position,
+                    "low": edges[position],
+                    "high": edges[position + 1] - 1 if position + 1 < count else None,
+                    "clicks": int(clicks[position]),
+                    "found": hits[position] / clicks[position] if clicks[position] else np.nan,
                 }
             )
     return pd.DataFrame(rows)

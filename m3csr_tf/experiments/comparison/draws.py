@@ -36,8 +36,8 @@ def draws(
       ConfigError: there are fewer different settings than trials.
     """
     found: list[dict[str, Any]] = [{}]
-    for place in range(1, trials):
-        key = hashlib.sha256(f"{seed} {name} {place}".encode()).digest()
+    for position in range(1, trials):
+        key = hashlib.sha256(f"{seed} {name} {position}".encode()).digest()
         random = np.random.default_rng(int.from_bytes(key[:16], "little"))
         for _ in range(_TRIES):
             drawn = {setting: _draw(space, number_of(base, setting), random) for setting, space in search.items()}

@@ -98,7 +98,7 @@ class Jobs:
         return cell if chosen_on is None else self._cells[f"{cell.data}-{chosen_on}"]
 
     def _trial_names(self, cell: Cell, model: str) -> list[str]:
-        return [f"{cell.name}-{model}-trial{place}" for place in range(len(cell.trials[model]))]
+        return [f"{cell.name}-{model}-trial{position}" for position in range(len(cell.trials[model]))]
 
     def _of_cell(self, cell: Cell) -> Iterator[Planned]:
         for name, base in {prepared_name(cell.name, base): base for base in cell.bases.values()}.items():
@@ -124,8 +124,8 @@ class Jobs:
 
     def _trials(self, cell: Cell, model: str) -> Iterator[Planned]:
         hub = prepared_name(cell.name, cell.bases[model])
-        for place, settings in enumerate(cell.trials.get(model, ())):
-            name = f"{cell.name}-{model}-trial{place}"
+        for position, settings in enumerate(cell.trials.get(model, ())):
+            name = f"{cell.name}-{model}-trial{position}"
 
             def make(outcomes: Outcomes, settings: Mapping[str, object] = settings, name: str = name) -> RunPlan:
                 return self._training(named(with_settings(cell.bases[model], settings), name), hub, outcomes)

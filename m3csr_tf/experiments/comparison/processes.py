@@ -132,8 +132,8 @@ def _last_words(log: Path, start: int, code: int) -> str:
     with log.open("rb") as stream:
         stream.seek(start)
         lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines()[1:] if line.strip()]
-    said = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
-    if said is None:
+    message = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
+    if message is None:
         ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with exit code {code}"
-        said = f"{ended}, its last line being: {lines[-1]}" if lines else ended
-    return printable(said)[:_LONGEST_LINE]
+        message = f"{ended}, its last line being: {lines[-1]}" if lines else ended
+    return printable(message)[:_LONGEST_LINE]

@@ -109,8 +109,8 @@ class Results:
         return gather(planned, self._outcomes)
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
-        place = prepared_folder(self._planned, self._outcomes, cell.name)
-        prepared = None if place is None else Prepared.open(place)
+        folder = prepared_folder(self._planned, self._outcomes, cell.name)
+        prepared = None if folder is None else Prepared.open(folder)
         trained, baselines = self._of(cell, "model"), self._of(cell, "baseline")
         ours = trained.get(self._experiment.first)
         systems: dict[str, Any] = {}
@@ -162,7 +162,7 @@ class Results:
         if cell.entry.chosen_on is not None:
             return {"settings": dict(choice.settings)}
         trials = [{**asdict(trial), "settings": dict(trial.settings)} for trial in choice.trials]
-        return {"settings": dict(choice.settings), "chosen": choice.place, "trials": trials}
+        return {"settings": dict(choice.settings), "chosen": choice.position, "trials": trials}
 
     def _draw(
         self,

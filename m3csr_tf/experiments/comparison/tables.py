@@ -222,18 +222,18 @@ def _chosen(tree: Tree) -> Sheet:
     rows: list[dict[str, Any]] = []
     for cell, found in _cells(tree):
         for system in found["systems"].values():
-            for place, trial in enumerate(system.get("trials", ())):
+            for position, trial in enumerate(system.get("trials", ())):
                 rows.append(
                     {
                         "cell": cell,
                         "system": system["title"],
-                        "trial": place,
+                        "trial": position,
                         "settings": _settings(trial["settings"]) or "its own",
                         "recall@20": trial["recall"],
                         "ndcg@20": trial["ndcg"],
                         "seconds": trial["seconds"],
                         "epochs": trial["epochs"],
-                        "chosen": "chosen" if place == system["chosen"] else trial["problem"] or "",
+                        "chosen": "chosen" if position == system["chosen"] else trial["problem"] or "",
                     }
                 )
     columns = [

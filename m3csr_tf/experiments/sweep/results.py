@@ -98,10 +98,10 @@ def write_plots(
         axes = figure.subplots()
         values = [one.settings[name] for one in best]
         if setting.values is not None:
-            places = {repr(value): place for place, value in enumerate(setting.values)}
-            axes.set_xticks(range(len(places)), [_shown(value) for value in setting.values])
-            axes.set_xlim(-0.5, len(places) - 0.5)
-            values = [places[repr(value)] for value in values]
+            positions = {repr(value): position for position, value in enumerate(setting.values)}
+            axes.set_xticks(range(len(positions)), [_shown(value) for value in setting.values])
+            axes.set_xlim(-0.5, len(positions) - 0.5)
+            values = [positions[repr(value)] for value in values]
         scores = [one.score for one in best if one.score is not None]
         points = axes.scatter(values, scores, c=[one.trial for one in best], alpha=0.8)
         figure.colorbar(points, ax=axes, label="trial", ticks=MaxNLocator(integer=True))

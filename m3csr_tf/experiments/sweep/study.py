@@ -41,7 +41,7 @@ STUDY_FILE = "study.db"
 FINISHED, DIVERGED, REFUSED = "finished", "failed", "refused"
 _STATES = {TrialState.COMPLETE: FINISHED, TrialState.FAIL: DIVERGED, TrialState.PRUNED: REFUSED}
 _BEGIN_ANEW = "move it away to begin the sweep anew"
-_SAID = {
+_ADVICE = {
     "database or disk is full": "make room; the same command goes on",
     "readonly database": "give this user the right to write it; the same command goes on",
     "unable to open database file": "give this user the right to read and write it; the same command goes on",
@@ -102,8 +102,8 @@ def search(base: Config, space: SearchSpace, trials: int, console: Console) -> o
         study = _open(folder, base, space)
         for killed in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             study.tell(killed.number, state=TrialState.FAIL)
-        while (place := len(_counted(study))) < trials:
-            _try(study, place, base, space, folder, trials, console)
+        while (trial_number := len(_counted(study))) < trials:
+            _try(study, trial_number, base, space, folder, trials, console)
     return study
 
 
@@ -111,38 +111,44 @@ def outcomes(study: optuna.Study) -> list[TrialOutcome]:
     """All trials but those that were killed, in their order."""
     return [
         TrialOutcome(
-            place,
+            trial_number,
             _STATES[trial.state],
             trial.value if trial.state == TrialState.COMPLETE else None,
             trial.user_attrs.get(_METRICS, {}),
             trial.params,
             trial.user_attrs.get(_PROBLEM, ""),
         )
-        for place, trial in enumerate(_counted(study))
+        for trial_number, trial in enumerate(_counted(study))
     ]
 
 
 def _try(
-    study: optuna.Study, place: int, base: Config, space: SearchSpace, folder: Path, trials: int, console: Console
+    study: optuna.Study,
+    trial_number: int,
+    base: Config,
+    space: SearchSpace,
+    folder: Path,
+    trials: int,
+    console: Console,
 ) -> None:
     own = {name: value_of(base, name) for name in space.settings}
-    if place == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+    if trial_number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         outside = [name for name, value in own.items() if not space.settings[name].holds(value)]
         if outside:
             console.print(f"the base's own settings are no trial: {', '.join(outside)} lies outside the space")
         else:
             study.enqueue_trial(own)
     # A sampler that went on through a sitting would draw other settings after a kill.
-    seed = int(np.random.SeedSequence([base.run.seed, place]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([base.run.seed, trial_number]).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     trial = study.ask({name: _distribution(space.settings[name], number_of(base, name)) for name in space.settings})
-    console.rule(f"trial {place}, the {place + 1}. of {trials}", align="left")
+    console.rule(f"trial {trial_number}, the {trial_number + 1}. of {trials}", align="left")
     console.print(overrides_of(trial.params), highlight=False)
     metrics: dict[str, float] = {}
     try:
         for name, task in space.tasks.items():
             config = with_settings(base, trial.params, task.overrides)
-            owned = {"name": _run_name(place, name), "folder": folder, "overwrite": True}
+            owned = {"name": _run_name(trial_number, name), "folder": folder, "overwrite": True}
             config = config.model_copy(update={"run": config.run.model_copy(update=owned)})
             metrics[name] = evaluate_trial(config, task, folder / f"prepared-{name}")
             trial.set_user_attr(_METRICS, metrics)
@@ -158,8 +164,8 @@ def _try(
     console.print(f"score {score:.4f} ({figures}); best so far {study.best_value:.4f}", highlight=False)
 
 
-def _run_name(place: int, task: str) -> str:
-    return f"trial-{place}-{task}"
+def _run_name(trial_number: int, task: str) -> str:
+    return f"trial-{trial_number}-{task}"
 
 
 def overrides_of(settings: dict[str, Any]) -> str:
@@ -213,9 +219,9 @@ def _stored(path: Path) -> Iterator[None]:
         yield
     except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
         causes = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
-        reason = next((one for one in _SAID if one in causes), None)
-        said = _SAID.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
-        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {said}") from error
+        reason = next((one for one in _ADVICE if one in causes), None)
+        advice = _ADVICE.get(reason or "", "check the disk and rights, and use the same command again; it goes on")
+        raise RunError(f"{path}: {reason or 'the study cannot be read or written'}; {advice}") from error
 
 
 def _origin(base: Config, space: SearchSpace) -> dict[str, str]:

@@ -46,13 +46,13 @@ class IdInitialisation(NamedTuple):
 
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
     """The initialisations among which validation chooses; one where the settings leave no choice."""
-    of_ials = [IdInitialisation("ials", setting) for setting in config.ials.grid]
+    ials_candidates = [IdInitialisation("ials", setting) for setting in config.ials.grid]
     if config.m3csr.id_initialisation == "ials":
-        return of_ials
+        return ials_candidates
     if config.m3csr.id_initialisation != "auto":
         return [IdInitialisation(config.m3csr.id_initialisation)]
     return (
-        of_ials
+        ials_candidates
         if tries_ials(int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW, config.ials)
         else [_SVD]
     )
@@ -98,8 +98,8 @@ def _chosen(
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
     with zeroed(_of_content(model)):
-        for place, candidate in enumerate(tried, start=1):
-            factors = _factors(data, candidate, config, f" {place} of {len(tried)}")
+        for position, candidate in enumerate(tried, start=1):
+            factors = _factors(data, candidate, config, f" {position} of {len(tried)}")
             _initialise_ids(model, data, factors)
             figure = validation_recall()
             if figure > highest:

@@ -51,7 +51,7 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 def initialise(
     model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> Initialised:
-    """Sets the starting weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
+    """Sets the initial weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
     stay as drawn.
 
     Args:
@@ -165,7 +165,7 @@ def _weigh(
       maps: of content to the ids that it predicts; None where there are none.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    delta_new, delta, of_content = 0.0, 0.0, weights.content_scale
+    delta_new, delta, content_scale = 0.0, 0.0, weights.content_scale
     if gate is not None and config.m3csr.content_initialisation == "xavier":
         delta_new = delta = 0.5  # About what a gate of random weights leaves.
     elif gate is not None:
@@ -173,9 +173,9 @@ def _weigh(
         delta = float(np.clip(weights.content_scale * delta_new, initial.gate_least, initial.gate_most))
         gate.initialise_weights(np.where(np.arange(gate.bins) == 0, delta_new, delta))
         # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
-        of_content = 1 / delta_new
+        content_scale = 1 / delta_new
     for name, weight in weights.content.items():
-        size = np.sqrt(weight * of_content * len(encoders))
+        size = np.sqrt(weight * content_scale * len(encoders))
         for weight_of in (encoders[name].mapping.kernel, *_cluster_embeddings(encoders[name])):
             weight_of.assign(size * weight_of)
     for layer in model.item_tower.content_popularity_kernels:
@@ -209,8 +209,8 @@ def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressC
         encoder.mapping.kernel.assign(kernel)
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
-            lines = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
-            members = normalize(csr_matrix(lines, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
+            members_of_cluster = (np.ones(len(clicked)), (clusters, np.arange(len(clicked))))
+            members = normalize(csr_matrix(members_of_cluster, shape=(encoder.clusters + 1, len(clicked))), norm="l1")
             encoder.cluster_embedding.assign(initial.cluster_share * (members @ (content[name][clicked] @ kernel)))
         on_progress(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:

@@ -91,8 +91,8 @@ class ClickGraph:
         clicks = tf.ragged.range(tf.gather(self._starts, users), tf.gather(self._starts, users + 1))
         columns = tf.gather(column_of, tf.gather(self._item_of, clicks.flat_values))
         owners = tf.cast(clicks.value_rowids(), tf.int32)
-        places = tf.boolean_mask(tf.stack([owners, columns], axis=1), columns >= 0)
-        return tf.scatter_nd(places, tf.ones([tf.shape(places)[0]]), [tf.size(users), tf.size(items)])
+        positions = tf.boolean_mask(tf.stack([owners, columns], axis=1), columns >= 0)
+        return tf.scatter_nd(positions, tf.ones([tf.shape(positions)[0]]), [tf.size(users), tf.size(items)])
 
 
 def _over_root(clicks: sparse.csr_array) -> sparse.csr_array:

@@ -147,8 +147,8 @@ class MMSSL(EmbeddingRecommender):
         if self._clicked.shape[0] <= most:
             return self._clicked
         drawn = self._draws.uniform([most], step, "columns") * tf.cast(tf.size(self._clicked), tf.float32)
-        places = tf.minimum(tf.cast(drawn, tf.int32), tf.size(self._clicked) - 1)
-        items, _ = tf.unique(tf.concat([positives, tf.gather(self._clicked, places)], axis=0))
+        positions = tf.minimum(tf.cast(drawn, tf.int32), tf.size(self._clicked) - 1)
+        items, _ = tf.unique(tf.concat([positives, tf.gather(self._clicked, positions)], axis=0))
         return items[:most]
 
     def _cosines(self, unit: tf.Tensor, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

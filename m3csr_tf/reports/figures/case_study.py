@@ -45,9 +45,9 @@ def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
     history_axes.set_xlim(0, 1)
     history_axes.set_title("her history, newest first", loc="left")
     history_axes.set_ylim(rows, 0)
-    for place, name in enumerate(history):
-        column, row = divmod(place, rows)
-        history_axes.text(column / 2, row + 0.5, f"{place + 1}. {label(name, 34)}", va="center", fontsize=SMALL)
+    for position, name in enumerate(history):
+        column, row = divmod(position, rows)
+        history_axes.text(column / 2, row + 0.5, f"{position + 1}. {label(name, 34)}", va="center", fontsize=SMALL)
     positive, negative = np.zeros(len(parts)), np.zeros(len(parts))
     colours = colours_of([str(part) for part in parts])
     for part in parts:
@@ -57,7 +57,7 @@ def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
         axes.barh(range(len(parts)), values, left=start, height=0.7, color=colour, label=label(part))
         positive, negative = positive + np.maximum(values, 0), negative + np.minimum(values, 0)
     axes.axvline(0, color=INK, linewidth=1)
-    bars_of(axes, [f"{place}. {label(name, _LONGEST)}" for place, name in enumerate(map(str, parts.index), 1)])
+    bars_of(axes, [f"{position}. {label(name, _LONGEST)}" for position, name in enumerate(map(str, parts.index), 1)])
     axes.set_title("her list, best first", loc="left")
     axes.set_xlabel("part of the score, in the score's own unit")
     axes.set_ylabel("place in the list, and item")

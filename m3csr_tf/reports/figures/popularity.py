@@ -45,10 +45,10 @@ def gate_by_popularity(gate: pd.DataFrame, counted: str = "training clicks") -> 
     """
     figure = new_figure(height=3.5)
     axes = figure.subplots()
-    places = np.arange(len(gate))
-    axes.bar(places, gate["gate"], width=0.7, color=SERIES[0])
-    for place, value in enumerate(gate["gate"]):
-        axes.text(place, value + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=SMALL)
+    positions = np.arange(len(gate))
+    axes.bar(positions, gate["gate"], width=0.7, color=SERIES[0])
+    for number, value in enumerate(gate["gate"]):
+        axes.text(number, value + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=SMALL)
     _label_bins(axes, gate["bin"], gate["items"], "items")
     axes.set_xlabel(f"{counted} of the item")
     axes.set_ylabel("gate: weight of the content,\nfrom 0 (id alone) to 1")

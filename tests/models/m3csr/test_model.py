@@ -236,7 +236,7 @@ def test_training_doubles_the_scores_of_a_user_with_four_clicks_and_no_list_chan
         batch |= {"query_slots": tf.constant(slots, tf.int32), "short_queries": tf.constant(0)}
         given: list[Any] = []
         monkeypatch.setattr(
-            model, "task", lambda *compared, given=given, **_: given.extend(compared) or tf.constant(0.0)
+            model.ranking_loss, "_task", lambda *compared, given=given, **_: given.extend(compared) or tf.constant(0.0)
         )
         model.compute_loss(batch)
         # Scores of a uniform negative, else user vectors.
