@@ -166,4 +166,4 @@ def test_help_says_what_a_script_does_and_takes(verb: str) -> None:
 def test_a_mistyped_setting_exits_with_two_and_one_line(folder: Path) -> None:
     done = run_script("train", folder, "small.yaml", "training.steps=3")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: small.yaml: unknown setting training.steps; `m3csr settings` lists all"]
+    assert done.stderr.splitlines() == ["error: unknown setting training.steps; `m3csr settings` lists all"]

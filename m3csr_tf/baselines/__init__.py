@@ -1,1 +1,1 @@
-"""Rivals in closed form, a file each, with the settings that each one is tuned over."""
+"""Baselines: rivals in closed form, one module for each, with the grid of settings over which it is tuned."""

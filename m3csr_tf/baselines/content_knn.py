@@ -1,6 +1,7 @@
-"""Content-kNN: an item's score is the sum of its content's similarities to the items of the history.
+"""Content-kNN: an item's score is the sum of the similarities of its content to the items of the history.
 
-Only the k nearest of the trained items count for an item, which need not have been clicked itself.
+Only the k nearest trained items of an item count. The item itself need not have been clicked, so cold items are scored
+like others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NEIGHBOURS = (10, 20, 50, 100, 200, 500)
 
 
 def grid(log: Log) -> list[Settings]:
-    """Weights of the modalities: all alike, one twice as heavy as the others, or one alone; and NEIGHBOURS."""
+    """Returns the grid: equal weights, double weight for one modality, or one modality alone; with NEIGHBOURS."""
     names = list(log.content)
     weights = [dict.fromkeys(names, 1)]
     if len(names) > 1:
@@ -30,9 +31,9 @@ def grid(log: Log) -> list[Settings]:
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the histories [users, items], item vectors the weights of their neighbours [items, items].
+    """Yields histories [users, items] as user vectors, and weights of the neighbours [items, items] as item vectors.
 
-    Settings: `weights` of the modalities in the squared length of an item's content; `neighbours`, k.
+    Settings: `weights`, the weight of each modality in the squared length of an item's content; `neighbours`, k.
     """
     trained = log.by_item > 0
     scaler = ContentScaler.fit("standard_l2", log.content, np.flatnonzero(trained))

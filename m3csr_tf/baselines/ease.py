@@ -1,4 +1,4 @@
-"""EASE (Steck 2019): the linear model from items to items, without a diagonal, that predicts the clicks best.
+"""EASE (Steck 2019): the linear item-to-item model with zero diagonal that reconstructs the clicks best.
 
 With P = (H'H + lambda I)^-1 and H the histories, B_ij = -P_ij / P_jj off the diagonal and 0 on it; scores are H B.
 """
@@ -15,19 +15,19 @@ from m3csr_tf.baselines.log import Baseline, Limits, Log, Settings
 from m3csr_tf.ranking.full_ranking import Csr, Vectors
 
 _BLOCK = 1024
-"""Rows handled at once, so that 20,000 items take the matrix itself, 3.2 GB, and half as much for the weights."""
+"""Number of rows handled at once. With 20,000 items, the matrix takes 3.2 GB, and the weights half as much."""
 
 GRID: tuple[Settings, ...] = tuple({"penalty": penalty} for penalty in (3000, 1000, 300, 100, 30, 10, 3))
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the histories, sparse [users, items], item vectors the columns of B, dense [items, items].
+    """Yields histories, sparse [users, items], as user vectors, and columns of B, dense [items, items], as items'.
 
     Settings: `penalty`, lambda.
     """
     size = log.clicks.shape[1]
     trained = np.flatnonzero(log.by_item)
-    # Items without a click have a row and column of zeros, and users without one add nothing.
+    # Restricting the matrix changes nothing: unclicked items have zero rows and columns, idle users add nothing.
     clicks = log.clicks[np.diff(log.clicks.indptr) > 0][:, trained]
     for settings in grid:
         leading = np.zeros((size, size), np.float32)
@@ -36,11 +36,11 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
 
 
 def item_weights(clicks: Csr, penalty: float) -> np.ndarray:
-    """B, float64 [items, items], of the histories `clicks` [users, items]."""
+    """Computes B, float64 [items, items], from the histories `clicks` [users, items]."""
     clicks = sparse.csr_matrix(clicks, dtype=np.float64)
     users, items = clicks.shape
     if users < items:
-        # P = (I - H' (H H' + lambda I)^-1 H) / lambda, with the smaller matrix to invert.
+        # By the Woodbury identity, P = (I - H' (H H' + lambda I)^-1 H) / lambda, which inverts the smaller matrix.
         inner = _inverse((clicks @ clicks.T).toarray() + penalty * np.eye(users))
         weights = clicks.T @ (clicks.T @ inner).T
         np.negative(weights, out=weights)
@@ -58,13 +58,16 @@ def item_weights(clicks: Csr, penalty: float) -> np.ndarray:
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of a symmetric positive definite matrix, float64 [n, n], in its place.
+    """Inverts a symmetric positive definite matrix, float64 [n, n], in place.
 
-    By its Cholesky factor: half the work of a general inverse, and no second matrix in memory.
+    The Cholesky factor takes half the work of a general inverse, and no second matrix in memory.
+
+    Raises:
+      LinAlgError: the matrix is not positive definite.
     """
     if not len(matrix):
         return matrix
-    # LAPACK wants columns one after the other; of a symmetric matrix the transpose is the matrix.
+    # LAPACK expects column-major order, and the transpose of a symmetric matrix is the matrix itself.
     factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
     inverse, failed_too = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed or failed_too:

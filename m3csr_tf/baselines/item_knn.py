@@ -22,7 +22,7 @@ GRID: tuple[Settings, ...] = tuple(
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the histories [users, items], item vectors the weights of their neighbours [items, items].
+    """Yields histories [users, items] as user vectors, and weights of the neighbours [items, items] as item vectors.
 
     Settings: `asymmetry`, `discount` and `shrinkage` of the cosine; `neighbours`, k.
     """

@@ -1,4 +1,4 @@
-"""What the baselines learn from, as plain arrays; and what each baseline is."""
+"""The data that baselines learn from, as plain arrays, and the definition of a baseline."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from m3csr_tf.features.histories import click_matrix
 from m3csr_tf.ranking.full_ranking import Csr, Vectors
 
 Settings: TypeAlias = Mapping[str, Any]
-"""Settings of a baseline, as JSON holds them."""
+"""Settings of a baseline, of types that JSON can hold."""
 
 SelectionData = Literal["validation", "pseudo-cold"]
 
 
 @dataclass(frozen=True)
 class Log:
-    """Training clicks and content by row, reserved rows included.
+    """Training clicks and content by row, including the reserved rows.
 
     Attributes:
-      clicks: who clicked what, float32 [users, items] of 1s.
-      content: modality -> raw vectors float [items, width]; a row of NaN is absent.
-      ranked: bool [items], the items whose vectors will be looked at; a baseline may leave out the others'.
-      truth: the arrays of a world's truth, None for real data.
+      clicks: the training clicks, float32 [users, items] of 1s.
+      content: modality -> raw vectors float [items, width]; a row of NaN means that the item lacks the modality.
+      ranked: bool [items], the items that will be ranked; a baseline need not compute the vectors of others.
+      truth: the arrays of the truth of a synthetic world; None for real data.
     """
 
     clicks: sparse.csr_matrix
@@ -39,18 +39,18 @@ class Log:
 
     @classmethod
     def of(cls, prepared: Prepared) -> Log:
-        """Of a prepared folder."""
+        """Reads the log of a prepared folder."""
         items = len(prepared.items)
         clicks = click_matrix(prepared.split(columns.TRAIN), len(prepared.users), items)
         return cls(clicks, prepared.content, np.ones(items, bool), prepared.truth())
 
     @property
     def by_item(self) -> np.ndarray:
-        """Clicks of each item, int [items]."""
+        """Number of clicks of each item, int [items]."""
         return np.bincount(self.clicks.indices, minlength=self.clicks.shape[1])
 
     def without(self, items: np.ndarray) -> Log:
-        """The same log as if nobody had clicked `items`, bool [items], yet; and only those will be ranked."""
+        """Returns the log without any clicks on `items`, bool [items], which are then the only ones to be ranked."""
         clicks = self.clicks.copy()
         clicks.data = clicks.data * ~items[clicks.indices]
         clicks.eliminate_zeros()
@@ -59,14 +59,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest log that a baseline takes; None: any."""
+    """The size of the largest log that a baseline can handle; None sets no limit."""
 
     users: int | None = None
     items: int | None = None
     clicks: int | None = None
 
     def exceeded(self, users: int, items: int, clicks: int) -> str | None:
-        """The first count that is too large, in words, or None."""
+        """Returns the first count that exceeds its limit, in words, or None."""
         for name, count, most in (
             ("users", users, self.users),
             ("items", items, self.items),
@@ -79,14 +79,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A rival.
+    """A baseline, i.e. a rival in closed form.
 
     Attributes:
-      fits: gives the vectors for each settings in turn; work that settings share is done once.
-      grid: all settings that a search tries, given the log; of equally good ones the earlier is chosen.
-      selected_on: what its settings are chosen on (`search.choose`).
-      limits: the largest log that it takes.
-      needs: a baseline whose chosen settings its own begin with, e.g. `{"ials": {...}, ...}`.
+      fits: yields the vectors for each element of a grid in turn; work that settings have in common is done once.
+      grid: returns all settings that a search tries on a log; among equally good ones the earlier is chosen.
+      selected_on: the data on which its settings are chosen (`search.choose`).
+      limits: the size of the largest log that it can handle.
+      needs: the name of a baseline whose chosen settings become a part of its own, e.g. `{"ials": {...}, ...}`.
     """
 
     fits: Callable[[Log, Sequence[Settings]], Iterator[Vectors]]
@@ -96,12 +96,12 @@ class Baseline:
     needs: str | None = None
 
     def fit(self, log: Log, settings: Settings) -> Vectors:
-        """The vectors for one settings."""
+        """Returns the vectors for one element of the grid."""
         return next(iter(self.fits(log, [settings])))
 
 
 class HistorySums:
-    """User vectors that are sums over the history, made when rows of them are taken: histories[rows] @ weights.
+    """User vectors that are sums over the history, histories[rows] @ weights, computed when rows of them are taken.
 
     Args:
       histories: [users, items].
@@ -112,5 +112,5 @@ class HistorySums:
         self._histories, self._weights = histories, weights
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of some users, float32 [n, width]."""
+        """Returns the vectors of some users, float32 [n, width]."""
         return self._histories[rows] @ self._weights

@@ -1,4 +1,4 @@
-"""Which modalities a baseline of content uses: each alone, all, and scaled for it."""
+"""The choices of modalities that content baselines try, and the standardisation of their content."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from m3csr_tf.features.content import ContentScaler
 
 
 def choices(log: Log) -> list[list[str]]:
-    """All modalities together, and each alone."""
+    """Returns the choices of modalities: all of them together, and each alone."""
     names = list(log.content)
     return [names] if len(names) == 1 else [names, *([name] for name in names)]
 
 
 def standardised(log: Log, modalities: Sequence[str]) -> np.ndarray:
-    """The content, standardised a dimension over the trained items, side by side, float32 [items, sum of widths].
+    """Concatenates the content, standardised by dimension over the trained items, float32 [items, sum of widths].
 
-    An item that lacks a modality has zeros there.
+    An item that lacks a modality has zeros in its place.
     """
     content = {name: log.content[name] for name in modalities}
     scaler = ContentScaler.fit("standard", content, np.flatnonzero(log.by_item))

@@ -1,4 +1,4 @@
-"""The most similar rows of each row of a matrix, ties settled at random: what the kNN baselines are made of."""
+"""Finds the most similar rows of each row of a matrix, with ties broken at random, for the kNN baselines."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from m3csr_tf.util.threads import cores, each_worker
 _ROWS = 256
 
 _Ranked: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of a block of rows: how many neighbours each has, and one row's after the other which they are and how similar."""
+"""For a block of rows: the number of neighbours of each, and their indices and similarities, concatenated."""
 
 
 class Neighbours(NamedTuple):
-    """The neighbours of each row.
+    """The neighbours of each row of a matrix.
 
     Attributes:
-      ranked: float32 [size, size], where row i holds the similarities of row i's neighbours, most similar first: its
-        indices are not in order.
+      ranked: float32 [size, size]. Row i holds the similarities of row i's neighbours, most similar first, so its
+        column indices are not sorted.
     """
 
     ranked: sparse.csr_matrix
 
     def matrix(self, count: int) -> sparse.csr_matrix:
-        """The `count` nearest of each row, float32 [size, size], with sorted indices."""
+        """Returns the `count` nearest neighbours of each row, float32 [size, size], with sorted indices."""
         sizes = np.diff(self.ranked.indptr)
         kept = positions_in_rows(sizes) < count
         indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, count))])
@@ -42,16 +42,17 @@ class Neighbours(NamedTuple):
 def nearest(
     similarities: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray, size: int, count: int, seed: int = 0
 ) -> Neighbours:
-    """The `count` most similar rows of each of `wanted`, never itself, nor one whose similarity is 0 or less.
+    """Finds the `count` most similar rows of each row in `wanted`, except itself and rows of similarity 0 or less.
 
-    Equally similar rows are drawn at random: their order in the catalogue may tell their popularity or age.
+    Ties are broken at random, because the order of the catalogue may be related to the popularity or age of items.
 
     Args:
-      similarities: gives those of some rows, int [n], to all rows, float32 [n, size], which may be written to.
-      wanted: int [n], ascending, the rows whose neighbours are wanted.
-      size: how many rows there are.
-      count: neighbours of a row, at most.
-      seed: of the draw.
+      similarities: maps some rows, int [n], to their similarities to all rows, float32 [n, size]; the result may be
+        overwritten.
+      wanted: the rows whose neighbours are wanted, int [n], ascending.
+      size: number of all rows.
+      count: largest number of neighbours of a row.
+      seed: seed of the random tie-breaking.
     """
     count = min(count, size)
     row_keys, column_keys = random_rows(seed, size), random_columns(np.arange(size))
@@ -59,7 +60,7 @@ def nearest(
     def neighbours_of(some: np.ndarray) -> _Ranked:
         scores = np.asarray(similarities(some), np.float32)
         scores[np.arange(len(some)), some] = 0
-        # No neighbours; and as many equal zeros would be drawn from at length.
+        # Rows with a similarity of 0 are no neighbours, and breaking ties among so many zeros would be slow.
         scores[scores <= 0] = -np.inf
         top_k = TopK(count, row_keys[some], column_keys)
         top_k.update(scores, 0, np.empty(scores.shape, bool))
@@ -73,19 +74,20 @@ def nearest(
 def cosine_neighbours(
     profiles: Csr, asymmetry: float, discount: float, shrinkage: float, count: int, seed: int = 0
 ) -> Neighbours:
-    """Neighbours of binary rows by an asymmetric, discounted and shrunk cosine of their ones.
+    """Finds neighbours among binary rows by an asymmetric, discounted and shrunk cosine.
 
-    The similarity of row i to row j is sum_m o_m^-discount / (n_i^asymmetry n_j^(1 - asymmetry) + shrinkage), over
-    the columns m where both have a one, with n the ones of a row and o those of a column. 0.5, 0, 0 is the plain
-    cosine; asymmetry is from Aiolli (2013), a discount counts what few share for more (Breese et al. 1998 take a
-    logarithm), and shrinkage holds back what rests on a few ones (Ferrari Dacrema et al. 2019).
+    The similarity of row i to row j is sum_m o_m^-discount / (n_i^asymmetry n_j^(1 - asymmetry) + shrinkage), over the
+    columns m in which both have a one. n is the number of ones of a row, and o that of a column. (0.5, 0, 0) is the
+    plain cosine. The asymmetry is from Aiolli (2013); the discount gives more weight to columns that few rows share
+    (Breese et al. 1998 use a logarithm); and shrinkage lowers similarities that rest on a few ones (Ferrari Dacrema et
+    al. 2019).
 
     Args:
-      profiles: sparse [n, m] of 1s.
+      profiles: the rows, sparse [n, m] of 1s.
       asymmetry: from 0 to 1.
       discount, shrinkage: 0 or more.
-      count: neighbours of a row, at most.
-      seed: of the draw among equally similar ones.
+      count: largest number of neighbours of a row.
+      seed: seed of the random tie-breaking.
     """
     profiles = sparse.csr_matrix(profiles, dtype=np.float32)
     size, counts = profiles.shape[0], np.diff(profiles.indptr).astype(np.float64)
@@ -98,7 +100,7 @@ def cosine_neighbours(
         row, column = np.repeat(np.arange(len(some)), np.diff(shared.indptr)), shared.indices
         cosines = (shared.data / (own[some][row] * others[column] + shrinkage)).astype(np.float32)
         cosines[column == some[row]] = 0
-        # Of equal ones any: the draw is the same whatever the number of threads.
+        # The seed depends on the block alone, so that ties are broken alike whatever the number of threads.
         drawn = np.random.default_rng([seed, int(some[0])]).random(len(row))
         order = np.lexsort((drawn, -cosines, row))
         order = order[cosines[order] > 0]
@@ -106,12 +108,12 @@ def cosine_neighbours(
         order = order[positions_in_rows(sizes) < count]
         return np.minimum(sizes, count), column[order], cosines[order]
 
-    # A row without ones has no neighbours.
+    # Rows without ones are skipped, since they have no neighbours.
     return _gathered(neighbours_of, np.flatnonzero(counts), size)
 
 
 def _gathered(neighbours_of: Callable[[np.ndarray], _Ranked], wanted: np.ndarray, size: int) -> Neighbours:
-    """The neighbours of `wanted`, ascending, found a block of rows at a time, by all cores."""
+    """Finds the neighbours of the rows `wanted`, which ascend, block by block on all cores."""
     starts = range(0, len(wanted), _ROWS)
     parts: list[_Ranked] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))] * len(starts)
     workers = max(1, min(cores(), len(starts)))

@@ -1,4 +1,4 @@
-"""The same list for everybody: items by training clicks."""
+"""Popularity: every user gets the same ranking, by training clicks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors float32 [users, 1] of ones, and item vectors [items, 1] of clicks."""
+    """Yields user vectors of ones, float32 [users, 1], and item vectors of click counts, float32 [items, 1]."""
     for _ in grid:
         yield Vectors(np.ones((log.clicks.shape[0], 1), np.float32), log.by_item.astype(np.float32)[:, None])
 

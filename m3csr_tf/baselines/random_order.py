@@ -1,4 +1,4 @@
-"""Chance: zero vectors, so that every score ties and ties are broken at random."""
+"""Random order: all vectors are zero, so that all scores tie, and ties are broken at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """Zeros, float32 [users, 1] and [items, 1]."""
+    """Yields zeros, float32 [users, 1] and [items, 1]."""
     users, items = log.clicks.shape
     for _ in grid:
         yield Vectors(np.zeros((users, 1), np.float32), np.zeros((items, 1), np.float32))

@@ -1,4 +1,4 @@
-"""Every baseline by name, those of a tuned comparison, and their vectors with the settings chosen for each."""
+"""All baselines by name, the ones of a tuned comparison, and their vectors with the settings chosen for each."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ BASELINES: dict[str, Baseline] = {
     "truth": TRUTH,
 }
 CEILING = "truth"
-"""Not a rival: what no model can be expected to pass."""
+"""The name of the ceiling, which is not a rival: no model can be expected to exceed it."""
 TUNED = tuple(name for name in BASELINES if name != "rp3beta_content")
-"""What the word `tuned` stands for; `truth` on a world alone."""
+"""The baselines that the word `tuned` stands for; `truth` is included only for the synthetic world."""
 
 _SEED = 0
-"""Of draws and ties of every search, so that all runs on the same data share one choice, whatever their seeds."""
+"""Seed of the draws and ties of every search, so that all runs on the same data share one choice of settings."""
 
 
 class Fitted(NamedTuple):
-    """A baseline with its chosen settings; no choice where there is nothing to choose."""
+    """A baseline that is fitted with its chosen settings; `choice` is None if there are no settings to choose."""
 
     name: str
     vectors: Vectors
@@ -58,7 +58,7 @@ class Fitted(NamedTuple):
 
 
 def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
-    """The baselines that a word or a list of names stands for on this data."""
+    """Returns the names of the baselines that a word or a list of names stands for on this data."""
     if names != "tuned":
         return list(names)
     return [name for name in TUNED if name != CEILING or prepared.truth() is not None]
@@ -67,16 +67,16 @@ def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
 def fitted(
     names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, log_line: Callable[[str], None]
 ) -> Iterator[Fitted]:
-    """Tunes and fits baselines, one after the other, so that only one's vectors are held.
+    """Tunes and fits baselines one after the other, so that the vectors of only one are in memory.
 
-    A search that has been made on the same data before is not made again (`stored`). One for which the log is too large
-    is left out, and `log_line` gets a line that says so.
+    A search that has been made before on the same data is not repeated (`stored`). A baseline for which the log is too
+    large is left out, and `log_line` gets a line that says so.
 
     Args:
-      names: which.
-      prepared: the data.
-      runs: the folder of all runs, which keeps the choices.
-      most_users: users of validation, at most; None: all.
+      names: names of the baselines.
+      prepared: the prepared data.
+      runs: the folder of all runs, in which chosen settings are stored.
+      most_users: largest number of validation users; None takes all.
       log_line: prints or logs a line.
     """
     wanted = []
@@ -99,7 +99,7 @@ def fitted(
 
 
 def left_out(name: str, prepared: Prepared) -> str | None:
-    """Why a baseline cannot be had on this data, in words; None if it can."""
+    """Returns why a baseline is not available on this data, in words, or None if it is."""
     if name == CEILING and prepared.truth() is None:
         return "only data.format=world knows its truth"
     counts = (
@@ -127,7 +127,7 @@ class _Tuner:
         self._found: dict[str, ChosenSettings | None] = {}
 
     def choice(self, name: str) -> ChosenSettings | None:
-        """Of this call, of an earlier one, or searched now."""
+        """Returns the choice made in this call, stored by an earlier one, or searched for now."""
         if name not in self._found:
             self._found[name] = self._choice(name)
         return self._found[name]

@@ -1,7 +1,7 @@
-"""Ridge regression from content to iALS's item factors (Gantner et al. 2010 map content to factors alike).
+"""Ridge regression from content to the item factors of iALS (Gantner et al. 2010 map content to factors likewise).
 
-Trained items keep the factors that their clicks have given them; an item without a click gets those that its content
-predicts, intercept included, so that both can be ranked together.
+Trained items keep the factors that iALS learned from their clicks. An item without a click gets the factors that its
+content predicts, including the intercept, so that both kinds of items can be ranked together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def grid(log: Log) -> list[Settings]:
-    """All modalities or each alone, and ridge's PENALTIES; iALS's settings are those chosen for it."""
+    """Returns the grid: all modalities or each alone, with ridge's PENALTIES; iALS's own settings are chosen before."""
     return [
         {"modalities": names, "penalty": penalty}
         for names, penalty in itertools.product(modalities.choices(log), PENALTIES)
@@ -27,7 +27,7 @@ def grid(log: Log) -> list[Settings]:
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User factors and item factors, trained or predicted: dense [users, factors] and [items, factors].
+    """Yields user factors, and item factors that are learned or predicted: dense [users, factors] and [items, factors].
 
     Settings: `ials`, settings of iALS; `modalities`; `penalty`, lambda / items.
     """

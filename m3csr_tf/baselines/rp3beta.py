@@ -1,7 +1,7 @@
-"""RP3beta (Paudel et al. 2016): random walks from the history over other users to other items.
+"""RP3beta (Paudel et al. 2016): random walks from the items of the history over other users to other items.
 
-Among the strongest baselines of published models in Ferrari Dacrema et al. 2019. Its best exponents differ between
-logs: (0.8, -0.2) suit logs of two or three clicks a user, (0.6, 0.6) logs of dozens.
+It is among the strongest baselines in Ferrari Dacrema et al. 2019. Its best exponents differ between logs: (0.8, -0.2)
+suit logs of two or three clicks per user, and (0.6, 0.6) logs of dozens.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ GRID: tuple[Settings, ...] = tuple(
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the histories [users, items], item vectors the weights that lead to them [items, items].
+    """Yields histories [users, items] as user vectors, and weights of walks to an item [items, items] as its vector.
 
-    Settings: `alpha`, exponent of the chances; `beta`, how much popular items are held back (`graph.walks`).
+    Settings: `alpha`, the exponent of the transition probabilities; `beta`, how strongly popular items are penalised
+    (`graph.walks`).
     """
     popular = np.maximum(log.by_item, 1)
     for alpha, group in itertools.groupby(grid, key=lambda settings: settings["alpha"]):

@@ -1,9 +1,9 @@
-"""RP3beta and content: an item is helped by the scores of its content neighbours, and by those in the history.
+"""RP3beta with content: content neighbours add to an item's score by their own scores, and if they are in the history.
 
-With H the histories, W the walk and N the content neighbours, rows of W and N of sum 1, the scores are
-S + SMOOTHED S N' + DIRECT H N where S = H W; as weights from item to item, W + SMOOTHED W N' + DIRECT N. Averaging
-the histories would scale all scores of a user alike, so they stay sums. Nothing is searched: the two shares and the
-exponents of the walk, (0.8, -0.2), are fixed.
+With H the histories, W the walk and N the content neighbours, rows of W and N summing to 1, the scores are
+S + SMOOTHED S N' + DIRECT H N where S = H W; as item-to-item weights, W + SMOOTHED W N' + DIRECT N. Histories are
+summed and not averaged, since averaging would scale all scores of a user alike. There is no search: the two shares and
+the exponents of the walk, (0.8, -0.2), are fixed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from m3csr_tf.graph.walks import content_neighbours, item_walk, joined_content
 from m3csr_tf.ranking.full_ranking import Vectors
 
 SMOOTHED, DIRECT = 0.1, 0.05
-"""What content neighbours add to a walk: their own scores, and their being in the history."""
+"""Weights of a content neighbour's own score, and of its being in the history."""
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the histories [users, items], item vectors the weights that lead to them [items, items]."""
+    """Yields histories [users, items] as user vectors, and weights of paths to an item [items, items] as its vector."""
     walk = normalize(item_walk(log.clicks), norm="l1")
     alike = content_neighbours(joined_content(log.content, log.by_item > 0))
     weights = walk + SMOOTHED * (walk @ alike.T) + DIRECT * alike

@@ -1,4 +1,4 @@
-"""How the settings of a baseline are chosen: on validation, or on trained items held out as if they were new."""
+"""Chooses the settings of a baseline, on validation or on trained items that are held out as if they were new."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from m3csr_tf.util.samples import sample
 
 SCORED_AT = 20
 DRAWS = 5
-"""Pseudo-cold draws: a single one says little of cold items."""
+"""Number of draws of pseudo-cold items, because a single draw is a poor estimate for cold items."""
 HELD_OUT = 0.2
-"""Share of the trained items that plays cold in a draw."""
+"""Share of the trained items that is pseudo-cold in a draw."""
 MOST_USERS = 4000
-"""Users of a draw: enough for a standard error of Recall@20 below 0.005."""
+"""Largest number of users of a draw; with it, the standard error of Recall@20 is below 0.005."""
 
 Report = Callable[[int, int], None]
-"""Gets how many settings have been scored, of how many; each draw scores all settings."""
+"""Progress callback, which gets the number of settings scored so far and in all; each draw scores all settings."""
 
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-      settings: the best ones.
-      selected_on: what they were chosen on.
-      recall, ndcg: Recall@20 and NDCG@20 there; None without users to score by, and the first settings were taken.
-      grid: how many settings were tried.
-      seconds: that the search has taken.
+      settings: the best settings.
+      selected_on: the data on which they were chosen.
+      recall, ndcg: Recall@20 and NDCG@20 on these data; None if there were no users to score by, in which case the
+        first settings of the grid are taken.
+      grid: number of settings that were tried.
+      seconds: duration of the search in seconds.
     """
 
     settings: dict[str, Any]
@@ -50,7 +51,7 @@ class ChosenSettings:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """As plain numbers and words."""
+        """Returns the result as plain numbers and words."""
         return asdict(self)
 
 
@@ -63,20 +64,20 @@ def choose(
     seed: int,
     report: Report,
 ) -> ChosenSettings:
-    """The settings with the best Recall@20; of equals the earlier of the grid.
+    """Chooses the settings with the best Recall@20; among equally good ones the earlier in the grid.
 
-    A baseline whose settings are selected on validation ranks all items but the user's training clicks, for all users
-    with a validation click or a draw of `most_users`. One whose settings are selected on pseudo-cold items is fitted
-    without the clicks of a fifth of the trained items and ranks those alone for users who clicked one; the mean of
-    several draws decides.
+    A baseline that is selected on validation ranks all items except the user's training clicks, for all users with a
+    validation click or for a sample of `most_users`. A baseline that is selected on pseudo-cold items is fitted without
+    the clicks of a fifth of the trained items, and ranks only those items for users who clicked one of them; the mean
+    over several draws decides.
 
     Args:
-      baseline: to tune.
-      grid: settings to try.
-      prepared: the data.
+      baseline: the baseline to tune.
+      grid: the settings to try.
+      prepared: the prepared data.
       log: its training clicks and content.
-      most_users: see above; None: all.
-      seed: of draws and ties.
+      most_users: largest number of validation users; None takes all.
+      seed: seed of draws and ties.
       report: progress callback.
     """
     began = time.monotonic()
@@ -99,14 +100,14 @@ def choose(
 
 @dataclass(frozen=True)
 class _SettingsScorer:
-    """One question put to every settings.
+    """A ranking task on which every element of the grid is scored.
 
     Attributes:
-      log: to learn from.
-      users: rows of those whose lists are scored, int [n].
-      truth: what they clicked, [n, items].
-      seen: what is left out of their lists, [n, items], or None.
-      candidates: bool [items], what is ranked.
+      log: the clicks and content to learn from.
+      users: rows of the users whose lists are scored, int [n].
+      truth: their held-out clicks, [n, items].
+      seen: items that are left out of their lists, [n, items], or None.
+      candidates: the items that are ranked, bool [items].
     """
 
     log: Log
@@ -116,7 +117,7 @@ class _SettingsScorer:
     candidates: np.ndarray
 
     def score(self, vectors: Vectors, seed: int) -> tuple[float, float]:
-        """Recall@20 and NDCG@20."""
+        """Returns Recall@20 and NDCG@20."""
         ranked = top_n(
             vectors.user_vectors[self.users],
             vectors.item_vectors,

@@ -1,4 +1,4 @@
-"""Choices of settings, remembered by the data that they were made on, where all runs of a folder find them."""
+"""Stores chosen settings by the data on which they were chosen, where all runs of a folder can find them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, write_json
 
 FOLDER = ".baselines"
-"""In the folder of all runs."""
+"""Name of the folder of choices, in the folder of all runs."""
 _READ = ("train.parquet", "val.parquet", "users.parquet", "content_")
 
 
 def digest(prepared: Prepared) -> str:
-    """What the choices depend on: SHA-256, hex, of the clicks and content of a prepared folder.
+    """Returns a SHA-256, in hex, of the clicks and content of a prepared folder, on which choices depend.
 
-    Not of its whole manifest: clusters, popularity bins and the night before change nothing here.
+    The whole manifest is not used, because clusters, popularity bins and warm starts have no effect on choices.
     """
     read = {name: sha for name, sha in prepared.manifest["files"].items() if name.startswith(_READ)}
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
 class Stored:
-    """The choices made on one prepared data.
+    """The settings that were chosen on one set of prepared data.
 
     Args:
       runs: the folder of all runs.
-      prepared: the data.
-      most_users: users of validation, at most.
-      seed: of draws and ties.
+      prepared: the prepared data.
+      most_users: largest number of validation users; None takes all.
+      seed: seed of draws and ties.
     """
 
     def __init__(self, runs: Path, prepared: Prepared, most_users: int | None, seed: int) -> None:
@@ -45,11 +45,11 @@ class Stored:
         self._most_users, self._seed = most_users, seed
 
     def path(self, name: str) -> Path:
-        """Where the choice of a baseline lies."""
+        """Returns the path of the stored choice of a baseline."""
         return self._folder / f"{name}.json"
 
     def read(self, name: str, grid: Sequence[Settings]) -> ChosenSettings | None:
-        """The choice of a baseline from this grid; None if there is none, or one that another question has found."""
+        """Returns the stored choice of a baseline, or None if there is none for this grid and this kind of search."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             tree = parse_json(regular(self.path(name)).read_bytes())
             if tree["question"] == self._question(grid):
@@ -57,11 +57,11 @@ class Stored:
         return None
 
     def write(self, name: str, grid: Sequence[Settings], choice: ChosenSettings) -> None:
-        """Remembers a choice."""
+        """Stores a choice."""
         write_json(self.path(name), {"question": self._question(grid), "choice": choice.to_json()})
 
     def _question(self, grid: Sequence[Settings]) -> dict[str, Any]:
-        """All but the data that an answer depends on, as JSON gives it back."""
+        """Returns all that a choice depends on except the data, in the form in which JSON returns it."""
         question = {
             "users": self._most_users,
             "seed": self._seed,

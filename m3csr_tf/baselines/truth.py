@@ -1,4 +1,4 @@
-"""The synthetic world's own utilities: the ceiling that no model can be expected to pass."""
+"""The true utilities of the synthetic world, a ceiling that no model can be expected to exceed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from m3csr_tf.ranking.full_ranking import Vectors
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """The world's utilities of users and items, float32 [users, dim] and [items, dim].
+    """Yields the true utilities of users and items, float32 [users, dim] and [items, dim].
 
     Raises:
-      InputError: the data is real, so that nobody knows its truth.
+      InputError: the data are real, so that their truth is unknown.
     """
     if log.truth is None:
         raise InputError("no truth.npz in the prepared folder: only data.format=world knows its truth; leave it out")

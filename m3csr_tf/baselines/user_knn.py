@@ -1,4 +1,4 @@
-"""User-kNN (Resnick et al. 1994, for clicks): an item's score is the similarity of the neighbours who clicked it.
+"""User-kNN (Resnick et al. 1994, for clicks): an item's score is the summed similarity of neighbours who clicked it.
 
 Only the k nearest neighbours count. The similarity is a cosine of the users' clicks (`neighbours.cosine_neighbours`).
 """
@@ -21,7 +21,7 @@ GRID: tuple[Settings, ...] = tuple(
 
 
 def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
-    """User vectors are the weights of their neighbours [users, users], item vectors who clicked them [items, users].
+    """Yields weights of neighbours [users, users] as user vectors, and clicks by user [items, users] as item vectors.
 
     Settings: `asymmetry`, `discount` and `shrinkage` of the cosine; `neighbours`, k.
     """

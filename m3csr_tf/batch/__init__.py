@@ -1,1 +1,1 @@
-"""Batch jobs on a release: top-N lists for a file of users."""
+"""Batch jobs on a release: top-N lists for users, and vectors of items."""

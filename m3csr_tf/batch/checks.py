@@ -1,4 +1,4 @@
-"""What is checked of users: ids that are ids, lists that are lists, and nobody twice."""
+"""Checks the rows of a users file: ids must be ids, lists must be lists of ids, and no user may come twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTS = (columns.HISTORY, columns.EXCLUSIONS)
 
 
 class Repeated(NamedTuple):
-    """An id that is there twice: the data rows, counted from 1, of its first two places."""
+    """An id that occurs twice, and the data rows of its first two occurrences, counted from 1."""
 
     id: str
     first: int
@@ -26,18 +26,19 @@ class Repeated(NamedTuple):
 
 
 def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
-    """The batch with ids as str and every list in place.
+    """Checks a batch of users, converts its ids to str, and fills in empty lists where lists are missing.
 
     Args:
-      batch: user_id, and perhaps history and exclusions, as read.
-      source: what messages call the file.
-      before: rows that came earlier.
+      batch: user_id, and perhaps history and exclusions, as they were read.
+      source: the name of the file in error messages.
+      before: number of rows that came before these.
 
     Returns:
-      user_id (str), history and exclusions (lists of str, empty where missing).
+      user_id (str), history and exclusions (lists of str, empty where they are missing).
 
     Raises:
-      InputError: an id is missing or is none, or a list is none or holds something other than ids.
+      InputError: an id is missing or invalid, or a cell that must be a list is not one or holds something other than
+        ids.
     """
     rows = before + 1 + np.arange(len(batch))
     users = checked_ids(batch[columns.USER_ID].to_numpy(dtype=object), rows, columns.USER_ID, source)
@@ -45,7 +46,7 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
     for name in _LISTS:
         cells = batch[name].to_numpy(dtype=object) if name in batch else np.full(len(batch), None)
         lists = pd.Series([_list(cell, row, name, source) for cell, row in zip(cells, rows, strict=True)], dtype=object)
-        # Of lists of lists, NumPy would make an array of two dimensions, or refuse to.
+        # `fromiter` keeps each entry whole; from a list of lists np.array would make a two-dimensional array, or fail.
         lengths = lists.map(len).to_numpy(np.int64)
         items = np.fromiter(chain.from_iterable(lists), object, lengths.sum())
         owners = np.repeat(np.arange(len(lists)), lengths)
@@ -58,10 +59,10 @@ def checked(batch: pd.DataFrame, source: str, before: int) -> pd.DataFrame:
 
 
 def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) -> np.ndarray:
-    """Ids as str, object array, by the rules of `to_ids`; the values themselves if nothing was to be changed.
+    """Converts ids to str by the rules of `to_ids`; returns an object array, `values` itself if nothing needs a change.
 
     Raises:
-      InputError: a value is missing or no id; `rows`, `name` and `source` say where.
+      InputError: a value is missing or is not an id; the message says where by `rows`, `name` and `source`.
     """
     expected, says = ("a list of item ids", "holds") if name in _LISTS else ("an id", "is")
     column = pd.Series(values, rows - 1, name=name, dtype=object)
@@ -70,18 +71,18 @@ def checked_ids(values: np.ndarray, rows: np.ndarray, name: str, source: str) ->
 
 
 def duplicate_hashes(hashes: Sequence[np.ndarray]) -> np.ndarray:
-    """Hashes that are there more than once, uint64 [n]; ids that are there twice are among those that have them."""
+    """Returns the hashes that occur more than once, uint64 [n]; an id that occurs twice has one of them."""
     ordered = np.concatenate(hashes)
     ordered.sort()
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
 
 
 def repeated(blocks: Iterable[tuple[int, np.ndarray]], suspects: np.ndarray) -> Repeated | None:
-    """The first id that an earlier row has too; None if only hashes are equal.
+    """Returns the first id that an earlier row has too, or None if only the hashes of different ids are equal.
 
     Args:
-      blocks: (rows before, ids) of all rows.
-      suspects: uint64, sorted hashes of the ids that may be there twice.
+      blocks: pairs of the number of rows before and an array of ids, over all rows.
+      suspects: sorted hashes of the ids that may occur twice, uint64.
     """
     first: dict[str, int] = {}
     for before, ids in blocks:

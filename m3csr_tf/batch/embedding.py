@@ -1,4 +1,4 @@
-"""The job that embeds items: a release and items in, vectors out."""
+"""The batch job that embeds items: it computes the item vectors of a release for a file of items, or for its own."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.releases.release import Release
 
 _FORMAT = 1
-"""Of the vectors; those of another one are made again."""
+"""Version of the format of the vectors; vectors of another version are computed again."""
 _PREFETCH_DEPTH = 2
-"""Batches that wait between two steps."""
+"""Number of batches that are queued between two stages of the pipeline."""
 SCHEMA = pa.schema(
     [
         (columns.ITEM_ID, pa.string()),
@@ -33,28 +33,28 @@ SCHEMA = pa.schema(
         (columns.MODEL_VERSION, pa.int32()),
     ]
 )
-"""Columns of the vectors and their types."""
+"""The columns of the output and their types."""
 
 
 def embed(
     release: Release, items: FileOfItems | None, output: Path, config: EmbedConfig, engine: Engine = jobs.here
 ) -> JobStatus:
-    """Makes the vectors of all items, or of the share of `config.shard`, as a job (`job.run`).
+    """Computes the vectors of all items, or of the share of `config.shard`, as a batch job (`job.run`).
 
-    Columns: item_id, item_vector (float32 [D]) and model_version (the release's). Items come in the order of the input,
-    with one row group a batch.
+    The output has the columns item_id, item_vector (float32 [D]) and model_version (that of the release). Its items are
+    in the order of the input, with one row group for each batch.
 
     Args:
-      release: a verified release; its item tower is loaded if there is something to do, its index is not.
-      items: what to embed; the items of the release, as of now, when None.
-      output: the link.
-      config: items of a batch and of a part, share.
-      engine: where parts are made; the vectors are the same.
+      release: a verified release. Its item tower is loaded if there is work to do; its index is not loaded.
+      items: the items to embed; None embeds the items that the release has now.
+      output: the path of the link to the output.
+      config: numbers of items of a batch and of a part, and the share of the parts to make.
+      engine: where parts are made; the vectors do not depend on it.
 
     Raises:
-      InputError: items cannot be read or change while they are read, one is new and the model places no new items, or
-        the output cannot be written.
-      RunError: the output is something else than a job's, or another job is being made for it.
+      InputError: the items cannot be read or change while they are read, an item is new and the model has no vectors
+        for new items, or the output cannot be written.
+      RunError: the output path holds something other than a job's output, or another job is writing to it.
       ReleaseError: the release cannot be loaded.
     """
     identity = {
@@ -68,7 +68,7 @@ def embed(
         whole_release = Release(release.folder, release.manifest, until=position)
         return Embedding(release, items if items is not None else ReleaseItems(whole_release), config)
 
-    # The vector of an item that is given does not depend on the journal.
+    # Vectors of the items of a file do not depend on the journal, so a refresh does not outdate them.
     position = release.journal.length() if items is None else 0
     inputs = items if items is not None else ReleaseItems(Release(release.folder, release.manifest, until=position))
     job = BatchJob(inputs, "items", identity, release.version, position, work, output, "embed.output")
@@ -77,12 +77,12 @@ def embed(
 
 @dataclass(frozen=True)
 class Embedding:
-    """The work of a job that embeds.
+    """The work of a job that embeds items (`job.BatchWork`), which also makes its own parts (`job.PartMaker`).
 
     Attributes:
-      release: for its item tower.
-      items: what to embed.
-      config: items of a batch and of a part.
+      release: the release whose item tower is used.
+      items: the items to embed.
+      config: numbers of items of a batch and of a part.
     """
 
     release: Release
@@ -95,15 +95,15 @@ class Embedding:
         return [self.release.folder, *([self.items.path] if isinstance(self.items, FileOfItems) else [])]
 
     def open_maker(self) -> Embedding:
-        """See `job.BatchWork`; the tower is loaded by its first batch."""
+        """See `job.BatchWork`; the item tower is loaded at the first batch."""
         return self
 
     def shared(self, path: Path) -> Embedding:
-        """See `job.BatchWork`; all of it lies in files."""
+        """See `job.BatchWork`; all inputs are files, so other processes read them as they are."""
         return self
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """See `job.PartMaker`; reading, embedding and writing overlap, each in a thread of its own."""
+        """See `job.PartMaker`; reading, embedding and writing run at the same time, each in its own thread."""
         read = prefetched(self.items.read(parts, self.config.part_size, self.config.batch_size), _PREFETCH_DEPTH)
         with (
             closing(read),
@@ -118,10 +118,10 @@ class Embedding:
                         raise InputsChanged
 
     def table(self, items: Catalogue) -> pa.Table:
-        """The vectors of items, a row an item.
+        """Returns the vectors of some items as a table, one row for each item.
 
         Raises:
-          InputError: an item is new to a model that has vectors only for those it was trained with.
+          InputError: an item is new, and the model has vectors only for the items that it was trained with.
         """
         if isinstance(self.items, FileOfItems):
             self.release.check_placed(items.frame[columns.ITEM_ID].to_numpy(dtype=object), str(self.items.path))
@@ -129,7 +129,7 @@ class Embedding:
 
 
 def vectors_table(release: Release, items: Catalogue) -> pa.Table:
-    """The vectors of items as a job writes them, a row an item."""
+    """Returns the vectors of items as a table with the columns of `SCHEMA`, one row for each item."""
     vectors = release.item_vectors(items)
     offsets = np.arange(len(vectors) + 1, dtype=np.int32) * np.int32(vectors.shape[1])
     arrays = [

@@ -1,4 +1,4 @@
-"""Which items may be in a list: the settings and files of item ids that say so, and what remains of an index."""
+"""Filters of top-N lists: settings and files of item ids restrict the items of the release that may be in a list."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COLD = "cold"
 
 @dataclass(frozen=True)
 class Filters:
-    """What a job leaves out of every list, and how many cold items it asks for.
+    """The filters of a job, and the share of cold items that it asks for.
 
     Attributes:
-      block: ids of items that are in no list; None without such a file.
-      allow: ids of the only items that may be; None without such a file.
-      only_cold: whether only items without clicks may be.
-      cold_quota: share of a list that is to be items without clicks, as far as there are any.
+      block: ids of items that may be in no list; None without such a file.
+      allow: ids of the only items that may be in a list; None without such a file.
+      only_cold: whether only items without clicks may be in a list.
+      cold_quota: the least share of a list that must be items without clicks, as far as there are enough of them.
     """
 
     block: frozenset[str] | None = None
@@ -39,7 +39,7 @@ class Filters:
 
     @classmethod
     def read(cls, config: RetrieveConfig) -> Filters:
-        """Reads the files that the configuration names.
+        """Reads the files of item ids that the configuration names.
 
         Raises:
           InputError: a file is missing, cannot be read, or holds no ids.
@@ -54,10 +54,10 @@ class Selection:
     """The items of a release that may be in a list.
 
     Attributes:
-      candidates: all of them.
-      cold: those without clicks; None where no quota asks for them.
-      is_cold: bool [items of the release's index]; None where no quota asks.
-      quota: least share of a list that is to be cold.
+      candidates: all items that may be in a list.
+      cold: those of them without clicks; None if there is no quota.
+      is_cold: which items have no clicks, bool [items of the release's index]; None if there is no quota.
+      quota: the least share of a list that must be cold items.
     """
 
     candidates: Candidates
@@ -67,7 +67,7 @@ class Selection:
 
 
 def filter_files(config: RetrieveConfig) -> dict[str, str]:
-    """Name of each filter that is a file -> SHA-256 of the file, hex.
+    """Returns the SHA-256, in hex, of each filter file by the name of its filter.
 
     Raises:
       InputError: a file is missing or cannot be read.
@@ -83,14 +83,14 @@ def filter_files(config: RetrieveConfig) -> dict[str, str]:
 
 
 def item_ids(path: Path, name: str) -> frozenset[str]:
-    """The item ids of a file, see `read_ids`.
+    """Reads the item ids of a filter file (`read_ids`).
 
     Args:
-      path: the file.
-      name: the setting's, after "retrieve.".
+      path: the path of the file.
+      name: the name of its setting after "retrieve.", for error messages.
 
     Raises:
-      InputError: it is missing, of another kind, cannot be read, or holds no ids.
+      InputError: the file is missing, of another type, cannot be read, or holds no ids.
     """
     try:
         return frozenset(read_ids(path))
@@ -99,17 +99,18 @@ def item_ids(path: Path, name: str) -> frozenset[str]:
 
 
 def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
-    """What of a release may be in a list, ready to be searched.
+    """Applies the filters to a release, and returns the items that may be in a list, ready to be searched.
 
-    Says how many ids of the filters the release lacks; they change nothing.
+    Ids of the filters that the release lacks have no effect; their number is logged.
 
     Args:
-      release: a release.
-      filters: see there.
-      index: recall and size from which a search is no longer exact, for the indexes of few items that are built here.
+      release: the release.
+      filters: the filters.
+      index: the recall, and the number of items from which a search is no longer exact, of an index that is built here
+        for the remaining items.
 
     Raises:
-      InputError: nothing remains.
+      InputError: no item remains.
     """
     ids = release.index.ids
     kept = np.ones(len(ids), dtype=bool)
@@ -141,17 +142,18 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
 
 
 def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Candidates:
-    """The kept items, by the index of all of them if they are most, else by one of their own.
+    """Returns the kept items in the release's own index if at least half are kept, otherwise in a new index.
 
-    Where at least half are kept, a search of twice the length finds enough of them, and no index needs to be built. Few
-    items among many would take ever longer searches; an index of their own is exact where it is small, and quick.
+    If at least half of the items are kept, a search for twice the length finds enough of them, and no index needs to be
+    built. A few items among many would need ever longer searches, whereas an index of their own is fast, and exact if
+    they are few.
     """
     if kept.all():
         return Candidates(release.index)
     if 2 * kept.sum() >= len(kept):
         return Candidates(release.index, hidden=~kept)
     rows = np.flatnonzero(kept)
-    # What a release was told to have may not suit a part of its items.
+    # The kind of index and the limit on leaves that were chosen for all items may not suit a part of them.
     settings = config.model_copy(update={"kind": "auto", "max_leaves_to_search": None})
     index = build_index(
         release.index.ids[rows], release.index.vectors_at(rows), settings, queries=release.sample().vectors

@@ -1,4 +1,4 @@
-"""The items of a job that embeds them: a file in the layout of a catalogue, or those of a release."""
+"""The items of a job that embeds items: those of a file in the layout of a catalogue, or those of a release."""
 
 from __future__ import annotations
 
@@ -25,34 +25,36 @@ from m3csr_tf.releases.release import Release
 
 
 class Items(Protocol):
-    """Items in a fixed order, of which any stretch can be read."""
+    """Items in a fixed order, of which any part can be read."""
 
     def digest(self) -> str:
-        """SHA-256 of what they are, hex: equal digests, equal items in the same order."""
+        """Returns a SHA-256 of the items, in hex; equal digests mean equal items in the same order."""
         ...
 
     def count(self) -> int:
-        """How many they are."""
+        """Returns the number of items."""
         ...
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, Catalogue]]:
-        """Batches of items as (part, items), in order; part k is items k * part_size to (k + 1) * part_size - 1.
+        """Yields batches of items as (part, items), in order.
 
-        No batch holds items of two parts, and what a part's batches are does not depend on the other parts.
+        Part k holds the items k * part_size to (k + 1) * part_size - 1. No batch holds items of two parts, and the
+        batches of a part do not depend on which other parts are read.
         """
         ...
 
 
 class FileOfItems(FileOfRows):
-    """Items in a file; pickled, they are the items of that file where they arrive.
+    """Items in a file; a pickled copy reads the file of the same path in the process that unpickles it.
 
     Args:
-      path: a parquet file, a folder of them, or a CSV: item_id, a column of vectors a modality, and perhaps view_count.
-      vector_columns: modality -> its column.
+      path: a parquet file, a folder of parquet files, or a CSV file, with the columns item_id, one column of vectors
+        for each modality, and perhaps view_count.
+      vector_columns: modality -> name of its column.
       widths: modality -> width of its vectors.
 
     Raises:
-      InputError: the file is missing, of another kind, cannot be read, or has no column item_id.
+      InputError: the file is missing, of another type, cannot be read, or has no column item_id.
     """
 
     def __init__(self, path: Path, vector_columns: Mapping[str, str], widths: Mapping[str, int]) -> None:
@@ -65,10 +67,10 @@ class FileOfItems(FileOfRows):
         return FileOfItems, (self.path.absolute(), self._columns, self._widths)
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, Catalogue]]:
-        """See `Items`; row groups of parquet without a wanted item are not read.
+        """See `Items`; row groups of parquet that hold none of the items are not read.
 
         Raises:
-          InputError: as in `check_catalogue`, or a column of vectors is missing or of another width.
+          InputError: an item is invalid (`check_catalogue`), or a column of vectors is missing or of another width.
         """
         names = [columns.ITEM_ID, columns.VIEW_COUNT, *self._columns.values()]
         for start, tables in self.batches(parts, part_size, batch_size, names, _cut):
@@ -79,10 +81,10 @@ class FileOfItems(FileOfRows):
 
 
 class ReleaseItems:
-    """The items of a release, those that came by refresh among them; pickled, they are opened again where they arrive.
+    """The items of a release, including those added by refresh; a pickled copy opens the release again on arrival.
 
     Args:
-      release: as of the position that matters.
+      release: the release, opened at the journal position whose items are meant.
     """
 
     def __init__(self, release: Release) -> None:
@@ -92,7 +94,7 @@ class ReleaseItems:
         return ReleaseItems, (self._release,)
 
     def digest(self) -> str:
-        """SHA-256 of the release's fingerprint, hex; its position is the job's."""
+        """Returns the SHA-256 of the release's fingerprint, in hex; the journal position is part of the job instead."""
         return hashlib.sha256(self._release.manifest["fingerprint"].encode()).hexdigest()
 
     def count(self) -> int:
@@ -118,16 +120,16 @@ class ReleaseItems:
 def catalogue_of(
     table: pa.Table, vector_columns: Mapping[str, str], widths: Mapping[str, int], path: Path, before: int = 0
 ) -> Catalogue:
-    """Rows of a table of items as the item tower takes them, checked.
+    """Checks rows of a table of items, and returns them in the form that the item tower takes.
 
     Args:
-      table: item_id, a column of vectors a modality, and perhaps view_count.
-      vector_columns, widths: see `FileOfItems`.
-      path: what messages call the table.
-      before: rows that came earlier.
+      table: item_id, one column of vectors for each modality, and perhaps view_count.
+      vector_columns, widths: as in `FileOfItems`.
+      path: the path of the table, for error messages.
+      before: number of rows of the table that came before these.
 
     Raises:
-      InputError: see `FileOfItems.read`.
+      InputError: for the same reasons as in `FileOfItems.read`.
     """
     rows = before + 1 + np.arange(len(table))
     frame = to_pandas(table.select([name for name in (columns.VIEW_COUNT,) if name in table.column_names]))

@@ -1,4 +1,7 @@
-"""A batch job: parts made by an engine, put in place together; it survives being killed, and machines can share it."""
+"""A batch job: an engine makes its parts, which are published together.
+
+A job survives being killed, since it goes on with the parts that are missing, and several machines can share one.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,30 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.refusals import reason
 
 Advance = Callable[[int], object]
-"""Gets how many users or items have been done."""
+"""Progress callback, which gets the number of users or items that have been completed since the last call."""
 
 
 class InputsChanged(Exception):
-    """The users or items are no more those that the job began with."""
+    """The users or items are no longer those with which the job began."""
 
 
 class Inputs(Protocol):
-    """Users or items in a fixed order."""
+    """The users or items of a job, in a fixed order."""
 
     def digest(self) -> str:
-        """SHA-256 of what they are, hex."""
+        """Returns a SHA-256 of the users or items, in hex."""
         ...
 
     def count(self) -> int:
-        """How many they are."""
+        """Returns the number of users or items."""
         ...
 
 
 class PartMaker(Protocol):
-    """Makes parts of a job, with all that it takes in memory."""
+    """Makes parts of a job; it holds all that this takes in memory."""
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """Makes parts, one after the other; what is in one depends on its number alone.
+        """Makes parts one after the other; the content of a part depends on its number alone.
 
         Raises:
           InputsChanged: there are fewer users or items than when the job began.
@@ -49,30 +52,30 @@ class PartMaker(Protocol):
 
 
 class BatchWork(Protocol):
-    """What a job makes. Pickled, it can be sent to another process that sees the same folders."""
+    """The work of a job. It can be pickled and sent to another process that sees the same folders."""
 
     @property
     def paths(self) -> list[Path]:
-        """Files and folders that it reads."""
+        """Files and folders that the work reads."""
         ...
 
     def open_maker(self) -> PartMaker:
-        """What makes it, loaded into this process."""
+        """Loads what the work needs into this process, and returns the maker of its parts."""
         ...
 
     def shared(self, path: Path) -> BatchWork:
-        """The same work for other processes; what they cannot read otherwise is written to `path`."""
+        """Returns the same work for other processes; inputs that they could not read otherwise go to `path`."""
         ...
 
 
 class Engine(Protocol):
-    """Has parts of a job made, wherever."""
+    """Gets the parts of a job made, in this process or elsewhere."""
 
     def __call__(self, work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """Returns when all parts are there.
+        """Makes the parts, and returns when all of them are there.
 
         Raises:
-          InputsChanged: as in `PartMaker`.
+          InputsChanged: there are fewer users or items than when the job began.
           M3CSRError: a part could not be made.
         """
         ...
@@ -85,18 +88,19 @@ def here(work: BatchWork, job: JobFolder, parts: Sequence[int], advance: Advance
 
 @dataclass(frozen=True)
 class JobStatus:
-    """Where a job stands.
+    """The state of a job.
 
     Attributes:
-      output: the link to the parts.
-      folder: where the parts lie.
-      inputs, rows, short: of the parts that are there: users or items, rows, and users with fewer than N items, because
-        no more were left that they had not seen.
-      empty, unknown_users, ids, unknown_ids: of the users of those parts, as in `PartFacts`; 0 for items.
-      parts: of the job.
-      made: parts that this process made, or had made.
-      missing: parts that are not there, which other processes are to make; only without any the output is in place.
-      position: segments of the release's journal that the parts know of.
+      output: the path of the link to the parts.
+      folder: the folder of the parts.
+      inputs, rows, short: of the parts that are there, the numbers of users or items, of rows, and of users whose list
+        has fewer than N items because no more unseen items were left.
+      empty, unknown_users, ids, unknown_ids: counts over the users of those parts, as in `PartFacts`; 0 for items.
+      parts: number of parts of the job.
+      made: number of parts that this process made, or had made.
+      missing: number of parts that are not there, because other processes are to make them; the output is published
+        only when it is 0.
+      position: number of journal segments of the release that the parts take into account.
     """
 
     output: Path
@@ -116,16 +120,16 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What is to be made, from what, and where to.
+    """The description of a job: what is made, from what, and where it goes.
 
     Attributes:
-      inputs: users or items.
-      what: what they are called: "users" or "items".
-      identity: what the parts depend on besides the inputs, the size of parts and the journal, as JSON.
-      version, position: of the release now; position 0 where its journal does not matter.
-      work: what to make, as of a position of the journal.
-      output: the link.
-      setting: name of the setting of the output, for messages.
+      inputs: the users or items.
+      what: the word for them in messages, "users" or "items".
+      identity: what the parts depend on beside the inputs, the size of parts and the journal, as JSON.
+      version, position: current version and journal position of the release; position 0 if the journal does not matter.
+      work: returns the work as of a position of the journal.
+      output: the path of the link to the output.
+      setting: the name of the setting of the output, for messages.
     """
 
     inputs: Inputs
@@ -139,15 +143,15 @@ class BatchJob:
 
 
 def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus:
-    """Makes all parts, or the share of `config.shard`, and puts them in place when all are there.
+    """Makes all parts, or the share of `config.shard`, and publishes the output when all parts are there.
 
-    What is made is a folder of parquet parts behind a link, see `output`. Killed at any moment, the same call makes the
-    parts that are missing, as of the same position of the journal. If anything else has changed, the job starts anew. A
-    finished job is not made again.
+    The output is a folder of parquet parts behind a link (see `output`). If the job is killed at any moment, the same
+    call makes the missing parts, as of the same position of the journal. If anything else has changed, the job starts
+    anew. A finished job is not repeated.
 
     Raises:
-      InputError: inputs cannot be read, change while they are read, or the output cannot be written.
-      RunError: the output is something else than a job's, or another job is being made for it.
+      InputError: the inputs cannot be read or change while they are read, or the output cannot be written.
+      RunError: the output path holds something other than a job's output, or another job is writing to it.
     """
     output = wanted.output
     if output.name in {"", ".."}:
@@ -178,7 +182,7 @@ def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus
             while True:
                 in_place = outputs.commit(output, job)
                 done = _summary(output, job, len(todo))
-                # Another process may have made the last part between the two.
+                # If nothing was missing after a failed commit, another process has just made the last part: try again.
                 if in_place or done.missing:
                     return done
     except OSError as error:
@@ -186,14 +190,14 @@ def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus
 
 
 def as_it_was(release: Release, position: int) -> Release:
-    """The release as of a position of its journal."""
+    """Returns the release as it was at a position of its journal."""
     if release.journal.length() == position and release.position == position:
         return release
     return Release(release.folder, release.manifest, until=position)
 
 
 def _require_same(inputs: Inputs, digest: str) -> None:
-    """Raises InputsChanged unless the users or items are still those that the job began with."""
+    """Raises InputsChanged unless the users or items are still those with which the job began."""
     try:
         same = inputs.digest() == digest
     except OSError:

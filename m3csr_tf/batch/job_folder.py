@@ -1,4 +1,4 @@
-"""A job's folder of parts on the disk: what it must hold, and writing a part beside and renaming it."""
+"""The folder of a job's parts on disk: it says what belongs in it, and writes each part to a temporary name first."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ logger = logging.getLogger(__name__)
 JOB = "_job.json"
 
 WORKING = "_working"
-"""Locked by every process that works on the job, so that no other job removes it."""
+"""Name of the file that every process working on the job locks, so that no other job removes the folder."""
 
 _META = b"m3csr_tf"
 
 INPUTS = "_inputs-"
-"""Users that the job lays beside its parts for other processes, while those work."""
+"""Prefix of files of users that the job writes beside its parts for other processes, and removes afterwards."""
 
 
 class PartFacts(NamedTuple):
-    """What a part holds.
+    """The statistics of a part, which are stored in the part itself.
 
     Attributes:
-      inputs: users or items it was made for.
-      rows: of the part.
-      short: users whose list is short.
-      empty: users without a history.
-      unknown_users: users that the release does not know.
-      ids, unknown_ids: of histories and exclusions, and those of them that are no items of the release.
+      inputs: number of users or items that the part was made for.
+      rows: number of rows of the part.
+      short: number of users with fewer items than were asked for.
+      empty: number of users without a history.
+      unknown_users: number of users that the release does not know.
+      ids, unknown_ids: number of ids in histories and exclusions, and of those that are no items of the release.
     """
 
     inputs: int = 0
@@ -54,23 +54,23 @@ class PartFacts(NamedTuple):
     unknown_ids: int = 0
 
     def plus(self, other: PartFacts) -> PartFacts:
-        """What both hold together."""
+        """Returns the sums over both parts."""
         return PartFacts(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What makes a job what it is.
+    """The facts that identify a job, the contents of its _job.json.
 
     Attributes:
-      id: of these parts; the same on every machine that makes the same.
-      identity: what the parts depend on, as JSON: release, users or items, filters, settings.
-      version: of the release.
-      position: segments of the release's journal that the parts know of.
+      id: the id of the job's parts, which is the same on every machine that makes the same parts.
+      identity: what the parts depend on, as JSON: release, users or items, filters and settings.
+      version: version of the release.
+      position: number of journal segments of the release that the parts take into account.
       again: how many times the same parts had been made before.
-      number: of the job among those of the same output.
-      inputs: how many users or items there are.
-      parts: into how many parts they are divided.
+      number: number of the job in the sequence of jobs with the same output.
+      inputs: number of users or items.
+      parts: number of parts into which they are divided.
     """
 
     id: str
@@ -102,8 +102,8 @@ class JobFolder:
     """A job's folder.
 
     Args:
-      folder: where it lies.
-      facts: contents of its _job.json.
+      folder: the path of the folder.
+      facts: the contents of its _job.json.
     """
 
     def __init__(self, folder: Path, facts: JobFacts) -> None:
@@ -112,7 +112,7 @@ class JobFolder:
 
     @classmethod
     def open(cls, folder: Path) -> JobFolder | None:
-        """The job in a folder; None if there is none, or what it says of itself was cut short or changed."""
+        """Opens the job of a folder; returns None if there is none, or if its _job.json was truncated or edited."""
         try:
             tree = parse_json(regular(folder / JOB).read_bytes())
             checked(_Job, tree)
@@ -124,16 +124,16 @@ class JobFolder:
         return cls(folder, facts) if whole else None
 
     def size(self, part: int) -> int:
-        """Users or items of a part."""
+        """Returns the number of users or items of a part."""
         part_size = int(self.facts.identity["part_size"])
         return min(part_size, self.facts.inputs - part * part_size)
 
     def path(self, part: int) -> Path:
-        """Where a part lies."""
+        """Returns the path of a part."""
         return self.folder / f"part-{part:05d}-{self.facts.id}.parquet"
 
     def part(self, part: int) -> PartFacts | None:
-        """What a part holds; None if it is not there, or was cut short in copying."""
+        """Returns the statistics of a part, or None if the part is missing or was truncated in copying."""
         path = self.path(part)
         try:
             return PartFacts(**parse_json(pq.read_metadata(regular(path)).metadata[_META]))
@@ -144,15 +144,15 @@ class JobFolder:
             return None
 
     def missing(self) -> list[int]:
-        """Parts that are not there."""
+        """Returns the numbers of the parts that are not there."""
         return [part for part in range(self.facts.parts) if self.part(part) is None]
 
     def inputs_path(self) -> Path:
-        """A new name for a parquet file of users or items that other processes read while they make parts."""
+        """Returns a new path for a parquet file of users or items that other processes read while they make parts."""
         return self.folder / f"{INPUTS}{secrets.token_hex(8)}.parquet"
 
     def tidy(self, parts: Iterable[int]) -> None:
-        """Removes what processes that died have left of some parts, on which nobody works any more."""
+        """Removes temporary files of some parts that killed processes left behind; nobody may be working on them."""
         names = {f".{self.path(part).name}" for part in parts}
         for path in self.folder.glob(".part-*"):
             if path.name.partition(".parquet")[0] + ".parquet" in names:
@@ -160,8 +160,8 @@ class JobFolder:
 
     @contextmanager
     def writing(self, part: int, schema: pa.Schema) -> Iterator[PartWriter]:
-        """A writer of a part, which takes its place, on the disk, if the block succeeds."""
-        # Scores and vectors are all different: a dictionary of them takes time and room.
+        """Yields a writer for a part, which is moved to its place, and is safely on disk, if the block succeeds."""
+        # Scores and vectors hardly repeat, so encoding them by a dictionary would cost time and space.
         named = [
             field.name for field in schema if not (pa.types.is_floating(field.type) or pa.types.is_list(field.type))
         ]
@@ -175,10 +175,10 @@ class JobFolder:
 
 
 class PartWriter:
-    """Writes batches, a row group each.
+    """Writes batches into a part, one row group for each.
 
     Args:
-      stream: of the part.
+      stream: the parquet writer of the part.
     """
 
     def __init__(self, stream: pq.ParquetWriter) -> None:
@@ -186,17 +186,17 @@ class PartWriter:
         self.facts = PartFacts()
 
     def write(self, batch: pa.Table, facts: PartFacts) -> None:
-        """Appends what was made for some users or items; `facts` counts all but its rows."""
+        """Appends the output for some users or items; `facts` holds all their statistics except the number of rows."""
         self._stream.write_table(batch, row_group_size=max(1, len(batch)))
         self.facts = self.facts.plus(facts._replace(rows=len(batch)))
 
 
 def phrase(names: Sequence[str]) -> str:
-    """Names of settings as words in a sentence."""
+    """Joins the names of settings into a phrase for a message."""
     return " and ".join(name.replace("_", " ") for name in names)
 
 
 def job_id(identity: Mapping[str, Any], position: int, again: int) -> str:
-    """What a job is known by: 16 hex digits of a digest of what it makes, from what, and which time it is made."""
+    """Returns a job's id: 16 hex digits of a digest of its identity, its journal position and its repetition number."""
     key = json.dumps([identity, position, again], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]

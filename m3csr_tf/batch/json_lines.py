@@ -1,4 +1,4 @@
-"""JSON lines of users: one object a line, of which only what is wanted is kept."""
+"""Reads JSON lines of users, one object on each line, of which only the wanted keys are kept in memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from m3csr_tf.util.documents import parse_json
 
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 CHUNK_BYTES = 1 << 24
-"""Bytes of a chunk of JSON lines, unless one line has more."""
+"""Largest size of a chunk in bytes, unless a single line is larger."""
 _LINES = 65_536
-"""Lines that are looked through at once for their keys."""
+"""Number of lines that are searched for their keys at once."""
 
 
 class UserJsonLines:
-    """A file of users, an object a line (`RowSource`).
+    """A file of users with one JSON object on each line (`RowSource`).
 
     Args:
-      path: where it lies.
+      path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class UserJsonLines:
         return [self._path]
 
     def names(self) -> dict[Path, list[str]]:
-        """See `RowSource`: the keys that any line has, for which all are read; of a file without a line, user_id."""
+        """See `RowSource`: the keys that occur in any line, so all lines are read; user_id for a file without lines."""
         keys: dict[str, None] = {}
         for lines in self._blocks(_LINES):
             for number, line in lines:
@@ -54,7 +54,7 @@ class UserJsonLines:
             start += len(lines)
 
     def _blocks(self, size: int) -> Iterator[list[tuple[int, bytes]]]:
-        """Lines with their numbers, `size` or CHUNK_BYTES of them at once."""
+        """Yields lists of numbered lines, each of at most `size` lines and about CHUNK_BYTES bytes."""
         lines: list[tuple[int, bytes]] = []
         chunk_bytes = 0
         with self._path.open("rb") as file:
@@ -71,7 +71,7 @@ class UserJsonLines:
 
     def _frame(self, lines: list[tuple[int, bytes]], names: Sequence[str]) -> Callable[[int, int], pd.DataFrame]:
         def frame(first: int, last: int) -> pd.DataFrame:
-            # Of each object only what is wanted is kept: the others' lists may be long.
+            # Only the wanted keys of an object are kept, because the lists under other keys may be long.
             rows = [_json_values(line, number, self._path, names) for number, line in lines[first:last]]
             return pd.DataFrame(rows, columns=list(names), dtype=object)
 
@@ -93,10 +93,10 @@ def _object(line: bytes, number: int, path: Path) -> dict[str, Any]:
 
 
 def _json_values(line: bytes, number: int, path: Path, names: Sequence[str]) -> list[Any]:
-    """What an object has under each name; None where it has nothing."""
+    """Returns the values of an object under some names, None where the object lacks the name."""
     value = _object(line, number, path)
     values = [value.get(name) for name in names]
-    # Only by an escape can half of a pair come in.
+    # UTF-8 cannot encode half of a surrogate pair, so one can only come from a \u escape.
     if b"\\u" in line and re.search("[\ud800-\udfff]", json.dumps(values, ensure_ascii=False)):
         raise InputError(f"{path}: line {number} holds half of a surrogate pair, which is no text; expected whole ones")
     return values

@@ -1,4 +1,4 @@
-"""Which ids of users a release knows: counted for the summary of a job, and refused where several ids pass for one."""
+"""Finds out which ids of users and items a release knows, to count the unknown ones and to refuse joined ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEPARATOR = re.compile(r"""[,|;\[\]{}"']""")
 
 
 class KnownIds:
-    """The ids that a release knows: items of its index, and what the user tower was trained with.
+    """The ids that a release knows: the items of its index, and the ids with which its user tower was trained.
 
     Args:
       release: the release.
@@ -32,11 +32,11 @@ class KnownIds:
         self._release = release
 
     def facts(self, users: np.ndarray, history: Ids, exclusions: Ids) -> PartFacts:
-        """How many of some users have no history, and how many of their ids are unknown.
+        """Counts the users of a batch, those without a history, and their unknown ids.
 
         Args:
-          users: ids, object array of str [users].
-          history, exclusions: of the same users.
+          users: ids of the users, object array of str [users].
+          history, exclusions: the items of the same users' lists.
         """
         unknown = 0 if self.users is None else int((self.users.rows(users) == UNKNOWN_ROW).sum())
         return PartFacts(
@@ -48,23 +48,23 @@ class KnownIds:
         )
 
     def unknown(self, ids: Ids) -> np.ndarray:
-        """Positions of the items that neither the index nor the user tower holds, int64 [some]."""
+        """Returns the positions in `ids` of items that neither the index nor the user tower knows, int64 [some]."""
         lacking = np.flatnonzero(ids.rows < 0)
         if self._items is None or not len(lacking):
             return lacking
         return lacking[self._items.rows(ids.items[lacking]) == UNKNOWN_ROW]
 
     def refuse_separators(self, ids: Ids, rows: pd.Index, name: str, source: str) -> None:
-        """Refuses an unknown id of a text file in which several seem to be written as one.
+        """Refuses an unknown id from a text file that looks like several ids written as one.
 
         Args:
-          ids: the lists of one column.
+          ids: the items of the lists of one column.
           rows: data rows of the users, counted from 1.
-          name: of the column.
-          source: what messages call the file.
+          name: the name of the column.
+          source: the name of the file in error messages.
 
         Raises:
-          InputError: naming the row, and how to write a list.
+          InputError: there is such an id; the message gives its row and says how to write a list.
         """
         for position in self.unknown(ids):
             item = ids.items[position]
@@ -78,7 +78,7 @@ class KnownIds:
 
     @cached_property
     def users(self) -> IdTable | None:
-        """The users that the user tower was trained with; None where it hashes ids, so that it knows everybody."""
+        """The users with which the user tower was trained; None if it hashes ids, so that no user is unknown to it."""
         return vocabulary(self._release.path(columns.USER_TOWER), USER_VOCABULARY)
 
     @cached_property
@@ -86,9 +86,9 @@ class KnownIds:
         return vocabulary(self._release.path(columns.USER_TOWER), ITEM_VOCABULARY)
 
     def near_items(self, ids: np.ndarray) -> tuple[str, str] | None:
-        """See `near`, among the items of the index."""
+        """Finds an item of the index that differs from one of `ids` in spelling only (`near`)."""
         return near(ids, pa.array(self._release.index.ids, pa.large_string()))
 
     def near_users(self, ids: np.ndarray) -> tuple[str, str] | None:
-        """See `near`, among the users of the user tower."""
+        """Finds a user of the user tower that differs from one of `ids` in spelling only (`near`)."""
         return None if self.users is None else near(ids, self.users.strings)

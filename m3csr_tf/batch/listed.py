@@ -1,4 +1,4 @@
-"""Files of item ids against what a release knows: a list that says nothing of any item was meant otherwise."""
+"""Checks files of item ids against the ids that a release knows: a file without any known id must be a mistake."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ logger = logging.getLogger(__name__)
 
 
 def check_listed(path: Path, ids: Collection[str], release: Release, name: str, needs_one: bool = True) -> None:
-    """Refuses a file of item ids that cannot mean what it says, and warns of one of which most ids are unknown.
+    """Refuses a file of item ids that seems to be a mistake, and warns of one in which most ids are unknown.
 
-    An item that went since the training is not unknown.
+    An item that was removed since the training still counts as known.
 
     Args:
-      path: the file.
-      ids: what `id_files.read_ids` read from it.
-      release: whose items are meant.
-      name: what messages call the list, e.g. "retrieve.block".
-      needs_one: whether a list without any known id is refused, too; otherwise only if ids are nearly known.
+      path: the path of the file.
+      ids: the ids that `id_files.read_ids` has read from it.
+      release: the release whose items are meant.
+      name: the name of the list in messages, e.g. "retrieve.block".
+      needs_one: whether a list without any known id is always refused. If not, it is refused only if one of its ids
+        differs from a known one in spelling alone.
 
     Raises:
-      InputError: an unknown id seems to be several, or no id is known.
+      InputError: an unknown id seems to be several ids in one, or no id is known.
     """
     items, known = np.asarray(sorted(ids), dtype=object), KnownIds(release)
     unknown = items[known.unknown(Ids(items, np.zeros(len(items), np.int64), release.index.rows(items)))]

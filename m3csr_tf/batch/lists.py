@@ -1,4 +1,4 @@
-"""Top-N lists of one batch of users: from ids to rows once, then rows alone, and ids again at the end."""
+"""Makes the top-N lists of one batch of users. Ids become rows once, lists are made of rows, and ids come back last."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.release import Release
 
 SCORED_AT_ONCE = 1024
-"""User-item pairs whose parts are computed at once: their vectors stay in a core's cache."""
+"""Number of user-item pairs whose score parts are computed at once, so that their vectors stay in a core's cache."""
 
 
 class RankedLists(NamedTuple):
-    """What a search found for some users.
+    """The result of a search for some users.
 
     Attributes:
-      users: their ids, object array of str [users].
-      vectors: float32 [users, D].
-      rows: of the release's index, int64 [users, n], best first; NO_ITEM where a list ends.
+      users: ids of the users, object array of str [users].
+      vectors: user vectors float32 [users, D].
+      rows: rows of the release's index, int64 [users, n], best first; NO_ITEM beyond the end of a list.
       scores: float32 [users, n].
-      requested: length of the lists that was asked for; n is smaller where no more items may be listed.
+      requested: the length of list that was asked for; n is smaller if fewer items may be in a list.
     """
 
     users: np.ndarray
@@ -39,19 +39,19 @@ class RankedLists(NamedTuple):
 
     @property
     def short(self) -> int:
-        """Users with fewer items than were asked for."""
+        """Number of users with fewer items than were asked for."""
         if self.rows.shape[1] < self.requested:
             return len(self.rows)
         return int((self.rows[:, -1] == NO_ITEM).sum())
 
 
 class Ids(NamedTuple):
-    """The item ids of some users' lists, one after the other.
+    """The item ids of some users' lists, concatenated.
 
     Attributes:
       items: object array of str [ids].
-      owners: int64 [ids], positions of the users.
-      rows: int64 [ids], of the release's index, -1 for items that it lacks.
+      owners: positions of the users whose lists hold them, int64 [ids].
+      rows: rows of the release's index, int64 [ids], -1 for items that it lacks.
     """
 
     items: np.ndarray
@@ -60,15 +60,15 @@ class Ids(NamedTuple):
 
 
 class ListMaker:
-    """Makes the lists of a job, batch by batch: `seen`, `find`, then `table`, each perhaps in a thread of its own.
+    """Makes the lists of a job batch by batch: `seen`, `find`, then `table`, each of which may run in its own thread.
 
     Args:
-      release: a release; its index must stay as it is.
-      selection: what of it may be in a list.
-      n: length of the lists, which end where no more items may be listed.
+      release: the release, whose index must not change meanwhile.
+      selection: the items of it that may be in a list.
+      n: length of the lists; they are shorter if fewer items may be in them.
 
     Attributes:
-      length: of the longest list that there can be, at most n: what is held in memory for each user.
+      length: length of the longest possible list, at most n; this much memory is held for each user.
     """
 
     def __init__(self, release: Release, selection: Selection, n: int) -> None:
@@ -78,31 +78,31 @@ class ListMaker:
         self.length = min(n, selection.candidates.count)
         self._item_ids = pa.array(release.index.ids, pa.string())
         self.schema = _schema(release)
-        """Columns of the lists and their types."""
+        """The columns of the lists and their types."""
 
     def ids(self, users: pd.DataFrame) -> tuple[Ids, Ids]:
-        """The items of users' histories and of their exclusions (lists of str)."""
+        """Returns the items of the users' histories and of their exclusions, both given as lists of str."""
         history, exclusions = (self._ids(users[name]) for name in (columns.HISTORY, columns.EXCLUSIONS))
         return history, exclusions
 
     def seen(self, *lists: Ids) -> Seen:
-        """What users have seen: the items of their lists that the release has."""
+        """Returns what the users have seen: the items of their lists that the release has."""
         owners, rows = (np.concatenate([of.owners for of in lists]), np.concatenate([of.rows for of in lists]))
         return Seen(owners[rows >= 0], rows[rows >= 0], len(self._release.index))
 
     def find(self, users: pd.DataFrame, seen: Seen) -> RankedLists:
-        """The lists of users as rows.
+        """Computes the user vectors and searches the lists, as rows of the index.
 
         Args:
           users: user_id (str) and history (lists of str).
-          seen: of the same users.
+          seen: what the same users have seen.
         """
         vectors = self._release.user_vectors(users)
         rows, scores = self.nearest(vectors, seen)
         return RankedLists(users[columns.USER_ID].to_numpy(dtype=object), vectors, rows, scores, self._requested)
 
     def table(self, ranked: RankedLists) -> pa.Table:
-        """The lists of users, a row an item, with the parts of the scores; a list ends where no unseen item is left."""
+        """Returns the lists as a table, one row for each listed item, with the parts of its score."""
         listed = ranked.rows != NO_ITEM
         owner, position = np.nonzero(listed)
         arrays = [
@@ -116,15 +116,15 @@ class ListMaker:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def nearest(self, vectors: np.ndarray, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the lists, [users, n], best first; NO_ITEM and -inf where a list ends.
+        """Returns rows and scores of the lists, [users, n], best first; NO_ITEM and -inf beyond the end of a list.
 
-        With a quota q, at least ceil(q * n) items of a list are cold, or all that the user has not seen if those are
-        fewer: where the best n hold too few, the best cold items take the places of the last others. A list stays in
-        the order of its scores.
+        With a quota q, at least ceil(q * n) items of a list are cold, or all cold items that the user has not seen if
+        those are fewer. Where the best n items hold too few cold ones, the best further cold items replace the lowest
+        ranked other items. A list is always sorted by its scores.
 
         Args:
-          vectors: float32 [users, D].
-          seen: of the same users.
+          vectors: user vectors float32 [users, D].
+          seen: what the same users have seen.
         """
         chosen = self._selection
         rows, scores = nearest(chosen.candidates, vectors, seen, self.length)
@@ -139,7 +139,7 @@ class ListMaker:
         return rows, scores
 
     def _score_parts(self, ranked: RankedLists) -> np.ndarray:
-        """Parts of the scores, float32 [parts, users, n], in the order of the layout; anything where a list ends."""
+        """Returns parts of the scores, float32 [parts, users, n], in layout order, undefined beyond a list's end."""
         part_slices = self._release.layout.values()
         parts = np.empty([len(part_slices), *ranked.rows.shape], np.float32)
         step = max(1, SCORED_AT_ONCE // self.length)
@@ -159,7 +159,7 @@ class ListMaker:
 def _mixed(
     rows: np.ndarray, scores: np.ndarray, cold: np.ndarray, cold_rows: np.ndarray, cold_scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Full lists [users, n] with the best cold items [users, quota] in the places of the last others."""
+    """Puts the best cold items [users, quota] into full lists [users, n], instead of the lowest ranked other items."""
     n = rows.shape[1]
     least = (cold_rows != NO_ITEM).sum(axis=1)
     warm = ~cold & (np.cumsum(~cold, axis=1) <= n - least[:, np.newaxis])

@@ -1,14 +1,14 @@
-"""Where what a job makes goes: parts in a hidden folder, and a link to it that is turned when the last part is there.
+"""The output of a job: parts in a hidden folder, and a link that is switched to it when the last part is there.
 
 runs/<name>/
   top_n -> .top_n-<id>     what readers open, e.g. pandas.read_parquet("runs/<name>/top_n")
   .top_n-<id>/             a job: part-00000-<id>.parquet, part-00001-<id>.parquet, ...; _job.json, _working
   .top_n.lock
 
-Readers see the lists of one job, whole. The id is in the names of the parts, so that one who has listed the parts of a
-job while the link was turned cannot open those of the next by mistake. A part appears by renaming, when it is on the
-disk; so what of a job is there after a kill is good, and a later sitting makes the rest. Parquet readers pass over
-names with "." or "_" in front.
+Readers always see the complete lists of a single job. The id is part of the names of the parts, so that a reader who
+listed the parts of one job just before the link was switched cannot open parts of the next job by mistake. A part
+appears under its name by renaming, once it is safely on disk. What a killed job has left is therefore complete, and a
+later call makes the rest. Parquet readers skip names that begin with "." or "_".
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ def claimed(
     count: Callable[[], int],
     overwrite: bool = False,
 ) -> Iterator[JobFolder]:
-    """The job with this identity: one that is there, finished or not, or a new one.
+    """Yields the job with this identity: an existing one, finished or not, or a new one.
 
-    Several processes may work on a job at once. One that is left without a part leaves nothing.
+    Several processes may work on a job at the same time. A job that ends without any part leaves no folder behind.
 
     Args:
-      output: the link.
-      identity: as in `JobFacts`, with the key "part_size", users or items of a part.
-      version, position: of the release now. A finished job counts if it is of this position; an unfinished one goes on
-        at the position that it began with.
-      count: how many users or items there are; called only for a new job.
+      output: the path of the link.
+      identity: as in `JobFacts`, with the key "part_size", the number of users or items of a part.
+      version, position: current version and journal position of the release. A finished job is reused only if it is of
+        this position; an unfinished one continues at the position with which it began.
+      count: returns the number of users or items; it is called for a new job only.
       overwrite: make a finished job again.
 
     Raises:
-      RunError: what lies at `output` is no link of a job, or that of a job of another kind, or another job is being
-        made for it.
+      RunError: what lies at `output` is not the link of a job, or belongs to a job of another kind, or another job is
+        writing to it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(output)):
@@ -73,18 +73,18 @@ def claimed(
         yield job
     finally:
         with working, locked(_lock(output)):
-            # Parts are looked for last: while one waited for the locks, another process may have made some.
+            # The parts are looked up last, since another process may have made some while this one waited for the lock.
             if _alone(working) and not any(job.folder.glob("part-*")):
                 shutil.rmtree(job.folder)
 
 
 def commit(output: Path, job: JobFolder) -> bool:
-    """Turns the link to the job if all of its parts are there, and removes what it named before.
+    """Switches the link to the job if all of its parts are there, and removes the job that it named before.
 
-    What others work on stays; a later sitting removes it.
+    If another process still works on that earlier job, its folder stays, and a later call removes it.
 
     Returns:
-      Whether all parts are there: the link then names the job, or a later one.
+      Whether all parts are there; if so, the link names this job or a later one.
     """
     with locked(_lock(output)):
         if job.missing():
@@ -104,7 +104,7 @@ def commit(output: Path, job: JobFolder) -> bool:
 
 
 def discard(output: Path, job: JobFolder, parts: Iterable[int]) -> None:
-    """Removes parts of a job that turned out wrong, unless the link names it."""
+    """Removes parts of a job that turned out wrong, unless the link names the job."""
     with locked(_lock(output)):
         there = current(output)
         if there is None or there.folder != job.folder:
@@ -113,10 +113,10 @@ def discard(output: Path, job: JobFolder, parts: Iterable[int]) -> None:
 
 
 def current(output: Path) -> JobFolder | None:
-    """The job that the link names; None if there is no link, or nothing behind it.
+    """Returns the job that the link names, or None if there is no link or its target is missing.
 
     Raises:
-      RunError: something else lies there.
+      RunError: something other than the link of a job lies there.
     """
     if output.is_symlink():
         target = str(output.readlink())
@@ -131,7 +131,7 @@ def current(output: Path) -> JobFolder | None:
 
 
 def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: bool) -> JobFolder | None:
-    """The job to go on with, or to leave as it is; unfinished ones of another identity are removed."""
+    """Returns the job to continue or to keep, or None; unfinished jobs of another identity are removed."""
     finished = current(output)
     _require_kind(output, identity, finished)
     others = [path for path in _folders(output) if finished is None or path != finished.folder]
@@ -157,7 +157,7 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
 
 
 def _require_kind(output: Path, identity: Mapping[str, Any], finished: JobFolder | None) -> None:
-    """Refuses to put lists in the place of item vectors, or the other way round."""
+    """Refuses to replace item vectors by top-N lists, or the other way round."""
     for kind, called, setting in (
         ("users", "top-N lists", "embed.output"),
         ("items", "item vectors", "retrieve.output"),
@@ -192,7 +192,7 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
 
 
 def _remove(folder: Path, output: Path, identity: Mapping[str, Any], finished: int) -> None:
-    """Removes a folder that is not gone on with, and says so if it is of a later job than the finished one."""
+    """Removes a folder that is not continued, and logs it if it belongs to a later job than the finished one."""
     with shareable_file(folder / WORKING) as working:
         job = JobFolder.open(folder)
         if not _alone(working):
@@ -219,7 +219,7 @@ def _lock(output: Path) -> Path:
 
 
 def _alone(working: Any) -> bool:
-    """Takes the lock of a job's folder if no other process has it."""
+    """Takes the exclusive lock of a job's folder if no other process holds a lock on it, and returns whether it did."""
     try:
         fcntl.flock(working, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

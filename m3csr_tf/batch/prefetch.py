@@ -1,4 +1,4 @@
-"""Reading while others compute: an iterator that works ahead in a thread of its own."""
+"""Prefetching: an iterator whose values are made ahead of time in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class _Failed:
 
 
 def prefetched(values: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """The values in order, the next `depth` of which are made while the caller works on one.
+    """Yields the values in order, while a thread makes up to `depth` of the next ones.
 
-    What `values` raises is raised at its turn. Closed early, it waits for the value that is being made, and closes
-    `values`.
+    An exception of `values` is raised when its turn comes. If the generator is closed early, it waits for the value
+    that is being made, and closes `values`.
     """
     made: queue.Queue[T | _Failed | None] = queue.Queue(depth)
     stopped = threading.Event()

@@ -1,4 +1,4 @@
-"""The top-N job: a release and users in, lists out."""
+"""The top-N job: it makes the lists of a release for some users."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.releases.release import Release
 
 _FORMAT = 3
-"""Of the lists; lists of another one are made again."""
+"""Version of the format of the lists; lists of another version are made again."""
 _PREFETCH_DEPTH = 2
-"""Batches that wait between two steps."""
+"""Number of batches that are queued between two stages of the pipeline."""
 LISTED_AT_ONCE = 1 << 22
-"""Places of the lists of a batch: where lists are very long, its users are fewer."""
+"""Largest number of list positions of a batch; if lists are very long, a batch has fewer users."""
 
 
 def retrieve(
@@ -42,29 +42,29 @@ def retrieve(
     index: IndexConfig | None = None,
     engine: Engine = jobs.here,
 ) -> JobStatus:
-    """Makes the top-N lists of all users, or of the share of `config.shard`, as a job (`job.run`).
+    """Makes the top-N lists of all users, or of the share of `config.shard`, as a batch job (`job.run`).
 
-    Columns: user_id, rank (from 1), item_id, score, model_version (the release's), part_id and part_<modality>. The
-    parts sum to the score. They are kept as they are and not divided by it: a part can be negative, and then shares of
-    the sum mean nothing; who wants shares of what speaks for an item divides the positive parts (`explain.reasons`).
-    Users come in the order of the input, with one row group a batch. Users whom the release has never seen, and users
-    without a history, get lists too.
+    The output has the columns user_id, rank (from 1), item_id, score, model_version (that of the release), part_id and
+    part_<modality>. The parts sum to the score. They are not divided by it, because parts can be negative, and shares
+    of a sum with negative terms mean nothing; to get shares of what speaks for an item, divide the positive parts by
+    their sum (`explain.reasons`). Users are in the order of the input, with one row group for each batch. Users who are
+    unknown to the release, and users without a history, get lists too.
 
-    A job that was killed goes on from the same items: fresh ones that came meanwhile are left to the next job.
+    A job that was killed continues with the items it began with; items added meanwhile are left to the next job.
 
     Args:
-      release: a verified release; index and towers are loaded if there is something to do.
-      users: whose lists; items of history and exclusions are left out of a user's list.
-      output: the link.
-      config: length of the lists, users of a batch and of a part, share, filters.
-      index: recall and size from which a search is no longer exact, where filters leave few items and those get an
-        index of their own.
-      engine: where parts are made; the lists are the same.
+      release: a verified release; its index and towers are loaded if there is work to do.
+      users: the users; items of their histories and exclusions are left out of their lists.
+      output: the path of the link to the output.
+      config: length of the lists, numbers of users of a batch and of a part, the share of the parts to make, filters.
+      index: the recall, and the number of items from which a search is no longer exact, for the case that filters leave
+        few items, which then get an index of their own.
+      engine: where parts are made; the lists do not depend on it.
 
     Raises:
-      InputError: users or filters cannot be read or leave nothing to retrieve, users change while they are read, or the
-        output cannot be written.
-      RunError: the output is something else than the lists of a job, or another job is being made for it.
+      InputError: users or filters cannot be read, no item remains, the users change while they are read, or the output
+        cannot be written.
+      RunError: the output path holds something other than a job's lists, or another job is writing to it.
       ReleaseError: the release cannot be loaded, or not as it was when the job began.
     """
     index = index or IndexConfig()
@@ -87,13 +87,13 @@ def retrieve(
 
 @dataclass(frozen=True)
 class Retrieval:
-    """The work of a top-N job.
+    """The work of a top-N job (`job.BatchWork`).
 
     Attributes:
-      release: as of the job's position.
-      users: whose lists.
-      filters: what is in no list.
-      config, index: see `retrieve`.
+      release: the release as of the job's journal position.
+      users: the users who get lists.
+      filters: the filters of the lists.
+      config, index: as in `retrieve`.
     """
 
     release: Release
@@ -126,13 +126,13 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class ListsOfParts:
-    """Makes parts of lists.
+    """Makes parts of a top-N job (`job.PartMaker`).
 
     Attributes:
-      maker: of lists.
-      known: what the release knows of the users' ids.
-      users: whose.
-      config: users of a batch and of a part.
+      maker: makes the lists.
+      known: the ids that the release knows.
+      users: the users who get lists.
+      config: numbers of users of a batch and of a part.
     """
 
     maker: ListMaker
@@ -141,7 +141,7 @@ class ListsOfParts:
     config: RetrieveConfig
 
     def make(self, job: JobFolder, parts: Sequence[int], advance: Advance) -> None:
-        """See `job.PartMaker`; reading, searching and writing overlap, each in a thread of its own."""
+        """See `job.PartMaker`; reading, searching and writing run at the same time, each in its own thread."""
         maker = self.maker
         size = max(1, min(self.config.batch_size, LISTED_AT_ONCE // maker.length))
         batches = self.users.read(parts, self.config.part_size, size)
@@ -157,7 +157,7 @@ class ListsOfParts:
                         raise InputsChanged
 
     def _query_batch(self, batch: pd.DataFrame) -> _QueryBatch:
-        """Users and what they have seen; their exclusions, which are that as well, need not wait in memory."""
+        """Returns users with what they have seen; that includes their exclusions, which need not be kept as well."""
         history, exclusions = self.maker.ids(batch)
         if isinstance(self.users, FileOfUsers) and self.users.is_text:
             for name, ids in ((columns.HISTORY, history), (columns.EXCLUSIONS, exclusions)):

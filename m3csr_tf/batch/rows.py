@@ -1,4 +1,4 @@
-"""Rows of a file of users or items, of which any stretch can be read: in parts, and those in batches."""
+"""Reads the rows of a file of users or items, any parts of them, in batches that fit in memory."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from m3csr_tf.util.quoting import quoted
 T = TypeVar("T")
 
 CHECKED_AT_ONCE = 65_536
-"""Ids that are checked at once."""
+"""Number of ids that are checked at once."""
 SUSPECTS_AT_ONCE = 1000
-"""Hashes that several ids share, and are looked into at once."""
+"""Number of hashes shared by several ids whose ids are compared at once."""
 ENTRIES_OF_BATCH = 2_000_000
-"""Entries of the lists of a batch, about, unless one row alone has more: batches of users with a long past are smaller
-than others, so that they fit in memory."""
+"""Approximate largest number of list entries of a batch, unless a single row has more. Batches of users with long
+histories have fewer users, so that they fit in memory."""
 
 
 class FileOfRows:
-    """A file, or a folder of files, with an id a row.
+    """A file, or a folder of files, with an id in each row.
 
     Args:
-      path: where it lies.
+      path: the path of the file or folder.
       source: reads it.
-      id_column: name of the column of ids.
-      what: what the rows are, for messages: "user" or "item".
+      id_column: the name of the column of ids.
+      what: the word for a row in messages, "user" or "item".
     """
 
     def __init__(self, path: Path, source: RowSource, id_column: str, what: str) -> None:
@@ -46,7 +46,7 @@ class FileOfRows:
         self._what = what
 
     def digest(self) -> str:
-        """SHA-256 of the file, or of the names and contents of the folder's files, hex."""
+        """Returns a SHA-256, in hex, of the file, or of the names and contents of all files of the folder."""
         files = self._source.files()
         if files == [self.path]:
             return sha256(self.path)
@@ -54,10 +54,10 @@ class FileOfRows:
         return hashlib.sha256("".join(names).encode()).hexdigest()
 
     def count(self) -> int:
-        """How many rows there are; only the ids are read, and 8 bytes a row are kept to find duplicates.
+        """Counts the rows; it reads the ids alone, and holds 8 bytes for each row to find duplicates.
 
         Raises:
-          InputError: there are none, or a row has no id, or one that an earlier row has.
+          InputError: there are no rows, or a row has no id, or the same id as an earlier row.
         """
         hashes = [pd.util.hash_array(ids, categorize=False) for _, ids in self._ids()]
         if not any(map(len, hashes)):
@@ -80,15 +80,15 @@ class FileOfRows:
         names: Sequence[str],
         cut: Callable[[Chunk, int, int], T],
     ) -> Iterator[tuple[int, list[T]]]:
-        """The batches of some parts in order; row groups of parquet without a wanted row are not read.
+        """Yields the batches of some parts in order; row groups of parquet that hold none of their rows are not read.
 
         Args:
           parts, part_size, batch_size: as in `Users.read`.
-          names: columns to read.
-          cut: (chunk, first, last + 1) -> those rows of the chunk, in whatever form.
+          names: names of the columns to read.
+          cut: maps (chunk, first, last + 1) to these rows of the chunk, in the form that the caller wants.
 
         Yields:
-          The first row of a batch, and its rows in pieces.
+          The number of the first row of a batch, and its rows in pieces.
         """
         wanted = [range(part * part_size, (part + 1) * part_size) for part in sorted(parts)]
         pieces = self._pieces(wanted, part_size, batch_size, names, cut)
@@ -96,7 +96,7 @@ class FileOfRows:
             yield start, [piece for _, piece in pieces_of_batch]
 
     def _ids(self) -> Iterator[tuple[int, np.ndarray]]:
-        """All ids as (rows before, object array of str)."""
+        """Yields all ids in blocks, as pairs of the number of rows before and an object array of str."""
         for chunk in self._source.chunks([self._id_column], None, CHECKED_AT_ONCE):
             rows = chunk.start + 1 + np.arange(chunk.length)
             values = chunk.frame(0, chunk.length)[self._id_column].to_numpy(dtype=object)
@@ -110,7 +110,7 @@ class FileOfRows:
         names: Sequence[str],
         cut: Callable[[Chunk, int, int], T],
     ) -> Iterator[tuple[int, T]]:
-        """What chunks hold of each batch, as (first row of the batch, piece)."""
+        """Yields what the chunks hold of each batch, as pairs of the number of the batch's first row and a piece."""
         wanted_parts = {rows.start // part_size for rows in wanted}
         batch = batch_entries = 0
         for chunk in self._source.chunks(names, wanted, batch_size):
@@ -135,5 +135,5 @@ class FileOfRows:
 
 
 def fitting(entries: np.ndarray, alone: bool) -> int:
-    """How many rows a batch can take that has so many entries with each of them; at least one if it has none yet."""
+    """Returns how many rows a batch can take, given the running sums of entries; at least one if the batch is empty."""
     return max(int(alone), int(np.searchsorted(entries, ENTRIES_OF_BATCH, side="right")))

@@ -1,4 +1,4 @@
-"""The nearest items of many users, without those that each has seen and those that nobody is to see."""
+"""Searches the nearest items of many users, without the items that each has seen and those that nobody may see."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.index import ItemIndex
 
 SEARCHED_AT_ONCE = 1 << 20
-"""Places of all lists of one search; bounds memory, as users with many exclusions need long lists."""
+"""Largest number of list positions of one search, to bound memory: users with many exclusions need long lists."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items to search.
+    """The items to search.
 
     Attributes:
-      index: holds them.
-      rows: int64 [items of `index`], the row of each in the release's index; None where `index` is that.
-      hidden: bool [items of `index`], those that are in no list; None where there is none.
+      index: the index that holds them.
+      rows: the row of each item in the release's index, int64 [items of `index`]; None if `index` is that index.
+      hidden: which items of `index` may be in no list, bool [items of `index`]; None if there are none.
     """
 
     index: ItemIndex
@@ -30,7 +30,7 @@ class Candidates:
 
     @property
     def count(self) -> int:
-        """How many items there are to find."""
+        """Number of items that can be found."""
         return len(self.index) - (0 if self.hidden is None else int(self.hidden.sum()))
 
 
@@ -38,9 +38,9 @@ class Seen:
     """What users have seen, as pairs of a user and a row of the release's index.
 
     Args:
-      users: int64 [pairs], positions of the users.
-      rows: int64 [pairs].
-      items: number of rows.
+      users: positions of the users, int64 [pairs].
+      rows: rows of the release's index, int64 [pairs].
+      items: number of rows of the release's index.
     """
 
     def __init__(self, users: np.ndarray, rows: np.ndarray, items: int) -> None:
@@ -48,14 +48,14 @@ class Seen:
         self._keys = np.unique(users * items + rows)
 
     def of(self, users: np.ndarray) -> Seen:
-        """What some users have seen, int64 [some], ascending; they become users 0, 1, ..."""
+        """Returns what some users have seen, given by ascending positions int64 [some]; they become users 0, 1, ..."""
         owners, rows = np.divmod(self._keys, self._items)
         positions = np.minimum(np.searchsorted(users, owners), len(users) - 1)
         kept = users[positions] == owners
         return Seen(positions[kept], rows[kept], self._items)
 
     def holds(self, users: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether users [u] have seen rows [u, k], bool [u, k]."""
+        """Returns whether users [u] have seen rows [u, k], bool [u, k]."""
         if not len(self._keys):
             return np.zeros(rows.shape, dtype=bool)
         wanted = users[:, np.newaxis] * self._items + rows
@@ -63,7 +63,7 @@ class Seen:
         return self._keys[np.minimum(positions, len(self._keys) - 1)] == wanted
 
     def counts(self, users: int, among: np.ndarray | None) -> np.ndarray:
-        """How many items each of `users` has seen, int64 [users]; only rows of `among`, if given."""
+        """Returns how many items each user has seen, int64 [users]; if `among` is given, only its rows count."""
         owners, rows = np.divmod(self._keys, self._items)
         if among is not None:
             counted = np.zeros(self._items, dtype=bool)
@@ -73,17 +73,17 @@ class Seen:
 
 
 def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n candidates of the largest score for each user that the user has not seen.
+    """Finds for each user the n candidates with the largest scores that she has not seen.
 
     Args:
-      candidates: what to search.
-      vectors: float32 [users, D].
-      seen: of the same users.
-      n: items wanted.
+      candidates: the items to search.
+      vectors: user vectors float32 [users, D].
+      seen: what the same users have seen.
+      n: number of items wanted.
 
     Returns:
       Rows of the release's index, int64 [users, n], and scores, float32 [users, n], best first; NO_ITEM and -inf where
-      the candidates end.
+      there are no more candidates.
     """
     rows = np.full([len(vectors), n], NO_ITEM, dtype=np.int64)
     scores = np.full([len(vectors), n], -np.inf, dtype=np.float32)
@@ -104,17 +104,17 @@ def nearest(candidates: Candidates, vectors: np.ndarray, seen: Seen, n: int) -> 
             line, position = np.nonzero(new & (rank <= n))
             rows[block[line], rank[line, position] - 1] = found[line, position]
             scores[block[line], rank[line, position] - 1] = values[line, position]
-        # Only where more was hidden than spared for: those users are searched again, in the end among all items.
+        # Users of whose results more were hidden than had been allowed for search again, at last among all items.
         users = users[(rows[users, n - 1] == NO_ITEM) & (wanted[users] < indexed)]
         wanted[users] = np.minimum(4 * wanted[users], indexed)
     return rows, scores
 
 
 def _alike(users: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Users in groups that want lists of similar length, so that a few with a long past do not lengthen every search.
+    """Groups users who need result lists of similar length, so that a few long histories do not lengthen all searches.
 
     Yields:
-      Users of a group, int64 [group], and the longest list that one of them wants.
+      The positions of the users of a group, int64 [group], and the longest list that any of them needs.
     """
     order = np.argsort(wanted, kind="stable")
     users, widths = users[order], wanted[order]

@@ -1,4 +1,4 @@
-"""Files of users or items as chunks of rows, with no more of the file in memory than that."""
+"""Reads files of users or items in chunks of rows, so that no more than a chunk is in memory."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from m3csr_tf.util.quoting import quoted
 
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "pipes"}
 _PREAMBLE = re.compile(r"^Error creating dataset.*input source '.*': (?:Invalid: )?")
-"""What Arrow says before the reason."""
+"""Matches what Arrow puts before the reason in its message."""
 _TWICE = re.compile(r"multiple columns named (.*)|duplicate field names")
 CHUNK_ENTRIES = 1 << 20
-"""Entries of the lists in a chunk of parquet, about; bounds memory where lists are long."""
+"""Approximate largest number of list entries in a chunk of parquet, which bounds memory where lists are long."""
 
 
 class Chunk(NamedTuple):
-    """Rows of a file, one after the other.
+    """Consecutive rows of a file.
 
     Attributes:
-      start: rows before.
-      length: rows.
-      frame: (first, last + 1) -> those rows of the chunk as a frame; a column that the file lacks is missing or empty.
-      entries: entries of each row's lists, about, int64 [length]; found without making objects of them.
-      batch: the rows as Arrow has them; None for JSON lines.
+      start: number of rows before the chunk.
+      length: number of rows of the chunk.
+      frame: maps (first, last + 1) to these rows of the chunk as a frame; a column that the file lacks is missing or
+        empty.
+      entries: returns the approximate number of list entries of each row, int64 [length], without building the lists.
+      batch: the rows as an Arrow batch; None for JSON lines.
     """
 
     start: int
@@ -52,20 +53,20 @@ class RowSource(Protocol):
     """A file, or a folder of files, of users or items."""
 
     def files(self) -> list[Path]:
-        """Its files, in the order in which they are read."""
+        """Returns the files in the order in which they are read."""
         ...
 
     def names(self) -> dict[Path, list[str]]:
-        """The columns of each file."""
+        """Returns the columns of each file."""
         ...
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """Its rows in order.
+        """Yields the rows in order, in chunks.
 
         Args:
-          names: columns to read.
-          wanted: rows that matter, others may be left out; all when None.
-          size: rows of a chunk, at most.
+          names: names of the columns to read.
+          wanted: ranges of the rows that are needed, outside of which rows may be left out; None for all rows.
+          size: the largest number of rows of a chunk.
 
         Raises:
           InputError: the file cannot be read.
@@ -74,10 +75,10 @@ class RowSource(Protocol):
 
 
 def items_source(path: Path, vector_columns: Sequence[str]) -> RowSource:
-    """The file of items at `path`, by its ending; `vector_columns` are text in CSV.
+    """Opens the file of items at `path` by its ending; the `vector_columns` of a CSV file are read as text.
 
     Raises:
-      InputError: it is missing, of an unknown kind, cannot be read, or has no column item_id.
+      InputError: the file is missing, of an unknown type, cannot be read, or has no column item_id.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
@@ -91,14 +92,14 @@ def items_source(path: Path, vector_columns: Sequence[str]) -> RowSource:
 
 
 class Parquet:
-    """A parquet file, or a folder of them (`RowSource`).
+    """A parquet file, or a folder of parquet files (`RowSource`).
 
     Args:
-      path: where it lies.
-      id_column: a column that every file must have.
+      path: the path of the file or folder.
+      id_column: the name of a column that every file must have.
 
     Raises:
-      InputError: it cannot be read, or a file lacks the column of ids.
+      InputError: a file cannot be read, or lacks the column of ids.
     """
 
     def __init__(self, path: Path, id_column: str) -> None:
@@ -120,7 +121,7 @@ class Parquet:
         return self._names
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `RowSource`; row groups without a wanted row are not read."""
+        """See `RowSource`; row groups that hold none of the wanted rows are not read."""
         start = 0
         for path in self._names:
             try:
@@ -142,12 +143,12 @@ class Csv:
     """A CSV file (`RowSource`).
 
     Args:
-      path: where it lies.
-      id_column: a column that it must have.
-      texts: columns that are read as text, whatever they look like.
+      path: the path of the file.
+      id_column: the name of a column that the file must have.
+      texts: names of columns that are read as text, whatever their cells look like.
 
     Raises:
-      InputError: it cannot be read, or lacks the column of ids.
+      InputError: the file cannot be read, or lacks the column of ids.
     """
 
     def __init__(self, path: Path, id_column: str, texts: Sequence[str]) -> None:
@@ -179,7 +180,7 @@ class Csv:
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
     for batch in batches:
-        batch.validate(full=True)  # Nothing in parquet sees to it that text is UTF-8.
+        batch.validate(full=True)  # Parquet itself does not guarantee that text is UTF-8.
         yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch), batch)
         start += batch.num_rows
 
@@ -200,14 +201,14 @@ def _arrow_entries(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _rows_of_chunk(group: pq.RowGroupMetaData, names: Sequence[str], size: int) -> int:
-    """How many rows of a row group to take at once, at most `size`, if these columns are read."""
+    """Returns how many rows of a row group to read at once, at most `size`, given the columns that are read."""
     leaves = [group.column(position) for position in range(group.num_columns)]
     values = sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".")[0] in names)
     return max(1, min(size, CHUNK_ENTRIES * group.num_rows // max(1, values)))
 
 
 def overlap(rows: range, wanted: Sequence[range]) -> bool:
-    """Whether some of the rows are wanted."""
+    """Returns whether a range of rows has rows in common with one of the `wanted` ranges."""
     return any(rows.start < one.stop and one.start < rows.stop for one in wanted)
 
 
@@ -215,7 +216,7 @@ def require_id(column: str, names: Iterable[str], path: Path) -> None:
     """Refuses a file that lacks the column of ids.
 
     Raises:
-      InputError: naming what it has.
+      InputError: the column is missing; the message lists the columns that there are.
     """
     names = list(map(str, names))
     if column in names:

@@ -1,10 +1,10 @@
-"""The engine that has the parts of a job made by Spark's workers, a task a part.
+"""The engine that has the parts of a job made by Spark's workers, one task for each part.
 
-A task does what the local engine does for its part: the work is pickled, opened once a worker process, and kept there.
-Parts go to the job's folder, which driver and workers share, each written beside and renamed; so a task that runs
-twice, because an executor died or Spark speculated, puts the same part in the same place. What ends a job for good,
-such as an error in a user's row, comes back to the driver as it was raised, through an accumulator, and is not tried
-again.
+A task does for its part what the local engine does. The work is pickled, opened once in each worker process, and kept
+there for later tasks. Parts are written into the job's folder, which driver and workers share, each to a temporary name
+first and then renamed. So a task that runs twice, because an executor died or by speculative execution, puts the same
+part in the same place. An error that no repetition would cure, such as one in a user's row, is passed to the driver
+through an accumulator and raised there; its task is not tried again.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _POLL = 0.2
-"""Seconds between looks at what has been done."""
+"""Seconds between two looks at the progress of the job."""
 _IDLE = 60.0
-"""Seconds without a task that runs or has ended, after which the log says that Spark waits for executors."""
+"""Seconds without any running or finished task after which the log says that Spark waits for executors."""
 _PATIENCE = 30.0
-"""Seconds that tasks of a job that is given up have to end."""
+"""Seconds that the running tasks of a cancelled job get to end."""
 
 Finished = dict[int, Exception | None]
-"""Parts whose tasks have ended, and what ended them, if they failed for good."""
+"""Parts whose tasks have ended -> the error that ended a task for good, or None if it succeeded."""
 
 
 class SparkEngine:
-    """Has parts made by Spark (`job.Engine`).
+    """Has the parts of a job made by Spark (`job.Engine`).
 
     Args:
-      config: which Spark; without effect where this process has a session already.
+      config: the settings of Spark; they have no effect if this process has a Spark session already.
     """
 
     def __init__(self, config: SparkConfig) -> None:
@@ -56,7 +56,7 @@ class SparkEngine:
         """See `job.Engine`.
 
         Raises:
-          EngineError: Spark cannot be started, gave a part up, or its workers do not share the job's folder.
+          EngineError: Spark cannot be started, gave up on a part, or its workers do not share the job's folder.
         """
         with session(self._config) as spark:
             inputs = job.inputs_path()
@@ -75,13 +75,13 @@ class SparkEngine:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker is sent.
+    """What is sent to a worker.
 
     Attributes:
-      work: pickled by cloudpickle, so that what goes wrong when it arrives is caught there.
-      paths: what the work reads.
-      folder: of the job.
-      job: id of the job.
+      work: the work, pickled by cloudpickle to bytes, so that an error in unpickling it can be caught in the task.
+      paths: the paths that the work reads.
+      folder: the job's folder.
+      job: the job's id.
     """
 
     work: bytes
@@ -97,7 +97,7 @@ class _Task:
         return cls(cloudpickle.dumps(work), paths, job.folder.absolute(), job.facts.id)
 
     def make(self, part: int) -> None:
-        """Makes a part, in a worker."""
+        """Makes a part unless it is there already; this runs in a worker."""
         job = self._job()
         if job.part(part) is None:
             _maker_of(self.work).make(job, [part], lambda count: None)
@@ -119,7 +119,7 @@ class _Task:
 
 
 _loaded_work: tuple[bytes, PartMaker] | None = None
-"""The work that this worker process did last: release and index stay loaded from task to task."""
+"""The latest work of this worker process, whose release and index stay loaded from task to task."""
 
 
 def _maker_of(work: bytes) -> PartMaker:
@@ -135,7 +135,7 @@ def _maker_of(work: bytes) -> PartMaker:
 
 
 def _use_cores_of_task() -> None:
-    """Gives TensorFlow the cores that Spark counts for a task, spark.task.cpus; each has a process of its own."""
+    """Limits TensorFlow to the cores that Spark assigns to a task (spark.task.cpus): each task has its own process."""
     import tensorflow as tf
     from pyspark import TaskContext
 
@@ -145,7 +145,7 @@ def _use_cores_of_task() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(cores)
         tf.config.threading.set_inter_op_parallelism_threads(cores)
     except RuntimeError:
-        pass  # Already started, by an earlier job's task in this process.
+        pass  # TensorFlow was started by an earlier job's task in this process, and keeps its number of threads.
 
 
 def _run(task: _Task, finished: Any) -> Callable[[Iterable[int]], None]:
@@ -208,7 +208,7 @@ def _make(context: SparkContext, task: _Task, job: JobFolder, parts: Sequence[in
 
 
 def _warn_if_idle(context: SparkContext, group: str) -> float:
-    """Says so if no task of a group has started; when to look again."""
+    """Warns if no task of a group has started, and returns the time at which to look again."""
     if any(info.numActiveTasks or info.numCompletedTasks for info in _stages(context, group)):
         return math.inf
     logger.warning(
@@ -220,7 +220,7 @@ def _warn_if_idle(context: SparkContext, group: str) -> float:
 
 
 def _give_up(context: SparkContext, group: str) -> None:
-    """Cancels the tasks of a group, and waits for those that run to end: none is to write any more."""
+    """Cancels the tasks of a group, and waits until running ones have ended, so that none writes any more."""
     until = time.monotonic() + _PATIENCE
     context.cancelJobGroup(group)
     while time.monotonic() < until and any(info.numActiveTasks for info in _stages(context, group)):
@@ -228,14 +228,14 @@ def _give_up(context: SparkContext, group: str) -> None:
 
 
 def _stages(context: SparkContext, group: str) -> list[SparkStageInfo]:
-    """The stages of a group of jobs, as Spark sees them now."""
+    """Returns the current stages of a group of Spark jobs."""
     tracker = context.statusTracker()
     jobs = [found for number in tracker.getJobIdsForGroup(group) if (found := tracker.getJobInfo(number))]
     return [info for job in jobs for stage in job.stageIds if (info := tracker.getStageInfo(stage))]
 
 
 def _reason(error: Exception) -> str:
-    """Why Spark gave up, in one line: the last line of the worker's traceback, where there is one."""
+    """Returns the reason of a failure in one line: the last line of the worker's traceback, if there is one."""
     lines = [line.strip() for line in str(error).splitlines()]
     starts = [at for at, line in enumerate(lines) if "Traceback (most recent call last)" in line]
     if starts:

@@ -1,4 +1,4 @@
-"""A session of Spark: the one that is running, or one by the configuration, with one message where it cannot start."""
+"""Provides the Spark session: the active one, or a new one by the configuration, with one message if it fails."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA = 17
-"""Oldest Java that Spark 4 runs on."""
+"""The oldest version of Java on which Spark 4 runs."""
 _ADVICE = "give it again, or let spark-defaults.conf hold it"
 
 
 @contextmanager
 def session(config: SparkConfig) -> Iterator[SparkSession]:
-    """The session of this process; without one, a new one, which ends with the block.
+    """Yields the active Spark session of this process, or else a new one, which is stopped when the block ends.
 
     Raises:
       EngineError: pyspark or Java is missing, a secret is not given, or Spark does not start.
@@ -50,7 +50,7 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     try:
         started = builder.getOrCreate()
-    except Exception as error:  # Py4J's errors have no base of their own before its gateway runs.
+    except Exception as error:  # Py4J's exceptions share no base class before its gateway runs.
         reason = str(error) if isinstance(error, PySparkException) else java_message(error)
         where = "" if config.master is None else f" on {without_password(config.master)}"
         message = without_password(reason)
@@ -63,7 +63,7 @@ def session(config: SparkConfig) -> Iterator[SparkSession]:
 
 
 def require_secrets(config: SparkConfig) -> None:
-    """Raises EngineError where a setting is the *** that a run's config.yaml has in place of a secret."""
+    """Raises EngineError if a setting is the *** that stands for a secret in the config.yaml of a run."""
     if config.master is not None and f"{HIDDEN}@" in config.master:
         raise EngineError(
             f"spark.master: {HIDDEN} stands for user and password, which no file of a run holds; {_ADVICE}"
@@ -76,7 +76,7 @@ def require_secrets(config: SparkConfig) -> None:
 
 
 def require_spark() -> None:
-    """Raises EngineError unless pyspark is installed, and a Java that it runs on."""
+    """Raises EngineError unless pyspark is installed, and a version of Java on which it runs."""
     try:
         import pyspark  # noqa: F401
     except ImportError:
@@ -98,14 +98,14 @@ def require_spark() -> None:
 
 
 def java_message(error: BaseException) -> str:
-    """The first line of what Java says of an error, without the names of classes before it."""
+    """Returns the first line of a Java error's message, without the class names before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = next((line for line in lines if re.match(r": [\w.$]+(Exception|Error)", line)), lines[0] if lines else "")
     return re.sub(r"^: ([\w$]+\.)+", "", message) or type(error).__name__
 
 
 def _stay_on_this_machine() -> None:
-    """Where all of Spark runs here, workers take this Python, and nobody asks the network for this machine's name."""
+    """Makes Spark's local workers use this Python, and avoids looking up this machine's name in the network."""
     import pyspark
 
     os.environ.setdefault("SPARK_HOME", str(Path(pyspark.__file__).parent))

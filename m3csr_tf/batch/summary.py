@@ -1,4 +1,4 @@
-"""What the summary of a top-N job says of its lists, and what in it looks as if something else was meant."""
+"""Summarises a finished top-N job, and says what in its lists looks like a mistake in the input."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 _LOOKED_INTO = 1000
-"""Users whose ids are looked into where most ids of a job are unknown."""
+"""Number of users whose ids are examined if most ids of a job are unknown."""
 
 
 def distinct_lists(folder: Path) -> int:
-    """How many different lists, of the same items in the same order, lie in a job's folder; 8 bytes a list are held.
+    """Counts the distinct lists (the same items in the same order) in a job's folder, holding 8 bytes for each list.
 
     Raises:
-      FileNotFoundError: a later job has replaced them meanwhile.
+      FileNotFoundError: a later job has replaced the lists in the meantime.
     """
     hashes = [np.zeros(0, np.uint64)]
     for part in sorted(folder.glob("part-*.parquet")):
@@ -39,30 +39,30 @@ def distinct_lists(folder: Path) -> int:
 
 
 def _hashes(ranks: np.ndarray, items: pd.Series) -> np.ndarray:
-    """A hash of each list, uint64 [lists]; a list begins where the rank is 1."""
+    """Returns a hash of each list, uint64 [lists]; a new list begins at each rank 1."""
     if not len(ranks):
         return np.zeros(0, np.uint64)
-    # Weights that differ by place, and are odd, tell the orders of the same items apart.
+    # Odd weights that differ by position make the hash depend on the order of the items.
     weights = pd.util.hash_array(np.arange(ranks.max() + 1)) | np.uint64(1)
     item_hashes = pd.util.hash_array(items.cat.categories.to_numpy(dtype=object), categorize=False)
     return np.add.reduceat(item_hashes[items.cat.codes] * weights[ranks], np.flatnonzero(ranks == 1))
 
 
 def said_of(done: JobStatus, distinct: int) -> str:
-    """The counts of a finished job in one sentence."""
+    """Returns the counts of a finished job as one sentence."""
     unknown = f"{done.unknown_ids:,} of {done.ids:,} ids of histories and exclusions and {done.unknown_users:,} users"
     return f"{distinct:,} distinct lists; {done.empty:,} users have no history, {unknown} are unknown to the release"
 
 
 def doubts(done: JobStatus, distinct: int, release: Release, users: Users, part_size: int) -> list[str]:
-    """What of a finished job is suspicious, a sentence each.
+    """Returns what is suspicious about a finished job, one sentence for each finding.
 
     Args:
-      done: the job.
-      distinct: its `distinct_lists`.
-      release: what it was made from.
-      users: whom it was made for; the first of them are read where most ids are unknown.
-      part_size: users of a part.
+      done: the state of the job.
+      distinct: its number of `distinct_lists`.
+      release: the release from which it was made.
+      users: its users; if most ids are unknown, the first users are read for an example.
+      part_size: number of users of a part.
     """
     known, notes = KnownIds(release), []
     if 2 * done.unknown_ids > done.ids:
@@ -88,14 +88,14 @@ def doubts(done: JobStatus, distinct: int, release: Release, users: Users, part_
 
 
 def _first(users: Users, part_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the first users, and of the items of their lists, object arrays of str."""
+    """Returns the ids of the first users, and the items of their lists, both object arrays of str."""
     _, frame = next(users.read([0], part_size, _LOOKED_INTO))
     items = [flatten(frame[name])[0] for name in (columns.HISTORY, columns.EXCLUSIONS)]
     return frame[columns.USER_ID].to_numpy(dtype=object), np.concatenate(items)
 
 
 def _example(unknown: np.ndarray, near: Callable[[np.ndarray], tuple[str, str] | None]) -> str:
-    """An unknown id, if possible one that is nearly known, as the end of a sentence."""
+    """Returns an unknown id as the end of a sentence, preferably one that differs from a known id in spelling alone."""
     if not len(unknown):
         return ""
     found = near(unknown)

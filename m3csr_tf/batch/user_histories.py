@@ -1,4 +1,4 @@
-"""What the log of a run knows of its users: histories and clicks, as lists of item ids."""
+"""Looks up the histories and clicks of users in the log of a run, and returns them as lists of item ids."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from m3csr_tf.util.files import sha256
 
 
 class PastOf(NamedTuple):
-    """The past of some users as rows.
+    """The histories and clicks of some users, as rows of the prepared data.
 
     Attributes:
-      histories: int32 [users, slots], oldest first, padded on the right.
-      clicks: [users, items].
+      histories: item rows int32 [users, slots], oldest first, padded on the right.
+      clicks: sparse matrix [users, items].
     """
 
     histories: np.ndarray
@@ -30,20 +30,20 @@ class PastOf(NamedTuple):
 
     @property
     def entries(self) -> np.ndarray:
-        """Entries of each user's two lists together, int64 [users]."""
+        """Number of entries of each user's two lists together, int64 [users]."""
         return (self.histories != PADDING_ROW).sum(axis=1) + np.diff(self.clicks.indptr)
 
     def of(self, some: slice) -> PastOf:
-        """The past of some of the users."""
+        """Returns the histories and clicks of some of these users."""
         return PastOf(self.histories[some], self.clicks[some])
 
 
 class UserHistories:
-    """The past of the users of prepared data.
+    """Reads the histories and clicks of the users of prepared data.
 
     Args:
-      prepared: the data.
-      audience: whose clicks are known.
+      prepared: the prepared data.
+      audience: gives the clicks of the splits that may be known.
     """
 
     def __init__(self, prepared: Prepared, audience: Audience) -> None:
@@ -51,22 +51,22 @@ class UserHistories:
         self._audience = audience
 
     def digest(self) -> str:
-        """SHA-256 of the prepared data's manifest, the length of histories and the splits that are known, hex."""
+        """Returns a SHA-256, in hex, of the manifest, the length of histories and the names of the known splits."""
         manifest = sha256(self._prepared.folder / columns.MANIFEST)
         identity = " ".join([manifest, str(self._audience.length), *self._audience.splits])
         return hashlib.sha256(identity.encode()).hexdigest()
 
     def of_ids(self, users: np.ndarray) -> PastOf:
-        """The past of users by their ids, object array of str [n]; those that the data lacks have none."""
+        """Returns the past of users by their ids, object array of str [n]; users that the data lack have none."""
         rows, positions = np.unique(self._prepared.users.rows(users), return_inverse=True)
         return PastOf(self._audience.histories(rows)[positions], self._audience.clicks(rows)[positions])
 
     def of_rows(self, rows: np.ndarray) -> PastOf:
-        """The past of users whose rows, int [n], ascend."""
+        """Returns the past of users by their rows, int [n], which must ascend."""
         return PastOf(self._audience.histories(rows), self._audience.clicks(rows))
 
     def lists(self, past: PastOf) -> tuple[pd.Series, pd.Series]:
-        """Histories and exclusions (all clicks) as lists of item ids."""
+        """Returns histories and exclusions (all clicks) as columns of lists of item ids."""
         used = past.histories != PADDING_ROW
         return (
             self._lists(past.histories[used], used.sum(axis=1)),
@@ -74,6 +74,6 @@ class UserHistories:
         )
 
     def _lists(self, rows: np.ndarray, lengths: np.ndarray) -> pd.Series:
-        """A column of lists of item ids from the rows of all lists, one after the other."""
+        """Makes a column of lists of item ids from the concatenated item rows of all lists."""
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(self._prepared.items.ids(rows))).to_pandas()

@@ -1,4 +1,4 @@
-"""Files of users: which columns they may have, what is a list in CSV, and a past for files that tell none."""
+"""Opens files of users: it checks their columns, parses lists in CSV, and can add histories from the log of a run."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.quoting import quoted
 
 COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
-"""Of a users file."""
+"""The columns of a users file."""
 PASTS_AT_ONCE = 20_000
-"""Users whose past is read at once."""
+"""Number of users whose histories and clicks are read from the log at once."""
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 _NOTHING = frozenset({"null", "none", "nan", "<na>"})
 _LIKE = 0.55
-"""How alike names are, of 1, that one may have been meant for the other."""
+"""Similarity of two names, up to 1, from which a message suggests that one was meant by the other."""
 
 
 def users_source(path: Path) -> RowSource:
-    """The file of users at `path`, by its ending.
+    """Opens the file of users at `path` by its ending.
 
     Raises:
-      InputError: it is missing, of an unknown kind, cannot be read, lacks the column user_id, or has one that is none
-        of a users file; or some files of a folder have histories and others have none.
+      InputError: the file is missing, of an unknown type, cannot be read, lacks the column user_id, or has a column
+        that a users file may not have; or only some files of a folder have a column of lists.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; retrieve.users must name the users to make lists for")
@@ -74,14 +74,14 @@ def _source(path: Path) -> RowSource:
 
 
 class WithPast:
-    """A file of users without histories, as if it had those that a run's log knows.
+    """A file of users without histories, complemented with the histories that the log of a run knows.
 
-    All that a user clicked is left out of her list, besides what the file excludes.
+    All items that a user clicked are left out of her list, in addition to the exclusions in the file.
 
     Args:
       source: the file.
-      past: of users of the log; others have none.
-      path: what messages call the file.
+      past: the histories and clicks of the users of the log; other users have none.
+      path: the name of the file in error messages.
     """
 
     def __init__(self, source: RowSource, past: UserHistories, path: Path) -> None:
@@ -98,7 +98,7 @@ class WithPast:
         return self._source.files()
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
-        """See `RowSource`; the past is read for many users at a time."""
+        """See `RowSource`; histories and clicks are read for many users at a time."""
         if columns.HISTORY not in names:
             yield from self._source.chunks(names, wanted, size)
             return
@@ -109,7 +109,7 @@ class WithPast:
 
 
 class _Known:
-    """A chunk of a file, and the past of its users, read when it is asked for."""
+    """A chunk of a file with the histories and clicks of its users, which are read when they are first needed."""
 
     def __init__(self, chunk: Chunk, past: UserHistories, path: Path) -> None:
         self._chunk = chunk
@@ -141,7 +141,7 @@ class _Known:
 
 
 def _joined(cell: Any, clicks: np.ndarray) -> Any:
-    """A cell of exclusions with the user's clicks; what is no list stays, to be refused."""
+    """Adds a user's clicks to a cell of exclusions; a cell that is not a list is left for a later check to refuse."""
     if isinstance(cell, list | tuple | np.ndarray):
         return [*cell, *clicks]
     return clicks if pd.isna(cell) else cell
@@ -164,9 +164,10 @@ def _with_lists(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int
 
 
 def _list(text: str | None) -> Any:
-    """The list that a cell of CSV stands for: JSON, or ids with spaces between; what is neither is told by its ids.
+    """Parses the list in a cell of CSV, which is JSON or ids separated by spaces; anything else is refused by its ids.
 
-    The words that programs write for nothing are no list; who has an item of that name writes it as JSON.
+    Words that programs write for a missing value ("null", "nan") mean no list; an item of that name must be written in
+    a JSON list.
     """
     if text is None or text.strip().lower() in _NOTHING:
         return None

@@ -1,4 +1,4 @@
-"""The users of a batch job, read in one pass: a file (parquet, CSV, JSON lines), or those of prepared data."""
+"""The users of a batch job, who come from a file (parquet, CSV, JSON lines) or from prepared data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.util.files import replacing
 
 WRITTEN_AT_ONCE = 4096
-"""Users of a row group of a file that other processes read."""
+"""Number of users in a row group of a file that is written for other processes."""
 _SHARED = pa.schema(
     [
         (columns.USER_ID, pa.string()),
@@ -34,61 +34,63 @@ _SHARED = pa.schema(
 
 
 class Users(Protocol):
-    """Users in a fixed order, of whom any stretch can be read."""
+    """Users in a fixed order, of whom any part can be read."""
 
     def digest(self) -> str:
-        """SHA-256 of what they are, hex: equal digests, equal users in the same order."""
+        """Returns a SHA-256 of the users, in hex; equal digests mean equal users in the same order."""
         ...
 
     def count(self) -> int:
-        """How many they are.
+        """Returns the number of users.
 
         Raises:
-          InputError: there are none, or a row has no user_id, or one that an earlier row has.
+          InputError: there are no users, or a row has no user_id, or the same one as an earlier row.
         """
         ...
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-        """Batches of users as (part, frame), in order; part k is users k * part_size to (k + 1) * part_size - 1.
+        """Yields batches of users as (part, frame), in order.
 
-        No batch holds users of two parts, and what a part's batches are does not depend on the other parts.
+        Part k holds the users k * part_size to (k + 1) * part_size - 1. No batch holds users of two parts, and the
+        batches of a part do not depend on which other parts are read.
 
         Args:
-          parts: the parts to read; what lies between is skipped.
-          part_size: users of a part.
-          batch_size: users of a batch, at most; fewer where their lists have many entries.
+          parts: numbers of the parts to read; those between them are skipped.
+          part_size: number of users of a part.
+          batch_size: largest number of users of a batch; it has fewer where their lists have many entries.
 
         Yields:
-          Frames of user_id (str), history and exclusions (lists of str, empty where missing).
+          The number of the part, and a frame of user_id (str), history and exclusions (lists of str, empty where they
+          are missing).
 
         Raises:
-          InputError: a row has a list that is none or holds something other than ids.
+          InputError: a cell that must be a list is not one, or holds something other than ids.
         """
         ...
 
     def shared(self, path: Path) -> FileOfUsers:
-        """The same users as a file, for other processes: their own, or one written to `path`."""
+        """Returns the same users as a file for other processes: the one they come from, or one written to `path`."""
         ...
 
 
 class FileOfUsers(FileOfRows):
-    """Users in a file; pickled, they are the users of that file where they arrive.
+    """Users in a file; a pickled copy reads the file of the same path in the process that unpickles it.
 
     Args:
-      path: a parquet file or a folder of them, a CSV or a JSON-lines file: user_id, and, if there are any, history
-        (item ids, oldest first) and exclusions, and nothing else. In CSV, a list is text with spaces between the ids,
-        or a JSON list. Whole numbers are ids too. Without a column of histories all are empty, unless a log is asked
-        (`with_past`).
+      path: a parquet file, a folder of parquet files, a CSV file or a file of JSON lines. It has the column user_id,
+        may have history (item ids, oldest first) and exclusions, and no others. In CSV, a list is a text with spaces
+        between the ids, or a JSON list. Whole numbers are accepted as ids. Without a column of histories all histories
+        are empty, unless they are taken from a log (`with_past`).
 
     Raises:
-      InputError: the file is missing, of another kind, cannot be read, has no column user_id, or has unknown ones.
+      InputError: the file is missing, of another type, cannot be read, lacks the column user_id, or has unknown ones.
     """
 
     def __init__(self, path: Path) -> None:
         source = users_source(Path(path))
         super().__init__(Path(path), source, columns.USER_ID, "user")
         self.has_history = all(columns.HISTORY in names for names in source.names().values())
-        """Whether it has a column of histories."""
+        """Whether the file has a column of histories."""
         self._past: UserHistories | None = None
 
     def __reduce__(self) -> tuple[type[FileOfUsers], tuple[Path]]:
@@ -98,28 +100,28 @@ class FileOfUsers(FileOfRows):
 
     @property
     def is_text(self) -> bool:
-        """Whether lists are text, in which what is meant as several ids can pass for one."""
+        """Whether lists are text, in which several ids with a wrong separator would be taken for one."""
         return self.path.suffix.lower() == ".csv" and not self.path.is_dir()
 
     def with_past(self, past: UserHistories) -> FileOfUsers:
-        """The same users with the histories that a log knows, for a file that has none; what they clicked is excluded.
+        """Returns the same users with the histories of a log, for a file without any; items they clicked are excluded.
 
-        The file's own exclusions are kept besides.
+        The exclusions in the file are kept as well.
         """
-        known = FileOfUsers(self.path)  # No copy: that would go by `__reduce__`, to an absolute path.
+        known = FileOfUsers(self.path)  # Not copy.copy, which would use `__reduce__` and make the path absolute.
         known._past = past
         known._source = WithPast(self._source, past, self.path)
         return known
 
     def digest(self) -> str:
-        """See `Users`: of the file, and of the log, if one is asked."""
+        """See `Users`; if histories come from a log, the digest covers the log too."""
         file_digest = super().digest()
         if self._past is None:
             return file_digest
         return hashlib.sha256(f"{file_digest} {self._past.digest()}".encode()).hexdigest()
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
-        """See `Users`; row groups of parquet without a wanted user are not read. A frame's index counts data rows."""
+        """See `Users`; row groups without a wanted user are not read. A frame is indexed by numbers of data rows."""
         names = [columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS]
         for start, frames in self.batches(parts, part_size, batch_size, names, lambda chunk, *rows: chunk.frame(*rows)):
             whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
@@ -135,11 +137,11 @@ class FileOfUsers(FileOfRows):
 
 
 class PreparedUsers:
-    """The users of prepared data; a user's exclusions are all items that she clicked.
+    """The users of prepared data; the exclusions of a user are all items that she clicked.
 
     Args:
-      prepared: the data.
-      audience: whose clicks are known.
+      prepared: the prepared data.
+      audience: gives the clicks of the splits that may be known.
     """
 
     def __init__(self, prepared: Prepared, audience: Audience) -> None:
@@ -148,11 +150,11 @@ class PreparedUsers:
         self._read: tuple[int, PastOf] | None = None
 
     def digest(self) -> str:
-        """See `Users`: that of their past."""
+        """See `Users`; it is the digest of their histories and clicks."""
         return self._past.digest()
 
     def count(self) -> int:
-        """See `Users`; prepared data has each user once."""
+        """See `Users`; prepared data hold each user once."""
         return len(self._prepared.users) - FIRST_ROW
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -166,18 +168,18 @@ class PreparedUsers:
                     start += count
 
     def shared(self, path: Path) -> FileOfUsers:
-        """See `Users`; a batch of the file is what a batch here is."""
+        """See `Users`; batches that are read from the file are the same as those that are read here."""
         starts = range(0, self.count(), WRITTEN_AT_ONCE)
         return _written((self.frame(start, min(start + WRITTEN_AT_ONCE, self.count())) for start in starts), path)
 
     def frame(self, start: int, stop: int) -> pd.DataFrame:
-        """Users `start` to `stop - 1`: user_id, history, exclusions."""
+        """Returns the users `start` to `stop - 1` with the columns user_id, history and exclusions."""
         history, exclusions = self._past.lists(self._of(start, stop))
         users = self._prepared.users.ids(np.arange(FIRST_ROW + start, FIRST_ROW + stop))
         return pd.DataFrame({columns.USER_ID: users, columns.HISTORY: history, columns.EXCLUSIONS: exclusions})
 
     def _of(self, start: int, stop: int) -> PastOf:
-        """The past of users `start` to `stop - 1`, read for many users at a time."""
+        """Returns the past of users `start` to `stop - 1`; the log is read for many users at a time."""
         first, block = self._read or (0, None)
         if block is None or not first <= start <= stop <= first + len(block.histories):
             first = start
@@ -189,7 +191,7 @@ class PreparedUsers:
 
 
 def _written(frames: Iterator[pd.DataFrame], path: Path) -> FileOfUsers:
-    """Writes users to a parquet file, a row group a frame."""
+    """Writes users to a parquet file, one row group for each frame, and returns the file."""
     with replacing(path) as temporary:
         with pq.ParquetWriter(temporary, _SHARED) as writer:
             for frame in frames:

@@ -1,4 +1,4 @@
-"""Content in .npy files: what the header says is checked before anything is read, and nothing is ever unpickled."""
+"""Reads content vectors from .npy files. The header is checked before any data is read, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def shape_of(path: Path) -> tuple[int, int]:
-    """Rows and width of the vectors in a .npy file, by its header.
+    """Returns the shape [items, width] that the header of a .npy file states, without reading the vectors.
 
     Raises:
-      InputError: it is missing, no .npy file, pickled, cut short, or holds something else than numbers in two
-        dimensions.
+      InputError: the file is missing, is not a .npy file, is pickled, is cut short, or holds anything but a
+        two-dimensional array of numbers.
     """
     shape, _, _, _ = _header(path)
     return shape
 
 
 def load_vectors(path: Path) -> np.ndarray:
-    """The vectors of a .npy file, numbers [items, width], mapped and not read.
+    """Maps the vectors of a .npy file into memory, read-only: numbers [items, width] of the file's own dtype.
 
     Raises:
-      InputError: as `shape_of`.
+      InputError: the file cannot be used, for any of the reasons that `shape_of` gives.
     """
     shape, fortran, kind, start = _header(path)
     if not shape[0] * shape[1]:
@@ -40,7 +40,7 @@ def load_vectors(path: Path) -> np.ndarray:
 
 
 def _header(path: Path) -> tuple[tuple[int, int], bool, np.dtype, int]:
-    """Shape, whether columns come first, type, and where the numbers start."""
+    """Returns the shape, whether the order is Fortran's (column-major), the dtype, and the data's offset in bytes."""
     try:
         with regular(path).open("rb") as stream:
             first = stream.read(6)
@@ -59,7 +59,7 @@ def _header(path: Path) -> tuple[tuple[int, int], bool, np.dtype, int]:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read as .npy ({error.strerror or error}); {_EXPECTED}") from None
-    except Exception as error:  # numpy parses headers as Python, and raises whatever its parser raises.
+    except Exception as error:  # numpy evaluates the header as Python, so any exception of its parser can come up.
         reason = str(error).strip().split("\n")[0][:100] if isinstance(error, ValueError) else "its header is malformed"
         raise InputError(f"{path}: cannot be read as .npy ({reason}); {_EXPECTED}") from None
     if kind.hasobject:

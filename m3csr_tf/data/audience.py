@@ -1,4 +1,4 @@
-"""Histories and clicks of any users of a prepared folder, whether or not its log fits in memory."""
+"""Gives the histories and clicks of any users of a prepared folder, whether or not its log fits in memory."""
 
 from __future__ import annotations
 
@@ -16,34 +16,38 @@ from m3csr_tf.features.histories import Sequences, click_matrix, histories, renu
 
 
 def read_clicks(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
-    """What users did in a split, [n, items], read in bounded memory; `rows` int [n] ascend."""
+    """Reads the clicks of some users in a split as a sparse matrix [n, items]; `rows` int [n] must ascend.
+
+    Only the row groups that hold these users are read, one at a time, so memory stays bounded.
+    """
     frame = renumbered(prepared.split(split, rows), rows)
     return click_matrix(frame, len(rows), len(prepared.items))
 
 
 def users_with(prepared: Prepared, split: str) -> np.ndarray:
-    """Rows of the users with an interaction in a split, int [n], ascending."""
+    """Returns the rows of all users with at least one interaction in a split, int [n], ascending."""
     users = [block[columns.USER_ROW].unique() for block in prepared.blocks(split, [columns.USER_ROW])]
-    # A user's interactions may lie in two row groups of val.parquet or test.parquet.
+    # val.parquet and test.parquet may spread a user's interactions over two row groups, so blocks can repeat a user.
     return np.unique(np.concatenate(users)) if users else np.zeros(0, np.int32)
 
 
 class Audience:
-    """Histories and clicks of the users of a run, as known to somebody who has seen some of the splits.
+    """The histories and clicks of a run's users, limited to the splits that an observer may know.
 
-    Whoever judges a model by val or test knows `(columns.TRAIN,)` alone, and so does whatever is judged with it; what
-    is served knows `columns.SPLITS`, every click up to the end of the log.
+    An evaluation on val or test may know the training clicks alone, `(columns.TRAIN,)`, and the same holds for
+    everything that takes part in it. What is served knows `columns.SPLITS`: every click up to the end of the log.
 
-    A log of up to `training.window_clicks` clicks is read once; of a larger one, only the users that are asked for.
+    A log of at most `training.window_clicks` clicks is read once and kept. Of a larger log, each call reads the clicks
+    of the users that it asks for.
 
     Args:
-      prepared: the data.
-      config: settings of histories and windows.
-      splits: whose clicks are known.
+      prepared: the prepared data.
+      config: gives the length of a history, the seed of the split and the size of a training window.
+      splits: names of the splits whose clicks are known.
 
     Attributes:
-      length: slots of a history.
-      splits: as given.
+      length: number of slots in a history.
+      splits: names of the known splits, as they were given.
     """
 
     def __init__(self, prepared: Prepared, config: Config, splits: Sequence[str]) -> None:
@@ -54,21 +58,21 @@ class Audience:
         self._in_memory = sum(map(prepared.clicks, self.splits)) <= config.training.window_clicks
 
     def histories(self, rows: np.ndarray) -> np.ndarray:
-        """Histories int32 [n, slots], as `features.histories`, of users whose rows, int [n], ascend."""
+        """Returns histories int32 [n, slots], as `features.histories` makes them; `rows`, int [n], must ascend."""
         if self._in_memory:
             return self._all.last(self.length, rows)
         return histories(self._read(rows), len(rows), self.length, self._seed)
 
     def clicks(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Clicks [n, items] of users whose rows, int [n], ascend."""
+        """Returns the known clicks of some users as a sparse matrix [n, items]; `rows`, int [n], must ascend."""
         if self._in_memory:
             return self._all_clicks[rows]
         return click_matrix(self._read(rows), len(rows), len(self._prepared.items))
 
     def _read(self, rows: np.ndarray | None = None) -> pd.DataFrame:
-        """The known interactions, or those of some users, who are numbered by their places then."""
+        """Reads the known interactions of all users, or of some, who are then renumbered by position in `rows`."""
         frames = [self._prepared.split(split, rows) for split in self.splits]
-        # Of one split no copy is made: training asks for all of it.
+        # A single split is not concatenated, which would copy it: training asks for the whole of its split.
         frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         return frame if rows is None else renumbered(frame, rows)
 

@@ -1,4 +1,4 @@
-"""The catalogue: every item, its view count and publish time if known, and its content vectors."""
+"""The checked catalogue: every item with its content vectors and, where they are known, view count and publish time."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ from m3csr_tf.util.quoting import is_utf8, printable, quoted
 
 UNKNOWN_VIEWS = -1
 LONGEST_TEXT = 500
-"""Characters that are kept of a title, and of the place of a picture or a video."""
+"""Number of characters that are kept of a title, and of the address of a picture or a video."""
 LARGEST_ENTRY = 1e12
-"""Of a vector, in absolute value: norms are taken in float32, where the square of 2e19 overflows, and a sum sooner."""
+"""Largest absolute value of a vector's entry. Norms are taken in float32, in which the square of 2e19 overflows, and a
+sum of squares sooner."""
 _COUNTS = {"integer", "floating", "mixed-integer-float", "decimal", "string", "mixed", "mixed-integer", "empty"}
 _COUNT = re.compile(r"[0-9]+(?:\.0*)?")
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A checked catalogue.
+    """A catalogue that has passed its checks.
 
     Attributes:
-      frame: item_id (str, distinct), view_count (int64, -1: unknown) and, if known, publish_time (float64 or int64,
-        NaN: unknown) and title, image and url (str, "": none); a line an item.
-      content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row of NaN: the item lacks
-        the modality.
+      frame: one row for each item, with the columns item_id (str, distinct) and view_count (int64, -1 if unknown) and,
+        where the input has them, publish_time (float64 or int64, NaN if unknown) and title, image and url (str, "" if
+        there is none).
+      content: modality -> raw vectors float32 [items, width], in the order of `frame`. A row that is all NaN means that
+        the item lacks the modality.
     """
 
     frame: pd.DataFrame
@@ -44,17 +46,17 @@ class Catalogue:
 
 
 def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str) -> Catalogue:
-    """Checks a raw catalogue.
+    """Checks a raw catalogue and brings its columns to their dtypes.
 
     Args:
-      frame: item_id, and any of view_count (missing: unknown), publish_time, title, image and url; other columns are
-        dropped.
-      content: modality -> vectors [items, width]; a row of NaN is absent.
-      source: how messages call the input.
+      frame: the column item_id, and any of view_count (missing values are unknown counts), publish_time, title, image
+        and url. Other columns are dropped.
+      content: modality -> vectors [items, width]. A row that is all NaN means that the item lacks the modality.
+      source: the name of the input in error messages.
 
     Raises:
-      InputError: a column is missing or mistyped, an id is empty or repeated, a view count is negative or no whole
-        number, or a vector is NaN in part, infinite or beyond `LARGEST_ENTRY`.
+      InputError: a column is missing or has a wrong type, an id is empty or repeated, a view count is negative or not a
+        whole number, or a vector is partly NaN, infinite, or has an entry beyond `LARGEST_ENTRY`.
     """
     if columns.ITEM_ID not in frame:
         raise InputError(f"{source}: column {columns.ITEM_ID} is missing; found {', '.join(map(str, frame.columns))}")
@@ -78,10 +80,12 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
 
 
 def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: str) -> np.ndarray:
-    """Vectors as float32 [items, width], each of numbers up to `LARGEST_ENTRY` in absolute value, or NaN throughout.
+    """Checks the vectors of a modality and returns them as float32 [items, width].
+
+    Each vector must either be all NaN, or consist of numbers of at most `LARGEST_ENTRY` in absolute value.
 
     Raises:
-      InputError: naming the first item whose vector is neither.
+      InputError: a vector is neither; the message names the first such item.
     """
     check = VectorCheck(modality, source)
     checked = check.checked(vectors)
@@ -90,14 +94,14 @@ def check_vectors(vectors: np.ndarray, ids: np.ndarray, modality: str, source: s
 
 
 class VectorCheck:
-    """The check of `check_vectors`, block by block.
+    """Performs the check of `check_vectors` block by block, for content that is larger than memory.
 
     Args:
-      modality: its name.
-      source: how messages call the input.
+      modality: the name of the modality.
+      source: the name of the input in error messages.
 
     Attributes:
-      rows: vectors that have come before.
+      rows: number of vectors that have been checked so far.
     """
 
     def __init__(self, modality: str, source: str) -> None:
@@ -108,10 +112,12 @@ class VectorCheck:
         self._first: tuple[int, int, float] | None = None
 
     def checked(self, vectors: np.ndarray) -> np.ndarray:
-        """The next vectors [n, width] as float32, C-contiguous; what is wrong with them is kept for `refuse`.
+        """Checks the next vectors [n, width] and returns them as C-contiguous float32.
+
+        A bad vector is remembered and not refused here: only `refuse` is given the ids that its message names.
 
         Raises:
-          InputError: their width is 0.
+          InputError: the width is 0.
         """
         if vectors.shape[1] == 0:
             raise InputError(
@@ -133,13 +139,13 @@ class VectorCheck:
         return vectors
 
     def refuse(self, ids: np.ndarray) -> None:
-        """Refuses what is wrong with the vectors so far.
+        """Refuses the vectors that have been checked so far if one of them is bad.
 
         Args:
-          ids: of their items, object [items].
+          ids: ids of the items in the order of their vectors, object [items].
 
         Raises:
-          InputError: naming the first item whose vector is neither numbers throughout nor absent.
+          InputError: a vector is neither finite throughout nor all NaN; the message names the first such item.
         """
         if self._first is not None:
             row, entry, value = self._first
@@ -151,13 +157,13 @@ class VectorCheck:
 
 
 def _texts(column: pd.Series) -> np.ndarray:
-    """What people read of items, str [items]: numbers as text, "" where there is none; nothing is refused for it."""
+    """Returns texts for display, str [items], "" where there is none. Odd values are converted and never refused."""
     texts = ["" if is_missing(value) else str(value)[:LONGEST_TEXT] for value in column.to_numpy(object)]
     return np.array([text if is_utf8(text) else printable(text) for text in texts], dtype=object)
 
 
 def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
-    """View counts int64 [items]; whole numbers stay exact, missing ones beside them or not."""
+    """Returns view counts int64 [items]. Whole numbers stay exact even in a column that also has missing values."""
     if columns.VIEW_COUNT not in frame:
         return np.full(len(frame), UNKNOWN_VIEWS, np.int64)
     column = plain(frame[columns.VIEW_COUNT])
@@ -180,7 +186,7 @@ def _views(frame: pd.DataFrame, ids: pd.Series, source: str) -> np.ndarray:
 
 
 def _count(value: Any) -> int | None:
-    """A whole number from 0 up, below 2^63, of which nothing is lost; None if the value is none."""
+    """Converts a value without loss to a whole number in [0, 2^63), or returns None if it is not one."""
     if isinstance(value, str) and _COUNT.fullmatch(value) and len(value) < 40:
         count = int(value.split(".")[0])
     elif isinstance(value, float | np.floating) and value % 1 == 0 and float(value) <= LARGEST_EXACT:

@@ -1,4 +1,4 @@
-"""What is wrong with cells of a column, in one sentence; and columns of numbers that are meant as numbers."""
+"""Refuses bad cells of a column with one clear sentence, and converts columns of numbers to float64."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
 LARGEST_EXACT = 2**53
-"""Whole floats beyond it may have been other whole numbers before they became floats."""
+"""A float beyond it may stand for several whole numbers, so that an id or a count given as one is not exact."""
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
 
 
 def refuse(bad: pd.Series | np.ndarray, column: pd.Series, source: str, expected: str, says: str = "is") -> None:
-    """Refuses a column in which a cell is bad.
+    """Refuses a column if any of its cells is bad.
 
     Args:
-      bad: bool [rows].
-      column: the cells; its index + 1 are the numbers of the data rows.
-      source: how messages call the input.
-      expected: what was expected.
-      says: the verb: a column of lists "holds" a value.
+      bad: which cells are bad, bool [rows].
+      column: the cells. Its index + 1 gives the numbers of the data rows in messages.
+      source: the name of the input in error messages.
+      expected: what the message says was expected.
+      says: the verb of the message; a cell "is" a value, while a column of lists "holds" one.
 
     Raises:
-      InputError: naming the first bad cell, and how many there are.
+      InputError: a cell is bad; the message shows the first one, and says how many there are.
     """
     bad = np.asarray(bad, dtype=bool)
     if bad.any():
@@ -41,32 +41,32 @@ def refuse(bad: pd.Series | np.ndarray, column: pd.Series, source: str, expected
 
 
 def refuse_kind(kind: str, column: pd.Series, source: str, expected: str) -> None:
-    """Refuses a column whose values are all of a wrong kind.
+    """Refuses a column because of the kind of its values, e.g. dates where numbers are expected.
 
     Raises:
-      InputError: naming the kind.
+      InputError: always; the message names the kind.
     """
     named = f"{kind} values" if kind != "mixed" else "values of several kinds"
     raise InputError(f"{source}: {column.name} holds {named}; expected {expected}")
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell holds nothing."""
+    """Returns whether a cell holds no value: None, NA, NaT or NaN."""
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """The column itself; of a categorical one its values."""
+    """Returns a categorical column as a column of its values, and any other column unchanged."""
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
 def to_floats(column: pd.Series, source: str, expected: str) -> pd.Series:
-    """Numbers, or text of numbers, as float64 [rows]; missing ones are NaN.
+    """Converts numbers, or texts of numbers, to float64 [rows]; missing values become NaN.
 
-    Dates, durations, booleans and bytes, which pandas would turn into numbers without a word, are none.
+    Dates, durations, booleans and bytes are refused: pandas would turn them into numbers without a warning.
 
     Raises:
-      InputError: a value is no number.
+      InputError: a value is not a number.
     """
     column = plain(column)
     kind = pd.api.types.infer_dtype(column, skipna=True)

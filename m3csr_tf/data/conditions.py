@@ -1,4 +1,4 @@
-"""Conditions on a table's rows (`data.where`): a column, and the value or the comparison that it must satisfy."""
+"""Conditions on the rows of a table (`data.where`): a column, and the value or comparison that it must satisfy."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _COMPARISON = re.compile(r"\s*(>=|<=|!=|==|>|<|=)\s*(.*?)\s*", re.DOTALL)
 
 
 class Condition:
-    """Whether a row has a value in a column that is equal to `value`, or compares with it as text like ">=4" says.
+    """Tests whether a row's cell in a column equals `value`, or satisfies it where it is a comparison such as ">=4".
 
-    A row without a value does not.
+    A row whose cell is missing never satisfies a condition.
 
     Args:
-      column: its name in the file.
-      value: number, true or false, text, or a comparison with one of them as text.
-      path: of the table, for messages.
+      column: the name of the column in the file.
+      value: a number, a boolean or a text to be equal to, or a text that holds a comparison with one of them.
+      path: the path of the table, for error messages.
     """
 
     def __init__(self, column: str, value: Value, path: Path) -> None:
@@ -51,14 +51,14 @@ class Condition:
 
     @property
     def is_of_digits(self) -> bool:
-        """Whether the value is text of digits alone, "007": as a number it would be another text's, too."""
+        """Whether the value is a text of digits such as "007", which would equal other texts if read as a number."""
         return isinstance(self._value, str) and self._value.isdecimal()
 
     def holds(self, cells: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Which rows satisfy it, bool [rows].
+        """Evaluates the condition on the cells of its column, which gives bool [rows].
 
         Raises:
-          InputError: the column's values cannot be compared with the condition's.
+          InputError: the values of the column cannot be compared with the value of the condition.
         """
         if pa.types.is_dictionary(cells.type):
             cells = pc.cast(cells, cells.type.value_type)
@@ -67,7 +67,7 @@ class Condition:
         try:
             operand = self._operand
             if self._orders and isinstance(operand, str) and _is_number(operand):
-                operand = float(operand)  # Ten is more than nine, also where the file has them as text.
+                operand = float(operand)  # As text, "10" would sort before "9" in a file that holds numbers as text.
             cells, operand = _alike(cells, operand)
             return pc.fill_null(self._compare(cells, operand), False)
         except (pa.ArrowException, ValueError, OverflowError):
@@ -86,7 +86,7 @@ def _is_number(text: str) -> bool:
 
 
 def _alike(cells: pa.ChunkedArray, operand: Value) -> tuple[pa.ChunkedArray, pa.Scalar]:
-    """Cells and operand as one type; numbers are compared as numbers, also where one of them is text."""
+    """Casts cells and operand to a common type. Numbers are compared as numbers even if one side holds them as text."""
     kind = cells.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if text and isinstance(operand, str):
@@ -104,6 +104,6 @@ def _alike(cells: pa.ChunkedArray, operand: Value) -> tuple[pa.ChunkedArray, pa.
             return pc.cast(cells, pa.int64()), pa.scalar(exact, pa.int64())
         return pc.cast(cells, pa.float64(), safe=False), pa.scalar(number)
     if pa.types.is_timestamp(kind) and kind.tz is not None:
-        with suppress(pa.ArrowInvalid):  # A day or a time without a zone is one of UTC.
+        with suppress(pa.ArrowInvalid):  # A date or a time without a zone is taken as UTC.
             return cells, pa.scalar(str(operand)).cast(pa.timestamp(kind.unit)).cast(kind)
     return cells, pa.scalar(str(operand)).cast(kind)

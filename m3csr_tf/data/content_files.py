@@ -1,4 +1,4 @@
-"""Content vectors on their way into the prepared folder, block by block: a catalogue may be larger than memory."""
+"""Writes content vectors into the prepared folder block by block, because a catalogue may be larger than memory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ ITEMS_AT_ONCE = 65_536
 
 
 def content_file(modality: str) -> str:
-    """Name of a modality's file in the prepared folder."""
+    """Returns the name of a modality's file in the prepared folder."""
     return f"content_{modality}.npy"
 
 
 class ContentFile:
-    """Writes a modality's vectors by item row, the reserved rows NaN, as `np.save` would; a context manager.
+    """A context manager that writes a modality's vectors to a .npy file, indexed by item row.
+
+    The reserved rows (padding and unknown) come first and are NaN. The file is the same as `np.save` would write.
 
     Args:
-      folder: where to.
-      modality: its name.
-      items: how many vectors will come.
-      source: how messages call the input.
+      folder: the folder of the file.
+      modality: the name of the modality.
+      items: the number of vectors that will be appended.
+      source: the name of the input in error messages.
     """
 
     def __init__(self, folder: Path, modality: str, items: int, source: str) -> None:
@@ -43,7 +45,7 @@ class ContentFile:
         self._open = ExitStack()
 
     def append(self, vectors: np.ndarray) -> None:
-        """Writes the next vectors, [n, width]; of width 0 as long as none of the items has the modality."""
+        """Writes the next vectors [n, width]. The width may be 0 until the first item that has the modality comes."""
         width = vectors.shape[1]
         if not width:
             self._absent += len(vectors)
@@ -57,13 +59,13 @@ class ContentFile:
         self._file.write(self._check.checked(vectors))
 
     def finish(self, ids: np.ndarray) -> np.ndarray:
-        """The vectors of all items, float32 [items, width], memory-mapped and read-only.
+        """Checks what was written and returns it, float32 [items, width], memory-mapped and read-only.
 
         Args:
-          ids: of the items, object [items].
+          ids: ids of the items, object [items].
 
         Raises:
-          InputError: as `check_vectors`.
+          InputError: no item has the modality, or a vector is bad in the sense of `check_vectors`.
         """
         if self._file is None:
             raise InputError(
@@ -83,7 +85,7 @@ class ContentFile:
 
 
 def store(folder: Path, modality: str, vectors: np.ndarray, ids: np.ndarray, source: str) -> np.ndarray:
-    """Writes vectors [items, width], which may be mapped from a file, as `ContentFile`; returns what it returns."""
+    """Writes vectors [items, width], memory-mapped or not, by `ContentFile`, and returns what its `finish` returns."""
     with ContentFile(folder, modality, len(vectors), source) as file:
         for block in blocks(len(vectors), ITEMS_AT_ONCE):
             file.append(vectors[block])

@@ -1,4 +1,4 @@
-"""The layouts of raw input that docs/data.md describes, each to one RawData. Nothing is ever unpickled."""
+"""Reads every layout of raw input that docs/data.md describes into one `RawData`. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
     """Reads and checks the raw input that `config` names.
 
     Args:
-      config: the section.
-      folder: where the content vectors are written (`content_files`) that the catalogue maps: they may be more than fit
-        in memory.
-      with_split: whether splits that the data give count (`check_interactions`).
+      config: the configuration section `data`.
+      folder: the folder for the content vectors (`content_files`). The returned catalogue maps them from there, because
+        they may be larger than memory.
+      with_split: whether a split that comes with the data is kept (`check_interactions`).
 
     Raises:
-      InputError: a file is missing, malformed, or contradicts another; the message says which, and what to do.
+      InputError: a file is missing, is malformed, or contradicts another one; the message says which, and what to do.
     """
     if config.format == "world":
         raw = make_world(config.world)
@@ -67,19 +67,19 @@ def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
 
 
 def input_files(config: DataConfig) -> list[Path]:
-    """Every file that `read` would read, sorted; none for the synthetic world.
+    """Returns the paths of all files that `read` would read, sorted; the synthetic world has none.
 
     Raises:
-      InputError: a file is missing, or a .npy file cannot be the content of the items, by its header.
+      InputError: a file is missing, or the header of a .npy file shows that it cannot be the content of the items.
     """
     return [] if config.format == "world" else sorted(LAYOUTS[config.format](config).files())
 
 
 def larger_than_memory(config: DataConfig) -> TableLog | None:
-    """The log, if it has more than `data.in_memory_rows` rows, in a layout that can be read in blocks.
+    """Returns the log if it has more than `data.in_memory_rows` rows and its layout allows reading it in blocks.
 
     Raises:
-      InputError: it is missing, or cannot be read.
+      InputError: the log is missing or cannot be read.
     """
     if config.format == "world":
         return None
@@ -89,18 +89,18 @@ def larger_than_memory(config: DataConfig) -> TableLog | None:
 
 
 def catalogue_of(config: DataConfig, folder: Path) -> Catalogue:
-    """The catalogue alone.
+    """Reads the catalogue alone, without the interactions.
 
     Args:
       config, folder: as in `read`.
 
     Raises:
-      InputError: as `read`.
+      InputError: for the same reasons as in `read`.
     """
     return LAYOUTS[config.format](config).catalogue(folder)
 
 
 def _stored(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str, folder: Path) -> Catalogue:
-    """A catalogue whose content has been checked and written into `folder`."""
+    """Checks the content of a catalogue, writes it into `folder`, and returns the catalogue mapped from there."""
     ids = frame[columns.ITEM_ID].to_numpy()
     return Catalogue(frame, {name: store(folder, name, vectors, ids, source) for name, vectors in content.items()})

@@ -1,4 +1,7 @@
-"""The prepared data of another run whose scaling, centres and bins a run takes over, by warm start or frozen."""
+"""Finds the run whose fitted scaling, cluster centres and popularity bins another run takes over instead of fitting.
+
+A run takes them over by a warm start (`training.warm_start`) or by `clusters.frozen_from`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 
 FITTED_SECTIONS = ("content", "clusters", "popularity")
-"""The sections that say what is fitted; a run and the one that it starts from must agree on them."""
+"""Sections of the configuration that decide what is fitted. A run and the one it takes from must agree on them."""
 
 
 def fitted_before(config: Config) -> Prepared | None:
-    """The prepared data of the run whose transformations this run is to take, None if it fits its own.
+    """Returns the prepared data of the run whose transformations this run takes over, or None if it fits its own.
 
-    `training.warm_start` or `clusters.frozen_from` names it.
+    `training.warm_start` or else `clusters.frozen_from` names that run.
 
     Raises:
-      RunError: it is missing, or has other modalities or fitted settings.
+      RunError: that run's prepared data is missing or broken, or it has other modalities or other settings of the
+        fitted sections.
     """
     name = config.training.warm_start or config.clusters.frozen_from
     if name is None:
@@ -36,7 +40,7 @@ def fitted_before(config: Config) -> Prepared | None:
             f"{', '.join(names)} (data.modalities); name the same in the same order, or {_without(config)}"
         )
     settings = config.model_dump(mode="json", include=set(FITTED_SECTIONS))
-    del settings["clusters"]["frozen_from"]  # Whoever fitted them, they are taken as they are.
+    del settings["clusters"]["frozen_from"]  # It says who fitted the centres, not what they are.
     found = [
         f"{section}.{name}: {before.manifest['config'][section].get(name)} -> {value}"
         for section in FITTED_SECTIONS
@@ -52,10 +56,10 @@ def fitted_before(config: Config) -> Prepared | None:
 
 
 def check_widths(config: Config, content: Mapping[str, np.ndarray], before: Prepared) -> None:
-    """Refuses content, modality -> vectors [items, width], that the earlier transformations do not fit.
+    """Refuses content vectors, modality -> [items, width], whose widths the earlier transformations do not fit.
 
     Raises:
-      RunError: a modality has another width.
+      RunError: the vectors of a modality have another width than in the earlier run.
     """
     for name, vectors in content.items():
         width = before.content[name].shape[1]

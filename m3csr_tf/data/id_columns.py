@@ -1,4 +1,4 @@
-"""Ids as they come in: text as it stands, whole numbers written out, and nothing that would name somebody else."""
+"""Converts columns of ids to strings. What could name a different user or item after the conversion is refused."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from m3csr_tf.util.quoting import quoted
 logger = logging.getLogger(__name__)
 
 _FLOAT = r"(?:0|-?[1-9][0-9]*)\.0"
-"""As a whole float is written; no two of them stand for one number."""
+"""Matches a whole number that is written as a float, in a form in which no two texts stand for the same number."""
 _LARGE_FLOAT = r"-?[1-9](?:\.[0-9]+)?e\+[0-9]+"
 _FLOATS = f"^(?:{_FLOAT}|{_LARGE_FLOAT})$"
 CUT_SHORT = r"^[+-]?[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+$"
-"""As spreadsheets write a long number: 1.23457E+15."""
+"""Matches a long number as spreadsheets abbreviate it, 1.23457E+15: its last digits are lost."""
 _WHOLE = "^-?[0-9]+$"
 _WHOLE_FLOAT = r"^-?[0-9]+\.0$"
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -32,24 +32,24 @@ _KINDS = "strings or whole numbers; as floats only up to 2^53, beyond which they
 
 
 def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = "is", warn: bool = True) -> pd.Series:
-    """Ids as str: text stays, whole numbers are written out, 7.0 as "7".
+    """Converts ids to str: text stays as it is, and whole numbers are written out, 7.0 as "7".
 
-    A column of text in which every id is written as a float, "7.0", holds whole numbers too: so pandas writes whole
-    numbers of which some are missing.
+    A column of text in which every id is written as a float, such as "7.0", is taken as whole numbers too, because
+    pandas writes an integer column in that form if some of its values are missing.
 
     Args:
-      column: the ids; its index + 1 are the numbers of the data rows.
-      source: how messages call the input.
-      expected: what messages expect.
-      says: the verb of messages: a column of lists "holds" a value.
-      warn: whether text that becomes whole numbers is worth a warning.
+      column: the ids. Its index + 1 gives the numbers of the data rows in messages.
+      source: the name of the input in error messages.
+      expected: what the message says was expected.
+      says: the verb of the message; a cell "is" a value, while a column of lists "holds" one.
+      warn: whether to log a warning when text is converted to whole numbers.
 
     Returns:
-      The ids, dtype object; the column itself if nothing was to be changed.
+      The ids, dtype object. If nothing needs a change it is the column itself.
 
     Raises:
-      InputError: an id is missing or empty, neither text nor a whole number, or a float beyond 2^53; or it holds a line
-        break, NUL, or half of a character.
+      InputError: an id is missing or empty, is neither text nor a whole number, is a float beyond 2^53, or holds a line
+        break, a NUL or half of a surrogate pair.
     """
     refuse(column.isna(), column, source, expected, says)
     column = plain(column)
@@ -75,18 +75,18 @@ def to_ids(column: pd.Series, source: str, expected: str = "an id", says: str = 
 
 
 def are_written_as_floats(column: pd.Series) -> bool:
-    """Whether all ids of a column are text such as "7.0", which `to_ids` takes as whole numbers."""
+    """Returns whether all ids of a column are texts such as "7.0", which `to_ids` converts to whole numbers."""
     if not len(column) or not isinstance(column.iloc[0], str) or not re.fullmatch(_FLOATS, column.iloc[0]):
         return False
     return all(isinstance(text, str) and re.fullmatch(_FLOATS, text) for text in column)
 
 
 class NumberForms:
-    """Refuses a column of ids of which some are written as 7 and some as 7.0: one thing would have two ids.
+    """Refuses a column in which ids come both as "7" and as "7.0", because one user or item would then have two ids.
 
     Args:
-      name: of the column.
-      source: how messages call the input.
+      name: the name of the column.
+      source: the name of the input in error messages.
     """
 
     def __init__(self, name: str, source: str) -> None:
@@ -95,14 +95,14 @@ class NumberForms:
         self._first: dict[str, tuple[int, str]] = {}
 
     def see(self, ids: pa.Array, before: int) -> None:
-        """Takes in the next ids, as `to_ids` gives them or as text.
+        """Takes in the next ids of the column, in the form that `to_ids` returns, or as text.
 
         Args:
-          ids: text, without missing ones.
-          before: rows that came earlier.
+          ids: texts, none of them missing.
+          before: number of rows that came before these.
 
         Raises:
-          InputError: both forms have been seen; it names a row of each.
+          InputError: both forms have now been seen; the message names a row of each.
         """
         for form in (_WHOLE, _WHOLE_FLOAT):
             if form not in self._first:
@@ -118,7 +118,7 @@ class NumberForms:
 
 
 def _written(value: Any) -> str | None:
-    """A value as an id, or None if it is none."""
+    """Returns a value written as an id, or None if it cannot be an id."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):

@@ -1,4 +1,4 @@
-"""Files of item ids: what is to be left out, let in, or removed."""
+"""Reads files of item ids: items to be excluded from lists, to be allowed in them, or to be removed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 
 def read_ids(path: Path) -> list[str]:
-    """Reads item ids: .txt, one a line without the spaces around it, or .parquet or .csv with a column item_id.
+    """Reads item ids from a .txt file, or from the column item_id of a .parquet or .csv file.
+
+    A .txt file has one id on each line; spaces around it are stripped.
 
     Returns:
-      The ids in the order of the file, each once.
+      The distinct ids in the order of the file.
 
     Raises:
-      InputError: the file is missing, of another kind, cannot be read, lacks the column, or holds no id.
+      InputError: the file is missing, of another type or unreadable, lacks the column, or holds no id.
     """
     return list(dict.fromkeys(_read(path)))
 
 
 def refuse_joined(path: Path, unknown: Collection[str]) -> None:
-    """Refuses a file of which an id that nobody knows seems to be several, or one in quotes or brackets.
+    """Refuses a file in which an unknown id looks like several ids on one line, or like one in quotes or brackets.
 
     Args:
-      path: what `read_ids` has read.
-      unknown: those of its ids that are unknown.
+      path: the file that `read_ids` has read.
+      unknown: the ids of it that are unknown.
 
     Raises:
-      InputError: naming the first such id and where it stands.
+      InputError: there is such an id; the message names the first one and where it stands.
     """
     odd = {one for one in unknown if _JOINED.search(one)}
     if odd:
@@ -54,7 +56,7 @@ def refuse_joined(path: Path, unknown: Collection[str]) -> None:
 
 
 def _read(path: Path) -> pd.Series:
-    """The ids, of which some may be there twice; the index + 1 are the numbers of lines or data rows."""
+    """Reads the ids of a file, duplicates included. The index + 1 gives the numbers of the lines or data rows."""
     if not path.exists():
         raise InputError(f"{path}: no such file; expected item ids as .txt, .csv or .parquet")
     if path.is_file() and not path.stat().st_size:

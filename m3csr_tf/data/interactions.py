@@ -1,4 +1,4 @@
-"""The interactions: who clicked what, checked and without duplicates, ids as strings."""
+"""Checks the interaction log (who clicked what), converts its ids to strings, and merges duplicates."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _WEIGHT = "a positive number"
 def check_interactions(
     frame: pd.DataFrame, source: str, with_split: bool = True
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Checks a raw interactions frame, and merges rows of the same user and item.
+    """Checks a raw interaction log and merges the rows of the same user and item.
 
-    Rows of one pair in one split become one row with the latest timestamp and the sum of the weights. A pair that is
-    in several splits stays in the earliest alone (train before val before test): a list of unseen items could never
-    hold it again, and its later click tells nothing of the earlier split.
+    Rows of a (user, item) pair within one split become one row with the latest timestamp and the sum of the weights. A
+    pair that occurs in several splits is kept only in the earliest one (train before val before test): a list of
+    unseen items could never hold it again, and a later click says nothing about the earlier split.
 
     Args:
-      frame: user_id, item_id, and any of timestamp, weight, split; other columns are dropped.
-      source: how messages call the input, e.g. the file's path.
-      with_split: whether the column split counts; otherwise it is checked, and dropped before anything is merged.
+      frame: user_id, item_id, and any of timestamp, weight and split. Other columns are dropped.
+      source: the name of the input in error messages, e.g. the path of the file.
+      with_split: whether the column split is kept. If not, it is still checked, and dropped before rows are merged.
 
     Returns:
-      The frame, with ids as str, timestamps as numbers (`times.to_seconds`), weights float64; and the counts
-      "merged_duplicates" (rows merged away) and "repeated_in_later_split" (rows dropped).
+      The merged log with ids as str, timestamps as numbers (`times.to_seconds`) and weights as float64; and the counts
+      "merged_duplicates" (rows that were merged into others) and "repeated_in_later_split" (rows that were dropped).
 
     Raises:
-      InputError: a column is missing or mistyped, an id is empty, a timestamp is missing, a weight is not positive,
-        a split is not one of train, val and test, or there are no rows.
+      InputError: there are no rows, a column is missing or has a wrong type, an id is empty, a timestamp is missing, a
+        weight is not positive, or a split is not one of train, val and test.
     """
     require_ids(frame.columns, source)
     if frame.empty:
@@ -52,10 +52,10 @@ def check_interactions(
 
 
 def require_ids(names: Iterable[str], source: str) -> None:
-    """Refuses a log that lacks a column that it must have.
+    """Refuses a log that lacks the column user_id or item_id.
 
     Raises:
-      InputError: naming the column.
+      InputError: a column is missing; the message names it.
     """
     names = list(names)
     for name in (columns.USER_ID, columns.ITEM_ID):
@@ -64,10 +64,12 @@ def require_ids(names: Iterable[str], source: str) -> None:
 
 
 class LogCheck:
-    """The check of a log's rows, block by block, and of what only all of them tell.
+    """Checks the rows of a log block by block, and keeps what can only be judged over all blocks.
+
+    That is the unit of the timestamps, and whether all ids of a column are written in the same form.
 
     Args:
-      source: how messages call the input.
+      source: the name of the input in error messages.
     """
 
     def __init__(self, source: str) -> None:
@@ -77,13 +79,16 @@ class LogCheck:
         self._forms = {name: NumberForms(name, source) for name in (columns.USER_ID, columns.ITEM_ID)}
 
     def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Checks the next rows, as `check_interactions`, without merging any.
+        """Checks the next rows as `check_interactions` does, without merging any.
 
         Args:
-          frame: the rows; its index + 1 are the numbers of the data rows.
+          frame: the rows. Its index + 1 gives the numbers of the data rows in messages.
 
         Returns:
-          Ids as str, timestamps as they stand (`times.Times`), weights float64.
+          The rows with ids as str, timestamps as numbers in their own unit (`times.Times`), and weights as float64.
+
+        Raises:
+          InputError: a cell is bad, or ids are written in another form than before.
         """
         checked = pd.DataFrame(index=frame.index)
         for name in (columns.USER_ID, columns.ITEM_ID):
@@ -103,7 +108,7 @@ class LogCheck:
             checked[columns.WEIGHT] = weights
         if columns.SPLIT in frame:
             labels = plain(frame[columns.SPLIT])
-            # Asked for lists, pandas finds the text inside them.
+            # pandas' isin would also look inside cells that are lists, so these are compared as text instead.
             is_text = pd.api.types.infer_dtype(labels, skipna=True) == "string"
             known = labels.isin(columns.SPLITS) if is_text else labels.map(lambda one: str(one) in columns.SPLITS)
             refuse(~known, labels, self._source, f"one of {', '.join(columns.SPLITS)}")
@@ -111,11 +116,11 @@ class LogCheck:
         return checked.reset_index(drop=True)
 
     def see(self, frame: pd.DataFrame, ids: pa.Table) -> None:
-        """Takes in rows that need no check.
+        """Takes in rows that have been found valid otherwise, so that `time_unit` and the forms of ids cover them too.
 
         Args:
-          frame: timestamps as numbers, if there are any; its index + 1 are the numbers of the data rows.
-          ids: users and items of the rows as text.
+          frame: the timestamps as numbers, if there are any. Its index + 1 gives the numbers of the data rows.
+          ids: users and items of the rows, as text.
         """
         for name in (columns.USER_ID, columns.ITEM_ID):
             self._see_form(name, False, frame)
@@ -125,15 +130,15 @@ class LogCheck:
             self._unit.see(Times(frame[columns.TIMESTAMP], None))
 
     def time_unit(self) -> int:
-        """How many of the unit of the timestamps are a second (`times.in_seconds`).
+        """Returns how many units of the timestamps make one second, e.g. 1000 for milliseconds (`times.in_seconds`).
 
         Raises:
-          InputError: rows differ in it.
+          InputError: rows differ in their unit.
         """
         return self._unit.found()
 
     def _see_form(self, name: str, as_floats: bool, frame: pd.DataFrame) -> None:
-        """Refuses a column that is written as floats in some blocks alone: their ids could not be told apart."""
+        """Refuses a column that is written as floats in some blocks only, in which 7.0 could mean "7" or "7.0"."""
         if not len(frame):
             return
         row = int(frame.index[0]) + 1
@@ -146,11 +151,11 @@ class LogCheck:
 
 
 def merge(frame: pd.DataFrame, of: tuple[str, str]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Merges rows of the same user and item, as `check_interactions`, which has the counts.
+    """Merges the rows of the same user and item, and counts them, as `check_interactions` describes.
 
     Args:
-      frame: the columns `of`, and any of timestamp, weight, split.
-      of: names of the columns that hold user and item.
+      frame: the columns `of`, and any of timestamp, weight and split.
+      of: names of the columns that hold the user and the item.
     """
     pair = list(of)
     rows = len(frame)

@@ -1,4 +1,4 @@
-"""What messages say of a column that is not there: the columns that are, and which of them may be meant."""
+"""Describes a missing column in error messages: which columns the file has, and which of them may have been meant."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from m3csr_tf.util.quoting import quoted
 
 _MOST = 20
-"""Columns that a message lists."""
+"""Largest number of columns that a message lists."""
 
 
 def what_is_there(names: Sequence[str], *wanted: str) -> str:
-    """The columns of a file, and the one that looks most like the first of `wanted` that any looks like."""
+    """Lists the columns of a file, and adds the one that is most similar to a wanted name (see `nearest`), if any."""
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     listed = ", ".join(quoted(name) for name in names[:_MOST]) or "no column"
     near = nearest(names, *wanted)
@@ -20,14 +20,14 @@ def what_is_there(names: Sequence[str], *wanted: str) -> str:
 
 
 def nearest(names: Sequence[str], *wanted: str) -> str | None:
-    """The name that looks most like the first of `wanted` that any looks like, whatever its case and underscores."""
+    """Returns the name most similar to the first of `wanted` that has a similar one, ignoring case and punctuation."""
     plain = {_plain(name): name for name in reversed(names)}
     found = (get_close_matches(_plain(one), plain, n=1, cutoff=0.6) for one in wanted)
     return next((plain[near[0]] for near in found if near), None)
 
 
 def same_but_for_spelling(names: Sequence[str], wanted: str) -> str | None:
-    """The first name that is `wanted` but for case and what is neither letter nor digit; None if none is."""
+    """Returns the first name that differs from `wanted` only in case or in punctuation, or None if there is none."""
     return next((name for name in names if name != wanted and _plain(name) == _plain(wanted)), None)
 
 

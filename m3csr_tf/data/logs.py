@@ -1,4 +1,4 @@
-"""The log as rows, split: the tables of a prepared folder, and how a log that fits in memory becomes them."""
+"""Splits a log that fits in memory and writes it into the prepared folder as tables of user and item rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ USERS_FILE = "users.parquet"
 
 @dataclass(frozen=True)
 class SplitLog:
-    """What is known of a log whose tables have been written.
+    """The statistics of a log whose tables have been written.
 
     Attributes:
-      kind: of the split, "given", "time" or "random".
-      users, users_with_clicks: known users, and those of them with a training click.
-      sizes: split -> interactions.
-      train_clicks: int64 [items] by item row.
-      strictly_cold, pseudo_cold: item ids, object, sorted.
-      counts: what was merged and dropped (`interactions.check_interactions`).
+      kind: the kind of split: "given", "time" or "random".
+      users, users_with_clicks: number of known users, and of those with at least one training click.
+      sizes: split -> number of interactions.
+      train_clicks: number of training clicks of each item row, int64 [items].
+      strictly_cold, pseudo_cold: ids of these items, object, sorted.
+      counts: number of rows that were merged and dropped (`interactions.check_interactions`).
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
     """Splits a log, and writes users.parquet, train.parquet (in shards), val.parquet and test.parquet into `folder`.
 
     Raises:
-      InputError: as `splits.split` and `splits.play_cold`.
+      InputError: for the reasons that `splits.split` and `splits.play_cold` give.
     """
     kind = kind_of(raw.interactions.columns, config.split)
     settings = config.split.model_copy(update={"kind": kind})

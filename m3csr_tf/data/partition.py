@@ -1,8 +1,8 @@
-"""A log larger than memory, read once and partitioned on the disk by user.
+"""Reads a log that is larger than memory once, and partitions it by user into files on disk (buckets).
 
-All rows of a user land in one bucket, chosen by a stable hash of her id. So what needs a user's other rows (duplicates,
-splits by user, histories) needs one bucket at a time, and a bucket is a random sample of the users. Item ids, of which
-the catalogue knows all, become rows at once.
+All rows of a user are written to one bucket, which a stable hash of her id chooses. Whatever needs all rows of a user
+(merging duplicates, splitting by user, building histories) therefore needs only one bucket at a time, and a bucket is a
+random sample of the users. Item ids are converted to rows at once, because the catalogue knows all of them.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from m3csr_tf.util.string_hashes import string_hashes
 
 _BLOCK = 1_000_000
 _MOST_BUCKETS = 512
-"""Files that are open at a time."""
+"""Largest number of buckets, all of which are open for writing at the same time."""
 _ODD_ID = rf"^$|[\n\r\x00]|{CUT_SHORT}"
 _LABELS = pa.array(columns.SPLITS)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A partitioned log.
+    """A log that has been partitioned by user.
 
     Attributes:
-      files: a bucket each: Arrow files of user_id string, item_row int32, and any of timestamp, weight float64, split
-        int8 (place in `columns.SPLITS`), rows in the order of the log.
-      rows: of the log.
-      clicked: bool [items], item rows that occur.
-      names: columns of the files.
-      time_unit: how many of the unit of the timestamps, which stand as they came, are a second.
-      left_out: counts of rows that were left out, by reason.
+      files: one Arrow file for each bucket, with the columns user_id (string), item_row (int32) and any of timestamp,
+        weight (float64) and split (int8, the position in `columns.SPLITS`). Rows are in the order of the log.
+      rows: number of rows of the log.
+      clicked: which item rows occur in the log, bool [items].
+      names: names of the columns of the files.
+      time_unit: how many units of the timestamps make one second; the files hold them in the unit of the input.
+      left_out: reason -> number of rows that were left out.
     """
 
     files: list[Path]
@@ -64,18 +64,19 @@ def partition(
     bucket_rows: int,
     on_progress: Callable[[int, int | None], None],
 ) -> Partition:
-    """Reads a log in blocks, checks it, and writes its buckets.
+    """Reads a log in blocks, checks each block, and writes its rows to their buckets.
 
     Args:
       log: the interactions.
-      items: of the catalogue.
-      folder: where the buckets are written.
-      rows: how many the log has.
-      bucket_rows: how many a bucket should have, about.
-      on_progress: progress callback, which gets the number of rows that are read and of all rows.
+      items: the id table of the catalogue.
+      folder: the folder for the buckets.
+      rows: number of rows of the log.
+      bucket_rows: approximate number of rows of a bucket.
+      on_progress: progress callback, which gets the number of rows that have been read and the number of all rows.
 
     Raises:
-      InputError: as `check_interactions` and `check_items_known`, with the row in the whole log.
+      InputError: for the reasons that `check_interactions` and `check_items_known` give; row numbers are those of the
+        whole log.
     """
     count = min(_MOST_BUCKETS, max(1, -(-rows // bucket_rows)))
     files = [folder / f"bucket-{number:04d}.arrow" for number in range(count)]
@@ -87,7 +88,7 @@ def partition(
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
         for block in log.blocks(_BLOCK):
-            # What a row is, a click of a list or not, is known once some have been read.
+            # A log can name its source only after its first block: only then does it know what its rows are.
             check = check or LogCheck(log.source)
             checked = _checked(block, done, check)
             item_rows = items.rows(checked[columns.ITEM_ID])
@@ -113,7 +114,7 @@ def partition(
 
 
 def read_bucket(file: Path) -> pa.Table:
-    """A bucket, or what else was written in the same form."""
+    """Reads a bucket, or another table that was written as an Arrow file."""
     with pa.ipc.open_file(str(file)) as reader:
         return reader.read_all()
 
@@ -129,10 +130,10 @@ def _write(table: pa.Table, writers: list[pa.ipc.RecordBatchFileWriter]) -> None
 
 
 def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
-    """The block with ids as strings, timestamps as numbers, weights float64, splits int8.
+    """Returns the block with ids as strings, timestamps as numbers, weights as float64 and splits as int8.
 
-    Columns of the usual types are checked by Arrow; whatever looks odd goes the way of small logs, which says what is
-    wrong, or makes it what it should be.
+    Columns of the usual types are checked by Arrow, which is fast. A block with anything unusual takes the slower path
+    of logs in memory, which converts it or says what is wrong with it.
     """
     usual = _usual(block)
     rows_of_log = pd.RangeIndex(first, first + block.num_rows)
@@ -143,14 +144,15 @@ def _checked(block: pa.Table, first: int, check: LogCheck) -> pa.Table:
     rows = check.rows(to_pandas(block).set_index(rows_of_log))
     table = pa.Table.from_pandas(rows, preserve_index=False)
     usual = _usual(table, checked=True)
-    assert usual is not None  # The check leaves nothing odd.
+    assert usual is not None  # After `LogCheck.rows` every column has its usual type and valid values.
     return usual
 
 
 def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
-    """The block in the form of `_checked`, if each column has its usual type and no value that could be at fault.
+    """Returns the block in the form of `_checked` if every column has its usual type and only valid values, else None.
 
-    Ids written as floats are looked at as those of small logs are, unless they have been `checked`.
+    A block whose ids may be written as floats also gives None, for the path of small logs to judge, unless it has been
+    `checked` there already.
     """
     made = {}
     for name in block.column_names:

@@ -1,22 +1,24 @@
-"""The prepared folder: everything that training, evaluation and release need, as rows and arrays.
+"""The prepared folder holds all that training, evaluation and release need, as id tables, row numbers and arrays.
 
-`prepare.py` writes it; everybody else opens it through `Prepared.open`. Layout:
+`prepare.py` writes the folder, and everything else opens it through `Prepared.open`. Its files are:
 
 | file | holds |
 | --- | --- |
-| manifest.json | format, settings, input and versions it came from, counts, digests of the centres and of each file |
-| users.parquet | user_id, in row order from FIRST_ROW |
-| items.parquet | item_id, view_count (-1: unknown), publish_time (if known), and more (see below) |
-| train.parquet, val.parquet, test.parquet | user_row, item_row int32, timestamp and weight if known, sorted; the \
-row groups of train.parquet are shards (data/shards.py) |
-| content_<modality>.npy | raw vectors float32 [rows, width] by item row; NaN: a reserved row, or the item lacks it |
+| manifest.json | the format, settings, input files and versions, counts, and digests of the centres and of each file |
+| users.parquet | user_id, in the order of user rows from FIRST_ROW on |
+| items.parquet | item_id, view_count (-1 if unknown), publish_time (if the input has it), and more (see below) |
+| train.parquet, val.parquet, test.parquet | user_row and item_row (int32), timestamp and weight if the input has \
+them, sorted; the row groups of train.parquet are shards (data/shards.py) |
+| content_<modality>.npy | raw vectors float32 [rows, width] by item row; reserved rows are NaN, and so is that of an \
+item that lacks the modality |
 | scaling.npz | the content scaler |
-| centres.npz, clusters.npy | k-means centres a modality; cluster ids int32 [rows, modalities] by item row, 0: none |
-| popularity.json | source and lower edges of the bins |
-| truth.npz | the synthetic world's truth, from FIRST_ROW in row order; only for data.format=world |
+| centres.npz, clusters.npy | the k-means centres of each modality; cluster ids int32 [rows, modalities] by item row, \
+0 where the item lacks the modality |
+| popularity.json | the source of the popularity bins and their lower edges |
+| truth.npz | the truth of the synthetic world in row order from FIRST_ROW on; only for data.format=world |
 
-items.parquet also holds train_clicks, popularity_bin, is_cold (no training click), is_strictly_cold (the split moved
-all its interactions out of training) and is_pseudo_cold (it moved its training interactions to validation).
+items.parquet also holds train_clicks, popularity_bin, is_cold (the item has no training click), is_strictly_cold (the
+split moved all its interactions out of training) and is_pseudo_cold (it moved its training interactions to validation).
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array, stored_json
 
 FORMAT = 4
-"""Version of the layout; a folder of another one is refused."""
+"""Version of the folder's format. A folder of another version is refused."""
 AGAIN = "put it back, or run pipelines/prepare.py, with run.overwrite=true where the run has been trained"
 _FILES = {"users.parquet", "items.parquet", "train.parquet", "val.parquet", "test.parquet", "popularity.json"} | {
     "scaling.npz",
@@ -58,18 +60,19 @@ _FILES = {"users.parquet", "items.parquet", "train.parquet", "val.parquet", "tes
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared folder, opened.
+    """A prepared folder that has been opened and checked.
 
     Attributes:
-      folder: where it lies.
-      manifest: contents of manifest.json.
-      users, items: id tables.
-      catalogue: items.parquet but the ids as a frame, one line an item, in row order from FIRST_ROW.
-      content: modality -> raw vectors float32 [len(items), width], memory-mapped and read-only; the padding and
-        unknown rows are NaN, like the row of an item that lacks the modality.
+      folder: the path of the folder.
+      manifest: the contents of manifest.json.
+      users, items: the id tables.
+      catalogue: items.parquet without the ids: one row for each item, in row order from FIRST_ROW on.
+      content: modality -> raw vectors float32 [len(items), width], memory-mapped and read-only. The padding and
+        unknown rows are NaN, and so is the row of an item that lacks the modality.
       scaler, clusters, popularity: the fitted transformations, which the item tower repeats inside its graph.
-      cluster_ids: int32 [len(items), modalities], 0 for padding, unknown and absent.
-      bins: int32 [len(items)], popularity bins; 0 for padding and unknown.
+      cluster_ids: int32 [len(items), modalities], 0 for the padding and unknown rows and where an item lacks the
+        modality.
+      bins: popularity bins int32 [len(items)], 0 for the padding and unknown rows.
     """
 
     folder: Path
@@ -86,15 +89,15 @@ class Prepared:
 
     @property
     def modalities(self) -> list[str]:
-        """Names of the modalities, in the order in which vectors are laid out."""
+        """Names of the modalities, in the order in which item and user vectors hold their parts."""
         return list(self.content)
 
     def split(self, name: str, users: np.ndarray | None = None) -> pd.DataFrame:
-        """Interactions of "train", "val" or "test": user_row, item_row int32, sorted by both.
+        """Reads the interactions of a split: user_row and item_row (int32), and the other columns, sorted by both rows.
 
         Args:
-          name: of the split.
-          users: rows int32 [n]; only their interactions, read a row group at a time. All users' when None.
+          name: "train", "val" or "test".
+          users: user rows int [n] whose interactions alone are returned, read one row group at a time; None for all.
         """
         path = self.folder / f"{name}.parquet"
         if users is None:
@@ -107,12 +110,12 @@ class Prepared:
     def blocks(
         self, name: str, wanted: list[str] | None = None, users: np.ndarray | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The interactions of a split a row group at a time, in order of their users' rows; of "train", whole users.
+        """Iterates over the row groups of a split in order of user rows; a row group of "train" holds whole users.
 
         Args:
-          name: of the split.
-          wanted: columns; all when None.
-          users: rows; groups that have none of them are left out.
+          name: "train", "val" or "test".
+          wanted: names of the columns to read; None for all.
+          users: user rows int [n]; row groups that hold none of them are skipped where their statistics show it.
         """
         with pq.ParquetFile(self.folder / f"{name}.parquet") as file:
             position = file.schema_arrow.get_field_index(columns.USER_ROW)
@@ -124,26 +127,30 @@ class Prepared:
                 yield file.read_row_group(group, columns=wanted).to_pandas()
 
     def clicks(self, name: str) -> int:
-        """How many interactions a split has."""
+        """Returns the number of interactions of a split, from the metadata of its file."""
         return int(pq.read_metadata(self.folder / f"{name}.parquet").num_rows)
 
     @cached_property
     def train_shards(self) -> list[Shard]:
-        """The shards of the training clicks, in order of their users' rows."""
+        """The shards of the training clicks, in the order of their user rows."""
         return shards_of(self.folder / "train.parquet")
 
     def read_shard(self, number: int) -> pd.DataFrame:
-        """A shard's clicks, as `split` gives them."""
+        """Reads the clicks of a shard, in the form that `split` returns."""
         with pq.ParquetFile(self.folder / "train.parquet") as file:
             return file.read_row_group(number).to_pandas()
 
     @cached_property
     def train_clicks(self) -> np.ndarray:
-        """Training clicks of each item row, int64 [len(items)]; 0 for padding and unknown."""
+        """Number of training clicks of each item row, int64 [len(items)]; 0 for the padding and unknown rows."""
         return np.concatenate([np.zeros(FIRST_ROW, np.int64), self.catalogue[columns.TRAIN_CLICKS].to_numpy(np.int64)])
 
     def truth(self) -> dict[str, np.ndarray] | None:
-        """The synthetic world's truth, or None for real data."""
+        """Returns the truth of the synthetic world (`world.make_world`), or None for real data.
+
+        Raises:
+          InputError: the file is broken.
+        """
         path = self.folder / "truth.npz"
         if path.name not in self.manifest["files"]:
             return None
@@ -152,14 +159,14 @@ class Prepared:
 
     @classmethod
     def open(cls, folder: Path) -> Prepared:
-        """Opens a prepared folder, after checking every file of it against the manifest.
+        """Opens a prepared folder after checking every file of it against the manifest.
 
-        A file that looks as it did when it was last read is not read again (digests.py), so that tens of gigabytes take
-        no time; the first opening after a copy reads them all.
+        A file whose size and times are those of its last check is not read again (`Digests`), so opening tens of
+        gigabytes takes no time; only the first opening after a copy reads all files.
 
         Raises:
-          InputError: the folder is missing, unfinished, or of another format, or one of its files is missing, broken,
-            or was changed.
+          InputError: the folder is missing, unfinished or of another format, or one of its files is missing, broken or
+            was changed.
         """
         folder = Path(folder)
         manifest = _checked_manifest(folder)
@@ -188,12 +195,12 @@ class Prepared:
 
 
 def read_users(folder: Path) -> IdTable:
-    """The id table of users."""
+    """Reads the id table of the users."""
     return IdTable(pq.read_table(folder / USERS_FILE)[columns.USER_ID])
 
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, once every file has been found to be the one that it names."""
+    """Reads the manifest and checks every file that it lists against its digest."""
     path = folder / columns.MANIFEST
     if not path.exists():
         raise InputError(f"{folder}: no prepared data here ({path.name} is missing); run pipelines/prepare.py")
@@ -215,6 +222,6 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
         with reading(folder / name, AGAIN, InputError):
             if not digests.matches(regular(folder / name), digest):
                 raise InputError(f"{folder / name}: it was changed after it was prepared; {AGAIN}")
-    with suppress(OSError):  # A folder that cannot be written can be used all the same.
+    with suppress(OSError):  # A read-only folder can be used all the same, only without remembered digests.
         digests.save(folder / columns.DIGESTS, others=True)
     return manifest

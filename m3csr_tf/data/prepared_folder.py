@@ -1,4 +1,4 @@
-"""A prepared folder is built beside and put in place whole; one that something else lies in is left alone."""
+"""Builds a prepared folder beside its destination and moves it there complete, never over anything else."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from m3csr_tf.util.refusals import reason
 
 
 def refuse_foreign(folder: Path) -> None:
-    """A folder that is replaced must be one of ours."""
+    """Refuses to replace a folder that does not hold prepared data.
+
+    Raises:
+      RunError: the path is a file, or a folder that is not empty and lacks a manifest.
+    """
     if folder.exists() and not (folder / columns.MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
         raise RunError(f"{folder}: holds something other than prepared data; move it away, or choose another folder")
 
 
 @contextmanager
 def put_in_place(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which takes its place at the end of the block; if that raises, nothing is left.
+    """Yields a new folder, which replaces `folder` when the block ends; if the block raises, `folder` stays as it was.
 
-    Another process that would replace the folder waits meanwhile.
+    A lock makes any other process that would replace the folder wait.
+
+    Raises:
+      ResourceError: the folder cannot be written.
     """
     temporary, old = (folder.with_name(f".{folder.name}.{state}") for state in ("building", "replaced"))
     new = [parent for parent in folder.parents if not parent.exists()]
@@ -48,7 +55,7 @@ def put_in_place(folder: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:
-    """Puts `new` in the place of `folder`; if that fails, `folder` is as it was."""
+    """Moves `new` to the place of `folder`. If that fails, `folder` is restored."""
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

@@ -1,4 +1,4 @@
-"""The raw input as every reader gives it: interactions and catalogue, checked against each other."""
+"""The raw input in the form that every reader returns, and the check of the interactions against the catalogue."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
 EXAMPLES = 1000
-"""Unknown items of which one in another spelling is looked for."""
+"""Number of unknown items for which the catalogue is searched for the same id in another spelling."""
 
 
 @dataclass(frozen=True)
 class RawData:
-    """What `formats.read` gives.
+    """The raw input as `formats.read` returns it.
 
     Attributes:
-      interactions: user_id, item_id (str) and, if known, timestamp, weight, split; a row a pair.
+      interactions: user_id and item_id (str) and, where the input has them, timestamp, weight and split; one row for
+        each (user, item) pair.
       catalogue: the items and their content.
-      counts: what the checks merged or dropped.
-      truth: the synthetic world's truth (`world.make_world`), or None for real data.
+      counts: number of rows that the checks merged or dropped, by reason.
+      truth: the truth of the synthetic world (`world.make_world`), or None for real data.
     """
 
     interactions: pd.DataFrame
@@ -39,7 +40,7 @@ def check_items_known(interactions: pd.DataFrame, catalogue: Catalogue, source: 
     """Refuses interactions with items that the catalogue lacks.
 
     Raises:
-      InputError: naming how many such interactions there are, and one item.
+      InputError: there are such interactions; the message gives their number and one of the items.
     """
     known = catalogue.frame[columns.ITEM_ID]
     unknown = ~interactions[columns.ITEM_ID].isin(known)
@@ -49,16 +50,16 @@ def check_items_known(interactions: pd.DataFrame, catalogue: Catalogue, source: 
 
 
 def refuse_unknown(count: int, examples: Sequence[str], known: Iterable[str], source: str) -> None:
-    """Refuses a log with `count` interactions with items that the catalogue lacks.
+    """Refuses a log of which `count` interactions are with items that the catalogue lacks.
 
     Args:
-      count: how many.
-      examples: some of those items.
+      count: number of such interactions.
+      examples: some of the items.
       known: ids of the catalogue.
-      source: how messages call the log.
+      source: the name of the log in error messages.
 
     Raises:
-      InputError: there is one; it says so if the catalogue has the id in another spelling.
+      InputError: `count` is not 0. If the catalogue has one of the items in another spelling, the message says so.
     """
     if not count:
         return
@@ -74,7 +75,7 @@ def refuse_unknown(count: int, examples: Sequence[str], known: Iterable[str], so
 
 
 def _spelt_plainly(item: str) -> str:
-    """What ids have in common that differ in leading zeros, case, spaces around them or ".0"."""
+    """Normalises an id so that it equals ids that differ from it in leading zeros, case, outer spaces or ".0"."""
     plain = item.strip().casefold()
     return re.sub(r"\.0+$", "", plain).lstrip("0")
 

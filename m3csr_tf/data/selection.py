@@ -1,4 +1,4 @@
-"""Values at given places of a sorted column that is too long to sort in memory."""
+"""Finds order statistics of a column that is too long to sort in memory."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import numpy as np
 
 _BINS = 1 << 16
 _SORTED = 1 << 22
-"""Values that are sorted at once."""
+"""Number of values that may be held and partitioned in memory at once."""
 
 
 def values_at(ranks: np.ndarray, blocks: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
-    """What would stand at `ranks` if all values were sorted; each look narrows the range that holds it.
+    """Returns the values that would stand at the positions `ranks` if all values were sorted.
+
+    Each pass over the values counts them in a histogram, and narrows the range that holds the value sought.
 
     Args:
-      ranks: places int [n], from 0.
-      blocks: gives all values, in blocks of one dtype, anew at each call.
+      ranks: positions int [n], counted from 0.
+      blocks: returns an iterator over all values, in blocks of one dtype; it is called once for each pass.
 
     Returns:
-      [n], of the values' dtype.
+      The values [n], of their own dtype.
     """
     return np.array([_value_at(int(rank), blocks) for rank in ranks])
 
@@ -28,11 +30,11 @@ def _value_at(rank: int, blocks: Callable[[], Iterable[np.ndarray]]) -> np.gener
     ends = [(block.min(), block.max()) for block in blocks() if len(block)]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     while True:
-        # Values from low to high, both included, hold the rank-th one of those that are left.
+        # Invariant: the value sought is the one at position `rank` among the values in [low, high].
         if low == high:
             return low
         borders = _borders(low, high)
-        if len(borders) == 2:  # Neighbours: no value lies between them.
+        if len(borders) == 2:  # `low` and `high` are neighbours of their dtype, with no value between them.
             lowest = sum(int(np.count_nonzero(block == low)) for block in blocks())
             return low if rank < lowest else high
         counts = np.zeros(len(borders) - 1, np.int64)
@@ -55,9 +57,9 @@ def _value_at(rank: int, blocks: Callable[[], Iterable[np.ndarray]]) -> np.gener
 
 
 def _borders(low: np.generic, high: np.generic) -> np.ndarray:
-    """Distinct borders of up to _BINS ranges of equal width, from `low` to `high`, both exactly."""
+    """Returns distinct borders from exactly `low` to exactly `high` of at most `_BINS` bins of equal width."""
     if isinstance(low, np.floating):
         return np.unique(np.linspace(float(low), float(high), _BINS + 1, dtype=low.dtype))
-    # Not in float64, which is too coarse for times in nanoseconds.
+    # float64 has 53 bits, which is too few for timestamps in nanoseconds.
     first, span = int(low), int(high) - int(low)
     return np.unique(np.array([first + span * place // _BINS for place in range(_BINS + 1)], low.dtype))

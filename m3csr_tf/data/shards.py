@@ -1,7 +1,7 @@
-"""Shards: the training clicks in parts of whole users, each a row group of train.parquet.
+"""Shards: the training clicks of consecutive ranges of users, each written as one row group of train.parquet.
 
-The file is sorted by user and item row, so the users of a shard are a range of rows. What a shard holds is written into
-the file's own metadata when it is closed.
+The file is sorted by user row and item row, so the users of a shard are a range of rows, and no user is in two shards.
+When the file is closed, the list of its shards is written into its own metadata.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _KEY = b"shards"
 
 
 class Shard(NamedTuple):
-    """All training clicks of some users.
+    """The description of a shard, which holds all training clicks of a range of users.
 
     Attributes:
-      first_user, last_user: the range of their rows of the id table, the last one exclusive.
-      clicks: how many they have.
-      active_users: how many users of the range have one.
+      first_user, last_user: the range of user rows in the id table; `last_user` is exclusive.
+      clicks: number of clicks in the shard.
+      active_users: number of users of the range with at least one click.
     """
 
     first_user: int
@@ -41,11 +41,11 @@ class Shard(NamedTuple):
 
 
 class ShardWriter:
-    """Writes clicks into a parquet file, a shard a row group; a context manager.
+    """A context manager that writes clicks into a parquet file, one row group for each shard.
 
     Args:
-      path: the file.
-      clicks: of a shard, about; a user's clicks stay together.
+      path: the path of the file.
+      clicks: approximate number of clicks of a shard; all clicks of a user stay in one shard.
     """
 
     def __init__(self, path: Path, clicks: int) -> None:
@@ -55,7 +55,7 @@ class ShardWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, frame: pd.DataFrame) -> None:
-        """Appends clicks, sorted by user row, of users that come after all those written before."""
+        """Appends clicks that are sorted by user row, all of them of users after those that were written before."""
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._path, table.schema)
@@ -78,17 +78,17 @@ class ShardWriter:
 
 
 def shards_of(path: Path) -> list[Shard]:
-    """The shards of a file that `ShardWriter` wrote.
+    """Returns the shards of a file that `ShardWriter` has written.
 
     Raises:
-      InputError: it is broken.
+      InputError: the file is broken or lacks its list of shards.
     """
     with reading(path, "run pipelines/prepare.py again", InputError), pq.ParquetFile(path) as file:
         return [Shard(*shard) for shard in parse_json(file.metadata.metadata[_KEY])]
 
 
 def _cuts(users: np.ndarray, clicks: int) -> Iterator[tuple[int, int]]:
-    """Ranges of about `clicks` lines each that part no user's lines."""
+    """Yields ranges of about `clicks` rows each, such that all rows of a user are in one range."""
     start = 0
     while start < len(users):
         last = users[min(start + clicks, len(users)) - 1]

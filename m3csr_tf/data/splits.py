@@ -1,4 +1,4 @@
-"""Splits: which interactions are train, val and test, and which items are strictly cold or play cold."""
+"""Splits the log into train, val and test, and chooses the strictly cold and the pseudo-cold items."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from m3csr_tf.util.quoting import quoted
 
 Kind = Literal["given", "time", "random"]
 _NEEDED: dict[Kind, str] = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
-"""The column that a kind needs; `auto` takes the first kind whose column is there."""
+"""The column that a kind of split needs. `auto` takes the first kind whose column the log has."""
 
 
 def takes_given(config: SplitConfig) -> bool:
-    """Whether splits that the data give count; otherwise all of them is one log."""
+    """Returns whether a split that comes with the data is used; otherwise the data are one log that is split here."""
     return config.kind in ("auto", "given")
 
 
 def why(kind: Kind, config: SplitConfig) -> str:
-    """Why a log is split by a kind, in words."""
+    """Explains in words why a log is split by this kind."""
     if config.kind != "auto":
         return f"split.kind={kind}"
     if kind == "random":
@@ -37,10 +37,10 @@ def why(kind: Kind, config: SplitConfig) -> str:
 
 
 def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
-    """The kind of split that interactions with these columns get.
+    """Returns the kind of split for interactions that have these columns.
 
     Raises:
-      InputError: the column that the kind needs is missing.
+      InputError: the configured kind needs a column that is missing.
     """
     names = list(names)
     if config.kind == "auto":
@@ -57,22 +57,24 @@ def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
 
 
 def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
-    """Gives each interaction its split, then moves all interactions with strictly cold items to test.
+    """Assigns each interaction to a split, then moves all interactions with strictly cold items to test.
 
-    With `cold_validation`, that share of those interactions, drawn at random, goes to validation instead: the split of
-    papers on cold start, whose settings are chosen on cold items too.
+    If `cold_validation` is set, that share of those interactions, drawn at random, goes to validation instead. Papers
+    on cold start use such a split, in which settings are chosen on cold items too.
 
-    - given: the column `split`.
-    - random: `ratios` of each user's interactions. A user's n clicks, shuffled, sit at (k + u) / n for k = 0 .. n - 1
-      and one u a user, uniform in [0, 1); the ratios cut that line. So each part gets n times its ratio, rounded up or
-      down at random with the right mean; the first click is always train, so that a user with one click has a history.
-    - time: the ratios are quantiles of all timestamps; clicks of the same time stay together.
+    - given: the column `split` decides.
+    - random: each user's interactions are divided by `ratios`. Her n clicks, in random order, are placed at (k + u) / n
+      for k = 0 .. n - 1, with one u for each user, uniform in [0, 1), and the ratios cut the unit interval. So each
+      split gets n times its ratio, rounded up or down at random without bias. The first click is always in train, so
+      that a user with a single click has a history.
+    - time: the ratios are quantiles of all timestamps; clicks with equal timestamps stay together.
     - auto: the first of given and time whose column is there, otherwise random (`kind_of`).
 
     Args:
-      interactions: user_id, item_id, and split or timestamp where `kind` needs them; a row a pair.
-      items: ids of the catalogue, object [n].
-      config: kind, ratios, cold items and seed.
+      interactions: user_id, item_id, and split or timestamp where the kind needs it; one row for each (user, item)
+        pair.
+      items: ids of the catalogue, object [items].
+      config: the kind of split, ratios, cold items and seed.
 
     Returns:
       The interactions with the column `split`, and the strictly cold ids, object, sorted.
@@ -106,14 +108,16 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
 def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
     """Moves all training interactions of some items, the pseudo-cold ones, to validation; test stays as it is.
 
-    Settings are then chosen on items that play cold, and the strictly cold ones of test stay unseen.
+    Settings for cold items can then be chosen on the pseudo-cold items, while the strictly cold items of test stay
+    unseen.
 
     Args:
       labelled: interactions with the column `split`, as `split` returns them.
-      config: `pseudo_cold_share` of the items with a training click is drawn, by `pseudo_cold_seed`.
+      config: gives the share of the items with a training click that is drawn (`pseudo_cold_share`) and the seed of the
+        draw (`pseudo_cold_seed`).
 
     Returns:
-      The interactions with their new splits, and the pseudo-cold ids, object, sorted; none for a share of 0.
+      The interactions with their new splits, and the pseudo-cold ids, object, sorted; there are none if the share is 0.
 
     Raises:
       InputError: no training interaction would be left.
@@ -129,17 +133,22 @@ def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame
 
 
 def pseudo_cold_items(trained: np.ndarray, config: SplitConfig) -> np.ndarray:
-    """The items that play cold: of the ids with a training click, object, sorted; so is what comes back."""
+    """Draws the pseudo-cold items from `trained`, the sorted ids with a training click, and returns them sorted."""
     random = np.random.default_rng(config.pseudo_cold_seed)
     count = max(1, round(config.pseudo_cold_share * len(trained)))
     return np.sort(random.choice(trained, count, replace=False))
 
 
 def refuse_untrained(clicks: int, trained: int, config: SplitConfig) -> None:
-    """Refuses pseudo-cold items that leave no training click of the `trained` items that had one.
+    """Refuses a choice of pseudo-cold items that leaves no training click at all.
+
+    Args:
+      clicks: number of training clicks that are left.
+      trained: number of items that had a training click before.
+      config: gives the share, for the message.
 
     Raises:
-      InputError: there is none.
+      InputError: `clicks` is 0.
     """
     if not clicks:
         raise InputError(
@@ -149,16 +158,17 @@ def refuse_untrained(clicks: int, trained: int, config: SplitConfig) -> None:
 
 
 def refuse_empty(sizes: Mapping[str, int], cold: int, kind: Kind, times: Callable[[], Iterable[np.ndarray]]) -> None:
-    """Refuses a split without interactions.
+    """Refuses an assignment in which a split has no interactions.
 
     Args:
-      sizes: interactions of each split.
-      cold: strictly cold items.
-      kind: of the split.
-      times: gives the timestamps of all interactions, where the kind is "time": many equal ones may be the cause.
+      sizes: split -> number of interactions.
+      cold: number of strictly cold items.
+      kind: the kind of split.
+      times: returns the timestamps of all interactions in blocks. It is called for the kind "time" alone, where many
+        equal timestamps may be the cause.
 
     Raises:
-      InputError: naming the split.
+      InputError: a split is empty; the message names it.
     """
     for name, size in sizes.items():
         if not size:
@@ -177,7 +187,7 @@ def refuse_empty(sizes: Mapping[str, int], cold: int, kind: Kind, times: Callabl
 
 
 def _ties(times: Iterable[np.ndarray]) -> str:
-    """What equal timestamps have to do with an empty split; nothing if there are none."""
+    """Describes how equal timestamps can make a split empty; returns "" if all timestamps differ."""
     counts: Counter[float] = Counter()
     for block in times:
         counts.update(dict(zip(*(found.tolist() for found in np.unique(block, return_counts=True)), strict=True)))
@@ -192,7 +202,7 @@ def _ties(times: Iterable[np.ndarray]) -> str:
 
 
 def by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.random.Generator) -> np.ndarray:
-    """Labels, object [n], of the kind "random" (`split`) for interactions of these users."""
+    """Returns the labels, object [n], that the kind "random" of `split` gives the interactions of these users."""
     codes, _ = pd.factorize(users)
     order = np.lexsort((random.random(len(codes)), codes))
     sizes = np.bincount(codes)
@@ -204,22 +214,28 @@ def by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.ran
 
 
 def ranks_of_borders(ratios: tuple[float, float, float], count: int) -> np.ndarray:
-    """Places of the first timestamps of val and of test among `count` sorted ones, int [2]."""
+    """Returns the ranks, among `count` sorted timestamps, at which val and test begin, int [2]."""
     return np.minimum(np.rint(np.cumsum(ratios[:2]) * count).astype(int), count - 1)
 
 
 def cut(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
-    """Labels, object [n]: train below the first border, val below the second, test from there."""
+    """Returns labels, object [n]: train below the first border, val from it to the second, test from the second on."""
     return np.array(columns.SPLITS, dtype=object)[np.searchsorted(borders, values, side="right")]
 
 
 def strictly_cold_items(
     clicked: np.ndarray, items: np.ndarray, config: SplitConfig, random: np.random.Generator
 ) -> np.ndarray:
-    """The strictly cold ids, object, sorted: drawn from the clicked ones, object, sorted, or those of the cold file.
+    """Returns the strictly cold ids, object, sorted: those of the cold file, or a random share of the clicked items.
+
+    Args:
+      clicked: ids of the items with an interaction, object, sorted.
+      items: ids of the catalogue, object [items].
+      config: gives the cold file or the share of cold items.
+      random: the generator of the draw.
 
     Raises:
-      InputError: the cold file is broken, or names items that are not in the catalogue, `items`.
+      InputError: the cold file is broken, or names items that are not in the catalogue.
     """
     if config.cold_file is not None:
         return _read_cold_file(config.cold_file, items)

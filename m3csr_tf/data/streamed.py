@@ -1,9 +1,9 @@
-"""A partitioned log to rows, users and splits, a bucket at a time.
+"""Turns a partitioned log into tables of rows with splits, one bucket at a time.
 
-It takes the log's buckets through three steps. First, duplicates are merged within a bucket, and users get their rows,
-bucket after bucket; then what needs all of the log is settled: borders of a split by time, and which items are strictly
-or pseudo-cold; last, every interaction gets its split and is written. What is kept in memory grows with the catalogue
-and with a bucket, never with the log.
+There are three steps. First, each bucket in turn has its duplicates merged and its users numbered. Then what depends on
+the whole log is settled: the borders of a split by time, and the choice of strictly cold and pseudo-cold items. Last,
+every interaction gets its split and is written. Memory grows with the catalogue and with the size of a bucket, never
+with the length of the log.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _TRAIN, _VAL, _TEST = range(len(columns.SPLITS))
 def split_partition(
     log: Partition, items: IdTable, config: Config, folder: Path, on_progress: ProgressCallback
 ) -> SplitLog:
-    """Writes users.parquet, train.parquet (in shards), val.parquet and test.parquet of a partitioned log.
+    """Writes users.parquet, train.parquet (in shards), val.parquet and test.parquet from a partitioned log.
 
-    Splits are those of `splits.split` and `splits.play_cold`, but that the kind "random" draws bucket by bucket, and
-    `cold_validation` by a hash.
+    The splits follow `splits.split` and `splits.play_cold`, with two differences: the kind "random" draws bucket by
+    bucket, and `cold_validation` draws by a hash.
 
     Args:
-      log: the buckets, which are used up.
-      items: of the catalogue.
+      log: the buckets, which are overwritten in the process.
+      items: the id table of the catalogue.
       config: settings of splits and shards.
-      folder: for the tables.
-      on_progress: progress callback, which gets the number of steps that are done and of all steps.
+      folder: the folder for the tables.
+      on_progress: progress callback, which gets the number of steps that are done and the number of all steps.
 
     Raises:
-      InputError: as `splits.split` and `splits.play_cold`.
+      InputError: for the reasons that `splits.split` and `splits.play_cold` give.
     """
     kind = splits.kind_of(log.names, config.split)
     _, random_cold = np.random.default_rng(config.split.seed).spawn(2)
@@ -68,7 +68,7 @@ def split_partition(
         borders = values_at(splits.ranks_of_borders(config.split.ratios, rows), times)
 
     def labels_of(table: pa.Table) -> np.ndarray:
-        """Splits int8 of merged interactions, strictly cold items in test."""
+        """Returns the splits of merged interactions, int8 [n], with strictly cold items already moved."""
         if borders is None:
             labels = table[columns.SPLIT].to_numpy().copy()
         else:
@@ -109,10 +109,10 @@ def split_partition(
 
 
 def _drawn(table: pa.Table, config: SplitConfig) -> np.ndarray:
-    """Which interactions validation gets if their items are strictly cold, bool [n].
+    """Returns which interactions go to validation if their items are strictly cold, bool [n].
 
-    By a hash of user and item, since the buckets are labelled more than once, each time alike; so the share is that of
-    `split.cold_validation` but for chance.
+    A hash of user and item decides, because buckets are labelled more than once and must get the same labels each time.
+    The share is therefore that of `split.cold_validation` only up to chance.
     """
     users, items = (table[name].to_numpy().astype(np.uint64) for name in (columns.USER_ROW, columns.ITEM_ROW))
     keys = (users << np.uint64(32)) + items + np.uint64(int(GOLDEN) * (config.seed + 1) % 2**64)
@@ -129,10 +129,10 @@ class _Sizes:
 def _merge_all(
     log: Partition, kind: splits.Kind, config: Config, users_file: Path, on_progress: Callable[[int], None]
 ) -> tuple[int, dict[str, int], int]:
-    """Merges duplicates and gives users their rows, bucket by bucket, in place.
+    """Merges duplicates and numbers the users, bucket by bucket, and rewrites the buckets in place.
 
     Returns:
-      Known users, what was merged and dropped, and how many interactions are left.
+      The number of known users, the number of rows merged and dropped by reason, and the number of interactions left.
     """
     users, rows = 0, 0
     counts: dict[str, int] = {}
@@ -163,7 +163,7 @@ def _merge_all(
             with pa.ipc.new_file(str(temporary), kept.schema) as merged_file:
                 merged_file.write_table(kept)
             temporary.replace(file)
-            # A group a bucket: a user is looked up in one of them.
+            # One row group for each bucket, so that looking up a user reads one row group alone.
             writer.write_table(pa.table({columns.USER_ID: ids.dictionary}), row_group_size=max(1, len(ids.dictionary)))
             users += len(ids.dictionary)
             rows += len(frame)

@@ -1,7 +1,7 @@
-"""Tables as they are on the disk: one file or a folder of part files, of any encoding of `parts`.
+"""Reads tables from disk: one file, or a folder of part files, in any file format that `parts` knows.
 
-Folders named `key=value`, as Hive and Spark write them, are columns of the parts inside. Columns may have other names
-in the files than here (`data.columns`), and conditions may leave rows out (`data.where`).
+Folders named `key=value`, as Hive and Spark write them, become columns of the part files inside. Columns may have other
+names in the files than in the package (`data.columns`), and conditions may leave rows out (`data.where`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 
 def part_files(folder: Path) -> list[Path]:
-    """Part files of a table, as Spark writes them: names that start with _ or . are no data, nor is what is inside.
+    """Returns the part files of a table that was written by Spark or in its manner, sorted.
+
+    Files whose names begin with _ or . are not data, and neither are the files in folders with such names.
 
     Raises:
       InputError: there are none.
@@ -45,47 +47,47 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the file, or a folder on the way to it, is no data; a folder's name may be that of a column `_key`."""
+    """Returns whether a file is hidden by its own name or a folder's; a folder `_key=value` holds data all the same."""
     *folders, name = path.relative_to(folder).parts
     return name[0] in "_." or any(one[0] in "_." and "=" not in one for one in folders)
 
 
 def require_file(path: Path) -> None:
-    """Refuses what is neither a file nor a folder: reading a pipe or a device may never end.
+    """Refuses a path that is neither a file nor a folder, because reading a pipe or a device may never end.
 
     Raises:
-      InputError: naming it.
+      InputError: it is such a path; the message names it.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{path}: is no file, but a pipe or a device; expected a file, or a folder of part files")
 
 
 def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
-    """Those of the `wanted` columns that a table has, as `TableFiles.load`."""
+    """Reads those of the `wanted` columns that a table has, as `TableFiles.load` does."""
     return TableFiles(path).load(wanted, strings)
 
 
 def column_names(path: Path) -> list[str]:
-    """Names of the columns that any part of a table has.
+    """Returns the names of all columns that any part of a table has.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: a part cannot be read.
     """
     return TableFiles(path).names
 
 
 class TableFiles:
-    """A table on the disk.
+    """A table on disk, in one file or in several part files.
 
     Args:
       path: a file, or a folder of part files.
-      parts: its files, where a layout has rules of its own for them.
-      names: what columns are called here -> what the files call them.
-      where: conditions on columns, by the names of the files.
+      parts: the part files, for layouts that find them by rules of their own.
+      names: name of a column in the package -> its name in the files.
+      where: conditions on columns, which go by the names in the files.
 
     Attributes:
-      path: as given.
-      left_out: rows that the conditions left out of what was read last.
+      path: the path as given.
+      left_out: number of rows that the conditions left out of what was read last.
     """
 
     def __init__(
@@ -103,17 +105,17 @@ class TableFiles:
 
     @property
     def source(self) -> str:
-        """How messages that count rows call it."""
+        """The name of the table in error messages that count rows."""
         return f"{self.path} (the rows that data.where keeps)" if self._where else str(self.path)
 
     @property
     def is_filtered(self) -> bool:
-        """Whether there are conditions on its rows."""
+        """Whether there are conditions on the rows."""
         return bool(self._where)
 
     @cached_property
     def names(self) -> list[str]:
-        """The columns that any part has, as the files call them.
+        """Names of all columns that any part has, as the files call them.
 
         Raises:
           InputError: a part cannot be read.
@@ -124,7 +126,7 @@ class TableFiles:
         return list(found)
 
     def count(self) -> int:
-        """Rows of all parts, before any is left out.
+        """Returns the number of rows of all parts, before conditions leave any out.
 
         Raises:
           InputError: a part cannot be read.
@@ -132,10 +134,11 @@ class TableFiles:
         return sum(part.count() for part, _ in self._parts)
 
     def require(self, *wanted: str) -> None:
-        """Refuses a table that lacks a column, or one of whose parts does.
+        """Refuses a table that lacks one of the `wanted` columns, in all of its parts or in some.
 
         Raises:
-          InputError: naming the columns that it has, the nearest one, and the setting that maps it.
+          InputError: a column is missing; the message lists the columns there are, the most similar one, and the
+            setting that maps it.
         """
         for name in wanted:
             if not self._sources(name):
@@ -151,7 +154,7 @@ class TableFiles:
     def _require_of_part(self, name: str, part: Part, keys: Mapping[str, str | None]) -> None:
         there = [*part.names(), *keys]
         is_text = isinstance(part, Delimited)
-        # What stands for the names of a text without rows may be a row.
+        # A text file without rows is not let off: the line that was taken for its column names may be a row.
         if all(found in there for found in self._sources(name)) or not (is_text or part.count()):
             return
         raise InputError(
@@ -161,12 +164,12 @@ class TableFiles:
         )
 
     def refuse_respelt(self, *wanted: str) -> None:
-        """Refuses a table that lacks a column, which it need not have, but has it in another case or spelling.
+        """Refuses a table that lacks an optional column but has one that differs from it in case or spelling only.
 
-        Columns that a condition asks for are what they are.
+        Columns that a condition names are left alone, since they are used under their own name.
 
         Raises:
-          InputError: naming both, and the setting that maps it.
+          InputError: there is such a column; the message names both, and the setting that maps it.
         """
         for name in wanted:
             other = None if self._sources(name) else same_but_for_spelling(self.names, name)
@@ -177,26 +180,26 @@ class TableFiles:
                 )
 
     def load(self, wanted: Sequence[str], strings: Collection[str]) -> pa.Table:
-        """Those of the `wanted` columns that the table has, in that order.
+        """Reads those of the `wanted` columns that the table has, in that order.
 
         Args:
-          wanted: names of columns; of vectors, in any form of `vector_columns`.
-          strings: columns that text files hold as text, whatever they look like.
+          wanted: names of columns; a column of vectors may take any form of `vector_columns`.
+          strings: names of the columns that are read as text from text files, whatever their cells look like.
 
         Raises:
-          InputError: a part cannot be read, two parts do not fit together, or a setting names a column that is not
-            there.
+          InputError: a part cannot be read, two parts have incompatible columns, or a setting names a column that is
+            not there.
         """
         try:
             return pa.concat_tables(self._blocks(wanted, strings, None, thorough=False))
-        except InputError:  # Perhaps a column of text looks different further down.
+        except InputError:  # The type of a text column, guessed from its first rows, may not fit later ones.
             return pa.concat_tables(self._blocks(wanted, strings, None))
 
     def blocks(self, wanted: Sequence[str], strings: Collection[str], rows: int) -> Iterator[pa.Table]:
-        """The table of `load` in blocks of at most `rows` rows, in order; an empty one has a single empty block.
+        """Yields the table of `load` in blocks of at most `rows` rows; an empty table yields a single empty block.
 
         Raises:
-          InputError: as `load`.
+          InputError: for the same reasons as in `load`.
         """
         return self._blocks(wanted, strings, rows)
 
@@ -239,7 +242,7 @@ class TableFiles:
         return pa.table(made) if made else block.select([])
 
     def _is_plain(self, name: str, found: list[str]) -> bool:
-        """Whether a column is one of the files as it is, under whatever name."""
+        """Returns whether a column is taken from the files unchanged, perhaps under another name."""
         return found in ([name], [self._renamed.get(name)])
 
     def _kept(self, block: pa.Table, conditions: list[Condition]) -> pa.Table:
@@ -263,13 +266,13 @@ class TableFiles:
         return [Condition(column, value, self.path) for column, value in self._where.items()]
 
     def _sources(self, name: str) -> list[str]:
-        """The columns of the files that a column is made of; none where they lack it."""
+        """Returns the columns of the files from which a column is made; there are none if the files lack it."""
         renamed = self._renamed.get(name)
         if renamed is None:
             return sources(name, self.names, self.path)
         if renamed in self.names:
             return [renamed]
-        # Interactions and catalogue share this name's setting, and one of them may have the plain name.
+        # One setting maps this name for interactions and catalogue, and one of the two may use the plain name.
         if name == columns.ITEM_ID and name in self.names:
             return [name]
         raise InputError(
@@ -287,7 +290,7 @@ class TableFiles:
 
     @cached_property
     def _unusual(self) -> str | None:
-        """What is to be said, once, of a delimiter that the ending of a part does not tell."""
+        """The message, logged once, that a part's delimiter is not the one that its file ending suggests."""
         for part, _ in self._parts:
             if isinstance(part, Delimited) and part.dialect.found and part.delimiter != part.dialect.usual:
                 return f"{part.path}: its fields are parted by {WORDS[part.delimiter]}"

@@ -1,4 +1,4 @@
-"""Times as they come in: numbers of any unit, dates and text, which all become Unix seconds."""
+"""Reads times that are given as numbers in any unit, as dates or as text, and converts them to Unix seconds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from m3csr_tf.util.progress import say
 from m3csr_tf.util.quoting import quoted
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-"""How many of each are a second."""
+"""Unit -> how many of it make one second."""
 EARLIEST, LATEST = 315_532_800, 4_102_444_800
-"""1980-01-01 and 2100-01-01 in Unix seconds: numbers between them, in one of the units, are times in that unit."""
+"""1980-01-01 and 2100-01-01 in Unix seconds. A number that lies between them in one of the units is a time in it."""
 _BORDERS = np.array([border * unit for unit in UNITS.values() for border in (EARLIEST, LATEST)])
 _DATES, _ZONED_DATES = len(_BORDERS) + 1, len(_BORDERS) + 2
 _EXPECTED = "a number or an ISO 8601 date of the years 1678 to 2261"
@@ -25,11 +25,11 @@ _DAY = re.compile(r"(?:19[89]|20[0-9])[0-9](?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|
 
 
 class Times(NamedTuple):
-    """A column of times as they stand.
+    """A column of times before its unit is known.
 
     Attributes:
-      numbers: int64 or float64, missing ones NaN; of dates Unix seconds.
-      form: None for numbers, whose unit is to be found; otherwise which sort of dates they are.
+      numbers: int64 or float64 [rows], NaN where a value is missing; dates are already Unix seconds.
+      form: None if the column holds numbers, whose unit is still to be found; otherwise the code of the kind of dates.
     """
 
     numbers: pd.Series
@@ -37,11 +37,11 @@ class Times(NamedTuple):
 
 
 class UnitFinder:
-    """Finds the unit of a column of times that comes in blocks.
+    """Finds the unit of a column of times that is read in blocks.
 
     Args:
-      name: of the column.
-      source: how messages call the input.
+      name: the name of the column.
+      source: the name of the input in error messages.
     """
 
     def __init__(self, name: str, source: str) -> None:
@@ -50,7 +50,7 @@ class UnitFinder:
         self._first: dict[int, tuple[int, object]] = {}
 
     def see(self, times: Times) -> None:
-        """Takes in the next rows."""
+        """Takes in the next rows. The index + 1 of `times.numbers` gives the numbers of the data rows in messages."""
         numbers = times.numbers.to_numpy()
         there = np.flatnonzero(~np.isnan(numbers)) if numbers.dtype.kind == "f" else np.arange(len(numbers))
         if not len(there):
@@ -59,7 +59,7 @@ class UnitFinder:
             forms = np.full(len(there), times.form)
         else:
             ends = np.searchsorted(_BORDERS, [numbers[there].min(), numbers[there].max()], side="right")
-            # Ranges do not overlap: if the ends lie in one, all lie in it.
+            # The ranges of the units do not overlap, so if the extremes lie in one range, so do all other numbers.
             same = ends[0] == ends[1]
             forms = np.full(len(there), ends[0]) if same else np.searchsorted(_BORDERS, numbers[there], side="right")
         for form, position in zip(*np.unique(forms, return_index=True), strict=True):
@@ -67,14 +67,16 @@ class UnitFinder:
             self._first.setdefault(int(form), (int(times.numbers.index[at]) + 1, numbers[at]))
 
     def found(self) -> int:
-        """How many of the column's unit are a second; 1 too for dates, and for numbers that are no times, as counters.
+        """Returns how many units of the column make one second.
+
+        It is 1 for dates too, and for numbers that are not times in any unit, such as counters.
 
         Raises:
-          InputError: the rows have different units, or forms.
+          InputError: the rows differ in their unit, or some are numbers and others dates.
         """
         units = [form for form in self._first if form % 2 == 1 and form < _DATES]
         others = [form for form in self._first if form not in units]
-        # Small numbers beside seconds, such as a 0, stay what they are: nothing is converted.
+        # A column in seconds may hold small numbers, such as 0 for an unknown time: nothing needs to be converted.
         harmless = units == [1] and others == [0]
         if len(units) + len(others) > 1 and not harmless and (units or max(others) >= _DATES):
             one, other = sorted(self._first, key=lambda form: self._first[form][0])[:2]
@@ -100,10 +102,10 @@ class UnitFinder:
 
 
 def to_seconds(column: pd.Series, source: str) -> pd.Series:
-    """Times as numbers: Unix seconds of dates and of numbers in any unit; counters stay; missing ones are NaN.
+    """Converts times to numbers: dates and numbers in any unit to Unix seconds; counters stay, missing ones are NaN.
 
     Raises:
-      InputError: a value is no time, or the rows have different units.
+      InputError: a value is not a time, or the rows have different units.
     """
     times = read_times(column, source)
     finder = UnitFinder(str(column.name), source)
@@ -112,7 +114,7 @@ def to_seconds(column: pd.Series, source: str) -> pd.Series:
 
 
 def in_seconds(numbers: pd.Series, unit: int) -> pd.Series:
-    """Numbers of which `unit` are a second as seconds, float64; as they are where it is 1."""
+    """Converts numbers, `unit` of which make a second, to float64 seconds; for a unit of 1 they are left unchanged."""
     if unit == 1:
         return numbers
     whole = numbers // unit
@@ -120,10 +122,10 @@ def in_seconds(numbers: pd.Series, unit: int) -> pd.Series:
 
 
 def read_times(column: pd.Series, source: str) -> Times:
-    """A column of times as it stands.
+    """Reads a column of times in whatever form it has.
 
     Raises:
-      InputError: a value is neither a number nor a date; or only some dates have a time zone.
+      InputError: a value is neither a number nor a date, or only some of the dates have a time zone.
     """
     column = plain(column)
     kind = pd.api.types.infer_dtype(column, skipna=True)
@@ -144,7 +146,7 @@ def read_times(column: pd.Series, source: str) -> Times:
 
 
 def _numbers(column: pd.Series, source: str) -> pd.Series:
-    """Numbers as int64 where all are whole and there, otherwise as float64."""
+    """Returns int64 if every value is there and is a whole number, otherwise float64 with NaN for missing values."""
     if column.dtype.kind == "u" or column.dtype == object or pd.api.types.is_extension_array_dtype(column.dtype):
         large = [abs(value) >= 2**63 for value in column.dropna()] if column.dtype == object else column >= 2**63
         given = column.dropna() if column.dtype == object else column
@@ -158,7 +160,7 @@ def _numbers(column: pd.Series, source: str) -> pd.Series:
 
 def _of_text(column: pd.Series, source: str) -> Times:
     given = column[column.notna()]
-    # Arrow's kernels would do it faster; text is rare.
+    # Arrow's kernels would be faster, but times as text are rare.
     digits = np.array([_NUMBER.fullmatch(text.strip()) is not None for text in given])
     if digits.any() and not all(_DAY.fullmatch(text) for text in given):
         refuse(~digits, given, source, "a number, as others are")
@@ -167,7 +169,7 @@ def _of_text(column: pd.Series, source: str) -> Times:
         _refuse_large(numbers, column, source)
         return Times(numbers, None)
     refuse(~given.str.match(r"[0-9]{4}"), given, source, _EXPECTED)
-    # BigQuery's exports end in UTC.
+    # BigQuery exports times with the suffix " UTC".
     text = given.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True)
     zoned = text.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$") & text.str.contains("[T ]")
     if zoned.any():
@@ -181,14 +183,14 @@ def _refuse_large(numbers: pd.Series, column: pd.Series, source: str) -> None:
 
 
 def _parsed(dates: pd.Series, column: pd.Series, source: str) -> pd.Series:
-    """Unix seconds of text or of Python's dates; `column` is for messages."""
+    """Converts texts or Python dates to Unix seconds; `column` holds the original values for the error message."""
     parsed = pd.to_datetime(dates, utc=True, errors="coerce", format="ISO8601")
     refuse(parsed.isna() & column.notna(), column, source, _EXPECTED)
     return _seconds_of(parsed)
 
 
 def _seconds_of(dates: pd.Series) -> pd.Series:
-    """Unix seconds of datetime64 of any resolution, without a way through nanoseconds, which end in 2262."""
+    """Converts datetime64 of any resolution to Unix seconds, not by way of nanoseconds, whose range ends in 2262."""
     if dates.dt.tz is not None:
         dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
     values = dates.to_numpy()

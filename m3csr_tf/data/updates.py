@@ -1,4 +1,4 @@
-"""Items that came, changed or went since a release was published, as a file says."""
+"""Reads a file of items that were added, changed or removed since a release was published."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from m3csr_tf.util.quoting import listed, quoted
 
 @dataclass(frozen=True)
 class Updates:
-    """Items that came, changed or went.
+    """Items that were added, changed or removed.
 
     Attributes:
-      frame: of those that came or changed: item_id (str, distinct) and, if the file has them, view_count (int64, -1:
+      frame: the added and changed items: item_id (str, distinct) and, if the file has it, view_count (int64, -1 if
         unknown).
-      content: modality -> raw vectors float32 [items, width], in the order of `frame`, of those modalities that the
-        file has; a row of NaN: the item lacks it.
-      removed: ids of those that went.
+      content: modality -> raw vectors float32 [items, width] in the order of `frame`, for the modalities that the file
+        has. A row that is all NaN means that the item lacks the modality.
+      removed: ids of the removed items.
     """
 
     frame: pd.DataFrame
@@ -39,19 +39,19 @@ class Updates:
 
 
 def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str, int]) -> Updates:
-    """Reads items that came, changed or went: a parquet or CSV file, or a folder of part files.
+    """Reads added, changed and removed items from a parquet or CSV file, or from a folder of part files.
 
-    Columns: item_id, and any of view_count, a vector column a modality, and removed (bool: the item goes; its other
-    cells do not matter).
+    The columns are item_id, and any of view_count, one column of vectors for each modality, and removed (bool). The
+    other cells of a removed item do not matter.
 
     Args:
-      path: the file.
-      modalities: modality -> its column.
-      widths: modality -> width of its vectors, which a column without any vector does not tell.
+      path: the path of the file or folder.
+      modalities: modality -> name of its column.
+      widths: modality -> width of its vectors, for columns in which no row has a vector.
 
     Raises:
-      InputError: the file is missing or malformed, as in `check_catalogue`; a column may be misspelt; or no column says
-        anything of the items.
+      InputError: the file is missing or malformed, as in `check_catalogue`; a column seems to be misspelt; or no column
+        beside item_id says anything about the items.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; expected items as .parquet or .csv")
@@ -67,7 +67,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
         if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
             raise InputError(f"{path}: column {columns.REMOVED} holds {kind} values; expected true or false")
         gone = pc.fill_null(table[columns.REMOVED].cast(pa.bool_()), False).to_numpy()
-    # Ids are checked together, so that an item is not given and removed at once.
+    # All ids are checked together, so that one that is both given and removed counts as listed twice.
     everything = to_pandas(table.select([name for name in plain[:2] if name in table.column_names]))
     whole = check_catalogue(everything, {}, str(path))
     came = table.filter(pa.array(~gone))
@@ -85,9 +85,11 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
 
 
 def _check_names(path: Path, known: list[str]) -> None:
-    """Refuses a file whose columns say nothing of its items, or may be misspelt: all its items would count as changed.
+    """Refuses a file that says nothing about its items beside their ids, or in which a column may be misspelt.
 
-    Other columns are ignored, unless they are nearly one of the `known` columns that the file lacks.
+    Such a file would count all of its items as changed, although nothing about them is read from it.
+
+    Other columns are ignored, unless one is very similar to a column of `known` that the file lacks.
     """
     names = column_names(path)
     if columns.ITEM_ID not in names:

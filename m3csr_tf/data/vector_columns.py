@@ -1,10 +1,10 @@
-"""Vectors that a table holds in other forms than a column of lists, made into one.
+"""Converts vectors that a table does not hold as a column of lists into such a column.
 
-| a modality's column | what it stands for |
+| name of a modality's column | what it stands for |
 | --- | --- |
-| `emb_*` | one column a dimension: emb_0, emb_1, ..., in the order of their numbers |
-| `emb:float32[64]` | bytes: 64 little-endian numbers of that type in each cell |
-| `emb` | lists, or vectors of Spark's ML (VectorUDT), dense or sparse |
+| `emb_*` | one column for each dimension: emb_0, emb_1, ..., in the order of their numbers |
+| `emb:float32[64]` | bytes: each cell holds 64 little-endian numbers of that type |
+| `emb` | lists, or vectors of Spark ML (VectorUDT), dense or sparse |
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from m3csr_tf.util.quoting import quoted
 
 _BYTES = re.compile(r"(?P<column>.+):(?P<kind>float(?:16|32|64))\[(?P<width>[1-9][0-9]{0,5})\]")
 _WIDEST = 65_536
-"""Numbers of a sparse vector written out, which costs memory by its size and not by what it holds."""
+"""Largest size of a sparse vector, which is written out densely: its memory depends on the size that it claims."""
 _SPARK = {"type", "size", "indices", "values"}
 
 
 def sources(name: str, names: Sequence[str], path: Path) -> list[str]:
-    """The columns of a table that a column of vectors is made of; none, if it lacks them.
+    """Returns the columns of a table from which a column of vectors is made; there are none if the table lacks them.
 
     Args:
-      name: as the table above has it.
-      names: of the table's columns.
-      path: of the table.
+      name: the name of the column of vectors, in one of the forms of the table above.
+      names: names of the table's columns.
+      path: the path of the table, for error messages.
 
     Raises:
-      InputError: the columns of `emb_*` are not numbered one by one.
+      InputError: the columns that match `emb_*` are not numbered without gaps.
     """
     if name in names:
         return [name]
@@ -59,17 +59,17 @@ def sources(name: str, names: Sequence[str], path: Path) -> list[str]:
 
 
 def as_lists(name: str, columns: Sequence[str], table: pa.Table, path: Path, before: int) -> pa.ChunkedArray:
-    """A column of vectors as lists, or as it is where it is of no form that this module knows.
+    """Converts a column of vectors to lists; a column in none of the forms of this module is returned unchanged.
 
     Args:
-      name: as above.
-      columns: its `sources`.
-      table: the rows.
-      path: of the table.
-      before: rows of the table that came earlier; messages count from its first.
+      name: the name of the column of vectors, as in `sources`.
+      columns: the columns that `sources` returned for it.
+      table: the rows to convert.
+      path: the path of the table, for error messages.
+      before: number of rows of the table that came before these, so that messages count rows from the first.
 
     Raises:
-      InputError: cells are not of the width that is stated, or no numbers.
+      InputError: a cell has another width than stated, or does not hold numbers.
     """
     if columns != [name] and name.endswith("*"):
         return pa.chunked_array([_from_dimensions(table, columns, path)])
@@ -114,7 +114,7 @@ def _from_bytes(column: pa.ChunkedArray, kind: np.dtype, width: int, path: Path,
 
 
 def _from_spark(column: pa.Array, name: str, path: Path, before: int) -> pa.Array:
-    """Dense vectors have their numbers in `values`; sparse ones those that are not 0, at `indices` of `size`."""
+    """Converts Spark ML vectors: type 1 is dense (`values`), type 0 sparse (`values` at `indices` of `size`)."""
     present = np.asarray(pc.is_valid(column))
     fields = {field.name: pc.struct_field(column, field.name) for field in column.type}
     values = [np.asarray(one if one is not None else [], np.float64) for one in fields["values"].to_pylist()]
@@ -138,6 +138,6 @@ def _from_spark(column: pa.Array, name: str, path: Path, before: int) -> pa.Arra
 
 
 def _lists(numbers: np.ndarray, sizes: np.ndarray, present: np.ndarray) -> pa.Array:
-    """Lists [rows] of the numbers, `sizes` each, null where not `present`."""
+    """Returns lists [rows] that take `sizes` numbers each from `numbers`, null where a row is not `present`."""
     ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(numbers), mask=pa.array(~present))

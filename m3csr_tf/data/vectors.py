@@ -1,4 +1,4 @@
-"""Columns of content vectors: lists, or text that stands for them."""
+"""Reads columns of content vectors that are held as lists, or as text."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ _VECTOR = rf"^\s*(?:{_NUMBERS}|\[\s*{_IN_BRACKETS}\s*\]|{{\s*{_IN_BRACKETS}\s*}}
 _THOUSANDS = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _DECIMAL_COMMA = r"(?:[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+),[0-9]+(?:[eE][+-]?[0-9]+)?"
 _ONE_NUMBER = rf"^\s*[+-]?(?:{_THOUSANDS}|{_DECIMAL_COMMA})\s*$"
-"""1,234.5 and 0,1 without brackets: elsewhere commas are between thousands, or before decimals."""
+"""Matches 1,234.5 and 0,1 without brackets, where the comma may separate thousands or decimals instead of entries."""
 
 
 def vectors_of(column: pa.ChunkedArray, name: str, path: Path, before: int = 0) -> np.ndarray:
-    """A column of lists, or of text as "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width]; NaN where missing.
+    """Reads a column of lists, or of text such as "[0.1, 0.2]" or "0.1 0.2", as float32 [rows, width].
 
-    In text, numbers have points for decimals, and between them blanks, commas or bars, one kind in a cell; brackets or
-    braces may be around them. Nothing, "null", "none", "nan" and "na", in whatever case, are no vector.
+    Text writes decimals with a point, and separates the numbers by blanks, commas or bars, the same within a cell; the
+    cell may be in brackets or braces. An empty cell and the words "null", "none", "nan" and "na", in any case, mean
+    that there is no vector; such rows are NaN.
 
     Args:
-      column: of the table.
-      name: of the column.
-      path: of the table.
-      before: rows of the table that came earlier; messages count from its first.
+      column: the column of the table.
+      name: the name of the column, for error messages.
+      path: the path of the table, for error messages.
+      before: number of rows of the table that came before these, so that messages count rows from the first.
 
     Raises:
-      InputError: it holds something else, differing widths, or no vector at all.
+      InputError: the column holds anything else, its vectors differ in width, or no row has a vector.
     """
     reader = VectorReader(name, path, before)
     vectors = reader.read(column)
@@ -46,10 +47,10 @@ def vectors_of(column: pa.ChunkedArray, name: str, path: Path, before: int = 0) 
 
 
 class VectorReader:
-    """Reads a column of vectors block by block, as `vectors_of`.
+    """Reads a column of vectors block by block, in the forms that `vectors_of` describes.
 
     Args:
-      name, path, before: as there.
+      name, path, before: as in `vectors_of`.
     """
 
     def __init__(self, name: str, path: Path, before: int = 0) -> None:
@@ -59,10 +60,10 @@ class VectorReader:
         self._width: int | None = None
 
     def read(self, column: pa.ChunkedArray) -> np.ndarray:
-        """The next rows, float32 [rows, width]; the width is 0 as long as no vector has come.
+        """Reads the next rows as float32 [rows, width]; the width is 0 until the first vector has come.
 
         Raises:
-          InputError: the column holds something else, or differing widths.
+          InputError: the column holds anything else, or its vectors differ in width.
         """
         lists = self._lists(column)
         widths = np.asarray(pc.fill_null(pc.list_value_length(lists), -1))
@@ -92,10 +93,10 @@ class VectorReader:
         return vectors
 
     def finish(self) -> None:
-        """Refuses a column without any vector.
+        """Refuses a column in which no row had a vector.
 
         Raises:
-          InputError: naming the column.
+          InputError: no vector was read; the message names the column.
         """
         if self._width is None:
             raise InputError(f"{self._path}: column {self._name} has no vector in any row; drop the modality")
@@ -113,7 +114,7 @@ class VectorReader:
         return pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
 
     def _entries(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Text of vectors as lists of text of numbers; missing where there is no vector."""
+        """Splits text cells into lists of the texts of their numbers; null where a cell holds no vector."""
         absent = pc.match_substring_regex(column, _ABSENT)
         column = pc.if_else(absent, pa.scalar(None, column.type), column)
         self._refuse(pc.invert(pc.match_substring_regex(column, _VECTOR)), column, "cannot be read as a vector")

@@ -1,22 +1,23 @@
-"""The synthetic short-video world: raw data whose truth is known, of any size, the built-in default of the pipeline.
+"""The synthetic short-video world: raw data of any size whose true utilities are known, the pipeline's default input.
 
-Every user has an intensity for each modality (how much looks, words or sound matter to her) and, in each modality,
-tastes over its topics. Every video has topics in each modality and a salience for each: some are a feast for the eye,
-others have a good soundtrack. The utility of video i for user u is a dot product,
+Every user has an intensity for each modality (how much visuals, words or sound matter to her) and, in each modality, a
+distribution of tastes over its topics. Every video has topics in each modality and a salience for each modality, since
+some videos live by their pictures and others by their sound. The utility of video i for user u is a dot product,
 
     utility_ui = scale * sum_m intensity_um * <taste_um, salience_im * topics_im> + popularity_i
 
-and a user clicks the videos that are largest in utility + Gumbel noise, that is, she draws without repeats from the
-softmax of the utilities (among `shown` videos drawn for her, where the catalogue is larger). The popularity of a video
-includes how much of its life, fading from its publishing on, falls into the log's period.
+and a user clicks the videos with the largest utility + Gumbel noise, which is the same as drawing without replacement
+from the softmax of the utilities. In a large catalogue she chooses among `shown` videos that are drawn for her. The
+popularity of a video includes the share of its life that falls into the period of the log; interest in a video fades
+from its publication on.
 
-What a model gets to see of a video is an encoder's vector a modality: the salience-weighted topics through a random
-linear map, and on top of that strong directions that have nothing to do with taste (half as many as the vector is
-wide), noise, and an offset and a unit of the encoder's own. A ridge regression from content, one a user, cannot tell
-those directions from the topics; a model that learns from all users' clicks together can.
+A model sees a video through one encoder vector for each modality. It is the salience-weighted topics under a random
+linear map, plus strong directions that have nothing to do with taste (half as many as the vector has dimensions),
+noise, and an offset and scale of the encoder's own. A ridge regression on content that is fitted for one user alone
+cannot tell those directions from the topics, but a model that learns from the clicks of all users can.
 
-View counts are left unknown: any that agreed with the clicks would tell of validation and test clicks, and of how
-popular a strictly cold item turns out to be.
+View counts are left unknown. Counts that agreed with the clicks would leak validation and test clicks, and would reveal
+how popular a strictly cold item becomes.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from m3csr_tf.data.raw import RawData
 
 START = 1_700_000_000
 PERIOD = 30 * 86_400
-"""The log begins at START (Unix seconds) and lasts PERIOD seconds."""
+"""The log begins at START (Unix seconds) and lasts for PERIOD (seconds)."""
 
 _BLOCK_CELLS = 200_000
-"""Utilities computed at once: users of a block times videos shown."""
+"""Number of utilities that are computed at once: the users of a block times the videos shown to each."""
 
 
 @dataclass(frozen=True)
 class _Videos:
-    loadings: list[np.ndarray]  # salience * topics, float32 [items, topics] a modality
+    loadings: list[np.ndarray]  # salience * topics of each modality, float32 [items, topics]
     popularity: np.ndarray  # float32 [items]
-    published: np.ndarray  # seconds after START, float64 [items]
+    published: np.ndarray  # float64 [items], seconds after START
 
 
 def make_world(config: WorldConfig) -> RawData:
-    """Makes a world; the same configuration gives the same world.
+    """Generates a world; the same configuration always gives the same world.
 
     Returns:
       Raw data whose `truth` holds user_id and item_id (object), intensities float32 [users, modalities], and
-      user_utilities float32 [users, k] and item_utilities float32 [items, k], whose dot products are the utilities;
-      the last of the k columns is the video's popularity (1 on the user's side).
+      user_utilities float32 [users, k] and item_utilities float32 [items, k], whose dot products are the utilities. The
+      last of the k columns holds the popularity of a video, with 1 on the side of the user.
     """
     for_videos, for_users, for_clicks, for_times, for_vectors = np.random.default_rng(config.seed).spawn(5)
     videos = _make_videos(config, for_videos)
@@ -98,14 +99,16 @@ def _make_videos(config: WorldConfig, random: np.random.Generator) -> _Videos:
 
 
 def log_share_of_life(config: WorldConfig, published: np.ndarray) -> np.ndarray:
-    """Logarithm of the share of a video's interest, fading from its publishing on, that falls into the log's period.
+    """Returns the logarithm of the share of all interest in a video that falls into the period of the log.
+
+    Interest decays exponentially from the publication of the video on.
 
     Args:
-      config: of the world.
-      published: seconds after START, float [items].
+      config: the configuration of the world.
+      published: publication times in seconds after START, float [items].
 
     Returns:
-      float64 [items], a part of the popularity of `make_world`'s truth; the rest of it does not depend on time.
+      float64 [items], a summand of the popularity in `make_world`'s truth; the other summand is independent of time.
     """
     life = config.life * PERIOD
     return np.log(np.exp(-np.maximum(-published, 0) / life) - np.exp(-(PERIOD - published) / life))
@@ -122,14 +125,14 @@ def _make_users(config: WorldConfig, random: np.random.Generator) -> tuple[np.nd
 def _click(
     config: WorldConfig, user_side: np.ndarray, item_side: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of all clicks, int [clicks]: for each user the top of utility + Gumbel noise.
+    """Returns users and items of all clicks, int [clicks] each: a user clicks her largest utilities + Gumbel noise.
 
     Nobody clicks more than half of what she is shown, so a small world may have fewer clicks than were asked for.
     """
     shown = min(config.items, config.shown)
     wanted = np.minimum(_clicks_of_users(config, random), shown // 2)
     block = max(1, _BLOCK_CELLS // shown)
-    # Reused, because fresh memory for each block costs more than the gathering itself.
+    # One buffer serves all blocks: allocating memory for each block takes longer than gathering the rows.
     sides = np.empty((block, shown, item_side.shape[1]), np.float32) if shown < config.items else None
     items = []
     for start in range(0, config.users, block):
@@ -141,14 +144,14 @@ def _click(
             videos = _draw_shown(config.items, shown, len(wanted[some]), random)
             np.take(item_side, videos, axis=0, out=sides[: len(videos)], mode="clip")
             keys = (sides[: len(videos)] @ user_side[some, :, None])[..., 0]
-        # The generator's steps are about 2^-23 wide, and its zeros would be clicked whatever their utility.
+        # The generator has a resolution of about 2^-23, and a draw of 0 would be clicked whatever its utility.
         keys -= np.log(np.maximum(random.standard_exponential(keys.shape, dtype=np.float32), 2.0**-24))
         items.append(_top(keys, wanted[some], videos))
     return np.repeat(np.arange(config.users), wanted), np.concatenate(items)
 
 
 def _top(keys: np.ndarray, wanted: np.ndarray, videos: np.ndarray | None) -> np.ndarray:
-    """The `wanted[u]` videos with the largest keys of each row u, one row after the other; columns name `videos`."""
+    """Returns the `wanted[u]` videos with the largest keys of each user u, concatenated over the users."""
     most = wanted.max()
     top = np.argpartition(keys, -most, axis=1)[:, -most:]
     order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1)
@@ -159,21 +162,24 @@ def _top(keys: np.ndarray, wanted: np.ndarray, videos: np.ndarray | None) -> np.
 
 
 def _draw_shown(items: int, shown: int, users: int, random: np.random.Generator) -> np.ndarray:
-    """Distinct videos for each user, int64 [users, shown]: one from each arc of a circle of all, turned at random."""
+    """Draws distinct videos for each user, int64 [users, shown].
+
+    The catalogue is a circle that is turned at random for each user; each of `shown` equal arcs gives one video.
+    """
     borders = np.arange(shown + 1) * items // shown
     within = (random.random((users, shown)) * np.diff(borders)).astype(np.int64)
     return (borders[:-1] + within + random.integers(0, items, (users, 1))) % items
 
 
 def _clicks_of_users(config: WorldConfig, random: np.random.Generator) -> np.ndarray:
-    """Clicks of each user, int64 [users]: one at least, log-normal beyond, `clicks` in total."""
+    """Returns the number of clicks of each user, int64 [users]: 1 plus a log-normal share, `clicks` in total."""
     weights = np.cumsum(random.lognormal(0, config.activity, config.users))
     beyond = np.floor(weights / weights[-1] * (config.clicks - config.users) + 1e-9).astype(np.int64)
     return 1 + np.diff(beyond, prepend=0)
 
 
 def _click_times(config: WorldConfig, published: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Whole seconds after START, int64: exponential after publishing, within the log's period."""
+    """Draws click times in whole seconds after START, int64: exponential from publication on, within the period."""
     life = config.life * PERIOD
     first, last = np.exp(-np.maximum(-published, 0) / life), np.exp(-(PERIOD - published) / life)
     after = -life * np.log(first - random.random(len(published)) * (first - last))
@@ -181,7 +187,7 @@ def _click_times(config: WorldConfig, published: np.ndarray, random: np.random.G
 
 
 def _encode(config: WorldConfig, loadings: list[np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Encoder vectors, modality -> float32 [items, width]; NaN for the missing ones."""
+    """Returns encoder vectors, modality -> float32 [items, width]; a video that lacks the modality has a row of NaN."""
     content = {}
     for (name, width), signal in zip(config.modalities.items(), loadings, strict=True):
         vectors = (signal @ random.normal(size=(config.topics, width))).astype(np.float32)

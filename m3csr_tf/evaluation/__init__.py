@@ -1,1 +1,1 @@
-"""Judging a recommender by full rankings: it ranks by two matrices of vectors, whoever made them."""
+"""Evaluation of a recommender by full rankings; all it needs are a matrix of user vectors and one of item vectors."""

@@ -1,4 +1,4 @@
-"""Do the learned modality intensities mean anything: their correlation with a synthetic world's true ones."""
+"""Correlates the learned modality intensities of users with the true ones of a synthetic world."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 def intensity_correlations(
     learned: np.ndarray, true: np.ndarray, modalities: Sequence[str], seed: int
 ) -> dict[str, dict[str, float]]:
-    """Pearson correlation over users of learned and true intensity, of each modality, beside a control.
+    """Returns Pearson's correlation over users between learned and true intensity of each modality, with a control.
 
-    The control pairs every user with another one's truth (a seeded shuffle): what chance gives at this many users.
+    The control pairs every user with another user's truth by a seeded shuffle, which shows what chance gives for this
+    number of users.
 
     Args:
       learned: float32 [users, modalities] (equation 6).
-      true: float32 [users, modalities], the same users.
-      modalities: their names.
-      seed: of the shuffle.
+      true: float32 [users, modalities], of the same users.
+      modalities: names of the modalities.
+      seed: seed of the shuffle.
 
     Returns:
-      modality -> {"correlation", "shuffled"}; 0 where a side does not vary.
+      modality -> {"correlation", "shuffled"}; 0 where one of the two does not vary.
     """
     shuffled = true[np.random.default_rng(seed).permutation(len(true))]
     return {

@@ -1,4 +1,4 @@
-"""What lists show as a whole, whoever likes it: how novel their items are, and how evenly items are shown."""
+"""Metrics of the lists as a whole, regardless of relevance: novelty, coverage, and how evenly items are shown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from m3csr_tf.ranking.full_ranking import Csr
 
 @dataclass(frozen=True)
 class ByItem:
-    """What became of each item in the lists of some users, int64 [items] each by item row.
+    """Counts over the lists of some users for each item, int64 [items] each by item row.
 
     Attributes:
-      held_out: its clicks by the users who were judged.
-      found: those of them that the users' lists hold.
-      listed: lists that it is in.
+      held_out: number of held-out clicks of the evaluated users on the item.
+      found: number of these clicks whose user has the item in her list.
+      listed: number of lists that hold the item.
     """
 
     held_out: np.ndarray
@@ -26,38 +26,38 @@ class ByItem:
 
 
 def exposures(ranked: np.ndarray, items: int) -> np.ndarray:
-    """In how many lists each item is, int64 [items].
+    """Counts in how many lists each item is, int64 [items].
 
     Args:
-      ranked: item rows int [users, n], -1 where a list has ended.
-      items: rows of the catalogue.
+      ranked: item rows int [users, n], -1 beyond the end of a list.
+      items: number of item rows.
     """
     return np.bincount(ranked[ranked != NO_ITEM], minlength=items)
 
 
 def self_information(train_clicks: np.ndarray) -> np.ndarray:
-    """How surprising a click on each item is by training popularity, in bits, float64 [items].
+    """Returns the self-information of a click on each item by its training popularity, in bits, float64 [items].
 
-    -log2 p, where p = (clicks of the item + 1) / (all clicks + items) is the chance of a training click on it, with one
-    click more for each item, so that those without any have a finite value (Castells, Vargas and Wang, 2011, with
+    It is -log2 p, where p = (clicks of the item + 1) / (all clicks + items) is the smoothed probability of a training
+    click on the item. The smoothing gives items without clicks a finite value (Castells, Vargas and Wang, 2011, with
     Laplace's rule of succession).
 
     Args:
-      train_clicks: int [items], of the items of the catalogue alone.
+      train_clicks: int [items], of the items of the catalogue alone, without reserved rows.
     """
     smoothed = train_clicks.astype(np.float64) + 1
     return -np.log2(smoothed / smoothed.sum())
 
 
 def novelty(ranked: np.ndarray, information: np.ndarray) -> float:
-    """Mean self-information of the items of a list, in bits, averaged over the users who have a list.
+    """Returns the mean self-information of the items of a list, in bits, averaged over the users who have a list.
 
     Args:
-      ranked: item rows int [users, n], -1 where a list has ended.
-      information: float [items] by item row, as `self_information`.
+      ranked: item rows int [users, n], -1 beyond the end of a list.
+      information: float [items] by item row, as `self_information` returns it.
 
     Returns:
-      NaN if nobody has a list.
+      The mean; NaN if no user has a list.
     """
     listed = ranked != NO_ITEM
     lengths = listed.sum(axis=1)
@@ -67,15 +67,15 @@ def novelty(ranked: np.ndarray, information: np.ndarray) -> float:
 
 
 def gini(shown: np.ndarray) -> float:
-    """Gini coefficient of numbers of exposures: 0 if all items are shown equally often, (n - 1) / n if one has all.
+    """Returns the Gini coefficient of exposures: 0 if all n items are shown equally often, (n - 1) / n if only one is.
 
-    sum over k of (2k - n - 1) x_k / (n sum x), with x ascending and k from 1 to n.
+    It is sum over k of (2k - n - 1) x_k / (n sum x), with x in ascending order and k from 1 to n.
 
     Args:
-      shown: int [n], from 0.
+      shown: number of exposures of each item, int [n].
 
     Returns:
-      NaN if nothing is shown.
+      The coefficient; NaN if nothing is shown.
     """
     count, total = len(shown), float(shown.sum())
     if not total:
@@ -85,11 +85,11 @@ def gini(shown: np.ndarray) -> float:
 
 
 def by_item(ranked: np.ndarray, truth: Csr) -> ByItem:
-    """Counts of every item.
+    """Counts held-out clicks, found clicks and lists for every item.
 
     Args:
-      ranked: item rows int [users, n], -1 where a list has ended.
-      truth: held-out clicks of the same users, [users, items]; every non-zero entry is one.
+      ranked: item rows int [users, n], -1 beyond the end of a list.
+      truth: held-out clicks of the same users, [users, items]; every non-zero entry is a click.
     """
     items = truth.shape[1]
     user, item = truth.nonzero()
@@ -101,17 +101,17 @@ def by_item(ranked: np.ndarray, truth: Csr) -> ByItem:
 
 
 def shares(ranked: np.ndarray, known: np.ndarray, cold: np.ndarray, clicks: np.ndarray) -> dict[str, float]:
-    """Figures of the lists as a whole.
+    """Computes the metrics of the lists as a whole.
 
     Args:
-      ranked: item rows int [users, n], -1 where a list has ended.
-      known, cold: bool [items], items of the catalogue, and those of them without a training click.
-      clicks: training clicks, int [items].
+      ranked: item rows int [users, n], -1 beyond the end of a list.
+      known, cold: bool [items], the items of the catalogue, and those of them without a training click.
+      clicks: number of training clicks, int [items].
 
     Returns:
       "coverage" and "cold_coverage", the shares of the catalogue and of its cold items that are in some list;
-      "cold_share", that of the places that cold items hold; "novelty" (`novelty`, bits) and "gini" (`gini`, over the
-      catalogue). "cold_coverage" is left out where nothing is cold, everything where nothing is listed.
+      "cold_share", the share of list positions that cold items hold; "novelty" (`novelty`, in bits) and "gini" (`gini`,
+      over the catalogue). "cold_coverage" is left out if no item is cold, and everything if no item is listed.
     """
     listed = exposures(ranked, len(known))
     places = int(listed.sum())

@@ -1,6 +1,6 @@
-"""Recall, precision and NDCG of each user's list, and what their means over users are worth.
+"""Recall, precision and NDCG of each user's list, and confidence intervals of their means over users.
 
-The numbers stay one a user until the end, so that two systems can be compared on the same users.
+Values are kept per user until the end, so that two systems can be compared on the same users.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from m3csr_tf.ranking.full_ranking import Csr
 
 RECALL, PRECISION, NDCG = "recall", "precision", "ndcg"
 
-_RESAMPLED_CELLS = 1 << 22  # Counts of a bootstrap held at once.
+_RESAMPLED_CELLS = 1 << 22  # Number of counts that a bootstrap holds at once.
 
 
 def name(metric: str, at: int) -> str:
-    """The key of a metric at a list length, e.g. "recall@20"."""
+    """Returns the key of a metric at a list length, e.g. "recall@20"."""
     return f"{metric}@{at}"
 
 
 def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.ndarray]:
-    """Metrics of each user at every length in `at`.
+    """Computes the metrics of each user at every list length in `at`.
 
-    recall@N = hits / |truth|; precision@N = hits / N, however short the list; ndcg@N = DCG / the DCG of the best list
-    there is, min(|truth|, N) hits at the top, with a hit at rank r (from 1) worth 1 / log2(r + 1).
+    recall@N = hits / |truth|; precision@N = hits / N, even if the list is shorter; ndcg@N = DCG / ideal DCG, where a
+    hit at rank r (from 1) contributes 1 / log2(r + 1), and the ideal list has min(|truth|, N) hits at its top.
 
     Args:
-      ranked: item rows int [users, n], best first, -1 where a list has ended; no item twice in a row.
-      truth: the right answers, [users, items]; every non-zero entry is one, and no user is without.
+      ranked: item rows int [users, n], best first, -1 beyond the end of a list; no item is in a list twice.
+      truth: held-out clicks, [users, items]; every non-zero entry is one, and every user has at least one.
       at: list lengths N, each from 1 to n.
 
     Returns:
       "recall@N", "precision@N", "ndcg@N" -> float64 [users].
 
     Raises:
-      ValueError: shapes or lengths do not fit, a user has no truth and so no recall, or an item is in a list twice.
+      ValueError: shapes or lengths do not fit, a user has no truth (so that recall is undefined), or an item is in a
+        list twice.
     """
     if truth.shape[0] != len(ranked):
         raise ValueError(f"ranked has {len(ranked)} users and truth {truth.shape[0]}; they must be the same users")
@@ -68,16 +69,16 @@ def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.
 def intervals(
     values: Mapping[str, np.ndarray], resamples: int, seed: int, confidence: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of the means over users (Efron, 1979); all metrics share the resampled users.
+    """Computes percentile bootstrap intervals of the means over users (Efron, 1979), with the same resamples for all.
 
-    Resampling users is drawing a multinomial over the distinct rows of metrics, of which there are few: most users
-    have no hit, or one.
+    Resampling users is drawing from a multinomial distribution over the distinct rows of metrics. There are few of
+    them, because most users have no hit or one.
 
     Args:
-      values: metric -> float [users], the same users in each; at least one.
-      resamples: how many.
-      seed: of the draws.
-      confidence: share of the resampled means between the two ends.
+      values: metric -> float [users], with the same users in each; at least one user.
+      resamples: number of resamples.
+      seed: seed of the draws.
+      confidence: share of the resampled means that lies between the two ends.
 
     Returns:
       metric -> (low, high).

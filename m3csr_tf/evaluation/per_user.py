@@ -1,7 +1,7 @@
-"""Evaluations as a file: every user's metrics, so that systems of different runs can be compared user by user.
+"""Stores evaluations with the metrics of every user, so that systems of different runs can be compared user by user.
 
-per_user.npz holds arrays named <system>/<split>/<slice>/users and <system>/<split>/<slice>/<metric>, and the counts of
-items as <system>/<split>/by_item/<count>. Means, intervals and shares of the lists are in metrics.json beside it.
+per_user.npz holds the arrays <system>/<split>/<slice>/users and <system>/<split>/<slice>/<metric>, and the counts by
+item as <system>/<split>/by_item/<count>. Means, intervals and metrics of whole lists are in metrics.json.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from m3csr_tf.util.stored import reading
 
 PER_USER_FILE = "per_user.npz"
 STORED = ("recall@20", "precision@20", "ndcg@20")
-"""Metrics that are kept for every user."""
+"""Names of the metrics that are stored for every user."""
 _BY_ITEM = "by_item"
 
 
 def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics: Sequence[str] = STORED) -> None:
-    """Writes evaluations, beside and renamed.
+    """Writes evaluations to a file, which is replaced as a whole by renaming.
 
     Args:
-      path: the file.
+      path: the path of the file.
       evaluated: system -> split -> evaluation.
-      metrics: which to keep, of those that are there.
+      metrics: names of the metrics to store, as far as an evaluation has them.
     """
     arrays: dict[str, np.ndarray] = {}
     for system, splits in evaluated.items():
@@ -47,13 +47,13 @@ def write(path: Path, evaluated: Mapping[str, Mapping[str, Evaluation]], metrics
 
 
 def by_system(evaluated: Mapping[str, Mapping[str, Evaluation]]) -> dict[str, dict[str, Evaluation]]:
-    """System -> split -> evaluation, of split -> system -> evaluation."""
+    """Converts split -> system -> evaluation to system -> split -> evaluation."""
     systems = dict.fromkeys(name for split_evaluations in evaluated.values() for name in split_evaluations)
     return {name: {split: found[name] for split, found in evaluated.items() if name in found} for name in systems}
 
 
 def read(path: Path) -> dict[str, dict[str, Evaluation]]:
-    """System -> split -> evaluation, without intervals and shares.
+    """Reads system -> split -> evaluation; intervals and metrics of whole lists are not in the file.
 
     Raises:
       RunError: the file is missing or broken.

@@ -1,4 +1,4 @@
-"""Which held-out clicks the lists find, by the popularity of the clicked item."""
+"""Counts which held-out clicks the lists find, by the popularity of the clicked item."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from m3csr_tf.ranking.full_ranking import Csr
 
 
 def found_by_bin(ranked: np.ndarray, truth: Csr, bins: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out clicks of each popularity bin, and how many of them the lists hold.
+    """Counts the held-out clicks of each popularity bin, and how many of them are on items of the user's list.
 
     Args:
-      ranked: item rows int [users, n], -1 where a list has ended.
-      truth: held-out clicks, [users, items]; every non-zero entry is one.
-      bins: int [items], from 0.
+      ranked: item rows int [users, n], -1 beyond the end of a list.
+      truth: held-out clicks, [users, items]; every non-zero entry is a click.
+      bins: popularity bin of each item, int [items], from 0.
       count: number of bins.
 
     Returns:
-      int [bins] each: clicks that were found, and all clicks.
+      Numbers of found clicks and of all clicks, int [bins] each.
     """
     user, item = truth.nonzero()
     pairs = np.unique(user.astype(np.int64) * truth.shape[1] + item)

@@ -1,12 +1,12 @@
-"""One system's evaluation: a full ranking, judged on all truth and on warm, cold and barely clicked items apart.
+"""Evaluates a system by a full ranking, over all held-out clicks and over slices of warm, cold and rare items.
 
 | slice | ranked | truth | users |
 | --- | --- | --- | --- |
-| all | all items | all | with any truth |
-| warm / cold | all items | on items with / without a training click | with such truth |
-| few | all items | on items with 1 to 4 training clicks | with such truth |
-| tail | all items | on items with 0 to 4 training clicks | with such truth |
-| cold_only | the cold items alone | on them | with such truth, those without any training click included |
+| all | all items | all held-out clicks | with any of this truth |
+| warm / cold | all items | clicks on items with / without a training click | with any of this truth |
+| few | all items | clicks on items with 1 to 4 training clicks | with any of this truth |
+| tail | all items | clicks on items with 0 to 4 training clicks | with any of this truth |
+| cold_only | only the cold items | clicks on these items | with any of this truth, even without a training click |
 """
 
 from __future__ import annotations
@@ -39,27 +39,29 @@ ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "c
 COVERAGE_AT = 20
 """Length of the lists whose coverage is reported."""
 FEW_CLICKS = 4
-"""Most training clicks of an item of the slices `few` and `tail`."""
+"""Largest number of training clicks of an item in the slices `few` and `tail`."""
 
 MOST_USERS, LEAST_USERS = 20_000, 2_000
-"""Users of a split whom `evaluation.users=auto` draws: at most, and at least however large the catalogue is. The 95%
-interval of a Recall@20 near 0.2 is about 0.005 to either side for the one, and 0.015 for the other."""
+"""Largest number of users of a split that `evaluation.users=auto` samples, and the number that it samples at least,
+however large the catalogue is. The 95% interval of a Recall@20 near 0.2 is about +-0.005 for the first and +-0.015 for
+the second."""
 SCORES = 2_000_000_000
-"""Users times items that it ranks for a system and split between these two: half a minute on two cores."""
+"""Number of user-item pairs that it ranks for each system and split between these two; they take half a minute on two
+cores."""
 _DRAW = 0
-"""Seed of the draw: the same users for every run, whatever its own seed, so that runs can be compared user by user."""
+"""Seed of the sample. It does not depend on the run's seed, so that all runs can be compared user by user."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The metrics of some users on some truth.
+    """The metrics of some users on some of the held-out clicks.
 
     Attributes:
       users: user rows int [users].
       values: metric -> float64 [users].
       intervals: metric -> the two ends of the 95% interval of its mean; empty without a bootstrap.
-      shares: figures of the lists as a whole, e.g. coverage.
-      of: users of the split that `users` were drawn from, on the slice "all" of a split; else None.
+      shares: metrics of the lists as a whole, e.g. coverage.
+      of: for the slice "all" of a split, the number of users from whom `users` were sampled; otherwise None.
     """
 
     users: np.ndarray
@@ -69,11 +71,11 @@ class Slice:
     of: int | None = None
 
     def mean(self, metric: str) -> float:
-        """Mean over the users; NaN without users."""
+        """Returns the mean over the users, NaN if there are none."""
         return float(self.values[metric].mean()) if len(self.users) else float("nan")
 
     def to_json(self) -> dict[str, Any]:
-        """Means, users, shares and intervals as plain numbers; `{"users": 0}` without users."""
+        """Returns means, users, shares and intervals as plain numbers, `{"users": 0}` if there are no users."""
         if not len(self.users):
             return {"users": 0}
         tree: dict[str, Any] = {metric: self.mean(metric) for metric in self.values}
@@ -85,22 +87,22 @@ class Slice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All slices of one system on one set of interactions, by name.
+    """All slices of one system on one set of interactions.
 
     Attributes:
-      slices: by name.
-      by_item: of the lists of the slice "all"; None where they are not at hand.
+      slices: name -> slice.
+      by_item: counts by item over the lists of the slice "all"; None if they are not available.
     """
 
     slices: dict[str, Slice]
     by_item: ByItem | None = None
 
     def __getitem__(self, name: str) -> Slice:
-        """The slice of that name."""
+        """Returns the slice of that name."""
         return self.slices[name]
 
     def to_json(self) -> dict[str, Any]:
-        """The part of metrics.json that belongs to one split: slice -> its figures."""
+        """Returns the part of metrics.json that belongs to one split: slice -> its metrics."""
         return {name: part.to_json() for name, part in self.slices.items()}
 
 
@@ -113,11 +115,12 @@ def evaluate_split(
     seed: int = 0,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
-    """`evaluate` on "val" or "test" of a prepared folder: all of its users, or a draw of them (`drawn_users`).
+    """Calls `evaluate` on "val" or "test" of a prepared folder, for all users of the split or a sample (`drawn_users`).
 
-    User vectors may be anything that gives those of some rows, float32 [n, dim], by `user_vectors[rows]`. `cold_only`
-    ranks the strictly cold items, if any; on "val" the pseudo-cold ones, where the split drew some. The slice "all"
-    says of how many users the draw was. `on_progress` gets how many users are ranked, and of how many.
+    `user_vectors` may be anything whose `user_vectors[rows]` gives the vectors of some users, float32 [n, dim]. The
+    slice `cold_only` ranks the strictly cold items, if there are any, and on "val" the pseudo-cold items if the split
+    has some. The slice "all" records how many users the sample was drawn from. `on_progress` gets the number of users
+    that are ranked and the number of all of them.
     """
     users, of = drawn_users(prepared, split, config)
     evaluation = evaluate(
@@ -151,9 +154,9 @@ def drawn_from(evaluation: Evaluation, of: int) -> Evaluation:
 
 
 def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tuple[np.ndarray, int]:
-    """The users of a split whom an evaluation ranks items for, rows int [n] ascending, and how many the split has.
+    """Returns the users of a split that an evaluation ranks items for, rows int [n] ascending, and the split's users.
 
-    A draw is nested, and the same for every run on the data.
+    The sample is the same for every run on the data, and a larger sample includes the smaller ones.
     """
     users = users_with(prepared, split)
     most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
@@ -161,7 +164,7 @@ def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tup
 
 
 def affordable_users(items: int) -> int:
-    """Users whom `evaluation.users=auto` draws at most for a catalogue of so many items."""
+    """Returns the largest number of users that `evaluation.users=auto` samples for a catalogue of this size."""
     return min(MOST_USERS, max(LEAST_USERS, SCORES // max(1, items)))
 
 
@@ -181,26 +184,28 @@ def evaluate(
     cold_only_items: np.ndarray | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
-    """Ranks all known items for every user with truth, the user's own training clicks left out, and reports the slices.
+    """Ranks all items except her training clicks for every user with held-out clicks, and evaluates the slices.
 
     Args:
       user_vectors: float32 [users, dim], by user row.
-      item_vectors: float32 [items, dim], by item row, reserved rows included; sparse where `user_vectors` are.
-      truth: what the users went on to click, [users, items]; every non-zero entry counts.
-      seen: the training clicks, [users, items].
-      train_clicks: of each item, int [items], those of other users included; counted in `seen` when None.
-      user_rows: int [users], what the slices call the users; their places when None.
+      item_vectors: float32 [items, dim], by item row, including the reserved rows; sparse if `user_vectors` are.
+      truth: held-out clicks of the users, [users, items]; every non-zero entry counts.
+      seen: training clicks, [users, items].
+      train_clicks: training clicks of each item by all users, int [items]; None counts them in `seen`.
+      user_rows: identifies the users in the slices, int [users]; None takes their positions.
       top_n: list lengths of the metrics.
-      seed: of the order of ties, and of the bootstrap.
-      block: users ranked at once.
-      bootstrap: resamples of the intervals; 0 leaves them out.
-      cold_only: whether to rank the cold items alone, too.
-      cold_only_items: bool [items], what `cold_only` ranks; the items without a training click when None. With a strict
-        cold split these are its items, since others that happen to lack a click are no part of its question.
-      on_progress: gets how many users all items are ranked for, and of how many, by several threads.
+      seed: seed of tie-breaking and of the bootstrap.
+      block: number of users that are ranked at once.
+      bootstrap: number of resamples for the intervals; 0 leaves them out.
+      cold_only: whether to rank the cold items alone as well.
+      cold_only_items: bool [items], the items that `cold_only` ranks; None takes the items without a training click.
+        With a strictly cold split these are the items of the split, because other items that happen to have no click
+        are not meant.
+      on_progress: progress callback, called by several threads, which gets the number of users for whom all items are
+        ranked and the number of all users.
 
     Raises:
-      ValueError: shapes do not fit, or the vectors are not finite (a diverged model).
+      ValueError: shapes do not fit, or the vectors are not finite (because the model has diverged).
     """
     shape = (user_vectors.shape[0], item_vectors.shape[0])
     if truth.shape != shape or seen.shape != shape:
@@ -293,7 +298,7 @@ class ListJudge:
         return Evaluation(slices, by_item)
 
     def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
-        """The lists of `users` judged on the truth among `items` (bool [items]), where there is any."""
+        """Evaluates the lists of `users` on their truth among `items` (bool [items]), for users who have any."""
         truth = self._truth_on(items)[users]
         some = np.diff(truth.indptr) > 0
         values = metrics.per_user(ranked[some], truth[some], self.at) if some.any() else {}
@@ -308,7 +313,7 @@ class ListJudge:
 
 
 def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:
-    """Recall and NDCG at `at` of a system with 95% intervals, a row a slice; the title says what users were drawn."""
+    """Returns a table of Recall and NDCG with 95% intervals, one row for each slice; a sample is noted in the title."""
     shown = {f"Recall@{at}": metrics.name(metrics.RECALL, at), f"NDCG@{at}": metrics.name(metrics.NDCG, at)}
     filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
     result = Table("slice", title=f"{system}{''.join(map(_drawn, filled.values()))}", title_justify="left")
@@ -323,7 +328,7 @@ def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:
 
 
 def _drawn(part: Slice) -> str:
-    """Of how many users those of a slice are a draw, if they are one."""
+    """Returns a note on the sample of users, or "" if the slice holds all users."""
     drawn = part.of is not None and part.of > len(part.users)
     return f", {len(part.users):,} of {part.of:,} users" if drawn else ""
 
@@ -334,11 +339,11 @@ def _cells(part: Slice, metric: str) -> tuple[str, str]:
 
 
 def write_metrics(path: Path, tree: Mapping[str, Any]) -> None:
-    """Writes metrics.json, e.g. `{"test": evaluation.to_json(), "val": ...}`, beside and renames it into place.
+    """Writes metrics.json, e.g. `{"test": evaluation.to_json(), "val": ...}`, replaced as a whole by renaming.
 
     Raises:
       RunError: the file cannot be written.
-      ValueError: a figure is NaN or infinite, which JSON cannot hold.
+      ValueError: a number is NaN or infinite, which JSON cannot hold.
     """
     text = json.dumps(tree, indent=2, allow_nan=False) + "\n"
     try:

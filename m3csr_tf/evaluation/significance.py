@@ -1,4 +1,4 @@
-"""Is one system better than another, or luckier: a paired test on the same users."""
+"""Tests whether one system is better than another, by a paired test on the same users."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from m3csr_tf.evaluation.report import ALL, Evaluation, Slice
 
 @dataclass(frozen=True)
 class PairedTest:
-    """First system minus second, over the users of both.
+    """The result of a paired test of the first system against the second, over the users of both.
 
     Attributes:
       metric, slice_name: what was compared.
-      users: how many.
-      first, second: the two means.
+      users: number of users.
+      first, second: the means of the two systems.
       difference: first - second.
-      low, high: ends of the difference's 95% confidence interval.
-      p_value: two-sided; the chance of a difference as large if the two were equally good.
+      low, high: ends of the 95% confidence interval of the difference.
+      p_value: two-sided; the probability of so large a difference if both systems were equally good.
     """
 
     metric: str
@@ -41,15 +41,15 @@ def compare(
     slice_name: str = ALL,
     confidence: float = 0.95,
 ) -> PairedTest:
-    """Student's paired t-test on the users' differences.
+    """Student's paired t-test on the differences of the users.
 
-    It tests what is reported, the difference of the means, gives an interval in the metric's own unit, and is sound for
-    hundreds of users or more, however skewed a user's metric is. Wilcoxon's signed ranks ask another question (a
-    symmetric shift), and drop the users on whom both systems agree: nearly all of them, where most have no hit. A
-    paired bootstrap gives the same interval at these sizes and costs resamples.
+    It tests the difference of means, which is what is reported, gives an interval in the unit of the metric, and is
+    valid for hundreds of users or more, however skewed the metric is. Wilcoxon's signed-rank test asks another question
+    (a symmetric shift), and drops users on whom both systems agree, which is nearly all users if most have no hit. A
+    paired bootstrap gives the same interval at these sizes, but costs resamples.
 
     Raises:
-      ValueError: the users differ, there are fewer than two, or the slice or metric is not in both.
+      ValueError: the users differ, there are fewer than two, or the slice or metric is not in both evaluations.
     """
     for evaluation in (first, second):
         if slice_name not in evaluation.slices or metric not in evaluation[slice_name].values:
@@ -66,7 +66,7 @@ def compare(
         raise ValueError(f"slice {slice_name} has {len(one.users)} user; a paired test needs at least two")
     differences = one.values[metric] - other.values[metric]
     mean = float(differences.mean())
-    if np.ptp(differences) == 0:  # Without spread there is no t; the difference is certain.
+    if np.ptp(differences) == 0:  # All differences are equal, so the t statistic is undefined.
         low = high = mean
         p_value = 1.0 if mean == 0 else 0.0
     else:

@@ -1,4 +1,4 @@
-"""Quality of lists by their length, for scores of some parts of the vectors alone: what each modality contributes."""
+"""Evaluates lists by their length, scored with some parts of the vectors only: what each modality contributes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from m3csr_tf.evaluation import metrics
 from m3csr_tf.ranking.full_ranking import Csr, top_n
 
 _ALL_SUBSETS_OF = 3
-"""Modalities of which every subset is judged; of more, none, each alone, all but each, and all."""
+"""Largest number of modalities of which every subset is evaluated. Of more, the subsets are none, each alone, all but
+one, and all."""
 
 
 def subsets_of(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """Subsets of the modalities worth a curve, the smallest first."""
+    """Returns the subsets of the modalities that get a curve, the smallest first."""
     count = len(modalities)
     sizes = range(count + 1) if count <= _ALL_SUBSETS_OF else sorted({0, 1, count - 1, count})
     return [subset for size in sizes for subset in combinations(modalities, size)]
 
 
 def subset_name(subset: Sequence[str], modalities: Sequence[str]) -> str:
-    """What figures call a subset: its modalities, or, of many, what it leaves out."""
+    """Returns the name of a subset in figures: its modalities, or, if there are many, the one that it lacks."""
     lacking = [name for name in modalities if name not in subset]
     if len(modalities) > _ALL_SUBSETS_OF and len(lacking) <= 1:
         return f"all but {lacking[0]}" if lacking else "all modalities"
@@ -43,24 +44,24 @@ def curves_by_subset(
     seed: int = 0,
     block: int = 1024,
 ) -> pd.DataFrame:
-    """Mean recall and NDCG of lists of 1 to `longest` items, when only some modalities count for the score.
+    """Computes mean recall and NDCG of lists of 1 to `longest` items, if only some modalities count for the score.
 
-    The model is one and the same: a score is the sum of the subset's parts and of those that belong to no modality.
+    The model is always the same: a score is the sum of the parts of the subset and of those that belong to no modality.
 
     Args:
       user_vectors: float32 [users, D].
       item_vectors: float32 [items, D], by item row.
-      parts: name -> where it lies in a vector; what is no modality belongs to every subset.
-      modalities: names of the parts that are.
-      truth: held-out clicks of the users, [users, items]; each user has one.
+      parts: name -> slice of a vector; parts that are not modalities belong to every subset.
+      modalities: names of the parts that are modalities.
+      truth: held-out clicks of the users, [users, items]; each user has at least one.
       seen: items that are not listed, [users, items].
-      candidates: bool [items], items that may be listed.
+      candidates: bool [items], the items that may be listed.
       longest: length of the longest lists.
-      seed: of the order of ties.
-      block: users ranked at once.
+      seed: seed of tie-breaking.
+      block: number of users that are ranked at once.
 
     Returns:
-      Columns `subset` (str), `n` (int), `recall` and `ndcg` (float), a row a subset and length.
+      Columns `subset` (str), `n` (int), `recall` and `ndcg` (float), one row for each subset and length.
     """
     others = [name for name in parts if name not in modalities]
     lengths = [n for n in range(1, longest + 1) if n <= max(1, int(candidates.sum()))]
@@ -68,7 +69,7 @@ def curves_by_subset(
     for subset in subsets_of(modalities):
         positions = _positions(parts, (*others, *subset))
         if not len(positions):
-            continue  # Without a part of its own, a model has no score without modalities.
+            continue  # A model whose parts are all modalities has no score without any of them.
         ranked = top_n(
             np.ascontiguousarray(user_vectors[:, positions]),
             np.ascontiguousarray(item_vectors[:, positions]),

@@ -1,1 +1,1 @@
-"""Towers as SavedModels: signatures, requests, warm-up, files for TF Serving. It knows nothing of training."""
+"""Exports towers as SavedModels: signatures, requests, warm-up, TF Serving files. It knows nothing of training."""

@@ -1,4 +1,4 @@
-"""Scaling and the nearest cluster centre inside a graph, equal to `features.content` and `features.clusters`."""
+"""Scales content and finds nearest cluster centres inside a graph, as `features.content` and `features.clusters` do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from m3csr_tf.features.content import ContentScaler
 
 
 class Content(NamedTuple):
-    """Content as the towers take it.
+    """Content in the form that the towers take.
 
     Attributes:
-      scaled: modality -> float32 [items, width], zeros where absent.
-      cluster_ids: int32 [items, modalities], from 1; 0 where absent.
+      scaled: modality -> float32 [items, width], zeros where an item lacks it.
+      cluster_ids: int32 [items, modalities], from 1; 0 where an item lacks the modality.
     """
 
     scaled: dict[str, tf.Tensor]
@@ -24,11 +24,11 @@ class Content(NamedTuple):
 
 
 class ContentTransform(tf.Module):
-    """Raw content vectors to scaled ones and cluster ids, so that serving cannot differ from training.
+    """Transforms raw content vectors to scaled ones and cluster ids, so that serving cannot differ from training.
 
     Args:
-      scaler: fitted on the training items.
-      clusters: centres of the scaled content.
+      scaler: the scaler that was fitted on the training items.
+      clusters: the centres of the scaled content.
     """
 
     def __init__(self, scaler: ContentScaler, clusters: Clusters) -> None:
@@ -45,7 +45,7 @@ class ContentTransform(tf.Module):
         """Transforms the content of items.
 
         Args:
-          raw: modality -> float32 [items, width]; a row with NaN is absent.
+          raw: modality -> float32 [items, width]; a row with a NaN means that the item lacks the modality.
         """
         scaled, present, distances = {}, {}, {}
         for name in self._modalities:

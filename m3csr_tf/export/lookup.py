@@ -1,4 +1,4 @@
-"""String id to row inside a graph: from a vocabulary file that travels as an asset of the SavedModel, or by hashing."""
+"""Maps string ids to rows inside a graph, by a vocabulary file that is an asset of the SavedModel, or by hashing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WRITTEN_AT_ONCE = 100_000
 
 
 class IdLookup(tf.Module):
-    """The graph's copy of an `IdTable`; every id that the table lacks, "" included, gets UNKNOWN_ROW.
+    """The graph's copy of an `IdTable`; every id that the table lacks, including "", gets UNKNOWN_ROW.
 
     Args:
-      table: the ids.
-      path: file to write the vocabulary to, one id a line; it must stay until the module is saved.
+      table: the id table.
+      path: the vocabulary file that is written, one id on each line; it must exist until the module is saved.
 
     Raises:
-      ReleaseError: an id holds a line break, which a vocabulary file cannot.
+      ReleaseError: an id holds a line break, which a vocabulary file cannot represent.
     """
 
     def __init__(self, table: IdTable, path: Path) -> None:
@@ -48,17 +48,17 @@ class IdLookup(tf.Module):
         )
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rows int32 of `ids`, string, in the same shape."""
+        """Returns the rows of string `ids`, int32 of the same shape."""
         return tf.cast(self._lines.lookup(ids), tf.int32) + FIRST_ROW
 
 
 class IdHash(tf.Module):
-    """Rows of a hashed table, known ids or not (`ops.hashing`)."""
+    """Maps ids to the rows of a hashed table, whether or not they are known (`ops.hashing`)."""
 
     def __init__(self, rows: int) -> None:
         super().__init__(name="ids")
         self._rows = rows
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rows int32 of `ids`, string, in the same shape."""
+        """Returns the rows of string `ids`, int32 of the same shape."""
         return hashed_rows(ids, self._rows)

@@ -1,4 +1,4 @@
-"""What is asked of a tower: users and items as batches of named arrays, the same in process and over the network."""
+"""Requests to a tower: users and items as batches of named arrays, the same in the process and over the network."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from m3csr_tf.util.quoting import quoted
 
 NO_CONTENT = -1
 _SLOTS = 1 << 18
-"""Slots of histories in a request, unless one user alone has more: the tower gathers a row of content for each."""
+"""Largest number of history slots of a request, unless one user has more; the tower gathers content for each slot."""
 
 
 class ContentLookup(Protocol):
-    """Raw content of items, for those that the user tower's table lacks."""
+    """A source of raw content for items that are not in the user tower's table."""
 
     def holds(self, ids: np.ndarray) -> np.ndarray:
-        """Whether there is an entry for each of `ids`, object array of str [n] -> bool [n]."""
+        """Returns whether it has each of `ids`, object array of str [n], as bool [n]."""
         ...
 
     def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Modality -> raw vectors float32 [n, width] of items that it holds; a row of NaN is absent."""
+        """Returns modality -> raw vectors float32 [n, width] of items that it has; a row of NaN lacks the modality."""
         ...
 
 
@@ -36,9 +36,9 @@ class Request(NamedTuple):
     """One call of a tower.
 
     Attributes:
-      signature: its name.
-      rows: int64 [B], positions of the users or items among those asked for.
-      inputs: name -> array [B, ...]; strings as object arrays of str.
+      signature: the name of the signature.
+      rows: int64 [B], positions of its users or items among all that were asked for.
+      inputs: name -> array [B, ...]; strings are object arrays of str.
     """
 
     signature: str
@@ -47,13 +47,13 @@ class Request(NamedTuple):
 
 
 class _Histories(NamedTuple):
-    """The usable ends of the histories of some users.
+    """The latest usable items of some users' histories.
 
     Attributes:
       ids: object array of str [users, 1 + slots], padded with "".
-      lines: int64 [users, 1 + slots], lines of `content`; NO_CONTENT for items of the table and for padding.
-      content: modality -> float32 [fresh, width].
-      lengths: int64 [users], slots in use.
+      lines: int64 [users, 1 + slots], positions in `content`; NO_CONTENT for items of the table and for padding.
+      content: modality -> float32 [fresh, width], of the items that the table lacks.
+      lengths: int64 [users], number of slots in use.
     """
 
     ids: np.ndarray
@@ -71,23 +71,23 @@ def user_requests(
     batch: int,
     content_bytes: int,
 ) -> Iterator[Request]:
-    """Requests for the vectors of users; every user is in one of them, and there is at least one, if without users.
+    """Yields requests for the vectors of users; every user is in one of them, and there is at least one request.
 
-    A history becomes its last `history_length` different items that the tower can use: those of its
-    table, and those with content at hand. Users without one of the latter go to `serving_default`, the others to
-    `with_content`. The first slot is always empty: where TF Serving merges requests of different lengths, it pads each
-    with its own first entry.
+    A history becomes its last `history_length` distinct items that the tower can use, which are those of its table and
+    those whose content is available. Users with an item of the second kind go to `with_content`, the others to
+    `serving_default`. The first slot is always empty: when TF Serving merges requests of different lengths, it pads
+    each with its own first entry.
 
     Args:
       users: user_id, and history, a list of item ids, oldest first.
       known: ids of the user tower's table.
-      history_length: slots that the tower reads.
+      history_length: number of slots that the tower reads.
       items: content of other items; without it, they are skipped.
-      batch: most users of a request.
-      content_bytes: most bytes of content in a request, unless one user alone needs more.
+      batch: largest number of users of a request.
+      content_bytes: largest number of bytes of content of a request, unless one user alone needs more.
 
     Raises:
-      InputError: an id is no string.
+      InputError: an id is not a string.
     """
     for start in range(0, max(1, len(users)), batch):
         block = users.iloc[start : start + batch]
@@ -116,7 +116,7 @@ def user_requests(
 
 
 def item_requests(catalogue: Catalogue, *, batch: int, content_bytes: int) -> Iterator[Request]:
-    """Requests for the vectors of items, at least one; the limits are those of `user_requests`."""
+    """Yields requests for the vectors of items, at least one; the limits are those of `user_requests`."""
     ids = catalogue.frame[columns.ITEM_ID].to_numpy(dtype=object)
     views = catalogue.frame[columns.VIEW_COUNT].to_numpy(np.int64)
     width = sum(vectors.shape[1] for vectors in catalogue.content.values())
@@ -129,10 +129,10 @@ def item_requests(catalogue: Catalogue, *, batch: int, content_bytes: int) -> It
 
 
 def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """All entries of a column of lists, object [entries], and the position of each one's list, int64 [entries].
+    """Returns all entries of a column of lists, object [entries], and the position of each one's list, int64 [entries].
 
     Raises:
-      InputError: a value is no list; text is none, though it has a length.
+      InputError: a value is not a list; text is refused too, although it has a length.
     """
     wrong = next((at for at, one in enumerate(lists) if not isinstance(one, list | tuple | np.ndarray)), None)
     if wrong is not None:
@@ -147,7 +147,7 @@ def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inputs(names: np.ndarray, histories: _Histories, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Ids and histories of some users, as wide as the longest needs, the first slot empty."""
+    """Returns ids and histories of some users, as wide as their longest history, with an empty first slot."""
     slots = 1 + int(histories.lengths[rows].max(initial=0))
     return {columns.USER_ID: names[rows], columns.HISTORY: histories.ids[rows, :slots]}
 
@@ -187,7 +187,7 @@ def _check_strings(ids: np.ndarray, name: str) -> None:
 
 
 def _at_hand(ids: np.ndarray, items: ContentLookup) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Content of those of `ids` that have any, and the line of each in it, int64 [ids]; NO_CONTENT for the others."""
+    """Returns the content of the `ids` that have any, and the position of each in it, int64 [ids], else NO_CONTENT."""
     lines = np.full(len(ids), NO_CONTENT)
     known = np.flatnonzero(ids != "")
     known = known[items.holds(ids[known])]

@@ -1,7 +1,7 @@
-"""What a released tower answers to: string ids and raw content in, vectors out, plain TensorFlow ops between.
+"""The signatures of a released tower: string ids and raw content in, vectors out, with plain TensorFlow ops between.
 
 A SavedModel made here needs neither this package nor Keras. It holds the weights, the id tables as vocabulary files,
-and the fitted transformations, so that the same video gives the same vector in training and in serving.
+and the fitted transformations, so that the same video gets the same vector in training and in serving.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from m3csr_tf.models.contract import ExplainedUsers, Recommender
 from m3csr_tf.ops.gradients import forward_only
 
 NO_SLOT = -1
-"""How the user tower's `slots` say that a history is shorter."""
+"""Marks an empty position in the user tower's `slots`."""
 
 Tower = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
 
 
 class _Serving(tf.Module):
-    """What both towers serve with; only variables, tables and constants are saved, not the Keras objects."""
+    """What both towers have in common; only variables, tables and constants are saved, not the Keras objects."""
 
     def __init__(self, tower: tf.keras.Model, prepared: Prepared, vocabularies: Path, name: str) -> None:
         super().__init__(name=name)
-        # A bound method is not tracked, unlike the model itself, whose Keras metadata would be saved with it.
+        # A bound method is not tracked, whereas the model itself would be saved together with its Keras metadata.
         self._tower: Tower = tower.__call__
         self.tower_weights = list(tower.variables)
         self._widths = {modality: int(raw.shape[1]) for modality, raw in prepared.content.items()}
@@ -42,7 +42,7 @@ class _Serving(tf.Module):
 
     @abc.abstractmethod
     def traced(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The signatures, by name."""
+        """Returns the signatures by name."""
 
     def save(self, folder: Path) -> None:
         """Writes the SavedModel."""
@@ -54,17 +54,19 @@ class _Serving(tf.Module):
 class ItemServing(_Serving):
     """The item tower as it is served.
 
-    `serving_default`: item_id string [B], view_count int64 [B] (-1: unknown; a known item then has the popularity bin
-    of its training, a new one bin 0), and under each modality's name its raw vectors float32 [B, width] (a row of
-    NaN: absent) -> item_vector float32 [B, D]. The content used is the content given, for known items too.
+    `serving_default` takes item_id string [B], view_count int64 [B] (-1 is unknown; a known item then has the
+    popularity bin of its training, and a new one bin 0), and the raw vectors of each modality under its name, float32
+    [B, width] (a row of NaN means that the item lacks it). It returns item_vector float32 [B, D]. The content that is
+    given is used, for known items too.
 
-    `explain` takes the same -> item_vector; popularity_bin int32 [B]; cluster_ids int32 [B, modalities], 0: absent; and
-    of a model with a gate, gate float32 [B], delta of equation 10, the weight of content beside 1 - delta of the id.
+    `explain` takes the same inputs and returns item_vector; popularity_bin int32 [B]; cluster_ids int32
+    [B, modalities], 0 where the item lacks the modality; and, for a model with a gate, gate float32 [B]. The gate is
+    delta of equation 10, the weight of the content; that of the id is 1 - delta.
 
     Args:
-      model: whose item tower it is (`models.contract.Recommender`).
-      prepared: the data it was trained on.
-      vocabularies: folder for the vocabulary files, which must stay until the module is saved.
+      model: the model whose item tower is served (`models.contract.Recommender`).
+      prepared: the data that it was trained on.
+      vocabularies: folder for the vocabulary files, which must exist until the module is saved.
     """
 
     def __init__(self, model: Recommender, prepared: Prepared, vocabularies: Path) -> None:
@@ -103,7 +105,7 @@ class ItemServing(_Serving):
         return answer
 
     def _features(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What the tower takes of the items."""
+        """Returns the features of the items that the tower takes."""
         rows = self._items.rows(inputs[columns.ITEM_ID])
         views = inputs[columns.VIEW_COUNT]
         binned_views = tf.searchsorted(self._edges, tf.maximum(views, 0), side="right", out_type=tf.int32)
@@ -119,25 +121,27 @@ class ItemServing(_Serving):
 class UserServing(_Serving):
     """The user tower as it is served.
 
-    `serving_default`: user_id string [B], history string [B, n], padded with "" anywhere, -> user_vector float32
-    [B, D]. The tower holds a table of the items it was trained with; ids that the table lacks are skipped. The order
-    does not matter; an item listed twice counts twice, which training never does.
+    `serving_default` takes user_id string [B] and history string [B, n], which may be padded with "" anywhere, and
+    returns user_vector float32 [B, D]. The tower holds a table of the items that it was trained with, and skips ids
+    that are not in it. The order of a history does not matter. An item that is listed twice counts twice, which never
+    happens in training.
 
-    `with_content` takes history_<modality> float32 [B, n, width] as well, a row of NaN being absent: raw vectors of the
-    items that the table lacks. For items that it holds, the table counts. A new item that is in several histories
-    takes the content given at its first place; one without any content is skipped.
+    `with_content` also takes history_<modality> float32 [B, n, width], raw vectors of the items that the table lacks; a
+    row of NaN means that the item lacks the modality. For items of the table, the table counts. If a new item is in
+    several histories, the content at its first occurrence is used; a new item without any content is skipped.
 
-    `explain`, of a model that explains (`Recommender.explains`), takes what `with_content` takes -> user_vector;
-    intensities float32 [B, modalities] (equation 6); attention_id float32 [B, n] (equation 3) and attention_<modality>
-    (equation 4), the weights of the places of the history, 0 for those that are skipped or lack the modality.
+    `explain`, for a model that explains its scores (`Recommender.explains`), takes the inputs of `with_content` and
+    returns user_vector; intensities float32 [B, modalities] (equation 6); and attention_id (equation 3) and
+    attention_<modality> (equation 4), float32 [B, n], the weights of the history's positions, which are 0 for items
+    that are skipped or lack the modality.
 
-    Users that the tower lacks share the unknown row, or with hashed ids read the one that their id hashes to, and no
-    history is an ordinary one.
+    Users that the tower does not know share the unknown row or, with hashed ids, read the row that their id hashes to.
+    An empty history is a valid one.
 
     Args:
-      model: whose user tower it is (`models.contract.Recommender`).
-      prepared: the data it was trained on.
-      vocabularies: folder for the vocabulary files, which must stay until the module is saved.
+      model: the model whose user tower is served (`models.contract.Recommender`).
+      prepared: the data that it was trained on.
+      vocabularies: folder for the vocabulary files, which must exist until the module is saved.
     """
 
     def __init__(self, model: Recommender, prepared: Prepared, vocabularies: Path) -> None:
@@ -149,7 +153,7 @@ class UserServing(_Serving):
         self._users = (
             IdLookup(prepared.users, vocabularies / USER_VOCABULARY) if hash_rows is None else IdHash(hash_rows)
         )
-        # Variables, not constants: a graph holds no more than 2 GB.
+        # These are variables and not constants, because a graph cannot hold more than 2 GB.
         self.known_content = {
             name: tf.Variable(prepared.scaler.transform(name, raw), trainable=False, name=f"known_{name}")
             for name, raw in prepared.content.items()
@@ -194,7 +198,7 @@ class UserServing(_Serving):
         }
 
     def _features_with_content(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What the tower takes of users whose histories come with content."""
+        """Returns the tower's features of users whose histories come with content."""
         history = tf.reshape(inputs[columns.HISTORY], [-1])
         distinct, lines = tf.unique(history)
         first = tf.math.unsorted_segment_min(tf.range(tf.size(history)), lines, tf.size(distinct))
@@ -212,7 +216,7 @@ class UserServing(_Serving):
         return self._features(inputs, lines, rows, usable, items)
 
     def _known(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Cluster ids and scaled content of the table's items."""
+        """Returns cluster ids and scaled content of items of the table."""
         content = {name: tf.gather(table, rows) for name, table in self.known_content.items()}
         return {columns.CLUSTER_IDS: tf.gather(self.known_cluster_ids, rows), **content}
 
@@ -224,13 +228,13 @@ class UserServing(_Serving):
         usable: tf.Tensor,
         items: Mapping[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """What the tower takes of users, each distinct item once.
+        """Returns the tower's features of users, with each distinct item once.
 
         Args:
           inputs: user_id and history.
-          lines: int32 [B * n], each place's line among the distinct items.
-          rows, usable: int32 and bool [distinct].
-          items: cluster ids and scaled content [distinct, ...].
+          lines: int32 [B * n], the position of each history entry's item among the distinct items.
+          rows, usable: rows of the distinct items, int32 [distinct], and whether the tower can use them, bool.
+          items: cluster ids and scaled content, [distinct, ...].
         """
         places = tf.where(usable, tf.cumsum(tf.cast(usable, tf.int32)) - 1, NO_SLOT)
         slots = tf.reshape(tf.gather(places, lines), tf.shape(inputs[columns.HISTORY]))

@@ -1,7 +1,7 @@
-"""The files beside a release with which stock TF Serving runs on its folder, wherever the folder lies.
+"""The files beside a release with which an unmodified TF Serving serves its folder, wherever the folder lies.
 
 `models.config` is rewritten whenever another version becomes current, and the server reads it again every few seconds.
-`batching.config` and `compose.yaml` are written once and are then the operator's to change.
+`batching.config` and `compose.yaml` are written once, and may then be changed by the operator.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BATCHING_CONFIG = "batching.config"
 COMPOSE = "compose.yaml"
 IMAGE = "tensorflow/serving:2.20.0"
 PLACE = "/models/release"
-"""Where the server sees the release's folder."""
+"""Path of the release's folder as the server sees it."""
 TOWERS = (columns.ITEM_TOWER, columns.USER_TOWER)
 MAX_BATCH = 512
-"""Most rows of one request; TF Serving refuses a longer one when it batches."""
+"""Largest number of rows of a request; a batching TF Serving refuses longer ones."""
 POLL_SECONDS = 5
 
 _HEALTHY = (
@@ -33,15 +33,15 @@ _HEALTHY = (
     "printf 'GET /v1/models/%s HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' $$tower >&3 && "
     "timeout 5 grep -q AVAILABLE <&3 || exit 1; done"
 )
-"""In the image there is bash, but no curl; compose reads $$ as one $."""
+"""Shell command of the health check. The image has bash but no curl, and compose reads $$ as one $."""
 
 
 def write(folder: Path, versions: Sequence[int]) -> None:
-    """Writes `models.config` for these versions, and the two other files where they are missing.
+    """Writes `models.config` for these versions, and the other two files if they are missing.
 
     Args:
       folder: `saved_models/<name>`.
-      versions: to load: the current one, and any that clients may still ask for.
+      versions: the versions to load: the current one, and any that clients may still ask for.
     """
     for name, text in ((BATCHING_CONFIG, batching_config()), (COMPOSE, compose())):
         if not (folder / name).exists():
@@ -50,7 +50,7 @@ def write(folder: Path, versions: Sequence[int]) -> None:
 
 
 def pinned(folder: Path) -> list[int]:
-    """The versions that `models.config` names; none where it is missing or broken."""
+    """Returns the versions that `models.config` names; none if it is missing or broken."""
     try:
         config = text_format.Parse(regular(folder / MODELS_CONFIG).read_text(encoding="utf-8"), ModelServerConfig())
     except (OSError, ValueError, text_format.ParseError):
@@ -60,7 +60,7 @@ def pinned(folder: Path) -> list[int]:
 
 
 def models_config(versions: Sequence[int]) -> str:
-    """TF Serving's `--model_config_file`: both towers, pinned to `versions`."""
+    """Returns TF Serving's `--model_config_file` for both towers, pinned to `versions`."""
     config = ModelServerConfig()
     for tower in TOWERS:
         model = config.model_config_list.config.add(
@@ -74,11 +74,11 @@ def models_config(versions: Sequence[int]) -> str:
 
 
 def batching_config() -> str:
-    """TF Serving's `--batching_parameters_file`.
+    """Returns TF Serving's `--batching_parameters_file`.
 
-    Histories of different lengths can share a batch because the client starts each with an empty slot: TF Serving pads
-    an input with its own first entry. No allowed_batch_sizes: the number of different items in a batch varies anyway,
-    so rounding the number of users up would make no shape repeat.
+    Histories of different lengths can share a batch because the client begins each with an empty slot, and TF Serving
+    pads an input with its own first entry. allowed_batch_sizes is not set: the number of distinct items of a batch
+    varies anyway, so padding the number of users would not make shapes repeat.
     """
     return (
         "# Tune to the machine: num_batch_threads about its cores; a longer timeout makes larger batches.\n"
@@ -91,7 +91,7 @@ def batching_config() -> str:
 
 
 def compose() -> str:
-    """A compose file that serves the folder that it lies in to this machine alone: gRPC on 8500, REST on 8501."""
+    """Returns a compose file that serves its own folder to this machine alone: gRPC on port 8500, REST on port 8501."""
     service = {
         "image": IMAGE,
         "volumes": [f".:{PLACE}:ro"],

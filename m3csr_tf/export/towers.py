@@ -1,4 +1,4 @@
-"""Saved towers as functions from frames to vectors, in batches."""
+"""Saved towers as functions that map frames to vectors, in batches."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ CONTENT_BYTES = 64 << 20
 
 
 class SavedItemTower:
-    """An item tower, loaded from its SavedModel.
+    """An item tower that is loaded from its SavedModel.
 
     Args:
-      folder: the SavedModel.
+      folder: the folder of the SavedModel.
     """
 
     def __init__(self, folder: Path) -> None:
         self._model = tf.saved_model.load(str(folder))
 
     def vectors(self, catalogue: Catalogue) -> np.ndarray:
-        """Item vectors float32 [items, D], known items or not; a view count of -1 is unknown."""
+        """Computes item vectors float32 [items, D], of known or new items; a view count of -1 is unknown."""
         requests = item_requests(catalogue, batch=BATCH, content_bytes=CONTENT_BYTES)
         return _answers(self._model, requests, columns.ITEM_VECTOR)
 
 
 class SavedUserTower:
-    """A user tower, loaded from its SavedModel.
+    """A user tower that is loaded from its SavedModel.
 
     Args:
-      folder: the SavedModel.
-      history_length: slots that the tower reads.
+      folder: the folder of the SavedModel.
+      history_length: number of slots that the tower reads.
 
     Attributes:
-      known: ids of its table of items.
+      known: ids of the items in its table.
     """
 
     def __init__(self, folder: Path, history_length: int) -> None:
@@ -51,11 +51,11 @@ class SavedUserTower:
         self.known = known_items(folder)
 
     def vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
-        """User vectors float32 [users, D].
+        """Computes user vectors float32 [users, D].
 
         Args:
-          users: user_id, and history, a list of item ids, oldest first. The last `history_length` different ones that
-            the tower can use are used: those of its table, and those that `items` has content of.
+          users: user_id, and history, a list of item ids, oldest first. The last `history_length` distinct items that
+            the tower can use count: those of its table, and those whose content `items` has.
           items: content of the items that the table lacks; without it, they are skipped.
         """
         requests = user_requests(
@@ -65,13 +65,13 @@ class SavedUserTower:
 
 
 def known_items(folder: Path) -> pd.Index:
-    """Ids of the table of items of a user tower, from its SavedModel's folder."""
+    """Reads the ids of a user tower's table of items from the folder of its SavedModel."""
     vocabulary = (Path(folder) / "assets" / ITEM_VOCABULARY).read_bytes().decode("utf-8")
     return pd.Index(vocabulary.split("\n")[:-1], dtype=object)
 
 
 def _answers(model: tf.Module, requests: Iterable[Request], output: str) -> np.ndarray:
-    """The answers to all requests, float32 [rows, D], each in the row that it belongs to."""
+    """Returns the answers to all requests, float32 [rows, D], in the order of the users or items asked for."""
     rows, vectors = [], []
     for request in requests:
         serve = model.signatures[request.signature]

@@ -1,4 +1,4 @@
-"""The ids that the towers of a version hold in their tables, read from beside them."""
+"""Reads the ids in the tables of a version's towers from the assets of their SavedModels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ USER_VOCABULARY = "users.txt"
 
 
 def vocabulary(tower: Path, name: str) -> IdTable | None:
-    """The ids of a table of a SavedModel, in some 35 bytes an id; None where ids are hashed, and there is no table.
+    """Reads the ids of a table of a SavedModel, in about 35 bytes for each; None if ids are hashed and it has no table.
 
     Args:
-      tower: the SavedModel's folder.
+      tower: the folder of the SavedModel.
       name: ITEM_VOCABULARY or USER_VOCABULARY.
     """
     path = Path(tower) / "assets" / name

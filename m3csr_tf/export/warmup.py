@@ -1,4 +1,4 @@
-"""Requests that TF Serving replays when it loads a tower, so that no user waits for what is initialised lazily."""
+"""Warm-up requests, which TF Serving replays when it loads a tower, so that no user waits for lazy initialisation."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from m3csr_tf.util.files import replacing
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 BATCHES = (1, 32, MAX_BATCH)
 CONTENT_BYTES = 1 << 20
-"""Most bytes of content in one request; a batch is cut to it."""
+"""Largest number of bytes of content of a request; larger batches are cut to it."""
 
 
 def write_warmup(folder: Path, name: str, history_length: int) -> None:
-    """Writes the warmup requests of a tower into its SavedModel: the same bytes for the same tower.
+    """Writes the warm-up requests of a tower into its SavedModel; the same tower always gets the same bytes.
 
-    Every signature is asked with batches of 1, 32 and the largest that TF Serving takes, without history, with one item
-    and with as many as the tower reads, with and without content.
+    Every signature is called with batches of 1, 32 and the largest size that TF Serving accepts, and with histories of
+    no item, one item and as many as the tower reads, with and without content.
 
     Args:
-      folder: the SavedModel.
-      name: of the model in TF Serving.
-      history_length: slots that the tower reads.
+      folder: the folder of the SavedModel.
+      name: the name of the model in TF Serving.
+      history_length: number of slots that the tower reads.
     """
-    # A tower that hashes user ids has no vocabulary of them.
+    # A tower that hashes user ids has no vocabulary of users, so unknown ids stand in for them.
     vocabularies = {USER_VOCABULARY: _unknown(25)}
     vocabularies |= {file.name: _some(file) for file in sorted((folder / "assets").iterdir())}
     with replacing(folder / WARMUP) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -51,7 +51,7 @@ def write_warmup(folder: Path, name: str, history_length: int) -> None:
 
 
 def signatures(folder: Path) -> dict[str, SignatureDef]:
-    """The signatures of a SavedModel that can be called, by name, without loading it."""
+    """Returns the callable signatures of a SavedModel by name, without loading the model."""
     model = SavedModel()
     model.ParseFromString((folder / "saved_model.pb").read_bytes())
     [graph] = model.meta_graphs
@@ -74,7 +74,7 @@ def _batches(
 
 
 def _shape(spec: TensorInfo, size: int, slots: int) -> list[int]:
-    """The shape of an input for `size` rows and `slots` items of history behind an empty slot."""
+    """Returns the shape of an input for `size` rows, with an empty slot and `slots` items of history."""
     first, *others = [dim.size for dim in spec.tensor_shape.dim]
     return [size if first < 0 else first, *(1 + slots if dim < 0 else dim for dim in others)]
 
@@ -97,7 +97,7 @@ def _values(
 
 
 def _some(vocabulary: Path) -> np.ndarray:
-    """A few ids of a vocabulary file, and some that are not in it, object array of str."""
+    """Returns a few ids of a vocabulary file and some unknown ones, object array of str."""
     with vocabulary.open(encoding="utf-8", newline="\n") as lines:
         known = [line.removesuffix("\n") for line, _ in zip(lines, range(100), strict=False)]
     return np.array([*known, *_unknown(1 + len(known) // 4)], dtype=object)

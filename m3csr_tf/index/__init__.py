@@ -1,6 +1,7 @@
-"""Nearest item vectors by dot product: exact search and a tree, behind one interface. It knows nothing of models.
+"""Finds the item vectors with the largest dot product: exact search and a tree behind one interface.
 
-`build_index` picks the kind by the configuration, `load_index` reads what `ItemIndex.save` wrote.
+The package knows nothing of models. `build_index` chooses the kind of index by the configuration, and `load_index`
+reads what `ItemIndex.save` has written.
 """
 
 from m3csr_tf.index.base import ItemIndex

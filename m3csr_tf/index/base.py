@@ -1,4 +1,4 @@
-"""What every index of item vectors does; the docstrings here are the specification."""
+"""The interface of every index of item vectors. The docstrings of `ItemIndex` are its specification."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from m3csr_tf.util.quoting import quoted
 class ItemIndex(abc.ABC):
     """Item vectors under string ids, searched by dot product.
 
-    Rules that hold for every kind:
+    These rules hold for every kind of index:
 
-    * Ids are distinct, non-empty strings; vectors are finite float32, all of one width.
-    * The ids that a caller hands in are copied, never kept or changed.
-    * A score is the dot product of the query and the stored vector in float32, whatever approximation found it.
-    * A search sees every upsert and delete that returned before it.
-    * Bad arguments raise `ValueError` (an id that cannot be deleted: `KeyError`) and leave the index as it was.
+    * Ids are distinct, non-empty strings; vectors are finite float32 and all of one width.
+    * The ids that a caller passes are copied; the index neither keeps nor changes the caller's sequence.
+    * A score is the dot product of the query and the stored vector in float32, whatever approximation found the item.
+    * A search sees every upsert and delete that returned before it began.
+    * Bad arguments raise `ValueError` (`KeyError` for an id that is not there) and leave the index as it was.
     """
 
     kind: str
-    """Name of the kind, as in the configuration and in the saved settings."""
+    """Name of the kind of index, as in the configuration and in the saved settings."""
 
     @property
     @abc.abstractmethod
     def ids(self) -> np.ndarray:
-        """Ids of the items held, object array of str [items], in the order of the rows; not to be written to."""
+        """Ids of the items of the index, object array of str [items], in row order; callers must not write to it."""
 
     @property
     @abc.abstractmethod
@@ -40,32 +40,35 @@ class ItemIndex(abc.ABC):
     @property
     @abc.abstractmethod
     def report(self) -> dict[str, Any]:
-        """Settings as JSON: kind, items, width, recall measured against exact search at the build, recall_at (how many
-        nearest it looks at), changed, and more by kind.
+        """Settings and measurements of the index, as JSON.
+
+        They are kind, items, width, recall (against exact search, measured when the index was built), recall_at (the k
+        of that recall), changed, and more that depends on the kind.
         """
 
     @property
     @abc.abstractmethod
     def changed(self) -> int:
-        """Items upserted and deleted since the build; one that changed twice counts twice."""
+        """Number of upserts and deletes of items since the index was built; an item that changed twice counts twice."""
 
     def __len__(self) -> int:
-        """Number of items held."""
+        """Returns the number of items."""
         return len(self.ids)
 
     @abc.abstractmethod
     def search(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The k items of the largest dot product with each query.
+        """Returns the k items with the largest dot product with each query.
 
         Args:
-          queries: float32 [queries, width]; no queries is legal.
-          k: items wanted; may exceed the number of items held.
-          thorough: score every item, for lists that must not lack one; with hundreds of thousands of items a tenth of
-            a second for one query, some milliseconds each in a batch.
+          queries: float32 [queries, width]; there may be no queries.
+          k: number of items to return; it may exceed the number of items of the index.
+          thorough: score every item, for lists from which no item may be missing. With hundreds of thousands of items
+            this takes a tenth of a second for a single query, and some milliseconds for each query of a batch.
 
         Returns:
-          ids, object array of str [queries, k], and scores, float32 [queries, k], best first. Places beyond the items
-          held are "" and -inf; there are no others of that kind, so a short list means a small catalogue.
+          ids, object array of str [queries, k], and scores, float32 [queries, k], best first. Positions beyond the
+          number of items of the index hold "" and -inf, and no other positions do: a list is short only if the
+          catalogue is small.
 
         Raises:
           ValueError: k is below 1, or the queries have another width or values that are not finite.
@@ -73,27 +76,27 @@ class ItemIndex(abc.ABC):
 
     @abc.abstractmethod
     def search_rows(self, queries: np.ndarray, k: int, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """`search`, without the ids: for large batches, which need few of them.
+        """Searches as `search` does but returns rows instead of ids, for large batches that need few of the ids.
 
         Returns:
-          rows, int64 [queries, k], positions in `ids` until the next upsert or delete, and scores, float32
-          [queries, k], best first; -1 and -inf beyond the items held.
+          rows, int64 [queries, k], which are positions in `ids` until the next upsert or delete, and scores, float32
+          [queries, k], best first; positions beyond the number of items hold -1 and -inf.
 
         Raises:
-          ValueError: as in `search`.
+          ValueError: for the same reasons as in `search`.
         """
 
     @abc.abstractmethod
     def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Positions of ids in `ids` until the next upsert or delete, -1 for those that are not held, int64 [ids]."""
+        """Returns the positions in `ids` of some items until the next upsert or delete, -1 if unknown, int64 [ids]."""
 
     @abc.abstractmethod
     def vectors_at(self, rows: np.ndarray) -> np.ndarray:
-        """The stored vectors at rows, each from 0 to `len(self) - 1`, float32 [rows, width]."""
+        """Returns the stored vectors at some rows, each from 0 to `len(self) - 1`, float32 [rows, width]."""
 
     @abc.abstractmethod
     def vectors(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """The stored vectors of items, float32 [ids, width].
+        """Returns the stored vectors of some items, float32 [ids, width].
 
         Raises:
           KeyError: an id is not in the index.
@@ -101,7 +104,7 @@ class ItemIndex(abc.ABC):
 
     @abc.abstractmethod
     def upsert(self, ids: Sequence[str] | np.ndarray, vectors: np.ndarray) -> None:
-        """Adds items, or replaces the vectors of items that are held already.
+        """Adds items, or replaces the vectors of items that are already in the index.
 
         Args:
           ids: distinct ids.
@@ -122,18 +125,18 @@ class ItemIndex(abc.ABC):
 
     @abc.abstractmethod
     def measure(self, queries: np.ndarray) -> float:
-        """Recall against exact search over the vectors held now, at `recall_at`; in blocks, so that memory is bounded.
+        """Measures recall at `recall_at` against exact search over the current vectors, in blocks to bound memory.
 
         Args:
-          queries: float32 [queries, width], at least one; 1,000 of them say it to half a hundredth.
+          queries: float32 [queries, width], at least one; with 1,000 of them the recall is exact to about 0.005.
 
         Raises:
-          ValueError: as in `search`, or there is no query.
+          ValueError: for the same reasons as in `search`, or there is no query.
         """
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
-        """Writes the index to a new folder, which can be moved and copied; nothing in it is a pickle.
+        """Writes the index to a new folder, which can be moved and copied and holds no pickle.
 
         Raises:
           ValueError: the folder exists already.
@@ -142,7 +145,7 @@ class ItemIndex(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def load(cls, folder: Path) -> ItemIndex:
-        """Reads what `save` wrote.
+        """Reads an index that `save` has written.
 
         Raises:
           ReleaseError: the folder lacks a file, or its files do not belong together.
@@ -150,10 +153,10 @@ class ItemIndex(abc.ABC):
 
 
 def checked_ids(ids: Sequence[str] | np.ndarray) -> list[str]:
-    """A fresh list of `ids`.
+    """Returns the ids as a new list.
 
     Raises:
-      ValueError: there is none, or an id is repeated, empty, or no string.
+      ValueError: there is no id, or an id is repeated, empty, or not a string.
     """
     copy = list(ids)
     if not copy:
@@ -169,10 +172,10 @@ def checked_ids(ids: Sequence[str] | np.ndarray) -> list[str]:
 
 
 def checked_vectors(vectors: np.ndarray, what: str, width: int | None = None, count: int | None = None) -> np.ndarray:
-    """`vectors` as contiguous float32 [count, width].
+    """Returns the vectors as contiguous float32 [count, width].
 
     Raises:
-      ValueError: they have another shape, or values that are not finite.
+      ValueError: the vectors have another shape, or values that are not finite.
     """
     array = np.ascontiguousarray(vectors, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] == 0 or (width is not None and array.shape[1] != width):

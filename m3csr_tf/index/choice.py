@@ -1,4 +1,4 @@
-"""Which kind of index the configuration means."""
+"""Chooses the kind of index by the configuration, or by what a saved index says."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def build_index(
     config: IndexConfig,
     queries: np.ndarray | None = None,
 ) -> ItemIndex:
-    """Builds the index that `config` asks for; `auto` is exact up to `exact_below` items and a tree beyond.
+    """Builds the index that `config` asks for; the kind `auto` is exact up to `exact_below` items, and a tree beyond.
 
     Args:
       ids: distinct ids.
       vectors: float32 [ids, width].
-      config: kind, and the recall that a tree must reach.
-      queries: sample user vectors float32 [queries, width]: how widely to search a tree is chosen on one half of them,
-        and its recall measured on the other.
+      config: the kind of index, and the recall that a tree must reach.
+      queries: sample user vectors, float32 [queries, width]. One half of them decides how widely a tree is searched,
+        and its recall is measured on the other half.
 
     Raises:
-      ValueError: as in `ItemIndex.upsert`, a tree is forced on fewer than 16 items, or its recall on the queries that
-        were held back stays below `config.recall`.
+      ValueError: for the same reasons as in `ItemIndex.upsert`, a tree is asked for over fewer than 16 items, or its
+        recall on the held-out half of the queries is below `config.recall`.
     """
     tree = config.kind == "tree" or (config.kind == "auto" and len(ids) > max(config.exact_below, FEWEST_ITEMS))
     if tree:
@@ -44,7 +44,7 @@ def build_index(
 
 
 def load_index(folder: Path) -> ItemIndex:
-    """Loads a saved index of whichever kind.
+    """Loads a saved index of any kind.
 
     Raises:
       ReleaseError: the folder lacks a file, its files do not belong together, or the kind is unknown.

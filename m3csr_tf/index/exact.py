@@ -1,4 +1,4 @@
-"""Exact search: every item is scored. The choice for catalogues of up to some tens of thousands of items."""
+"""Exact search, which scores every item; it suits catalogues of up to some tens of thousands of items."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from m3csr_tf.index.scann_index import ScannIndex
 from m3csr_tf.index.vector_store import VectorStore
 
 NEIGHBOURS = 10
-"""ScaNN wants a default k; every search gives its own."""
+"""The default k that ScaNN requires; every search passes its own."""
 
 
 class ExactIndex(ScannIndex):
-    """Brute force in ScaNN's kernels; its recall is 1 by construction."""
+    """Brute-force search in ScaNN's kernels, whose recall is 1 by construction."""
 
     kind = "exact"
 
@@ -28,10 +28,10 @@ class ExactIndex(ScannIndex):
         Args:
           ids: distinct ids.
           vectors: float32 [ids, width].
-          recall_at: how many nearest `measure` looks at.
+          recall_at: the k of the recall that `measure` reports.
 
         Raises:
-          ValueError: as in `ItemIndex.upsert`, or there is no item.
+          ValueError: for the same reasons as in `ItemIndex.upsert`, or there is no item.
         """
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))

@@ -1,8 +1,8 @@
-"""Items scored exactly beside a tree, which is bad at two kinds: those that came last, and those with long vectors.
+"""Scores two kinds of items exactly that a tree serves badly: the latest ones, and those with the longest vectors.
 
-A fresh item is found, at its exact rank, though its leaf is not searched. And vectors far longer than most are coded
-badly, while dot products put them into many lists: on the synthetic world at 40,000 videos, 300 candidates out of all
-leaves had a recall@100 of 0.957, and 0.994 with the longest 1% scored exactly.
+A new item is thereby found at its exact rank even if its leaf is not searched. Vectors that are far longer than most
+are quantised badly, although their dot products put them into many lists: on the synthetic world with 40,000 videos,
+rescoring 300 candidates out of all leaves had a recall@100 of 0.957, and 0.994 with the longest 1% scored exactly.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from m3csr_tf.index.recall import ROUNDING
 from m3csr_tf.index.vector_store import VectorStore
 
 RECENT = 4096
-"""Latest upserts scored exactly: of 200,000 items, a fiftieth of exact search."""
+"""Number of the latest upserts that are scored exactly; with 200,000 items this costs a fiftieth of exact search."""
 BLOCK = 256
-"""Queries scored at a time: 6 MB of scores, which stay in the cache."""
+"""Number of queries that are scored at a time; their 6 MB of scores stay in the processor's cache."""
 
 
 class ExactSideIndex:
-    """Long items, and the last `RECENT` that were upserted, as far as they are still held.
+    """The items with the longest vectors, and the last `RECENT` that were upserted, unless they have been deleted.
 
     Args:
       items: all items of the index.
-      long: ids of those with the longest vectors.
-      recent: ids of those that came last, oldest first; none of them among `long`.
+      long: ids of the items with the longest vectors.
+      recent: ids of the latest upserts, oldest first; none of them is among `long`.
     """
 
     def __init__(self, items: VectorStore, long: Iterable[str], recent: Iterable[str]) -> None:
@@ -37,7 +37,7 @@ class ExactSideIndex:
 
     @property
     def long(self) -> list[str]:
-        """Ids of the long items."""
+        """Ids of the items with the longest vectors."""
         return list(self._long)
 
     @property
@@ -46,25 +46,25 @@ class ExactSideIndex:
         return list(self._recent)
 
     def upsert(self, ids: list[str]) -> None:
-        """Notes items that the index has just taken in."""
+        """Registers items that the index has just upserted; beyond `RECENT` the oldest are dropped."""
         self.delete(ids)
         self._recent |= dict.fromkeys(ids)
         for item in self.recent[: max(0, len(self._recent) - RECENT)]:
             del self._recent[item]
 
     def delete(self, ids: list[str]) -> None:
-        """Notes items that the index has just removed."""
+        """Forgets items that the index has just removed or replaced."""
         for item in ids:
             self._long.pop(item, None)
             self._recent.pop(item, None)
         self._scored = None
 
     def merge(self, queries: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Puts these items into lists that may lack some of them.
+        """Merges these items, with exact scores, into result lists that may lack some of them.
 
         Args:
           queries: float32 [queries, width].
-          rows, scores: lists of full length, best first, integers and float32 [queries, k].
+          rows, scores: complete lists of k items, best first, integers and float32 [queries, k].
 
         Returns:
           Lists of the same length: rows int64 and scores float32 [queries, k].
@@ -78,7 +78,7 @@ class ExactSideIndex:
         fresh_rows, vectors = self._scored
         here = np.zeros(len(self._items), bool)
         here[fresh_rows] = True
-        # Only what beats the end of a list can enter it; an item that is its end must not be lost to rounding.
+        # Only a score above a list's last one can enter it; the tolerance keeps a last item that is itself scored here.
         longest = float(np.linalg.norm(vectors, axis=1).max())
         enough = scores[:, -1] - ROUNDING * longest * np.linalg.norm(queries, axis=1)
         scores = np.where(here[rows], -np.inf, scores)
@@ -91,7 +91,7 @@ class ExactSideIndex:
 
 
 def _insert(rows: np.ndarray, scores: np.ndarray, line: np.ndarray, fresh_rows: np.ndarray, values: np.ndarray) -> None:
-    """Puts rows `places` of scores `values` into lists number `line`, ascending, and sorts those lists anew."""
+    """Inserts `fresh_rows` with scores `values` into the lists numbered `line` (ascending), and sorts these again."""
     counts = np.bincount(line, minlength=len(rows))
     if not len(line):
         return

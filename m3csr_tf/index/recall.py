@@ -1,4 +1,4 @@
-"""Recall against exact search, and searches a second; for the gate at the build and for indexes that have changed."""
+"""Measures recall against exact search, and queries per second, for the gate at the build and for changed indexes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 ROUNDING = 2e-6
-"""Two float32 dot products of the same vectors differ by less, as a share of the product of their norms."""
+"""Bound on the rounding difference of two float32 dot products of equal vectors, relative to the product of norms."""
 REPEATS = 3
 
 
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-"""Queries and k to rows and scores [queries, k]; a score that is not finite is a place that stayed empty."""
+"""Maps queries and k to rows and scores [queries, k]; a score that is not finite marks a position that stayed empty."""
 
 
 class RecallSample(NamedTuple):
-    """Queries, and what exact search finds.
+    """Sample queries and the result of exact search for them.
 
     Attributes:
       queries: float32 [queries, width].
-      cuts: what `kth_scores` gives.
-      k: how many nearest to look at.
+      cuts: the score that an item needs to be among the k nearest, as `kth_scores` returns it, float32 [queries].
+      k: the k of recall@k.
     """
 
     queries: np.ndarray
@@ -32,20 +32,21 @@ class RecallSample(NamedTuple):
     k: int
 
     def found(self, search: Search) -> np.ndarray:
-        """Share of the k nearest that a search finds, for each query."""
+        """Returns the recall of a search for each query: the share of the k nearest items that it finds, [queries]."""
         return (search(self.queries, self.k)[1] >= self.cuts[:, np.newaxis]).mean(axis=1)
 
 
 def largest(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k items of the largest dot product, every one scored.
+    """Finds the k items with the largest dot product by scoring every item.
 
     Args:
       queries: float32 [queries, width].
-      blocks: all items, float32 [some, width] each.
-      k: at most the number of items.
+      blocks: all items in blocks, float32 [some, width] each.
+      k: number of items to return, at most the number of all items.
 
     Returns:
-      Places of the items int64 and scores float32 [queries, k], best first; of equal ones the earlier.
+      Positions of the items, int64, and scores, float32, both [queries, k] and best first; among equal scores the item
+      that comes earlier is first.
     """
     scores, rows, start = np.empty([len(queries), 0], np.float32), np.empty([len(queries), 0], np.int64), 0
     for block in blocks:
@@ -60,11 +61,11 @@ def largest(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> tuple[
 
 
 def kth_scores(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> np.ndarray:
-    """Exact score of the k-th nearest item, less the rounding of a dot product, float32 [queries].
+    """Returns the exact score of the k-th nearest item, minus a tolerance for rounding, float32 [queries].
 
     Args:
       queries: float32 [queries, width].
-      blocks: all items, float32 [some, width] each.
+      blocks: all items in blocks, float32 [some, width] each.
       k: at most the number of items.
     """
     best = np.full([len(queries), k], -np.inf, np.float32)
@@ -77,7 +78,7 @@ def kth_scores(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int) -> np.
 
 
 def queries_per_second(search: Search, queries: np.ndarray, k: int) -> float:
-    """Median of a few searches of all `queries` at once, after one that does not count."""
+    """Returns queries per second, from the median of a few searches of all `queries` at once after a warm-up search."""
     search(queries, k)
     seconds = []
     for _ in range(REPEATS):

@@ -1,7 +1,8 @@
-"""What the kinds of index have in common: a ScaNN searcher, and its items beside it.
+"""What all kinds of index have in common: a ScaNN searcher, with the ids and vectors of its items stored beside it.
 
-ScaNN's own ids would be a pickle, which loading executes: it is given none, and ids lie in parquet instead. Its padding
-(NaN scores at row 0) is masked here, and paths inside a saved index are relative, so that the folder can move.
+ScaNN would store its own ids as a pickle, which executes code when it is loaded. Therefore it is given no ids, and they
+are kept in parquet. ScaNN's padding (NaN scores at row 0) is masked here. Paths inside a saved index are relative, so
+that the folder can be moved.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ SETTINGS = "index.json"
 IDS = "ids.parquet"
 PICKLED_IDS = "scann_docids.pkl"
 MEASURED = 16_384
-"""Items scored exactly at a time: with 1,000 queries, 64 MB of scores."""
+"""Number of items that are scored exactly at a time; with 1,000 queries they take 64 MB of scores."""
 _ADVICE = "put it back, roll back, or release again"
 BLOCK = 256
-"""Queries that one thread searches at a time."""
+"""Number of queries that one thread searches at a time."""
 
 
 class ScannIndex(ItemIndex):
     """An index over a ScaNN searcher.
 
     Args:
-      searcher: ScaNN's inner searcher, of which this index is the only user.
-      items: what it was made of, in the order of its rows.
-      settings: what the kind needs to search, and what it measured, as JSON.
+      searcher: ScaNN's inner searcher, which nothing else uses.
+      items: ids and vectors of the items, in the order of the searcher's rows.
+      settings: what the kind of index needs for a search, and what it has measured, as JSON.
     """
 
     _vectors_file = "dataset.npy"
-    """The vectors, float32 in the order of the ids; this is ScaNN's own copy."""
+    """File of the vectors, float32, in the order of the ids; by default it is ScaNN's own copy."""
 
     def __init__(self, searcher: Any, items: VectorStore, settings: dict[str, Any]) -> None:
         self._searcher = searcher
@@ -96,11 +97,11 @@ class ScannIndex(ItemIndex):
         return found, scores
 
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores [queries, k] of the nearest, k at most the number of items; NaN where ScaNN found no more."""
+        """Returns rows and scores [queries, k], k at most the number of items; NaN scores where ScaNN found fewer."""
         return self._run(queries, k)
 
     def _thorough(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `_nearest`, but whatever it costs."""
+        """Searches as `_nearest` does but misses no item, whatever that costs."""
         return self._nearest(queries, k)
 
     def _run(self, queries: np.ndarray, k: int, reorder: int = -1, leaves: int = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +145,7 @@ class ScannIndex(ItemIndex):
         return float(self._sample(queries).found(self._nearest).mean())
 
     def _sample(self, queries: np.ndarray) -> RecallSample:
-        """Queries, and what exact search over the vectors held now finds."""
+        """Returns the queries together with the result of exact search over the current vectors."""
         queries = checked_vectors(queries, "queries", self.width)
         if not len(queries):
             raise ValueError("recall is measured on queries, got none")
@@ -152,12 +153,12 @@ class ScannIndex(ItemIndex):
         return RecallSample(queries, kth_scores(queries, self._blocks(), k), k)
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """All vectors held, in the order of the rows, float32 [some, width] each."""
+        """Yields all vectors in row order, float32 [some, width] each."""
         for start in range(0, len(self), MEASURED):
             yield self.vectors_at(np.arange(start, min(start + MEASURED, len(self))))
 
     def _mapped(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors as the searcher holds them."""
+        """Maps vectors into the space in which the searcher holds them."""
         return vectors
 
     @override
@@ -175,11 +176,11 @@ class ScannIndex(ItemIndex):
         (folder / SETTINGS).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
 
     def _save_more(self, folder: Path) -> None:
-        """Writes what a kind has beside ScaNN's files."""
+        """Writes the files that a kind of index has beside those of ScaNN."""
 
     @classmethod
     def _loaded(cls, folder: Path, searcher: Any, items: VectorStore, settings: dict[str, Any]) -> Self:
-        """The index; a kind reads here what `_save_more` wrote."""
+        """Makes the index from what was loaded; a kind of index reads here what its `_save_more` has written."""
         return cls(searcher, items, settings)
 
     @classmethod
@@ -202,10 +203,10 @@ class ScannIndex(ItemIndex):
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Contents of a saved index's settings.
+    """Reads the settings of a saved index.
 
     Raises:
-      ReleaseError: they are missing or broken.
+      ReleaseError: the settings are missing or broken.
     """
     path = Path(folder) / SETTINGS
     if not path.exists():

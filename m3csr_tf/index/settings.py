@@ -1,4 +1,4 @@
-"""How widely to search a tree: the cheapest setting that reaches a recall, and those that are wider."""
+"""Chooses how widely a tree is searched: the cheapest setting that reaches a recall, or a wider one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 REORDER = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Candidates rescored exactly, as multiples of k, from cheap to dear."""
+"""Numbers of candidates that are rescored exactly, as multiples of k, from cheap to expensive."""
 GROWTH = 1.2
-"""Numbers of leaves that are tried grow by this factor."""
+"""Factor by which the numbers of leaves that are tried grow."""
 
 
 class SearchWidth(NamedTuple):
     """How widely a tree is searched.
 
     Attributes:
-      leaves: leaves looked into.
-      reorder: candidates rescored exactly, for each item wanted.
+      leaves: number of leaves that are searched.
+      reorder: number of candidates that are rescored exactly, for each of the k items wanted.
     """
 
     leaves: int
@@ -25,7 +25,7 @@ class SearchWidth(NamedTuple):
 
 
 def leaf_counts(limit: int) -> list[int]:
-    """Numbers of leaves to try, from 1 to `limit`."""
+    """Returns the numbers of leaves to try, ascending from 1 to `limit`."""
     counts = [1]
     while counts[-1] < limit:
         counts.append(min(limit, max(counts[-1] + 1, round(counts[-1] * GROWTH))))
@@ -33,22 +33,22 @@ def leaf_counts(limit: int) -> list[int]:
 
 
 def reorders(everything: float) -> list[float]:
-    """Multiples of k to try, from 1 to `everything`, with which all items are rescored."""
+    """Returns the multiples of k to try, ascending from 1 to `everything`, the multiple that rescores all items."""
     return [*(float(step) for step in REORDER if step < everything), float(everything)]
 
 
 def cheapest(
     reaches: Callable[[SearchWidth], bool], cost: Callable[[SearchWidth], float], leaves: list[int], steps: list[float]
 ) -> SearchWidth | None:
-    """The cheapest setting that reaches the recall, None if the widest does not.
+    """Returns the cheapest setting that reaches the recall, or None if not even the widest does.
 
-    Walks along the border of those that do, where more leaves allow for fewer candidates: recall and cost are taken to
-    grow with either.
+    Recall and cost are assumed to grow with the leaves and with the candidates. So the settings that reach the recall
+    have a border along which more leaves allow fewer candidates, and the search walks along that border.
 
     Args:
-      reaches: whether a setting's recall is high enough; the dear part, called some 30 times.
-      cost: of a search, in any unit.
-      leaves, steps: what to try, ascending.
+      reaches: whether the recall of a setting is high enough; this is the expensive part, and is called some 30 times.
+      cost: cost of a search with a setting, in any unit.
+      leaves, steps: the numbers of leaves and the multiples of k to try, ascending.
     """
     level = len(steps) - 1
     column = bisect_left(
@@ -72,7 +72,7 @@ def cheapest(
 
 
 def wider(setting: SearchWidth, leaves: list[int], steps: list[float]) -> Iterator[SearchWidth]:
-    """Ever wider settings beyond `setting`, up to the widest."""
+    """Yields settings that are wider than `setting` and than each other, up to the widest."""
     position = bisect_left(leaves, setting.leaves + 1)
     level = bisect_left(steps, setting.reorder + 1e-9)
     while position < len(leaves) or level < len(steps):
@@ -85,7 +85,7 @@ def wider(setting: SearchWidth, leaves: list[int], steps: list[float]) -> Iterat
 
 
 def around(setting: SearchWidth, leaves: list[int], steps: list[float]) -> list[SearchWidth]:
-    """`setting` and some near it, at most 7, from narrow to wide."""
+    """Returns `setting` and some settings near it, at most 7 in all, from narrow to wide."""
     fewest, most = leaves[0], leaves[-1]
     level = bisect_left(steps, setting.reorder)
     near = {setting}

@@ -1,4 +1,4 @@
-"""The recall/speed table of an index, as `release` prints it."""
+"""The table of recall and speed of an index that `release` prints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.table import Table
 
 
 def recall_table(report: Mapping[str, Any]) -> Table:
-    """What an index's report says of its recall, and of the settings near the chosen one.
+    """Returns the table of an index's recall and speed, for the chosen setting and for settings near it.
 
     Args:
-      report: `ItemIndex.report`, as it is or out of a manifest.
+      report: `ItemIndex.report`, from an index or from a manifest.
     """
     table = Table(
         "leaves searched",

@@ -1,7 +1,7 @@
-"""Tree search: leaves near the query, compact codes inside them, then exact scores for the best of those.
+"""Tree search: it searches the leaves nearest to the query by compact codes, and rescores the best candidates exactly.
 
-The tree is sized from the catalogue (about 2 sqrt(N) leaves) and searched as widely as it takes to reach the wanted
-recall: what to search is chosen on one half of the sample queries, and the recall is measured on the other half.
+The tree is sized by the catalogue (about 2 sqrt(N) leaves) and is searched as widely as the wanted recall requires. One
+half of the sample queries decides how widely, and the recall is measured on the other half.
 """
 
 from __future__ import annotations
@@ -31,41 +31,46 @@ from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.progress import progress
 
 FEWEST_ITEMS = 16
-"""ScaNN's codes have 16 centres a block, and training them takes as many items."""
+"""ScaNN's codes have 16 centres for each block of dimensions, and training them takes at least as many items."""
 SAMPLE = 2000
-"""Queries that settings are chosen and recall is measured on."""
+"""Number of queries on which settings are chosen and recall is measured."""
 TIMED = 256
-"""Queries of a timed search."""
+"""Number of queries of a timed search."""
 TRAINING_SAMPLE = 100_000
-"""Items that the tree and its codes are trained on."""
+"""Number of items on which the tree and its codes are trained."""
 DIMS_PER_CODE = 2
 LEAVES = 2
-"""Leaves, in units of the root of the number of items. On 200,000 trained item vectors a recall@100 of 0.983 took 192
-microseconds with 894 leaves (40 searched, 200 candidates), and 303 with 447 and ScaNN's noise shaping (20, 300). Four
-dimensions a code lost more than they saved (0.969 with 300 candidates); a tree with SOAR and an upsert after its build
-ended in a segmentation fault.
+"""Number of leaves, in units of the square root of the number of items.
+
+On 200,000 trained item vectors, a recall@100 of 0.983 took 192 microseconds with 894 leaves (40 searched, 200
+candidates), and 303 with 447 leaves and ScaNN's noise shaping (20 searched, 300 candidates). Codes of four dimensions
+lost more than they saved (0.969 with 300 candidates), and a tree with SOAR and an upsert after its build ended in a
+segmentation fault.
 """
 SCATTERED = 2
-"""Bytes of codes, which lie in a row, that are read in the time of one of a candidate: 12 and 6.5 a nanosecond."""
+"""Cost of reading a byte of a candidate's vector, relative to a byte of the codes. Codes are read in sequence, at 12
+bytes a nanosecond; the vectors of candidates are scattered, and are read at 6.5.
+"""
 LONG_SHARE = 0.01
 """Share of the items, those with the longest vectors, that are scored exactly beside the tree."""
 BESIDE = "beside.parquet"
 SPACE = "space.npy"
 _IS_RECENT = "is_recent"
 _LIBRARIES = ThreadpoolController()
-"""BLAS gets one thread: those that wait for its next product spin, and take the cores from ScaNN's own. On two cores,
-6,700 users a second instead of 3,500.
+"""Limits BLAS to one thread. Idle BLAS threads spin while they wait for their next product, and take the cores from
+ScaNN's threads: on two cores, a search served 6,700 users a second with the limit and 3,500 without.
 """
 THOROUGH = 512
-"""Queries of a thorough search at a time: 100 MB of scores and rows."""
+"""Number of queries of a thorough search that are scored at a time; scores and rows take 100 MB."""
 
 
 class TreeIndex(ScannIndex):
-    """A k-means tree with asymmetric hashing and exact reordering, and some items scored exactly beside it.
+    """A k-means tree with asymmetric hashing and exact rescoring, and some items that are scored exactly beside it.
 
-    Settings: leaves, leaves_to_search, max_leaves_to_search, reorder (candidates rescored for each item wanted),
-    recall on the held-back queries, recall_at, settings_tried (near the chosen one: recall, queries a second, and
-    speedup over exact search), build_seconds (without the choice of settings), bytes_per_item (vectors and codes).
+    Its settings are leaves, leaves_to_search, max_leaves_to_search, reorder (candidates that are rescored for each item
+    wanted), recall on the held-out queries, recall_at, settings_tried (recall, queries per second and speedup over
+    exact search of settings near the chosen one), build_seconds (without the choice of settings) and bytes_per_item
+    (vector and codes).
     """
 
     kind = "tree"
@@ -94,22 +99,24 @@ class TreeIndex(ScannIndex):
         queries: np.ndarray | None = None,
         max_leaves: int | None = None,
     ) -> Self:
-        """Builds the tree and chooses how widely to search it.
+        """Builds the tree and chooses how widely it is searched.
 
-        The cheapest setting is taken whose recall on one half of the queries, less two standard errors of its mean,
-        reaches `recall`; should the half that was held back miss it, wider ones are taken until it does not.
+        It takes the cheapest setting whose recall on one half of the queries, minus two standard errors of its mean,
+        reaches `recall`. If the recall on the other, held-out half is too low, it widens the search until that half
+        reaches it too.
 
         Args:
           ids: distinct ids.
           vectors: float32 [ids, width].
-          recall: share of the exact nearest that must be found, (0, 1].
-          recall_at: how many nearest to look at.
-          queries: float32 [queries, width] like those to come, i.e. user vectors; without them, the items' own
-            vectors stand in.
-          max_leaves: the most leaves that a search may look into; None sets no limit.
+          recall: share of the exact nearest items that must be found, in (0, 1].
+          recall_at: the k of the recall.
+          queries: user vectors like those of later searches, float32 [queries, width]; without them, the item vectors
+            serve as queries.
+          max_leaves: largest number of leaves that a search may visit; None sets no limit.
 
         Raises:
-          ValueError: as in `ItemIndex.upsert`, there are fewer than 16 items, or the recall is not reached.
+          ValueError: for the same reasons as in `ItemIndex.upsert`, there are fewer than 16 items, or the recall is not
+            reached.
         """
         ids = checked_ids(ids)
         vectors = checked_vectors(vectors, "index", count=len(ids))
@@ -123,7 +130,7 @@ class TreeIndex(ScannIndex):
         chosen = queries[np.random.default_rng(0).permutation(len(queries))[:SAMPLE]]
         held_back = chosen[1::2] if len(chosen) > 1 else chosen
         k = min(recall_at, len(ids))
-        # Before the tree is there, so that the memory of the one is free for the other.
+        # Exact search is timed before the tree is built, so that its memory is free again for the tree.
         with progress("timing exact search"):
             exact_rate = queries_per_second(ExactIndex.build(ids, vectors, recall_at).search_rows, held_back[:TIMED], k)
         started = time.perf_counter()
@@ -225,7 +232,7 @@ class TreeIndex(ScannIndex):
             rows, scores = self._tree_alone(queries, k)
             short = ~np.isfinite(scores).all(axis=1)
             if short.any():
-                # Those leaves held fewer than k items; all of them together hold enough.
+                # The searched leaves held fewer than k items; all leaves together hold enough.
                 rows[short], scores[short] = self._run(queries[short], k, len(self), self._settings["leaves"])
             return self._side_index.merge(queries, rows, scores)
 
@@ -238,14 +245,17 @@ class TreeIndex(ScannIndex):
         return rows, scores
 
     def _probe(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As a search, but empty where the leaves hold fewer than k items: such settings are too narrow."""
+        """Searches without falling back on all leaves: positions stay empty if the leaves hold fewer than k items.
+
+        The choice of settings needs this, so that settings that are too narrow get a low recall.
+        """
         rows, scores = self._tree_alone(queries, k)
         empty = ~np.isfinite(scores)
         rows, scores = self._side_index.merge(queries, rows, np.where(empty, -np.inf, scores))
         return rows, np.where(empty, -np.inf, scores)
 
     def _tree_alone(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Searches as many leaves as the settings say; NaN where they hold fewer than k items."""
+        """Searches as many leaves as the settings say; scores are NaN where these leaves hold fewer than k items."""
         stretch = max(1.0, k / self._settings["recall_at"])  # A longer list reaches into more leaves.
         leaves = min(self._settings["leaves"], math.ceil(self._settings["leaves_to_search"] * stretch))
         candidates = self._settings["reorder"] * max(k, self._settings["recall_at"])
@@ -260,7 +270,7 @@ class TreeIndex(ScannIndex):
         return reorders(len(self) / min(self._settings["recall_at"], len(self)))
 
     def _choose(self, sample: RecallSample, recall: float) -> None:
-        """Takes the cheapest setting that reaches the recall, the widest if none does."""
+        """Adopts the cheapest setting that reaches the recall, or the widest if none does."""
 
         def reaches(setting: SearchWidth) -> bool:
             self._setting = setting
@@ -268,17 +278,17 @@ class TreeIndex(ScannIndex):
             return bool(found.mean() - 2 * found.std() / math.sqrt(len(found)) >= recall)
 
         def cost(setting: SearchWidth) -> float:
-            """Bytes read: the codes in the leaves, the vectors of the candidates; a time would differ at each build."""
+            """Returns the bytes that are read; a measured time would make the choice differ from build to build."""
             codes = setting.leaves / self._settings["leaves"] * len(self) * self.width / DIMS_PER_CODE / 2
             return codes + SCATTERED * setting.reorder * sample.k * self.width * 4
 
         leaves, steps = self._leaf_counts, self._reorders
-        # All items as candidates is a last resort, far too dear to begin with.
+        # Rescoring all items is the last resort, and far too expensive to be tried first.
         chosen = cheapest(reaches, cost, leaves, steps[:-1] or steps) or cheapest(reaches, cost, leaves, steps)
         self._setting = chosen or SearchWidth(leaves[-1], steps[-1])
 
     def _widen(self, sample: RecallSample, recall: float, search: Search) -> float:
-        """Takes wider settings until the recall is reached; returns the last one's."""
+        """Widens the setting until the sample's recall reaches `recall`, and returns the recall of the last setting."""
         reached = float(sample.found(search).mean())
         for setting in wider(self._setting, self._leaf_counts, self._reorders):
             if reached >= recall:
@@ -288,7 +298,7 @@ class TreeIndex(ScannIndex):
         return reached
 
     def _table(self, sample: RecallSample, exact_rate: float) -> list[dict[str, float]]:
-        """Recall and speed of settings near the chosen one."""
+        """Measures recall and speed of settings near the chosen one."""
         chosen, rows = self._setting, []
         near = around(chosen, self._leaf_counts, self._reorders)
         with progress("measuring recall and speed, settings", len(near)) as stage:
@@ -310,10 +320,10 @@ class TreeIndex(ScannIndex):
 
 
 def _shorten(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the longest vectors to the length of the rest, in place; returns their rows, and what they were.
+    """Shortens the longest vectors to the length of the rest, in place; returns their rows and their original values.
 
-    A few vectors several times as long as the others would take up centres and spoil all codes: a tree is trained
-    without them, and given them afterwards.
+    A few vectors that are several times as long as the others would attract centres and spoil all codes. Therefore the
+    tree is trained on the shortened ones, and gets the original ones by an upsert afterwards.
     """
     norms = np.linalg.norm(vectors, axis=1)
     order = np.argsort(-norms, kind="stable")

@@ -1,4 +1,4 @@
-"""Which item lies in which row of a ScaNN searcher, and its vector; ScaNN gives neither back."""
+"""Keeps which item lies in which row of a ScaNN searcher, with its vector, because ScaNN returns neither."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 
 MANY = 20_000
-"""Ids from which a pandas table, made anew after a change, beats a dictionary."""
+"""Number of ids from which a pandas index, which must be rebuilt after every change, is faster than a dictionary."""
 
 
 class VectorStore:
-    """Ids and vectors in the order of a searcher's rows, changed as the searcher changes.
+    """Ids and vectors in the order of a searcher's rows, which follow every change of the searcher.
 
-    New items are appended, and a deleted one leaves its row to the last: what ScaNN does with its own rows. Work is by
-    arrays, as batch jobs ask for millions of rows; only the few items that came or went are looked at one by one.
+    New items are appended, and when an item is deleted the last row moves to its place, exactly as ScaNN does with its
+    own rows. Lookups work on whole arrays, because batch jobs ask for millions of rows; only the few items that were
+    added or deleted are handled one by one.
 
     Args:
       ids: distinct ids.
-      vectors: float32 [ids, width], perhaps a memory map; kept, not copied, and never written to.
+      vectors: float32 [ids, width], perhaps a memory map; they are kept without a copy and never written to.
     """
 
     def __init__(self, ids: Sequence[str], vectors: np.ndarray) -> None:
@@ -29,7 +30,7 @@ class VectorStore:
         self._size = len(self._ids)
         self._rows = dict(zip(self._ids, range(self._size), strict=True))
         self._source = np.arange(self._size)
-        """A row's line in the base; -1 - its line among the fresh vectors, if it came since."""
+        """For each row, its position in `_base`, or -1 - its position in `_fresh` if it was upserted since."""
         self._fresh = np.empty([0, vectors.shape[1]], np.float32)
         self._fresh_used = 0
         self._free: list[int] = []
@@ -37,7 +38,7 @@ class VectorStore:
         self._table: pd.Index | None = None
 
     def __len__(self) -> int:
-        """Number of items."""
+        """Returns the number of items."""
         return self._size
 
     @property
@@ -47,20 +48,20 @@ class VectorStore:
 
     @property
     def ids(self) -> np.ndarray:
-        """Ids in the order of the rows, object array of str [items], not to be written to."""
+        """Ids in row order, object array of str [items]; callers must not write to it."""
         if self._cached is None:
             self._cached = self._ids[: self._size].copy()
             self._cached.flags.writeable = False
         return self._cached
 
     def ids_at(self, rows: np.ndarray) -> np.ndarray:
-        """Ids at rows, "" at row -1, object array of str of the same shape."""
+        """Returns the ids at some rows, "" for row -1, object array of str of the same shape."""
         found = self._ids[rows]
         found[rows < 0] = ""
         return found
 
     def rows(self, ids: Sequence[str] | np.ndarray) -> np.ndarray:
-        """Rows of ids, -1 for those that are not held, int64 [ids]."""
+        """Returns the rows of some ids, -1 for unknown ones, int64 [ids]."""
         if len(ids) < MANY:
             return np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
         if self._table is None:
@@ -68,7 +69,7 @@ class VectorStore:
         return self._table.get_indexer(np.asarray(ids, dtype=object)).astype(np.int64, copy=False)
 
     def vectors_at(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors at rows, float32 [rows, width]."""
+        """Returns the vectors at some rows, float32 [rows, width]."""
         source = self._source[: self._size][rows]
         fresh = source < 0
         if not fresh.any():
@@ -78,7 +79,7 @@ class VectorStore:
         return vectors
 
     def upsert(self, ids: list[str], vectors: np.ndarray) -> list[int | None]:
-        """Adds items or replaces their vectors, and returns their rows, None for the new ones."""
+        """Adds items or replaces their vectors, and returns the row of each, None for a new item."""
         rows = self.rows(ids)
         new = np.flatnonzero(rows < 0)
         rows[new] = np.arange(self._size, self._size + len(new))
@@ -103,7 +104,7 @@ class VectorStore:
         return positions
 
     def delete(self, ids: list[str]) -> list[int]:
-        """Removes items, and returns the row that each had when its turn came."""
+        """Removes items one after the other, and returns the row that each had at the moment of its removal."""
         gone = []
         for item in ids:
             row, last = self._rows.pop(item), self._size - 1
@@ -119,7 +120,7 @@ class VectorStore:
         return gone
 
     def _lines(self, count: int) -> np.ndarray:
-        """Lines for more fresh vectors, those of deleted ones first, int64 [count]."""
+        """Returns free positions in `_fresh`, int64 [count]; those of deleted vectors are used first."""
         again = self._free[len(self._free) - min(count, len(self._free)) :]
         del self._free[len(self._free) - len(again) :]
         used = self._fresh_used + count - len(again)
@@ -130,7 +131,7 @@ class VectorStore:
 
 
 def _with_room(array: np.ndarray, size: int) -> np.ndarray:
-    """`array`, or a copy half as long again, so that many small additions cost no more than a large one."""
+    """Returns `array`, or a copy half as long again, which makes many small additions cost no more than a large one."""
     if size <= len(array):
         return array
     longer = np.empty([max(size, len(array) * 3 // 2), *array.shape[1:]], array.dtype)

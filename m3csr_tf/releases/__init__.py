@@ -1,1 +1,1 @@
-"""The versioned store of releases: manifest, items, journal, versions, publish, refresh, verification."""
+"""The versioned store of releases: manifest, items, journal, versions, publishing, refresh and verification."""

@@ -1,4 +1,4 @@
-"""What a version carries over from the one that was current before, so that nothing that came or went is lost."""
+"""Decides which items and removals a new current version carries over from the one before, so that none is lost."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 _COMPARED_AT_ONCE = 65_536
 
 CarryOverRule = Callable[[ItemStore, ItemStore], np.ndarray]
-"""Old items, new items -> ids of the old ones to take into the new version."""
+"""Maps old items and new items to the ids of the old ones that the new version takes over."""
 
 
 def carried_over(before: Release, target: Release, select: CarryOverRule) -> Segment | None:
-    """What the journal of `target` needs, so that nothing that came or went with the version before is lost.
+    """Returns the segment for the journal of `target` that carries over the changes made since the version before.
 
     Args:
       before: the version that was current until now.
-      target: the one that is to be; its item tower places what it carries over.
-      select: which of the items.
+      target: the version that is to become current; its item tower computes the vectors of the items carried over.
+      select: chooses which items are carried over.
 
     Returns:
-      The items and removals; None when there are none, or the items of `before` cannot be read.
+      The items and removals; None if there are none, or if the items of `before` cannot be read, which is logged.
     """
     try:
         old = before.items_alone(salvage=True)
@@ -79,17 +79,17 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
 
 
 def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What a newly trained version carries over: items that came by refresh and that no training has placed.
+    """Chooses the items that a newly trained version carries over: those added by refresh that no training had.
 
-    For the items that the new catalogue holds, it knows better; what left the catalogue of a training is gone on
-    purpose.
+    For items that are in the new catalogue, the catalogue is newer. Items that were in an earlier training but are not
+    in the new catalogue were left out on purpose.
     """
     ids = old.ids
     return ids[(old.training_bins(ids) == NEVER_TRAINED) & old.refreshed(ids) & ~new.holds(ids)]
 
 
 def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
-    """What an earlier version carries over: every item that it lacks, and what refreshes changed since."""
+    """Chooses what an earlier version carries over: every item it lacks, and every item changed by refresh since."""
     ids = old.ids
     in_release = new.holds(ids)
     changed = ids[in_release & old.refreshed(ids)]
@@ -97,7 +97,7 @@ def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
-    """Whether items have the same views and content in both, bool [ids]."""
+    """Returns whether items have the same view counts and content in both stores, bool [ids]."""
     alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
     for start in range(0, len(ids), _COMPARED_AT_ONCE):
         block = slice(start, start + _COMPARED_AT_ONCE)

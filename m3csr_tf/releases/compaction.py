@@ -1,4 +1,4 @@
-"""A new version of the same towers whose index is built afresh from all that is live, with an empty journal."""
+"""Compaction: a new version with the same towers, a new index built from all current items, and an empty journal."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _LINKED = (columns.ITEM_TOWER, columns.USER_TOWER)
 
 
 def compact(folder: Path, config: IndexConfig) -> Release:
-    """Builds the live index of the current version afresh and makes it the current one, with the same towers.
+    """Builds the index of the current version anew from its current items, and makes the result the current version.
 
-    What comes and goes while the index is being built is carried over.
+    The towers stay the same. Items that are added or removed while the index is being built are carried over.
 
     Args:
       folder: `saved_models/<name>`.
-      config: kind of index, and the recall it must reach.
+      config: the kind of index, and the recall that it must reach.
 
     Raises:
-      ReleaseError: there is no release, it is not whole, the vectors cannot be indexed to that recall, or the folder
-        cannot be written; the current version stays so.
+      ReleaseError: there is no release, it is incomplete, the vectors cannot be indexed to that recall, or the folder
+        cannot be written. The current version then remains current.
     """
     with publishing(folder) as staging:
         release = open_release(folder)
@@ -79,7 +79,7 @@ def _manifest(
 
 
 def _link(source: Path, target: Path, left_out: Path) -> None:
-    """The files of a tower, which nobody changes, under another name; copies where a file system has no links."""
+    """Links the files of a tower, which never change, into another folder, or copies them if links are not possible."""
 
     def ignore(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if Path(folder) / name == left_out]

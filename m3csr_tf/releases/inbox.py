@@ -1,9 +1,9 @@
-"""A folder that fresh videos arrive in: each file is taken in and put away, one after the other, in the order of names.
+"""An inbox: a folder in which files of items arrive, which are taken in one after the other, in order of their names.
 
-A file is put away after the journal holds it. If the process dies in between, the next one takes the file in again,
-which changes nothing: what is given replaces what was known.
+A file is moved out of the inbox only after the journal holds its items. If the process dies in between, the next one
+takes the file in again, which changes nothing, because an item that is given replaces what was known of it.
 
-Others may write the folder. No link in it is followed, and no file in it ends the process.
+Other users may write to the folder. Therefore no link in it is followed, and no file in it can end the process.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ REJECTED = "rejected"
 _ERROR = ".error"
 _KINDS = {".parquet", ".csv"}
 _LONGEST_NAME = 255
-"""Bytes of a file's name."""
+"""Largest length of a file's name in bytes."""
 _AT_ONCE = 20_000
-"""Items of one segment of the journal; bounds how long others wait for it."""
+"""Number of items in one segment of the journal; it bounds how long other writers wait for the lock."""
 
 
 def take_in(
@@ -42,12 +42,12 @@ def take_in(
 
     Args:
       release: the current version.
-      path: the file.
-      show: gets how many items are done, of how many, after each step.
+      path: the path of the file.
+      show: progress callback, which gets the number of items that are done and the number of all items.
 
     Raises:
-      InputError: the file is at fault; nothing is taken in when it is malformed, or when an item in it is.
-      ReleaseError: as in `refresh`.
+      InputError: the file is malformed or one of its items is invalid; in that case nothing has been taken in.
+      ReleaseError: for the same reasons as in `refresh`.
     """
     source = one_line(str(path))
     updates = read_updates(path, columns_of(release), release.modalities)
@@ -67,7 +67,7 @@ def take_in(
 
 
 def pending_files(inbox: Path) -> list[Path]:
-    """Files that have arrived, by name; those whose name starts with _ or . are still being written.
+    """Returns the files that have arrived, by name; files whose names begin with _ or . are still being written.
 
     Raises:
       InputError: there is no such folder.
@@ -76,7 +76,7 @@ def pending_files(inbox: Path) -> list[Path]:
 
 
 def ignored_entries(inbox: Path) -> list[Path]:
-    """What bears the name of such a file and is none: links, which others may point anywhere, pipes, folders."""
+    """Returns entries with the name of such a file that are not regular files: links, pipes and folders."""
     return [path for path, is_file in _arrived(inbox) if not is_file]
 
 
@@ -89,19 +89,19 @@ def _arrived(inbox: Path) -> list[tuple[Path, bool]]:
 
 
 def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:
-    """Takes in a file of an inbox and moves it to done/, or, when it is at fault, to rejected/ with the reason beside.
+    """Takes in a file of an inbox and moves it to done/, or to rejected/ with the reason beside it if it is invalid.
 
-    A file that meets an error nobody thought of is rejected too, so that it does not stop those behind it. Neither does
-    one that cannot be moved: that is said, and it stays.
+    A file that causes an unexpected error is rejected too, so that it does not block the files behind it. A file that
+    cannot be moved does not block them either: this is logged, and the file stays.
 
     Returns:
-      What was done; nothing for a file that was rejected.
+      What was done, one entry for each step; empty for a file that was rejected.
 
     Raises:
-      ReleaseError: as in `refresh`; the file stays.
+      ReleaseError: for the same reasons as in `refresh`; the file stays.
       OSError: a file of the release cannot be read or written; the file stays.
     """
-    release.catch_up()  # What fails here is no fault of the file.
+    release.catch_up()  # Outside of the `try`: if this fails, the release is at fault and not the file.
     try:
         done = take_in(release, path)
     except InputError as error:
@@ -119,9 +119,9 @@ def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:
 
 
 def columns_of(release: Release) -> dict[str, str]:
-    """Modality -> the column that holds its vectors, as in the catalogue that was trained on.
+    """Returns modality -> the column that holds its vectors, as in the catalogue of the training.
 
-    A modality whose vectors came in a .npy file, or from the synthetic world, has a column of its own name.
+    If the vectors of a modality came in a .npy file, or from the synthetic world, the column has the modality's name.
     """
     places = release.manifest["config"]["data"]["modalities"]
     named = {name: places.get(name, name) for name in release.modalities}
@@ -135,9 +135,10 @@ def _reject(path: Path, reason: str, unexpected: bool = False) -> None:
 
 
 def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
-    """Moves a file, and writes the reason beside it; one of a name that is taken gets a number.
+    """Moves a file into a folder of the inbox and writes the reason beside it; if its name is taken, it gets a number.
 
-    By descriptors of the folders, so that nobody who may write the inbox can point the way elsewhere meanwhile.
+    All steps go through descriptors of the folders, so that somebody who may write to the inbox cannot redirect them
+    by swapping a folder for a link in the meantime.
     """
     try:
         there = _folder(path.parent, wanted)
@@ -156,7 +157,7 @@ def _put_away(path: Path, wanted: str, reason: str | None = None) -> None:
 
 
 def _free_name(path: Path, there: int) -> str:
-    """The file's name, or one like it that is not taken; long ones are cut, so that the reason's name fits as well."""
+    """Returns the file's name or a similar one that is free, cut so that the name with the ending .error fits too."""
     number = 1
     while True:
         ending = f"{'' if number == 1 else f'.{number}'}{path.suffix}"
@@ -175,7 +176,7 @@ def _lies_in(folder: int, name: str) -> bool:
 
 
 def _folder(inbox: Path, wanted: str) -> int:
-    """A descriptor of a folder of the inbox, made if need be; where something else has its name, of one beside it."""
+    """Opens a folder of the inbox, created if missing; if something else has its name, a numbered folder is used."""
     name, number = wanted, 1
     while True:
         with suppress(FileExistsError):
@@ -193,5 +194,5 @@ def _folder(inbox: Path, wanted: str) -> int:
 
 @cache
 def _say_no_folder(path: Path, other: str) -> None:
-    """Once a process, and not for each file."""
+    """Logs once in a process, and not for every file, that another folder is used."""
     logger.warning("%s: is no folder; files go to %s", one_line(str(path)), other)

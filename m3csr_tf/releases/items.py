@@ -1,7 +1,7 @@
-"""The items of a release beside their vectors: views, popularity bins and raw content, for what the towers need again.
+"""The items of a release: view counts, popularity bins and raw content, which the towers need again after publication.
 
-A popularity update, the history of a user who clicked a video that the user tower's table lacks, and the move of fresh
-videos into the next version all need content that was given once, perhaps long ago.
+Three operations need content that was given once, perhaps long ago: an update of popularity, the history of a user who
+clicked a video that is not in the user tower's table, and carrying over refreshed items into the next version.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _ITEMS = "items.parquet"
 _REMOVED = "removed.parquet"
 _WRITTEN_AT_ONCE = 65_536
 NEVER_TRAINED = -1
-"""The training bin of an item that the towers' tables lack."""
+"""The training bin of an item that is not in the tables of the towers."""
 
 
 class ItemStore:
-    """Items by id, with those that have come, changed and gone since the store was written.
+    """Items by id, including all that were added, changed or removed since the store was written.
 
     Args:
-      frame: item_id (str, distinct), view_count (int64, -1: unknown), training_bin (int32, -1: the towers lack it),
-        refreshed (bool: came or changed by refresh).
-      content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row of NaN: absent.
-      edges: int64, lower edges of the popularity bins from 1 on (`features.popularity`).
-      removed: ids that were removed and not given again; a later version must not bring them back.
+      frame: item_id (str, distinct), view_count (int64, -1 if unknown), training_bin (int32, -1 if the towers lack the
+        item) and refreshed (bool, whether it was added or changed by refresh).
+      content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row that is all NaN means that
+        the item lacks the modality.
+      edges: int64, lower edges of the popularity bins from bin 1 on (`features.popularity`).
+      removed: ids that were removed and not added again, which a later version must not bring back.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class ItemStore:
 
     @property
     def ids(self) -> np.ndarray:
-        """Ids of the items, object array of str [items]."""
+        """Ids of the current items, object array of str [items]."""
         base = self._base.to_numpy()
         if self._gone:
             base = base[~self._base.isin(list(self._gone))]
@@ -70,15 +71,15 @@ class ItemStore:
 
     @property
     def changed(self) -> np.ndarray:
-        """Ids given since the store was written, new or known, object array of str."""
+        """Ids of items added or changed since the store was written, object array of str."""
         return np.asarray(list(self._views_since), dtype=object)
 
     def refreshed(self, ids: np.ndarray) -> np.ndarray:
-        """Whether each item came or changed by refresh, in this version or one that it took over from, bool [ids]."""
+        """Returns whether each item was added or changed by refresh, here or in an earlier version, bool [ids]."""
         return np.fromiter((item in self._refreshed for item in ids), bool, len(ids))
 
     def holds(self, ids: np.ndarray) -> np.ndarray:
-        """Whether the store has each of `ids`, bool [ids]."""
+        """Returns whether the store holds each of `ids`, bool [ids]."""
         ids = np.asarray(ids, dtype=object)
         in_release = self._base.get_indexer(ids) >= 0
         if self._gone or self._views_since:
@@ -88,10 +89,10 @@ class ItemStore:
         return in_release
 
     def views(self, ids: np.ndarray) -> np.ndarray:
-        """View counts of items, int64 [ids]; -1: unknown.
+        """Returns the view counts of items, int64 [ids], -1 where unknown.
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         rows = self._rows(ids)
         views = np.where(rows >= 0, self._views[np.maximum(rows, 0)], UNKNOWN_VIEWS)
@@ -101,38 +102,39 @@ class ItemStore:
         return views
 
     def training_bins(self, ids: np.ndarray) -> np.ndarray:
-        """Popularity bins of the training, int32 [ids]; -1 for items that the towers' tables lack.
+        """Returns the popularity bins at the training, int32 [ids], -1 for items that are not in the towers' tables.
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         rows = self._rows(ids)
         return np.where(rows >= 0, self._bins[np.maximum(rows, 0)], NEVER_TRAINED).astype(np.int32)
 
     def bins(self, ids: np.ndarray) -> np.ndarray:
-        """Popularity bins as the item tower sees them, int32 [ids].
+        """Returns the popularity bins that the item tower uses, int32 [ids].
 
-        A known view count is binned; else the training's bin counts, and an item that training lacked is in bin 0.
+        A known view count decides the bin. If the count is unknown, an item keeps its bin of the training, and an item
+        that was not in the training is in bin 0.
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         views = self.views(ids)
         return np.where(views >= 0, bins_of(views, self._edges), np.maximum(self.training_bins(ids), 0))
 
     def is_cold(self, ids: np.ndarray) -> np.ndarray:
-        """Whether items are in popularity bin 0, bool [ids].
+        """Returns whether items are in popularity bin 0, bool [ids].
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         return self.bins(ids) == 0
 
     def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Raw content of items, modality -> float32 [ids, width]; a row of NaN: the item lacks the modality.
+        """Returns raw content, modality -> float32 [ids, width]; a row that is all NaN lacks the modality.
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         rows = self._rows(ids)
         given = [(line, self._content_since[item]) for line, item in enumerate(ids) if item in self._content_since]
@@ -146,21 +148,21 @@ class ItemStore:
         return content
 
     def catalogue(self, ids: np.ndarray) -> Catalogue:
-        """Held items as the item tower takes them.
+        """Returns items of the store in the form that the item tower takes.
 
         Raises:
-          KeyError: the store has no such item.
+          KeyError: an item is not in the store.
         """
         frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
         return Catalogue(frame, self.content(ids))
 
     def upsert(self, items: Catalogue, has_content: np.ndarray, refreshed: np.ndarray) -> None:
-        """Adds items, or replaces views and content of items that are there.
+        """Adds items, or replaces the view counts and content of items that are in the store.
 
         Args:
-          items: what is given.
-          has_content: bool [items]; False where a known item keeps its content.
-          refreshed: bool [items]; whether it comes by refresh.
+          items: the items.
+          has_content: bool [items], False for a known item that keeps its content.
+          refreshed: bool [items], whether the item comes by refresh.
         """
         ids = items.frame[columns.ITEM_ID].tolist()
         views = items.frame[columns.VIEW_COUNT].tolist()
@@ -174,7 +176,7 @@ class ItemStore:
             self.removed.discard(item)
 
     def remove(self, ids: list[str]) -> None:
-        """Removes items; one that is not there is noted all the same, so that no later version brings it back."""
+        """Removes items. The removal of an unknown id is recorded too, so that no later version brings it back."""
         for item in ids:
             self._content_since.pop(item, None)
             self._views_since.pop(item, None)
@@ -183,7 +185,7 @@ class ItemStore:
             self.removed.add(item)
 
     def save(self, folder: Path) -> None:
-        """Writes the items that are there now to a new folder."""
+        """Writes the current items to a new folder."""
         folder.mkdir(parents=True)
         ids = self.ids
         frame = pd.DataFrame(
@@ -207,10 +209,10 @@ class ItemStore:
 
     @classmethod
     def load(cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray) -> ItemStore:
-        """Reads what `save` wrote; content stays on the disk until it is asked for.
+        """Reads a store that `save` has written; content is memory-mapped and read when it is needed.
 
         Raises:
-          ReleaseError: a file is missing, broken, or does not fit the others.
+          ReleaseError: a file is missing, is broken, or does not fit the others.
         """
         with reading(folder, "put it back, roll back, or release again", ReleaseError):
             frame = pd.read_parquet(folder / _ITEMS)
@@ -226,13 +228,13 @@ class ItemStore:
     def of_training(
         cls, ids: np.ndarray, bins: np.ndarray, content: Mapping[str, np.ndarray], edges: np.ndarray
     ) -> ItemStore:
-        """The items of a training, whose views are left to the bins of the training.
+        """Makes a store of the items of a training; their view counts are unknown, so the bins of the training apply.
 
         Args:
           ids: object array of str [items].
           bins: int32 [FIRST_ROW + items], as `Prepared.bins`.
           content: modality -> float32 [FIRST_ROW + items, width], as `Prepared.content`.
-          edges: as above.
+          edges: lower edges of the popularity bins, as in `ItemStore`.
         """
         frame = pd.DataFrame(
             {
@@ -245,7 +247,7 @@ class ItemStore:
         return cls(frame, {name: vectors[FIRST_ROW:] for name, vectors in content.items()}, edges, set())
 
     def _rows(self, ids: np.ndarray) -> np.ndarray:
-        """Lines of the base, -1 for those that have come since."""
+        """Returns the positions of items in the stored arrays, -1 for items that were added since."""
         ids = np.asarray(ids, dtype=object)
         in_release = self.holds(ids)
         if not in_release.all():

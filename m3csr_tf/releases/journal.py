@@ -1,8 +1,9 @@
-"""What came and went since a version was published: numbered segments that appear whole or not at all.
+"""The journal of a version: the items added, changed and removed since its publication, in numbered segments.
 
-`saved_models/<name>/journal/<version>/<number>-<digest>.parquet`, from 1 up without a gap, each named by the SHA-256 of
-its bytes, so that a segment that was cut short or edited is told from one that was written. A reader replays those that
-it has not seen. Item vectors are in them: replaying takes no tower.
+A segment is a file `saved_models/<name>/journal/<version>/<number>-<digest>.parquet`, which appears complete or not at
+all. Numbers run from 1 without a gap. The digest is the SHA-256 of the file's bytes, so that a truncated or edited
+segment is detected. A reader replays the segments that it has not seen. Segments hold item vectors, so replaying needs
+no tower.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ _PUT_BACK = "put it back, or roll back to another version (pipelines/release.py 
 
 @dataclass(frozen=True)
 class Segment:
-    """Items that came, or came again, and items that went.
+    """Items that were added or changed, and items that were removed.
 
     Attributes:
-      items: those that came: ids, view counts, raw content.
+      items: the added and changed items: ids, view counts and raw content.
       vectors: their item vectors, float32 [items, D].
-      removed: ids of those that went, none of them among `items`.
-      has_content: bool [items]; False where the content is what was known already, and `items` has NaN for it.
-      refreshed: bool [items]; False for an item that came not by refresh but with the catalogue of another version.
+      removed: ids of the removed items, none of which is among `items`.
+      has_content: bool [items], False where the content stays as it was known, and `items` holds NaN instead.
+      refreshed: bool [items], False for an item that comes from the catalogue of another version and not by refresh.
     """
 
     items: Catalogue
@@ -58,16 +59,16 @@ class Segment:
     refreshed: np.ndarray
 
     def __len__(self) -> int:
-        """Items that came and went."""
+        """Returns the number of items that were added, changed or removed."""
         return len(self.vectors) + len(self.removed)
 
 
 class Journal:
-    """The journal of one version; one process at a time may append (`releases.versions.switching`).
+    """The journal of one version, to which one process at a time may append (`releases.versions.switching`).
 
     Args:
       folder: `saved_models/<name>/journal/<version>`.
-      fingerprint: of the version; a segment of another one is refused.
+      fingerprint: the fingerprint of the version; a segment of another version is refused.
       modalities: modality -> width of its raw vectors.
     """
 
@@ -77,20 +78,20 @@ class Journal:
         self._modalities = dict(modalities)
 
     def begin(self) -> None:
-        """Makes an empty journal; without one, a version is not whole."""
+        """Creates an empty journal, without which a version is incomplete."""
         if not (self.folder / HEAD).exists():
             write_json(self.folder / HEAD, {"segments": 0})
 
     def length(self) -> int:
-        """Number of segments.
+        """Returns the number of segments.
 
         Raises:
-          ReleaseError: one is missing.
+          ReleaseError: a segment is missing.
         """
         return len(self._segments())
 
     def append(self, segment: Segment) -> int:
-        """Writes a segment, waits until it is on the disk, and returns its number.
+        """Writes a segment, waits until it is safely on disk, and returns its number.
 
         Raises:
           ReleaseError: an earlier segment is missing, or the folder cannot be written.
@@ -109,18 +110,18 @@ class Journal:
         try:
             write_json(self.folder / HEAD, {"segments": number})
         except OSError as error:
-            # The segment is there, so it counts; the next one brings the head up to date.
+            # The segment is written and therefore counts; the next one will bring the head up to date.
             logger.warning("%s: cannot be written (%s)", self.folder / HEAD, error.strerror or error)
         return number
 
     def read(self, after: int = 0, until: int | None = None) -> Iterator[tuple[int, Segment]]:
-        """Segments by number, from `after` + 1 to `until`, or to the last one.
+        """Yields numbered segments, from `after` + 1 to `until`, or to the last one if `until` is None.
 
         Raises:
-          ReleaseError: a segment is missing, was changed, or is of another release.
+          ReleaseError: a segment is missing, was changed, or belongs to another release.
         """
         if after and until is None and self._head() <= after:
-            return  # Nothing new, told without a look at every name.
+            return  # The head alone shows that nothing is new, without listing the folder.
         paths = self._segments()
         if until is not None and until > len(paths):
             raise ReleaseError(f"{self.folder}: holds {len(paths)} segments, expected {until}; the rest is missing")
@@ -128,7 +129,7 @@ class Journal:
             yield number, self._parse(paths[number - 1], number)
 
     def salvage(self) -> Iterator[Segment]:
-        """What can still be read of a journal that may be broken, in order; says what cannot."""
+        """Yields, in order, the segments of a possibly broken journal that can still be read, and logs the others."""
         paths = sorted(path for path in self.folder.glob("*") if _NAME.fullmatch(path.name))
         try:
             self._segments()
@@ -205,7 +206,7 @@ class Journal:
 
 
 def _lists(vectors: np.ndarray, blanks: int, there: np.ndarray) -> pa.Array:
-    """Vectors float32 [n, width] as an array of lists; null where they are not `there`, and for `blanks` more."""
+    """Converts float32 [n, width] to an array of lists, null where `there` is False, with `blanks` nulls appended."""
     width = vectors.shape[1]
     padded = np.concatenate([vectors, np.zeros([blanks, width], np.float32)]).astype(np.float32)
     missing = np.concatenate([~there, np.ones(blanks, bool)])
@@ -213,7 +214,7 @@ def _lists(vectors: np.ndarray, blanks: int, there: np.ndarray) -> pa.Array:
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Lists as vectors float32 [n, width]; NaN where null."""
+    """Converts lists to vectors float32 [n, width], NaN where a list is null."""
     width = column.type.list_size
     lists = column.combine_chunks()
     arrays = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]

@@ -1,7 +1,7 @@
-"""The manifest that ties the parts of a release together, and the check that they are the ones it names.
+"""The manifest that ties the parts of a release together, and the check that the parts are the ones that it names.
 
-Every part carries a copy of the manifest of its release, so that a part from elsewhere is told at once, and a version
-that has been superseded still knows what belongs to it.
+Every part carries a copy of the manifest of its release. So a part that belongs elsewhere is detected at once, and a
+version that is no longer current still knows what belongs to it.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from m3csr_tf.util.stored import advice, checked, reading, what_is_wrong
 
 FORMAT = 2
 PARTS = (columns.ITEM_TOWER, columns.INDEX, columns.USER_TOWER)
-"""In the order in which they are published."""
+"""The parts of a version in the order in which they are published."""
 COPY = "release.json"
 _ADVICE = "put it back, roll back, or release again"
 _NO_CURRENT = "put it back, name a version (pipelines/release.py rollback --version N), or release again"
-"""Of the manifest itself: without it, going back to the version before needs a number."""
+"""Advice about the manifest itself; without it, the version to go back to must be named by its number."""
 
 
 def part_folder(release: Path, part: str, version: int) -> Path:
-    """Where a part of a version lies."""
+    """Returns the folder of a part of a version."""
     return release / part / str(version)
 
 
 def copy_path(part_folder: Path, part: str) -> Path:
-    """Where a part keeps its copy of the manifest; `assets.extra` is the place that TF Serving leaves to others."""
+    """Returns the path of a part's copy of the manifest; TF Serving leaves `assets.extra` to other programs."""
     return part_folder / COPY if part == columns.INDEX else part_folder / "assets.extra" / COPY
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder`, by its relative path."""
+    """Returns the SHA-256 of every file below `folder`, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def with_fingerprint(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with the fingerprint of all else that it says."""
+    """Returns the manifest with its fingerprint, a SHA-256 over everything else in it."""
     fields = {key: value for key, value in manifest.items() if key != "fingerprint"}
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return {**fields, "fingerprint": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Reads a manifest.
+    """Reads and checks a manifest.
 
     Raises:
-      ReleaseError: it is missing, broken, of another format or shape, names files outside the parts, or was changed
-        after it was written.
+      ReleaseError: the manifest is missing, broken, of another format or shape, names files outside the parts, or was
+        changed after it was written.
     """
     again = _ADVICE if path.name == COPY else _NO_CURRENT
     try:
@@ -84,7 +84,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def of_version(release: Path, version: int) -> dict[str, Any]:
-    """The manifest of a version, current or not, from the copy that its index carries.
+    """Returns the manifest of any version, current or not, from the copy in its index.
 
     Raises:
       ReleaseError: there is no such version, or its copy is broken.
@@ -102,13 +102,13 @@ def of_version(release: Path, version: int) -> dict[str, Any]:
 
 
 def versions(release: Path) -> list[int]:
-    """Numbers of all versions of which any part is there, ascending."""
+    """Returns the numbers of all versions of which any part is there, ascending."""
     found = {int(path.name) for part in PARTS for path in (release / part).glob("*") if path.name.isdecimal()}
     return sorted(found)
 
 
 def is_complete(release: Path, version: int) -> bool:
-    """Whether all parts of a version are there and carry one manifest; files are not checked."""
+    """Returns whether all parts of a version are there and carry the same manifest; their files are not checked."""
     try:
         manifest = of_version(release, version)
         return all(read(copy_path(part_folder(release, part, version), part)) == manifest for part in PARTS)
@@ -117,10 +117,10 @@ def is_complete(release: Path, version: int) -> bool:
 
 
 def verify(release: Path, manifest: dict[str, Any]) -> None:
-    """Checks that every part is there, whole, and of this release.
+    """Checks that every part is there, is complete, and belongs to this release.
 
     Raises:
-      ReleaseError: naming the part or file that is missing, changed, of another release, or not listed.
+      ReleaseError: a part or file is missing, changed, of another release, or not listed; the message names it.
     """
     for part in PARTS:
         folder = part_folder(release, part, manifest["version"])

@@ -1,4 +1,4 @@
-"""What a manifest must say, and within which bounds: one to which somebody gave a new fingerprint may say anything."""
+"""The shape of a manifest and the bounds of its values: an edited one with a new fingerprint may hold anything."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from m3csr_tf.util.names import is_plain
 from m3csr_tf.util.quoting import listed, quoted
 
 _LARGEST = 2**63 - 1
-"""Of whole numbers that numpy and TF Serving hold."""
+"""Largest whole number that NumPy and TF Serving hold."""
 _WIDEST = 2**24
-"""Numbers of a vector; far more than a tower has."""
+"""Largest width of a vector, far above that of any tower."""
 
 
 def _inside(name: str) -> str:
@@ -39,7 +39,7 @@ def _ascending(edges: list[int]) -> list[int]:
 
 
 def _bounds(section: type[BaseModel], name: str) -> Any:
-    """The bounds of a setting."""
+    """Returns a field with the bounds that the configuration sets for a setting."""
     return Field(
         **{
             end: getattr(one, end)
@@ -82,7 +82,7 @@ class _Settings(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What every manifest says; it says more."""
+    """The fields that every manifest must have; it may have more."""
 
     name: _PlainName
     run: _PlainName
@@ -101,7 +101,7 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Manifest:
-        # A model that explains says how much of a score is the id's and how much each modality's.
+        # The parts of a model that explains its scores must be the id, each modality, and perhaps popularity.
         known = {ID_PART, *self.modalities}
         if self.explains and {*self.layout} - {POPULARITY_PART} != known:
             raise ValueError(f"layout has the parts {listed(self.layout)}, expected {listed(known)}")

@@ -1,4 +1,4 @@
-"""Publishing a trained run: towers exported, index built from the exported item tower, all under one fingerprint."""
+"""Publishes a trained run: exports the towers, builds the index from the exported item tower, adds a manifest."""
 
 from __future__ import annotations
 
@@ -38,47 +38,48 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.refusals import behind, in_short, reason
 
 SAMPLE_USERS = 2000
-"""Users whose vectors a tree's recall is measured on."""
+"""Number of users on whose vectors the recall of a tree is measured."""
 
 
 EMBEDDED_AT_ONCE = 65_536
-"""Items whose raw content is in memory at once."""
+"""Number of items whose raw content is in memory at once."""
 
 
 class Trained(Protocol):
-    """A trained run: its settings, the data it was trained on, and the model with the weights to release."""
+    """A trained run: its settings, its prepared data, and the model with the weights to release."""
 
     @property
     def config(self) -> Config:
-        """The run's settings."""
+        """The settings of the run."""
         ...
 
     @property
     def prepared(self) -> Prepared:
-        """The data it was trained on."""
+        """The prepared data that the model was trained on."""
         ...
 
     @property
     def model(self) -> Recommender:
-        """The model, with the weights to release."""
+        """The model with the weights to release."""
         ...
 
 
 def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
-    """Publishes a new version to `saved_models/<release name>/` and makes it the current one; earlier ones stay.
+    """Publishes a new version to `saved_models/<release name>/` and makes it current; earlier versions stay.
 
-    Videos that came by refresh and that the new catalogue lacks are carried over, placed by the new item tower; so are
-    removals (`versions`).
+    Items that were added by refresh and are not in the new catalogue are carried over, with vectors from the new item
+    tower. Removals are carried over too (`carry_over`).
 
     Args:
-      trained: what to release.
-      version: a number above 0; one more than the latest when None.
-      bonuses: what the released tower adds to every score of an item, by popularity bin, beside what was trained,
-        float32 [bins] (`exposure`); only a model with a popularity bias takes other than zeros.
+      trained: the run to release.
+      version: the number of the version, from 1 up; None takes the latest number plus one.
+      bonuses: what the released tower adds to every score of an item by its popularity bin, on top of what was trained,
+        float32 [bins] (`exposure`). Only a model with a popularity bias accepts values other than 0.
 
     Raises:
-      ReleaseError: the version exists, an id cannot be served, the item vectors cannot be indexed to the recall that
-        is asked for, or the folder cannot be written; the release that was current stays so.
+      ReleaseError: the version exists, the model cannot take the bonuses, an id cannot be served, the item vectors
+        cannot be indexed to the required recall, or the folder cannot be written. The current version then stays
+        current.
     """
     folder = trained.config.release_folder
     if bonuses is None:
@@ -102,12 +103,12 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
 
 
 def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
-    """Whether a release's manifest says that it came from this run, as it has been trained and prepared now."""
+    """Returns whether a manifest says that its release came from this run in its present trained and prepared state."""
     return manifest["trained"] == trained.config.fingerprint() and manifest["prepared"] == _prepared_digest(trained)
 
 
 def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
-    """Whether publishing the run would make the version that the manifest describes once more."""
+    """Returns whether publishing the run now would only repeat the version that the manifest describes."""
     settings = trained.config.model_dump(mode="json")
     return released_from(manifest, trained) and all(
         manifest["config"][section] == settings[section] for section in ("exposure", "index")
@@ -138,7 +139,7 @@ def _export(trained: Trained, staging: Path) -> None:
 
 
 def _build_index(trained: Trained, staging: Path) -> ItemIndex:
-    """Indexes what the exported item tower says of every item, so that the two cannot disagree, and saves it."""
+    """Indexes and saves the vectors that the exported item tower gives, so that tower and index cannot disagree."""
     prepared, config = trained.prepared, trained.config
     items = ItemStore.of_training(
         prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges)
@@ -168,7 +169,7 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
 
 
 def _sample_users(prepared: Prepared, config: Config) -> pd.DataFrame:
-    """Some users and their histories up to the end of the log, as `retrieve` has them."""
+    """Returns sample users with their histories up to the end of the log, as `retrieve` uses them."""
     rows = np.random.default_rng(0).permutation(np.arange(FIRST_ROW, len(prepared.users)))[:SAMPLE_USERS]
     ordered = np.sort(rows)
     slots = Audience(prepared, config, columns.SPLITS).histories(ordered)[np.searchsorted(ordered, rows)]
@@ -206,7 +207,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
             "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
-                # No path: it would say nothing on another machine.
+                # The path is left out, because it means nothing on another machine.
                 "data": config.data.model_dump(mode="json", include={"format", "modalities"}),
             },
             "trained": config.fingerprint(),

@@ -1,4 +1,4 @@
-"""The recall gate of a live index: what it finds now, after all that came and went, against exact search."""
+"""The recall gate of a live index: its recall against exact search, after all items that were added and removed."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from m3csr_tf.releases.release import Release
 from m3csr_tf.util.progress import progress
 
 WORN = 0.2
-"""Share of an index's items that may have changed before a build is due, whatever the recall: its tree has worn."""
+"""Share of an index's items that may have changed before a rebuild is due, since its tree fits them less and less."""
 
 
 LONG = 10_000
-"""Segments of a journal from which a build is due: each takes about a millisecond whenever a release is opened."""
+"""Number of journal segments beyond which a rebuild is due; each adds about a millisecond to opening a release."""
 QUERIES = 500
-"""Users that recall is measured on: exact search for them takes seconds where millions of items are live."""
+"""Number of users on whom recall is measured; with millions of items, exact search for them takes seconds."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What was measured.
+    """The result of the measurement.
 
     Attributes:
-      recall: share of the exact nearest that is found, as the index is searched now.
-      required: the least that it must be.
-      at: how many nearest are looked at.
-      changed: items that came, changed or went since the index was built.
-      items: that it holds.
-      segments: of the journal, which every process that opens the release replays.
+      recall: recall of the index as it is searched now.
+      required: the least recall that is accepted.
+      at: the k of the recall.
+      changed: number of items that were added, changed or removed since the index was built.
+      items: number of items of the index.
+      segments: number of journal segments, which every process that opens the release must replay.
     """
 
     recall: float
@@ -39,17 +39,17 @@ class Gate:
 
     @property
     def holds(self) -> bool:
-        """Whether the recall is reached."""
+        """Whether the required recall is reached."""
         return self.recall >= self.required
 
     @property
     def rebuild_due(self) -> bool:
-        """Whether the index should be built afresh."""
+        """Whether the index should be rebuilt."""
         return not self.holds or self.changed > WORN * self.items or self.segments > LONG
 
 
 def recall_now(release: Release) -> Gate:
-    """Measures the recall of a live index on the users kept with it."""
+    """Measures the recall of a live index on the sample users that are stored with it."""
     index, settings = release.index, release.manifest["config"]["index"]
     with progress("measuring the recall of the index"):
         recall = index.measure(release.sample().vectors[:QUERIES])

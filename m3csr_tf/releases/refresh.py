@@ -1,7 +1,7 @@
-"""Fresh videos: new and changed items through the released item tower into the live index, removed ones out of it.
+"""Refresh: new and changed items pass through the released item tower into the live index, and removed ones leave it.
 
-What is given is embedded, written to the journal, and only then taken in: once `refresh` returns, a crash loses
-nothing, and every process that follows the journal (`Release.catch_up`) finds the same.
+Items are embedded, written to the journal, and only then put into the index. Once `refresh` returns, a crash loses
+nothing, and every process that follows the journal (`Release.catch_up`) gets the same index.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from m3csr_tf.util.quoting import quoted
 logger = logging.getLogger(__name__)
 
 _LOOKED_AT = 256
-"""Known items, at most, whose vectors are made a second time, to see whether their new content moves them."""
+"""Largest number of known items whose vectors are computed twice, to see whether their new content changes them."""
 
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did.
+    """The result of a refresh.
 
     Attributes:
-      new: items that the index lacked.
-      changed: items that it had already.
-      removed: items that it had and has no more.
-      absent: ids to remove that it did not hold; they are noted, so that no later version brings them back.
-      position: the journal's, afterwards.
-      seconds: from the given vectors to the searchable index.
+      new: number of items that the index lacked.
+      changed: number of items that it already had.
+      removed: number of items that it had and has no more.
+      absent: number of ids to remove that it did not have; they are recorded, so that no later version brings them
+        back.
+      position: position of the journal afterwards.
+      seconds: seconds from the given vectors to the searchable index.
     """
 
     new: int
@@ -62,20 +63,20 @@ def refresh(
     """Takes new, changed and removed items into a live release, and writes them to its journal.
 
     Args:
-      release: the current version; it catches up first.
-      items: checked, as `Catalogue.frame`: item_id and, perhaps, view_count; without that column, an item keeps the
-        count it had. -1: unknown, and an item of the training then has the popularity bin of its training.
-      content: modality -> raw vectors float32 [items, width], NaN where absent; what is given replaces what was known.
-        Of a modality that is not given, an item keeps what it had, and a new one lacks it.
-      removed: ids of items to remove.
-      source: what messages call the input.
+      release: the current version, which first catches up with its journal.
+      items: checked, in the form of `Catalogue.frame`: item_id and perhaps view_count. Without that column an item
+        keeps its count. A count of -1 is unknown; an item of the training then keeps the popularity bin it had there.
+      content: modality -> raw vectors float32 [items, width], NaN where an item lacks the modality; they replace what
+        was known. For a modality that is not given, a known item keeps its content, and a new one lacks it.
+      removed: ids of the items to remove.
+      source: the name of the input in error messages.
 
     Raises:
-      InputError: a modality is unknown or of another width, an item that no training placed has no content at all or
-        content for which the tower has no finite vector, an item is new and the model places no new items, an id is
-        both given and removed, or no item would be left.
-      ReleaseError: the release is not the current version any more, or the journal cannot be written. Nothing has
-        changed then.
+      InputError: a modality is unknown or of another width, an item that no training had is left without any content,
+        the tower's vector of an item is not finite, an item is new and the model places no new items, an id is both
+        given and removed, or no item would be left.
+      ReleaseError: the release is no longer the current version, or the journal cannot be written. In that case nothing
+        has changed.
     """
     started = time.perf_counter()
     frame = pd.DataFrame({columns.ITEM_ID: pd.Series(dtype=object)}) if items is None else items
@@ -128,7 +129,7 @@ def _warn_of_unread(
     vectors: np.ndarray,
     source: str,
 ) -> None:
-    """Says so where new content of known items moves none of them: of clicked items some models read the id alone."""
+    """Warns if new content of known items changes no vector, because some models use only the id of clicked items."""
     known = np.flatnonzero(in_release)[:_LOOKED_AT]
     before = release.items.content(frame[columns.ITEM_ID].to_numpy(dtype=object)[known])
     differs = np.zeros(len(known), bool)
@@ -149,7 +150,7 @@ def _warn_of_unread(
 
 
 def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
-    """Says if a new item, searchable by now, may be one that was there before, in another spelling."""
+    """Warns if a new item, which is searchable by now, may be a known one in another spelling."""
     if not len(new):
         return
     others = np.asarray(release.index.ids, dtype=object)
@@ -166,7 +167,7 @@ def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
 def check(
     release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], removed: Collection[str], source: str
 ) -> None:
-    """Raises InputError where `refresh` would; arguments as there."""
+    """Raises InputError in the cases in which `refresh` would; the arguments are the same."""
     for name, vectors in content.items():
         expected = release.modalities.get(name)
         if expected is None:
@@ -194,7 +195,7 @@ def check(
 
 
 def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.ndarray]) -> np.ndarray:
-    """Whether items would be left with nothing that places them: neither a training nor content, bool [ids]."""
+    """Returns whether items would have neither trained ids nor content, so that nothing places them, bool [ids]."""
     store = release.items
     bare = np.ones(len(ids), bool)
     for vectors in content.values():
@@ -206,14 +207,14 @@ def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.nd
         kept = [vectors for name, vectors in store.content(ids[rest]).items() if name not in content]
         bare[rest] = np.all([np.isnan(vectors).any(axis=1) for vectors in kept], axis=0) if kept else True
     else:
-        bare &= ~in_release  # What was known already stays.
+        bare &= ~in_release  # Known items keep the content that they have.
     return bare
 
 
 def _completed(
     release: Release, frame: pd.DataFrame, content: dict[str, np.ndarray], in_release: np.ndarray
 ) -> Catalogue:
-    """What is given, and what is known already of the rest."""
+    """Completes what is given by what is already known of the items."""
     store, ids = release.items, frame[columns.ITEM_ID].to_numpy(dtype=object)
     views = np.full(len(ids), UNKNOWN_VIEWS, np.int64)
     if columns.VIEW_COUNT in frame:

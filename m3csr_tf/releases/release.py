@@ -1,13 +1,13 @@
-"""A release, opened: two towers, an index and the items, known to belong together, and all that came since.
+"""An opened release: two towers, an index and the items, checked to belong together, with all later changes applied.
 
 saved_models/<name>/
-  manifest.json            what the current version is; replaced last
-  history.json             which versions became current, one after the other
+  manifest.json            the current version; replaced last
+  history.json             the versions in the order in which they became current
   models.config            for TF Serving, pinned to that version and the one before
   item_tower/<version>/    SavedModel
-  index/<version>/         ScaNN index of the item vectors; items/ and sample/ beside it
+  index/<version>/         ScaNN index of the item vectors, with items/ and sample/ inside
   user_tower/<version>/    SavedModel
-  journal/<version>/       items that came and went since the version was published
+  journal/<version>/       items added, changed and removed since the version was published
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ ITEMS_FOLDER = "items"
 
 
 class Release:
-    """A verified version; towers, index and items are loaded on first use, and then the journal is replayed.
+    """A verified version. Towers, index and items are loaded on first use, and then the journal is replayed.
 
-    Not for several threads at once while `catch_up` or `apply` runs. Pickled, it is opened again where it arrives, from
-    the same folder, with as much of the journal.
+    It must not be shared by threads while `catch_up` or `apply` runs. A pickled copy is opened again from the same
+    folder in the process that unpickles it, with the same part of the journal replayed.
 
     Args:
       folder: `saved_models/<name>`.
-      manifest: the version's manifest.
-      until: segments of the journal to replay; all that there are when None.
+      manifest: the manifest of the version.
+      until: number of journal segments to replay; None replays all of them.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], until: int | None = None) -> None:
@@ -63,22 +63,22 @@ class Release:
 
     @property
     def version(self) -> int:
-        """Version of all parts."""
+        """The version number of all parts."""
         return int(self.manifest["version"])
 
     @property
     def modalities(self) -> dict[str, int]:
-        """Modality -> width of its raw vectors, in the order in which vectors are laid out."""
+        """Modality -> width of its raw vectors, in the order in which user and item vectors hold their parts."""
         return dict(self.manifest["modalities"])
 
     @property
     def width(self) -> int:
-        """Width D of user and item vectors."""
+        """The width D of user and item vectors."""
         return max(place.stop for place in self.layout.values())
 
     @property
     def layout(self) -> dict[str, slice]:
-        """Part -> its slice of a user or item vector; a score is the sum of the parts' dot products."""
+        """Part -> its slice of a user or item vector; a score is the sum of the dot products of the parts."""
         return {part: slice(start, stop) for part, (start, stop) in self.manifest["layout"].items()}
 
     @property
@@ -88,39 +88,39 @@ class Release:
 
     @property
     def items(self) -> ItemStore:
-        """Views, popularity bins and raw content of the same items."""
+        """View counts, popularity bins and raw content of the same items."""
         return self._live[1]
 
     @property
     def position(self) -> int:
-        """Segments of the journal that index and items hold."""
-        self._live  # noqa: B018  Loading replays what there is.
+        """Number of journal segments that index and items have taken in."""
+        self._live  # noqa: B018  Loading the index replays the journal, which sets the position.
         return self._position
 
     @property
     def model_title(self) -> str:
-        """What tables and messages call the model (`Recommender.title`)."""
-        return str(self.manifest.get("title", "M3CSR"))  # Earlier manifests are all of M3CSR.
+        """The name of the model in tables and messages (`Recommender.title`)."""
+        return str(self.manifest.get("title", "M3CSR"))  # Manifests of earlier versions lack a title: all were M3CSR.
 
     @property
     def places_new_items(self) -> bool:
-        """Whether the item tower places an item that it was not trained with by its content."""
+        """Whether the item tower can compute the vector of an item that was not in its training from its content."""
         return bool(self.manifest.get("places_new_items", True))
 
     @property
     def explains(self) -> bool:
-        """Whether the towers say why (`Recommender.explains`)."""
+        """Whether scores can be explained by their parts (`Recommender.explains`)."""
         return bool(self.manifest.get("explains", True))
 
     def has_trained(self, ids: np.ndarray) -> np.ndarray:
-        """Whether the towers' tables have each of `ids`, in the index or not, bool [ids]."""
+        """Returns whether the towers' tables hold each of `ids`, whether or not the index does, bool [ids]."""
         return self._user_tower.known.get_indexer(ids) >= 0
 
     def check_placed(self, ids: np.ndarray, source: str) -> None:
-        """Checks that the model has vectors for some items, if it places only those that it was trained with.
+        """Checks that the model has vectors for some items, if it has them only for the items of its training.
 
         Raises:
-          InputError: one of `ids` is new to such a model; `source` is what the message calls where they come from.
+          InputError: an item is new to such a model; the message calls the origin of the ids `source`.
         """
         if self.places_new_items:
             return
@@ -133,28 +133,28 @@ class Release:
             )
 
     def path(self, part: str) -> Path:
-        """Folder of "item_tower", "index" or "user_tower"."""
+        """Returns the folder of a part: "item_tower", "index" or "user_tower"."""
         return manifests.part_folder(self.folder, part, self.version)
 
     def sample(self) -> sample.SampledUsers:
-        """The users whose vectors recall is measured on, and their vectors."""
+        """Returns the sample users on whose vectors recall is measured, with these vectors."""
         return sample.load(self.path(columns.INDEX))
 
     def item_vectors(self, catalogue: Catalogue) -> np.ndarray:
-        """Vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown."""
+        """Computes the vectors of known or new items, float32 [items, D]; a view count of -1 is unknown."""
         return self._item_tower.vectors(catalogue)
 
     def user_vectors(self, users: pd.DataFrame) -> np.ndarray:
-        """Vectors of users, known or new, float32 [users, D].
+        """Computes the vectors of known or new users, float32 [users, D].
 
         Args:
-          users: user_id, and history, a list of item ids, oldest first; what exceeds the length that the tower
-            reads is cut off at the old end. Items that came after the training count by their content.
+          users: user_id and history, a list of item ids, oldest first. Only as many of the latest items are used as the
+            tower reads. Items that were added after the training take part by their content.
         """
         return self._user_tower.vectors(users, self.items)
 
     def score_parts(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """Parts of the scores of pairs: part -> float32 [pairs], which sum to the score.
+        """Computes the parts of the scores of pairs, part -> float32 [pairs]; they sum to the score.
 
         Args:
           user_vectors, item_vectors: float32 [pairs, D].
@@ -165,22 +165,25 @@ class Release:
         }
 
     def catch_up(self) -> int:
-        """Replays what the journal holds beyond `position`, and returns how many items came and went.
+        """Replays journal segments beyond `position`, and returns how many items were added, changed and removed.
 
         Raises:
-          ReleaseError: a segment is missing, was changed, or is of another release.
+          ReleaseError: a segment is missing, was changed, or belongs to another release.
         """
         index, items = self._live
         if not self.journal.folder.exists() and not is_current(self):
-            return 0  # The version was pruned while it was held open.
+            return 0  # The version was pruned while it was open, so there are no more changes to follow.
         return self._replay(index, items, None)
 
     def apply(self, number: int, segment: Segment) -> None:
         """Takes in a segment that this process has just written to the journal.
 
         Args:
-          number: of the segment; one more than `position`.
-          segment: what came and went.
+          number: the number of the segment, which must be `position` + 1.
+          segment: the items added, changed and removed.
+
+        Raises:
+          ValueError: the number is another one.
         """
         index, items = self._live
         if number != self._position + 1:
@@ -189,10 +192,10 @@ class Release:
         self._position = number
 
     def items_alone(self, salvage: bool = False) -> ItemStore:
-        """The items of the version and all that its journal holds by now, or up to `until`, without loading an index.
+        """Loads the items with all changes in the journal up to now, or up to `until`, without loading the index.
 
         Args:
-          salvage: take what can still be read of a journal that may be broken.
+          salvage: use whatever can still be read of a journal that may be broken.
         """
         items = self._stored_items()
         segments = (
@@ -245,12 +248,12 @@ class Release:
 
 
 def open_release(folder: Path, version: int | None = None, until: int | None = None) -> Release:
-    """Opens a version of a release, after checking every file of it.
+    """Opens a version of a release after checking every file of it.
 
     Args:
       folder: `saved_models/<name>`.
-      version: which one; the one that the manifest names when None.
-      until: segments of the journal to replay; all that there are when None.
+      version: the number of the version; None opens the one that the manifest names.
+      until: number of journal segments to replay; None replays all of them.
 
     Raises:
       ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
@@ -262,7 +265,7 @@ def open_release(folder: Path, version: int | None = None, until: int | None = N
 
 
 def is_current(release: Release) -> bool:
-    """Whether the manifest still names this version; if not, open the release again."""
+    """Returns whether the manifest still names this version; if not, the release should be opened again."""
     try:
         return manifests.read(release.folder / columns.MANIFEST) == release.manifest
     except ReleaseError:
@@ -271,7 +274,7 @@ def is_current(release: Release) -> bool:
 
 def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
     ids = segment.items.frame[columns.ITEM_ID].to_numpy(dtype=object)
-    if len(ids):  # First, so that an index whose items all go and others come is never empty.
+    if len(ids):  # Additions come first, so that an index is never empty, even if all its earlier items are removed.
         index.upsert(ids, segment.vectors)
     gone = np.asarray(segment.removed, dtype=object)
     in_release = gone[items.holds(gone)]

@@ -1,4 +1,4 @@
-"""Users kept with an index: their vectors measure its recall, and tell the user tower that it was built for."""
+"""Sample users that are stored with an index: their vectors measure its recall, and identify its user tower."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VECTORS = "vectors.npy"
 
 
 class SampledUsers(NamedTuple):
-    """Some users of the run.
+    """Some users of the run with their vectors.
 
     Attributes:
       users: user_id (str) and history (lists of str, oldest first), up to the end of the run's log.
@@ -30,7 +30,7 @@ class SampledUsers(NamedTuple):
 
 
 def save(sample: SampledUsers, index_folder: Path) -> None:
-    """Writes a sample into an index's folder."""
+    """Writes a sample into the folder of an index."""
     folder = index_folder / FOLDER
     folder.mkdir()
     sample.users.to_parquet(folder / _USERS, index=False)
@@ -38,7 +38,7 @@ def save(sample: SampledUsers, index_folder: Path) -> None:
 
 
 def load(index_folder: Path) -> SampledUsers:
-    """Reads what `save` wrote.
+    """Reads a sample that `save` has written.
 
     Raises:
       ReleaseError: a file is missing or broken.

@@ -1,4 +1,4 @@
-"""Whether a version is what it was when it was published: files, vectors, recall and journal, recomputed."""
+"""Verifies that a version is still what was published, by recomputing checksums, vectors, recall and journal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 TOLERANCE = 1e-4
-"""Of a vector's entries, relative to its largest: what another machine's kernels may change."""
+"""Largest difference of a vector's entry, relative to the largest entry, that another machine's kernels may cause."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked and found right.
+    """The extent of a successful verification.
 
     Attributes:
-      files: whose checksums were recomputed.
-      segments: of the journal, whose checksums were recomputed.
-      items: whose vectors were recomputed by the item tower, from the raw content.
-      users: whose vectors were recomputed by the user tower.
-      recall: of the live index against exact search.
+      files: number of files whose checksums were recomputed.
+      segments: number of journal segments whose checksums were recomputed.
+      items: number of items whose vectors were recomputed by the item tower from their raw content.
+      users: number of users whose vectors were recomputed by the user tower.
+      recall: recall of the live index against exact search.
       required: the recall that it must reach.
     """
 
@@ -38,11 +38,12 @@ class Verified:
 
 
 def verify(release: Release, sample_size: int) -> Verified:
-    """Recomputes what can be recomputed of a version that `open_release` has just opened (it checks all checksums).
+    """Verifies a version that `open_release` has just opened, which includes a check of all its checksums.
 
     Args:
       release: the version.
-      sample_size: items and users whose vectors are recomputed, at most; those that came last are among them.
+      sample_size: largest number of items, and of users, whose vectors are recomputed; the latest changed items are
+        among them.
 
     Raises:
       ReleaseError: a vector or the recall is not what it should be, or the journal is broken.
@@ -58,7 +59,7 @@ def verify(release: Release, sample_size: int) -> Verified:
     _compare("item", ids, index.vectors(ids), release.item_vectors(store.catalogue(ids)), release)
     sample = release.sample()
     users = sample.users.iloc[:sample_size]
-    # As at the build: what came since is not in the sample's vectors.
+    # The sample's vectors were computed when the index was built, so changes since then must not enter these either.
     again = release.user_vectors(users)
     _compare("user", users[columns.USER_ID].to_numpy(dtype=object), sample.vectors[: len(users)], again, release)
     gate = recall_now(release)

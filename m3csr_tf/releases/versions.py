@@ -1,7 +1,8 @@
-"""The versions of a release: making one current, going back to one, listing and pruning them.
+"""The versions of a release: making one current, going back to one, listing them and pruning them.
 
-One process at a time makes versions (`publishing`), and one at a time writes a journal or moves the manifest
-(`switching`, short). Readers take no lock: they follow the manifest, and find the old version or the new one, whole.
+One process at a time creates versions (`publishing`), and one at a time writes to a journal or replaces the manifest
+(`switching`, which is short). Readers take no lock: they follow the manifest, and find either the old version or the
+new one, each of them complete.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ _SWITCH_LOCK = ".switch.lock"
 
 @dataclass(frozen=True)
 class Version:
-    """What is known of a version.
+    """The description of a version.
 
     Attributes:
       version: its number.
       current: whether the manifest names it.
-      complete: whether all its parts are there and carry one manifest.
-      manifest: its manifest; empty where it is not complete.
-      segments: of its journal; -1 where one is missing.
-      size: bytes of its parts and journal.
+      complete: whether all its parts are there and carry the same manifest.
+      manifest: its manifest; empty if it is not complete.
+      segments: number of segments of its journal; -1 if one is missing.
+      size: size of its parts and its journal in bytes.
     """
 
     version: int
@@ -60,14 +61,14 @@ class Version:
 
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
-    """Holds the lock of those who make versions, and gives an empty folder to make one in; it is removed afterwards.
+    """Takes the lock for creating versions, and yields an empty staging folder, which is removed afterwards.
 
     Raises:
       ReleaseError: the folder cannot be written.
     """
     staging = folder / STAGING
     with _writing(folder), locked(folder / _PUBLISH_LOCK):
-        shutil.rmtree(staging, ignore_errors=True)  # An earlier attempt that was killed.
+        shutil.rmtree(staging, ignore_errors=True)  # It may be left from an earlier attempt that was killed.
         staging.mkdir(parents=True)
         try:
             yield staging
@@ -77,7 +78,7 @@ def publishing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def switching(folder: Path) -> Iterator[None]:
-    """Holds the lock of those who write a journal or move the manifest.
+    """Takes the lock for writing to a journal or replacing the manifest.
 
     Raises:
       ReleaseError: the folder cannot be written.
@@ -87,10 +88,10 @@ def switching(folder: Path) -> Iterator[None]:
 
 
 def free_version(folder: Path, version: int | None) -> int:
-    """The number of the next version, or `version` if it is free.
+    """Returns the number of the next version, or `version` if it is free.
 
     Raises:
-      ReleaseError: it exists, or is no number above 0.
+      ReleaseError: the version exists, or its number is below 1.
     """
     taken = set(manifests.versions(folder)) | _journals(folder)
     if version is None:
@@ -103,16 +104,16 @@ def free_version(folder: Path, version: int | None) -> int:
 
 
 def commit(folder: Path, staging: Path, manifest: dict[str, Any], select: CarryOverRule) -> None:
-    """Gives the parts in `staging` their places and makes them the current version, with what must not be lost.
+    """Moves the parts in `staging` to their places and makes them the current version, with what is carried over.
 
-    In the order item tower, index, user tower, journal, models.config, manifest: until the last, the old version is
-    current, whole.
+    The order is item tower, index, user tower, journal, models.config, manifest. Until the last step the old version is
+    current and complete.
 
     Args:
       folder: `saved_models/<name>`.
-      staging: holds a folder for each part.
-      manifest: with its fingerprint.
-      select: which of the old version's items the new one carries over.
+      staging: the folder that holds a folder for each part.
+      manifest: the manifest with its fingerprint.
+      select: chooses which items of the old version the new one carries over.
     """
     version = manifest["version"]
     text = _text(manifest)
@@ -131,17 +132,17 @@ def commit(folder: Path, staging: Path, manifest: dict[str, Any], select: CarryO
 
 
 def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment | None]:
-    """Makes an earlier version current again; videos and removals since then stay in effect.
+    """Makes an earlier version current again; items added, changed and removed since then stay in effect.
 
     Args:
       folder: `saved_models/<name>`.
-      version: which one; the one that was current before this one was published when None.
+      version: the number of the version; None goes back to the one that was current before.
 
     Returns:
-      The version, and what it took over.
+      The version, and what it carried over from the version that was current until now.
 
     Raises:
-      ReleaseError: there is none, or it is not whole; the current version stays so.
+      ReleaseError: there is no such version, or it is incomplete. The current version then stays current.
     """
     with _writing(folder), locked(folder / _PUBLISH_LOCK):
         if version is None:
@@ -159,12 +160,12 @@ def rollback(folder: Path, version: int | None = None) -> tuple[Release, Segment
 
 
 def prune(folder: Path, keep: int) -> list[int]:
-    """Removes all but the `keep` latest complete versions, and what attempts that were killed have left behind.
+    """Removes all but the `keep` latest complete versions, and the leftovers of attempts that were killed.
 
-    The current version stays in any case, and counts.
+    The current version always stays, and counts as one of those that are kept.
 
     Returns:
-      The versions removed, incomplete ones included.
+      The numbers of the removed versions, including incomplete ones.
 
     Raises:
       ReleaseError: there is no current version, `keep` is below 1, or the folder cannot be written.
@@ -184,13 +185,13 @@ def prune(folder: Path, keep: int) -> list[int]:
                 place = folder / part / str(version)
                 if place.exists():
                     place.rename(place.with_name(f"{_GOING}-{version}"))
-        # Before anything is written: it may be a full disk that this is to make room on.
+        # Files are removed before any is written, because the disk may be full, which pruning is to remedy.
         for part in parts:
             for stale in (folder / part).glob(f"{_GOING}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
         shutil.rmtree(folder / STAGING, ignore_errors=True)
         with switching(folder):
-            for stale in folder.rglob(".*.part"):  # Nobody else writes one while this holds both locks.
+            for stale in folder.rglob(".*.part"):  # With both locks held, no other process can be writing one.
                 stale.unlink(missing_ok=True)
             pinned = {latest, *(one for one in tf_serving.pinned(folder) if one in kept)}
             tf_serving.write(folder, sorted(pinned))
@@ -199,14 +200,14 @@ def prune(folder: Path, keep: int) -> list[int]:
 
 
 def listing(folder: Path) -> list[Version]:
-    """All versions of which any part is there, ascending; none is current where the manifest is missing or broken.
+    """Lists all versions of which any part is there, ascending; none is current if the manifest is missing or broken.
 
     Raises:
       ReleaseError: the folder holds no release.
     """
     latest, there = current(folder), manifests.versions(folder)
     if latest is None and not there:
-        manifests.read(folder / columns.MANIFEST)  # Says why.
+        manifests.read(folder / columns.MANIFEST)  # It raises an error that says why there is none.
     found = []
     for version in there:
         complete = manifests.is_complete(folder, version)
@@ -223,7 +224,7 @@ def listing(folder: Path) -> list[Version]:
 
 
 def no_current(folder: Path) -> str:
-    """What to say and do where the manifest names no version that is there."""
+    """Returns the message for a manifest that names no existing version, with advice on what to do."""
     complete = [one for one in manifests.versions(folder) if manifests.is_complete(folder, one)]
     way = f"go back to one by rollback --version, the latest complete one is {complete[-1]}" if complete else ""
     return (
@@ -248,7 +249,7 @@ def _make_current(folder: Path, target: Release, select: CarryOverRule) -> Segme
 
 
 def _before(folder: Path, version: int) -> Release | None:
-    """The version that was current until now; the latest complete other one where the manifest does not tell."""
+    """Returns the version that was current until now, or else the latest complete other one, or None."""
     latest = current(folder)
     if latest is None:
         others = [one for one in manifests.versions(folder) if one != version and manifests.is_complete(folder, one)]
@@ -264,7 +265,7 @@ def _before(folder: Path, version: int) -> Release | None:
 
 
 def _history(folder: Path) -> list[int]:
-    """Versions in the order in which they became current, without those that were rolled back; the last is current."""
+    """Returns versions in the order in which they became current, without rolled back ones; the last is current."""
     try:
         past = [int(version) for version in parse_json(regular(folder / HISTORY).read_bytes())["versions"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -284,14 +285,14 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _pinned(folder: Path, current: int, previous: int | None) -> list[int]:
-    """Versions that TF Serving loads: the one before as well, for clients that have not seen the manifest move."""
+    """Returns the versions that TF Serving loads, with the previous one for clients that follow the old manifest."""
     if previous is None or previous == current or not manifests.is_complete(folder, previous):
         return [current]
     return sorted([previous, current])
 
 
 def current(folder: Path) -> int | None:
-    """The current version; None where the manifest is missing or broken."""
+    """Returns the number of the current version, or None if the manifest is missing or broken."""
     try:
         return int(manifests.read(folder / columns.MANIFEST)["version"])
     except ReleaseError:

@@ -1,4 +1,4 @@
-"""ablations: what each component of the full model contributes (Table 3 of the paper)."""
+"""ablations: measures what each component of the full model contributes (Table 3 of the paper)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from m3csr_tf.verbs.train import train
 def ablations(config: Config, count: int) -> Path:
     """Trains and evaluates the full model and the ablations of Table 3 with `count` run seeds each.
 
-    Runs are called as in `experiments.ablations.variants`; those that have finished are not trained again. Each full
-    model is also evaluated with every user unknown and with uniform attention, which takes no training.
+    The runs are named as in `experiments.ablations.variants`; finished ones are not trained again. Each full model is
+    also evaluated with every user unknown, and with uniform attention, which needs no training.
 
     Returns:
-      <run folder>/<name>-ablations.json: figures and contributions of every variant, and what the full model's scores
-      are made of.
+      The path <run folder>/<name>-ablations.json, which holds the metrics and the contribution of every variant, and
+      the shares of the parts in the variance of the full model's scores.
 
     Raises:
-      ConfigError, RunError: before anything is trained, when a setting is at fault or a run's name is taken.
+      ConfigError, RunError: a setting is wrong or the name of a run is taken. Nothing has been trained in that case.
     """
     variants = ablation.variants(config, count)
     for seed_configs in variants.values():
@@ -59,7 +59,7 @@ def ablations(config: Config, count: int) -> Path:
             for name, by_split in found.items():
                 for split, systems in by_split.items():
                     evaluated[name][split].append(systems[title])
-            # Else the graphs of all runs would stay in memory.
+            # Without this, the graphs of all earlier runs would stay in memory.
             del trained, vectors
             tf.keras.backend.clear_session()
             gc.collect()

@@ -1,4 +1,4 @@
-"""The settings that a search on validation has chosen for each baseline, as tables and lines."""
+"""Formats the settings that a search on validation has chosen for each baseline, as a table and as lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m3csr_tf.baselines.search import ChosenSettings
 
 
 def choices_table(choices: Mapping[str, ChosenSettings]) -> Table:
-    """On what a search has chosen the settings of each baseline (`in_words`), and how long it took."""
+    """Returns a table of what each baseline's settings were chosen on, with metrics, trials and seconds."""
     title = "settings of the baselines, as chosen by Recall@20"
     table = Table("baseline", "chosen on", title=title, title_justify="left")
     for heading in ("Recall@20", "NDCG@20", "tried", "seconds"):
@@ -24,7 +24,7 @@ def choices_table(choices: Mapping[str, ChosenSettings]) -> Table:
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings on a line, those within settings left out: they have a line of their own."""
+    """Formats settings on one line, without the settings of nested baselines, which have lines of their own."""
     parts = []
     for name, value in settings.items():
         if name in registry.BASELINES:

@@ -1,4 +1,4 @@
-"""baselines: closed-form recommenders on the data of a run, tuned and evaluated without a trained model beside them."""
+"""baselines: tunes and evaluates closed-form recommenders on the data of a run, without a trained model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ BASELINES_FILE = "baselines.json"
 
 
 def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
-    """Prepares if need be, tunes the baselines of `evaluation.baselines`, and evaluates them on validation and test.
+    """Prepares the data if necessary, tunes the baselines of `evaluation.baselines`, and evaluates them.
 
-    Writes baselines.json, as metrics.json has it under "baselines", and per_user.npz. A baseline that the log is too
-    large for is left out, and said to be.
+    It evaluates on validation and test, and writes per_user.npz and baselines.json, in the form that metrics.json has
+    under "baselines". A baseline that cannot handle a log of this size is left out, which is reported.
 
     Returns:
       System -> split -> its evaluation.
 
     Raises:
-      RunError: the run's folder holds a run of another configuration.
+      RunError: the run's folder holds a run with another configuration.
     """
     prepared = prepare(config)
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines

@@ -1,4 +1,4 @@
-"""What both batch jobs, retrieve and embed, ask and say: the engine, and the parts of a shard."""
+"""What the batch jobs retrieve and embed have in common: the choice of the engine, and messages about parts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from m3csr_tf.verbs.console import say
 
 
 def engine_of(config: Config, job: JobConfig) -> Engine:
-    """Who makes the parts: this process, or a Spark cluster."""
+    """Returns the engine that makes the parts: this process, or a Spark cluster."""
     return jobs.here if job.engine == "local" else spark.SparkEngine(config.spark)
 
 
 def parts_made(done: JobStatus) -> str:
-    """How many parts this process has made, in words."""
+    """Says in words how many parts this process has made."""
     return f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
 
 
 def print_missing(done: JobStatus, config: JobConfig) -> None:
-    """Says that parts of other shards are missing, and what to do about them."""
+    """Reports that parts of other shards are missing, and what to do about them."""
     say(
         f"shard {config.shard} is done: {parts_made(done)}; {done.missing:,} parts of other shards are missing, and "
         f"{done.output} is put in place with the last of them; on other disks, copy the parts into "

@@ -1,4 +1,4 @@
-"""Where verbs print what they have found."""
+"""The console on which verbs print their results."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ console = Terminal()
 
 
 def say(text: str) -> None:
-    """Prints a line as it is, however long: a log can be searched for it."""
+    """Prints a line without wrapping it, so that logs can be searched for it."""
     console.print(text, soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""embed: item vectors from a release."""
+"""embed: computes item vectors with a release."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from m3csr_tf.verbs.console import say
 
 
 def embed(config: Config) -> Path:
-    """Item vectors from the release, of a catalogue or of all items of the release.
+    """Computes item vectors with the release, for a file of items or for all items of the release.
 
     Returns:
-      The link to the folder of the vectors, there or to come.
+      The path of the link to the folder of the vectors, which exists once all parts are there.
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)

@@ -1,4 +1,4 @@
-"""evaluate: how well a run ranks."""
+"""evaluate: measures how well a run ranks the catalogue."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
 
 def evaluate(config: Config) -> dict[str, Evaluation]:
-    """Ranks the catalogue for the validation and test users, beside baselines; writes metrics.json and per_user.npz.
+    """Ranks the catalogue for the validation and test users, and compares the model with baselines.
 
-    The item vectors are those of a release, the bonuses of items without a click or with few (`exposure`) included.
-    Intensities are there where the model weighs modalities.
+    It writes metrics.json and per_user.npz. Item vectors are those of a release, including the bonuses of items with no
+    or few clicks (`exposure`). Intensities are written if the model weighs modalities.
 
     Returns:
-      System -> its evaluation on the test split; the model is called by its title.
+      System -> its evaluation on the test split; the model's key is its title.
     """
     return evaluate_run(load_run(config))[columns.TEST]
 
 
 def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = None) -> dict[str, dict[str, Evaluation]]:
-    """`evaluate` of a run that is open already; what comes back is split -> system -> evaluation.
+    """Evaluates a run that is already open, as `evaluate` does, and returns split -> system -> evaluation.
 
     Args:
       trained: the run.
-      model_vectors: its vectors, if they are at hand.
+      model_vectors: the vectors of its model, if they have been computed already.
 
     Raises:
-      RunError: the run's folder may not be written.
+      RunError: the run's folder cannot be written.
     """
     runs.check_figures_fit(trained)
     config, prepared = trained.config, trained.prepared

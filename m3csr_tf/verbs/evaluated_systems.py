@@ -1,4 +1,4 @@
-"""The model and its baselines, evaluated one after the other on a split."""
+"""Evaluates the model of a run and its baselines, one after the other, on a split."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from m3csr_tf.verbs.load_run import vectors_of
 from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 FEW = ("popularity", "random")
-"""The baselines beside a single run, where `evaluation.baselines` does not say."""
+"""The baselines that a single run is compared with if `evaluation.baselines` does not say."""
 
 
 def titled(system: str) -> str:
-    """What tables call a system."""
+    """Returns the name of a system in tables."""
     return "truth (ceiling)" if system == "truth" else system
 
 
 def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
-    """The model and the baselines of `evaluation.baselines` on one split; the other one is not looked at.
+    """Evaluates the model and the baselines of `evaluation.baselines` on one split, without reading the other one.
 
-    On validation the model's own vectors rank, as in the validations of its training and in a sweep: places that a
-    release holds for new items (`exposure`) are lost where nothing new can be clicked. On test those of a release do.
+    On validation the model ranks by its own vectors, as it does in the validations of training and in a sweep: list
+    positions that a release reserves for new items (`exposure`) are wasted where no new item can be clicked. On test it
+    ranks by the vectors of a release.
 
     Returns:
-      System -> its evaluation, without intervals.
+      System -> its evaluation, without confidence intervals.
     """
     if split == columns.TEST:
         users, items, _ = released(trained)
@@ -50,12 +51,12 @@ def evaluate_systems(trained: TrainedRun, split: str) -> dict[str, Evaluation]:
 
 
 def evaluate_without(trained: TrainedRun, of_model: ReleasedVectors) -> dict[str, dict[str, dict[str, Evaluation]]]:
-    """A run with something taken from its user tower that needs no training of its own (`ablations.UNTRAINED`).
+    """Evaluates a run without a component of its user tower, for components that need no training (`UNTRAINED`).
 
-    The item vectors stay as they are, bonuses included. The weights are as they were when this returns.
+    The item vectors stay as they are, including bonuses. The weights of the model are restored before this returns.
 
     Returns:
-      What is taken away -> split -> the model's title -> evaluation, without intervals.
+      Component that is left out -> split -> title of the model -> evaluation, without confidence intervals.
     """
     settings = trained.config.evaluation.model_copy(update={"bootstrap": 0})
     users, items, _ = of_model
@@ -76,20 +77,20 @@ def evaluate_without(trained: TrainedRun, of_model: ReleasedVectors) -> dict[str
 def evaluated_on(
     name: str, vectors: Vectors, split: str, trained: TrainedRun, settings: EvaluationConfig
 ) -> Evaluation:
-    """One system on one split, with progress on stderr; `name` is what the progress calls it."""
+    """Evaluates one system on one split, and shows progress on stderr under the system's name."""
     with progress(f"evaluating {titled(name)} on {split}, users") as stage:
         return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
 
 
 def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:
-    """The model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
+    """Yields the model and the baselines of `evaluation.baselines`; each baseline is fitted when its turn comes.
 
     Args:
       trained: the run.
-      of_model: the vectors of its model, which is called by its title.
+      of_model: the vectors of its model, whose name is its title.
 
     Yields:
-      The system's name, its vectors, and for a tuned baseline the settings that its search has chosen.
+      The name of the system, its vectors, and the settings that the search has chosen, for a tuned baseline.
     """
     config, prepared = trained.config, trained.prepared
     yield trained.model.title, of_model, None

@@ -1,4 +1,4 @@
-"""What the figures of a run's report need of its model, taken from it as plain arrays."""
+"""Computes from a run's model what the figures of its report show, as plain arrays (`reports.evidence`)."""
 
 from __future__ import annotations
 
@@ -28,38 +28,39 @@ from m3csr_tf.util.samples import sample
 
 _AT = 20
 _MOST_USERS, _SCORES = 2_000, 200_000_000
-"""Users whose lists are judged, at most, and users times items of one ranking, at most: some seconds in all."""
+"""Largest number of users whose lists are evaluated, and largest number of user-item pairs of one ranking; both bound
+the time to some seconds."""
 _POINTS = 600
-"""Items of the t-SNE, whose time grows with them."""
+"""Number of items in the t-SNE, whose time grows with it."""
 _BARS = 10
-"""Users whose intensities are shown, as in Figure 6 of the paper."""
+"""Number of users whose intensities are shown, as in Figure 6 of the paper."""
 
 
 def gather(trained: TrainedRun, run: RunFiles) -> Evidence:
-    """Takes from the model of a run what its figures show; what the model does not have is left out and said.
+    """Computes what the figures of a run show; where the model lacks something, the evidence says why.
 
-    Item vectors have the bonuses that the evaluation of the run found, as those of a release.
+    Item vectors include the bonuses that the evaluation of the run found, like those of a release.
 
     Args:
       trained: the run.
-      run: its files.
+      run: the files of its evaluation.
     """
     with progress("vectors for the figures"):
         return _Gathering(trained, run).evidence()
 
 
 def gather_of_experiment(trained: TrainedRun, run: RunFiles) -> Evidence:
-    """As `gather`, but without rankings of test users, which an experiment has of all systems; and with lists.
+    """Computes what an experiment's figures of a model show: without rankings of test users, but with top-N lists.
 
-    The lists are exact, and of the users of the case study alone, who are drawn among test users: the runs of an
-    experiment have no release that lists could come from.
+    The experiment has rankings of all systems already. The lists are exact, because the runs of an experiment have no
+    release, and are made only for the users of the case study, who are drawn from the test users.
     """
     with progress("vectors for the figures"):
         return _Gathering(trained, run).evidence_of_experiment()
 
 
 class _Gathering:
-    """One run, its vectors, and some of its test users."""
+    """The run, its vectors, and a sample of its test users."""
 
     def __init__(self, trained: TrainedRun, run: RunFiles) -> None:
         self._config, self._prepared, self._run = trained.config, trained.prepared, run
@@ -101,7 +102,7 @@ class _Gathering:
         return replace(found, lists=lists)
 
     def _of_model(self, lists: pd.DataFrame | None) -> Evidence:
-        """What the model has beside its rankings; `lists` name the users among whom those of the case study are."""
+        """Returns all evidence except rankings; the case study's users are drawn from those in `lists`."""
         lacking: dict[str, str] = {}
         ids, vectors = self._vectors()
         if vectors is None:
@@ -127,7 +128,7 @@ class _Gathering:
         )
 
     def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
-        """Curves by subset of modalities, if vectors have parts of them, and recall by popularity."""
+        """Returns curves by subset of modalities (None if no part of a vector is a modality's), and recall by bin."""
         prepared, users = self._prepared, self._users
         truth, seen = (read_clicks(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
@@ -161,7 +162,7 @@ class _Gathering:
         return np.asarray(self._prepared.bins)
 
     def _vectors(self) -> tuple[list[str], dict[str, np.ndarray] | None]:
-        """Ids, and scaled content and id vectors, of the same drawn items, those with clicks and every modality."""
+        """Returns ids, scaled content and id vectors of sampled items that have clicks and all modalities."""
         prepared = self._prepared
         whole = (prepared.train_clicks > 0) & (prepared.cluster_ids > 0).all(axis=1)
         rows = sample(np.flatnonzero(whole), _POINTS, self._seed)
@@ -173,7 +174,7 @@ class _Gathering:
         return ids, found if part_slice is None else found | {ID_PART: self._items[rows, part_slice]}
 
     def _intensities(self, rows: np.ndarray, audience: Audience) -> pd.DataFrame:
-        """Intensities of users whose rows ascend, by their ids."""
+        """Returns the intensities of users, indexed by user id; `rows` must ascend."""
         values = self._encoder.intensities(rows, audience.histories(rows))
         return pd.DataFrame(values, index=self._prepared.users.ids(rows), columns=self._prepared.modalities)
 
@@ -191,7 +192,7 @@ class _Gathering:
         )
 
     def _exact_lists(self) -> pd.DataFrame:
-        """Lists of the users of the case study, as `retrieve` writes them of an exact index: nothing that she knows."""
+        """Returns exact lists of the case study's users, in the columns of `retrieve` and without clicked items."""
         prepared = self._prepared
         everyone = self._users if len(self._users) else np.arange(FIRST_ROW, len(prepared.users))[:_MOST_USERS]
         drawn = draw_users(pd.DataFrame({columns.USER_ID: prepared.users.ids(everyone)}), prepared, self._seed)
@@ -217,7 +218,7 @@ class _Gathering:
         )
 
     def _case(self, lists: pd.DataFrame | None) -> dict[str, np.ndarray]:
-        """Histories of the users of the case study, as lists know them: up to the end of the log."""
+        """Returns the histories of the case study's users up to the end of the log, as their lists use them."""
         if lists is None or lists.empty:
             return {}
         users = draw_users(lists, self._prepared, self._seed)

@@ -1,4 +1,4 @@
-"""experiment: many models on several data sets, tuned alike, each run in a process of its own, compared in tables."""
+"""experiment: tunes many models alike on several data sets, each run in its own process, and compares them."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ def experiment(
     processes: int | None = None,
     quick: bool = False,
 ) -> Path:
-    """Runs what a file asks for, several runs at a time, and writes results.json, tables, figures and a report.
+    """Runs the experiment of a file, several runs at a time, and writes results.json, tables, figures and a report.
 
-    Runs that have come to their end are not run again, and one that was stopped goes on. A run that fails says why, and
-    the others go on.
+    Finished runs are not repeated, and an interrupted one continues. If a run fails, its error is reported, and the
+    other runs go on.
 
     Args:
-      config: the defaults with the overrides, which names the folder of the experiment, and it if `run.name` is given.
-      file: the experiment, YAML (`experiments.comparison.settings`).
-      overrides: settings of all runs, section.name=value; they come last.
-      folders: NAME=FOLDER, folders of data sets in place of those of the file.
-      processes: runs at the same time; as many as there are cores without a number.
-      quick: take the section `quick` of the file.
+      config: the defaults with the overrides. It gives the parent folder, and the experiment's name if `run.name` is
+        set.
+      file: the YAML file of the experiment (`experiments.comparison.settings`).
+      overrides: settings for all runs, section.name=value, which are applied last.
+      folders: NAME=FOLDER, folders of data sets that replace those of the file.
+      processes: number of runs at a time; None takes the number of cores.
+      quick: use the section `quick` of the file.
 
     Returns:
       The folder of the experiment.
 
     Raises:
-      ConfigError: before anything is run, when the file, a setting or an option is at fault.
-      RunError: in the end, when a run has failed; or before, when the folder holds something else.
+      ConfigError: the file, a setting or an option is wrong. Nothing has been run in that case.
+      RunError: the folder holds something else, or, at the end, a run has failed.
     """
     experiment = read_experiment(file, quick)
     name = config.run.name if "name" in config.run.model_fields_set else experiment.name or file.stem
@@ -97,7 +98,7 @@ def experiment(
 
 
 def _given(folders: Sequence[str]) -> dict[str, Path]:
-    """The folders of --data, by data set."""
+    """Returns data set -> folder, from the options --data."""
     given = {}
     for one in folders:
         name, _, folder = one.partition("=")

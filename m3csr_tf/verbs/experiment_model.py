@@ -1,4 +1,4 @@
-"""What is inside the compared model, on the page of an experiment: figures of a run's page, of the run of seed 0."""
+"""The sections of an experiment's page about the compared model: figures as in a run's report, from seed 0."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _DRAWN_AMONG = "test users with"
 
 @dataclass(frozen=True)
 class ModelPart:
-    """What the page says of the model on one data set and split.
+    """The content of the page about the model on one cell, a data set with a split.
 
     Attributes:
       figures: blocks of the figures, and a sentence about those that the model lacks.
-      case: blocks of the case study; empty without one.
-      tables: figure -> the numbers that it shows.
+      case: blocks of the case study; empty if there is none.
+      tables: name of a figure -> the numbers that it shows.
     """
 
     figures: list[Block]
@@ -40,14 +40,15 @@ class ModelPart:
 
 
 def model_sections(title: str, chosen: Mapping[str, Config | None], folder: Path) -> Iterator[PageSection]:
-    """The sections of all cells; figures are written as PNG and SVG, and their numbers as CSV, a file for all cells.
+    """Yields the sections of all cells, and writes the figures as PNG and SVG and their numbers as CSV.
 
-    A run that cannot be opened is a sentence on the page: hours of other runs do not hang on it.
+    A CSV file holds the numbers of all cells. A run that cannot be opened becomes a sentence on the page, so that the
+    report of hours of other runs does not fail with it.
 
     Args:
-      title: what tables call the model.
-      chosen: cell -> the run of seed 0; None where it has failed.
-      folder: of the figures.
+      title: the name of the model in tables.
+      chosen: cell -> the configuration of the run of seed 0; None if that run has failed.
+      folder: the folder of the figures.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
     for cell, config in chosen.items():
@@ -59,7 +60,7 @@ def model_sections(title: str, chosen: Mapping[str, Config | None], folder: Path
             if name in part.tables:
                 part.tables[name].insert(0, "cell", cell)
                 tables.setdefault(name, []).append(part.tables[name])
-            else:  # An earlier run of the experiment may have had it.
+            else:  # A figure that an earlier call has written is removed, since it no longer applies.
                 for ending in ("png", "svg"):
                     (folder / f"{name}-{cell}.{ending}").unlink(missing_ok=True)
         yield PageSection(f"Inside {title}: {cell}", part.figures)

@@ -43,7 +43,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.experiment_model import model_sections
 
 _CURVES = 8
-"""Systems that a figure tells apart."""
+"""Largest number of systems that a figure distinguishes."""
 _SECTIONS = {
     "Accuracy": ("table2_accuracy", "slices"),
     "Ablations": ("table3_ablations",),
@@ -51,7 +51,7 @@ _SECTIONS = {
     "Data": ("table1_data",),
     "Search and cost": ("chosen", "cost"),
 }
-"""Section of the page -> its tables."""
+"""Title of a section of the page -> names of its tables."""
 
 _ROW_HEADINGS = ("system", "variant")
 
@@ -69,15 +69,15 @@ def write_report(
     """Writes report.html, the figures as PNG and SVG, and model_card.md into the folder of every reported run.
 
     Args:
-      tree: as results.json.
+      tree: the contents of results.json.
       sheets: the tables.
-      drawn: name -> data of the figures, as `curves.write` gives them.
-      finals: job -> folder of the run of a trained model that is reported.
-      chosen: cell -> the run of seed 0 of the compared model; None where it has failed.
-      folder: of the experiment.
+      drawn: name of a figure -> its data, in the form that `curves.write` returns.
+      finals: job -> folder of the reported run of a trained model.
+      chosen: cell -> the configuration of the compared model's run of seed 0; None if that run has failed.
+      folder: the folder of the experiment.
 
     Returns:
-      The page.
+      The path of the page.
     """
     with progress("drawing figures and writing model cards"):
         figures = {cell: list(_figures(tree, cell, drawn, folder / FIGURES)) for cell in tree["cells"]}
@@ -126,7 +126,7 @@ def _tables(sheets: Sequence[Sheet]) -> Iterator[PageSection]:
 
 
 def _table(sheet: Sheet) -> PageTable:
-    """A sheet as a table of the page; the system comes first, since the first column stays in sight on a phone."""
+    """Converts a sheet to a table of the page; the system comes first, as phones keep the first column in sight."""
     order = sorted(range(len(sheet.columns)), key=lambda position: sheet.columns[position].heading not in _ROW_HEADINGS)
     rows: list[list[Cell]] = []
     for row, texts in zip(sheet.rows, sheet.texts(), strict=True):
@@ -140,7 +140,7 @@ def _table(sheet: Sheet) -> PageTable:
 
 
 def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: Path) -> Iterator[Block]:
-    """Draws what there is data for; of many systems ours and the best."""
+    """Draws the figures for which there are data; if there are many systems, it shows ours and the best others."""
 
     def figure(name: str, title: str, caption: str, canvas: Canvas) -> Figure:
         return Figure(title, caption, save(canvas, folder, f"{name}-{cell}"))
@@ -192,12 +192,12 @@ def _figures(tree: Tree, cell: str, drawn: Mapping[str, pd.DataFrame], folder: P
 
 
 def _best(tree: Tree, cell: str, among: Collection[str] | None = None) -> list[str]:
-    """Titles of ours and of the systems with the highest Recall@20 on test, at most _CURVES; no ceiling.
+    """Returns the titles of ours and of the systems best by Recall@20 on test, at most _CURVES, without the truth.
 
     Args:
-      tree: as results.json.
+      tree: the contents of results.json.
       cell: the data set and split.
-      among: titles; None: all.
+      among: titles to choose from; None takes all.
     """
     systems = {
         system["title"]: system["test"]["all"]["recall@20"]["mean"]
@@ -209,13 +209,13 @@ def _best(tree: Tree, cell: str, among: Collection[str] | None = None) -> list[s
 
 
 def _ordered(table: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
-    """The rows of these systems, in their order."""
+    """Returns the rows of these systems, in the order of the systems."""
     parts = [table[table["system"] == system] for system in systems]
     return pd.concat(parts, ignore_index=True) if parts else table.iloc[:0]
 
 
 def _write_card(tree: Tree, job: str, folder: Path) -> None:
-    """The card of a run, and how the experiment has chosen its settings."""
+    """Writes the model card of a run, with a section on how the experiment has chosen its settings."""
     cell, name, system = next(
         (cell, name, system)
         for cell, found in tree["cells"].items()

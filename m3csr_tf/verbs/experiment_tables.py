@@ -1,4 +1,4 @@
-"""The tables of an experiment on the console."""
+"""Prints the tables of an experiment on the console."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from m3csr_tf.experiments.comparison.sheet import Sheet
 
 
 def as_console(sheet: Sheet) -> Table:
-    """A sheet as a table of the console; what ids hold is no markup."""
+    """Converts a sheet to a table of the console, in which brackets in ids are not taken as markup."""
     table = Table(title=sheet.title, title_justify="left")
     for column in sheet.columns:
         table.add_column(Text(column.heading), justify="right" if column.number else "left")

@@ -1,4 +1,4 @@
-"""explain: why an item has its score for a user."""
+"""explain: says why an item has its score for a user."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     """Prints the parts of a score, intensities, gate and attention, as text or as JSON (docs/explain.md).
 
     Args:
-      config: names the release and, without a history, the run that it came from.
-      user, item: their ids.
-      history: item ids, oldest first, with commas between them or as a JSON list; when None, that of the run's whole
-        log.
-      as_json: print JSON alone.
+      config: names the release and, if no history is given, the run that it came from.
+      user, item: ids of the user and the item.
+      history: item ids, oldest first, separated by commas or as a JSON list; None takes the history of the user in the
+        whole log of the run.
+      as_json: print JSON and nothing else.
+
+    Raises:
+      InputError: an id is empty or not UTF-8, or the history is not a list of ids.
     """
     if not user or not item:
         raise InputError("explain: needs the ids of a user and an item, --user U --item I; got an empty one")
@@ -46,7 +49,7 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     explanation = explain_pair(release, user, item, _known_history(config, release, user) if past is None else past)
     if as_json:
         text = json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
-        # Ids keep their letters; what a terminal would obey is escaped as JSON can.
+        # Ids keep their letters, but control characters, which a terminal would execute, are escaped as in JSON.
         sys.stdout.write("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
         sys.stdout.write("\n")
     else:
@@ -72,7 +75,7 @@ def _given_history(text: str) -> list[str]:
 
 
 def _known_history(config: Config, release: Release, user: str) -> list[str]:
-    """The user's history up to the end of the run's log; empty for one that the run lacks."""
+    """Returns the user's history up to the end of the run's log; it is empty if the run does not know the user."""
     trained = origin(config, release, "pass --history")
     rows = trained.prepared.users.rows([user])
     if rows[0] == UNKNOWN_ROW:
@@ -82,7 +85,7 @@ def _known_history(config: Config, release: Release, user: str) -> list[str]:
 
 
 def print_explanation(explanation: Explanation) -> None:
-    """Prints it as text; of a model that does not explain, the parts of the score alone."""
+    """Prints an explanation as text; for a model that does not explain its scores, only the parts of the score."""
     known = "" if explanation.known_user else ", unknown to the user tower: asked about as unknown users are"
     say(f"{explanation.release}, version {explanation.version} ({explanation.fingerprint[:12]})")
     say(f"user {shortened(explanation.user)}{known}; history of {len(explanation.history)}")

@@ -1,4 +1,4 @@
-"""frontier: what shares of cold items in the lists cost and give."""
+"""frontier: measures what a share of cold items in the lists costs and gains."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from m3csr_tf.verbs.load_run import load_run, vectors_of
 
 
 def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
-    """What shares of cold items in the lists cost and give; writes frontier.csv and frontier.png beside the metrics.
+    """Measures what shares of cold items in the lists cost and gain, and writes frontier.csv and frontier.png.
+
+    Args:
+      config: names the run.
+      split: the split whose clicks are used.
+
+    Returns:
+      The measurements, one for each share.
 
     Raises:
-      ConfigError: the model has no popularity bias, by which a release could give cold items a share.
+      ConfigError: the model has no popularity bias, which a release needs to give cold items a share.
     """
     trained = load_run(config)
     if trained.model.popularity_bias is None:

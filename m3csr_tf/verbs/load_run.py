@@ -1,4 +1,4 @@
-"""A finished run, opened for a verb, and what several verbs ask of it."""
+"""Opens a finished run for a verb, and computes what several verbs need of it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from m3csr_tf.util.progress import PERCENT, progress
 
 
 def load_run(config: Config) -> TrainedRun:
-    """The finished run of the configuration, refused if another one lies under its name.
+    """Opens the finished run that the configuration names.
 
-    Its settings are the ones given: those of evaluation, index and retrieval may differ from when it was trained.
+    The run gets the given settings, because those of evaluation, index and retrieval may differ from its training.
+
+    Raises:
+      RunError: a run with other settings of data or training lies under this name, or it has not finished.
     """
     config = run_files.with_warm_start(config)
     found = run_files.differing(config)
@@ -34,9 +37,9 @@ def load_run(config: Config) -> TrainedRun:
 
 
 def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
-    """The model's own vectors of all users and items, without bonuses (`bonuses`).
+    """Computes the model's own vectors of all users and items, without the bonuses of `bonuses`.
 
-    Users are known by their training clicks alone: metrics are judged with these vectors, and so are the bonuses.
+    Users are represented by their training clicks alone, because metrics and bonuses are computed with these vectors.
     """
     with progress("item vectors, items") as stage:
         items = encoder.items(stage)
@@ -44,7 +47,7 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 
 
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
-    """What evaluation and release add to the scores of each popularity bin, float32 [bins], so that the two agree."""
+    """Calibrates the bonus of each popularity bin, float32 [bins], which evaluation and release add alike."""
     config = trained.config
     with progress(f"calibrating how often new items are shown, {PERCENT}") as stage:
         return exposure.calibrated_bonuses(

@@ -1,4 +1,4 @@
-"""The run that a release came from, opened for a verb."""
+"""Opens the run that a release came from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from m3csr_tf.verbs.load_run import load_run
 
 
 def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
-    """The configuration's run, which the release came from.
+    """Opens the run of the configuration, and requires that the release came from it.
 
     Args:
       config: names the run.
       release: the version in question.
-      otherwise: what to do without the run, as a part of a sentence.
+      otherwise: the alternative to having the run, as a part of an error message.
 
     Raises:
-      RunError: the release came from another run, or from another training of this one; as in `load_run`.
+      RunError: the release came from another run or from another training of this run, or the run cannot be opened
+        (`load_run`).
     """
     try:
         trained = load_run(config)

@@ -1,4 +1,4 @@
-"""prepare: raw logs to the prepared folder of a run."""
+"""prepare: turns raw logs into the prepared folder of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3csr_tf.verbs.console import console, say
 
 
 def prepare(config: Config) -> Prepared:
-    """Raw input to the run's prepared folder; another process that would write the run waits."""
+    """Turns raw input into the run's prepared folder; a lock makes other processes that would write the run wait."""
     with folder_lock(config.run_folder):
         return _prepare(config)
 

@@ -1,4 +1,4 @@
-"""refresh: fresh videos, popularity updates and removals into the live index."""
+"""refresh: takes new items, popularity updates and removals into the live index."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from m3csr_tf.verbs.console import say
 
 _LOCK = ".follow.lock"
 _POLL = 0.1
-"""Seconds between looks into an inbox."""
+"""Seconds between two looks into an inbox."""
 _MEASURED_EVERY = 0.02
-"""Share of the items that may change before the recall is measured again."""
+"""Share of the items that may change before recall is measured again."""
 
 
 def refresh(
@@ -36,14 +36,17 @@ def refresh(
     follow: Path | None,
     compaction: bool,
 ) -> None:
-    """Takes in files of items, one by one or as they arrive, and says whether the index is still good.
+    """Takes in files of items, once or as they arrive, and reports whether the index still reaches its recall.
 
     Args:
       config: names the release.
-      items: file of items that came, changed or went (docs/data.md).
-      remove: file of ids of items to remove.
-      follow: folder to take files from as they arrive, until interrupted.
-      compaction: build the index afresh afterwards, as a new version.
+      items: file of added, changed and removed items (docs/data.md).
+      remove: file of the ids of items to remove.
+      follow: folder from which files are taken as they arrive, until the process is interrupted.
+      compaction: afterwards build the index anew, as a new version.
+
+    Raises:
+      InputError: nothing is asked for, or a file is invalid.
     """
     if not (items or remove or follow or compaction):
         raise InputError("refresh: nothing to do; expected any of --items, --remove, --follow and --compact")
@@ -56,7 +59,7 @@ def refresh(
         _say(release, items, done)
     if remove:
         ids = read_ids(remove)
-        # What went before may be named again.
+        # Ids that were removed before may be listed again, so a file without any current id is accepted.
         check_listed(remove, ids, release, "--remove", needs_one=False)
         _say(release, remove, [refresh_items(release, removed=ids, source=str(remove))])
     if release.index.changed > measured and not compaction:
@@ -72,7 +75,7 @@ def refresh(
 
 
 def _follow(config: Config, folder: Path) -> None:
-    """Takes in what arrives, as the current version has it, until interrupted; one process does, others wait."""
+    """Takes in files as they arrive until it is interrupted; a lock lets only one process do this at a time."""
     inbox.pending_files(folder)
     with locked(folder / _LOCK):
         release = open_release(config.release_folder)
@@ -107,21 +110,21 @@ def _follow(config: Config, folder: Path) -> None:
 
 
 class _Staying:
-    """What stays in an inbox: files that could not be put away, until they change, and what is no file."""
+    """The entries that stay in an inbox: files that could not be moved, until they change, and links or folders."""
 
     def __init__(self) -> None:
         self._files: set[tuple[Path, int, int]] = set()
         self._said: set[Path] = set()
 
     def add(self, path: Path) -> None:
-        """Remembers a file that has had its turn, if it is still there."""
+        """Remembers a file that has been taken in or rejected, if it is still there."""
         self._files |= self._state(path)
 
     def holds(self, path: Path) -> bool:
         return bool(self._state(path) & self._files)
 
     def say(self, odd: list[Path]) -> None:
-        """Says once of each that it is passed over."""
+        """Reports once for each entry that it is ignored."""
         for path in odd:
             if path not in self._said:
                 say(f"{one_line(str(path))}: is passed over; an inbox takes files, no links, pipes or folders")
@@ -137,7 +140,7 @@ class _Staying:
 
 
 def _warm_up(release: Release) -> None:
-    """The first call of a tower takes a second; not the first video's."""
+    """Runs the item tower once, because its first call takes a second, which no arriving item should have to wait."""
     ids = release.index.ids[:1]
     release.item_vectors(release.items.catalogue(np.asarray(ids, dtype=object)))
 

@@ -1,4 +1,4 @@
-"""release: publish a version, list them, verify one, go back to one, prune old ones."""
+"""release: publishes a version, lists versions, verifies one, rolls back to one, and prunes old ones."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from m3csr_tf.verbs.load_run import bonuses, load_run, vectors_of
 
 
 def publish(config: Config, again: bool = False) -> Release:
-    """Exports the towers, builds the index over all items and publishes both as one version.
+    """Exports the towers, builds the index over all items, and publishes both as one version.
 
-    A run that is the current version already, with the same settings of index and exposure, is not published twice,
-    unless it is to be done again.
+    If the current version already comes from this run with the same settings of index and exposure, it is not published
+    again, unless `again` is set.
     """
     trained = load_run(config)
     current = None if again else _published(trained)
@@ -46,7 +46,7 @@ def publish(config: Config, again: bool = False) -> Release:
 
 
 def list_versions(config: Config) -> None:
-    """All versions of the release, and which one is current: a block each."""
+    """Prints a block for each version of the release, and says which one is current."""
     found = versions.listing(config.release_folder)
     for one in found:
         manifest = one.manifest
@@ -67,7 +67,7 @@ def list_versions(config: Config) -> None:
 
 
 def verify(config: Config, version: int | None, sample: int) -> None:
-    """Recomputes checksums, a sample of vectors, and the recall of the live index."""
+    """Recomputes checksums, the vectors of a sample, and the recall of the live index, and reports the result."""
     released = open_release(config.release_folder, version)
     with progress("recomputing checksums, vectors and recall"):
         done = verification.verify(released, sample)
@@ -94,7 +94,7 @@ def rollback(config: Config, version: int | None) -> Release:
 
 
 def prune(config: Config, keep: int) -> list[int]:
-    """Removes old versions, and what attempts that were killed have left behind."""
+    """Removes old versions, and the leftovers of attempts that were killed."""
     gone = versions.prune(config.release_folder, keep)
     removed = ", ".join(map(str, gone)) or "none"
     say(f"{config.release_folder}: versions removed: {removed}; the latest {keep} and the current one stay")
@@ -114,7 +114,7 @@ def _origin(manifest: Mapping[str, Any]) -> str:
 
 
 def _published(trained: TrainedRun) -> Release | None:
-    """The current version if it is this run's, and whole."""
+    """Returns the current version if it was published from this run and is complete, or None."""
     try:
         current = open_release(trained.config.release_folder)
     except ReleaseError:

@@ -1,4 +1,4 @@
-"""The vectors of a run as a release holds them."""
+"""Computes the vectors of a run as a release holds them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ReleasedVectors(NamedTuple):
     """The vectors of a run as a release holds them.
 
     Attributes:
-      users: those of all users, by row, computed when they are asked for.
-      items: float32 [items, D], the bonuses of items without a click or with few (`exposure`) included.
-      bonuses: float32 [bins], what was added to each popularity bin.
+      users: the vectors of all users by row, which are computed when they are needed.
+      items: item vectors float32 [items, D], including the bonuses of items with no or few clicks (`exposure`).
+      bonuses: the bonus of each popularity bin, float32 [bins].
     """
 
     users: UserVectors
@@ -28,7 +28,7 @@ class ReleasedVectors(NamedTuple):
 
 
 def released(trained: TrainedRun) -> ReleasedVectors:
-    """A run's vectors, and the bonuses calibrated for them."""
+    """Computes the vectors of a run, with the bonuses that are calibrated for them."""
     plain = vectors_of(trained, VectorEncoder(trained.model, item_features(trained.prepared)))
     added = bonuses(trained, plain)
     return ReleasedVectors(

@@ -1,4 +1,4 @@
-"""report: what a finished run came to, as an HTML page, figures and a model card."""
+"""report: presents the results of a finished run as an HTML page, figures and a model card."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def report(config: Config) -> Path:
     """Writes report.html, figures/ and model_card.md into the folder of a run that has been evaluated.
 
     Returns:
-      The page.
+      The path of the page.
 
     Raises:
-      RunError: the run has not finished or has not been evaluated, or its folder may not be written.
+      RunError: the run has not finished or has not been evaluated, or its folder cannot be written.
     """
     trained = load_run(config)
     runs.check_figures_fit(trained)

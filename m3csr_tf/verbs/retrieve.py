@@ -1,4 +1,4 @@
-"""retrieve: top-N lists from a release."""
+"""retrieve: makes top-N lists with a release."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _EXAMPLE_PLACES = 3
 
 
 def retrieve(config: Config) -> Path:
-    """Top-N lists from the release, for a file of users or for all users of the prepared data.
+    """Makes top-N lists with the release, for a file of users or for all users of the prepared data.
 
     Returns:
-      The link to the folder of the lists, there or to come.
+      The path of the link to the folder of the lists, which exists once all parts are there.
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)
@@ -80,7 +80,7 @@ def _print_done(done: JobStatus, config: Config) -> None:
 
 
 def _print_counts(done: JobStatus, released: Release, users: Users, config: Config) -> None:
-    """What the lists are like, and what of it is suspicious; nothing if a later job has replaced them meanwhile."""
+    """Prints counts of the lists, and warns of what is suspicious, unless a later job has replaced the lists by now."""
     try:
         distinct = distinct_lists(done.folder)
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _print_counts(done: JobStatus, released: Release, users: Users, config: Conf
 
 
 def _print_examples(folder: Path, released: Release) -> None:
-    """The top of the first lists, with the reason for each item; nothing if a later job has replaced them meanwhile."""
+    """Prints the top of the first lists with a reason for each item, unless a later job has replaced them by now."""
     try:
         first = min(folder.glob("part-*"), default=None)
         lists = first and next(pq.ParquetFile(regular(first)).iter_batches(batch_size=_EXAMPLE_LISTS * 1000), None)

@@ -1,4 +1,4 @@
-"""run_all: every step in one go."""
+"""run_all: runs every step of the pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3csr_tf.verbs.train import train
 
 
 def run_all(config: Config) -> None:
-    """prepare, train, evaluate, release, retrieve and report, then where everything lies, a line each."""
+    """Prepares, trains, evaluates, releases, retrieves and reports, then prints where each result lies."""
     train(config)
     evaluate(config)
     publish(config)

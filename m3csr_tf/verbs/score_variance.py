@@ -1,4 +1,4 @@
-"""What the scores of a finished run are made of."""
+"""Measures how much each part of a finished run's scores contributes to their variance."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from m3csr_tf.util.progress import progress
 
 
 def score_variance(trained: TrainedRun) -> dict[str, dict[str, float]]:
-    """What a full model's scores of all known items are made of, averaged over the validation users.
+    """Decomposes the variance of a full model's scores over all known items, averaged over the validation users.
 
-    Its own scores, without bonuses.
+    The scores are the model's own, without bonuses.
 
     Returns:
-      "parts": part of the score -> share of the variance, modalities whole and in halves; "components": ablation ->
-      what the score's differences owe to it. L_orth is no part of a score and is left out.
+      "parts": part of the score -> its share of the variance, for whole modalities and for their two halves;
+      "components": ablation -> its contribution to differences between scores. L_orth is left out, because it is not a
+      part of a score.
     """
     with progress("what scores are made of"):
         return _score_variance(trained)

@@ -1,4 +1,4 @@
-"""seeds: one configuration trained and evaluated with several seeds."""
+"""seeds: trains and evaluates one configuration with several seeds."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from m3csr_tf.verbs.user_intensities import print_intensities
 
 
 def seeds(config: Config, count: int) -> None:
-    """Trains and evaluates the configuration with `count` run seeds; prints means, spreads and the baselines beside.
+    """Trains and evaluates the configuration with `count` run seeds; prints means, spreads and the baselines.
 
-    Runs are called <name>-seed<k>; the summary is <run folder>/<name>-seeds.json. The baselines, tuned ones where
-    `evaluation.baselines` does not say, are the same for every seed, so they are evaluated with the first alone.
+    The runs are named <name>-seed<k>, and the summary is <run folder>/<name>-seeds.json. Baselines do not depend on the
+    seed, so they are evaluated with the first run only; they are the tuned ones if `evaluation.baselines` is not set.
 
     Raises:
-      ConfigError: before anything is done, when `run.name` is too long for the names of the runs.
-      RunError: a run's name is taken.
+      ConfigError: `run.name` is too long for the names of the runs. Nothing has been done in that case.
+      RunError: the name of a run is taken.
     """
     check_room("run.name", len(config.run.name), f"{config.run.name}-seed{count - 1}")
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
@@ -47,11 +47,11 @@ def seeds(config: Config, count: int) -> None:
     summary = summarise([outcome[model] for outcome in outcomes], baselines)
     path = config.run.folder / f"{config.run.name}-seeds.json"
     validation = [metrics[columns.VAL]["all"] for metrics in written]
-    # Of a model that weighs modalities.
+    # Only runs of a model that weighs modalities have intensities.
     intensity = [metrics["intensity"] for metrics in written if "intensity" in metrics]
     tree = {"seeds": count, "test": summary, "validation": validation}
     tree |= {"intensity": intensity} if intensity else {}
-    # Every baseline's choice and its figures on both splits.
+    # The file also holds each baseline's chosen settings, and its metrics on both splits.
     write_json(path, tree | {"baselines": written[0]["baselines"]})
 
     console.print(against_best(summary, model, count, leave_out=[titled(CEILING)]))

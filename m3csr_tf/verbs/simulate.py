@@ -1,4 +1,4 @@
-"""simulate: Table 4 of the paper by simulation, systems side by side in a closed loop with the synthetic world."""
+"""simulate: reproduces Table 4 of the paper by a simulation of systems in a closed loop with the synthetic world."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ from m3csr_tf.verbs.train import train
 IDENTITY, RESULTS = "simulation.json", "results.json"
 _FORMAT = 1
 _FOLDERS = ("arms", "runs", "saved_models")
-"""What a simulation leaves in its folder, beside its tables."""
+"""Folders that a simulation leaves in its own folder, beside its tables."""
 
 
 def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: bool = False) -> Path:
-    """Runs the systems of a file side by side in the synthetic world, and compares what people do with their lists.
+    """Simulates the systems of a file side by side in the synthetic world, and compares how people use their lists.
 
-    What is done, a round or a night, is not done again: the same command goes on after a kill, to the same tables.
+    A round or a night that is complete is not repeated: after a kill the same command continues, and gives the same
+    tables.
 
     Args:
-      config: the defaults with the overrides; says whether a simulation of the same name may be replaced.
-      file: the simulation, YAML (`simulation.settings.SimulationFile`).
+      config: the defaults with the overrides; it says whether a simulation of the same name may be replaced.
+      file: the YAML file of the simulation (`simulation.settings.SimulationFile`).
       overrides: `simulation.NAME=VALUE`, and settings of all systems.
       quick: add the settings that the file has for --quick.
 
     Returns:
-      <run.folder>/<name>/results.json, with table4.csv, arms.csv and days.csv beside it.
+      The path <run.folder>/<name>/results.json, with table4.csv, arms.csv and days.csv beside it.
 
     Raises:
-      ConfigError: before anything is done, when the file or a setting is at fault.
+      ConfigError: the file or a setting is wrong. Nothing has been done in that case.
       RunError: the folder holds another simulation, or a night has failed.
     """
     plan = read_plan(file, overrides, quick)
@@ -69,14 +70,14 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
 
 
 def build(config: Config) -> None:
-    """The nightly job: prepares, trains and publishes; what is done already is not done again."""
+    """The nightly job: prepares, trains and publishes; steps that are complete are not repeated."""
     train(config)
     publish(config)
 
 
 def work_day(report: Callable[[int, str], None], plan: Plan, system: str, day: int) -> None:
-    """A day of an arm, in a process of its own."""
-    # Before TensorFlow starts, and also on a day whose night is done: threads may change the last digit.
+    """Runs one day of an arm; it is called in a process of its own."""
+    # Threads are set before TensorFlow starts, even if tonight's training is complete: they can change the last digit.
     if system in plan.configs:
         from m3csr_tf.training.runtime import configure
 
@@ -86,10 +87,10 @@ def work_day(report: Callable[[int, str], None], plan: Plan, system: str, day: i
 
 
 def _open(plan: Plan, overwrite: bool) -> None:
-    """Takes the folder of the simulation, or refuses what lies there.
+    """Takes over the folder of the simulation, or refuses it because of what it holds.
 
     Raises:
-      RunError: another simulation, or something else, lies there.
+      RunError: the folder holds another simulation, or something else.
     """
     path = plan.folder / IDENTITY
     wanted = {"format": _FORMAT, **plan.identity()}
@@ -113,7 +114,7 @@ def _open(plan: Plan, overwrite: bool) -> None:
 
 
 def _differing(found: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """The dotted names of what differs between two trees of settings, e.g. simulation.days."""
+    """Yields the dotted names of the settings that differ between two trees, e.g. simulation.days."""
     for name in dict.fromkeys([*wanted, *found]):
         one, other = found.get(name), wanted.get(name)
         if isinstance(one, Mapping) and isinstance(other, Mapping):

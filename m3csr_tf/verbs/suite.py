@@ -1,4 +1,4 @@
-"""suite: one recipe on many data sets, each beside its tuned baselines."""
+"""suite: trains one recipe on many data sets, and compares it with tuned baselines on each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from m3csr_tf.verbs.train import train
 
 
 class _Plan(NamedTuple):
-    """A member that is trained: what is asked of it, and a configuration a seed."""
+    """A member that is to be trained: its entry in the file, and one configuration for each seed."""
 
     member: Member
     seed_configs: list[Config]
@@ -48,24 +48,26 @@ def suite(
 ) -> Path:
     """Trains one recipe with several seeds on every member of a suite, and compares it with tuned baselines there.
 
-    Runs are called <suite>-<member>-seed<k>; those that have finished are not trained again. A member that fails says
-    why, and the others go on.
+    The runs are named <suite>-<member>-seed<k>; finished ones are not trained again. If a member fails, its error is
+    reported, and the other members go on.
 
     Args:
-      config: the defaults with the overrides, which names the folder of the runs, and the suite if `run.name` is given.
-      file: the suite, YAML (`Suite`).
-      overrides: settings of all members, section.name=value; they come last.
-      folders: NAME=FOLDER, folders of data sets in place of those of the file.
-      only: the members to run; all when empty.
-      split: "val" or "test" for all members, in place of what the file says.
-      count: seeds, in place of the file's.
+      config: the defaults with the overrides. It gives the folder of the runs, and the suite's name if `run.name` is
+        set.
+      file: the YAML file of the suite (`Suite`).
+      overrides: settings for all members, section.name=value, which are applied last.
+      folders: NAME=FOLDER, folders of data sets that replace those of the file.
+      only: names of the members to run; all if it is empty.
+      split: "val" or "test" for all members, instead of what the file says.
+      count: number of seeds, instead of the file's.
 
     Returns:
-      <run folder>/<suite>-suite.json.
+      The path <run folder>/<suite>-suite.json.
 
     Raises:
-      ConfigError: before anything is trained, when the file, a setting or an option is at fault, or nothing can be run.
-      RunError: in the end, when a member has failed.
+      ConfigError: the file, a setting or an option is wrong, or no member can be run. Nothing has been trained in that
+        case.
+      RunError: a member has failed; it is raised at the end.
     """
     suite = read_suite(file)
     name = config.run.name if "name" in config.run.model_fields_set else suite.name or file.stem
@@ -103,7 +105,7 @@ def suite(
         try:
             with system_errors():
                 members[member_name] = asks | _run_member(plan)
-        except Exception as error:  # Whatever it is, the members after this one may be hours of work.
+        except Exception as error:  # Any error at all, because the members after this one may be hours of work.
             if signals.received():
                 raise
             known_error = isinstance(error, M3CSRError)
@@ -112,12 +114,12 @@ def suite(
             if not known_error:
                 say(traceback.format_exc())
         finally:
-            # Else the graphs of all runs would stay in memory.
+            # Without this, the graphs of all earlier runs would stay in memory.
             tf.keras.backend.clear_session()
             gc.collect()
         in_order = {one: members[one] for one in suite.members if one in members}
         tree = {"suite": name, "seeds": count or suite.seeds, "settings": [*suite.settings, *overrides]}
-        # After each member, so that what has been found survives a kill.
+        # The file is written after each member, so that results survive a kill.
         write_json(path, tree | {"worst": results.worst(in_order), "members": in_order})
     say(results.LEGEND)
     for one, found in in_order.items():
@@ -136,7 +138,7 @@ def suite(
 
 
 def _given(folders: Sequence[str], suite: Suite) -> dict[str, Path]:
-    """The folders of --data, by data set."""
+    """Returns data set -> folder, from the options --data."""
     given = {}
     for one in folders:
         name, _, folder = one.partition("=")
@@ -155,8 +157,8 @@ def _base(
     folders_of_data: Mapping[str, Path | None],
     overrides: Sequence[str],
 ) -> Config:
-    """A member's configuration, but for the name and seed of a run."""
-    # As JSON, since YAML would read some names of folders as something else.
+    """Returns a member's configuration without the name and seed of a run."""
+    # The folder is written as JSON, because YAML would read some names of folders as numbers or booleans.
     folder = [] if member.data is None else [f"data.path={json.dumps(str(folders_of_data[member.data]))}"]
     settings = [*suite.settings, *member.settings, *folder, *overrides]
     try:
@@ -166,7 +168,7 @@ def _base(
 
 
 def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
-    """A configuration a seed; the first one's evaluation has the baselines, tuned ones where nothing is said."""
+    """Returns a configuration for each seed; only the first evaluates baselines, the tuned ones if none are named."""
     wanted = "tuned" if base.evaluation.baselines is None else base.evaluation.baselines
     configs = []
     for seed in range(count):
@@ -177,7 +179,7 @@ def _of_seeds(base: Config, name: str, count: int) -> list[Config]:
 
 
 def _run_member(plan: _Plan) -> dict[str, Any]:
-    """Trains and evaluates a member: as `results.summarise_member`."""
+    """Trains and evaluates a member, and returns what `results.summarise_member` makes of it."""
     for seed_config in plan.seed_configs:
         run_files.check_run(seed_config)
     outcomes: list[Evaluation] = []

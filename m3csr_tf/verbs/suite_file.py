@@ -1,4 +1,4 @@
-"""The file of a suite: its data sets, and what is asked of each."""
+"""Reads the file of a suite: its data sets, and what is to be measured on each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from m3csr_tf.util.quoting import quoted
 
 
 class Member(Section):
-    """A data set of the suite, and what is asked of it."""
+    """One entry of a suite: a data set, and what is to be measured on it."""
 
     config: Path | None = Field(None, description="YAML file of settings, from the folder of the suite's file")
     data: str | None = Field(None, description="the entry of the suite's `data` whose folder is data.path")
@@ -26,7 +26,7 @@ class Member(Section):
 
 
 class Suite(Section):
-    """The whole file."""
+    """The contents of a suite's file."""
 
     name: Name | None = Field(None, description="begins the names of the runs; without one, the name of the file")
     seeds: int = Field(3, ge=1, description="run seeds 0 to seeds - 1 are trained on each member")
@@ -47,7 +47,7 @@ def read_suite(file: Path) -> Suite:
     """Reads the file of a suite.
 
     Raises:
-      ConfigError: it is missing or malformed.
+      ConfigError: the file is missing or malformed.
     """
     tree = configuration.read_mapping(file, "suite", "--config", "with members")
     try:

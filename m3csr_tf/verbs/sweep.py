@@ -1,4 +1,4 @@
-"""sweep: a search for settings, judged on validation alone."""
+"""sweep: searches for better settings, which are judged on validation alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from m3csr_tf.verbs.console import console, say
 
 
 def sweep(config: Config, space_file: Path, trials: int) -> Path:
-    """Searches the space around a configuration until it has `trials` trials; judges on validation alone.
+    """Searches the space around a configuration until the study has `trials` trials, judged on validation alone.
 
     Returns:
-      The sweep's folder, with the study, all trials as a CSV, and plots.
+      The folder of the sweep, which holds the study, a CSV file of all trials, and plots.
+
+    Raises:
+      ConfigError: the libraries of the extra `sweep` are not installed.
     """
     try:
-        # The sweep's libraries are an extra that nothing else needs.
+        # These libraries belong to an optional extra, so they are imported only here.
         from m3csr_tf.experiments.sweep import results
         from m3csr_tf.experiments.sweep.space import load_space
         from m3csr_tf.experiments.sweep.study import outcomes, overrides_of, search, sweep_folder

@@ -1,4 +1,4 @@
-"""What the system refuses while a verb works (disk, rights, memory), as one message: of Python or TensorFlow."""
+"""Converts errors of the operating system (disk, rights, memory), raised by Python or TensorFlow, into one message."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from m3csr_tf.util.refusals import AGAIN, LONGEST, behind, in_short, reason
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Gives the errors of the system inside the block as one message each.
+    """Converts errors of the operating system that are raised in the block.
 
     Raises:
-      ResourceError: the disk is full, a file may not be read or written, or there is not enough memory.
+      ResourceError: the disk is full, a file cannot be read or written, or there is not enough memory.
     """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.errno == errno.EPIPE:  # Of no file; or the reader of a pipe is gone.
+        if error.errno is None or error.errno == errno.EPIPE:  # Not of a file, or the reader of a pipe has gone.
             raise
         place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         raise ResourceError(f"{place}{reason(error)}") from None

@@ -1,4 +1,4 @@
-"""train: the two towers, or whatever model the configuration names."""
+"""train: trains the model that the configuration names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from m3csr_tf.verbs.prepare import prepare
 
 
 def train(config: Config) -> TrainedRun:
-    """Prepares if need be, then trains, or goes on with a run that was stopped.
+    """Prepares the data if necessary, then trains, or continues a run that was interrupted.
 
-    Of several workers (`run.strategy`) the chief prepares, and speaks for all. It holds the run: another process that
-    would write it waits.
+    If there are several workers (`run.strategy`), the chief prepares and prints for all. It holds the lock of the run,
+    so that other processes that would write the run wait.
     """
     replicas = distribution.open_distribution(config.run)
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():

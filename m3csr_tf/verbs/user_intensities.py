@@ -1,4 +1,4 @@
-"""The learned intensities of users: how much each modality counts for them."""
+"""Summarises the learned intensities of users, which say how much each modality counts for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from m3csr_tf.verbs.console import console
 
 
 def intensities_of(trained: TrainedRun, users: UserVectors) -> dict[str, dict[str, float]]:
-    """Mean and spread of the learned intensities over the users, and in a world their correlation with the truth.
+    """Returns mean and spread of the learned intensities over the users, by modality.
 
-    Of more than `training.validation_users` users, a draw of as many. Nothing where the model weighs none.
+    For the synthetic world it adds their correlation with the true intensities. For real data, at most
+    `training.validation_users` users are sampled. The result is empty if the model does not weigh modalities.
     """
     if not users.encoder.weighs_modalities:
         return {}
@@ -39,7 +40,7 @@ def intensities_of(trained: TrainedRun, users: UserVectors) -> dict[str, dict[st
 
 
 def print_intensities(intensity: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints modality by modality what `metrics.json` has under "intensity"."""
+    """Prints a table of what `metrics.json` holds under "intensity", one row for each modality."""
     title = "learned intensities over users"
     table = Table("modality", *next(iter(intensity.values())), title=title, title_justify="left")
     for name, figures in intensity.items():

@@ -1,1 +1,1 @@
-"""Files of a table, an encoding a module: parquet and its like, delimited text, JSON lines."""
+"""Reads the files of a table, one module for each file format: parquet and its like, delimited text, JSON lines."""

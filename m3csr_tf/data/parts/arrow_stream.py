@@ -1,4 +1,4 @@
-"""Arrow's stream form, which lacks the index of an Arrow file: what Hugging Face saves data sets in."""
+"""Reads Arrow's stream format, which has no index as an Arrow file has; Hugging Face saves data sets in it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _FILE_MAGIC = b"ARROW1"
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a file of Arrow's is in the stream form.
+    """Returns whether a file of Arrow data is in the stream format.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the file cannot be read.
     """
     with readable(path, ArrowStream.kind), regular(path).open("rb") as stream:
         return stream.read(len(_FILE_MAGIC)) != _FILE_MAGIC
 
 
 class ArrowStream(Part):
-    """A file in Arrow's stream form."""
+    """A file in Arrow's stream format."""
 
     kind = "feather"
 
@@ -36,7 +36,7 @@ class ArrowStream(Part):
         return list(self._schema().names)
 
     def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
-        """See `Part`; columns of `strings` have the type that they are stored in."""
+        """See `Part`; columns of `strings` keep the type in which they are stored."""
         return pa.schema([field for field in self._schema() if field.name in wanted])
 
     def count(self) -> int:

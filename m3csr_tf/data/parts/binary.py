@@ -1,4 +1,4 @@
-"""Encodings that know their columns' types: parquet, Arrow files (feather) and ORC."""
+"""Reads file formats that store the types of their columns: parquet, Arrow files (feather) and ORC."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.fs
 from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
 from m3csr_tf.util.files import regular
 
-# By default Arrow reads a whole parquet file ahead, and keeps what it has read.
+# By default Arrow reads a whole parquet file ahead and keeps it in memory, so both are turned off.
 _FORMATS = {
     "parquet": lambda: ds.ParquetFileFormat(pre_buffer=False, use_buffered_stream=True),
     "feather": ds.IpcFileFormat,
@@ -22,11 +22,11 @@ _FORMATS = {
 
 
 class BinaryPart(Part):
-    """A file of parquet, feather or ORC.
+    """A file in the format of parquet, feather or ORC.
 
     Args:
-      path: the file.
-      kind: which of them.
+      path: the path of the file.
+      kind: the file format: "parquet", "feather" or "orc".
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -38,7 +38,7 @@ class BinaryPart(Part):
         with readable(self.path, self.kind):
             regular(self.path)
             fragment = _FORMATS[self.kind]().make_fragment(str(self.path), pa.fs.LocalFileSystem())
-            # Arrow does not even count the rows of a file in which two columns have one name.
+            # Names are checked first, because Arrow fails even at counting rows if two columns have the same name.
             refuse_twice(fragment.physical_schema.names, self.path)
         return fragment
 
@@ -52,11 +52,11 @@ class BinaryPart(Part):
         return list(self._schema.names)
 
     def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
-        """See `Part`; columns of `strings` have the type that they are stored in."""
+        """See `Part`; columns of `strings` keep the type in which they are stored."""
         return pa.schema([field for field in self._schema if field.name in wanted])
 
     def count(self) -> int:
-        """See `Part`; nothing but what lies at the file's end is read."""
+        """See `Part`; only the metadata of the file is read where its format has them."""
         with readable(self.path, self.kind):
             return self._fragment.count_rows()
 
@@ -67,7 +67,7 @@ class BinaryPart(Part):
             if rows is None:
                 yield _checked(fitted(self._fragment.to_table(stored, columns=stored.names), schema))
                 return
-            # What Arrow reads ahead by default is a gigabyte and more.
+            # By default Arrow reads a gigabyte and more ahead.
             for batch in self._fragment.to_batches(
                 stored, columns=stored.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
             ):
@@ -75,6 +75,6 @@ class BinaryPart(Part):
 
 
 def _checked(table: pa.Table) -> pa.Table:
-    """The table, if its text is UTF-8, which parquet does not see to."""
+    """Returns the table if all its text is valid UTF-8, which parquet itself does not guarantee."""
     table.validate(full=True)
     return table

@@ -1,7 +1,7 @@
-"""Delimited text: CSV, TSV and their like, with or without a line of names, in blocks of lines.
+"""Reads delimited text (CSV, TSV and the like), with or without a header line, in blocks of lines.
 
-Arrow takes a column's type from the first stretch that it reads. Here a column has the type that holds what all blocks
-of the file look like, so that a column that starts whole and turns fractional is read as it is meant.
+Arrow infers the type of a column from the first block that it reads. Here the type of a column fits all blocks of the
+file, so that a column that begins with whole numbers and later has fractions is read correctly.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from m3csr_tf.util.quoting import quoted
 DELIMITERS = (",", "\t", ";", "|")
 WORDS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
 _SHARE = 1 << 20
-"""Bytes that a thread parses at a time."""
+"""Number of bytes that a thread parses at a time."""
 _ONE_BYTE = "\x1f"
-"""Stands for a delimiter of two bytes, which Arrow does not know."""
+"""Replaces a delimiter of two characters, which Arrow does not support."""
 _SEP_LINE = re.compile(r"sep=(.)")
-"""A first line that says the delimiter, as Excel writes it."""
+"""Matches a first line that states the delimiter, as Excel writes it."""
 _LOOKED_AT = 20
-"""Rows behind the names whose number of fields tells a delimiter from a character of a name."""
+"""Number of rows after the header line whose numbers of fields decide which character is the delimiter."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file's fields are written.
+    """How the fields of a file are written.
 
     Attributes:
-      usual: the delimiter that its ending says.
-      found: whether the line of names may say another one.
-      names: of the columns, where the file has no line of names.
-      quoted: whether double quotes around a field are no part of it.
-      typed: whether names have a type behind a colon, user_id:token.
+      usual: the delimiter that the ending of the file suggests.
+      found: whether the delimiter is detected from the header line and the rows below it.
+      names: names of the columns, for a file without a header line.
+      quoted: whether a field may be in double quotes, which are then not part of its value.
+      typed: whether names in the header line carry a type after a colon, as in user_id:token.
     """
 
     usual: str = ","
@@ -62,7 +62,7 @@ class Delimited(Part):
     """A file of delimited text.
 
     Args:
-      path: the file, which may be compressed.
+      path: the path of the file, which may be compressed.
       dialect: how its fields are written.
     """
 
@@ -73,7 +73,7 @@ class Delimited(Part):
 
     @property
     def delimiter(self) -> str:
-        """What stands between fields."""
+        """The delimiter between fields."""
         return self._header[1]
 
     def names(self) -> list[str]:
@@ -103,9 +103,9 @@ class Delimited(Part):
 
     def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
         """See `Part`."""
-        # A part that has none of the columns has rows all the same.
+        # If the file has none of the wanted columns its first one is read, because its rows still count.
         there = [name for name in schema.names if name in self.names()] or self.names()[:1]
-        # A cell of a column without any type is empty, and dictionaries of text are made from text.
+        # A column whose type is null has empty cells only, and dictionary-encoded text is built from plain text.
         types = {
             name: pa.string() if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) else kind
             for name, kind in ((name, schema.field(name).type) for name in there if name in schema.names)
@@ -116,7 +116,7 @@ class Delimited(Part):
 
     @cached_property
     def _header(self) -> tuple[list[str], str, int]:
-        """Names, delimiter, and bytes up to the end of the line of names."""
+        """Names of the columns, the delimiter, and the number of bytes up to the end of the header line."""
         with readable(self.path, self.kind):
             block = next(blocks_of_lines(self.path, self.dialect.quoted), (b"", 1))[0]
         if self.dialect.names is not None:
@@ -146,11 +146,11 @@ class Delimited(Part):
             ) from None
 
     def _tables(self, included: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
-        """The `included` columns of a block each; those without a type have the one that Arrow finds."""
+        """Yields a table of the `included` columns for each block; Arrow infers the type of a column not in `types`."""
         names, delimiter, header = self._header
         with readable(self.path, self.kind):
             for block, number in blocks_of_lines(self.path, self.dialect.quoted):
-                # Lines are counted with those of the header.
+                # The header is replaced by as many empty lines, so that line numbers in messages stay right.
                 rows = b"\n" * block.count(b"\n", 0, header) + block[header:] if header and not number else block
                 if len(delimiter) > 1:
                     rows = rows.replace(delimiter.encode(), _ONE_BYTE.encode())
@@ -166,7 +166,7 @@ class Delimited(Part):
         types: dict[str, pa.DataType],
         number: int,
     ) -> pa.Table:
-        # Threads share what has no line ends inside quotes.
+        # Arrow's threads split a block at line ends, which is safe only if no line end lies inside quotes.
         has_quotes = self.dialect.quoted and b'"' in rows
         whole = has_quotes or not _has_short_lines(rows)
         one_byte = delimiter if len(delimiter) == 1 else _ONE_BYTE
@@ -184,7 +184,7 @@ class Delimited(Part):
         except pa.ArrowInvalid:
             if has_quotes:
                 self._refuse_open_quotes(rows, names, one_byte, included, number, None)
-            # Arrow says what is wrong with a line, and not always which one it is.
+            # Arrow's message says what is wrong with a line, but not always which line it is.
             odd = _odd_line(rows, one_byte, self.dialect.quoted, len(names))
             if odd is None:
                 raise
@@ -202,7 +202,7 @@ class Delimited(Part):
     def _refuse_open_quotes(
         self, rows: bytes, names: list[str], delimiter: str, included: list[str], number: int, found: int | None
     ) -> None:
-        """Refuses quotes that hold more than a value: of the `found` rows some would be parts of another one."""
+        """Refuses an unintended opening quote, because of which some of the `found` rows hold parts of other rows."""
         read = [names.index(name) for name in included if name != columns.TITLE]  # A title may have several lines.
         at = open_quote(rows, delimiter, read, found)
         if at is not None:
@@ -215,7 +215,7 @@ class Delimited(Part):
 
 
 def _odd_line(rows: bytes, delimiter: str, has_quotes: bool, expected: int) -> tuple[int, int, str] | None:
-    """The first line of another number of fields: lines before it, its fields, its text; None where there is none."""
+    """Finds the first line with another number of fields: returns the lines before it, its fields and its text."""
     text = io.StringIO(rows.decode(errors="replace"), newline="")
     quoting = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
     reader = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
@@ -229,20 +229,20 @@ def _odd_line(rows: bytes, delimiter: str, has_quotes: bool, expected: int) -> t
 
 
 def _has_short_lines(rows: bytes) -> bool:
-    """Whether every stretch of half a share has an end of a line."""
+    """Returns whether there is a line end in every stretch of half of `_SHARE`, so that threads can split the block."""
     half = _SHARE // 2
     return all(rows.find(b"\n", start, start + half) >= 0 for start in range(0, len(rows) - half, half))
 
 
 def _first_line(block: bytes) -> tuple[bytes, int]:
-    """The first line that is not blank, without its end, and how many bytes it ends behind."""
+    """Returns the first line that is not blank, without its line end, and the offset in bytes at which it ends."""
     blank = len(block) - len(block.lstrip(b"\r\n"))
     line = block[blank:].split(b"\n", 1)[0].split(b"\r", 1)[0]
     return line, blank + len(line)
 
 
 def _delimiter(header: str, rows: bytes, usual: str) -> str:
-    """What parts a line of names and the rows behind it alike, into the most fields; the usual one if in doubt."""
+    """Returns the delimiter that gives header and rows the same, largest number of fields; in doubt, the usual one."""
     some = rows if len(rows) <= _SHARE else rows[:_SHARE].rsplit(b"\n", 1)[0]
     text = some.decode(errors="replace")
 

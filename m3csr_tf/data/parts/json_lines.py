@@ -1,4 +1,4 @@
-"""JSON lines: an object a row. Text stays text, so that ids keep their leading zeros."""
+"""Reads JSON lines, one object on each line. Text stays text, so that ids keep their leading zeros."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m3csr_tf.data.parts.types import common_type
 from m3csr_tf.errors import InputError
 
 _DEEPEST = 200
-"""Brackets inside brackets; Arrow's parser takes the process down with it on 100,000."""
+"""Largest depth of nested brackets; at 100,000, Arrow's parser crashes the process."""
 _OPENED = np.zeros(256, np.int8)
 _OPENED[list(b"[{")] = 1
 _OPENED[list(b"]}")] = -1
@@ -40,7 +40,7 @@ class JsonLines(Part):
         return list(names)
 
     def names(self) -> list[str]:
-        """See `Part`; keys that any row has."""
+        """See `Part`; these are the keys that occur in any row."""
         return self._names
 
     def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
@@ -72,7 +72,7 @@ class JsonLines(Part):
                 yield from slices(fitted(table, schema), rows)
 
     def _tables(self, schema: pa.Schema | None, strings: Collection[str]) -> Iterator[pa.Table]:
-        """Tables of a block each; the columns of `schema` alone, if there is one and the block can have its types."""
+        """Yields a table for each block. With a `schema` it holds these columns alone, if possible with their types."""
         text = pa.schema([(name, pa.string()) for name in strings])
         with readable(self.path, self.kind):
             for block, number in blocks_of_lines(self.path):
@@ -90,12 +90,12 @@ class JsonLines(Part):
 
 
 def _written(kind: pa.DataType) -> pa.DataType:
-    """The type as JSON has it: what Arrow takes for a time is text."""
+    """Returns the type as JSON knows it: what Arrow takes for a timestamp is text."""
     return pa.string() if pa.types.is_timestamp(kind) else kind
 
 
 def _parsed(block: bytes, schema: pa.Schema | None, text: pa.Schema) -> pa.Table:
-    """Without a schema, all columns as Arrow finds them, those of `text` as text where they hold text."""
+    """Parses a block; without a schema Arrow infers all types, but columns of `text` stay text where they hold text."""
     if schema is not None:
         try:
             return _read(block, schema, "ignore")
@@ -106,13 +106,13 @@ def _parsed(block: bytes, schema: pa.Schema | None, text: pa.Schema) -> pa.Table
     try:
         found = _read(block, text, "infer")
     except pa.ArrowInvalid:
-        # One of them holds numbers: those that Arrow takes for numbers are.
+        # A column of `text` holds numbers or lists in this block: such columns get the type that Arrow infers.
         plain = _read(block, None, "infer")
         numbers = {field.name for field in plain.schema if pa.types.is_integer(field.type)}
         numbers |= {field.name for field in plain.schema if pa.types.is_floating(field.type)}
         numbers |= {field.name for field in plain.schema if pa.types.is_nested(field.type)}
         found = _read(block, pa.schema([field for field in text if field.name not in numbers]), "infer")
-    # Arrow makes the columns that it is told of whether or not there are any.
+    # Arrow creates every column that it is given a type for, so those without a value are dropped again.
     return found.select(
         [f.name for f in found.schema if f.name not in text.names or found[f.name].null_count < len(found)]
     )

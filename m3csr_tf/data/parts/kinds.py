@@ -1,4 +1,4 @@
-"""Which encoding a file of a table has, by its ending."""
+"""Chooses the reader of a table's file by the ending of its name."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _BINARY = {
 _DELIMITED = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
 ENDINGS = (*_BINARY, *_DELIMITED, *_JSON)
-"""Endings of tables; those of text may have one of a compression behind them."""
+"""Endings of tables. Those of text may be followed by the ending of a compression."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether the file's ending is one of a table."""
+    """Returns whether the ending of a file is one of a table."""
     return path.suffix.lower() in _BINARY or plain_suffix(path) in (*_DELIMITED, *_JSON)
 
 
 def open_part(path: Path, table: Path) -> Part:
-    """The file as a part.
+    """Opens a file as a part of a table.
 
     Args:
-      path: the file.
-      table: the folder that it is a part of, whose ending counts where the file has none of its own.
+      path: the path of the file.
+      table: the folder that the file is a part of. Its ending counts if the file has none of its own.
 
     Raises:
-      InputError: neither has an ending of a table, or the path is no UTF-8, which Arrow asks for.
+      InputError: neither of them has the ending of a table, or the path is not UTF-8, which Arrow requires.
     """
     if not is_utf8(str(path)):
         raise InputError(f"{path}: the path is no UTF-8; rename the file or folder")

@@ -1,4 +1,4 @@
-"""Text files, compressed or not, in blocks of whole lines."""
+"""Reads text files, compressed or not, in blocks of whole lines."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import pyarrow as pa
 from m3csr_tf.util.files import regular
 
 BLOCK_BYTES = 8 << 20
-"""Of text that is parsed at once. A line may be longer."""
+"""Number of bytes of text that are parsed at once; a single line may be longer."""
 LONGEST_LINE = 256 << 20
-"""Bytes; a few kilobytes of compressed text may stand for a line without end."""
+"""Largest length of a line in bytes. Without it, a few kilobytes of compressed text could fill the memory."""
 _ARROWS_NAMES = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 COMPRESSIONS = tuple(_ARROWS_NAMES)
-"""Endings of compressed text."""
+"""Endings of compressed text files."""
 _OTHER_KINDS = {
     b"\x1f\x8b": "it is compressed; end its name in .gz",
     b"\x28\xb5\x2f\xfd": "it is compressed; end its name in .zst",
     b"\xff\xfe": "it is UTF-16 text, not UTF-8; save it as UTF-8",
     b"\xfe\xff": "it is UTF-16 text, not UTF-8; save it as UTF-8",
 }
-"""What a file that begins so is; none of it begins UTF-8 text."""
+"""First bytes of files that are not plain UTF-8 text -> what they are; no UTF-8 text begins with them."""
 _BOM = b"\xef\xbb\xbf"
 _TRIES = 100
-"""Ends of lines that are looked at for one that is not inside quotes."""
+"""Number of line ends that are tried, from the end of a block backwards, to find one outside of quotes."""
 
 
 def plain_suffix(path: Path) -> str:
-    """The ending of a file's name, or what it is without compression: .csv of log.csv.gz."""
+    """Returns the ending of a file's name without that of a compression: .csv for log.csv.gz."""
     return path.with_suffix("").suffix.lower() if path.suffix.lower() in COMPRESSIONS else path.suffix.lower()
 
 
 def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, int]]:
-    """Blocks of about BLOCK_BYTES with their numbers, from 0; a file without text has none.
+    """Yields blocks of about BLOCK_BYTES bytes with their numbers from 0; a file without text yields none.
 
     Args:
-      path: the file.
-      quoted: whether a line may end inside quotes; a block then ends outside of them.
+      path: the path of the file.
+      quoted: whether a field in quotes may contain line ends; a block then ends outside of quotes.
 
     Raises:
-      OSError: it cannot be read, or is no file.
+      OSError: the file cannot be read, is not a regular file, begins as compressed or UTF-16 text does, or has a line
+        beyond LONGEST_LINE.
     """
     regular(path)
     number, rest = 0, b""
@@ -63,7 +64,7 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
 
 
 def line_of_block(path: Path, number: int, quoted: bool = False) -> int:
-    """The number of a block's first line, from 1."""
+    """Returns the number of the first line of a block, counted from 1."""
     before = islice(blocks_of_lines(path, quoted), number)
     return 1 + sum(block.count(b"\n") for block, _ in before)
 

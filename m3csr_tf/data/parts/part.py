@@ -1,4 +1,4 @@
-"""What every file of a table gives, whatever its encoding."""
+"""The interface of every file of a table, whatever its format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from m3csr_tf.util.quoting import quoted
 
 
 class Part(ABC):
-    """A file of a table.
+    """A file of a table. Every method raises `InputError` if the file cannot be read.
 
     Attributes:
-      path: the file.
-      kind: its encoding, as messages call it.
+      path: the path of the file.
+      kind: the name of the file format in messages.
     """
 
     path: Path
@@ -26,39 +26,40 @@ class Part(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The columns in the order of the file.
+        """Returns the names of the columns in the order of the file.
 
         Raises:
-          InputError: it cannot be read, as all methods do.
+          InputError: the file cannot be read.
         """
 
     @abstractmethod
     def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
-        """Types that hold all values of those of the `wanted` columns that it has; text where they are `strings`.
+        """Returns a schema of those of the `wanted` columns that the file has, whose types fit all of their values.
 
-        Not `thorough`, text may be judged by its beginning; `blocks` then refuses what does not fit.
+        Columns of `strings` get the type of text. If not `thorough`, the types of a text file may be inferred from its
+        beginning; `blocks` then refuses values that do not fit.
         """
 
     @abstractmethod
     def count(self) -> int:
-        """How many rows it has; text is read for them."""
+        """Returns the number of rows; a text file is read from beginning to end for it."""
 
     @abstractmethod
     def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
-        """Its rows in order as `schema` has them, null in columns that it lacks.
+        """Yields the rows in order with the columns of `schema`; a column that the file lacks is null.
 
         Args:
-          schema: names and types.
-          rows: at most so many in a block; None where the whole table is to be in memory.
+          schema: names and types of the columns.
+          rows: the largest number of rows of a block; None if the whole table is to be held in memory.
         """
 
 
 @contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
-    """Turns what Arrow and the system say of a file into one message.
+    """Converts errors of Arrow and of the operating system into one error message about a file.
 
     Raises:
-      InputError: the block raises.
+      InputError: the block raised such an error.
     """
     try:
         yield
@@ -67,10 +68,10 @@ def readable(path: Path, kind: str) -> Iterator[None]:
 
 
 def refuse_twice(names: Sequence[str], path: Path) -> None:
-    """Refuses a file in which two columns have one name.
+    """Refuses a file in which two columns have the same name.
 
     Raises:
-      InputError: naming it.
+      InputError: there are two such columns; the message gives their name.
     """
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -78,12 +79,12 @@ def refuse_twice(names: Sequence[str], path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What Arrow says of an error, without its traceback."""
+    """Returns the first line of an error's message, without the traceback that Arrow adds."""
     return str(error).strip().split("\n")[0]
 
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns and types of `schema`, null where it has none."""
+    """Returns the table with the columns and types of `schema`; columns that it lacks are null."""
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in schema
@@ -92,7 +93,7 @@ def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def slices(table: pa.Table, rows: int | None) -> Iterator[pa.Table]:
-    """Stretches of at most `rows` rows; the table itself without a bound."""
+    """Yields the table in slices of at most `rows` rows, or as a whole if `rows` is None."""
     if rows is None:
         yield table
         return

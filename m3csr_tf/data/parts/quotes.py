@@ -1,4 +1,4 @@
-"""Quotes in delimited text that are opened and not meant: they swallow every row up to the next quote."""
+"""Finds opening quotes in delimited text that are not meant as such: they swallow every row up to the next quote."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import re
 from collections.abc import Sequence
 
 _LINES = 100
-"""Lines that a value in quotes may hold."""
+"""Largest number of lines that a value in quotes may span."""
 _VECTOR = ("[", "{")
-"""What a vector begins with, which may be written in several lines."""
+"""The characters with which a vector can begin, which may be written in several lines."""
 
 
 def open_quote(rows: bytes, delimiter: str, read: Sequence[int], found: int | None) -> int | None:
-    """Where a field begins with a quote that does not end where one value does.
+    """Finds a field that begins with a quote but is not a single value in quotes.
 
-    A value in quotes may hold line ends if it is a vector, or in a column that is not among `read`. It is refused where
-    its quote has no end, is not ended by a quote before a delimiter or a line end, is ended only many lines below, or
-    where each of its lines would be a row without the quotes.
+    A value in quotes may contain line ends if it is a vector, or if it is in a column that is not among `read`. Such a
+    field is reported if its quote is never closed, if the closing quote is not followed by a delimiter or a line end,
+    if it closes only many lines below, or if each of its lines would be a row without the quotes.
 
     Args:
-      rows: of the text.
-      delimiter: of its fields.
-      read: places of the columns whose values are one line each, but for vectors.
-      found: rows that another parser finds; None if it finds none.
+      rows: rows of the text.
+      delimiter: the delimiter of the fields.
+      read: positions of the columns whose values, unless they are vectors, have a single line.
+      found: number of rows that another parser finds; None if that parser failed.
 
     Returns:
-      How many lines are before the field's row, or None where all quotes are as they should be.
+      The number of lines before the row of the field, or None if all quotes are as they should be.
     """
     text = io.StringIO(rows.decode(errors="replace"), newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
@@ -39,7 +39,7 @@ def open_quote(rows: bytes, delimiter: str, read: Sequence[int], found: int | No
         except csv.Error:
             if reader.line_num > before + 1:
                 return before
-            # It is within a line, which all parsers take as one row.
+            # The fault lies within one line, which all parsers take as one row.
             odd = before if odd is None else odd
             fields = [""]
         if fields is None:
@@ -58,11 +58,11 @@ def open_quote(rows: bytes, delimiter: str, read: Sequence[int], found: int | No
 
 
 def _are_rows(fields: Sequence[str], at: int, delimiter: str) -> bool:
-    """Whether the lines of the field at `at`, with the fields around it, look like rows of as many fields each."""
+    """Returns whether the lines of the field at `at`, with the fields around it, look like complete rows."""
     first, *middle, last = re.split("\r\n|\r|\n", fields[at])
     alone = [[*fields[:at], *first.split(delimiter)], *(line.split(delimiter) for line in middle if line)]
     alone.append([*last.split(delimiter), *fields[at + 1 :]])
-    # A sentence has blanks behind its commas, and one comma tells little.
+    # Sentences have blanks after their commas, and rows of two fields, with a single comma, are no evidence.
     return len(fields) > 2 and all(
         len(row) == len(fields) and all(value and value == value.strip() for value in (*row[:at], *row[at + 1 :]))
         for row in alone

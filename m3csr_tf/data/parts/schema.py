@@ -1,4 +1,4 @@
-"""Names and types of a table, of what all its parts hold."""
+"""Determines the names and types of a table's columns from all of its parts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from m3csr_tf.errors import InputError
 def common_schema(
     parts: Sequence[Keyed], wanted: Collection[str], strings: Collection[str], thorough: bool = True
 ) -> pa.Schema:
-    """Types that hold the columns of every part; Arrow by itself takes those of the first part for all.
+    """Returns a schema whose types fit the columns of every part; Arrow itself would use the first part's for all.
 
     Args:
-      parts: of the table.
-      wanted: columns; those that no part has are left out.
+      parts: the parts of the table.
+      wanted: names of the columns; those that no part has are left out.
       strings, thorough: as in `Part.types`.
 
     Raises:
-      InputError: two parts do not fit together, or one cannot be read.
+      InputError: a column has incompatible types in two parts, or a part cannot be read.
     """
     common: dict[str, tuple[pa.DataType, Path]] = {}
     for part, keys in parts:

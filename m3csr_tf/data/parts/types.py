@@ -1,4 +1,4 @@
-"""Types that hold the values of two columns."""
+"""Finds a type that fits the values of two columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def common_type(one: pa.DataType, other: pa.DataType, is_text: bool) -> pa.DataType | None:
-    """A type that holds the values of both, or None; whole numbers are text where a column is text anyway."""
+    """Returns a type that fits the values of both types, or None; with `is_text`, whole numbers may become text."""
     try:
         schemas = [pa.schema([("", kind)]) for kind in (one, other)]
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
@@ -19,7 +19,7 @@ def common_type(one: pa.DataType, other: pa.DataType, is_text: bool) -> pa.DataT
 
 
 def as_read(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type of a column of text, of what two stretches of it look like: numbers if both do, text if they differ."""
+    """Merges the types inferred from two stretches of a text column: numbers if both are, text if they differ."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):

@@ -1,1 +1,1 @@
-"""Layouts of raw input, one a module, as docs/data.md describes them."""
+"""Readers of the layouts of raw input that docs/data.md describes, one module for each layout."""

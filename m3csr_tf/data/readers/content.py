@@ -1,4 +1,4 @@
-"""Catalogues: a table of items, or a list of their ids, and content in the table's columns or in .npy files."""
+"""Reads catalogues: a table or a list of items, with content in columns of the table or in .npy files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME]
 
 
 def arrays_of(config: DataConfig, folder: Path, has_table: bool) -> dict[str, Path]:
-    """Modality -> its file of vectors, of those whose content is not in a column of the catalogue's table."""
+    """Returns modality -> .npy file, for the modalities whose content is not in a column of the catalogue's table."""
     return {
         name: folder / place
         for name, place in config.modalities.items()
@@ -34,15 +34,16 @@ def arrays_of(config: DataConfig, folder: Path, has_table: bool) -> dict[str, Pa
 
 
 def check_arrays(arrays: Mapping[str, Path], items: int | None, listed: str) -> int | None:
-    """Rows of the files, by their headers; nothing else of them is read.
+    """Returns the number of rows of the files, from their headers alone; None if there is no file.
 
     Args:
-      arrays: modality -> file.
-      items: how many vectors each must have, where that is known.
-      listed: what has so many items, for the message.
+      arrays: modality -> .npy file.
+      items: number of vectors that each file must have, or None if it is not known.
+      listed: words for the message that say what lists so many items.
 
     Raises:
-      InputError: a file is missing or no array of vectors, or the files have differing numbers of rows.
+      InputError: a file is missing or is not an array of vectors, or the numbers of rows differ from each other or from
+        `items`.
     """
     for path in arrays.values():
         if not path.is_file():
@@ -62,13 +63,16 @@ def check_arrays(arrays: Mapping[str, Path], items: int | None, listed: str) -> 
 
 
 def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndarray | None = None) -> Catalogue:
-    """A catalogue whose content is .npy files, row k of each for item k.
+    """Reads a catalogue whose content lies in .npy files, where row k of each file belongs to item k.
 
     Args:
-      config: the section.
-      folder: where the files are.
-      into: where the content vectors are written.
-      ids: of the items; the numbers from 0 by default.
+      config: the configuration section `data`.
+      folder: the folder of the .npy files.
+      into: the folder into which the content vectors are written.
+      ids: ids of the items, object [items]; by default they are numbered from 0.
+
+    Raises:
+      InputError: an id, a file or a vector is at fault, as in `check_arrays` and `check_catalogue`.
     """
     arrays = arrays_of(config, folder, has_table=False)
     rows = check_arrays(arrays, None if ids is None else len(ids), "the list of items has")
@@ -80,13 +84,17 @@ def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndar
 
 
 def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into: Path) -> Catalogue:
-    """A catalogue in a table, whose content is read and written in blocks: it may be more than fits in memory.
+    """Reads a catalogue from a table. Its content is copied block by block, because it may be larger than memory.
 
     Args:
-      config: the section; a modality is a column of the table, or a .npy file whose rows are those of the table.
-      folder: where such files are.
-      table: item_id, and perhaps view_count, publish_time, title, image, url and columns of vectors.
-      into: where the content vectors are written.
+      config: the configuration section `data`. It maps each modality to a column of the table, or to a .npy file whose
+        rows are in the order of the table's.
+      folder: the folder of such .npy files.
+      table: has the column item_id, and may have view_count, publish_time, title, image, url and columns of vectors.
+      into: the folder into which the content vectors are written.
+
+    Raises:
+      InputError: a column is missing or misspelt, or an id, a file or a vector is at fault.
     """
     table.require(columns.ITEM_ID)
     table.refuse_respelt(columns.VIEW_COUNT, columns.PUBLISH_TIME)
@@ -126,7 +134,7 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into
 
 
 def _is_plain(block: pa.Table, name: str) -> bool:
-    """Whether a column may be kept in memory: one called image may hold the pictures themselves, which are left out."""
+    """Returns whether a column may be kept in memory; one named `image` may hold the pictures, and is then left out."""
     kind = block.schema.field(name).type
     return name not in columns.DISPLAYED or not (pa.types.is_nested(kind) or _is_bytes(kind))
 

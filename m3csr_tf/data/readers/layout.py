@@ -1,4 +1,4 @@
-"""What every layout gives: the log, the catalogue, and the files that both are read from."""
+"""The base class of all layouts of raw input: each gives the log, the catalogue, and the list of the files read."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from m3csr_tf.errors import InputError
 
 
 class Layout(ABC):
-    """The files of `data.path` in a layout.
+    """The files below `data.path`, read by the rules of one layout.
 
     Args:
-      config: the section.
+      config: the configuration section `data`.
 
     Attributes:
-      in_blocks: whether the log is a table, which can be read in blocks.
+      in_blocks: whether the log is a table that can be read in blocks, as a log larger than memory must be.
     """
 
     in_blocks: ClassVar[bool] = False
@@ -35,31 +35,31 @@ class Layout(ABC):
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """Every file that is read.
+        """Returns the paths of all files that the layout reads.
 
         Raises:
-          InputError: one is missing, or its content cannot be that of the others.
+          InputError: a file is missing, or its header shows that it does not fit the others.
         """
 
     @abstractmethod
     def catalogue(self, into: Path) -> Catalogue:
-        """The catalogue, its content in files of `into`.
+        """Reads the catalogue and writes its content vectors into files of the folder `into`.
 
         Raises:
-          InputError: it is at fault.
+          InputError: the catalogue or its content is at fault.
         """
 
     @abstractmethod
     def log(self) -> TableLog | tuple[pd.DataFrame, dict[str, int]]:
-        """The log as a table, or as a frame with counts of what was left out.
+        """Returns the log as a table to be read, or as a frame with the number of rows left out, by reason.
 
         Raises:
-          InputError: it is at fault.
+          InputError: the log is missing or malformed.
         """
 
     @cached_property
     def folder(self) -> Path:
-        """Where the files are.
+        """The folder of the files, `data.path`.
 
         Raises:
           InputError: there is no such folder.
@@ -72,10 +72,10 @@ class Layout(ABC):
         return folder
 
     def existing(self, name: str) -> Path:
-        """A file of the folder.
+        """Returns the path of a file of the folder.
 
         Raises:
-          InputError: it is missing.
+          InputError: the file is missing.
         """
         path = self.folder / name
         if not path.is_file():
@@ -84,7 +84,7 @@ class Layout(ABC):
 
 
 def find_table(folder: Path, name: str) -> Path | None:
-    """The table called `name`, with the ending of any encoding, or a folder of that name.
+    """Finds the table called `name`: a file with any of the known endings, or a folder of that name; None if missing.
 
     Raises:
       InputError: there are two.
@@ -100,10 +100,10 @@ def find_table(folder: Path, name: str) -> Path | None:
 
 
 def require_table(folder: Path, name: str) -> Path:
-    """As `find_table`.
+    """Finds a table as `find_table` does, and requires that it is there.
 
     Raises:
-      InputError: there is none, or there are two.
+      InputError: there is no such table, or there are two.
     """
     found = find_table(folder, name)
     if found is None:
@@ -115,5 +115,5 @@ def require_table(folder: Path, name: str) -> Path:
 
 
 def files_of(table: Path) -> list[Path]:
-    """The files of a table."""
+    """Returns the files of a table: the file itself, or the part files of a folder."""
     return [table] if table.is_file() else part_files(table)

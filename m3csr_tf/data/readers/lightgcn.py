@@ -1,4 +1,4 @@
-"""Layout "lightgcn": adjacency lists, a user and her items a line, a file a split."""
+"""Layout "lightgcn": one file for each split, whose lines are adjacency lists: a user followed by her items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY_USERS = "users_without_items"
 
 
 class LightgcnLayout(LogLayout):
-    """train.txt, test.txt and, where validation clicks are apart, val.txt or valid.txt."""
+    """Reads train.txt, test.txt and, where validation clicks have a file of their own, val.txt or valid.txt."""
 
     def log_files(self) -> list[Path]:
         """See `LogLayout`."""
@@ -45,10 +45,10 @@ class LightgcnLayout(LogLayout):
 
 
 def _read_lists(path: Path) -> tuple[pd.DataFrame, int]:
-    """The pairs of a file, and how many lines have a user alone.
+    """Reads the (user, item) pairs of a file, and counts the lines that hold a user without items.
 
     Raises:
-      InputError: it cannot be read, or a line that looks like a list has no blanks.
+      InputError: the file cannot be read, or a line seems to be a list with separators other than blanks.
     """
     try:
         lines = regular(path).read_text(encoding="utf-8-sig").split("\n")

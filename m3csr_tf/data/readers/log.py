@@ -1,4 +1,4 @@
-"""A log that is a table: the columns of interactions, and clicks that lie in one cell taken apart."""
+"""Reads a log from a table, and expands cells that hold a list of items into one interaction for each item."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LISTS = (
 
 
 class TableLog:
-    """The interactions of a table.
+    """The interactions that a table holds.
 
     Args:
-      table: with columns user_id and item_id at least.
-      lists: whether a cell of item_id that is text holds several ids with spaces between them. Cells that are lists
-        do anyway. Each id is a click of the row's user at the row's time.
+      table: the table, with at least the columns user_id and item_id.
+      lists: whether a text cell of item_id holds several ids separated by spaces. Cells of a list type hold several ids
+        in any case. Each id becomes a click of the row's user at the row's time.
     """
 
     def __init__(self, table: TableFiles, lists: bool = False) -> None:
@@ -43,18 +43,18 @@ class TableLog:
 
     @property
     def source(self) -> str:
-        """How messages that count rows call it."""
+        """The name of the log in error messages that count rows; it says so if rows are counted after expansion."""
         has_lists = self._lists or self._without_items is not None
         return f"{self.table.source}, a click a row" if has_lists else self.table.source
 
     def count(self) -> int:
-        """Rows of the table, before any is left out."""
+        """Returns the number of rows of the table, before conditions leave any out and before lists are expanded."""
         return self.table.count()
 
     def counts(self) -> dict[str, int]:
-        """How many rows of what was read last the conditions left out, and how many lists had no items.
+        """Counts the rows that conditions left out, and the lists without items, in what was read last.
 
-        Each is there if there are conditions, or lists.
+        A count is present only if the log has conditions, or lists, at all.
         """
         counts = {}
         if self._without_items is not None:
@@ -64,16 +64,17 @@ class TableLog:
         return counts
 
     def load(self) -> pa.Table:
-        """All of it.
+        """Reads the whole log into memory.
 
         Raises:
-          InputError: a column is missing or respelt, a row has no list where others have one, or as `TableFiles.load`.
+          InputError: a column is missing or misspelt, a cell is missing in a column of lists, or the table cannot be
+            read (`TableFiles.load`).
         """
         self._begin()
         return self._taken_apart(self.table.load(INTERACTION_COLUMNS, INTERACTION_STRINGS))
 
     def blocks(self, rows: int) -> Iterator[pa.Table]:
-        """As `load`, in blocks of about `rows` rows."""
+        """Reads the same rows as `load`, in blocks of about `rows` rows of the table."""
         self._begin()
         for block in self.table.blocks(INTERACTION_COLUMNS, INTERACTION_STRINGS, rows):
             yield self._taken_apart(block)
@@ -88,7 +89,7 @@ class TableLog:
         self._rows += len(block)
         items = block[columns.ITEM_ID].combine_chunks()
         if self._lists and (pa.types.is_string(items.type) or pa.types.is_large_string(items.type)):
-            # Text has no other way to write a list of nothing than a blank cell.
+            # A blank text cell is an empty list: text has no other way to write one.
             trimmed = pc.utf8_trim_whitespace(pc.fill_null(items, ""))
             lists = pc.utf8_split_whitespace(trimmed)
             sizes = np.where(pc.equal(trimmed, ""), 0, pc.list_value_length(lists))

@@ -1,4 +1,4 @@
-"""Layouts that describe the log alone: the catalogue lies beside it, as a table or as .npy files."""
+"""The base class of layouts that describe only the log; their catalogue is a separate table or a set of .npy files."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ CATALOGUE = "catalogue"
 
 
 class LogLayout(Layout):
-    """A layout whose items are those of a table `catalogue` in the folder, if there is one.
+    """A layout whose items come from a table named `catalogue` in the folder, if there is one.
 
-    Modalities are its columns, or .npy files whose rows are its rows. Without such a table every modality is a .npy
-    file, whose row k belongs to item k of `listed_items`, or to the item with id k where the layout lists none.
+    Modalities are then columns of that table, or .npy files whose rows are in its order. Without the table, every
+    modality is a .npy file, whose row k belongs to item k of `listed_items`, or, if the layout lists no items, to the
+    item with id k.
 
     Attributes:
-      takes_table: whether such a table counts; in some layouts item ids are rows in any case.
+      takes_table: whether the layout looks for such a table. Some layouts do not, because their item ids are the row
+        numbers of the .npy files.
     """
 
     takes_table: ClassVar[bool] = True
 
     @abstractmethod
     def log_files(self) -> list[Path]:
-        """Files of the log, and those that list the items.
+        """Returns the files of the log, and those that list the items.
 
         Raises:
-          InputError: one is missing.
+          InputError: a file is missing.
         """
 
     def listed_items(self) -> np.ndarray | None:
-        """Ids of the items in the layout's own list of them, object [items], or None."""
+        """Returns the ids of the items that the layout itself lists, object [items], or None if it lists none."""
         return None
 
     def files(self) -> list[Path]:
-        """See `Layout`; the headers of .npy files are checked, so that nobody waits for files that cannot do."""
+        """See `Layout`. The headers of .npy files are checked, so that unsuitable files fail before any long work."""
         log = self.log_files()
         table = self.catalogue_table
         arrays = arrays_of(self.config, self.folder, table is not None)
@@ -62,10 +64,10 @@ class LogLayout(Layout):
 
     @cached_property
     def catalogue_table(self) -> TableFiles | None:
-        """The table of items, if there is one."""
+        """The table of the items, or None if there is none."""
         path = find_table(self.folder, CATALOGUE) if self.takes_table else None
         return None if path is None else TableFiles(path, names=self.names_of_catalogue(path))
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
-        """What columns are called here -> what the catalogue at `path` calls them."""
+        """Returns the mapping from the package's column names to those of the catalogue at `path`."""
         return self.config.columns

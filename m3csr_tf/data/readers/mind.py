@@ -1,4 +1,4 @@
-"""Layout "mind": behaviors.tsv of Microsoft's news data, whose impressions say what was clicked."""
+"""Layout "mind": behaviors.tsv of Microsoft's news data set (MIND), whose impressions say what was clicked."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NOT_CLICKED, OF_HISTORY = "impressions_not_clicked", "history_entries_left_out"
 
 
 class MindLayout(LogLayout):
-    """behaviors.tsv; every impression that was clicked is an interaction at its time.
+    """Reads behaviors.tsv, in which every clicked impression is an interaction at the time of its row.
 
-    The clicks of the column of histories have no time, and are left out.
+    The clicks in the column of histories have no time, so they are left out and counted.
     """
 
     def log_files(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Layout "mmrec": one tab-separated .inter file with a label of the split, and .npy files of content."""
+"""Layout "mmrec": one tab-separated .inter file with a column for the split, and .npy files of content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LABELS = dict(zip(("0", "1", "2"), columns.SPLITS, strict=True))
 
 
 class MmrecLayout(LogLayout):
-    """A .inter file: userID, itemID, and perhaps x_label and timestamp."""
+    """Reads a .inter file with the columns userID and itemID, and perhaps x_label (the split) and timestamp."""
 
     takes_table = False
 
@@ -49,10 +49,10 @@ class MmrecLayout(LogLayout):
 
 
 def inter_file(layout: Layout) -> Path:
-    """The .inter file of a folder.
+    """Returns the path of the folder's .inter file.
 
     Raises:
-      InputError: there is none, or there are several and `data.inter_file` names none of them.
+      InputError: there is none, or there are several and `data.inter_file` does not name one of them.
     """
     if layout.config.inter_file is not None:
         return layout.existing(layout.config.inter_file)

@@ -1,4 +1,4 @@
-"""Layout "mmssl": a JSON mapping of users to items for each split, and .npy files of content."""
+"""Layout "mmssl": one JSON file for each split, which maps users to lists of items, and .npy files of content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPECTED = "a mapping of user index to a list of item indices"
 
 
 class MmsslLayout(LogLayout):
-    """train.json, val.json and test.json."""
+    """Reads train.json, val.json and test.json."""
 
     takes_table = False
 

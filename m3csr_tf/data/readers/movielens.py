@@ -1,4 +1,4 @@
-"""Layout "movielens": ratings as GroupLens publishes them, and content beside them."""
+"""Layout "movielens": the files of ratings that GroupLens publishes, with content files added."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DIALECTS = {
     "ratings.csv": Dialect(","),
 }
 _ITEMS = {"u.data": ("u.item", "|"), "ratings.dat": ("movies.dat", "::"), "ratings.csv": ("movies.csv", None)}
-"""The file of films beside each file of ratings, and what ends the id that a line begins with; None: it is a CSV."""
+"""Ratings file -> the file of films that goes with it, and the separator after the id in its lines (None for CSV)."""
 
 
 class MovielensLayout(LogLayout):
-    """u.data (100k), ratings.dat (1m, 10m) or ratings.csv (20m and later); every rating is a click."""
+    """Reads u.data (100k), ratings.dat (1m, 10m) or ratings.csv (20m and later). Every rating counts as a click."""
 
     in_blocks = True
 
@@ -38,10 +38,10 @@ class MovielensLayout(LogLayout):
         return [ratings, *([films[0]] if films is not None and self.catalogue_table is None else [])]
 
     def listed_items(self) -> np.ndarray | None:
-        """See `LogLayout`: the films of u.item, movies.dat or movies.csv in their order.
+        """See `LogLayout`. The items are the films of u.item, movies.dat or movies.csv, in the order of the file.
 
         Raises:
-          InputError: the file is missing though there is content of films in rows, or cannot be read.
+          InputError: the file cannot be read, or it is missing although content is given as rows of .npy files.
         """
         films = self._films()
         if films is None:
@@ -57,7 +57,7 @@ class MovielensLayout(LogLayout):
             table = TableFiles(path, names={columns.ITEM_ID: _NAMES_OF_CSV[columns.ITEM_ID]})
             return to_pandas(table.load([columns.ITEM_ID], [columns.ITEM_ID]))[columns.ITEM_ID].to_numpy(object)
         try:
-            # Titles are Latin-1, and ids are numbers.
+            # The titles are encoded in Latin-1. Only the ids are used, and they are numbers.
             lines = regular(path).read_text(encoding="latin-1").split("\n")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -72,7 +72,7 @@ class MovielensLayout(LogLayout):
         return TableLog(TableFiles(path, [(part, {})], names, self.config.where), self.config.item_lists)
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
-        """See `LogLayout`: the ids may be called as in ratings.csv."""
+        """See `LogLayout`. Beside ratings.csv, the ids of the catalogue may be called movieId as they are there."""
         theirs = _NAMES_OF_CSV[columns.ITEM_ID]
         named = self._ratings().name == "ratings.csv" and theirs in TableFiles(path).names
         return ({columns.ITEM_ID: theirs} if named else {}) | self.config.columns

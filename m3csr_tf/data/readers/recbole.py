@@ -1,4 +1,4 @@
-"""Layout "recbole": atomic files, tab-separated, whose names have types behind a colon: user_id:token."""
+"""Layout "recbole": RecBole's atomic files, tab-separated, with the type in each column's name: user_id:token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPLITS = {columns.TRAIN: "train", columns.VAL: "valid", columns.TEST: "test"}
 
 
 class RecboleLayout(LogLayout):
-    """One .inter file, or three that end in .train.inter, .valid.inter and .test.inter; perhaps a .item file."""
+    """Reads one .inter file, or three (.train.inter, .valid.inter, .test.inter), and a .item file if there is one."""
 
     in_blocks = True
 
@@ -36,7 +36,7 @@ class RecboleLayout(LogLayout):
 
     @cached_property
     def catalogue_table(self) -> TableFiles | None:
-        """A table `catalogue` or, without one, the .item file."""
+        """A table named `catalogue` or, if there is none, the .item file; None if both are missing."""
         path = find_table(self.folder, CATALOGUE)
         if path is not None:
             return TableFiles(path, names=self.config.columns)

@@ -1,4 +1,4 @@
-"""Layout "table": interactions and catalogue, each one file or a folder of part files."""
+"""Layout "table": interactions and catalogue as two tables, each a single file or a folder of part files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERACTIONS = "interactions"
 
 
 class TableLayout(LogLayout):
-    """Interactions and catalogue as tables."""
+    """Reads the tables `interactions` and `catalogue`."""
 
     in_blocks = True
 
@@ -30,7 +30,11 @@ class TableLayout(LogLayout):
 
     @cached_property
     def catalogue_table(self) -> TableFiles:
-        """The table of items."""
+        """The table of the items.
+
+        Raises:
+          InputError: it is missing, or there are two.
+        """
         return TableFiles(require_table(self.folder, CATALOGUE), names=self.config.columns)
 
     @cached_property
