@@ -219,9 +219,7 @@ def evaluate(
     clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
     judge = ListJudge(truth, np.arange(shape[0]) if user_rows is None else user_rows, tuple(top_n), seed, bootstrap)
 
-    def rank(
-        candidates: np.ndarray, left_out: Csr | None, stage: Callable[[int, int | None], None] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rank(candidates: np.ndarray, left_out: Csr | None, stage: Any) -> tuple[np.ndarray, np.ndarray]:
         users = judge.users(candidates)
         return users, ranking.top_n(
             user_vectors[users],
@@ -292,10 +290,9 @@ class ListJudge:
             for name, items in parts.items():
                 slices[name] = self.slice(users, ranked, items)
                 stage(len(slices))
-        by_item = lists.by_item(ranked[:, :COVERAGE_AT], self.truth[users])
         shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, train_clicks)
         slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
-        return Evaluation(slices, by_item)
+        return Evaluation(slices, lists.by_item(ranked[:, :COVERAGE_AT], self.truth[users]))
 
     def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
         """Evaluates the lists of `users` on their truth among `items` (bool [items]), for users who have any."""
