@@ -96,6 +96,7 @@ OPTIONS = {
     "verify": {"--version", "--sample"},
     "rollback": {"--version"},
     "prune": {"--keep"},
+    "compare": {"--users", "--json"},
 }
 """The options of each word of `release`, beside --config and --help."""
 
