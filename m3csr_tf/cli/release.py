@@ -65,9 +65,12 @@ def publish(
     config: ConfigOption = None,
     overrides: Overrides = None,
     again: Annotated[bool, typer.Option("--again", help="Also a run that is the current version already.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a run that release.max_loss refuses; the manifest records it.")
+    ] = False,
 ) -> None:
     """Export towers and ScaNN index as one new version, which becomes the current one."""
-    run_verb("release", config, overrides, again, function="publish")
+    run_verb("release", config, overrides, again, anyway, function="publish")
 
 
 @app.command("list")

@@ -37,7 +37,7 @@ from m3csr_tf.config.models import (
 from m3csr_tf.config.reading import load, read_mapping, with_settings
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import LARGEST_SEED, LONGEST_LIST, Section
-from m3csr_tf.config.serving import EmbedConfig, IndexConfig, JobConfig, RetrieveConfig, SparkConfig
+from m3csr_tf.config.serving import EmbedConfig, IndexConfig, JobConfig, ReleaseConfig, RetrieveConfig, SparkConfig
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.config.tree import END_OF_YAML, PREPARE_SECTIONS, RUN_IDENTITY, TRAINING_SECTIONS, Config
 
@@ -75,6 +75,7 @@ __all__ = [
     "ModelSection",
     "NegativesConfig",
     "PopularityConfig",
+    "ReleaseConfig",
     "RetrieveConfig",
     "RunConfig",
     "Section",
