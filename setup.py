@@ -45,6 +45,8 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.6",
             "mypy>=1.11",
+            "nbclient>=0.10",  # The notebook of docs/ runs from top to bottom, in a kernel of ipykernel.
+            "ipykernel>=6.29",
         ],
     },
     entry_points={"console_scripts": ["m3csr=m3csr_tf.main:main"]},

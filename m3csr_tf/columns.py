@@ -44,6 +44,8 @@ EXCLUSIONS: Final = "exclusions"
 RANK: Final = "rank"
 SCORE: Final = "score"
 MODEL_VERSION: Final = "model_version"
+SIMILAR_ITEM_ID: Final = "similar_item_id"
+COSINE: Final = "cosine"
 PART_PREFIX: Final = "part_"
 
 # Signatures of the released towers.

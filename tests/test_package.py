@@ -48,6 +48,15 @@ def test_importing_it_after_tensorflow_with_keras_2_is_fine() -> None:
     assert python(script).returncode == 1
 
 
+def test_importing_the_package_is_quick_and_its_python_api_comes_when_it_is_asked_for() -> None:
+    script = "import m3csr_tf, sys; assert not {'tensorflow', 'pandas', 'numpy'} & set(sys.modules); "
+    script += "print('train' in dir(m3csr_tf), m3csr_tf.errors.InputError.__name__)"
+    done = python(script)
+    assert done.stdout.split() == ["True", "InputError"], done.stderr
+    with pytest.raises(AttributeError, match="module 'm3csr_tf' has no attribute 'tram'"):
+        m3csr_tf.__getattr__("tram")
+
+
 def test_reading_settings_and_data_does_not_import_tensorflow() -> None:
     names = [
         "config",
@@ -98,6 +107,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
 MAY_IMPORT |= {"verbs": set(MAY_IMPORT), "cli": {"verbs"}, "main": {"cli"}}
+MAY_IMPORT["api"] = MAY_IMPORT["verbs"] | {"verbs"}
 
 
 def imported_rooms(path: Path) -> set[str]:

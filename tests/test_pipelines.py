@@ -148,6 +148,7 @@ def test_lists_agree_with_exact_ranking_by_the_keras_model_under_either_index(fo
         "evaluate",
         "release",
         "retrieve",
+        "similar",
         "run_all",
         "seeds",
         "sweep",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from m3csr_tf.batch.search import Candidates
-from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.config import IndexConfig, ListsConfig
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
@@ -30,23 +31,26 @@ class Filters:
       allow: ids of the only items that may be in a list; None without such a file.
       only_cold: whether only items without clicks may be in a list.
       cold_quota: the least share of a list that must be items without clicks, as far as there are enough of them.
+      section: the section of the settings, for error messages.
     """
 
     block: frozenset[str] | None = None
     allow: frozenset[str] | None = None
     only_cold: bool = False
     cold_quota: float = 0.0
+    section: str = "retrieve"
 
     @classmethod
-    def read(cls, config: RetrieveConfig) -> Filters:
+    def read(cls, config: ListsConfig) -> Filters:
         """Reads the files of item ids that the configuration names.
 
         Raises:
           InputError: a file is missing, cannot be read, or holds no ids.
         """
-        block = None if config.block is None else item_ids(config.block, "block")
-        allow = None if config.allow is None else item_ids(config.allow, "allow")
-        return cls(block, allow, config.only == COLD, config.cold_quota)
+        section = config.section
+        block = None if config.block is None else item_ids(config.block, "block", section)
+        allow = None if config.allow is None else item_ids(config.allow, "allow", section)
+        return cls(block, allow, config.only == COLD, config.cold_quota, section)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Selection:
     quota: float = 0.0
 
 
-def filter_files(config: RetrieveConfig) -> dict[str, str]:
+def filter_files(config: ListsConfig) -> dict[str, str]:
     """Returns the SHA-256, in hex, of each filter file by the name of its filter.
 
     Raises:
@@ -78,16 +82,17 @@ def filter_files(config: RetrieveConfig) -> dict[str, str]:
             try:
                 digests[name] = sha256(path)
             except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror}); check retrieve.{name}") from None
+                raise InputError(f"{path}: cannot be read ({error.strerror}); check {config.section}.{name}") from None
     return digests
 
 
-def item_ids(path: Path, name: str) -> frozenset[str]:
+def item_ids(path: Path, name: str, section: str = "retrieve") -> frozenset[str]:
     """Reads the item ids of a filter file (`read_ids`).
 
     Args:
       path: the path of the file.
-      name: the name of its setting after "retrieve.", for error messages.
+      name: the name of its setting without the section, for error messages.
+      section: the section of the setting.
 
     Raises:
       InputError: the file is missing, of another type, cannot be read, or holds no ids.
@@ -95,10 +100,15 @@ def item_ids(path: Path, name: str) -> frozenset[str]:
     try:
         return frozenset(read_ids(path))
     except InputError as error:
-        raise InputError(f"{error}; check retrieve.{name}") from None
+        raise InputError(f"{error}; check {section}.{name}") from None
 
 
-def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
+def select(
+    release: Release,
+    filters: Filters,
+    index: IndexConfig,
+    candidates_of: Callable[[np.ndarray], Candidates] | None = None,
+) -> Selection:
     """Applies the filters to a release, and returns the items that may be in a list, ready to be searched.
 
     Ids of the filters that the release lacks have no effect; their number is logged.
@@ -108,6 +118,8 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
       filters: the filters.
       index: the recall, and the number of items from which a search is no longer exact, of an index that is built here
         for the remaining items.
+      candidates_of: gets which items of the index are kept, bool [items], and returns what is searched for them; by
+        default their vectors as they are.
 
     Raises:
       InputError: no item remains.
@@ -121,24 +133,30 @@ def select(release: Release, filters: Filters, index: IndexConfig) -> Selection:
         rows = release.index.rows(list(given))
         if (rows < 0).any():
             lacking = int((rows < 0).sum())
-            logger.warning("retrieve.%s: of its %d items, the release lacks %d", name, len(rows), lacking)
+            said = f"{filters.section}.{name}"
+            logger.warning("%s: of its %d items, the release lacks %d", said, len(rows), lacking)
         named = np.zeros(len(ids), dtype=bool)
         named[rows[rows >= 0]] = True
         kept &= named == keep_named
-        why.append(f"retrieve.{name}")
+        why.append(f"{filters.section}.{name}")
     quota = 0.0 if filters.only_cold else filters.cold_quota
     is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)
     if filters.only_cold:
         kept &= is_cold
-        why.append("retrieve.only=cold")
+        why.append(f"{filters.section}.only=cold")
     if not kept.any():
         raise InputError(
             f"{' and '.join(why)}: none of the {len(ids):,} items is left, so there is nothing to retrieve"
         )
-    candidates = _candidates(release, kept, index)
+
+    def of_vectors(some: np.ndarray) -> Candidates:
+        return _candidates(release, some, index)
+
+    searched = candidates_of or of_vectors
+    candidates = searched(kept)
     if not quota or not (kept & is_cold).any():
         return Selection(candidates)
-    return Selection(candidates, _candidates(release, kept & is_cold, index), is_cold, quota)
+    return Selection(candidates, searched(kept & is_cold), is_cold, quota)
 
 
 def _candidates(release: Release, kept: np.ndarray, config: IndexConfig) -> Candidates:

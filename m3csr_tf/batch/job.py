@@ -124,7 +124,7 @@ class BatchJob:
 
     Attributes:
       inputs: the users or items.
-      what: the word for them in messages, "users" or "items".
+      what: the word for them in messages, "users", "items" or "query items".
       identity: what the parts depend on beside the inputs, the size of parts and the journal, as JSON.
       version, position: current version and journal position of the release; position 0 if the journal does not matter.
       work: returns the work as of a position of the journal.

@@ -40,9 +40,10 @@ class PartFacts(NamedTuple):
       inputs: number of users or items that the part was made for.
       rows: number of rows of the part.
       short: number of users with fewer items than were asked for.
-      empty: number of users without a history.
+      empty: number of users without a history, or of query items that have nothing of what is compared.
       unknown_users: number of users that the release does not know.
-      ids, unknown_ids: number of ids in histories and exclusions, and of those that are no items of the release.
+      ids, unknown_ids: number of ids in histories and exclusions, or of query items given by id, and of those that are
+        no items of the release.
     """
 
     inputs: int = 0

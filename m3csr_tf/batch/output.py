@@ -31,6 +31,12 @@ from m3csr_tf.util.names import job_folders
 
 logger = logging.getLogger(__name__)
 
+_KINDS = (
+    ("users", "top-N lists", "retrieve.output"),
+    ("items", "item vectors", "embed.output"),
+    ("query items", "lists of similar items", "similar.output"),
+)
+"""What jobs are for, as in their identity; what they make; and the setting of where it goes."""
 _LEFTOVERS = (".part-*", f"{INPUTS}*", f".{INPUTS}*")
 
 
@@ -126,7 +132,7 @@ def current(output: Path) -> JobFolder | None:
         return None
     raise RunError(
         f"{output}: is not a link that an earlier job made, so it is not replaced; move it away, or choose another "
-        "output (retrieve.output, embed.output)"
+        f"output ({', '.join(setting for _, _, setting in _KINDS)})"
     )
 
 
@@ -157,11 +163,9 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
 
 
 def _require_kind(output: Path, identity: Mapping[str, Any], finished: JobFolder | None) -> None:
-    """Refuses to replace item vectors by top-N lists, or the other way round."""
-    for kind, called, setting in (
-        ("users", "top-N lists", "embed.output"),
-        ("items", "item vectors", "retrieve.output"),
-    ):
+    """Refuses to put what a job of another kind makes in the place of what is there."""
+    setting = next((setting for kind, _, setting in _KINDS if kind in identity), "")
+    for kind, called, _ in _KINDS:
         if finished is not None and kind in finished.facts.identity and kind not in identity:
             raise RunError(
                 f"{output}: holds {called}, and this job would put something else in their place; choose another "

@@ -21,6 +21,7 @@ from m3csr_tf.cli.options import (
     with_warm_start_option,
 )
 from m3csr_tf.cli.run_verb import run_verb
+from m3csr_tf.cli.similar import similar
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.terminal import Terminal
 
@@ -107,6 +108,9 @@ def embed(
 ) -> None:
     """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
     run_verb("embed", config, with_shard(overrides, "embed", shard), without_data=True)
+
+
+app.command()(similar)
 
 
 @app.command()

@@ -37,7 +37,16 @@ from m3csr_tf.config.models import (
 from m3csr_tf.config.reading import load, read_mapping, with_settings
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import LARGEST_SEED, LONGEST_LIST, Section
-from m3csr_tf.config.serving import EmbedConfig, IndexConfig, JobConfig, ReleaseConfig, RetrieveConfig, SparkConfig
+from m3csr_tf.config.serving import (
+    EmbedConfig,
+    IndexConfig,
+    JobConfig,
+    ListsConfig,
+    ReleaseConfig,
+    RetrieveConfig,
+    SimilarConfig,
+    SparkConfig,
+)
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.config.tree import END_OF_YAML, PREPARE_SECTIONS, RUN_IDENTITY, TRAINING_SECTIONS, Config
 
@@ -68,6 +77,7 @@ __all__ = [
     "JobConfig",
     "LatticeConfig",
     "LightGCNConfig",
+    "ListsConfig",
     "M3CSRConfig",
     "MMGCNConfig",
     "MMSSLConfig",
@@ -80,6 +90,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "SiameseConfig",
+    "SimilarConfig",
     "SparkConfig",
     "SplitConfig",
     "TrainingConfig",

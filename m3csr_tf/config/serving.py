@@ -98,7 +98,19 @@ class EmbedConfig(JobConfig):
         return self.shard_items
 
 
-class RetrieveConfig(JobConfig):
+class ListsConfig(JobConfig):
+    """What all jobs that write lists of items have in common: how long the lists are, and which items may be in one."""
+
+    top_n: int = Field(20, ge=1, le=LONGEST_LIST)
+    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
+    allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
+    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
+    cold_quota: float = Field(
+        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
+    )
+
+
+class RetrieveConfig(ListsConfig):
     """The batch job: users in, top-N lists out."""
 
     section: ClassVar[str] = "retrieve"
@@ -109,21 +121,43 @@ class RetrieveConfig(JobConfig):
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/top_n"
     )
-    top_n: int = Field(20, ge=1, le=LONGEST_LIST)
     shard_users: int = Field(
         20_000, ge=1, le=1_000_000_000, description="users of a part; a job that died goes on at the part it was at"
-    )
-    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
-    allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
-    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
-    cold_quota: float = Field(
-        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
     )
 
     @property
     def part_size(self) -> int:
         """Users of a part."""
         return self.shard_users
+
+
+class SimilarConfig(ListsConfig):
+    """The batch job: items in, the nearest other items of each out."""
+
+    section: ClassVar[str] = "similar"
+
+    items: Path | None = Field(
+        None,
+        description="file of items to find similar ones to: ids of the release (.txt, .csv, .parquet), or a catalogue "
+        "with content; without one, all items of the release",
+    )
+    output: Path | None = Field(
+        None, description="link to the folder of parquet parts; without one, <run folder>/similar_items"
+    )
+    by: str = Field(
+        "vector",
+        min_length=1,
+        description="what is compared by cosine: vector (all of it), content (its content alone), or the name of a "
+        "modality",
+    )
+    shard_items: int = Field(
+        20_000, ge=1, le=1_000_000_000, description="items of a part; a job that died goes on at the part it was at"
+    )
+
+    @property
+    def part_size(self) -> int:
+        """Items of a part."""
+        return self.shard_items
 
 
 def _as_spark_says(value: Any) -> Any:

@@ -44,6 +44,15 @@ class Catalogue:
     frame: pd.DataFrame
     content: dict[str, np.ndarray]
 
+    def at(self, places: np.ndarray) -> Catalogue:
+        """Some of its items.
+
+        Args:
+          places: int64 [some], positions in `frame`.
+        """
+        frame = self.frame.iloc[places].reset_index(drop=True)
+        return Catalogue(frame, {name: vectors[places] for name, vectors in self.content.items()})
+
 
 def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str) -> Catalogue:
     """Checks a raw catalogue and brings its columns to their dtypes.

@@ -42,6 +42,11 @@ LISTS = "top_n"
 
 ITEM_VECTORS = "item_vectors"
 
+SIMILAR_ITEMS = "similar_items"
+
+JOB_LINKS = (LISTS, ITEM_VECTORS, SIMILAR_ITEMS)
+"""What batch jobs leave in a run's folder unless told otherwise: links to their parts."""
+
 REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
 
 FIGURES = "figures"
@@ -81,9 +86,8 @@ def check_replaceable(folder: Path) -> None:
     Raises:
       RunError: naming it.
     """
-    links = (LISTS, ITEM_VECTORS)
     kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, *REPORT_FILES)
-    foreign = [folder / name for name in links if (folder / name).exists() and not (folder / name).is_symlink()]
+    foreign = [folder / name for name in JOB_LINKS if (folder / name).exists() and not (folder / name).is_symlink()]
     foreign += [folder / name for name in kept if (folder / name).is_dir()]
     folders = [folder / name for name in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS) if os.path.lexists(folder / name)]
     foreign += [path for path in (*folders, *_jobs(folder)) if not _own(path)]
@@ -96,7 +100,7 @@ def check_replaceable(folder: Path) -> None:
 
 def _jobs(folder: Path) -> list[Path]:
     """Folders of the run's batch jobs."""
-    return [*job_folders(folder / LISTS), *job_folders(folder / ITEM_VECTORS)]
+    return [job for name in JOB_LINKS for job in job_folders(folder / name)]
 
 
 def _own(folder: Path) -> bool:
@@ -133,7 +137,7 @@ def open_run(config: Config, afresh: bool = False) -> Path:
         check_replaceable(folder)
         for stale in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, LISTS, ITEM_VECTORS, *REPORT_FILES):
+        for stale in (METRICS_FILE, FINISHED_FILE, *JOB_LINKS, *REPORT_FILES):
             (folder / stale).unlink(missing_ok=True)
         for job in _jobs(folder):
             shutil.rmtree(job)

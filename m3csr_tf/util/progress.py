@@ -25,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from m3csr_tf.util.notebook import NotebookLine, in_notebook
 from m3csr_tf.util.quoting import printable
 from m3csr_tf.util.terminal import Terminal
 
@@ -38,6 +39,8 @@ SAID_AFTER = 2.0
 """Seconds before a stage's first line in a log."""
 SAID_EVERY = 30.0
 """Seconds between its lines."""
+_CHANGED_EVERY = 0.5
+"""Seconds between the changes of its line in a notebook."""
 
 _SPEED_OF = 300.0
 """Seconds whose speed a bar goes by."""
@@ -84,6 +87,11 @@ class Stage:
         if _bars is not None:
             self._on_bar(_bars)
 
+    @property
+    def share(self) -> float | None:
+        """The share that is done, from 0 to 1; None while that is not known."""
+        return self._done / self._total if self._total else None
+
     def line(self) -> str:
         """What a log says of the stage now."""
         elapsed = time.monotonic() - self._began
@@ -128,7 +136,7 @@ def share(on_progress: ProgressCallback | None, place: int, of: int) -> Progress
 def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Stage]:
     """Shows how far the block has come, which it says by calling the `Stage` it gets with (done, total or None)."""
     stage = Stage(description, total, done)
-    with _on_terminal(stage) if sys.stderr.isatty() else _in_log(stage):
+    with _on_terminal(stage) if sys.stderr.isatty() else _in_notebook(stage) if in_notebook() else _in_log(stage):
         yield stage
 
 
@@ -150,6 +158,26 @@ def _on_terminal(on_progress: Stage) -> Iterator[None]:
         else:
             assert on_progress.task is not None
             bars.remove_task(on_progress.task)
+
+
+@contextmanager
+def _in_notebook(stage: Stage) -> Iterator[None]:
+    shown, ended = NotebookLine(), threading.Event()
+
+    def changes() -> None:
+        wait = SAID_AFTER
+        while not ended.wait(wait):
+            shown(stage.line(), stage.share)
+            wait = _CHANGED_EVERY
+
+    thread = threading.Thread(target=changes, name=f"progress of {stage.line()}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        shown.clear()
 
 
 @contextmanager

@@ -26,7 +26,8 @@ class Terminal(Console):
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else WIDTH_OF_LOGS
-        super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
+        # In a notebook, lines of text as in a log, instead of a piece of HTML for each.
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, force_jupyter=False)
 
     @override
     def render_str(self, text: str, **options: Any) -> Text:

@@ -46,7 +46,7 @@ def explain(config: Config, user: str, item: str, history: str | None, as_json: 
     past = None if history is None else _given_history(history)
     with progress("opening the release"):
         release = open_release(config.release_folder)
-    explanation = explain_pair(release, user, item, _known_history(config, release, user) if past is None else past)
+    explanation = explain_pair(release, user, item, known_history(config, release, user) if past is None else past)
     if as_json:
         text = json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
         # Ids keep their letters, but control characters, which a terminal would execute, are escaped as in JSON.
@@ -74,7 +74,7 @@ def _given_history(text: str) -> list[str]:
     return list(ids)
 
 
-def _known_history(config: Config, release: Release, user: str) -> list[str]:
+def known_history(config: Config, release: Release, user: str) -> list[str]:
     """Returns the user's history up to the end of the run's log; it is empty if the run does not know the user."""
     trained = origin(config, release, "pass --history")
     rows = trained.prepared.users.rows([user])

@@ -42,7 +42,7 @@ def retrieve(config: Config) -> Path:
     output = config.retrieve.output or config.run_folder / run_files.LISTS
     engine = engine_of(config, config.retrieve)
     with progress("reading the users"):
-        users = _users(config, released)
+        users = users_of(config, released)
     done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
     _print_done(done, config)
     if not done.missing:
@@ -51,7 +51,13 @@ def retrieve(config: Config) -> Path:
     return output
 
 
-def _users(config: Config, released: Release) -> Users:
+def users_of(config: Config, released: Release) -> Users:
+    """The users of `retrieve.users`, or all of the run's log; histories that the file lacks come from that log.
+
+    Raises:
+      InputError: the file cannot be read.
+      RunError: histories come from the run, which is missing, or is another one than was released (`origin`).
+    """
     otherwise = "name a file of users and their histories, retrieve.users"
     if config.retrieve.users is not None:
         users = FileOfUsers(config.retrieve.users)

@@ -20,11 +20,13 @@ from m3csr_tf.batch import spark_session
 from m3csr_tf.batch.embedding import embed
 from m3csr_tf.batch.items import FileOfItems
 from m3csr_tf.batch.job_folder import JobFolder
+from m3csr_tf.batch.query_items import FileOfContent, FileOfIds
 from m3csr_tf.batch.retrieval import retrieve
+from m3csr_tf.batch.similar import similar
 from m3csr_tf.batch.spark import SparkEngine
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.cli import app
-from m3csr_tf.config import EmbedConfig, RetrieveConfig, SparkConfig
+from m3csr_tf.config import EmbedConfig, RetrieveConfig, SimilarConfig, SparkConfig
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import EngineError, InputError
 
@@ -43,6 +45,7 @@ CLUSTER = SparkConfig(
 )
 LISTS = RetrieveConfig(top_n=5, batch_size=16, shard_users=40)
 VECTORS = EmbedConfig(batch_size=16, shard_items=40)
+SIMILAR = SimilarConfig(top_n=5, batch_size=16, shard_items=40, by="content")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,23 @@ def test_item_vectors_are_the_local_jobs_bit_for_bit(
         embed(release, items, tmp_path / name / "local", VECTORS)
         done = embed(release, items, tmp_path / name / "spark", VECTORS, spark)
         assert (done.rows, done.made, done.missing) == (len(frame), 3, 0)
+        assert files(tmp_path / name / "spark") == files(tmp_path / name / "local")
+
+
+def test_similar_items_are_the_local_jobs_bit_for_bit(spark: SparkEngine, release: Any, tmp_path: Path) -> None:
+    catalogue = release.items.catalogue(release.items.ids)
+    frame = catalogue.frame.assign(**{name: list(vectors) for name, vectors in catalogue.content.items()}, view_count=7)
+    frame.to_parquet(tmp_path / "catalogue.parquet", row_group_size=30)
+    (tmp_path / "ids.txt").write_text("\n".join(release.items.ids[:90]))
+    by_name = {name: name for name in release.modalities}
+    for name, queries, parts in (
+        ("all", None, 3),
+        ("ids", FileOfIds(tmp_path / "ids.txt"), 3),
+        ("content", FileOfContent(tmp_path / "catalogue.parquet", by_name, release.modalities), 3),
+    ):
+        similar(release, queries, tmp_path / name / "local", SIMILAR)
+        done = similar(release, queries, tmp_path / name / "spark", SIMILAR, spark)
+        assert (done.made, done.missing) == (parts, 0)
         assert files(tmp_path / name / "spark") == files(tmp_path / name / "local")
 
 

@@ -73,12 +73,12 @@ def test_content_on_the_disk_is_assigned_without_staying_in_memory(tmp_path: Pat
     scaler = ContentScaler.fit("standard", {"visual": vectors}, np.arange(1000))
     clusters = Clusters("per_modality", {"visual": vectors[:20]})
     expected = assign_clusters(scaler, clusters, {"visual": vectors})
-    on_progress: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     mapped = np.load(tmp_path / "visual.npy", mmap_mode="r")
     before = resident_files()
-    ids = assign_clusters(scaler, clusters, {"visual": mapped[2:]}, lambda *done: on_progress.append(done))
+    ids = assign_clusters(scaler, clusters, {"visual": mapped[2:]}, lambda *done: calls.append(done))
     assert_array_equal(ids, expected[2:])
-    assert max(on_progress) == (len(ids), len(ids))
+    assert max(calls) == (len(ids), len(ids))
     assert resident_files() - before < 10e6  # The file has 51 MB.
 
 

@@ -101,8 +101,8 @@ def test_every_night_publishes_a_version_and_every_round_brings_new_videos_and_v
     ids = sorted(new)
     items = [int(one[1:]) for one in ids]
     views = shown[-1].groupby("item")["views"].first()
-    for item, on_progress in zip(items, release.items.views(ids), strict=True):
-        assert on_progress == views.get(item, on_progress)
+    for item, known_views in zip(items, release.items.views(ids), strict=True):
+        assert known_views == views.get(item, known_views)
     # And they are shown before any training has known them.
     assert shown[-1]["item"].isin(items).any()
     # Nobody is shown a video twice.

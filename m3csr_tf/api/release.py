@@ -1,0 +1,305 @@
+"""A release behind data frames: lists, similar items, explanations and refreshes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf import config as configuration
+from m3csr_tf.api.frames import Workspace, as_verb, workspace
+from m3csr_tf.batch.query_items import file_of_queries
+from m3csr_tf.batch.retrieval import retrieve
+from m3csr_tf.batch.similar import similar
+from m3csr_tf.config import Config
+from m3csr_tf.data.id_files import read_ids
+from m3csr_tf.errors import InputError
+from m3csr_tf.explain import explain_pair
+from m3csr_tf.releases import release as releases
+from m3csr_tf.releases.inbox import take_in
+from m3csr_tf.releases.refresh import Refreshed
+from m3csr_tf.releases.refresh import refresh as refresh_items
+from m3csr_tf.training import run_files
+from m3csr_tf.training.runs import read_finished
+from m3csr_tf.util.progress import progress
+from m3csr_tf.util.quoting import quoted
+from m3csr_tf.verbs.explain import known_history
+from m3csr_tf.verbs.retrieve import users_of
+
+logger = logging.getLogger(__name__)
+
+Ids: TypeAlias = "Collection[Any] | pd.Series | pd.Index | np.ndarray"
+
+
+class Release:
+    """A version of a release; it follows the current version and what is refreshed, unless it was opened by a number.
+
+    Args:
+      release: opened.
+      config: of the run that it came from, which says who clicked what; None where the run is not at hand.
+      follows: whether to open the current version anew when another one is published.
+    """
+
+    def __init__(self, release: releases.Release, config: Config | None = None, follows: bool = True) -> None:
+        self._release = release
+        self._follows = follows
+        folder = release.folder
+        names = {"run.release_folder": str(folder.parent), "run.release_name": folder.name}
+        if config is None:
+            names["run.name"] = release.manifest["run"]
+        self._has_run = config is not None
+        self._config = configuration.with_settings(config or Config(), names)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._release.folder
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self._opened().version
+
+    @property
+    def modalities(self) -> dict[str, int]:
+        """Modality -> width of its raw vectors."""
+        return self._opened().modalities
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """The items that can be recommended now: item_id, view_count (-1: unknown), popularity_bin, is_cold (bin 0)."""
+        store = self._opened().items
+        ids = store.ids
+        return pd.DataFrame(
+            {
+                columns.ITEM_ID: ids,
+                columns.VIEW_COUNT: store.views(ids),
+                columns.POPULARITY_BIN: store.bins(ids),
+                columns.IS_COLD: store.is_cold(ids),
+            }
+        )
+
+    def recommend(
+        self,
+        users: pd.DataFrame | Ids,
+        n: int = 20,
+        *,
+        only: str = "all",
+        cold_quota: float = 0.0,
+        block: Ids | None = None,
+        allow: Ids | None = None,
+    ) -> pd.DataFrame:
+        """Top-N lists: `pipelines/retrieve.py`.
+
+        Args:
+          users: user_id, and perhaps history (lists of item ids, oldest first) and exclusions (lists of item ids), or
+            user ids alone. Without histories they are those of the run's log, which must be at hand, and what a user
+            clicked is left out of her list.
+          n: length of the lists.
+          only: "all", or "cold" for items without clicks alone.
+          cold_quota: least share of a list that items without clicks take.
+          block: item ids that are in no list.
+          allow: the only item ids that may be in a list.
+
+        Returns:
+          user_id, rank (from 1), item_id, score, model_version, part_id and part_<modality>, which sum to the score.
+
+        Raises:
+          InputError: users or filters are malformed, or histories are not at hand.
+        """
+        released = self._opened()
+        with workspace() as place, as_verb(verbose=False):
+            frame = users if isinstance(users, pd.DataFrame) else _ids_frame(users, columns.USER_ID, "users")
+            named = [*frame.columns, *frame.index.names]
+            if columns.HISTORY not in named:
+                self._require_run(f"give users a column {columns.HISTORY}")
+            settings = self._filters("retrieve", place, n, only, cold_quota, block, allow)
+            settings["retrieve.users"] = str(place.table(frame, "users"))
+            config = configuration.with_settings(self._config, settings)
+            given = users_of(config, released)
+            done = retrieve(released, given, place.folder / run_files.LISTS, config.retrieve, config.index)
+            return pd.read_parquet(done.folder)
+
+    def similar(
+        self,
+        items: pd.DataFrame | Ids | str,
+        n: int = 20,
+        *,
+        by: str = "vector",
+        only: str = "all",
+        cold_quota: float = 0.0,
+        block: Ids | None = None,
+        allow: Ids | None = None,
+    ) -> pd.DataFrame:
+        """The nearest items by cosine: `pipelines/similar.py`.
+
+        Args:
+          items: ids of items of the release, or a frame of videos that it may lack: item_id and the columns of vectors
+            that the catalogue of the training had.
+          n: length of the lists.
+          by: what is compared: "vector", "content", or the name of a modality.
+          only, cold_quota, block, allow: as in `recommend`.
+
+        Returns:
+          item_id, rank (from 1), similar_item_id, cosine, model_version, and the parts of the cosine. An item that has
+          nothing of what is compared, or that the release lacks, has no row, which a warning counts.
+
+        Raises:
+          InputError: items or filters are malformed, no item is known, or `by` is no part of the vectors.
+        """
+        released = self._opened()
+        with workspace() as place, as_verb(verbose=False):
+            if isinstance(items, str):
+                items = [items]
+            path = place.table(items, "items") if isinstance(items, pd.DataFrame) else place.ids(items, "items")
+            settings = self._filters("similar", place, n, only, cold_quota, block, allow)
+            config = configuration.with_settings(self._config, settings | {"similar.by": by})
+            queries = file_of_queries(path, released)
+            done = similar(released, queries, place.folder / run_files.SIMILAR_ITEMS, config.similar)
+            for count, why in ((done.unknown_ids, "unknown to the release"), (done.empty, f"without {by}")):
+                if count:
+                    logger.warning("similar: %s of %s items are %s and have no list", count, done.inputs, why)
+            return pd.read_parquet(done.folder)
+
+    def explain(self, user: str, item: str, history: Sequence[str] | None = None) -> pd.DataFrame:
+        """Why an item has its score for a user: `pipelines/explain.py`.
+
+        Args:
+          user: her id, known or not.
+          item: an item of the release.
+          history: item ids, oldest first; without one, that of the run's log, which must be at hand.
+
+        Returns:
+          A row for each part of the score, indexed by part: score, and, where the model explains, intensity, cluster
+          (<NA>: the item lacks the modality) and attention (history item -> weight). The scores sum to the whole one;
+          `frame.attrs["explanation"]` is all that `--json` prints (docs/explain.md).
+
+        Raises:
+          InputError: the release lacks the item, or the history is not at hand.
+        """
+        released = self._opened()
+        for what, one in (("user", user), ("item", item)):
+            if not isinstance(one, str) or not one:
+                raise InputError(f"explain: {what} is {quoted(one)}; expected its id, a text")
+        with as_verb(verbose=False):
+            if history is None:
+                self._require_run("give the history")
+                past = known_history(self._config, released, user)
+            elif isinstance(history, str) or not all(isinstance(one, str) for one in history):
+                raise InputError(f"explain: history is {quoted(history)}; expected a list of item ids, each a text")
+            else:
+                past = list(history)
+            said = explain_pair(released, user, item, past)
+        frame = pd.DataFrame({columns.SCORE: said.parts}).rename_axis("part")
+        if said.explains:
+            frame["intensity"] = pd.Series(said.intensities, dtype=float)
+            frame["cluster"] = pd.Series(said.clusters, dtype="Int64")
+            frame["attention"] = pd.Series(
+                {part: {one.item: one.weight for one in items} for part, items in said.attention.items()}, dtype=object
+            )
+        frame.attrs["explanation"] = said.to_json()
+        return frame
+
+    def refresh(self, items: pd.DataFrame | None = None, removed: Ids = ()) -> pd.DataFrame:
+        """Takes new, changed and removed items into the live index: `pipelines/refresh.py`.
+
+        Args:
+          items: item_id, and any of view_count, the columns of vectors of the training's catalogue, and removed (bool).
+          removed: ids of items to remove.
+
+        Returns:
+          One row: new, changed, removed, absent (to remove, but not there), items (held now), seconds.
+
+        Raises:
+          InputError: nothing is given, or something is malformed; nothing has changed then.
+          ReleaseError: this version is not the current one.
+        """
+        removed = list(removed) if not isinstance(removed, str) else removed
+        if items is None and not len(removed):
+            raise InputError("refresh: nothing to do; give items, removed, or both")
+        released = self._opened()
+        done: list[Refreshed] = []
+        with workspace() as place, as_verb(verbose=False):
+            path = None if items is None else place.table(items, "items")
+            gone = read_ids(place.ids(removed, "removed")) if len(removed) else []
+            if path is not None:
+                with progress("refreshing") as stage:
+                    done += take_in(released, path, stage)
+            if gone:
+                done.append(refresh_items(released, removed=gone, source="removed"))
+        counts = {name: sum(getattr(one, name) for one in done) for name in ("new", "changed", "removed", "absent")}
+        seconds = sum(one.seconds for one in done)
+        return pd.DataFrame([{**counts, "items": len(released.index), "seconds": seconds}])
+
+    def __repr__(self) -> str:
+        run = self._release.manifest["run"]
+        return f"<m3csr_tf release {self.folder}, version {self._release.version} of run {run}>"
+
+    def _opened(self) -> releases.Release:
+        """The version, with all that has been refreshed by now."""
+        with as_verb(verbose=False):
+            if self._follows and not releases.is_current(self._release):
+                self._release = releases.open_release(self.folder)
+            self._release.catch_up()
+        return self._release
+
+    def _require_run(self, otherwise: str) -> None:
+        if not self._has_run:
+            raise InputError(
+                f"{self.folder}: histories come from the run that was released, which is not at hand; {otherwise}, or "
+                f"open the release with that run, open_release(..., run='runs/{self._release.manifest['run']}')"
+            )
+
+    def _filters(
+        self,
+        section: str,
+        place: Workspace,
+        n: int,
+        only: str,
+        cold_quota: float,
+        block: Ids | None,
+        allow: Ids | None,
+    ) -> dict[str, Any]:
+        settings: dict[str, Any] = {"top_n": n, "only": only, "cold_quota": cold_quota}
+        # Numbers of NumPy, such as counts of a frame are, as Python's.
+        settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+        for name, ids in (("block", block), ("allow", allow)):
+            if ids is not None:
+                settings[name] = str(place.ids(ids, name))
+        return {f"{section}.{name}": value for name, value in settings.items()}
+
+
+def open_release(folder: str | Path, version: int | None = None, run: str | Path | None = None) -> Release:
+    """Opens a release, after checking every file of it.
+
+    Args:
+      folder: `saved_models/<name>`.
+      version: which one; the current one when None, and then later ones as they are published.
+      run: folder of the run that it came from, `runs/<name>`, where histories shall come from its log.
+
+    Raises:
+      ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
+      RunError: there is no such run.
+    """
+    with as_verb(verbose=False):
+        config = None if run is None else _config_of(Path(run))
+        with progress("opening the release"):
+            released = releases.open_release(Path(folder), version)
+    return Release(released, config, follows=version is None)
+
+
+def _config_of(folder: Path) -> Config:
+    """Settings of a run, wherever its folder lies now."""
+    config, _, _ = read_finished(folder)
+    return configuration.with_settings(config, {"run.folder": str(folder.parent), "run.name": folder.name})
+
+
+def _ids_frame(ids: Ids, column: str, what: str) -> pd.DataFrame:
+    if isinstance(ids, str | bytes) or not isinstance(ids, Collection | pd.Series | pd.Index | np.ndarray):
+        raise InputError(f"{what}: got {quoted(ids)}; expected a frame with {column}, or a list of ids")
+    return pd.DataFrame({column: pd.Series(list(ids), dtype=object)})
