@@ -101,6 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"data", "export", "releases"},
     "batch": {"data", "export", "index", "releases"},
     "simulation": {"batch", "data", "ranking", "releases"},
+    "drift": {"evaluation", "export", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
     "reports": {"data"},
 }

@@ -91,11 +91,12 @@ def plain(output: str) -> str:
 
 
 OPTIONS = {
-    "publish": {"--again"},
+    "publish": {"--again", "--anyway"},
     "list": set(),
     "verify": {"--version", "--sample"},
     "rollback": {"--version"},
     "prune": {"--keep"},
+    "compare": {"--users", "--json"},
 }
 """The options of each word of `release`, beside --config and --help."""
 
@@ -117,7 +118,7 @@ def test_the_help_text_of_release_names_its_words_and_the_one_that_may_be_left_o
 
 @pytest.mark.parametrize("word", OPTIONS)
 def test_an_option_that_a_word_does_not_take_is_refused(word: str) -> None:
-    values = {"--again": [], "--version": ["1"], "--sample": ["7"], "--keep": ["3"]}
+    values = {"--again": [], "--anyway": [], "--version": ["1"], "--sample": ["7"], "--keep": ["3"]}
     for option in values.keys() - OPTIONS[word]:
         result = CliRunner().invoke(app, ["release", word, option, *values[option]])
         assert result.exit_code == 2 and f"No such option: {option}" in plain(result.stderr), option

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from m3csr_tf import config as configuration
 from m3csr_tf.cli import release
+from m3csr_tf.cli.evaluate import evaluate
 from m3csr_tf.cli.options import (
     ConfigOption,
     Overrides,
@@ -45,10 +46,7 @@ def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: 
     run_verb("train", config, with_warm_start_option(overrides, warm_start))
 
 
-@app.command()
-def evaluate(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Rank the whole catalogue for validation and test users, beside baselines; write runs/NAME/metrics.json."""
-    run_verb("evaluate", config, overrides)
+app.command()(evaluate)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`m3csr release WORD`: publish a version, list versions, verify one, roll back to one, prune old ones."""
+"""`m3csr release WORD`: publish a version, list versions, verify one, roll back to one, prune old ones, compare two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m3csr_tf.cli.run_verb import run_verb
 from m3csr_tf.util.quoting import quoted
 
 _DEFAULT = "publish"
-_KEPT, _SAMPLE = 3, 500
+_KEPT, _SAMPLE, _COMPARED = 3, 500, 2000
 
 
 class _PublishesByDefault(TyperGroup):
@@ -55,7 +55,7 @@ app = typer.Typer(
         "Look after the versions in saved_models/NAME; without a word, `publish`. Every word takes --config and "
         "settings; `release WORD --help` says what else."
     ),
-    subcommand_metavar="[publish|list|verify|rollback|prune] [OPTIONS] [SECTION.NAME=VALUE]...",
+    subcommand_metavar="[publish|list|verify|rollback|prune|compare] [OPTIONS] [SECTION.NAME=VALUE]...",
     add_completion=False,
 )
 
@@ -65,9 +65,12 @@ def publish(
     config: ConfigOption = None,
     overrides: Overrides = None,
     again: Annotated[bool, typer.Option("--again", help="Also a run that is the current version already.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a run that release.max_loss refuses; the manifest records it.")
+    ] = False,
 ) -> None:
     """Export towers and ScaNN index as one new version, which becomes the current one."""
-    run_verb("release", config, overrides, again, function="publish")
+    run_verb("release", config, overrides, again, anyway, function="publish")
 
 
 @app.command("list")
@@ -113,3 +116,24 @@ def prune(
 ) -> None:
     """Remove old versions, and what attempts that were killed have left behind."""
     run_verb("release", config, overrides, keep, function="prune", without_data=True)
+
+
+@app.command()
+def compare(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[A] B [SECTION.NAME=VALUE]...",
+            help="From A to B: version numbers, current, or run (the run of the configuration); without A, from the "
+            "current version. Then settings that override the file.",
+            show_default=False,
+        ),
+    ],
+    config: ConfigOption = None,
+    users: Annotated[int, typer.Option(min=2, help="Users that are compared, at most.")] = _COMPARED,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/releases.md).")] = False,
+) -> None:
+    """Show what changes for the same users from one version to another: lists, scores, intensities, quality."""
+    overrides = [word for word in words if "=" in word]
+    named = [word for word in words if "=" not in word]
+    run_verb("compare_versions", config, overrides, named, users, as_json, without_data=True)

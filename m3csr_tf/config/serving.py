@@ -1,4 +1,4 @@
-"""Sections `index`, `embed`, `retrieve` and `spark`: the index and the batch jobs."""
+"""Sections `release`, `index`, `embed`, `retrieve` and `spark`: the index and the batch jobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ from pydantic import BeforeValidator, Field, field_validator
 from m3csr_tf.config.section import LONGEST_LIST, Section
 from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
+
+
+class ReleaseConfig(Section):
+    """What a version must be to be published."""
+
+    max_loss: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of the current version's Recall@20 on the run's test clicks that a new version may lose: "
+        "one that loses more, significantly (paired t-test, p < 0.05), is not published; unset: nothing is compared",
+    )
 
 
 class IndexConfig(Section):

@@ -23,7 +23,7 @@ from m3csr_tf.config.features import (
 from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import WITHOUT_DATA, Section
-from m3csr_tf.config.serving import EmbedConfig, IndexConfig, RetrieveConfig, SimilarConfig, SparkConfig
+from m3csr_tf.config.serving import EmbedConfig, IndexConfig, ReleaseConfig, RetrieveConfig, SimilarConfig, SparkConfig
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.util.documents import dump_yaml
@@ -64,6 +64,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     exposure: ExposureConfig = ExposureConfig()
+    release: ReleaseConfig = ReleaseConfig()
     index: IndexConfig = IndexConfig()
     embed: EmbedConfig = EmbedConfig()
     retrieve: RetrieveConfig = RetrieveConfig()

@@ -123,9 +123,6 @@ def evaluate_split(
     that are ranked and the number of all of them.
     """
     users, of = drawn_users(prepared, split, config)
-    pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
-    marked = prepared.catalogue[columns.IS_PSEUDO_COLD if pseudo else columns.IS_STRICTLY_COLD].to_numpy(bool)
-    alone = np.concatenate([np.zeros(FIRST_ROW, bool), marked])
     evaluation = evaluate(
         user_vectors[users],
         item_vectors,
@@ -137,11 +134,23 @@ def evaluate_split(
         seed=seed,
         block=config.block,
         bootstrap=config.bootstrap,
-        cold_only_items=alone if alone.any() else None,
+        cold_only_items=items_ranked_alone(prepared, split),
         on_progress=on_progress,
     )
-    every = replace(evaluation[ALL], of=of)
-    return replace(evaluation, slices=evaluation.slices | {ALL: every})
+    return drawn_from(evaluation, of)
+
+
+def items_ranked_alone(prepared: Prepared, split: str) -> np.ndarray:
+    """What `cold_only` ranks on a split, bool [items]; the items without a training click where none is marked."""
+    pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
+    marked = prepared.catalogue[columns.IS_PSEUDO_COLD if pseudo else columns.IS_STRICTLY_COLD].to_numpy(bool)
+    alone = np.concatenate([np.zeros(FIRST_ROW, bool), marked])
+    return alone if alone.any() else prepared.train_clicks == 0
+
+
+def drawn_from(evaluation: Evaluation, of: int) -> Evaluation:
+    """The evaluation, whose slice "all" says of how many users the judged ones were drawn."""
+    return replace(evaluation, slices=evaluation.slices | {ALL: replace(evaluation[ALL], of=of)})
 
 
 def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tuple[np.ndarray, int]:
@@ -208,75 +217,90 @@ def evaluate(
             f"cold_only_items must be bool [{shape[1]}], got {cold_only_items.dtype} {list(cold_only_items.shape)}"
         )
     clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
-    user_rows = np.arange(shape[0]) if user_rows is None else user_rows
+    judge = ListJudge(truth, np.arange(shape[0]) if user_rows is None else user_rows, tuple(top_n), seed, bootstrap)
+
+    def rank(candidates: np.ndarray, left_out: Csr | None, stage: Any) -> tuple[np.ndarray, np.ndarray]:
+        users = judge.users(candidates)
+        return users, ranking.top_n(
+            user_vectors[users],
+            item_vectors,
+            judge.longest,
+            seen=None if left_out is None else left_out[users],
+            candidates=candidates,
+            seed=seed,
+            block=block,
+            on_progress=stage,
+        )
+
     known = np.arange(shape[1]) >= FIRST_ROW
-    cold = known & (clicks == 0)
-    parts = {
-        ALL: known,
-        WARM: known & (clicks > 0),
-        COLD: cold,
-        FEW: known & (clicks > 0) & (clicks <= FEW_CLICKS),
-        TAIL: known & (clicks <= FEW_CLICKS),
-    }
-    evaluator = _ListEvaluator(user_vectors, item_vectors, truth, user_rows, tuple(top_n), seed, block, bootstrap)
-    users, ranked = evaluator.rank(known, seen, on_progress)
-    slices = {}
-    with progress("metrics of the lists, slices", len(parts)) as stage:
-        for name, items in parts.items():
-            slices[name] = evaluator.slice(users, ranked, items)
-            stage(len(slices))
-    by_item = lists.by_item(ranked[:, :COVERAGE_AT], truth[users])
-    shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, clicks)
-    slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
+    evaluation = judge.evaluation(*rank(known, seen, on_progress), clicks)
     if cold_only:
-        alone = cold if cold_only_items is None else known & cold_only_items
+        alone = known & ((clicks == 0) if cold_only_items is None else cold_only_items)
         with progress("ranking new items alone, users") as stage:
-            slices[COLD_ONLY] = evaluator.slice(*evaluator.rank(alone, None, stage), alone)
-    return Evaluation(slices, by_item)
+            evaluation.slices[COLD_ONLY] = judge.slice(*rank(alone, None, stage), alone)
+    return evaluation
 
 
 @dataclass(frozen=True)
-class _ListEvaluator:
-    """What the rankings and the slices of one evaluation have in common."""
+class ListJudge:
+    """Judges lists of items, whoever made them, by what their users went on to click.
 
-    user_vectors: Matrix
-    item_vectors: Matrix
+    Attributes:
+      truth: what the users went on to click, [users, items]; every non-zero entry counts.
+      user_rows: int [users], what the slices call the users.
+      at: list lengths of the metrics.
+      seed: of the bootstrap.
+      bootstrap: resamples of the intervals; 0 leaves them out.
+    """
+
     truth: Csr
     user_rows: np.ndarray
     at: tuple[int, ...]
     seed: int
-    block: int
     bootstrap: int
 
-    def rank(
-        self, candidates: np.ndarray, seen: Csr | None, on_progress: Callable[[int, int | None], None] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns users with truth among `candidates` (bool [items]), int [n], and their lists, int32 [n, length]."""
-        users = np.unique(self._truth_on(candidates).nonzero()[0])
-        ranked = ranking.top_n(
-            self.user_vectors[users],
-            self.item_vectors,
-            max(*self.at, COVERAGE_AT),
-            seen=None if seen is None else seen[users],
-            candidates=candidates,
-            seed=self.seed,
-            block=self.block,
-            on_progress=on_progress,
-        )
-        return users, ranked
+    @property
+    def longest(self) -> int:
+        """Places of a list that are looked at."""
+        return max(*self.at, COVERAGE_AT)
+
+    def users(self, items: np.ndarray) -> np.ndarray:
+        """Users with truth among `items` (bool [items]), int [users], ascending."""
+        return np.unique(self._truth_on(items).nonzero()[0])
+
+    def evaluation(self, users: np.ndarray, ranked: np.ndarray, train_clicks: np.ndarray) -> Evaluation:
+        """All slices but `cold_only` of the lists of `users`, int32 [users, longest].
+
+        Args:
+          users: int [users], each with truth.
+          ranked: their lists of item rows, best first, NO_ITEM where a place is empty.
+          train_clicks: int [items], which make an item warm or cold.
+        """
+        known = np.arange(len(train_clicks)) >= FIRST_ROW
+        cold = known & (train_clicks == 0)
+        parts = {
+            ALL: known,
+            WARM: known & (train_clicks > 0),
+            COLD: cold,
+            FEW: known & (train_clicks > 0) & (train_clicks <= FEW_CLICKS),
+            TAIL: known & (train_clicks <= FEW_CLICKS),
+        }
+        slices = {}
+        with progress("metrics of the lists, slices", len(parts)) as stage:
+            for name, items in parts.items():
+                slices[name] = self.slice(users, ranked, items)
+                stage(len(slices))
+        shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, train_clicks)
+        slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
+        return Evaluation(slices, lists.by_item(ranked[:, :COVERAGE_AT], self.truth[users]))
 
     def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
         """Evaluates the lists of `users` on their truth among `items` (bool [items]), for users who have any."""
         truth = self._truth_on(items)[users]
         some = np.diff(truth.indptr) > 0
-        if not some.any():
-            return Slice(self.user_rows[users[some]], {})
-        values = metrics.per_user(ranked[some], truth[some], self.at)
-        return Slice(
-            self.user_rows[users[some]],
-            values,
-            metrics.intervals(values, self.bootstrap, self.seed) if self.bootstrap else {},
-        )
+        values = metrics.per_user(ranked[some], truth[some], self.at) if some.any() else {}
+        ends = metrics.intervals(values, self.bootstrap, self.seed) if values and self.bootstrap else {}
+        return Slice(self.user_rows[users[some]], values, ends)
 
     def _truth_on(self, items: np.ndarray) -> sparse.csr_array:
         truth = sparse.csr_array(self.truth, copy=True)

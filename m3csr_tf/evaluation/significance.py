@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from m3csr_tf.evaluation.report import ALL, Evaluation
+from m3csr_tf.evaluation.report import ALL, Evaluation, Slice
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,25 @@ def compare(
     return PairedTest(
         metric, slice_name, len(differences), one.mean(metric), other.mean(metric), mean, low, high, p_value
     )
+
+
+def on_common_users(first: Evaluation, second: Evaluation, slice_name: str = ALL) -> tuple[Evaluation, Evaluation]:
+    """One slice of both evaluations, on the users that both have, so that `compare` takes them.
+
+    Users are the rows of one prepared folder, and both evaluations judge them by the same held-out clicks.
+
+    Raises:
+      ValueError: an evaluation lacks the slice.
+    """
+    if slice_name not in first.slices or slice_name not in second.slices:
+        raise ValueError(f"slice {slice_name} is not in both evaluations")
+    common = np.intersect1d(first[slice_name].users, second[slice_name].users)
+    one, other = (Evaluation({slice_name: _of_users(evaluation[slice_name], common)}) for evaluation in (first, second))
+    return one, other
+
+
+def _of_users(part: Slice, users: np.ndarray) -> Slice:
+    places = np.flatnonzero(np.isin(part.users, users))
+    places = places[np.argsort(part.users[places], kind="stable")]
+    values = {metric: of_users[places] for metric, of_users in part.values.items()}
+    return replace(part, users=part.users[places], values=values, intervals={}, shares={}, of=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,26 @@ class SavedUserTower:
             users, self.known, self._history_length, items, batch=BATCH, content_bytes=CONTENT_BYTES
         )
         return _answers(self._model, requests, columns.USER_VECTOR)
+
+    def intensities(self, users: pd.DataFrame, items: ContentLookup, widths: Mapping[str, int]) -> np.ndarray:
+        """Intensities of users (equation 6), float32 [users, modalities], from a tower that has signature `explain`.
+
+        Args:
+          users, items: as in `vectors`.
+          widths: modality -> width of its raw vectors.
+        """
+        most = max(1, CONTENT_BYTES // (4 * sum(widths.values()) * (1 + self._history_length)))
+        requests = user_requests(
+            users, self.known, self._history_length, items, batch=min(BATCH, most), content_bytes=CONTENT_BYTES
+        )
+        return _answers(self._model, (_to_explain(one, widths) for one in requests), columns.INTENSITIES)
+
+
+def _to_explain(request: Request, widths: Mapping[str, int]) -> Request:
+    """A user request for signature `explain`, which takes content of every slot; the table's items need none."""
+    places = request.inputs[columns.HISTORY].shape
+    nothing = {columns.history_feature(name): np.zeros([*places, width], np.float32) for name, width in widths.items()}
+    return Request(columns.EXPLAIN, request.rows, nothing | request.inputs)
 
 
 def known_items(folder: Path) -> pd.Index:

@@ -91,6 +91,7 @@ class Manifest(BaseModel):
     modalities: dict[_PlainName, _Width] = Field(min_length=1)
     layout: dict[_PlainName, _Place] = Field(min_length=1)
     explains: bool = True
+    gate: dict[str, Any] = Field(default_factory=dict)
     popularity_edges: Annotated[list[_Count], AfterValidator(_ascending)] = Field(min_length=1, max_length=1000)
     history_length: Annotated[int, _bounds(HistoryConfig, "length")]
     index: _Index

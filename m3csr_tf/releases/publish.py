@@ -32,7 +32,7 @@ from m3csr_tf.releases import sample
 from m3csr_tf.releases.carry_over import new_by_refresh
 from m3csr_tf.releases.items import ItemStore
 from m3csr_tf.releases.release import ITEMS_FOLDER, Release, open_release
-from m3csr_tf.releases.versions import commit, free_version, publishing
+from m3csr_tf.releases.versions import commit, current, free_version, publishing
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.refusals import behind, in_short, reason
@@ -64,7 +64,13 @@ class Trained(Protocol):
         ...
 
 
-def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray | None = None) -> Release:
+def publish(
+    trained: Trained,
+    version: int | None = None,
+    *,
+    bonuses: np.ndarray | None = None,
+    gate: Mapping[str, Any] | None = None,
+) -> Release:
     """Publishes a new version to `saved_models/<release name>/` and makes it current; earlier versions stay.
 
     Items that were added by refresh and are not in the new catalogue are carried over, with vectors from the new item
@@ -75,16 +81,23 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
       version: the number of the version, from 1 up; None takes the latest number plus one.
       bonuses: what the released tower adds to every score of an item by its popularity bin, on top of what was trained,
         float32 [bins] (`exposure`). Only a model with a popularity bias accepts values other than 0.
+      gate: the result of the comparison with the current version, which the manifest records; its "against" is the
+        number of that version.
 
     Raises:
-      ReleaseError: the version exists, the model cannot take the bonuses, an id cannot be served, the item vectors
-        cannot be indexed to the required recall, or the folder cannot be written. The current version then stays
-        current.
+      ReleaseError: another version than the one of `gate` is current, the version exists, the model cannot take the
+        bonuses, an id cannot be served, the item vectors cannot be indexed to the required recall, or the folder cannot
+        be written. The current version then stays current.
     """
     folder = trained.config.release_folder
     if bonuses is None:
         bonuses = np.zeros(trained.prepared.popularity.count, np.float32)
     with publishing(folder) as staging:
+        if gate is not None and current(folder) != gate["against"]:
+            raise ReleaseError(
+                f"{folder}: another version became current while this one was compared with version {gate['against']}; "
+                "run the same command again"
+            )
         version = free_version(folder, version)
         try:
             with _with_bonuses(trained.model, bonuses):
@@ -96,7 +109,7 @@ def publish(trained: Trained, version: int | None = None, *, bonuses: np.ndarray
             raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
         index = _build_index(trained, staging)
         with progress("checksums of the release"):
-            manifest = _manifest(trained, version, index, bonuses, staging)
+            manifest = _manifest(trained, version, index, bonuses, staging, gate)
         with progress("making it the current version"):
             commit(folder, staging, manifest, new_by_refresh)
             return open_release(folder)
@@ -181,7 +194,14 @@ def _prepared_digest(trained: Trained) -> str:
     return sha256(trained.prepared.folder / columns.MANIFEST)
 
 
-def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndarray, staging: Path) -> dict[str, Any]:
+def _manifest(
+    trained: Trained,
+    version: int,
+    index: ItemIndex,
+    bonuses: np.ndarray,
+    staging: Path,
+    gate: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
     return manifests.with_fingerprint(
         {
@@ -205,6 +225,7 @@ def _manifest(trained: Trained, version: int, index: ItemIndex, bonuses: np.ndar
             "history_length": config.history.length,
             "index": index.report,
             "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
+            **({} if gate is None else {"gate": dict(gate)}),
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
                 # The path is left out, because it means nothing on another machine.

@@ -153,6 +153,14 @@ class Release:
         """
         return self._user_tower.vectors(users, self.items)
 
+    def user_intensities(self, users: pd.DataFrame) -> np.ndarray:
+        """Intensities of users, known or new, float32 [users, modalities], of a model that explains (`explains`).
+
+        Args:
+          users: as in `user_vectors`.
+        """
+        return self._user_tower.intensities(users, self.items, self.modalities)
+
     def score_parts(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Computes the parts of the scores of pairs, part -> float32 [pairs]; they sum to the score.
 

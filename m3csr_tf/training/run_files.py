@@ -51,6 +51,9 @@ REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
 
 FIGURES = "figures"
 
+EVALUATIONS = "evaluations"
+"""Folder of what lists or vectors of others came to, by the held-out clicks of the run."""
+
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
 _MOST_RENAMED = 2
@@ -86,7 +89,7 @@ def check_replaceable(folder: Path) -> None:
     kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, *REPORT_FILES)
     foreign = [folder / name for name in JOB_LINKS if (folder / name).exists() and not (folder / name).is_symlink()]
     foreign += [folder / name for name in kept if (folder / name).is_dir()]
-    folders = [folder / name for name in (CHECKPOINTS, LOGS, FIGURES) if os.path.lexists(folder / name)]
+    folders = [folder / name for name in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS) if os.path.lexists(folder / name)]
     foreign += [path for path in (*folders, *_jobs(folder)) if not _own(path)]
     if foreign:
         raise RunError(
@@ -132,7 +135,7 @@ def open_run(config: Config, afresh: bool = False) -> Path:
     folder = config.run_folder
     if afresh or differing(config):
         check_replaceable(folder)
-        for stale in (CHECKPOINTS, LOGS, FIGURES):
+        for stale in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS):
             shutil.rmtree(folder / stale, ignore_errors=True)
         for stale in (METRICS_FILE, FINISHED_FILE, *JOB_LINKS, *REPORT_FILES):
             (folder / stale).unlink(missing_ok=True)

@@ -16,23 +16,35 @@ from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs import released_vectors
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import bonuses, load_run, vectors_of
+from m3csr_tf.verbs.release_gate import passed_gate
 
 
-def publish(config: Config, again: bool = False) -> Release:
+def publish(config: Config, again: bool = False, anyway: bool = False) -> Release:
     """Exports the towers, builds the index over all items, and publishes both as one version.
 
     If the current version already comes from this run with the same settings of index and exposure, it is not published
-    again, unless `again` is set.
+    again, unless `again` is set. With `release.max_loss`, a run that finds significantly less than the current version
+    is not published, unless `anyway` is set.
     """
     trained = load_run(config)
     current = None if again else _published(trained)
     if current is not None:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
         return current
-    encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-    released = publishing.publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
+    max_loss = config.release.max_loss
+    if max_loss is None:
+        if anyway:
+            say("--anyway: release.max_loss is not set, so nothing is compared or refused")
+        encoder = VectorEncoder(trained.model, item_features(trained.prepared))
+        released = publishing.publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
+    else:
+        vectors = released_vectors.released(trained)
+        verdict = passed_gate(trained, vectors, max_loss, anyway)
+        gate = None if verdict is None else verdict.to_json()
+        released = publishing.publish(trained, bonuses=vectors.bonuses, gate=gate)
     report = released.index.report
     say(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
@@ -51,6 +63,7 @@ def list_versions(config: Config) -> None:
     for one in found:
         manifest = one.manifest
         notes = ["current"] * one.current + ["incomplete"] * (not one.complete)
+        notes += ["published anyway"] * (manifest.get("gate", {}).get("overridden") is True)
         created = f"created {str(manifest['created']).removesuffix('+00:00')} UTC" if "created" in manifest else ""
         origin = _origin(manifest)
         console.rule(", ".join([f"version {one.version}", *notes]), align="left")

@@ -1,0 +1,1 @@
+"""What changes for users from one version of a recommender to another, and whether it may be published."""

@@ -1,0 +1,69 @@
+"""release.max_loss: whether a run may become the current version, judged on its test clicks."""
+
+from __future__ import annotations
+
+from m3csr_tf.drift.comparison import METRICS, quality
+from m3csr_tf.drift.gate import Verdict
+from m3csr_tf.drift.systems import of_release
+from m3csr_tf.errors import ReleaseError
+from m3csr_tf.releases import manifest as manifests
+from m3csr_tf.releases import versions
+from m3csr_tf.releases.release import open_release
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.compare_versions import of_run, other_data, users_of_run
+from m3csr_tf.verbs.console import say
+from m3csr_tf.verbs.released_vectors import ReleasedVectors
+
+
+def passed_gate(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float, anyway: bool) -> Verdict | None:
+    """Compares the run with the current version; says what came out.
+
+    Args:
+      trained: the run that is to be published.
+      vectors: as its release would have them.
+      max_loss: `release.max_loss`.
+      anyway: publish whatever comes out.
+
+    Returns:
+      What the manifest records; None where there is no version yet to lose anything against.
+
+    Raises:
+      ReleaseError: the gate does not hold, and `anyway` is not set.
+    """
+    folder = trained.config.release_folder
+    if versions.current(folder) is None and not manifests.versions(folder):
+        say(f"{folder}: no version to compare with, so release.max_loss={max_loss} holds")
+        return None
+    verdict = _judged(trained, vectors, max_loss)
+    if verdict.holds:
+        say(f"run {trained.config.run.name} {verdict.in_words()}; release.max_loss={max_loss} holds")
+    elif anyway:
+        say(f"run {trained.config.run.name}: {verdict.in_words()}; it is published anyway (--anyway)")
+    else:
+        raise ReleaseError(
+            f"{folder}: run {trained.config.run.name} is not published: {verdict.in_words()}, and "
+            f"release.max_loss={max_loss}; look at it with pipelines/release.py compare run, train again, or publish "
+            "it with --anyway"
+        )
+    return verdict
+
+
+def _judged(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float) -> Verdict:
+    folder = trained.config.release_folder
+    against = versions.current(folder)
+    try:
+        with progress("opening the current version"):
+            current = open_release(folder)
+    except ReleaseError as error:
+        return Verdict(max_loss, against, None, str(error))
+    users = users_of_run(trained, None, [])
+    note = other_data(current, trained)
+    if note is not None:
+        say(f"note: {note}")
+    tests = quality(of_release(current), of_run(trained, vectors), users)
+    if tests is None:
+        return Verdict(
+            max_loss, against, None, f"fewer than two users of run {trained.config.run.name} have test clicks"
+        )
+    return Verdict(max_loss, against, tests[METRICS[0]])
