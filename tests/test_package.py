@@ -161,3 +161,9 @@ def test_every_room_has_its_import_rule() -> None:
     rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     # The rule of util is the test above.
     assert rooms - {"__init__", "__pycache__", "util"} == set(MAY_IMPORT)
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    # Tests are no package, so that pytest can import only one of each name.
+    names = [path.name for path in (Path(__file__).parent).rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
