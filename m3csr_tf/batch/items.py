@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked_ids
-from m3csr_tf.batch.rows import FileOfRows
+from m3csr_tf.batch.rows import FileOfRows, batches_of_parts
 from m3csr_tf.batch.sources import Chunk, items_source
 from m3csr_tf.data.catalogue import Catalogue, check_catalogue
 from m3csr_tf.data.tables import to_pandas
@@ -103,10 +103,8 @@ class ReleaseItems:
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, Catalogue]]:
         """See `Items`."""
-        for part in sorted(parts):
-            stop = min((part + 1) * part_size, self.count())
-            for start in range(part * part_size, stop, batch_size):
-                yield part, self._store.catalogue(self._ids[start : min(start + batch_size, stop)])
+        for part, start, stop in batches_of_parts(parts, part_size, batch_size, self.count()):
+            yield part, self._store.catalogue(self._ids[start:stop])
 
     @cached_property
     def _store(self) -> ItemStore:

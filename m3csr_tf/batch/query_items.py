@@ -14,6 +14,7 @@ import numpy as np
 from m3csr_tf import columns
 from m3csr_tf.batch.items import FileOfItems
 from m3csr_tf.batch.listed import check_listed
+from m3csr_tf.batch.rows import batches_of_parts
 from m3csr_tf.batch.sources import items_source
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.id_files import read_ids
@@ -72,10 +73,8 @@ class _Ids:
 
     def read(self, parts: Collection[int], part_size: int, batch_size: int) -> Iterator[tuple[int, QueryItemBatch]]:
         """See `QueryItems`."""
-        for part in sorted(parts):
-            stop = min((part + 1) * part_size, self.count())
-            for start in range(part * part_size, stop, batch_size):
-                yield part, QueryItemBatch(self._ids[start : min(start + batch_size, stop)], None)
+        for part, start, stop in batches_of_parts(parts, part_size, batch_size, self.count()):
+            yield part, QueryItemBatch(self._ids[start:stop], None)
 
 
 class FileOfIds(_Ids):

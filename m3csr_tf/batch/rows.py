@@ -29,6 +29,23 @@ ENTRIES_OF_BATCH = 2_000_000
 histories have fewer users, so that they fit in memory."""
 
 
+def batches_of_parts(
+    parts: Collection[int], part_size: int, batch_size: int, count: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yields (part, first row, row after the last) of each batch, in order, for rows of which any can be read.
+
+    Args:
+      parts: part k holds the rows k * part_size to (k + 1) * part_size - 1; no batch holds rows of two parts.
+      part_size: rows of a part.
+      batch_size: most rows of a batch.
+      count: number of all rows.
+    """
+    for part in sorted(parts):
+        end = min((part + 1) * part_size, count)
+        for start in range(part * part_size, end, batch_size):
+            yield part, start, min(start + batch_size, end)
+
+
 class FileOfRows:
     """A file, or a folder of files, with an id in each row.
 

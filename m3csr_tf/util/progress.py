@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 from rich.progress import (
@@ -162,36 +162,31 @@ def _on_terminal(on_progress: Stage) -> Iterator[None]:
 
 @contextmanager
 def _in_notebook(stage: Stage) -> Iterator[None]:
-    shown, ended = NotebookLine(), threading.Event()
-
-    def changes() -> None:
-        wait = SAID_AFTER
-        while not ended.wait(wait):
-            shown(stage.line(), stage.share)
-            wait = _CHANGED_EVERY
-
-    thread = threading.Thread(target=changes, name=f"progress of {stage.line()}", daemon=True)
-    thread.start()
+    shown = NotebookLine()
     try:
-        yield
+        with _repeatedly(stage, lambda: shown(stage.line(), stage.share), _CHANGED_EVERY):
+            yield
     finally:
-        ended.set()
-        thread.join()
         shown.clear()
 
 
+def _in_log(stage: Stage) -> AbstractContextManager[None]:
+    return _repeatedly(stage, lambda: say(stage.line()), SAID_EVERY)
+
+
 @contextmanager
-def _in_log(on_progress: Stage) -> Iterator[None]:
+def _repeatedly(stage: Stage, show: Callable[[], None], every: float) -> Iterator[None]:
+    """Shows a stage after SAID_AFTER seconds, and then every so many seconds until the block ends."""
     ended = threading.Event()
 
-    def lines() -> None:
+    def shows() -> None:
         wait = SAID_AFTER
         while not ended.wait(wait):
-            say(on_progress.line())
-            wait = SAID_EVERY
+            show()
+            wait = every
 
     # A thread, since a stage inside a library, such as a decomposition, cannot tell how far it is.
-    thread = threading.Thread(target=lines, name=f"progress of {on_progress.line()}", daemon=True)
+    thread = threading.Thread(target=shows, name=f"progress of {stage.line()}", daemon=True)
     thread.start()
     try:
         yield

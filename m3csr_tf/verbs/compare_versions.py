@@ -140,13 +140,14 @@ def other_data(release: Release, trained: TrainedRun) -> str | None:
     """What is to be said of a version that was trained on other data than the run whose test clicks judge."""
     if release.manifest["prepared"] == run_files.data_digest(trained.prepared):
         return None
-    # By time, an earlier night's log ends before the test clicks of a later one begin.
-    if trained.prepared.manifest["split"] == "time":
-        return None
-    return (
+    known = (
         f"version {release.version} was trained on other data than run {trained.config.run.name}, whose test clicks "
-        "judge; it may have been trained on some of them, and then its quality is overstated"
+        "judge"
     )
+    if trained.prepared.manifest["split"] == "time":
+        # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
+        return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
+    return f"{known}; it may have been trained on some of them, and then its quality is overstated"
 
 
 def _two(words: Sequence[str]) -> tuple[str, str]:

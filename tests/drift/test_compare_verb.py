@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,3 +119,20 @@ def test_the_commands_of_the_page_run_as_they_stand_there(two: Any) -> None:
         words = command.split("#")[0].replace("--config CONFIG", "").split()
         done = two.release_verb(*[word for word in words if "=" not in word])
         assert done.exit_code == 0, (command, done.output)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"), [("random", "may have been trained on some"), ("time", "split by time too")]
+)
+def test_of_a_version_of_other_data_it_is_said_when_its_quality_is_overstated(split: str, said: str, two: Any) -> None:
+    from m3csr_tf.training import run_files
+    from m3csr_tf.verbs.compare_versions import other_data
+
+    prepared = two.run.prepared
+    split_so = dataclasses.replace(prepared, manifest=prepared.manifest | {"split": split})
+    trained = dataclasses.replace(two.run, prepared=split_so)
+    same = SimpleNamespace(version=3, manifest={"prepared": run_files.data_digest(trained.prepared)})
+    other = SimpleNamespace(version=3, manifest={"prepared": "of another night"})
+    assert other_data(same, trained) is None
+    note = other_data(other, trained)
+    assert note is not None and note.startswith("version 3 was trained on other data") and said in note

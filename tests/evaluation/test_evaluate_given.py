@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from runs_in_name import finish
 from typer.testing import CliRunner
 
 from m3csr_tf.cli import app
@@ -45,16 +46,9 @@ class Evaluated:
 
 @pytest.fixture(scope="module")
 def evaluated(make_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    from m3csr_tf.training import finished, run_files, runs
-
     root = tmp_path_factory.mktemp("evaluated")
     run = make_run(root)
-    folder = run_files.open_run(run.config)
-    weights = runs.best_weights(folder, 1)
-    runs.weights_checkpoint(run.model).write(str(weights))
-    facts = {"best_step": 1, "steps": 1, "recall@20": 0.25, "ndcg@20": 0.125, "training_seconds": 0.5}
-    facts["prepared"] = run_files.data_digest(run.prepared)
-    finished.write(folder, facts, run.config.fingerprint(), weights)
+    finish(run)
     (root / "config.yaml").write_text(run.config.to_yaml())
     result = Evaluated(root, run.prepared, run.model, run.config)
     done = result.run()
