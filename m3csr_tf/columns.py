@@ -31,6 +31,8 @@ TITLE: Final = "title"
 IMAGE: Final = "image"
 URL: Final = "url"
 DISPLAYED: Final = (TITLE, IMAGE, URL)
+# A column of the synthetic world that a release may keep.
+AUTHOR: Final = "author"
 
 # Features of the towers: rows and scaled content, as prepared, not as served.
 CLUSTER_IDS: Final = "cluster_ids"
@@ -70,6 +72,7 @@ DIGESTS: Final = "digests.json"
 REMOVED: Final = "removed"
 REFRESHED: Final = "refreshed"
 HAS_CONTENT: Final = "has_content"
+KEPT_PREFIX: Final = "column:"
 
 INPUT_COLUMNS: Final = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, SPLIT, VIEW_COUNT, PUBLISH_TIME, *DISPLAYED)
 CATALOGUE_COLUMNS: Final = frozenset({ITEM_ID, VIEW_COUNT, PUBLISH_TIME})
@@ -94,6 +97,11 @@ RESERVED_MODALITIES: Final = frozenset(
     | {POPULARITY_BIN, ITEM_VECTOR, USER_VECTOR, REMOVED, REFRESHED, HAS_CONTENT}
 )
 """Words that cannot name a modality: they name something else beside it."""
+
+
+def kept_column(name: str) -> str:
+    """The column of the journal that holds a kept column of the catalogue; no modality can have such a name."""
+    return KEPT_PREFIX + name
 
 
 def part_column(modality: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,7 +72,12 @@ class Release:
 
     @property
     def items(self) -> pd.DataFrame:
-        """The items that can be recommended now: item_id, view_count (-1: unknown), popularity_bin, is_cold (bin 0)."""
+        """The items that can be recommended now.
+
+        Returns:
+          item_id, view_count (-1: unknown), popularity_bin, is_cold (bin 0), and the columns that the release keeps of
+          the catalogue (`release.columns`), None where an item has no value.
+        """
         store = self._opened().items
         ids = store.ids
         return pd.DataFrame(
@@ -81,6 +86,7 @@ class Release:
                 columns.VIEW_COUNT: store.views(ids),
                 columns.POPULARITY_BIN: store.bins(ids),
                 columns.IS_COLD: store.is_cold(ids),
+                **store.values(ids),
             }
         )
 
@@ -93,6 +99,8 @@ class Release:
         cold_quota: float = 0.0,
         block: Ids | None = None,
         allow: Ids | None = None,
+        cap: Mapping[str, int] | None = None,
+        near_duplicates: float | None = None,
     ) -> pd.DataFrame:
         """Top-N lists: `pipelines/retrieve.py`.
 
@@ -105,12 +113,15 @@ class Release:
           cold_quota: least share of a list that items without clicks take.
           block: item ids that are in no list.
           allow: the only item ids that may be in a list.
+          cap: column -> how many items of a list may have the same value of it, e.g. {"author": 2}; of the columns that
+            the release keeps.
+          near_duplicates: of items whose content has at least this cosine, a list holds the best one alone, e.g. 0.98.
 
         Returns:
           user_id, rank (from 1), item_id, score, model_version, part_id and part_<modality>, which sum to the score.
 
         Raises:
-          InputError: users or filters are malformed, or histories are not at hand.
+          InputError: users or filters are malformed, histories are not at hand, or the release keeps no such column.
         """
         released = self._opened()
         with workspace() as place, as_verb(verbose=False):
@@ -120,6 +131,7 @@ class Release:
                 self._require_run(f"give users a column {columns.HISTORY}")
             settings = self._filters("retrieve", place, n, only, cold_quota, block, allow)
             settings["retrieve.users"] = str(place.table(frame, "users"))
+            settings |= {"retrieve.cap": _without_numpy(cap or {}), "retrieve.near_duplicates": near_duplicates}
             config = configuration.with_settings(self._config, settings)
             given = users_of(config, released)
             done = retrieve(released, given, place.folder / run_files.LISTS, config.retrieve, config.index)
@@ -209,7 +221,8 @@ class Release:
         """Takes new, changed and removed items into the live index: `pipelines/refresh.py`.
 
         Args:
-          items: item_id, and any of view_count, the columns of vectors of the training's catalogue, and removed (bool).
+          items: item_id, and any of view_count, the columns of vectors of the training's catalogue, the columns that
+            the release keeps, and removed (bool).
           removed: ids of items to remove.
 
         Returns:
@@ -266,8 +279,7 @@ class Release:
         allow: Ids | None,
     ) -> dict[str, Any]:
         settings: dict[str, Any] = {"top_n": n, "only": only, "cold_quota": cold_quota}
-        # Numbers of NumPy, such as counts of a frame are, as Python's.
-        settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+        settings = _without_numpy(settings)
         for name, ids in (("block", block), ("allow", allow)):
             if ids is not None:
                 settings[name] = str(place.ids(ids, name))
@@ -297,6 +309,13 @@ def _config_of(folder: Path) -> Config:
     """Settings of a run, wherever its folder lies now."""
     config, _, _ = read_finished(folder)
     return configuration.with_settings(config, {"run.folder": str(folder.parent), "run.name": folder.name})
+
+
+def _without_numpy(settings: Any) -> Any:
+    """Returns a mapping with numbers of NumPy, such as counts of a frame are, as Python's; anything else as it is."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
 def _ids_frame(ids: Ids, column: str, what: str) -> pd.DataFrame:

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.batch.filters import Selection
+from m3csr_tf.batch.list_rules import ListRules
+from m3csr_tf.batch.rule_search import lists_by_rules
 from m3csr_tf.batch.search import Seen, nearest
 from m3csr_tf.export.requests import flatten
 from m3csr_tf.ids import NO_ITEM
@@ -66,13 +68,15 @@ class ListMaker:
       release: the release, whose index must not change meanwhile.
       selection: the items of it that may be in a list.
       n: length of the lists; they are shorter if fewer items may be in them.
+      rules: the rules of every list; None if there are none.
 
     Attributes:
       length: length of the longest possible list, at most n; this much memory is held for each user.
     """
 
-    def __init__(self, release: Release, selection: Selection, n: int) -> None:
+    def __init__(self, release: Release, selection: Selection, n: int, rules: ListRules | None = None) -> None:
         self._release = release
+        self._rules = rules
         self._selection = selection
         self._requested = n
         self.length = min(n, selection.candidates.count)
@@ -120,13 +124,15 @@ class ListMaker:
 
         With a quota q, at least ceil(q * n) items of a list are cold, or all cold items that the user has not seen if
         those are fewer. Where the best n items hold too few cold ones, the best further cold items replace the lowest
-        ranked other items. A list is always sorted by its scores.
+        ranked other items. A list is always sorted by its scores. With rules, see `lists_by_rules`.
 
         Args:
           vectors: user vectors float32 [users, D].
           seen: what the same users have seen.
         """
         chosen = self._selection
+        if self._rules is not None:
+            return lists_by_rules(chosen, vectors, seen, self.length, self._rules)
         rows, scores = nearest(chosen.candidates, vectors, seen, self.length)
         if chosen.cold is None or chosen.is_cold is None:
             return rows, scores

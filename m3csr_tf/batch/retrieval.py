@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
 from m3csr_tf.batch.job_folder import JobFolder, PartFacts
 from m3csr_tf.batch.known import KnownIds
+from m3csr_tf.batch.list_rules import ListRules, check_rules, without_value
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.prefetch import prefetched
@@ -25,6 +27,8 @@ from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users
 from m3csr_tf.config import IndexConfig, RetrieveConfig
 from m3csr_tf.releases.release import Release
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 3
 """Version of the format of the lists; lists of another version are made again."""
@@ -62,14 +66,17 @@ def retrieve(
       engine: where parts are made; the lists do not depend on it.
 
     Raises:
-      InputError: users or filters cannot be read, no item remains, the users change while they are read, or the output
-        cannot be written.
+      InputError: users or filters cannot be read, no item remains, the release lacks what a rule of lists looks at, the
+        users change while they are read, or the output cannot be written.
       RunError: the output path holds something other than a job's lists, or another job is writing to it.
       ReleaseError: the release cannot be loaded, or not as it was when the job began.
     """
     index = index or IndexConfig()
+    check_rules(release, config.cap, config.near_duplicates)
     filters = Filters.read(config)
     settings = {name: getattr(config, name) for name in ("top_n", "batch_size", "only", "cold_quota")}
+    # A setting that asks for nothing is left out, so that lists which were made before there was such a setting remain.
+    settings |= {name: value for name in ("cap", "near_duplicates") if (value := getattr(config, name))}
     identity = {
         "format": _FORMAT,
         "release": release.manifest["fingerprint"],
@@ -81,6 +88,8 @@ def retrieve(
         return Retrieval(jobs.as_it_was(release, position), users, filters, config, index)
 
     position = release.journal.length()
+    for sentence in without_value(release, list(config.cap)):
+        logger.warning(sentence)
     job = BatchJob(users, "users", identity, release.version, position, work, output, "retrieve.output")
     return jobs.run(job, config, engine)
 
@@ -116,7 +125,8 @@ class Retrieval:
             if path is not None and ids is not None:
                 check_listed(path, ids, self.release, f"retrieve.{name}")
         selection = select(self.release, self.filters, self.index)
-        maker = ListMaker(self.release, selection, self.config.top_n)
+        rules = ListRules.of(self.release, self.config.cap, self.config.near_duplicates)
+        maker = ListMaker(self.release, selection, self.config.top_n, rules)
         return ListsOfParts(maker, KnownIds(self.release), self.users, self.config)
 
     def shared(self, path: Path) -> Retrieval:

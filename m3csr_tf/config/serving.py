@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from m3csr_tf import columns
 from m3csr_tf.config.section import LONGEST_LIST, Section
 from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
@@ -25,6 +26,24 @@ class ReleaseConfig(Section):
         description="share of the current version's Recall@20 on the run's test clicks that a new version may lose: "
         "one that loses more, significantly (paired t-test, p < 0.05), is not published; unset: nothing is compared",
     )
+    columns: tuple[str, ...] = Field(
+        (),
+        description="columns of the catalogue whose values the release keeps for every item, e.g. [author], for "
+        "retrieve.cap; they are read from data.path when the run is released, and refresh changes them",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _are_other_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name or name in {*columns.CATALOGUE_COLUMNS, columns.REMOVED}:
+                raise ValueError(
+                    f"release.columns names {quoted(name)}, which says something else of an item; expected other "
+                    "columns of the catalogue, e.g. [author]"
+                )
+            if value.count(name) > 1:
+                raise ValueError(f"release.columns names {quoted(name)} twice; name it once")
+        return value
 
 
 class IndexConfig(Section):
@@ -123,6 +142,18 @@ class RetrieveConfig(ListsConfig):
     )
     shard_users: int = Field(
         20_000, ge=1, le=1_000_000_000, description="users of a part; a job that died goes on at the part it was at"
+    )
+    cap: dict[str, Annotated[int, Field(ge=1, le=LONGEST_LIST)]] = Field(
+        default_factory=dict,
+        description="column: how many items of a list may have the same value of it, e.g. {author: 2}; columns that "
+        "the release keeps (release.columns); items without a value are not capped",
+    )
+    near_duplicates: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="of items whose content has at least this cosine (as similar.by=content has it), a list holds the "
+        "best one alone, e.g. 0.98; unset: items are not compared",
     )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.content_files import store
 from m3csr_tf.data.interactions import check_interactions
+from m3csr_tf.data.kept_columns import read_kept_columns
 from m3csr_tf.data.raw import RawData, check_items_known
-from m3csr_tf.data.readers.layout import Layout
 from m3csr_tf.data.readers.lightgcn import LightgcnLayout
 from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.readers.mind import MindLayout
 from m3csr_tf.data.readers.mmrec import MmrecLayout
 from m3csr_tf.data.readers.mmssl import MmsslLayout
@@ -25,9 +26,11 @@ from m3csr_tf.data.readers.movielens import MovielensLayout
 from m3csr_tf.data.readers.recbole import RecboleLayout
 from m3csr_tf.data.readers.table import TableLayout
 from m3csr_tf.data.tables import to_pandas
-from m3csr_tf.data.world import make_world
+from m3csr_tf.data.world import authors_of, make_world
+from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import quoted
 
-LAYOUTS: dict[str, type[Layout]] = {
+LAYOUTS: dict[str, type[LogLayout]] = {
     "table": TableLayout,
     "mmssl": MmsslLayout,
     "mmrec": MmrecLayout,
@@ -98,6 +101,32 @@ def catalogue_of(config: DataConfig, folder: Path) -> Catalogue:
       InputError: for the same reasons as in `read`.
     """
     return LAYOUTS[config.format](config).catalogue(folder)
+
+
+def kept_columns(config: DataConfig, names: Sequence[str]) -> pd.DataFrame:
+    """Reads those columns of the catalogue that a release shall keep (`release.columns`).
+
+    Returns:
+      item_id (str) and a column for each name, of str, and None where an item has no value.
+
+    Raises:
+      InputError: the input has no catalogue with such columns, or they cannot be read.
+    """
+    if config.format == "world":
+        frame = authors_of(config.world)
+        other = [name for name in names if name not in frame]
+        if other:
+            raise InputError(
+                f"release.columns names {quoted(other[0])}; the synthetic world has one such column, {columns.AUTHOR}"
+            )
+        return frame[[columns.ITEM_ID, *names]]
+    table = LAYOUTS[config.format](config).catalogue_table
+    if table is None:
+        raise InputError(
+            f"release.columns names {quoted(names[0])}, but data.format={config.format} in {config.path} has no table "
+            "of items; put a table catalogue beside the log, or leave release.columns out"
+        )
+    return read_kept_columns(table, names)
 
 
 def _stored(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str, folder: Path) -> Catalogue:

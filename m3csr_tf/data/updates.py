@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import check_catalogue, check_vectors
+from m3csr_tf.data.kept_columns import values_of
 from m3csr_tf.data.tables import column_names, load_table, to_pandas
 from m3csr_tf.data.vector_columns import sources
 from m3csr_tf.data.vectors import vectors_of
@@ -31,23 +32,29 @@ class Updates:
       content: modality -> raw vectors float32 [items, width] in the order of `frame`, for the modalities that the file
         has. A row that is all NaN means that the item lacks the modality.
       removed: ids of the removed items.
+      values: kept column -> object array of str [items] in the order of `frame`, None where an item has no value, for
+        the columns that the file has.
     """
 
     frame: pd.DataFrame
     content: dict[str, np.ndarray]
     removed: list[str]
+    values: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str, int]) -> Updates:
+def read_updates(
+    path: Path, modalities: Mapping[str, str], widths: Mapping[str, int], kept: Sequence[str] = ()
+) -> Updates:
     """Reads added, changed and removed items from a table in one file, or in a folder of part files.
 
-    The columns are item_id, and any of view_count, one column of vectors for each modality, and removed (bool). The
-    other cells of a removed item do not matter.
+    The columns are item_id, and any of view_count, one column of vectors for each modality, those that the release
+    keeps, and removed (bool). The other cells of a removed item do not matter.
 
     Args:
       path: the path of the file or folder.
       modalities: modality -> name of its column.
       widths: modality -> width of its vectors, for columns in which no row has a vector.
+      kept: names of the columns that the release keeps.
 
     Raises:
       InputError: the file is missing or malformed, as in `check_catalogue`; a column seems to be misspelt; or no column
@@ -57,8 +64,9 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
         raise InputError(f"{path}: no such file; expected a table of items")
     plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
     vector_columns = list(modalities.values())
-    table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])
-    _check_names(path, [*plain, *vector_columns])
+    wanted = [*plain, *vector_columns, *kept]
+    table = load_table(path, wanted, strings=[columns.ITEM_ID, *vector_columns, *kept])
+    _check_names(path, wanted)
     gone = np.zeros(len(table), bool)
     if columns.REMOVED in table.column_names:
         kind = table.schema.field(columns.REMOVED).type
@@ -79,7 +87,9 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
             content[name] = check_vectors(vectors, frame[columns.ITEM_ID].to_numpy(), name, str(path))
     if columns.VIEW_COUNT not in everything:
         frame = frame[[columns.ITEM_ID]]
-    return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist())
+    cells = to_pandas(table.select([name for name in kept if name in table.column_names]))[~gone]
+    values = {str(name): values_of(cells[name], str(path)) for name in cells}
+    return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist(), values)
 
 
 def _check_names(path: Path, known: list[str]) -> None:

@@ -37,6 +37,12 @@ START = 1_700_000_000
 PERIOD = 30 * 86_400
 """The log begins at START (Unix seconds) and lasts for PERIOD (seconds)."""
 
+VIDEOS_OF_AUTHOR = 20
+"""Mean number of videos of an author."""
+
+_AUTHORS_STREAM = 1
+"""Names the generator of authors beside those that `make_world` spawns, so that authors change no other draw."""
+
 _BLOCK_CELLS = 200_000
 """Number of utilities that are computed at once: the users of a block times the videos shown to each."""
 
@@ -82,6 +88,21 @@ def make_world(config: WorldConfig) -> RawData:
         "item_utilities": item_side,
     }
     return RawData(interactions, catalogue, counts, truth)
+
+
+def authors_of(config: WorldConfig) -> pd.DataFrame:
+    """Draws the authors of a world's videos, a few of whom publish many: the m-th has a share proportional to 1/m.
+
+    Returns:
+      item_id and author, both object arrays of str, one row for each video in the order of the catalogue.
+    """
+    random = np.random.default_rng([config.seed, _AUTHORS_STREAM])
+    authors = max(1, config.items // VIDEOS_OF_AUTHOR)
+    shares = 1 / np.arange(1, authors + 1)
+    drawn = random.choice(authors, size=config.items, p=shares / shares.sum())
+    return pd.DataFrame(
+        {columns.ITEM_ID: _names("v", config.items), columns.AUTHOR: _names("a", authors)[drawn]}, dtype=object
+    )
 
 
 def _names(prefix: str, count: int) -> np.ndarray:

@@ -75,7 +75,12 @@ def carried_over(before: Release, target: Release, select: CarryOverRule) -> Seg
             catalogue = old.catalogue(chosen)
     if not len(chosen) and not removed:
         return None
-    return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen))
+    known = old.values(chosen)
+    values = {name: known.get(name, np.full(len(chosen), None, dtype=object)) for name in target.columns}
+    lost = [name for name in target.columns if name not in known and len(chosen)]
+    if lost:
+        logger.warning("%d videos of version %d are carried over without %s", len(chosen), before.version, lost[0])
+    return Segment(catalogue, vectors, removed, np.ones(len(chosen), bool), old.refreshed(chosen), values)
 
 
 def new_by_refresh(old: ItemStore, new: ItemStore) -> np.ndarray:
@@ -97,8 +102,12 @@ def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
-    """Returns whether items have the same view counts and content in both stores, bool [ids]."""
+    """Returns whether items have the same view counts, kept values and content in both stores, bool [ids]."""
     alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
+    theirs_kept = new.values(ids)
+    for name, values in old.values(ids).items():
+        if name in theirs_kept:
+            alike &= values == theirs_kept[name]
     for start in range(0, len(ids), _COMPARED_AT_ONCE):
         block = slice(start, start + _COMPARED_AT_ONCE)
         theirs = new.content(ids[block])

@@ -50,7 +50,7 @@ def take_in(
       ReleaseError: for the same reasons as in `refresh`.
     """
     source = one_line(str(path))
-    updates = read_updates(path, columns_of(release), release.modalities)
+    updates = read_updates(path, columns_of(release), release.modalities, release.columns)
     size = len(updates.frame)
     if not size and not updates.removed:
         raise InputError(f"{source}: no items; expected a row for each item that came, changed or went")
@@ -60,8 +60,9 @@ def take_in(
         some = slice(start, start + _AT_ONCE)
         frame = updates.frame.iloc[some].reset_index(drop=True)
         content = {name: vectors[some] for name, vectors in updates.content.items()}
+        values = {name: cells[some] for name, cells in updates.values.items()}
         gone = updates.removed if start == 0 else []
-        done.append(refresh(release, frame, content, gone, source))
+        done.append(refresh(release, frame, content, gone, source, values))
         show(min(size, start + _AT_ONCE), size)
     return done
 

@@ -6,7 +6,7 @@ clicked a video that is not in the user tower's table, and carrying over refresh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.features.popularity import bins_of
 from m3csr_tf.ids import FIRST_ROW
+from m3csr_tf.releases.kept_values import KeptValues
 from m3csr_tf.util.matrix_file import MatrixFile
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.stored import reading, stored_array
@@ -39,10 +40,16 @@ class ItemStore:
         the item lacks the modality.
       edges: int64, lower edges of the popularity bins from bin 1 on (`features.popularity`).
       removed: ids that were removed and not added again, which a later version must not bring back.
+      kept: the values of the columns that the release keeps, in the order of `frame`; None for no columns.
     """
 
     def __init__(
-        self, frame: pd.DataFrame, content: Mapping[str, np.ndarray], edges: np.ndarray, removed: set[str]
+        self,
+        frame: pd.DataFrame,
+        content: Mapping[str, np.ndarray],
+        edges: np.ndarray,
+        removed: set[str],
+        kept: KeptValues | None = None,
     ) -> None:
         self._base = pd.Index(frame[columns.ITEM_ID].to_numpy(dtype=object))
         self._views = frame[columns.VIEW_COUNT].to_numpy(np.int64, copy=True)
@@ -53,12 +60,18 @@ class ItemStore:
         self._views_since: dict[str, int] = {}
         self._content_since: dict[str, dict[str, np.ndarray]] = {}
         self._gone: set[str] = set()
+        self._kept = kept or KeptValues({})
         self.removed = set(removed)
 
     @property
     def modalities(self) -> dict[str, int]:
         """Modality -> width of its raw vectors."""
         return {name: int(vectors.shape[1]) for name, vectors in self._content.items()}
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the catalogue that the release keeps."""
+        return self._kept.names
 
     @property
     def ids(self) -> np.ndarray:
@@ -100,6 +113,14 @@ class ItemStore:
             if item in self._views_since:
                 views[line] = self._views_since[item]
         return views
+
+    def values(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the values of kept columns, column -> object array of str [ids], None where an item has no value.
+
+        Raises:
+          KeyError: an item is not in the store.
+        """
+        return self._kept.of(np.asarray(ids, dtype=object), self._rows(ids))
 
     def training_bins(self, ids: np.ndarray) -> np.ndarray:
         """Returns the popularity bins at the training, int32 [ids], -1 for items that are not in the towers' tables.
@@ -156,13 +177,20 @@ class ItemStore:
         frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
         return Catalogue(frame, self.content(ids))
 
-    def upsert(self, items: Catalogue, has_content: np.ndarray, refreshed: np.ndarray) -> None:
-        """Adds items, or replaces the view counts and content of items that are in the store.
+    def upsert(
+        self,
+        items: Catalogue,
+        has_content: np.ndarray,
+        refreshed: np.ndarray,
+        values: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Adds items, or replaces the view counts, content and values of items that are in the store.
 
         Args:
           items: the items.
           has_content: bool [items], False for a known item that keeps its content.
           refreshed: bool [items], whether the item comes by refresh.
+          values: kept column -> object array of str [items], for every column that the release keeps.
         """
         ids = items.frame[columns.ITEM_ID].tolist()
         views = items.frame[columns.VIEW_COUNT].tolist()
@@ -174,6 +202,7 @@ class ItemStore:
             self._views_since[item] = count
             self._gone.discard(item)
             self.removed.discard(item)
+        self._kept.set(ids, values or {})
 
     def remove(self, ids: list[str]) -> None:
         """Removes items. The removal of an unknown id is recorded too, so that no later version brings it back."""
@@ -197,6 +226,7 @@ class ItemStore:
             }
         )
         frame.to_parquet(folder / _ITEMS, index=False)
+        self._kept.save(folder, ids, self._rows(ids))
         pd.DataFrame({columns.ITEM_ID: sorted(self.removed)}, dtype=object).to_parquet(folder / _REMOVED, index=False)
         with ExitStack() as stack:
             files = {
@@ -208,7 +238,9 @@ class ItemStore:
                     files[name].write(vectors)
 
     @classmethod
-    def load(cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray) -> ItemStore:
+    def load(
+        cls, folder: Path, modalities: Mapping[str, int], edges: np.ndarray, kept_columns: Sequence[str] = ()
+    ) -> ItemStore:
         """Reads a store that `save` has written; content is memory-mapped and read when it is needed.
 
         Raises:
@@ -221,12 +253,17 @@ class ItemStore:
                 name: stored_array(_content_path(folder, name), (len(frame), width), "f", mapped=True)
                 for name, width in modalities.items()
             }
-            store = cls(frame, content, edges, removed)
+            store = cls(frame, content, edges, removed, KeptValues.load(folder, kept_columns, len(frame)))
         return store
 
     @classmethod
     def of_training(
-        cls, ids: np.ndarray, bins: np.ndarray, content: Mapping[str, np.ndarray], edges: np.ndarray
+        cls,
+        ids: np.ndarray,
+        bins: np.ndarray,
+        content: Mapping[str, np.ndarray],
+        edges: np.ndarray,
+        values: Mapping[str, np.ndarray],
     ) -> ItemStore:
         """Makes a store of the items of a training; their view counts are unknown, so the bins of the training apply.
 
@@ -235,6 +272,7 @@ class ItemStore:
           bins: int32 [FIRST_ROW + items], as `Prepared.bins`.
           content: modality -> float32 [FIRST_ROW + items, width], as `Prepared.content`.
           edges: lower edges of the popularity bins, as in `ItemStore`.
+          values: kept column -> object array of str [items], None where an item has no value.
         """
         frame = pd.DataFrame(
             {
@@ -244,7 +282,8 @@ class ItemStore:
                 columns.REFRESHED: False,
             }
         )
-        return cls(frame, {name: vectors[FIRST_ROW:] for name, vectors in content.items()}, edges, set())
+        raw = {name: vectors[FIRST_ROW:] for name, vectors in content.items()}
+        return cls(frame, raw, edges, set(), KeptValues(values))
 
     def _rows(self, ids: np.ndarray) -> np.ndarray:
         """Returns the positions of items in the stored arrays, -1 for items that were added since."""

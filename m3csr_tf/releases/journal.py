@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Segment:
       removed: ids of the removed items, none of which is among `items`.
       has_content: bool [items], False where the content stays as it was known, and `items` holds NaN instead.
       refreshed: bool [items], False for an item that comes from the catalogue of another version and not by refresh.
+      values: kept column -> object array of str [items], None where an item has no value, for every column that the
+        release keeps.
     """
 
     items: Catalogue
@@ -57,6 +59,7 @@ class Segment:
     removed: list[str]
     has_content: np.ndarray
     refreshed: np.ndarray
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Returns the number of items that were added, changed or removed."""
@@ -172,6 +175,10 @@ class Journal:
             columns.HAS_CONTENT: pa.array([*segment.has_content.tolist(), *[False] * gone]),
             columns.ITEM_VECTOR: _lists(segment.vectors, gone, np.ones(count, bool)),
             **{name: _lists(segment.items.content[name], gone, segment.has_content) for name in self._modalities},
+            **{
+                columns.kept_column(name): pa.array([*values, *[None] * gone], pa.string())
+                for name, values in segment.values.items()
+            },
         }
         meta = json.dumps({"fingerprint": self._fingerprint, "number": number})
         return pa.table(arrays).replace_schema_metadata({_META: meta.encode()})
@@ -202,7 +209,12 @@ class Journal:
         items = Catalogue(frame, {name: _matrix(came[name]) for name in self._modalities})
         gone = table.filter(pa.array(removed))[columns.ITEM_ID].to_pylist()
         has_content, refreshed = (came[name].to_numpy() for name in (columns.HAS_CONTENT, columns.REFRESHED))
-        return Segment(items, _matrix(came[columns.ITEM_VECTOR]), gone, has_content, refreshed)
+        values = {
+            name.removeprefix(columns.KEPT_PREFIX): came[name].to_numpy()
+            for name in came.column_names
+            if name.startswith(columns.KEPT_PREFIX)
+        }
+        return Segment(items, _matrix(came[columns.ITEM_VECTOR]), gone, has_content, refreshed, values)
 
 
 def _lists(vectors: np.ndarray, blanks: int, there: np.ndarray) -> pa.Array:

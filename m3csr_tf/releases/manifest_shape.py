@@ -92,6 +92,7 @@ class Manifest(BaseModel):
     layout: dict[_PlainName, _Place] = Field(min_length=1)
     explains: bool = True
     gate: dict[str, Any] = Field(default_factory=dict)
+    item_columns: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     popularity_edges: Annotated[list[_Count], AfterValidator(_ascending)] = Field(min_length=1, max_length=1000)
     history_length: Annotated[int, _bounds(HistoryConfig, "length")]
     index: _Index

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from m3csr_tf import __version__, columns
 from m3csr_tf.config import Config
+from m3csr_tf.data import formats
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import ReleaseError
@@ -31,6 +32,7 @@ from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import sample
 from m3csr_tf.releases.carry_over import new_by_refresh
 from m3csr_tf.releases.items import ItemStore
+from m3csr_tf.releases.kept_values import by_id
 from m3csr_tf.releases.release import ITEMS_FOLDER, Release, open_release
 from m3csr_tf.releases.versions import commit, current, free_version, publishing
 from m3csr_tf.util.files import sha256
@@ -85,6 +87,7 @@ def publish(
         number of that version.
 
     Raises:
+      InputError: a column of `release.columns` cannot be read from the catalogue.
       ReleaseError: another version than the one of `gate` is current, the version exists, the model cannot take the
         bonuses, an id cannot be served, the item vectors cannot be indexed to the required recall, or the folder cannot
         be written. The current version then stays current.
@@ -92,6 +95,7 @@ def publish(
     folder = trained.config.release_folder
     if bonuses is None:
         bonuses = np.zeros(trained.prepared.popularity.count, np.float32)
+    values = _kept_values(trained)
     with publishing(folder) as staging:
         if gate is not None and current(folder) != gate["against"]:
             raise ReleaseError(
@@ -107,7 +111,7 @@ def publish(
             refused = behind(message)
             why = "check disk and rights" if refused is None else reason(refused)
             raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
-        index = _build_index(trained, staging)
+        index = _build_index(trained, staging, values)
         with progress("checksums of the release"):
             manifest = _manifest(trained, version, index, bonuses, staging, gate)
         with progress("making it the current version"):
@@ -123,8 +127,10 @@ def released_from(manifest: Mapping[str, Any], trained: Trained) -> bool:
 def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
     """Returns whether publishing the run now would only repeat the version that the manifest describes."""
     settings = trained.config.model_dump(mode="json")
-    return released_from(manifest, trained) and all(
-        manifest["config"][section] == settings[section] for section in ("exposure", "index")
+    return (
+        released_from(manifest, trained)
+        and all(manifest["config"][section] == settings[section] for section in ("exposure", "index"))
+        and manifest.get("item_columns", []) == list(trained.config.release.columns)
     )
 
 
@@ -151,11 +157,21 @@ def _export(trained: Trained, staging: Path) -> None:
         write_warmup(staging / tower, tower, trained.config.history.length)
 
 
-def _build_index(trained: Trained, staging: Path) -> ItemIndex:
+def _kept_values(trained: Trained) -> dict[str, np.ndarray]:
+    """Reads the columns that the release keeps, column -> object array of str [items], in the order of item rows."""
+    names = trained.config.release.columns
+    if not names:
+        return {}
+    with progress("reading the columns that the release keeps"):
+        frame = formats.kept_columns(trained.config.data, names)
+    return by_id(frame, columns.ITEM_ID, trained.prepared.items.known)
+
+
+def _build_index(trained: Trained, staging: Path, values: Mapping[str, np.ndarray]) -> ItemIndex:
     """Indexes and saves the vectors that the exported item tower gives, so that tower and index cannot disagree."""
     prepared, config = trained.prepared, trained.config
     items = ItemStore.of_training(
-        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges)
+        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges), values
     )
     ids = items.ids
     tower = SavedItemTower(staging / columns.ITEM_TOWER)
@@ -226,6 +242,7 @@ def _manifest(
             "index": index.report,
             "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
             **({} if gate is None else {"gate": dict(gate)}),
+            **({"item_columns": list(config.release.columns)} if config.release.columns else {}),
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
                 # The path is left out, because it means nothing on another machine.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,7 @@ def refresh(
     content: dict[str, np.ndarray] | None = None,
     removed: Collection[str] = (),
     source: str = "items",
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> Refreshed:
     """Takes new, changed and removed items into a live release, and writes them to its journal.
 
@@ -70,11 +71,13 @@ def refresh(
         was known. For a modality that is not given, a known item keeps its content, and a new one lacks it.
       removed: ids of the items to remove.
       source: the name of the input in error messages.
+      values: kept column -> object array of str [items], None where an item has no value; they replace what was known.
+        For a column that is not given, a known item keeps its value, and a new one has none.
 
     Raises:
-      InputError: a modality is unknown or of another width, an item that no training had is left without any content,
-        the tower's vector of an item is not finite, an item is new and the model places no new items, an id is both
-        given and removed, or no item would be left.
+      InputError: a modality is unknown or of another width, a column is not one that the release keeps, an item that
+        no training had is left without any content, the tower's vector of an item is not finite, an item is new and the
+        model places no new items, an id is both given and removed, or no item would be left.
       ReleaseError: the release is no longer the current version, or the journal cannot be written. In that case nothing
         has changed.
     """
@@ -89,6 +92,7 @@ def refresh(
             )
         release.catch_up()
         check(release, frame, given, gone, source)
+        kept = _values(release, frame, values or {}, source)
         if given and not release.places_new_items:
             logger.warning("%s: %s reads no content, so what is given moves no item", source, release.model_title)
         store = release.items
@@ -107,7 +111,7 @@ def refresh(
         if given and release.places_new_items:
             _warn_of_unread(release, frame, given, in_release, vectors, source)
         has_content = ~in_release | bool(given)
-        segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool))
+        segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool), kept)
         if len(segment):
             release.apply(release.journal.append(segment), segment)
     _warn_of_near(release, ids[~in_release], source)
@@ -209,6 +213,26 @@ def _without_content(release: Release, ids: np.ndarray, content: dict[str, np.nd
     else:
         bare &= ~in_release  # Known items keep the content that they have.
     return bare
+
+
+def _values(
+    release: Release, frame: pd.DataFrame, given: Mapping[str, np.ndarray], source: str
+) -> dict[str, np.ndarray]:
+    """Completes the given values of kept columns by those that are already known."""
+    unknown = [name for name in given if name not in release.columns]
+    if unknown:
+        kept = ", ".join(release.columns) or "none"
+        raise InputError(f"{source}: the release keeps no column {quoted(unknown[0])}; it keeps {kept}")
+    store, ids = release.items, frame[columns.ITEM_ID].to_numpy(dtype=object)
+    in_release = store.holds(ids)
+    known = store.values(ids[in_release])
+    whole = {}
+    for name in release.columns:
+        whole[name] = np.full(len(ids), None, dtype=object)
+        whole[name][in_release] = known[name]
+        if name in given:
+            whole[name][:] = given[name]
+    return whole
 
 
 def _completed(

@@ -92,6 +92,11 @@ class Release:
         return self._live[1]
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the catalogue that the release keeps for every item."""
+        return list(self.manifest.get("item_columns", []))  # A manifest without such columns says nothing of them.
+
+    @property
     def position(self) -> int:
         """Number of journal segments that index and items have taken in."""
         self._live  # noqa: B018  Loading the index replays the journal, which sets the position.
@@ -215,7 +220,7 @@ class Release:
 
     def _stored_items(self) -> ItemStore:
         edges = np.asarray(self.manifest["popularity_edges"], np.int64)
-        return ItemStore.load(self.path(columns.INDEX) / ITEMS_FOLDER, self.modalities, edges)
+        return ItemStore.load(self.path(columns.INDEX) / ITEMS_FOLDER, self.modalities, edges, self.columns)
 
     @cached_property
     def _live(self) -> tuple[ItemIndex, ItemStore]:
@@ -292,5 +297,5 @@ def _take_in(index: ItemIndex, items: ItemStore, segment: Segment) -> None:
 
 
 def _note(items: ItemStore, segment: Segment) -> None:
-    items.upsert(segment.items, segment.has_content, segment.refreshed)
+    items.upsert(segment.items, segment.has_content, segment.refreshed, segment.values)
     items.remove(segment.removed)

@@ -50,6 +50,8 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
         f"({report['kind']}) of {report['items']:,} items, recall {report['recall']}"
     )
+    for sentence in _kept(released):
+        say(sentence)
     if report["kind"] != "exact":
         console.print(recall_table(report))
     if released.position:
@@ -119,6 +121,16 @@ def _print_carried_over(taken: Segment) -> None:
         f"carried over from the version before: {len(taken.vectors):,} videos that came or changed, "
         f"{len(taken.removed):,} removals"
     )
+
+
+def _kept(released: Release) -> list[str]:
+    """Says of each column that the release keeps how many items have a value of it."""
+    ids = released.items.ids
+    return [
+        f"column {name}: {len(set(values) - {None}):,} values, which {sum(value is not None for value in values):,} of "
+        f"{len(ids):,} items have"
+        for name, values in released.items.values(ids).items()
+    ]
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:

@@ -115,6 +115,16 @@ def test_filters_and_shares_hold_on_spark(spark: SparkEngine, release: Any, user
     assert files(tmp_path / "spark") == files(tmp_path / "local")
 
 
+def test_rules_of_lists_hold_on_spark(spark: SparkEngine, release: Any, users: Path, tmp_path: Path) -> None:
+    ruled = LISTS.model_copy(update={"near_duplicates": 0.9, "shard_users": 150})
+    retrieve(release, FileOfUsers(users), tmp_path / "local", ruled)
+    retrieve(release, FileOfUsers(users), tmp_path / "spark", ruled, engine=spark)
+    assert files(tmp_path / "spark") == files(tmp_path / "local")
+    plain = ruled.model_copy(update={"near_duplicates": None})
+    retrieve(release, FileOfUsers(users), tmp_path / "plain", plain)
+    assert not pd.read_parquet(tmp_path / "plain").equals(pd.read_parquet(tmp_path / "local"))
+
+
 def test_item_vectors_are_the_local_jobs_bit_for_bit(
     spark: SparkEngine, release: Any, untrained_run: Any, tmp_path: Path
 ) -> None:
