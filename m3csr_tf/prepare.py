@@ -242,6 +242,12 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
 def _say_what_became_of(log: SplitLog, config: Config) -> None:
     """Says what nobody asked for by name: the kind of split and why, and rows that are not there any more."""
     say(f"split by: {log.kind} ({splits.why(log.kind, config.split)})")
+    if config.split.train_on != "train":
+        held = ", ".join(f"{log.sizes[name]:,} of {name}" for name in columns.SPLITS[1:])
+        say(
+            f"split.train_on={config.split.train_on}: {log.sizes[columns.TRAIN]:,} clicks to train on; "
+            f"held back: {held}"
+        )
     for name, what in (
         (LEFT_OUT, "rows left out by data.where"),
         (WITHOUT_ITEMS, "rows whose list of items is empty"),

@@ -91,6 +91,7 @@ def train(
     modalities: Sequence[str] | Mapping[str, str] | None = None,
     split: str | None = None,
     name: str | None = None,
+    final_fit: bool | None = None,
     settings: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
     verbose: bool = False,
@@ -107,6 +108,8 @@ def train(
       modalities: the columns of vectors, or a mapping from what a modality is to be called to its column.
       split: "auto", "given", "time" or "random" (`split.kind`).
       name: of the run (`run.name`).
+      final_fit: whether to fit the same recipe on all clicks then (`training.final_fit`), which is what `Run.release`
+        publishes; `Run.metrics` stay those of the choice on validation.
       settings: further settings by their dotted names, e.g. {"training.epochs": 3}; `m3csr settings` lists all.
       config: YAML file of settings. What is given here goes before it. Without frames, it says where data lie.
       verbose: print what the verbs print.
@@ -120,7 +123,7 @@ def train(
       RunError: the run's name is taken by another run.
     """
     given = dict(settings or {})
-    for setting, value in (("run.name", name), ("split.kind", split)):
+    for setting, value in (("run.name", name), ("split.kind", split), ("training.final_fit", final_fit)):
         if value is not None:
             _put(given, setting, value)
     if (interactions is None) != (catalogue is None):

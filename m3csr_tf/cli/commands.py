@@ -13,10 +13,12 @@ from m3csr_tf.cli import release
 from m3csr_tf.cli.evaluate import evaluate
 from m3csr_tf.cli.options import (
     ConfigOption,
+    Final,
     Overrides,
     SeedCount,
     Split,
     WarmStart,
+    with_final_option,
     with_shard,
     with_warm_start_option,
 )
@@ -41,9 +43,11 @@ def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start
 
 
 @app.command()
-def train(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
+def train(
+    config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None, final: Final = False
+) -> None:
     """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
-    run_verb("train", config, with_warm_start_option(overrides, warm_start))
+    run_verb("train", config, with_final_option(with_warm_start_option(overrides, warm_start), final))
 
 
 app.command()(evaluate)
@@ -140,9 +144,12 @@ def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
 
 
 @app.command("run_all")
-def run_all(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
+def run_all(
+    config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None, final: Final = False
+) -> None:
     """prepare, train, evaluate, release, retrieve and report in one go."""
-    run_verb("run_all", config, with_warm_start_option(overrides, warm_start), on_one_machine=True)
+    given = with_final_option(with_warm_start_option(overrides, warm_start), final)
+    run_verb("run_all", config, given, on_one_machine=True)
 
 
 @app.command()

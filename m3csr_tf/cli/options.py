@@ -29,6 +29,14 @@ WarmStart = Annotated[
         metavar="RUN", help="Go on from a finished run: its weights, scaling, clusters and bins.", show_default=False
     ),
 ]
+Final = Annotated[
+    bool,
+    typer.Option(
+        "--final",
+        help="Then fit the same recipe on all clicks, into the run NAME-final, which is released; the same as "
+        "training.final_fit=true.",
+    ),
+]
 SeedCount = Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 0 to COUNT - 1.")]
 
 
@@ -42,6 +50,11 @@ class Split(StrEnum):
 def with_warm_start_option(overrides: list[str] | None, run: str | None) -> list[str]:
     """The overrides, and the run to start from; quoted, since a name may look like a date."""
     return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
+
+
+def with_final_option(overrides: list[str], final: bool) -> list[str]:
+    """The overrides, and the final fit if it is asked for."""
+    return [*overrides, *(["training.final_fit=true"] if final else [])]
 
 
 def with_shard(overrides: list[str] | None, job: str, shard: str | None) -> list[str]:

@@ -48,9 +48,17 @@ from m3csr_tf.config.serving import (
     SparkConfig,
 )
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
-from m3csr_tf.config.tree import END_OF_YAML, PREPARE_SECTIONS, RUN_IDENTITY, TRAINING_SECTIONS, Config
+from m3csr_tf.config.tree import (
+    AFTER_TRAINING,
+    END_OF_YAML,
+    PREPARE_SECTIONS,
+    RUN_IDENTITY,
+    TRAINING_SECTIONS,
+    Config,
+)
 
 __all__ = [
+    "AFTER_TRAINING",
     "END_OF_YAML",
     "KINDS",
     "LARGEST_SEED",

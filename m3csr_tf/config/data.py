@@ -164,6 +164,11 @@ class SplitConfig(Section):
         0.0, ge=0, lt=1, description="share of the trained items that play cold in validation; for choosing settings"
     )
     pseudo_cold_seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the draw of pseudo-cold items")
+    train_on: Literal["train", "train_val", "all"] = Field(
+        "train",
+        description="the clicks that training gets: those of train; of train and validation, test staying held back; "
+        "or of all splits. train_val and all are for a final fit (training.final_fit sets it)",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> SplitConfig:

@@ -132,6 +132,21 @@ class TrainingConfig(Section):
     warm_start: Name | None = Field(
         None, description="a finished run of run.folder to go on from: its weights, scaling, clusters and bins"
     )
+    final_fit: bool = Field(
+        False,
+        description="after the choice on validation, fit the same recipe for the same number of epochs on more clicks, "
+        "into the run NAME-final, which is what a release then publishes",
+    )
+    final_clicks: Literal["all", "train_val"] = Field(
+        "all",
+        description="clicks of the final fit: those of all splits, or of train and validation alone, so that test can "
+        "judge it",
+    )
+    final_of: Name | None = Field(
+        None,
+        description="the finished run whose choices a final fit takes over: initial weights and number of epochs; "
+        "training.final_fit sets it in the run NAME-final",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

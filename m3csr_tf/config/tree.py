@@ -37,6 +37,8 @@ PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
 """The sections that the prepared folder depends on."""
 TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "item_graph", "ials", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
+AFTER_TRAINING: Mapping[str, tuple[str, ...]] = {"training": ("final_fit", "final_clicks")}
+"""Section -> its settings that say what follows a training, on which its weights do not depend."""
 RUN_IDENTITY = ("seed", "deterministic")
 """The settings of section run that the trained weights depend on."""
 
@@ -110,6 +112,7 @@ class Config(Section):
                 f"training.warm_start and run.name are both {self.run.name!r}: a run starts from another one; "
                 "give this run a name of its own"
             )
+        self._check_final_fit()
         if self.clusters.frozen_from == self.run.name:
             raise ValueError(
                 f"clusters.frozen_from and run.name are both {self.run.name!r}: a run takes another one's centres; "
@@ -121,6 +124,26 @@ class Config(Section):
                 f"clusters.frozen_from=null, got {self.clusters.frozen_from}"
             )
         return self
+
+    def _check_final_fit(self) -> None:
+        training, train_on = self.training, self.split.train_on
+        if (training.final_of is None) != (train_on == "train"):
+            raise ValueError(
+                f"split.train_on={train_on} and training.final_of={training.final_of or 'null'} do not belong "
+                "together: more than the clicks of train are for a final fit, which takes its choices from a finished "
+                "run, since validation has no clicks then; pass training.final_fit=true (train --final), which sets "
+                "both, or neither"
+            )
+        if training.final_of == self.run.name:
+            raise ValueError(
+                f"training.final_of and run.name are both {self.run.name!r}: a final fit is a run of its own; give it "
+                "another name"
+            )
+        if training.final_of is not None and training.final_fit:
+            raise ValueError(
+                f"training.final_fit=true asks for a final fit of {self.run.name}, which is one already, of "
+                f"training.final_of={training.final_of}; pass training.final_fit=false"
+            )
 
     @property
     def m3csr(self) -> M3CSRConfig:
@@ -191,6 +214,9 @@ class Config(Section):
         """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""
         tree = self.model_dump(mode="json")
         chosen = {name: tree[name] for name in sections or TRAINING_SECTIONS}
+        for section, names in AFTER_TRAINING.items():
+            if section in chosen:
+                chosen[section] = {key: value for key, value in chosen[section].items() if key not in names}
         if not sections:
             chosen["run"] = {key: tree["run"][key] for key in RUN_IDENTITY}
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ from m3csr_tf.util.documents import read_json
 from m3csr_tf.util.quoting import quoted
 
 Kind = Literal["given", "time", "random"]
+TrainOn = Literal["train", "train_val", "all"]
 _NEEDED: dict[Kind, str] = {"given": columns.SPLIT, "time": columns.TIMESTAMP}
 """The column that a kind of split needs. `auto` takes the first kind whose column the log has."""
 
@@ -63,7 +64,8 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     """Assigns each interaction to a split, then moves all interactions with strictly cold items to test.
 
     If `cold_validation` is set, that share of those interactions, drawn at random, goes to validation instead. Papers
-    on cold start use such a split, in which settings are chosen on cold items too.
+    on cold start use such a split, in which settings are chosen on cold items too. For a final fit, clicks then go to
+    training (`give_to_training`).
 
     - given: the column `split` decides. If `validation_share` is set, that share of each user's training clicks is
       validation (`with_validation`).
@@ -108,6 +110,8 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     labels[random_validation.permutation(strictly_cold)[:validated]] = columns.VAL
     sizes = {name: int((labels == name).sum()) for name in columns.SPLITS}
     refuse_empty(sizes, len(cold), kind, lambda: [interactions[columns.TIMESTAMP].to_numpy()])
+    give_to_training(labels, interactions[columns.ITEM_ID].isin(cold).to_numpy(), config.train_on)
+    cold = cold[:0] if config.train_on == "all" else cold
     return interactions.assign(**{columns.SPLIT: labels}), cold
 
 
@@ -117,10 +121,12 @@ def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame
     Settings for cold items can then be chosen on the pseudo-cold items, while the strictly cold items of test stay
     unseen.
 
+    A final fit has no validation, so there nothing is moved (`train_on`).
+
     Args:
       labelled: interactions with the column `split`, as `split` returns them.
-      config: gives the share of the items with a training click that is drawn (`pseudo_cold_share`) and the seed of the
-        draw (`pseudo_cold_seed`).
+      config: gives the share of the items with a training click that is drawn (`pseudo_cold_share`), the seed of the
+        draw (`pseudo_cold_seed`), and `train_on`.
 
     Returns:
       The interactions with their new splits, and the pseudo-cold ids, object, sorted; there are none if the share is 0.
@@ -128,7 +134,7 @@ def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame
     Raises:
       InputError: no training interaction would be left.
     """
-    if not config.pseudo_cold_share:
+    if not config.pseudo_cold_share or config.train_on != "train":
         return labelled, np.empty(0, object)
     labels, ids = labelled[columns.SPLIT].to_numpy(object, copy=True), labelled[columns.ITEM_ID]
     trained = np.sort(ids[labels == columns.TRAIN].unique().astype(object))
@@ -136,6 +142,24 @@ def play_cold(labelled: pd.DataFrame, config: SplitConfig) -> tuple[pd.DataFrame
     labels[(labels == columns.TRAIN) & ids.isin(chosen).to_numpy()] = columns.VAL
     refuse_untrained(int((labels == columns.TRAIN).sum()), len(trained), config)
     return labelled.assign(**{columns.SPLIT: labels}), chosen
+
+
+def give_to_training(labels: np.ndarray, strictly_cold: np.ndarray, train_on: TrainOn) -> None:
+    """Gives a final fit the clicks that it is to train on, in place.
+
+    With "all" every click becomes a training click, so that no item is strictly cold any more. With "train_val" the
+    clicks of validation do, but for those of strictly cold items, which would not be cold for test any more.
+
+    Args:
+      labels: positions in `columns.SPLITS`, or the names themselves, [n].
+      strictly_cold: which of the interactions are with strictly cold items, bool [n].
+      train_on: `split.train_on`.
+    """
+    train, val = columns.SPLITS[:2] if labels.dtype == object else (0, 1)
+    if train_on == "all":
+        labels[:] = train
+    elif train_on == "train_val":
+        labels[(labels == val) & ~strictly_cold] = train
 
 
 def pseudo_cold_items(trained: np.ndarray, config: SplitConfig) -> np.ndarray:

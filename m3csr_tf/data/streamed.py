@@ -84,7 +84,7 @@ def split_partition(
     splits.refuse_empty(sizes, len(strictly_cold), kind, times)
     pseudo_cold = np.empty(0, object)
     is_pseudo = np.zeros(len(items), bool)
-    if config.split.pseudo_cold_share:
+    if config.split.pseudo_cold_share and config.split.train_on == "train":
         trained = np.sort(items.ids(np.flatnonzero(before.trained)))
         pseudo_cold = splits.pseudo_cold_items(trained, config.split)
         is_pseudo[items.rows(pseudo_cold)] = True
@@ -92,7 +92,9 @@ def split_partition(
 
     def final(table: pa.Table) -> np.ndarray:
         labels = labels_of(table)
-        labels[(labels == _TRAIN) & is_pseudo[table[columns.ITEM_ROW].to_numpy()]] = _VAL
+        rows = table[columns.ITEM_ROW].to_numpy()
+        labels[(labels == _TRAIN) & is_pseudo[rows]] = _VAL
+        splits.give_to_training(labels, is_strict[rows], config.split.train_on)
         return labels
 
     written = _write_all(log, final, config, folder, len(items), lambda done: on_progress(len(log.files) + done, steps))
@@ -102,7 +104,7 @@ def split_partition(
         users_with_clicks=written.users_with_clicks,
         sizes=dict(zip(columns.SPLITS, written.by_split, strict=True)),
         train_clicks=written.trained,
-        strictly_cold=strictly_cold,
+        strictly_cold=strictly_cold[:0] if config.split.train_on == "all" else strictly_cold,
         pseudo_cold=pseudo_cold,
         counts=counts | log.left_out,
     )

@@ -4,7 +4,9 @@ from m3csr_tf.exposure.balance import EXPOSED_AT, Ranked, cold_bonus, merge, ran
 from m3csr_tf.exposure.bonuses import model_with_bonuses, with_bonuses
 from m3csr_tf.exposure.calibration import (
     MOST_COLD_SHARE,
+    Calibration,
     by_clicks,
+    calibrate,
     calibrated_bonuses,
     catalogue_share,
     cold_bonus_items,
@@ -14,8 +16,10 @@ from m3csr_tf.exposure.calibration import (
 __all__ = [
     "EXPOSED_AT",
     "MOST_COLD_SHARE",
+    "Calibration",
     "Ranked",
     "by_clicks",
+    "calibrate",
     "calibrated_bonuses",
     "catalogue_share",
     "cold_bonus",

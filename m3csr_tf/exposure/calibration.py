@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -65,6 +66,20 @@ def few_bins(popularity: PopularityBins) -> np.ndarray:
     return few
 
 
+class Calibration(NamedTuple):
+    """The result of a calibration.
+
+    Attributes:
+      bonuses: float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few
+        clicks have the bonus at which those items fill at least theirs. All others have 0. With cold_share="trained"
+        all are 0.
+      part: the fraction of the two shares whose loss on validation was small enough.
+    """
+
+    bonuses: np.ndarray
+    part: float
+
+
 def calibrated_bonuses(
     prepared: Prepared,
     user_vectors: np.ndarray,
@@ -75,6 +90,21 @@ def calibrated_bonuses(
     hide_cold: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> np.ndarray:
+    """Returns the bonuses alone of `calibrate`, which takes the same arguments, float32 [bins]."""
+    return calibrate(prepared, user_vectors, item_vectors, config, seed, block, hide_cold, on_progress).bonuses
+
+
+def calibrate(
+    prepared: Prepared,
+    user_vectors: np.ndarray,
+    item_vectors: np.ndarray,
+    config: ExposureConfig,
+    seed: int,
+    block: int = 1024,
+    hide_cold: bool = False,
+    on_progress: ProgressCallback | None = None,
+    part: float | None = None,
+) -> Calibration:
     """Computes the exposure bonus of each popularity bin by the settings of a run.
 
     User vectors come from training clicks alone, and validation clicks only judge the result. The metrics measure lists
@@ -91,16 +121,16 @@ def calibrated_bonuses(
       block: users ranked at once.
       hide_cold: compute the bonuses for lists without cold items; the bonus of bin 0 is then -inf.
       on_progress: progress callback, which gets the percentage that is done, from several threads.
+      part: the fraction of the shares to take, which validation does not limit then: for a final fit that of the run
+        that chose. None lets validation choose.
 
     Returns:
-      float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few clicks have
-      the bonus at which those items fill at least theirs. All others have 0. With cold_share="trained" all are 0, and
-      the vectors are not looked at.
+      The bonuses and the fraction. With cold_share="trained" the vectors are not looked at.
     """
     bonuses = np.zeros(prepared.popularity.count, np.float32)
     if config.cold_share == "trained":
         bonuses[0] = -np.inf if hide_cold else 0
-        return bonuses
+        return Calibration(bonuses, _PARTS[0])
     kinds = by_clicks(prepared)
     cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
@@ -109,7 +139,8 @@ def calibrated_bonuses(
     seen = read_clicks(prepared, columns.TRAIN, calibration_users)
     # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
     # one without bonuses and one for each fraction of the shares.
-    most = len(kinds) + (1 + len(_PARTS) if config.cold_share == "catalogue" and not hide_cold else 0)
+    judged = config.cold_share == "catalogue" and not hide_cold and part is None
+    most = len(kinds) + (1 + len(_PARTS) if judged else 0)
     ranked = ranked_by_kind(
         user_vectors[calibration_users],
         item_vectors,
@@ -121,16 +152,18 @@ def calibrated_bonuses(
         on_progress=[share(on_progress, position, most) for position in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
-    bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
     # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
-    limited = config.cold_share == "catalogue" and not hide_cold and bonus_loss.sees(kinds[-1])
-    parts = _PARTS if limited else _PARTS[:1]
-    for position, part in enumerate(parts, start=len(kinds) + 1):
-        cold_bonus, few_bonus = _balanced(ranked, part * cold_share, part * few_share, hide_cold, seed)
+    limited = False
+    if judged:
+        bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
+        limited = bonus_loss.sees(kinds[-1])
+    parts = _PARTS if limited else (_PARTS[0] if part is None else part,)
+    for position, tried in enumerate(parts, start=len(kinds) + 1):
+        cold_bonus, few_bonus = _balanced(ranked, tried * cold_share, tried * few_share, hide_cold, seed)
         bonuses[few], bonuses[0] = few_bonus, cold_bonus
         if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, position, most)) <= config.most_loss:
             break
-    return bonuses
+    return Calibration(bonuses, tried)
 
 
 def _balanced(

@@ -51,10 +51,13 @@ class Initialised(NamedTuple):
         drawn.
       cross_ids: item ids for training that have not seen the clicks which training asks for (`graph.cross_fitting`);
         None where the model reads its own.
+      settings: settings by their dotted names that lead to the same initialisation without validation: all that
+        `validation_recall` or the size of the log has chosen. A final fit is made with them.
     """
 
     method: str
     cross_ids: CrossIds | None = None
+    settings: Mapping[str, Any] = {}
 
 
 class ExplainedUsers(NamedTuple):
@@ -185,7 +188,8 @@ class Recommender(tfrs.Model):  # type: ignore[misc]
         Args:
           data: clicks and features.
           prepared: the data of the run.
-          validation_recall: ranks validation by the present weights, for choosing between initialisations.
+          validation_recall: ranks validation by the present weights, for choosing between initialisations. A final fit
+            has no validation, and asking there is an error: `Initialised.settings` must leave nothing to choose.
         """
         del data, prepared, validation_recall
         return Initialised("xavier")

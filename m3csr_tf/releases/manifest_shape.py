@@ -81,6 +81,11 @@ class _Settings(BaseModel):
     data: _OfData
 
 
+class _FinalFit(BaseModel):
+    run: _PlainName
+    finished: str
+
+
 class Manifest(BaseModel):
     """The fields that every manifest must have; it may have more."""
 
@@ -93,6 +98,7 @@ class Manifest(BaseModel):
     explains: bool = True
     gate: dict[str, Any] = Field(default_factory=dict)
     item_columns: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    final_fit: _FinalFit | None = None
     popularity_edges: Annotated[list[_Count], AfterValidator(_ascending)] = Field(min_length=1, max_length=1000)
     history_length: Annotated[int, _bounds(HistoryConfig, "length")]
     index: _Index

@@ -72,6 +72,7 @@ def publish(
     *,
     bonuses: np.ndarray | None = None,
     gate: Mapping[str, Any] | None = None,
+    final_fit: Mapping[str, Any] | None = None,
 ) -> Release:
     """Publishes a new version to `saved_models/<release name>/` and makes it current; earlier versions stay.
 
@@ -85,6 +86,7 @@ def publish(
         float32 [bins] (`exposure`). Only a model with a popularity bias accepts values other than 0.
       gate: the result of the comparison with the current version, which the manifest records; its "against" is the
         number of that version.
+      final_fit: of a final fit, what its finished.json says of the run that chose; the manifest has it too.
 
     Raises:
       InputError: a column of `release.columns` cannot be read from the catalogue.
@@ -113,7 +115,8 @@ def publish(
             raise ReleaseError(f"{folder}: the towers cannot be written: {in_short(message)}: {why}") from None
         index = _build_index(trained, staging, values)
         with progress("checksums of the release"):
-            manifest = _manifest(trained, version, index, bonuses, staging, gate)
+            records = {"gate": gate, "final_fit": final_fit}
+            manifest = _manifest(trained, version, index, bonuses, staging, records)
         with progress("making it the current version"):
             commit(folder, staging, manifest, new_by_refresh)
             return open_release(folder)
@@ -216,7 +219,7 @@ def _manifest(
     index: ItemIndex,
     bonuses: np.ndarray,
     staging: Path,
-    gate: Mapping[str, Any] | None,
+    records: Mapping[str, Mapping[str, Any] | None],
 ) -> dict[str, Any]:
     config, prepared = trained.config, trained.prepared
     return manifests.with_fingerprint(
@@ -241,7 +244,7 @@ def _manifest(
             "history_length": config.history.length,
             "index": index.report,
             "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
-            **({} if gate is None else {"gate": dict(gate)}),
+            **{name: dict(record) for name, record in records.items() if record is not None},
             **({"item_columns": list(config.release.columns)} if config.release.columns else {}),
             "config": {
                 **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),

@@ -11,8 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,17 +22,18 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
-from m3csr_tf.models.contract import Recommender
+from m3csr_tf.models.contract import Initialised, Recommender
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, finished, run_files, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
+from m3csr_tf.training.final_fit import Choice
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
-from m3csr_tf.training.steps import make_optimizer, take_steps
+from m3csr_tf.training.steps import averaged_weights, make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_state import TrainingState, write_csv
-from m3csr_tf.training.validation import SELECTED_BY, Validation, check_validation, validation_recall_of
+from m3csr_tf.training.validation import SELECTED_BY, Balancing, Validation, check_validation, validation_recall_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
@@ -53,14 +53,17 @@ def fit(config: Config, prepared: Prepared) -> Path:
     (`run.strategy`) the chief writes the run, and all return when it has.
 
     Raises:
-      RunError: another configuration has this name, its checkpoint cannot be read, the run to start from is missing
-        or has another model, the loss or the vectors are no longer finite, or another worker is gone.
+      RunError: another configuration has this name, its checkpoint cannot be read, the run to start from or the one
+        that chose (`Choice.of`) is missing or other, the loss or the vectors are no longer finite, or another worker is
+        gone.
       InputError: the validation split is empty.
       ConfigError: the replicas that `run.strategy` asks for are not to be had, or cannot share a batch.
     """
     replicas = distribution.open_distribution(config.run)
     replicas.check(config)
-    check_validation(prepared)
+    choice = None if config.training.final_of is None else Choice.of(config)
+    if choice is None:
+        check_validation(prepared)
     with replicas.together(), folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             run_files.open_run(config)
@@ -71,9 +74,10 @@ def fit(config: Config, prepared: Prepared) -> Path:
             say(f"model.kind={config.model.kind} does not read {', '.join(ignored)}: without effect on this training")
         with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
-        budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
+        clicks = int(prepared.train_clicks.sum())
+        budget = Budget.of(config.training, clicks) if choice is None else choice.budget(clicks)
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        initialisation = _initialise(model, data, prepared, config) if replicas.is_chief else ""
+        initialised = _initialise(model, data, prepared, config) if replicas.is_chief else Initialised("")
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
@@ -81,7 +85,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
             with reading(kept, _from_the_start(config), RunError):
                 data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
         with replicas.strategy.scope():  # Here the other workers wait for the chief's initial weights.
-            optimizer = make_optimizer(config.training, model, budget.steps)
+            schedule_steps = budget.steps if choice is None else choice.schedule_steps(clicks)
+            optimizer = make_optimizer(config.training, model, schedule_steps)
             model.compile(optimizer=optimizer)
         data = data.on_device()
         if not replicas.is_chief:
@@ -89,33 +94,39 @@ def fit(config: Config, prepared: Prepared) -> Path:
             return config.run_folder
         try:
             with progress("reading the validation users"):
-                validation = Validation(prepared, config, data, model)
-            cross_ids = sha256(kept) if kept.exists() else ""
-            state = TrainingState(run_files.data_digest(prepared), config.fingerprint(), cross_ids, initialisation)
-            _Loop(config, budget, model, optimizer, data, validation, replicas, state).run()
+                validation = (Validation if choice is None else Balancing)(prepared, config, data, model)
+            state = TrainingState(
+                prepared=run_files.data_digest(prepared),
+                fingerprint=config.fingerprint(),
+                cross_ids=sha256(kept) if kept.exists() else "",
+                initialisation=initialised.method,
+                initialisation_settings=dict(initialised.settings),
+                choice="" if choice is None else choice.digest,
+            )
+            _Loop(config, budget, model, optimizer, data, validation, replicas, state, choice).run()
         except M3CSRError:
             replicas.agree(_FAILED)
             raise
     return config.run_folder
 
 
-def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
+def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Initialised:
     """Initialises the weights, unless a checkpoint has later ones; returns how, or the run that they are taken from.
 
     Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
     """
     if runs.latest_checkpoint(config.run_folder) is not None:
-        return ""
+        return Initialised("")
     kept = config.run_folder / run_files.CROSS_IDS
     kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
         with progress(f"initialising weights from those of {config.training.warm_start}"):
             warm_start(model, data, prepared, config)
-        return config.training.warm_start
+        return Initialised(config.training.warm_start)
     initialised = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
     if initialised.cross_ids is not None:
         initialised.cross_ids.save(kept)
-    return initialised.method
+    return initialised
 
 
 def _from_the_start(config: Config) -> str:
@@ -154,12 +165,14 @@ class _Loop:
         model: Recommender,
         optimizer: RowwiseAdam,
         data: TrainingData,
-        validation: Validation,
+        validation: Balancing,
         replicas: Distribution,
         afresh: TrainingState,
+        choice: Choice | None,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
+        self._choice = choice
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._stored),
@@ -181,7 +194,8 @@ class _Loop:
         collate = self._model.collator(self._data, self._replicas.replicas)
         stream = ExampleStream(self._data, self._config, collate, self._replicas.replicas)
         batches = self._replicas.batches(stream, state.step, budget.steps - state.step)
-        say(budget.sentence(len(self._validation.users)))
+        judges = len(self._validation.users)
+        say(budget.sentence(judges) if self._choice is None else self._choice.sentence(budget))
         with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
             stage(state.step, figures=self._figures())
             if not state.validations:
@@ -209,14 +223,16 @@ class _Loop:
         facts = {
             "best_step": int(best["step"]),
             "steps": state.step,
-            "recall@20": best[SELECTED_BY],
-            "ndcg@20": best["ndcg@20"],
+            "recall@20": best.get(SELECTED_BY),
+            "ndcg@20": best.get("ndcg@20"),
             f"initial_{SELECTED_BY}": state.initial_recall,
             "training_seconds": round(state.seconds, 1),
             "initialisation": state.initialisation,
+            "initialisation_settings": state.initialisation_settings,
             "examples_per_epoch": stream.examples_per_epoch,
-            "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
+            "budget": budget.to_json() | {"validation_users": judges},
             "prepared": state.prepared,
+            **({} if self._choice is None else self._choice.facts()),
         }
         weights = runs.best_weights(self._folder, int(best["step"]))
         finished.write(self._folder, facts, self._config.fingerprint(), weights)
@@ -296,6 +312,11 @@ class _Loop:
                 f"{self._folder}: the data has changed since this training began; "
                 "pass run.overwrite=true to train anew, or choose another run.name"
             )
+        if state.choice != afresh.choice:
+            raise RunError(
+                f"{self._folder}: run {self._config.training.final_of}, of which this is the final fit, was trained "
+                "anew since this began; pass run.overwrite=true to begin anew too"
+            )
         if state.cross_ids != afresh.cross_ids and not self._is_over(state):
             raise RunError(
                 f"{self._folder / run_files.CROSS_IDS}: is missing, or not the file that this training began with; "
@@ -310,18 +331,7 @@ class _Loop:
         throughput = (
             f"{self._state.throughputs[-1]['examples_per_second']:,.0f} examples/s  " if self._state.throughputs else ""
         )
+        if SELECTED_BY not in last:
+            return f"{throughput}loss {last['loss']:.4f}"
         figures = f"{throughput}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
         return figures if best is None else f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
-
-
-@contextmanager
-def averaged_weights(model: Recommender, optimizer: RowwiseAdam) -> Iterator[None]:
-    """Puts the averaged weights into a model for the length of a block."""
-    weights = [tf.identity(variable) for variable in model.trainable_variables]
-    for variable in model.trainable_variables:
-        optimizer.put_averages(variable)
-    try:
-        yield
-    finally:
-        for variable, weight in zip(model.trainable_variables, weights, strict=True):
-            variable.assign(weight)

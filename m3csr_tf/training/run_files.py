@@ -198,18 +198,24 @@ def differing(config: Config) -> list[str]:
     return found
 
 
-def with_warm_start(config: Config) -> Config:
-    """The configuration with the warm start that the run of this name was trained from, where it names none itself.
+def as_trained(config: Config) -> Config:
+    """The configuration with the warm start and the final fit that the run of this name was last trained with.
 
-    Where weights come from is a matter of training; whoever releases or evaluates them need not say it again.
+    Both are matters of training; whoever releases or evaluates the run need not say them again. A warm start that the
+    configuration names itself stays, and so does a final fit that it asks for.
 
     Raises:
       RunError: as `settings_of`.
     """
-    if config.training.warm_start is not None or not os.path.lexists(config.run_folder / CONFIG_FILE):
+    if not os.path.lexists(config.run_folder / CONFIG_FILE):
         return config
-    start = settings_of(config.run_folder).training.warm_start
-    return config.model_copy(update={"training": config.training.model_copy(update={"warm_start": start})})
+    stored, given = settings_of(config.run_folder).training, config.training
+    update: dict[str, Any] = {}
+    if given.warm_start is None:
+        update["warm_start"] = stored.warm_start
+    if not given.final_fit and stored.final_fit:
+        update |= {"final_fit": True, "final_clicks": stored.final_clicks}
+    return config.model_copy(update={"training": given.model_copy(update=update)})
 
 
 def differences(old: Config, new: Config, *sections: str) -> list[str]:
@@ -219,6 +225,8 @@ def differences(old: Config, new: Config, *sections: str) -> list[str]:
     for section in sections or (*config_module.TRAINING_SECTIONS, "run"):
         for name, value in trees[1][section].items():
             if section == "run" and name not in config_module.RUN_IDENTITY:
+                continue
+            if name in config_module.AFTER_TRAINING.get(section, ()):
                 continue
             if name in trees[0][section] and trees[0][section][name] != value:  # Kinds of model share a few alone.
                 found.append(f"{section}.{name}: {_said(trees[0][section][name])} -> {_said(value)}")

@@ -1,8 +1,9 @@
-"""The parts of a training step: the optimizer, and steps in one graph call."""
+"""The parts of a training step: the optimizer, steps in one graph call, and the weights that they average to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -56,3 +57,16 @@ def _shared_step(model: Recommender, batches: Iterator) -> tf.Tensor:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part)
 
     return strategy.experimental_local_results(strategy.run(step, (next(batches),)))[0]
+
+
+@contextmanager
+def averaged_weights(model: Recommender, optimizer: RowwiseAdam) -> Iterator[None]:
+    """Puts the averaged weights into a model for the length of a block."""
+    weights = [tf.identity(variable) for variable in model.trainable_variables]
+    for variable in model.trainable_variables:
+        optimizer.put_averages(variable)
+    try:
+        yield
+    finally:
+        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(weight)

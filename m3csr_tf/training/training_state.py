@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from m3csr_tf.training.validation import SELECTED_BY
 from m3csr_tf.util.files import write_text
@@ -19,10 +20,12 @@ class TrainingState:
       cross_ids: digest of the ids that do not know the clicks of training; "" without such.
       initialisation: how weights were initialised (`Initialised.method`), or the name of the run that they were taken
         from.
+      initialisation_settings: those that lead to the same initialisation without validation (`Initialised.settings`).
+      choice: of a final fit, digest of the training that chose (`final_fit.choice_digest`); else "".
       step: finished steps.
       seconds: spent on them, over all sittings.
       validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
-        of NaN.
+        of NaN. Those of a final fit have a step and a loss alone.
       throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
         until that step, input included, and the process's memory there.
     """
@@ -31,6 +34,8 @@ class TrainingState:
     fingerprint: str
     cross_ids: str
     initialisation: str = ""
+    initialisation_settings: dict[str, Any] = field(default_factory=dict)
+    choice: str = ""
     step: int = 0
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -38,21 +43,21 @@ class TrainingState:
 
     def best(self, min_delta: float) -> dict[str, float] | None:
         """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
-        None without any.
+        None without any. In a final fit, which nothing judges, it is the last one.
 
         Args:
           min_delta: by what share of it (training.min_delta).
         """
         best = None
         for one in self.validations:
-            if best is None or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
+            if best is None or SELECTED_BY not in one or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def initial_recall(self) -> float | None:
         """Recall@20 of the initial weights; None where they were not validated."""
-        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
+        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0 and SELECTED_BY in one), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

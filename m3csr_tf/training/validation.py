@@ -9,7 +9,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience, read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import InputError
+from m3csr_tf.errors import InputError, NotFiniteError, RunError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.exposure import catalogue_share, cold_bonus
 from m3csr_tf.ids import FIRST_ROW
@@ -38,25 +38,85 @@ def check_validation(prepared: Prepared) -> None:
         raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
 
 
-class Validation:
-    """Full ranking of the validation users, or a draw of them, with the model's present weights.
+class Balancing:
+    """Balances new items with others in a model. In a final fit, where no click is held back, this is all.
 
-    The draw is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
-    rank the same ones. Before it ranks, new items are balanced with others: the number of bin 0 becomes that with which
-    they take their share of the catalogue among the users' first places. Training hardly moves it, and moves all that
-    it is compared with; left to training, steps would be told apart by how many new items they happen to list.
+    The number of bin 0 becomes that with which new items take their share of the catalogue among the users' first
+    places. Training hardly moves it, and moves all that it is compared with; left to training, steps would be told
+    apart by how many new items they happen to list.
     """
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
-        most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
-        self._users = sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
-        self._truth = read_clicks(prepared, columns.VAL, self._users)
+        self._users = self._drawn(prepared, config)
         self._seen = read_clicks(prepared, columns.TRAIN, self._users)
         self._histories = Audience(prepared, config, (columns.TRAIN,)).histories(self._users)
         self._candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         self._cold = self._candidates & (np.asarray(data.features[columns.POPULARITY_BIN]) == 0)
         self._config, self._model = config, model
         self._encoder = VectorEncoder(model, data.features)
+
+    def _drawn(self, prepared: Prepared, config: Config) -> np.ndarray:
+        """Rows of users with training clicks, a draw of them, on whose lists new items are balanced."""
+        return sample(users_with(prepared, columns.TRAIN), _BALANCED_ON, config.run.seed, nested=True)
+
+    @property
+    def users(self) -> np.ndarray:
+        """Rows of the users that judge, int [users], ascending; nobody."""
+        return self._users[:0]
+
+    def figures(self) -> dict[str, float]:
+        """Balances new items with others in the model; there are no figures.
+
+        Raises:
+          NotFiniteError: a vector is not finite.
+        """
+        self._encoder.refresh()
+        users = self._encoder.users(self._users, self._histories)
+        items = self._encoder.items()
+        for name, vectors in (("user", users), ("item", items)):
+            if not np.isfinite(vectors).all():
+                raise NotFiniteError(f"{name} vectors are not finite")
+        self._balanced(users, items)
+        return {}
+
+    def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
+
+        A model without a popularity bias stays as it is.
+        """
+        worth = self._model.popularity_bias
+        if worth is None or not self._cold.any():
+            return items
+        seed = self._config.run.seed
+        some = sample(np.arange(len(users)), _BALANCED_ON, seed)
+        share = catalogue_share(self._cold)
+        bonus = cold_bonus(users[some], items, self._cold, share, seen=self._seen[some], seed=seed)
+        worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
+        items[self._cold, -1] += bonus
+        return items
+
+    def summarise(self, step: int) -> None:
+        """Logs what can go wrong unseen (`Recommender.diagnostics`)."""
+        weighs = self._model.weighs_modalities
+        intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
+        for name, value in self._model.diagnostics(intensities).items():
+            tf.summary.scalar(name, value, step=step)
+
+
+class Validation(Balancing):
+    """Full ranking of the validation users, or a draw of them, with the model's present weights.
+
+    The draw is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
+    rank the same ones. Before it ranks, new items are balanced with others (`Balancing`).
+    """
+
+    def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
+        super().__init__(prepared, config, data, model)
+        self._truth = read_clicks(prepared, columns.VAL, self._users)
+
+    def _drawn(self, prepared: Prepared, config: Config) -> np.ndarray:
+        most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
+        return sample(users_with(prepared, columns.VAL), most, config.run.seed, nested=True)
 
     @property
     def users(self) -> np.ndarray:
@@ -88,37 +148,23 @@ class Validation:
             f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
         }
 
-    def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
-
-        A model without a popularity bias stays as it is.
-        """
-        worth = self._model.popularity_bias
-        if worth is None or not self._cold.any():
-            return items
-        seed = self._config.run.seed
-        some = sample(np.arange(len(users)), _BALANCED_ON, seed)
-        share = catalogue_share(self._cold)
-        bonus = cold_bonus(users[some], items, self._cold, share, seen=self._seen[some], seed=seed)
-        worth.assign_add(bonus * tf.one_hot(0, worth.shape[0]))
-        items[self._cold, -1] += bonus
-        return items
-
-    def summarise(self, step: int) -> None:
-        """Logs what can go wrong unseen (`Recommender.diagnostics`)."""
-        weighs = self._model.weighs_modalities
-        intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
-        for name, value in self._model.diagnostics(intensities).items():
-            tf.summary.scalar(name, value, step=step)
-
 
 def validation_recall_of(
     model: Recommender, data: TrainingData, prepared: Prepared, config: Config
 ) -> ValidationRecall:
-    """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
+    """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked.
+
+    In a final fit, which has none, asking raises a RunError.
+    """
     validation: list[Validation] = []
 
     def recall() -> float:
+        if config.training.final_of is not None:
+            raise RunError(
+                f"{config.run.name}: {model.title} asks validation how to initialise weights, but a final fit has no "
+                f"validation, and run {config.training.final_of} has left no settings that say how; train that run anew"
+                ", and where the model is your own, return them as Initialised.settings (docs/your_own_model.md)"
+            )
         if not validation:
             validation.append(Validation(prepared, config, data, model))
         return validation[0].figures()[SELECTED_BY]

@@ -75,19 +75,23 @@ def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, confi
 
 
 def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
-    """Says so if validation would judge the run by clicks that the weights were trained on."""
-    val = prepared.split(columns.VAL)
-    users = rows_before(prepared.users, before.users)[val[columns.USER_ROW]]
-    items = rows_before(prepared.items, before.items)[val[columns.ITEM_ROW]]
-    pairs = users * np.int64(len(before.items)) + items
-    known = 0
-    for block in before.blocks(columns.TRAIN, [columns.USER_ROW, columns.ITEM_ROW]):
-        trained = block[columns.USER_ROW].to_numpy() * np.int64(len(before.items)) + block[columns.ITEM_ROW].to_numpy()
-        known += int(np.isin(pairs, trained).sum())
-    if known:
-        logger.warning(
-            "%d of %d validation clicks are training clicks of the run that this one starts from, so its validation "
-            "says too much; split.kind=time keeps nights apart",
-            known,
-            len(val),
-        )
+    """Says so if validation or test would judge the run by clicks that the weights were trained on."""
+    for split, called in ((columns.VAL, "validation"), (columns.TEST, "test")):
+        held = prepared.split(split)
+        users = rows_before(prepared.users, before.users)[held[columns.USER_ROW]]
+        items = rows_before(prepared.items, before.items)[held[columns.ITEM_ROW]]
+        pairs = users * np.int64(len(before.items)) + items
+        known = 0
+        for block in before.blocks(columns.TRAIN, [columns.USER_ROW, columns.ITEM_ROW]):
+            rows = block[columns.USER_ROW].to_numpy(), block[columns.ITEM_ROW].to_numpy()
+            known += int(np.isin(pairs, rows[0] * np.int64(len(before.items)) + rows[1]).sum())
+        if known:
+            logger.warning(
+                "%d of %d %s clicks are training clicks of the run that this one starts from, so its %s says too much; "
+                "split.kind=time keeps nights apart, and so does starting from the run that chose, not from its final "
+                "fit",
+                known,
+                len(held),
+                called,
+                called,
+            )

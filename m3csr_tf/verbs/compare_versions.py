@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,29 +16,22 @@ import pandas as pd
 from rich.table import Table
 
 from m3csr_tf import columns
-from m3csr_tf.batch.user_histories import UserHistories
 from m3csr_tf.config import Config
-from m3csr_tf.data.audience import Audience
-from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.drift.comparison import LENGTH, Comparison, compare
-from m3csr_tf.drift.systems import ComparedUsers, System, of_release
+from m3csr_tf.drift.comparison import LENGTH, Comparison, compare, quality
+from m3csr_tf.drift.systems import ComparedUsers, of_release
 from m3csr_tf.errors import InputError, RunError
-from m3csr_tf.evaluation import report
-from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.releases.publish import released_from
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.training import run_files
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import quoted
-from m3csr_tf.util.samples import sample
+from m3csr_tf.verbs.compared_runs import judged_instead, judged_release, of_run, other_data, users_of_run
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import load_run
-from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
+from m3csr_tf.verbs.load_run import judge_of, load_released
+from m3csr_tf.verbs.released_vectors import released
 
 CURRENT, RUN = "current", "run"
-_DRAW = 0
-"""Seed of the draw of users: the same ones for every comparison on the data."""
 
 
 def compare_versions(config: Config, words: Sequence[str], most: int, as_json: bool) -> Comparison:
@@ -55,7 +49,7 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
       RunError: the run is asked for and cannot be opened.
     """
     first_word, second_word = _two(words)
-    trained = load_run(config) if RUN in (first_word, second_word) else None
+    trained = load_released(config) if RUN in (first_word, second_word) else None
     with progress("opening the versions"):
         versions = {word: _opened(config, word) for word in (first_word, second_word) if word != RUN}
     if len(versions) == 2 and len({release.version for release in versions.values()}) < 2:
@@ -66,18 +60,21 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
     notes: list[str] = []
     if trained is None:
         trained = _origin_of_either(config, list(versions.values()), notes)
-    users = None if trained is None else users_of_run(trained, most, notes)
+    judge = None if trained is None else _judge(trained, notes)
+    users = None if judge is None else users_of_run(judge, most, notes)
     if users is None or not len(users.frame):
         # The sample of the later version; a version always has one.
         latest = max(versions.values(), key=lambda release: release.version)
         users = _sampled_users(latest, most)
-    if users.clicked is not None and trained is not None:
-        notes += [note for release in versions.values() if (note := other_data(release, trained)) is not None]
+    if users.clicked is not None and judge is not None:
+        notes += [note for release in versions.values() if (note := other_data(release, judge)) is not None]
     first, second = (
         of_run(trained, released(trained)) if word == RUN and trained is not None else of_release(versions[word])
         for word in (first_word, second_word)
     )
     comparison = compare(first, second, users)
+    if comparison.quality is not None and trained is not None and judge is not None:
+        comparison = _judged(comparison, (first_word, second_word), versions, trained, judge, users, notes)
     comparison.notes.extend(notes)
     if as_json:
         sys.stdout.write(json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n")
@@ -86,68 +83,39 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
     return comparison
 
 
-def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
-    """A run as its release would be. Its users must be known to it, in ascending order of their rows."""
-    prepared = trained.prepared
-
-    def rows(users: pd.DataFrame) -> np.ndarray:
-        return prepared.users.rows(users[columns.USER_ID].to_numpy(object))
-
-    def intensities(users: pd.DataFrame) -> np.ndarray:
-        asked = rows(users)
-        return vectors.users.encoder.intensities(asked, vectors.users.audience.histories(asked))
-
-    def bins(ids: np.ndarray) -> np.ndarray:
-        return prepared.bins[prepared.items.rows(ids)]
-
-    return System(
-        name=f"run {trained.config.run.name}",
-        ids=prepared.items.known,
-        item_vectors=lambda positions: vectors.items[FIRST_ROW + positions],
-        user_vectors=lambda users: vectors.users[rows(users)],
-        bins=bins,
-        intensities=intensities if trained.model.weighs_modalities else None,
-        modalities=tuple(prepared.modalities),
-    )
+def _judge(trained: TrainedRun, notes: list[str]) -> TrainedRun:
+    """The run whose test clicks judge; where it is gone, the final fit, which has none, and a note says why."""
+    try:
+        return judge_of(trained)
+    except RunError as error:
+        notes.append(f"quality is not compared: {error}")
+        return trained
 
 
-def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> ComparedUsers:
-    """Users with test clicks, which are what the log has latest; their histories are their training clicks.
-
-    Without test clicks all users may be drawn, and a note says that nothing can be judged.
-    """
-    prepared, config = trained.prepared, trained.config
-    rows, _ = report.drawn_users(prepared, columns.TEST, config.evaluation)
-    judged = len(rows) > 0
-    if not judged:
-        notes.append(f"run {config.run.name} has no test clicks, so quality is not compared")
-        rows = np.arange(FIRST_ROW, len(prepared.users))
-    rows = sample(rows, most, _DRAW, nested=True)
-    past = UserHistories(prepared, Audience(prepared, config, (columns.TRAIN,)))
-    history, exclusions = past.lists(past.of_rows(rows))
-    frame = pd.DataFrame(
-        {
-            columns.USER_ID: prepared.users.ids(rows),
-            columns.HISTORY: pd.Series(history.to_numpy(), dtype=object),
-            columns.EXCLUSIONS: pd.Series(exclusions.to_numpy(), dtype=object),
-        }
-    )
-    counts = pd.Series(prepared.train_clicks[FIRST_ROW:], index=pd.Index(prepared.items.known, dtype=object))
-    return ComparedUsers(frame, _test_clicks(prepared, rows) if judged else None, counts)
-
-
-def other_data(release: Release, trained: TrainedRun) -> str | None:
-    """What is to be said of a version that was trained on other data than the run whose test clicks judge."""
-    if release.manifest["prepared"] == run_files.data_digest(trained.prepared):
-        return None
-    known = (
-        f"version {release.version} was trained on other data than run {trained.config.run.name}, whose test clicks "
-        "judge"
-    )
-    if trained.prepared.manifest["split"] == "time":
-        # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
-        return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
-    return f"{known}; it may have been trained on some of them, and then its quality is overstated"
+def _judged(
+    comparison: Comparison,
+    words: tuple[str, str],
+    versions: Mapping[str, Release],
+    trained: TrainedRun,
+    judge: TrainedRun,
+    users: ComparedUsers,
+    notes: list[str],
+) -> Comparison:
+    """The comparison, whose quality is that of the runs that chose where a system is a final fit."""
+    records = {word: trained.finished if word == RUN else versions[word].manifest for word in words}
+    instead = list(dict.fromkeys(note for word in words if (note := judged_instead(records[word])) is not None))
+    if not instead:
+        return comparison
+    try:
+        systems = [
+            of_run(judge, released(judge)) if word == RUN else judged_release(versions[word], trained.config)
+            for word in words
+        ]
+    except RunError as error:
+        notes.append(f"quality is not compared: {error}")
+        return dataclasses.replace(comparison, quality=None)
+    notes += instead
+    return dataclasses.replace(comparison, quality=quality(systems[0], systems[1], users))
 
 
 def _two(words: Sequence[str]) -> tuple[str, str]:
@@ -183,7 +151,7 @@ def _origin_of_either(config: Config, versions: Sequence[Release], notes: list[s
         )
         return None
     try:
-        trained = load_run(config)
+        trained = load_released(config)
     except RunError as error:
         notes.append(f"quality is not compared: {error}")
         return None
@@ -201,15 +169,6 @@ def _sampled_users(release: Release, most: int) -> ComparedUsers:
     return ComparedUsers(
         pd.DataFrame({columns.USER_ID: frame[columns.USER_ID], columns.HISTORY: history, columns.EXCLUSIONS: history})
     )
-
-
-def _test_clicks(prepared: Prepared, rows: np.ndarray) -> pd.Series:
-    """The items that each user has clicked in the test split, as lists of ids."""
-    clicks = prepared.split(columns.TEST, rows)
-    ids = prepared.items.ids(clicks[columns.ITEM_ROW].to_numpy())
-    owners = np.searchsorted(rows, clicks[columns.USER_ROW].to_numpy())
-    ends = np.cumsum(np.bincount(owners, minlength=len(rows)))[:-1]
-    return pd.Series(np.split(ids, ends), dtype=object, name="clicked")
 
 
 _FIGURES: Mapping[str, tuple[str, str]] = {

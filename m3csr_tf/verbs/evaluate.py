@@ -11,11 +11,13 @@ from m3csr_tf.evaluation import per_user, report
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import run_files, runs
+from m3csr_tf.training.final_fit import FINAL_FIT
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.baseline_choices import choices_table, in_words
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
+from m3csr_tf.verbs.final_on_test import final_on_test
 from m3csr_tf.verbs.load_run import load_run
 from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
@@ -30,7 +32,7 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     Returns:
       System -> its evaluation on the test split; the model's key is its title.
     """
-    return evaluate_run(load_run(config))[columns.TEST]
+    return evaluate_run(load_run(config, judged=True))[columns.TEST]
 
 
 def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = None) -> dict[str, dict[str, Evaluation]]:
@@ -65,6 +67,9 @@ def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = No
         if name != model
     }
     tree["training"] = trained.finished
+    final = final_on_test(trained, evaluated[columns.TEST][model])
+    if final is not None:
+        tree[FINAL_FIT] = final.to_json()
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
     if trained.model.weighs_modalities:
@@ -76,6 +81,9 @@ def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = No
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():
         console.print(report.table(titled(name), evaluation))
+    if final is not None:
+        console.print(report.table(f"{model}, final fit", final.evaluation))
+        say(final.in_words())
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

@@ -63,7 +63,7 @@ def evaluate_given(
             f"evaluate: --name {quoted(name)} cannot name a file; expected up to 100 letters of ASCII, digits, dots, "
             "colons, dashes and underscores, a letter or digit first"
         )
-    trained = load_run(config)
+    trained = load_run(config, judged=True)
     runs.check_figures_fit(trained)
     title, own = _evaluated_before(trained, split)
     evaluation, counts = _of_vectors(trained, files, split) if vectors else _of_lists(trained, files[0], split)

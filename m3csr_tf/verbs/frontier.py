@@ -27,7 +27,7 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
     Raises:
       ConfigError: the model has no popularity bias, which a release needs to give cold items a share.
     """
-    trained = load_run(config)
+    trained = load_run(config, judged=True)
     if trained.model.popularity_bias is None:
         raise ConfigError(
             f"{config.run.name}: {trained.model.title} has no popularity bias, so a release cannot give new items a "

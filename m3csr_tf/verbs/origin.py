@@ -7,7 +7,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.releases.publish import released_from
 from m3csr_tf.releases.release import Release
 from m3csr_tf.training.runs import TrainedRun
-from m3csr_tf.verbs.load_run import load_run
+from m3csr_tf.verbs.load_run import load_released
 
 
 def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
@@ -20,15 +20,15 @@ def origin(config: Config, release: Release, otherwise: str) -> TrainedRun:
 
     Raises:
       RunError: the release came from another run or from another training of this run, or the run cannot be opened
-        (`load_run`).
+        (`load_released`).
     """
     try:
-        trained = load_run(config)
+        trained = load_released(config)
     except RunError as error:
         raise RunError(f"{error}; or {otherwise}") from None
     if released_from(release.manifest, trained):
         return trained
-    name, run = config.run.name, release.manifest["run"]
+    name, run = trained.config.run.name, release.manifest["run"]
     if run == name:
         came, this = f"another training of run {run}", ""
     else:

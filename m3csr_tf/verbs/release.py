@@ -13,12 +13,13 @@ from m3csr_tf.releases import verification, versions
 from m3csr_tf.releases.journal import Segment
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.sampling.training_data import item_features
+from m3csr_tf.training.final_fit import FINAL_FIT
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import VectorEncoder
 from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs import released_vectors
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import bonuses, load_run, vectors_of
+from m3csr_tf.verbs.load_run import bonuses, load_released, vectors_of
 from m3csr_tf.verbs.release_gate import passed_gate
 
 
@@ -28,8 +29,13 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
     If the current version already comes from this run with the same settings of index and exposure, it is not published
     again, unless `again` is set. With `release.max_loss`, a run that finds significantly less than the current version
     is not published, unless `anyway` is set.
+
+    With `training.final_fit`, the final fit of the run is published; the run that chose is compared in its place.
     """
-    trained = load_run(config)
+    trained = load_released(config)
+    if FINAL_FIT in trained.finished:
+        chose = trained.finished[FINAL_FIT]["run"]
+        say(f"run {trained.config.run.name} is the final fit of {chose}, whose metrics hold")
     current = None if again else _published(trained)
     if current is not None:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
@@ -39,12 +45,14 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
         if anyway:
             say("--anyway: release.max_loss is not set, so nothing is compared or refused")
         encoder = VectorEncoder(trained.model, item_features(trained.prepared))
-        released = publishing.publish(trained, bonuses=bonuses(trained, vectors_of(trained, encoder)))
+        added = bonuses(trained, vectors_of(trained, encoder))
+        released = publishing.publish(trained, bonuses=added, final_fit=trained.finished.get(FINAL_FIT))
     else:
         vectors = released_vectors.released(trained)
         verdict = passed_gate(trained, vectors, max_loss, anyway)
         gate = None if verdict is None else verdict.to_json()
-        released = publishing.publish(trained, bonuses=vectors.bonuses, gate=gate)
+        final = trained.finished.get(FINAL_FIT)
+        released = publishing.publish(trained, bonuses=vectors.bonuses, gate=gate, final_fit=final)
     report = released.index.report
     say(
         f"released version {released.version} to {config.release_folder}: user_tower, item_tower and an index "
@@ -135,7 +143,8 @@ def _kept(released: Release) -> list[str]:
 
 def _origin(manifest: Mapping[str, Any]) -> str:
     compacted = f", compacted from {manifest['compacted']}" if "compacted" in manifest else ""
-    return f"{manifest.get('run', '')}{compacted}"
+    final = f", final fit of {manifest[FINAL_FIT]['run']}" if FINAL_FIT in manifest else ""
+    return f"{manifest.get('run', '')}{final}{compacted}"
 
 
 def _published(trained: TrainedRun) -> Release | None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from m3csr_tf.drift.comparison import METRICS, quality
 from m3csr_tf.drift.gate import Verdict
-from m3csr_tf.drift.systems import of_release
-from m3csr_tf.errors import ReleaseError
+from m3csr_tf.errors import ReleaseError, RunError
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases import versions
 from m3csr_tf.releases.release import open_release
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
-from m3csr_tf.verbs.compare_versions import of_run, other_data, users_of_run
+from m3csr_tf.verbs.compared_runs import judged_instead, judged_release, of_run, other_data, users_of_run
 from m3csr_tf.verbs.console import say
-from m3csr_tf.verbs.released_vectors import ReleasedVectors
+from m3csr_tf.verbs.load_run import judge_of
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 
 def passed_gate(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float, anyway: bool) -> Verdict | None:
     """Compares the run with the current version; says what came out.
+
+    A final fit has trained on the clicks that would judge it, and later on those of the next night. So the run that
+    chose is compared in its place, on both sides.
 
     Args:
       trained: the run that is to be published.
@@ -57,13 +60,19 @@ def _judged(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float) -> V
             current = open_release(folder)
     except ReleaseError as error:
         return Verdict(max_loss, against, None, str(error))
-    users = users_of_run(trained, None, [])
-    note = other_data(current, trained)
-    if note is not None:
-        say(f"note: {note}")
-    tests = quality(of_release(current), of_run(trained, vectors), users)
+    try:
+        judged = judge_of(trained)
+        before = judged_release(current, trained.config)
+    except RunError as error:
+        return Verdict(max_loss, against, None, str(error))
+    users = users_of_run(judged, None, [])
+    for one in (other_data(current, judged), judged_instead(current.manifest), judged_instead(trained.finished)):
+        if one is not None:
+            say(f"note: {one}")
+    found = vectors if judged is trained else released(judged)
+    tests = quality(before, of_run(judged, found), users)
     if tests is None:
         return Verdict(
-            max_loss, against, None, f"fewer than two users of run {trained.config.run.name} have test clicks"
+            max_loss, against, None, f"fewer than two users of run {judged.config.run.name} have test clicks"
         )
     return Verdict(max_loss, against, tests[METRICS[0]])

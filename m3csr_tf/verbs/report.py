@@ -26,7 +26,7 @@ def report(config: Config) -> Path:
     Raises:
       RunError: the run has not finished or has not been evaluated, or its folder cannot be written.
     """
-    trained = load_run(config)
+    trained = load_run(config, judged=True)
     runs.check_figures_fit(trained)
     folder = config.run_folder
     run = read_run(folder, trained.prepared, trained.model.title)

@@ -287,3 +287,17 @@ def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(release: m3.Rele
             wrong()
         assert "\n" not in str(caught.value) and "m3csr_tf-" not in str(caught.value)
     assert len(release.items) == 120
+
+
+def test_a_final_fit_is_released_while_the_metrics_stay_those_of_the_choice(run: m3.Run, place: Path) -> None:
+    fitted = train(place, final_fit=True)
+    assert fitted.folder == run.folder and (place / "runs" / "tonight-final" / "finished.json").exists()
+    released = fitted.release(place / "saved_models" / "of_final_fit")
+    manifest = json.loads((released.folder / "manifest.json").read_text())
+    assert manifest["run"] == "tonight-final" and manifest["final_fit"]["run"] == "tonight"
+    interactions, _ = world()
+    users = interactions["user_id"].unique()[:5].tolist()
+    listed = released.recommend(users, n=20)
+    clicked = set(zip(interactions["user_id"], interactions["item_id"], strict=True))
+    assert {*listed["user_id"]} == {*users}
+    assert not clicked & set(zip(listed["user_id"], listed["item_id"], strict=True))

@@ -44,6 +44,7 @@ def config(folder: Path, run: Path, streamed: bool, **split: Any) -> Config:
             | ({"in_memory_rows": 0, "shard_clicks": 5} if streamed else {}),
             "split": split,
             "clusters": {"count": 2},
+            "training": {"final_of": "another"} if split.get("train_on", "train") != "train" else {},
         }
     )
 
@@ -77,9 +78,10 @@ logs = st.lists(
     kind=st.sampled_from(["given", "time"]),
     cold_share=st.sampled_from([0.0, 0.2]),
     pseudo=st.sampled_from([0.0, 0.3]),
+    train_on=st.sampled_from(["train", "train_val", "all"]),
 )
 def test_in_parts_a_log_becomes_what_it_becomes_in_memory(
-    tmp_path_factory: pytest.TempPathFactory, log: list[Any], kind: str, cold_share: float, pseudo: float
+    tmp_path_factory: pytest.TempPathFactory, log: list[Any], kind: str, cold_share: float, pseudo: float, train_on: str
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
     frame = pd.DataFrame(
@@ -90,6 +92,7 @@ def test_in_parts_a_log_becomes_what_it_becomes_in_memory(
     )
     write(folder, frame)
     split = {"kind": kind, "ratios": (0.6, 0.2, 0.2), "cold_share": cold_share, "pseudo_cold_share": pseudo}
+    split |= {"train_on": train_on}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partitions, "_BLOCK", 7)
         outcomes = []

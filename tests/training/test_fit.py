@@ -22,9 +22,10 @@ from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import run_files, runs
-from m3csr_tf.training.fit import TrainingState, averaged_weights, fit
+from m3csr_tf.training.fit import TrainingState, fit
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runs import load_trained
+from m3csr_tf.training.steps import averaged_weights
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeConfig = Callable[..., Config]

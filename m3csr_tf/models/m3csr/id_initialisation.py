@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +42,12 @@ class IdInitialisation(NamedTuple):
 
     kind: IdInitialisationKind
     ials: tuple[float, float] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that leave this as the only candidate."""
+        grid = {} if self.ials is None else {"ials.grid": [list(self.ials)]}
+        return {"model.id_initialisation": self.kind, **grid}
 
 
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:

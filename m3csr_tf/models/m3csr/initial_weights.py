@@ -93,7 +93,7 @@ def initialise(
     if config.m3csr.content_initialisation == "co_clicks":
         with progress("initialising intensities from held-out clicks"):
             _initialise_intensity(model, some, held_out)
-    return Initialised(chosen.kind, cross_ids)
+    return Initialised(chosen.kind, cross_ids, chosen.settings)
 
 
 def _stacking_weights(

@@ -1,0 +1,157 @@
+"""Runs and versions as systems that are compared, the users that they are asked about, and what judges a final fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.batch.user_histories import UserHistories
+from m3csr_tf.config import Config
+from m3csr_tf.data.audience import Audience
+from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.drift.systems import ComparedUsers, System, of_release
+from m3csr_tf.evaluation import report
+from m3csr_tf.export.requests import flatten
+from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
+from m3csr_tf.releases.release import Release
+from m3csr_tf.training import run_files
+from m3csr_tf.training.final_fit import ALL_CLICKS, FINAL_FIT
+from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.util.samples import sample
+from m3csr_tf.verbs.load_run import open_choice
+from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
+
+_DRAW = 0
+"""Seed of the draw of users: the same ones for every comparison on the data."""
+
+
+def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
+    """A run as its release would be. Its users must be known to it, in ascending order of their rows."""
+    prepared = trained.prepared
+
+    def rows(users: pd.DataFrame) -> np.ndarray:
+        return prepared.users.rows(users[columns.USER_ID].to_numpy(object))
+
+    def intensities(users: pd.DataFrame) -> np.ndarray:
+        asked = rows(users)
+        return vectors.users.encoder.intensities(asked, vectors.users.audience.histories(asked))
+
+    def bins(ids: np.ndarray) -> np.ndarray:
+        return prepared.bins[prepared.items.rows(ids)]
+
+    return System(
+        name=f"run {trained.config.run.name}",
+        ids=prepared.items.known,
+        item_vectors=lambda positions: vectors.items[FIRST_ROW + positions],
+        user_vectors=lambda users: vectors.users[rows(users)],
+        bins=bins,
+        intensities=intensities if trained.model.weighs_modalities else None,
+        modalities=tuple(prepared.modalities),
+    )
+
+
+def judged_release(release: Release, config: Config) -> System:
+    """What stands for a version where held-back clicks judge: of a final fit the run that chose, else itself.
+
+    A final fit on all clicks has trained on those that judge: all of its log, and of a later log what it shares.
+
+    Args:
+      release: the version.
+      config: says in `run.folder` where runs lie.
+
+    Raises:
+      RunError: the run that chose is missing or broken, or was trained anew since.
+    """
+    of = release.manifest.get(FINAL_FIT)
+    if of is None or of["clicks"] != ALL_CLICKS:
+        return of_release(release)
+    chose = open_choice(config, of)
+    return _of_other_run(chose, released(chose))
+
+
+def judged_instead(record: Mapping[str, Any]) -> str | None:
+    """What is to be said where the run that chose is judged in the place of its final fit.
+
+    Args:
+      record: contents of finished.json or of a manifest.
+    """
+    of = record.get(FINAL_FIT)
+    if of is None or of["clicks"] != ALL_CLICKS:
+        return None
+    return f"quality is that of run {of['run']}: its final fit, which is released, has trained on what would judge it"
+
+
+def _of_other_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
+    """A run as its release would be, for users whom it need not know, by the histories that are given."""
+    prepared, encoder, length = trained.prepared, vectors.users.encoder, trained.config.history.length
+
+    def user_vectors(users: pd.DataFrame) -> np.ndarray:
+        entries, owners = flatten(users[columns.HISTORY])
+        rows = prepared.items.rows(entries)
+        known = rows >= FIRST_ROW
+        rows, owners = rows[known], owners[known]
+        counts = np.bincount(owners, minlength=len(users))
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places -= np.maximum(0, counts - length)[owners]  # Of a longer history the latest are read.
+        histories = np.full((len(users), length), PADDING_ROW, np.int32)
+        kept = places >= 0
+        histories[owners[kept], places[kept]] = rows[kept]
+        return encoder.users(prepared.users.rows(users[columns.USER_ID].to_numpy(object)), histories)
+
+    return dataclasses.replace(of_run(trained, vectors), user_vectors=user_vectors, intensities=None)
+
+
+def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> ComparedUsers:
+    """Users with test clicks, which are what the log has latest; their histories are their training clicks.
+
+    Without test clicks all users may be drawn, and a note says that nothing can be judged.
+    """
+    prepared, config = trained.prepared, trained.config
+    rows, _ = report.drawn_users(prepared, columns.TEST, config.evaluation)
+    judged = len(rows) > 0
+    if not judged:
+        notes.append(f"run {config.run.name} has no test clicks, so quality is not compared")
+        rows = np.arange(FIRST_ROW, len(prepared.users))
+    rows = sample(rows, most, _DRAW, nested=True)
+    past = UserHistories(prepared, Audience(prepared, config, (columns.TRAIN,)))
+    history, exclusions = past.lists(past.of_rows(rows))
+    frame = pd.DataFrame(
+        {
+            columns.USER_ID: prepared.users.ids(rows),
+            columns.HISTORY: pd.Series(history.to_numpy(), dtype=object),
+            columns.EXCLUSIONS: pd.Series(exclusions.to_numpy(), dtype=object),
+        }
+    )
+    counts = pd.Series(prepared.train_clicks[FIRST_ROW:], index=pd.Index(prepared.items.known, dtype=object))
+    return ComparedUsers(frame, _test_clicks(prepared, rows) if judged else None, counts)
+
+
+def other_data(release: Release, trained: TrainedRun) -> str | None:
+    """What is to be said of a version that was trained on other data than the run whose test clicks judge.
+
+    Of a final fit nothing is: its quality is that of the run that chose (`judged_release`).
+    """
+    if release.manifest["prepared"] == run_files.data_digest(trained.prepared) or judged_instead(release.manifest):
+        return None
+    known = (
+        f"version {release.version} was trained on other data than run {trained.config.run.name}, whose test clicks "
+        "judge"
+    )
+    if trained.prepared.manifest["split"] == "time":
+        # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
+        return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
+    return f"{known}; it may have been trained on some of them, and then its quality is overstated"
+
+
+def _test_clicks(prepared: Prepared, rows: np.ndarray) -> pd.Series:
+    """The items that each user has clicked in the test split, as lists of ids."""
+    clicks = prepared.split(columns.TEST, rows)
+    ids = prepared.items.ids(clicks[columns.ITEM_ROW].to_numpy())
+    owners = np.searchsorted(rows, clicks[columns.USER_ROW].to_numpy())
+    ends = np.cumsum(np.bincount(owners, minlength=len(rows)))[:-1]
+    return pd.Series(np.split(ids, ends), dtype=object, name="clicked")
