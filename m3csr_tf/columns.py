@@ -36,6 +36,7 @@ DISPLAYED: Final = (TITLE, IMAGE, URL)
 CLUSTER_IDS: Final = "cluster_ids"
 POPULARITY_BIN: Final = "popularity_bin"
 TRAINING_BIN: Final = "training_bin"
+TRAINING_VIEWS: Final = "training_views"
 SLOTS: Final = "slots"
 
 # A user of a batch job, and its output.

@@ -26,8 +26,8 @@ class Updates:
     """Items that were added, changed or removed.
 
     Attributes:
-      frame: the added and changed items: item_id (str, distinct) and, if the file has it, view_count (int64, -1 if
-        unknown).
+      frame: the added and changed items: item_id (str, distinct) and, if the file has them, view_count (int64, -1 if
+        unknown) and publish_time (Unix seconds, NaN if unknown).
       content: modality -> raw vectors float32 [items, width] in the order of `frame`, for the modalities that the file
         has. A row that is all NaN means that the item lacks the modality.
       removed: ids of the removed items.
@@ -41,8 +41,8 @@ class Updates:
 def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str, int]) -> Updates:
     """Reads added, changed and removed items from a parquet or CSV file, or from a folder of part files.
 
-    The columns are item_id, and any of view_count, one column of vectors for each modality, and removed (bool). The
-    other cells of a removed item do not matter.
+    The columns are item_id, and any of view_count, publish_time, one column of vectors for each modality, and removed
+    (bool). The other cells of a removed item do not matter.
 
     Args:
       path: the path of the file or folder.
@@ -57,7 +57,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
         raise InputError(f"{path}: no such file; expected items as .parquet or .csv")
     if path.is_file() and path.suffix not in {".parquet", ".csv"}:
         raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
-    plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
+    plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME, columns.REMOVED]
     vector_columns = list(modalities.values())
     table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])
     _check_names(path, [*plain, *vector_columns])
@@ -68,7 +68,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
             raise InputError(f"{path}: column {columns.REMOVED} holds {kind} values; expected true or false")
         gone = pc.fill_null(table[columns.REMOVED].cast(pa.bool_()), False).to_numpy()
     # All ids are checked together, so that one that is both given and removed counts as listed twice.
-    everything = to_pandas(table.select([name for name in plain[:2] if name in table.column_names]))
+    everything = to_pandas(table.select([name for name in plain[:-1] if name in table.column_names]))
     whole = check_catalogue(everything, {}, str(path))
     came = table.filter(pa.array(~gone))
     frame = whole.frame[~gone].reset_index(drop=True)
@@ -80,7 +80,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
                 vectors = vectors_of(came[column], column, path)
             content[name] = check_vectors(vectors, frame[columns.ITEM_ID].to_numpy(), name, str(path))
     if columns.VIEW_COUNT not in everything:
-        frame = frame[[columns.ITEM_ID]]
+        frame = frame.drop(columns=columns.VIEW_COUNT)
     return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist())
 
 

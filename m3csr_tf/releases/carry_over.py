@@ -97,8 +97,10 @@ def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
-    """Returns whether items have the same view counts and content in both stores, bool [ids]."""
+    """Returns whether items have the same view counts, publish times and content in both stores, bool [ids]."""
     alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
+    published = old.publish_times(ids)
+    alike &= np.isnan(published) | (published == new.publish_times(ids))
     for start in range(0, len(ids), _COMPARED_AT_ONCE):
         block = slice(start, start + _COMPARED_AT_ONCE)
         theirs = new.content(ids[block])

@@ -124,7 +124,7 @@ def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
     """Returns whether publishing the run now would only repeat the version that the manifest describes."""
     settings = trained.config.model_dump(mode="json")
     return released_from(manifest, trained) and all(
-        manifest["config"][section] == settings[section] for section in ("exposure", "index")
+        manifest["config"].get(section) == settings[section] for section in ("exposure", "cold", "index")
     )
 
 
@@ -155,7 +155,12 @@ def _build_index(trained: Trained, staging: Path) -> ItemIndex:
     """Indexes and saves the vectors that the exported item tower gives, so that tower and index cannot disagree."""
     prepared, config = trained.prepared, trained.config
     items = ItemStore.of_training(
-        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges)
+        prepared.items.known,
+        prepared.bins,
+        prepared.content,
+        np.asarray(prepared.popularity.edges),
+        published=prepared.publish_times[FIRST_ROW:],
+        views=prepared.known_views[FIRST_ROW:],
     )
     ids = items.ids
     tower = SavedItemTower(staging / columns.ITEM_TOWER)
@@ -227,7 +232,7 @@ def _manifest(
             "exposure": config.exposure.added | {"bonuses": bonuses.tolist()},
             **({} if gate is None else {"gate": dict(gate)}),
             "config": {
-                **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
+                **config.model_dump(mode="json", include={"model", "history", "exposure", "cold", "index"}),
                 # The path is left out, because it means nothing on another machine.
                 "data": config.data.model_dump(mode="json", include={"format", "modalities"}),
             },

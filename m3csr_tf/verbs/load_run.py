@@ -10,6 +10,7 @@ from m3csr_tf import columns, exposure
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
+from m3csr_tf.evaluation.cold_items import items_then
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import run_files
 from m3csr_tf.training.runs import TrainedRun, load_trained
@@ -47,9 +48,19 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 
 
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
-    """Calibrates the bonus of each popularity bin, float32 [bins], which evaluation and release add alike."""
+    """Calibrates the bonus of each popularity bin, float32 [bins], which evaluation and release add alike.
+
+    With the settings of section `cold`, cold items are those at the end of training, when validation begins.
+    """
     config = trained.config
+    then = items_then(trained.prepared, columns.VAL, config.cold)
     with progress(f"calibrating how often new items are shown, {PERCENT}") as stage:
         return exposure.calibrated_bonuses(
-            trained.prepared, *vectors, config.exposure, config.run.seed, config.evaluation.block, on_progress=stage
+            trained.prepared,
+            *vectors,
+            config.exposure,
+            config.run.seed,
+            config.evaluation.block,
+            on_progress=stage,
+            cold=None if then is None else then.cold,
         )
