@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,18 @@ def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(release: m3.Rele
             wrong()
         assert "\n" not in str(caught.value) and "m3csr_tf-" not in str(caught.value)
     assert len(release.items) == 120
+
+
+def test_cold_items_by_age_at_a_time_are_those_of_the_frames(release: m3.Release) -> None:
+    items = release.items
+    now = datetime(2023, 12, 1, tzinfo=UTC)
+    cold = set(items["item_id"][now.timestamp() - items["publish_time"] <= 96 * 3600])
+    assert 0 < len(cold) < len(items)
+    asked: dict[str, Any] = {"n": 200, "only": "cold", "cold": {"max_age_hours": 96}, "now": now}
+    users = pd.DataFrame({"user_id": ["u"], "history": [[]]})
+    assert set(release.recommend(users, **asked)["item_id"]) == cold
+    assert set(release.similar(sorted(cold)[:2], **asked)["similar_item_id"]) == cold
+    with pytest.raises(ConfigError, match=r"cold\.max_age"):
+        release.recommend(users, cold={"max_age": 1})
+    with pytest.raises(ConfigError, match=r"retrieve\.now must be .*, got .*tomorrow"):
+        release.recommend(users, now="tomorrow")
