@@ -38,6 +38,7 @@ AUTHOR: Final = "author"
 CLUSTER_IDS: Final = "cluster_ids"
 POPULARITY_BIN: Final = "popularity_bin"
 TRAINING_BIN: Final = "training_bin"
+TRAINING_VIEWS: Final = "training_views"
 SLOTS: Final = "slots"
 
 # A user of a batch job, and its output.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,3 +139,10 @@ def _array(column: pd.Series, what: str) -> pa.Array:
         raise InputError(
             f"{what} cannot be stored ({reason}); expected values of one kind, ids as text, vectors and lists as lists"
         ) from None
+
+
+def without_numpy(settings: Any) -> Any:
+    """Returns a mapping with numbers of NumPy, such as counts of a frame are, as Python's; anything else as it is."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +13,8 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf import config as configuration
-from m3csr_tf.api.frames import Workspace, as_verb, workspace
+from m3csr_tf.api.frames import Workspace, as_verb, without_numpy, workspace
+from m3csr_tf.batch.ages import AgeRules
 from m3csr_tf.batch.query_items import file_of_queries
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.similar import similar
@@ -49,9 +51,10 @@ class Release:
         self._release = release
         self._follows = follows
         folder = release.folder
-        names = {"run.release_folder": str(folder.parent), "run.release_name": folder.name}
+        names: dict[str, Any] = {"run.release_folder": str(folder.parent), "run.release_name": folder.name}
         if config is None:
             names["run.name"] = release.manifest["run"]
+            names["cold"] = release.manifest["config"].get("cold", {})
         self._has_run = config is not None
         self._config = configuration.with_settings(config or Config(), names)
 
@@ -75,8 +78,9 @@ class Release:
         """The items that can be recommended now.
 
         Returns:
-          item_id, view_count (-1: unknown), popularity_bin, is_cold (bin 0), and the columns that the release keeps of
-          the catalogue (`release.columns`), None where an item has no value.
+          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (by the
+          run's section `cold` at this moment, or without those settings whether it is in bin 0), and the columns that
+          the release keeps of the catalogue (`release.columns`), None where an item has no value.
         """
         store = self._opened().items
         ids = store.ids
@@ -84,8 +88,9 @@ class Release:
             {
                 columns.ITEM_ID: ids,
                 columns.VIEW_COUNT: store.views(ids),
+                columns.PUBLISH_TIME: store.publish_times(ids),
                 columns.POPULARITY_BIN: store.bins(ids),
-                columns.IS_COLD: store.is_cold(ids),
+                columns.IS_COLD: store.is_cold(ids, self._config.cold, time.time()),
                 **store.values(ids),
             }
         )
@@ -101,6 +106,9 @@ class Release:
         allow: Ids | None = None,
         cap: Mapping[str, int] | None = None,
         near_duplicates: float | None = None,
+        cold: Mapping[str, Any] | None = None,
+        max_age_days: float | None = None,
+        now: Any = None,
     ) -> pd.DataFrame:
         """Top-N lists: `pipelines/retrieve.py`.
 
@@ -109,13 +117,18 @@ class Release:
             user ids alone. Without histories they are those of the run's log, which must be at hand, and what a user
             clicked is left out of her list.
           n: length of the lists.
-          only: "all", or "cold" for items without clicks alone.
-          cold_quota: least share of a list that items without clicks take.
+          only: "all", or "cold" for cold items alone.
+          cold_quota: least share of a list that cold items take.
           block: item ids that are in no list.
           allow: the only item ids that may be in a list.
           cap: column -> how many items of a list may have the same value of it, e.g. {"author": 2}; of the columns that
             the release keeps.
           near_duplicates: of items whose content has at least this cosine, a list holds the best one alone, e.g. 0.98.
+          cold: which items are cold, {"max_age_hours": 24, "max_views": 4000} or one of the two; None: as the run says,
+            which by default are those without a click.
+          max_age_days: items that were published more days ago are in no list.
+          now: the time at which ages are taken: a datetime (UTC without a time zone), an ISO 8601 text or Unix seconds;
+            None: the clock.
 
         Returns:
           user_id, rank (from 1), item_id, score, model_version, part_id and part_<modality>, which sum to the score.
@@ -129,12 +142,14 @@ class Release:
             named = [*frame.columns, *frame.index.names]
             if columns.HISTORY not in named:
                 self._require_run(f"give users a column {columns.HISTORY}")
-            settings = self._filters("retrieve", place, n, only, cold_quota, block, allow)
+            settings = self._filters("retrieve", place, n, only, cold_quota, block, allow, cold, max_age_days, now)
             settings["retrieve.users"] = str(place.table(frame, "users"))
-            settings |= {"retrieve.cap": _without_numpy(cap or {}), "retrieve.near_duplicates": near_duplicates}
+            settings |= {"retrieve.cap": without_numpy(cap or {}), "retrieve.near_duplicates": near_duplicates}
             config = configuration.with_settings(self._config, settings)
             given = users_of(config, released)
-            done = retrieve(released, given, place.folder / run_files.LISTS, config.retrieve, config.index)
+            lists = place.folder / run_files.LISTS
+            done = retrieve(released, given, lists, config.retrieve, config.index, cold=config.cold)
+            self._warn_of_ages(released, AgeRules.of(config.retrieve, config.cold).at(done.now))
             return pd.read_parquet(done.folder)
 
     def similar(
@@ -147,6 +162,9 @@ class Release:
         cold_quota: float = 0.0,
         block: Ids | None = None,
         allow: Ids | None = None,
+        cold: Mapping[str, Any] | None = None,
+        max_age_days: float | None = None,
+        now: Any = None,
     ) -> pd.DataFrame:
         """The nearest items by cosine: `pipelines/similar.py`.
 
@@ -155,7 +173,7 @@ class Release:
             that the catalogue of the training had.
           n: length of the lists.
           by: what is compared: "vector", "content", or the name of a modality.
-          only, cold_quota, block, allow: as in `recommend`.
+          only, cold_quota, block, allow, cold, max_age_days, now: as in `recommend`.
 
         Returns:
           item_id, rank (from 1), similar_item_id, cosine, model_version, and the parts of the cosine. An item that has
@@ -169,10 +187,11 @@ class Release:
             if isinstance(items, str):
                 items = [items]
             path = place.table(items, "items") if isinstance(items, pd.DataFrame) else place.ids(items, "items")
-            settings = self._filters("similar", place, n, only, cold_quota, block, allow)
+            settings = self._filters("similar", place, n, only, cold_quota, block, allow, cold, max_age_days, now)
             config = configuration.with_settings(self._config, settings | {"similar.by": by})
             queries = file_of_queries(path, released)
-            done = similar(released, queries, place.folder / run_files.SIMILAR_ITEMS, config.similar)
+            done = similar(released, queries, place.folder / run_files.SIMILAR_ITEMS, config.similar, cold=config.cold)
+            self._warn_of_ages(released, AgeRules.of(config.similar, config.cold).at(done.now))
             for count, why in ((done.unknown_ids, "unknown to the release"), (done.empty, f"without {by}")):
                 if count:
                     logger.warning("similar: %s of %s items are %s and have no list", count, done.inputs, why)
@@ -221,8 +240,8 @@ class Release:
         """Takes new, changed and removed items into the live index: `pipelines/refresh.py`.
 
         Args:
-          items: item_id, and any of view_count, the columns of vectors of the training's catalogue, the columns that
-            the release keeps, and removed (bool).
+          items: item_id, and any of view_count, publish_time, the columns of vectors of the training's catalogue, the
+            columns that the release keeps, and removed (bool).
           removed: ids of items to remove.
 
         Returns:
@@ -261,6 +280,11 @@ class Release:
             self._release.catch_up()
         return self._release
 
+    @staticmethod
+    def _warn_of_ages(released: releases.Release, rules: AgeRules) -> None:
+        for doubt in rules.doubts(released):
+            logger.warning("%s: %s", rules.section, doubt)
+
     def _require_run(self, otherwise: str) -> None:
         if not self._has_run:
             raise InputError(
@@ -277,13 +301,17 @@ class Release:
         cold_quota: float,
         block: Ids | None,
         allow: Ids | None,
+        cold: Mapping[str, Any] | None,
+        max_age_days: float | None,
+        now: Any,
     ) -> dict[str, Any]:
         settings: dict[str, Any] = {"top_n": n, "only": only, "cold_quota": cold_quota}
-        settings = _without_numpy(settings)
+        settings = without_numpy(settings | {"max_age_days": max_age_days, "now": now})
         for name, ids in (("block", block), ("allow", allow)):
             if ids is not None:
                 settings[name] = str(place.ids(ids, name))
-        return {f"{section}.{name}": value for name, value in settings.items()}
+        named = {f"{section}.{name}": value for name, value in settings.items()}
+        return named if cold is None else named | {"cold": cold}
 
 
 def open_release(folder: str | Path, version: int | None = None, run: str | Path | None = None) -> Release:
@@ -309,13 +337,6 @@ def _config_of(folder: Path) -> Config:
     """Settings of a run, wherever its folder lies now."""
     config, _, _ = read_finished(folder)
     return configuration.with_settings(config, {"run.folder": str(folder.parent), "run.name": folder.name})
-
-
-def _without_numpy(settings: Any) -> Any:
-    """Returns a mapping with numbers of NumPy, such as counts of a frame are, as Python's; anything else as it is."""
-    if not isinstance(settings, Mapping):
-        return settings
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
 def _ids_frame(ids: Ids, column: str, what: str) -> pd.DataFrame:

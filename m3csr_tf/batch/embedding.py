@@ -16,7 +16,7 @@ from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.items import FileOfItems, Items, ReleaseItems
 from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
-from m3csr_tf.batch.job_folder import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFacts, JobFolder, PartFacts
 from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.config import EmbedConfig
 from m3csr_tf.data.catalogue import Catalogue
@@ -64,8 +64,8 @@ def embed(
         "settings": {"batch_size": config.batch_size},
     }
 
-    def work(position: int) -> Embedding:
-        whole_release = Release(release.folder, release.manifest, until=position)
+    def work(facts: JobFacts) -> Embedding:
+        whole_release = Release(release.folder, release.manifest, until=facts.position)
         return Embedding(release, items if items is not None else ReleaseItems(whole_release), config)
 
     # Vectors of the items of a file do not depend on the journal, so a refresh does not outdate them.

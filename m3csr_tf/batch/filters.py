@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from m3csr_tf.batch.ages import AgeRules
 from m3csr_tf.batch.search import Candidates
-from m3csr_tf.config import IndexConfig, ListsConfig
+from m3csr_tf.config import ColdConfig, IndexConfig, ListsConfig
 from m3csr_tf.data.id_files import read_ids
 from m3csr_tf.errors import InputError
 from m3csr_tf.index import build_index
@@ -29,9 +30,10 @@ class Filters:
     Attributes:
       block: ids of items that may be in no list; None without such a file.
       allow: ids of the only items that may be in a list; None without such a file.
-      only_cold: whether only items without clicks may be in a list.
-      cold_quota: the least share of a list that must be items without clicks, as far as there are enough of them.
+      only_cold: whether only cold items may be in a list.
+      cold_quota: the least share of a list that must be cold items, as far as there are enough of them.
       section: the section of the settings, for error messages.
+      ages: which items are cold, and which are too old.
     """
 
     block: frozenset[str] | None = None
@@ -39,10 +41,15 @@ class Filters:
     only_cold: bool = False
     cold_quota: float = 0.0
     section: str = "retrieve"
+    ages: AgeRules = field(default_factory=AgeRules)
 
     @classmethod
-    def read(cls, config: ListsConfig) -> Filters:
+    def read(cls, config: ListsConfig, cold: ColdConfig | None = None) -> Filters:
         """Reads the files of item ids that the configuration names.
+
+        Args:
+          config: the settings of the job.
+          cold: which items are cold; those without a click if None.
 
         Raises:
           InputError: a file is missing, cannot be read, or holds no ids.
@@ -50,7 +57,9 @@ class Filters:
         section = config.section
         block = None if config.block is None else item_ids(config.block, "block", section)
         allow = None if config.allow is None else item_ids(config.allow, "allow", section)
-        return cls(block, allow, config.only == COLD, config.cold_quota, section)
+        return cls(
+            block, allow, config.only == COLD, config.cold_quota, section, AgeRules.of(config, cold or ColdConfig())
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ class Selection:
 
     Attributes:
       candidates: all items that may be in a list.
-      cold: those of them without clicks; None if there is no quota.
-      is_cold: which items have no clicks, bool [items of the release's index]; None if there is no quota.
+      cold: the cold ones of them; None if there is no quota.
+      is_cold: which items are cold, bool [items of the release's index]; None if there is no quota.
       quota: the least share of a list that must be cold items.
     """
 
@@ -122,11 +131,12 @@ def select(
         default their vectors as they are.
 
     Raises:
-      InputError: no item remains.
+      InputError: no item remains, or ages are asked for and no item has a publish time.
     """
     ids = release.index.ids
     kept = np.ones(len(ids), dtype=bool)
     why = []
+    filters.ages.check(release, ids)
     for name, given, keep_named in (("block", filters.block, False), ("allow", filters.allow, True)):
         if given is None:
             continue
@@ -140,10 +150,13 @@ def select(
         kept &= named == keep_named
         why.append(f"{filters.section}.{name}")
     quota = 0.0 if filters.only_cold else filters.cold_quota
-    is_cold = release.items.is_cold(ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)
+    is_cold = filters.ages.is_cold(release, ids) if filters.only_cold or quota else np.zeros(len(ids), dtype=bool)
     if filters.only_cold:
         kept &= is_cold
         why.append(f"{filters.section}.only=cold")
+    if filters.ages.max_age_days is not None:
+        kept &= ~filters.ages.too_old(release, ids)
+        why.append(f"{filters.section}.max_age_days={filters.ages.max_age_days:g}")
     if not kept.any():
         raise InputError(
             f"{' and '.join(why)}: none of the {len(ids):,} items is left, so there is nothing to retrieve"
@@ -154,7 +167,15 @@ def select(
 
     searched = candidates_of or of_vectors
     candidates = searched(kept)
-    if not quota or not (kept & is_cold).any():
+    if quota and not (kept & is_cold).any():
+        logger.warning(
+            "%s.cold_quota=%g has no effect: none of the %s items that may be listed is cold",
+            filters.section,
+            quota,
+            f"{int(kept.sum()):,}",
+        )
+        quota = 0.0
+    if not quota:
         return Selection(candidates)
     return Selection(candidates, searched(kept & is_cold), is_cold, quota)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from m3csr_tf.batch import output as outputs
-from m3csr_tf.batch.job_folder import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFacts, JobFolder, PartFacts
 from m3csr_tf.config import JobConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.releases.release import Release
@@ -101,6 +101,7 @@ class JobStatus:
       missing: number of parts that are not there, because other processes are to make them; the output is published
         only when it is 0.
       position: number of journal segments of the release that the parts take into account.
+      now: the clock when the job began, in Unix seconds, if the parts depend on it, otherwise None.
     """
 
     output: Path
@@ -116,6 +117,7 @@ class JobStatus:
     made: int
     missing: int
     position: int
+    now: float | None
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,10 @@ class BatchJob:
       what: the word for them in messages, "users", "items" or "query items".
       identity: what the parts depend on beside the inputs, the size of parts and the journal, as JSON.
       version, position: current version and journal position of the release; position 0 if the journal does not matter.
-      work: returns the work as of a position of the journal.
+      work: returns the work of a job with these facts: as of its position of the journal, and its time.
       output: the path of the link to the output.
       setting: the name of the setting of the output, for messages.
+      now: the clock in Unix seconds, if the parts depend on it, otherwise None.
     """
 
     inputs: Inputs
@@ -137,9 +140,10 @@ class BatchJob:
     identity: Mapping[str, Any]
     version: int
     position: int
-    work: Callable[[int], BatchWork]
+    work: Callable[[JobFacts], BatchWork]
     output: Path
     setting: str
+    now: float | None = None
 
 
 def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus:
@@ -161,13 +165,19 @@ def run(wanted: BatchJob, config: JobConfig, engine: Engine = here) -> JobStatus
     share, shares = config.shard_of
     try:
         with outputs.claimed(
-            output, identity, wanted.version, wanted.position, wanted.inputs.count, config.overwrite
+            output,
+            identity,
+            wanted.version,
+            wanted.position,
+            wanted.inputs.count,
+            config.overwrite,
+            wanted.now,
         ) as job:
             own = range(share - 1, job.facts.parts, shares)
             there = {part: job.part(part) for part in own}
             todo = [part for part, facts in there.items() if facts is None]
             if todo:
-                work = wanted.work(job.facts.position)
+                work = wanted.work(job.facts)
                 total = sum(map(job.size, own))
                 done_before = total - sum(map(job.size, todo))
                 with progress(f"the job, {wanted.what}", total, done_before) as stage:
@@ -211,5 +221,12 @@ def _summary(output: Path, job: JobFolder, made: int) -> JobStatus:
     sums = reduce(PartFacts.plus, there, PartFacts())
     missing = job.facts.parts - len(there)
     return JobStatus(
-        output, job.folder, *sums, parts=job.facts.parts, made=made, missing=missing, position=job.facts.position
+        output,
+        job.folder,
+        *sums,
+        parts=job.facts.parts,
+        made=made,
+        missing=missing,
+        position=job.facts.position,
+        now=job.facts.now,
     )

@@ -72,6 +72,7 @@ class JobFacts:
       number: number of the job in the sequence of jobs with the same output.
       inputs: number of users or items.
       parts: number of parts into which they are divided.
+      now: the clock when the job began, in Unix seconds, if the parts depend on it, otherwise None.
     """
 
     id: str
@@ -82,6 +83,7 @@ class JobFacts:
     number: int
     inputs: int
     parts: int
+    now: float | None = None
 
 
 class _PartSize(BaseModel):
@@ -97,6 +99,7 @@ class _Job(BaseModel):
     number: int
     inputs: NonNegativeInt
     parts: NonNegativeInt
+    now: float | None = None
 
 
 class JobFolder:
@@ -121,7 +124,7 @@ class JobFolder:
         except (OSError, ValueError, TypeError):
             return None
         parts = -(-facts.inputs // facts.identity["part_size"])
-        whole = facts.id == job_id(facts.identity, facts.position, facts.again) and facts.parts == parts
+        whole = facts.id == job_id(facts.identity, facts.position, facts.again, facts.now) and facts.parts == parts
         return cls(folder, facts) if whole else None
 
     def size(self, part: int) -> int:
@@ -197,7 +200,7 @@ def phrase(names: Sequence[str]) -> str:
     return " and ".join(name.replace("_", " ") for name in names)
 
 
-def job_id(identity: Mapping[str, Any], position: int, again: int) -> str:
-    """Returns a job's id: 16 hex digits of a digest of its identity, its journal position and its repetition number."""
-    key = json.dumps([identity, position, again], sort_keys=True)
+def job_id(identity: Mapping[str, Any], position: int, again: int, now: float | None = None) -> str:
+    """Returns a job's id: 16 hex digits of a digest of its identity, journal position, repetition number and clock."""
+    key = json.dumps([identity, position, again, *([] if now is None else [now])], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -48,6 +48,7 @@ def claimed(
     position: int,
     count: Callable[[], int],
     overwrite: bool = False,
+    now: float | None = None,
 ) -> Iterator[JobFolder]:
     """Yields the job with this identity: an existing one, finished or not, or a new one.
 
@@ -60,6 +61,8 @@ def claimed(
         this position; an unfinished one continues at the position with which it began.
       count: returns the number of users or items; it is called for a new job only.
       overwrite: make a finished job again.
+      now: the clock in Unix seconds, if the parts depend on it. A finished job of another time is not reused; an
+        unfinished one continues with the time at which it began.
 
     Raises:
       RunError: what lies at `output` is not the link of a job, or belongs to a job of another kind, or another job is
@@ -67,9 +70,9 @@ def claimed(
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(output)):
-        job = _found(output, identity, position, overwrite)
+        job = _found(output, identity, position, overwrite, now)
         if job is None:
-            job = _created(output, identity, version, position, count())
+            job = _created(output, identity, version, position, count(), now)
         working = shareable_file(job.folder / WORKING)
         if _alone(working):
             for leftover in (path for pattern in _LEFTOVERS for path in job.folder.glob(pattern)):
@@ -136,7 +139,9 @@ def current(output: Path) -> JobFolder | None:
     )
 
 
-def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: bool) -> JobFolder | None:
+def _found(
+    output: Path, identity: Mapping[str, Any], position: int, overwrite: bool, now: float | None
+) -> JobFolder | None:
     """Returns the job to continue or to keep, or None; unfinished jobs of another identity are removed."""
     finished = current(output)
     _require_kind(output, identity, finished)
@@ -152,6 +157,7 @@ def _found(output: Path, identity: Mapping[str, Any], position: int, overwrite: 
         finished is not None
         and finished.facts.identity == identity
         and finished.facts.position == position
+        and finished.facts.now == now
         and not finished.missing()
     )
     if is_there and not overwrite:
@@ -173,12 +179,14 @@ def _require_kind(output: Path, identity: Mapping[str, Any], finished: JobFolder
             )
 
 
-def _created(output: Path, identity: Mapping[str, Any], version: int, position: int, inputs: int) -> JobFolder:
+def _created(
+    output: Path, identity: Mapping[str, Any], version: int, position: int, inputs: int, now: float | None
+) -> JobFolder:
     finished = current(output)
     again = 0
     if finished is not None and finished.facts.identity == identity and finished.facts.position == position:
         again = finished.facts.again + 1
-    name = job_id(identity, position, again)
+    name = job_id(identity, position, again, now)
     facts = JobFacts(
         id=name,
         identity=dict(identity),
@@ -188,6 +196,7 @@ def _created(output: Path, identity: Mapping[str, Any], version: int, position: 
         number=1 if finished is None else finished.facts.number + 1,
         inputs=inputs,
         parts=-(-inputs // identity["part_size"]),
+        now=now,
     )
     folder = output.with_name(f".{output.name}-{name}")
     folder.mkdir()

@@ -17,7 +17,7 @@ from m3csr_tf import columns
 from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
-from m3csr_tf.batch.job_folder import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFacts, JobFolder, PartFacts
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.list_rules import ListRules, check_rules, without_value
 from m3csr_tf.batch.listed import check_listed
@@ -25,7 +25,7 @@ from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.batch.search import Seen
 from m3csr_tf.batch.users import FileOfUsers, Users
-from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.config import ColdConfig, IndexConfig, RetrieveConfig
 from m3csr_tf.releases.release import Release
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def retrieve(
     config: RetrieveConfig,
     index: IndexConfig | None = None,
     engine: Engine = jobs.here,
+    cold: ColdConfig | None = None,
 ) -> JobStatus:
     """Makes the top-N lists of all users, or of the share of `config.shard`, as a batch job (`job.run`).
 
@@ -54,7 +55,8 @@ def retrieve(
     their sum (`explain.reasons`). Users are in the order of the input, with one row group for each batch. Users who are
     unknown to the release, and users without a history, get lists too.
 
-    A job that was killed continues with the items it began with; items added meanwhile are left to the next job.
+    A job that was killed continues with the items, and at the time, it began with; items added meanwhile are left to
+    the next job. Lists that depend on the clock (`retrieve.now`) are made anew by every call.
 
     Args:
       release: a verified release; its index and towers are loaded if there is work to do.
@@ -64,16 +66,18 @@ def retrieve(
       index: the recall, and the number of items from which a search is no longer exact, for the case that filters leave
         few items, which then get an index of their own.
       engine: where parts are made; the lists do not depend on it.
+      cold: which items are cold; those without a click if None.
 
     Raises:
-      InputError: users or filters cannot be read, no item remains, the release lacks what a rule of lists looks at, the
-        users change while they are read, or the output cannot be written.
+      InputError: users or filters cannot be read, no item remains, the release lacks what a rule of lists looks at,
+        ages are asked for and no item has a publish time, the users change while they are read, or the output cannot
+        be written.
       RunError: the output path holds something other than a job's lists, or another job is writing to it.
       ReleaseError: the release cannot be loaded, or not as it was when the job began.
     """
     index = index or IndexConfig()
     check_rules(release, config.cap, config.near_duplicates)
-    filters = Filters.read(config)
+    filters = Filters.read(config, cold)
     settings = {name: getattr(config, name) for name in ("top_n", "batch_size", "only", "cold_quota")}
     # A setting that asks for nothing is left out, so that lists which were made before there was such a setting remain.
     settings |= {name: value for name in ("cap", "near_duplicates") if (value := getattr(config, name))}
@@ -81,16 +85,18 @@ def retrieve(
         "format": _FORMAT,
         "release": release.manifest["fingerprint"],
         "filters": filter_files(config),
-        "settings": settings | {"index": index.model_dump(mode="json")},
+        "settings": settings | {"index": index.model_dump(mode="json")} | filters.ages.identity(),
     }
 
-    def work(position: int) -> Retrieval:
-        return Retrieval(jobs.as_it_was(release, position), users, filters, config, index)
+    def work(facts: JobFacts) -> Retrieval:
+        then = replace(filters, ages=filters.ages.at(facts.now))
+        return Retrieval(jobs.as_it_was(release, facts.position), users, then, config, index)
 
     position = release.journal.length()
     for sentence in without_value(release, list(config.cap)):
         logger.warning(sentence)
-    job = BatchJob(users, "users", identity, release.version, position, work, output, "retrieve.output")
+    clock = filters.ages.clock()
+    job = BatchJob(users, "users", identity, release.version, position, work, output, "retrieve.output", clock)
     return jobs.run(job, config, engine)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,13 +21,13 @@ from m3csr_tf.batch import job as jobs
 from m3csr_tf.batch.cosine import CosineSpace
 from m3csr_tf.batch.filters import Filters, filter_files, select
 from m3csr_tf.batch.job import Advance, BatchJob, Engine, InputsChanged, JobStatus
-from m3csr_tf.batch.job_folder import JobFolder, PartFacts
+from m3csr_tf.batch.job_folder import JobFacts, JobFolder, PartFacts
 from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker
 from m3csr_tf.batch.prefetch import prefetched
 from m3csr_tf.batch.query_items import FileOfContent, FileOfIds, ItemsOfRelease, QueryItemBatch, QueryItems
 from m3csr_tf.batch.search import Candidates, Seen
-from m3csr_tf.config import IndexConfig, SimilarConfig
+from m3csr_tf.config import ColdConfig, IndexConfig, SimilarConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.index import build_index
@@ -175,6 +175,7 @@ def similar(
     output: Path,
     config: SimilarConfig,
     engine: Engine = jobs.here,
+    cold: ColdConfig | None = None,
 ) -> JobStatus:
     """Makes the lists of all query items, or of the share of `config.shard`, as a job (`job.run`).
 
@@ -188,6 +189,7 @@ def similar(
       output: the link.
       config: what is compared, length of the lists, filters, items of a batch and of a part, share.
       engine: where parts are made; the lists are the same.
+      cold: which items are cold; those without a click if None.
 
     Raises:
       InputError: items or filters cannot be read or leave nothing, the release has nothing of what is to be compared,
@@ -196,24 +198,34 @@ def similar(
       ReleaseError: the release cannot be loaded, or not as it was when the job began.
     """
     CosineSpace.of(release, config.by)  # Before anything is read or written.
-    filters = Filters.read(config)
+    filters = Filters.read(config, cold)
     identity = {
         "format": _FORMAT,
         "release": release.manifest["fingerprint"],
         "source": "release" if queries is None else type(queries).__name__,
         "filters": filter_files(config),
-        "settings": {name: getattr(config, name) for name in ("by", "top_n", "batch_size", "only", "cold_quota")},
+        "settings": {name: getattr(config, name) for name in ("by", "top_n", "batch_size", "only", "cold_quota")}
+        | filters.ages.identity(),
     }
 
     def items(position: int) -> QueryItems:
         return queries or ItemsOfRelease(Release(release.folder, release.manifest, until=position))
 
-    def work(position: int) -> SimilarityJob:
-        return SimilarityJob(jobs.as_it_was(release, position), items(position), filters, config)
+    def work(facts: JobFacts) -> SimilarityJob:
+        then = replace(filters, ages=filters.ages.at(facts.now))
+        return SimilarityJob(jobs.as_it_was(release, facts.position), items(facts.position), then, config)
 
     position = release.journal.length()
     job = BatchJob(
-        items(position), "query items", identity, release.version, position, work, output, f"{config.section}.output"
+        items(position),
+        "query items",
+        identity,
+        release.version,
+        position,
+        work,
+        output,
+        f"{config.section}.output",
+        filters.ages.clock(),
     )
     return jobs.run(job, config, engine)
 

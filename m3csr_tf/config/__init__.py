@@ -6,6 +6,7 @@ for every kind of model (`m3csr_tf.config.models`).
 
 from __future__ import annotations
 
+from m3csr_tf.config.cold import ColdConfig
 from m3csr_tf.config.data import DataConfig, SplitConfig, WorldConfig
 from m3csr_tf.config.evaluation import BaselineName, EvaluationConfig, ExposureConfig
 from m3csr_tf.config.features import (
@@ -69,6 +70,7 @@ __all__ = [
     "BPRMFConfig",
     "BaselineName",
     "ClustersConfig",
+    "ColdConfig",
     "Config",
     "ContentConfig",
     "CustomConfig",

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from m3csr_tf import columns
 from m3csr_tf.config.section import LONGEST_LIST, Section
+from m3csr_tf.util.moments import moment
 from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
 
@@ -123,10 +124,23 @@ class ListsConfig(JobConfig):
     top_n: int = Field(20, ge=1, le=LONGEST_LIST)
     block: Path | None = Field(None, description="file of item ids that are in no list: .txt, or a table with item_id")
     allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
-    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
+    only: Literal["all", "cold"] = Field("all", description="cold: cold items (section cold), and no others")
     cold_quota: float = Field(
-        0.0, ge=0, le=1, description="least share of a list that items without clicks take, the best of them"
+        0.0, ge=0, le=1, description="least share of a list that cold items (section cold) take, the best of them"
     )
+    max_age_days: float | None = Field(
+        None, gt=0, le=100_000, description="items that were published more days ago are in no list"
+    )
+    now: float | None = Field(
+        None,
+        description="the time at which ages are taken, ISO 8601 (UTC without a time zone) or seconds since 1970; "
+        "without one, the clock when the job begins",
+    )
+
+    @field_validator("now", mode="before")
+    @classmethod
+    def _is_a_moment(cls, value: Any) -> float | None:
+        return None if value is None else moment(value, f"{cls.section}.now")
 
 
 class RetrieveConfig(ListsConfig):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationInfo, model_validator
 
+from m3csr_tf.config.cold import ColdConfig
 from m3csr_tf.config.data import DataConfig, SplitConfig
 from m3csr_tf.config.evaluation import EvaluationConfig, ExposureConfig
 from m3csr_tf.config.features import (
@@ -64,6 +65,7 @@ class Config(Section):
     model: ModelConfig = M3CSRConfig()
     negatives: NegativesConfig = NegativesConfig()
     training: TrainingConfig = TrainingConfig()
+    cold: ColdConfig = ColdConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     exposure: ExposureConfig = ExposureConfig()
     release: ReleaseConfig = ReleaseConfig()

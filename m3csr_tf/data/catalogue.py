@@ -207,3 +207,8 @@ def _count(value: Any) -> int | None:
     else:
         return None
     return count if 0 <= count < 2**63 else None
+
+
+def numbers_of(frame: pd.DataFrame, name: str, unknown: float) -> np.ndarray:
+    """Returns a column of numbers of a table of items, `unknown` throughout if the table lacks it."""
+    return frame[name].to_numpy() if name in frame else np.full(len(frame), unknown)

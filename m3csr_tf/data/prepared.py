@@ -145,6 +145,45 @@ class Prepared:
         """Number of training clicks of each item row, int64 [len(items)]; 0 for the padding and unknown rows."""
         return np.concatenate([np.zeros(FIRST_ROW, np.int64), self.catalogue[columns.TRAIN_CLICKS].to_numpy(np.int64)])
 
+    @cached_property
+    def known_views(self) -> np.ndarray:
+        """Views of each item row, int64 [len(items)]: the catalogue's count, or, if unknown, the training clicks."""
+        given = self.catalogue[columns.VIEW_COUNT].to_numpy(np.int64)
+        return np.where(
+            np.concatenate([np.zeros(FIRST_ROW, bool), given >= 0]), self._padded(given, 0), self.train_clicks
+        )
+
+    @cached_property
+    def publish_times(self) -> np.ndarray:
+        """Publish time of each item row in Unix seconds, float64 [len(items)], NaN where unknown."""
+        if columns.PUBLISH_TIME not in self.catalogue:
+            return np.full(len(self.items), np.nan)
+        return self._padded(self.catalogue[columns.PUBLISH_TIME].to_numpy(np.float64), np.nan)
+
+    @cached_property
+    def periods(self) -> dict[str, tuple[float, float]]:
+        """Split -> the times of its first and last click; a log without timestamps has none.
+
+        Clicks on strictly cold and pseudo-cold items do not count, because they are in their split whenever they were.
+        """
+        marked = self.catalogue[[columns.IS_STRICTLY_COLD, columns.IS_PSEUDO_COLD]].to_numpy(bool).any(axis=1)
+        counted = self._padded(~marked, False)
+        found: dict[str, tuple[float, float]] = {}
+        for name in columns.SPLITS:
+            if columns.TIMESTAMP not in pq.read_schema(self.folder / f"{name}.parquet").names:
+                continue
+            for block in self.blocks(name, [columns.ITEM_ROW, columns.TIMESTAMP]):
+                times = block[columns.TIMESTAMP].to_numpy(np.float64)[counted[block[columns.ITEM_ROW].to_numpy()]]
+                times = times[~np.isnan(times)]
+                if len(times):
+                    first, last = found.get(name, (np.inf, -np.inf))
+                    found[name] = min(first, float(times.min())), max(last, float(times.max()))
+        return found
+
+    def _padded(self, values: np.ndarray, reserved: float) -> np.ndarray:
+        """Returns values by item row, made of those of the items, with `reserved` in the reserved rows."""
+        return np.concatenate([np.full(FIRST_ROW, reserved, values.dtype), values])
+
     def truth(self) -> dict[str, np.ndarray] | None:
         """Returns the truth of the synthetic world (`world.make_world`), or None for real data.
 

@@ -10,14 +10,14 @@ import pandas as pd
 
 from m3csr_tf.data.cells import plain, refuse, refuse_kind
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.moments import EARLIEST, LATEST
 from m3csr_tf.util.progress import say
 from m3csr_tf.util.quoting import quoted
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 """Unit -> how many of it make one second."""
-EARLIEST, LATEST = 315_532_800, 4_102_444_800
-"""1980-01-01 and 2100-01-01 in Unix seconds. A number that lies between them in one of the units is a time in it."""
 _BORDERS = np.array([border * unit for unit in UNITS.values() for border in (EARLIEST, LATEST)])
+"""A number that lies between 1980 and 2100 in one of the units is a time in it."""
 _DATES, _ZONED_DATES = len(_BORDERS) + 1, len(_BORDERS) + 2
 _EXPECTED = "a number or an ISO 8601 date of the years 1678 to 2261"
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")

@@ -27,8 +27,8 @@ class Updates:
     """Items that were added, changed or removed.
 
     Attributes:
-      frame: the added and changed items: item_id (str, distinct) and, if the file has it, view_count (int64, -1 if
-        unknown).
+      frame: the added and changed items: item_id (str, distinct) and, if the file has them, view_count (int64, -1 if
+        unknown) and publish_time (Unix seconds, NaN if unknown).
       content: modality -> raw vectors float32 [items, width] in the order of `frame`, for the modalities that the file
         has. A row that is all NaN means that the item lacks the modality.
       removed: ids of the removed items.
@@ -47,8 +47,8 @@ def read_updates(
 ) -> Updates:
     """Reads added, changed and removed items from a table in one file, or in a folder of part files.
 
-    The columns are item_id, and any of view_count, one column of vectors for each modality, those that the release
-    keeps, and removed (bool). The other cells of a removed item do not matter.
+    The columns are item_id, and any of view_count, publish_time, one column of vectors for each modality, those that
+    the release keeps, and removed (bool). The other cells of a removed item do not matter.
 
     Args:
       path: the path of the file or folder.
@@ -62,7 +62,7 @@ def read_updates(
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a table of items")
-    plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
+    plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.PUBLISH_TIME, columns.REMOVED]
     vector_columns = list(modalities.values())
     wanted = [*plain, *vector_columns, *kept]
     table = load_table(path, wanted, strings=[columns.ITEM_ID, *vector_columns, *kept])
@@ -74,7 +74,7 @@ def read_updates(
             raise InputError(f"{path}: column {columns.REMOVED} holds {kind} values; expected true or false")
         gone = pc.fill_null(table[columns.REMOVED].cast(pa.bool_()), False).to_numpy()
     # All ids are checked together, so that one that is both given and removed counts as listed twice.
-    everything = to_pandas(table.select([name for name in plain[:2] if name in table.column_names]))
+    everything = to_pandas(table.select([name for name in plain[:-1] if name in table.column_names]))
     whole = check_catalogue(everything, {}, str(path))
     came = table.filter(pa.array(~gone))
     frame = whole.frame[~gone].reset_index(drop=True)
@@ -86,7 +86,7 @@ def read_updates(
                 vectors = vectors_of(came[column], column, path)
             content[name] = check_vectors(vectors, frame[columns.ITEM_ID].to_numpy(), name, str(path))
     if columns.VIEW_COUNT not in everything:
-        frame = frame[[columns.ITEM_ID]]
+        frame = frame.drop(columns=columns.VIEW_COUNT)
     cells = to_pandas(table.select([name for name in kept if name in table.column_names]))[~gone]
     values = {str(name): values_of(cells[name], str(path)) for name in cells}
     return Updates(frame, content, whole.frame[columns.ITEM_ID][gone].tolist(), values)

@@ -7,6 +7,9 @@
 | few | all items | clicks on items with 1 to 4 training clicks | with any of this truth |
 | tail | all items | clicks on items with 0 to 4 training clicks | with any of this truth |
 | cold_only | only the cold items | clicks on these items | with any of this truth, even without a training click |
+| age_... | all items | clicks on items of an age (`cold_items`) | with any of this truth |
+
+The last are there if section `cold` is set, which then says what is warm and cold in place of training clicks.
 """
 
 from __future__ import annotations
@@ -18,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from scipy import sparse
 
 from m3csr_tf import columns
-from m3csr_tf.config import EvaluationConfig
+from m3csr_tf.config import ColdConfig, EvaluationConfig
 from m3csr_tf.data.audience import read_clicks, users_with
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import lists, metrics
+from m3csr_tf.evaluation.cold_items import ItemsThen, items_then
 from m3csr_tf.evaluation.lists import ByItem
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking import full_ranking as ranking
@@ -114,6 +117,7 @@ def evaluate_split(
     config: EvaluationConfig,
     seed: int = 0,
     on_progress: Callable[[int, int | None], None] | None = None,
+    cold: ColdConfig | None = None,
 ) -> Evaluation:
     """Calls `evaluate` on "val" or "test" of a prepared folder, for all users of the split or a sample (`drawn_users`).
 
@@ -123,6 +127,7 @@ def evaluate_split(
     that are ranked and the number of all of them.
     """
     users, of = drawn_users(prepared, split, config)
+    then = items_then(prepared, split, cold or ColdConfig())
     evaluation = evaluate(
         user_vectors[users],
         item_vectors,
@@ -134,18 +139,19 @@ def evaluate_split(
         seed=seed,
         block=config.block,
         bootstrap=config.bootstrap,
-        cold_only_items=items_ranked_alone(prepared, split),
+        cold_only_items=items_ranked_alone(prepared, split, then),
+        then=then,
         on_progress=on_progress,
     )
     return drawn_from(evaluation, of)
 
 
-def items_ranked_alone(prepared: Prepared, split: str) -> np.ndarray:
-    """What `cold_only` ranks on a split, bool [items]; the items without a training click where none is marked."""
+def items_ranked_alone(prepared: Prepared, split: str, then: ItemsThen | None = None) -> np.ndarray:
+    """What `cold_only` ranks on a split, bool [items]; the cold items where none is marked."""
     pseudo = split == columns.VAL and prepared.catalogue[columns.IS_PSEUDO_COLD].any()
     marked = prepared.catalogue[columns.IS_PSEUDO_COLD if pseudo else columns.IS_STRICTLY_COLD].to_numpy(bool)
     alone = np.concatenate([np.zeros(FIRST_ROW, bool), marked])
-    return alone if alone.any() else prepared.train_clicks == 0
+    return alone if alone.any() else prepared.train_clicks == 0 if then is None else then.cold
 
 
 def drawn_from(evaluation: Evaluation, of: int) -> Evaluation:
@@ -182,6 +188,7 @@ def evaluate(
     bootstrap: int = 1000,
     cold_only: bool = True,
     cold_only_items: np.ndarray | None = None,
+    then: ItemsThen | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Evaluation:
     """Ranks all items except her training clicks for every user with held-out clicks, and evaluates the slices.
@@ -201,6 +208,7 @@ def evaluate(
       cold_only_items: bool [items], the items that `cold_only` ranks; None takes the items without a training click.
         With a strictly cold split these are the items of the split, because other items that happen to have no click
         are not meant.
+      then: which items are cold, and their ages; None takes the items without a training click, and no ages.
       on_progress: progress callback, called by several threads, which gets the number of users for whom all items are
         ranked and the number of all users.
 
@@ -233,11 +241,11 @@ def evaluate(
         )
 
     known = np.arange(shape[1]) >= FIRST_ROW
-    evaluation = judge.evaluation(*rank(known, seen, on_progress), clicks)
+    evaluation = judge.evaluation(*rank(known, seen, on_progress), clicks, then)
     if cold_only:
         alone = known & ((clicks == 0) if cold_only_items is None else cold_only_items)
         with progress("ranking new items alone, users") as stage:
-            evaluation.slices[COLD_ONLY] = judge.slice(*rank(alone, None, stage), alone)
+            evaluation.slices[COLD_ONLY] = judge.slice(*rank(alone, None if then is None else seen, stage), alone)
     return evaluation
 
 
@@ -268,22 +276,26 @@ class ListJudge:
         """Users with truth among `items` (bool [items]), int [users], ascending."""
         return np.unique(self._truth_on(items).nonzero()[0])
 
-    def evaluation(self, users: np.ndarray, ranked: np.ndarray, train_clicks: np.ndarray) -> Evaluation:
+    def evaluation(
+        self, users: np.ndarray, ranked: np.ndarray, train_clicks: np.ndarray, then: ItemsThen | None = None
+    ) -> Evaluation:
         """All slices but `cold_only` of the lists of `users`, int32 [users, longest].
 
         Args:
           users: int [users], each with truth.
           ranked: their lists of item rows, best first, NO_ITEM where a place is empty.
           train_clicks: int [items], which make an item warm or cold.
+          then: which items are cold instead, and their ages.
         """
         known = np.arange(len(train_clicks)) >= FIRST_ROW
-        cold = known & (train_clicks == 0)
+        cold = known & (train_clicks == 0) if then is None else then.cold
         parts = {
             ALL: known,
-            WARM: known & (train_clicks > 0),
+            WARM: known & ~cold,
             COLD: cold,
             FEW: known & (train_clicks > 0) & (train_clicks <= FEW_CLICKS),
             TAIL: known & (train_clicks <= FEW_CLICKS),
+            **({} if then is None else then.ages),
         }
         slices = {}
         with progress("metrics of the lists, slices", len(parts)) as stage:
@@ -307,32 +319,6 @@ class ListJudge:
         truth.data = truth.data * items[truth.indices]
         truth.eliminate_zeros()
         return truth
-
-
-def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:
-    """Returns a table of Recall and NDCG with 95% intervals, one row for each slice; a sample is noted in the title."""
-    shown = {f"Recall@{at}": metrics.name(metrics.RECALL, at), f"NDCG@{at}": metrics.name(metrics.NDCG, at)}
-    filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
-    result = Table("slice", title=f"{system}{''.join(map(_drawn, filled.values()))}", title_justify="left")
-    for heading in shown:
-        result.add_column(heading, justify="right")
-        result.add_column("95%", justify="right", style="dim")
-    result.add_column("users", justify="right")
-    for name, part in filled.items():
-        cells = [cell for metric in shown.values() for cell in _cells(part, metric)]
-        result.add_row(name, *cells, f"{len(part.users):,}")
-    return result
-
-
-def _drawn(part: Slice) -> str:
-    """Returns a note on the sample of users, or "" if the slice holds all users."""
-    drawn = part.of is not None and part.of > len(part.users)
-    return f", {len(part.users):,} of {part.of:,} users" if drawn else ""
-
-
-def _cells(part: Slice, metric: str) -> tuple[str, str]:
-    ends = part.intervals.get(metric)
-    return f"{part.mean(metric):.4f}", "" if ends is None else f"{ends[0]:.4f}-{ends[1]:.4f}"
 
 
 def write_metrics(path: Path, tree: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
+from m3csr_tf.evaluation.cold_items import items_then
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merge, ranked_by_kind
@@ -108,25 +109,41 @@ def frontier(
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
     seen, truth = (read_clicks(prepared, name, users) for name in (columns.TRAIN, split))
     kinds = by_clicks(prepared)
-    others, few, new = ranked_by_kind(
-        user_vectors[users], item_vectors, kinds, EXPOSED_AT, seen=seen, seed=seed, block=block
-    )
+    then = items_then(prepared, split, config.cold)
+    cold = kinds[-1] if then is None else then.cold
+    at_training = items_then(prepared, columns.VAL, config.cold)
+
+    def ranked(some: Sequence[np.ndarray]) -> tuple[Ranked, ...]:
+        return ranked_by_kind(user_vectors[users], item_vectors, some, EXPOSED_AT, seen=seen, seed=seed, block=block)
+
+    lists = ranked(kinds)
+    # Cold items by age and views are in all kinds, so that lists without them are ranked apart.
+    lists_without = lists if then is None else ranked([kind & ~cold for kind in kinds])
     at_random = top_n(
         np.zeros((len(users), 1), np.float32),
         np.zeros((len(prepared.items), 1), np.float32),
         EXPOSED_AT,
         seen=seen,
-        candidates=kinds[-1],
+        candidates=cold,
         seed=seed,
         block=block,
     )
-    evaluator = _FrontierEvaluator(users, truth, kinds, at_random, seed)
+    evaluator = _FrontierEvaluator(users, truth, kinds, cold, at_random, seed)
     found = itertools.count(1)
 
     def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
-        bonuses = calibrated_bonuses(prepared, user_vectors, item_vectors, settings, seed, block, hide_cold)
-        point = evaluator.point(name, float(bonuses[0]), float(bonuses[1]), (others, few, new))
+        bonuses = calibrated_bonuses(
+            prepared,
+            user_vectors,
+            item_vectors,
+            settings,
+            seed,
+            block,
+            hide_cold,
+            cold=None if at_training is None else at_training.cold,
+        )
+        point = evaluator.point(name, float(bonuses[0]), float(bonuses[1]), lists_without if hide_cold else lists)
         if on_progress is not None:
             on_progress(next(found), 1 + len(shares))
         return point
@@ -144,6 +161,7 @@ class _FrontierEvaluator:
       users: int [users].
       truth: [users, items].
       kinds: bool [items] each, as `exposure.by_clicks`.
+      cold: bool [items], which are cold; the last of the kinds, unless section `cold` says otherwise.
       at_random: random cold items, int32 [users, n].
       seed: of the order of ties.
     """
@@ -151,23 +169,26 @@ class _FrontierEvaluator:
     users: np.ndarray
     truth: Csr
     kinds: tuple[np.ndarray, np.ndarray, np.ndarray]
+    cold: np.ndarray
     at_random: np.ndarray
     seed: int
 
-    def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, Ranked, Ranked]) -> Point:
+    def point(self, share: str, bonus: float, few_bonus: float, ranked: tuple[Ranked, ...]) -> Point:
         """The lists with bonuses, judged; ranked are the items of each kind."""
-        others, few, cold = ranked
-        lists = merge(merge(others, few, few_bonus, self.seed), cold, bonus, self.seed).items
+        others, few, new = ranked
+        lists = merge(merge(others, few, few_bonus, self.seed), new, bonus, self.seed).items
         found = {name: self._slice(lists, name) for name in _SLICES}
         found = {name: part for name, part in found.items() if len(part.users)}
         random_recall = p_value = None
         if COLD in found:
-            control = self._slice(replaced(lists, self.kinds[-1], self.at_random), COLD)
+            control = self._slice(replaced(lists, self.cold, self.at_random), COLD)
             random_recall = control.mean(RECALL)
             if len(control.users) > 1:
                 p_value = compare(Evaluation(found), Evaluation({COLD: control}), RECALL, COLD).p_value
         listed = lists[lists != NO_ITEM]
-        few_share, cold_share = (float(kind[listed].mean()) if len(listed) else 0.0 for kind in self.kinds[1:])
+        few_share, cold_share = (
+            float(kind[listed].mean()) if len(listed) else 0.0 for kind in (self.kinds[1], self.cold)
+        )
         return Point(
             share,
             None if np.isneginf(bonus) else bonus,
@@ -181,8 +202,8 @@ class _FrontierEvaluator:
         )
 
     def _slice(self, lists: np.ndarray, name: str) -> Slice:
-        many, few, cold = self.kinds
-        items = {ALL: many | few | cold, WARM: many | few, COLD: cold}[name]
+        known = np.logical_or.reduce(self.kinds)
+        items = {ALL: known, WARM: known & ~self.cold, COLD: self.cold}[name]
         truth = sparse.csr_array(self.truth, copy=True)
         truth.data = truth.data * items[truth.indices]
         truth.eliminate_zeros()

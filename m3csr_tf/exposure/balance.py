@@ -90,29 +90,47 @@ def cold_bonus(
     return bonus_for_share(warm, new, share)
 
 
-def bonus_for_share(others: Ranked, chosen: Ranked, share: float) -> float:
+def bonus_for_share(others: Ranked, chosen: Ranked, share: float, counted: np.ndarray | None = None) -> float:
     """Finds the bonus of `cold_bonus` from rankings that are there already.
+
+    If other items than those that get the bonus are to fill the share, a chosen item that enters a list adds a place
+    only if it is counted, and takes one away if the item that leaves is counted. The result is then the smallest bonus
+    at which the counted items fill the share, or, if none reaches it, the smallest at which they fill most.
 
     Args:
       others: the top-n items that get no bonus, of the users who take part.
       chosen: the top-n items that get the bonus, of the same users.
       share: as in `cold_bonus`.
+      counted: bool [items], the items that are to fill the share; None takes the chosen ones.
     """
     listed = chosen.items != NO_ITEM
     if not listed.any():
         return 0.0
     # The difference is -inf where the other items run out: a chosen item fills that place whatever its score is.
-    reached = np.sort(others.scores[:, ::-1][listed].astype(np.float64) - chosen.scores[listed])
+    differences = others.scores[:, ::-1][listed].astype(np.float64) - chosen.scores[listed]
+    order = np.argsort(differences, kind="stable")
+    reached = differences[order]
     available = np.count_nonzero(others.items != NO_ITEM, axis=1) + np.count_nonzero(listed, axis=1)
     wanted = math.ceil(share * np.minimum(available, listed.shape[1]).sum())
     must = np.count_nonzero(np.isinf(reached))
     if must == len(reached):
         return 0.0
+    if counted is not None:
+        there = _counts(others.items, counted)
+        entering = _counts(chosen.items, counted)[listed] - there[:, ::-1][listed]
+        places = there.sum() + np.concatenate([[0], np.cumsum(entering[order])])[must:]
+        enough = np.flatnonzero(places >= wanted)
+        wanted = must + int(enough[0] if len(enough) else places.argmax())
     found = reached[min(max(wanted, must + 1), len(reached)) - 1]
     largest = max(np.abs(ranked.scores[ranked.items != NO_ITEM]).max(initial=0) for ranked in (others, chosen))
     # A score near 0 is a sum of parts of a size near 1, so its rounding error is that of the parts.
     rounding = _ROUNDING * np.spacing(np.float32(max(1.0, largest + abs(found))))
     return float(found + rounding if wanted > must else found - rounding)
+
+
+def _counts(items: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Returns 1 where an item row is one of those that are counted (bool [items]), otherwise 0, int64."""
+    return (counted[np.maximum(items, 0)] & (items != NO_ITEM)).astype(np.int64)
 
 
 def ranked_by_kind(

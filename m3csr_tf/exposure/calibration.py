@@ -89,9 +89,12 @@ def calibrated_bonuses(
     block: int = 1024,
     hide_cold: bool = False,
     on_progress: ProgressCallback | None = None,
+    cold: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the bonuses alone of `calibrate`, which takes the same arguments, float32 [bins]."""
-    return calibrate(prepared, user_vectors, item_vectors, config, seed, block, hide_cold, on_progress).bonuses
+    return calibrate(
+        prepared, user_vectors, item_vectors, config, seed, block, hide_cold, on_progress, cold=cold
+    ).bonuses
 
 
 def calibrate(
@@ -104,6 +107,7 @@ def calibrate(
     hide_cold: bool = False,
     on_progress: ProgressCallback | None = None,
     part: float | None = None,
+    cold: np.ndarray | None = None,
 ) -> Calibration:
     """Computes the exposure bonus of each popularity bin by the settings of a run.
 
@@ -123,6 +127,8 @@ def calibrate(
       on_progress: progress callback, which gets the percentage that is done, from several threads.
       part: the fraction of the shares to take, which validation does not limit then: for a final fit that of the run
         that chose. None lets validation choose.
+      cold: bool [items], the items that are to fill the share of cold items; None takes those of bin 0. The towers know
+        an item's popularity bin and not its age, so it is always bin 0 that gets their bonus.
 
     Returns:
       The bonuses and the fraction. With cold_share="trained" the vectors are not looked at.
@@ -132,7 +138,8 @@ def calibrate(
         bonuses[0] = -np.inf if hide_cold else 0
         return Calibration(bonuses, _PARTS[0])
     kinds = by_clicks(prepared)
-    cold_share = catalogue_share(kinds[-1]) if config.cold_share == "catalogue" else config.cold_share
+    filling = kinds[-1] if cold is None else cold
+    cold_share = catalogue_share(filling) if config.cold_share == "catalogue" else config.cold_share
     few_share = min(config.few_share, float(kinds[1][FIRST_ROW:].mean())) if len(prepared.items) > FIRST_ROW else 0.0
     active = users_with(prepared, columns.TRAIN)
     calibration_users = sample(active, config.users, seed, nested=True)
@@ -156,10 +163,10 @@ def calibrate(
     limited = False
     if judged:
         bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
-        limited = bonus_loss.sees(kinds[-1])
+        limited = bonus_loss.sees(filling)
     parts = _PARTS if limited else (_PARTS[0] if part is None else part,)
     for position, tried in enumerate(parts, start=len(kinds) + 1):
-        cold_bonus, few_bonus = _balanced(ranked, tried * cold_share, tried * few_share, hide_cold, seed)
+        cold_bonus, few_bonus = _balanced(ranked, tried * cold_share, tried * few_share, hide_cold, seed, cold)
         bonuses[few], bonuses[0] = few_bonus, cold_bonus
         if len(parts) == 1 or bonus_loss.loss(bonuses, share(on_progress, position, most)) <= config.most_loss:
             break
@@ -167,16 +174,21 @@ def calibrate(
 
 
 def _balanced(
-    ranked: tuple[Ranked, ...], cold_share: float, few_share: float, hide_cold: bool, seed: int
+    ranked: tuple[Ranked, ...],
+    cold_share: float,
+    few_share: float,
+    hide_cold: bool,
+    seed: int,
+    counted: np.ndarray | None,
 ) -> tuple[float, float]:
-    """Computes the bonuses of cold items and of items with few clicks, at which both fill their shares of the lists."""
+    """Computes the bonuses of bin 0 and of items with few clicks, at which cold items and those fill their shares."""
     others, few, cold = ranked
     few_bonus, cold_bonus = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
         if few_share:
             few_bonus = max(0.0, bonus_for_share(merge(others, cold, cold_bonus, seed), few, few_share))
         if not hide_cold:
-            cold_bonus = bonus_for_share(merge(others, few, few_bonus, seed), cold, cold_share)
+            cold_bonus = bonus_for_share(merge(others, few, few_bonus, seed), cold, cold_share, counted)
     return cold_bonus, few_bonus
 
 

@@ -102,8 +102,13 @@ def all_changes(old: ItemStore, new: ItemStore) -> np.ndarray:
 
 
 def _alike(old: ItemStore, new: ItemStore, ids: np.ndarray) -> np.ndarray:
-    """Returns whether items have the same view counts, kept values and content in both stores, bool [ids]."""
+    """Returns whether items have equal view counts, publish times, kept values and content in both stores, bool [ids].
+
+    A publish time that the old store does not know counts as equal to any.
+    """
     alike = (old.views(ids) == new.views(ids)) & new.refreshed(ids)
+    published = old.publish_times(ids)
+    alike &= np.isnan(published) | (published == new.publish_times(ids))
     theirs_kept = new.values(ids)
     for name, values in old.values(ids).items():
         if name in theirs_kept:

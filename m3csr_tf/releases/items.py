@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.config import ColdConfig
+from m3csr_tf.data import cold
+from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue, numbers_of
 from m3csr_tf.errors import ReleaseError
 from m3csr_tf.features.popularity import bins_of
 from m3csr_tf.ids import FIRST_ROW
@@ -35,7 +37,8 @@ class ItemStore:
 
     Args:
       frame: item_id (str, distinct), view_count (int64, -1 if unknown), training_bin (int32, -1 if the towers lack the
-        item) and refreshed (bool, whether it was added or changed by refresh).
+        item) and refreshed (bool, whether it was added or changed by refresh); where they are known, publish_time
+        (float64 Unix seconds, NaN if unknown) and training_views (int64, the views at the training, -1 if unknown).
       content: modality -> raw vectors float32 [items, width], in the order of `frame`; a row that is all NaN means that
         the item lacks the modality.
       edges: int64, lower edges of the popularity bins from bin 1 on (`features.popularity`).
@@ -54,10 +57,13 @@ class ItemStore:
         self._base = pd.Index(frame[columns.ITEM_ID].to_numpy(dtype=object))
         self._views = frame[columns.VIEW_COUNT].to_numpy(np.int64, copy=True)
         self._bins = frame[columns.TRAINING_BIN].to_numpy(np.int32)
+        self._published = numbers_of(frame, columns.PUBLISH_TIME, np.nan).astype(np.float64)
+        self._training_views = numbers_of(frame, columns.TRAINING_VIEWS, UNKNOWN_VIEWS).astype(np.int64)
         self._refreshed = set(frame[columns.ITEM_ID][frame[columns.REFRESHED].to_numpy(bool)])
         self._content = dict(content)
         self._edges = edges
         self._views_since: dict[str, int] = {}
+        self._published_since: dict[str, float] = {}
         self._content_since: dict[str, dict[str, np.ndarray]] = {}
         self._gone: set[str] = set()
         self._kept = kept or KeptValues({})
@@ -143,13 +149,41 @@ class ItemStore:
         views = self.views(ids)
         return np.where(views >= 0, bins_of(views, self._edges), np.maximum(self.training_bins(ids), 0))
 
-    def is_cold(self, ids: np.ndarray) -> np.ndarray:
-        """Returns whether items are in popularity bin 0, bool [ids].
+    def publish_times(self, ids: np.ndarray) -> np.ndarray:
+        """Returns when items were published, Unix seconds, float64 [ids], NaN where unknown.
 
         Raises:
           KeyError: an item is not in the store.
         """
-        return self.bins(ids) == 0
+        rows = self._rows(ids)
+        times = np.where(rows >= 0, self._published[np.maximum(rows, 0)], np.nan)
+        for line, item in enumerate(ids):
+            if item in self._published_since:
+                times[line] = self._published_since[item]
+        return times
+
+    def is_cold(self, ids: np.ndarray, rule: ColdConfig | None = None, now: float = np.nan) -> np.ndarray:
+        """Returns which items are cold, bool [ids] (`data.cold.is_cold`).
+
+        Without a rule, an item without a click is one in popularity bin 0. An unknown view count is that of the
+        training, and an item that was not in the training and has no view count has no views.
+
+        Args:
+          ids: the items.
+          rule: the largest age and number of views; None for neither.
+          now: the time at which ages are taken, in Unix seconds.
+
+        Raises:
+          KeyError: an item is not in the store.
+        """
+        rows, views = self._rows(ids), self.views(ids)
+        at_training = np.where(rows >= 0, self._training_views[np.maximum(rows, 0)], UNKNOWN_VIEWS)
+        return cold.is_cold(
+            rule or ColdConfig(),
+            cold.ages(self.publish_times(ids), now),
+            np.where(views >= 0, views, np.maximum(at_training, 0)),
+            self.bins(ids) == 0,
+        )
 
     def content(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Returns raw content, modality -> float32 [ids, width]; a row that is all NaN lacks the modality.
@@ -175,6 +209,7 @@ class ItemStore:
           KeyError: an item is not in the store.
         """
         frame = pd.DataFrame({columns.ITEM_ID: np.asarray(ids, dtype=object), columns.VIEW_COUNT: self.views(ids)})
+        frame[columns.PUBLISH_TIME] = self.publish_times(ids)
         return Catalogue(frame, self.content(ids))
 
     def upsert(
@@ -186,6 +221,8 @@ class ItemStore:
     ) -> None:
         """Adds items, or replaces the view counts, content and values of items that are in the store.
 
+        A known publish time replaces an earlier one; an item without one keeps its earlier one.
+
         Args:
           items: the items.
           has_content: bool [items], False for a known item that keeps its content.
@@ -194,11 +231,14 @@ class ItemStore:
         """
         ids = items.frame[columns.ITEM_ID].tolist()
         views = items.frame[columns.VIEW_COUNT].tolist()
+        published = numbers_of(items.frame, columns.PUBLISH_TIME, np.nan)
         for line, (item, count) in enumerate(zip(ids, views, strict=True)):
             if has_content[line]:
                 self._content_since[item] = {name: vectors[line].copy() for name, vectors in items.content.items()}
             if refreshed[line]:
                 self._refreshed.add(item)
+            if not np.isnan(published[line]):
+                self._published_since[item] = float(published[line])
             self._views_since[item] = count
             self._gone.discard(item)
             self.removed.discard(item)
@@ -209,6 +249,7 @@ class ItemStore:
         for item in ids:
             self._content_since.pop(item, None)
             self._views_since.pop(item, None)
+            self._published_since.pop(item, None)
             self._refreshed.discard(item)
             self._gone.add(item)
             self.removed.add(item)
@@ -217,12 +258,15 @@ class ItemStore:
         """Writes the current items to a new folder."""
         folder.mkdir(parents=True)
         ids = self.ids
+        rows = self._rows(ids)
         frame = pd.DataFrame(
             {
                 columns.ITEM_ID: ids,
                 columns.VIEW_COUNT: self.views(ids),
                 columns.TRAINING_BIN: self.training_bins(ids),
                 columns.REFRESHED: self.refreshed(ids),
+                columns.PUBLISH_TIME: self.publish_times(ids),
+                columns.TRAINING_VIEWS: np.where(rows >= 0, self._training_views[np.maximum(rows, 0)], UNKNOWN_VIEWS),
             }
         )
         frame.to_parquet(folder / _ITEMS, index=False)
@@ -264,6 +308,8 @@ class ItemStore:
         content: Mapping[str, np.ndarray],
         edges: np.ndarray,
         values: Mapping[str, np.ndarray],
+        published: np.ndarray | float = np.nan,
+        views: np.ndarray | int = UNKNOWN_VIEWS,
     ) -> ItemStore:
         """Makes a store of the items of a training; their view counts are unknown, so the bins of the training apply.
 
@@ -273,6 +319,8 @@ class ItemStore:
           content: modality -> float32 [FIRST_ROW + items, width], as `Prepared.content`.
           edges: lower edges of the popularity bins, as in `ItemStore`.
           values: kept column -> object array of str [items], None where an item has no value.
+          published: publish times in Unix seconds, [items], NaN where unknown.
+          views: views at the training, int64 [items]; they make an item cold or not and do not move its bin.
         """
         frame = pd.DataFrame(
             {
@@ -280,6 +328,8 @@ class ItemStore:
                 columns.VIEW_COUNT: UNKNOWN_VIEWS,
                 columns.TRAINING_BIN: bins[FIRST_ROW:],
                 columns.REFRESHED: False,
+                columns.PUBLISH_TIME: published,
+                columns.TRAINING_VIEWS: views,
             }
         )
         raw = {name: vectors[FIRST_ROW:] for name, vectors in content.items()}

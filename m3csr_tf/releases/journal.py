@@ -45,7 +45,7 @@ class Segment:
     """Items that were added or changed, and items that were removed.
 
     Attributes:
-      items: the added and changed items: ids, view counts and raw content.
+      items: the added and changed items: ids, view counts, publish times (NaN: as it was known) and raw content.
       vectors: their item vectors, float32 [items, D].
       removed: ids of the removed items, none of which is among `items`.
       has_content: bool [items], False where the content stays as it was known, and `items` holds NaN instead.
@@ -167,10 +167,12 @@ class Journal:
     def _table(self, segment: Segment, number: int) -> pa.Table:
         count, gone = len(segment.vectors), len(segment.removed)
         frame = segment.items.frame
+        published = frame.get(columns.PUBLISH_TIME, pd.Series(np.nan, frame.index)).astype(np.float64)
         arrays = {
             columns.ITEM_ID: pa.array([*frame[columns.ITEM_ID], *segment.removed], pa.string()),
             columns.REMOVED: pa.array([False] * count + [True] * gone),
             columns.VIEW_COUNT: pa.array([*frame[columns.VIEW_COUNT].tolist(), *[None] * gone], pa.int64()),
+            columns.PUBLISH_TIME: pa.array([*published.tolist(), *[np.nan] * gone], pa.float64()),
             columns.REFRESHED: pa.array([*segment.refreshed.tolist(), *[False] * gone]),
             columns.HAS_CONTENT: pa.array([*segment.has_content.tolist(), *[False] * gone]),
             columns.ITEM_VECTOR: _lists(segment.vectors, gone, np.ones(count, bool)),
@@ -206,6 +208,8 @@ class Journal:
                 columns.VIEW_COUNT: came[columns.VIEW_COUNT].to_numpy().astype(np.int64),
             }
         )
+        if columns.PUBLISH_TIME in came.column_names:  # Journals of earlier versions lack it.
+            frame[columns.PUBLISH_TIME] = came[columns.PUBLISH_TIME].to_numpy()
         items = Catalogue(frame, {name: _matrix(came[name]) for name in self._modalities})
         gone = table.filter(pa.array(removed))[columns.ITEM_ID].to_pylist()
         has_content, refreshed = (came[name].to_numpy() for name in (columns.HAS_CONTENT, columns.REFRESHED))

@@ -132,7 +132,7 @@ def says_the_same(manifest: Mapping[str, Any], trained: Trained) -> bool:
     settings = trained.config.model_dump(mode="json")
     return (
         released_from(manifest, trained)
-        and all(manifest["config"][section] == settings[section] for section in ("exposure", "index"))
+        and all(manifest["config"].get(section) == settings[section] for section in ("exposure", "cold", "index"))
         and manifest.get("item_columns", []) == list(trained.config.release.columns)
     )
 
@@ -174,7 +174,13 @@ def _build_index(trained: Trained, staging: Path, values: Mapping[str, np.ndarra
     """Indexes and saves the vectors that the exported item tower gives, so that tower and index cannot disagree."""
     prepared, config = trained.prepared, trained.config
     items = ItemStore.of_training(
-        prepared.items.known, prepared.bins, prepared.content, np.asarray(prepared.popularity.edges), values
+        prepared.items.known,
+        prepared.bins,
+        prepared.content,
+        np.asarray(prepared.popularity.edges),
+        values,
+        published=prepared.publish_times[FIRST_ROW:],
+        views=prepared.known_views[FIRST_ROW:],
     )
     ids = items.ids
     tower = SavedItemTower(staging / columns.ITEM_TOWER)
@@ -247,7 +253,7 @@ def _manifest(
             **{name: dict(record) for name, record in records.items() if record is not None},
             **({"item_columns": list(config.release.columns)} if config.release.columns else {}),
             "config": {
-                **config.model_dump(mode="json", include={"model", "history", "exposure", "index"}),
+                **config.model_dump(mode="json", include={"model", "history", "exposure", "cold", "index"}),
                 # The path is left out, because it means nothing on another machine.
                 "data": config.data.model_dump(mode="json", include={"format", "modalities"}),
             },

@@ -65,8 +65,9 @@ def refresh(
 
     Args:
       release: the current version, which first catches up with its journal.
-      items: checked, in the form of `Catalogue.frame`: item_id and perhaps view_count. Without that column an item
-        keeps its count. A count of -1 is unknown; an item of the training then keeps the popularity bin it had there.
+      items: checked, in the form of `Catalogue.frame`: item_id and perhaps view_count and publish_time. Without a
+        column an item keeps what it had. A count of -1 is unknown; an item of the training then keeps the popularity
+        bin it had there. An item whose publish time is NaN keeps the one it had.
       content: modality -> raw vectors float32 [items, width], NaN where an item lacks the modality; they replace what
         was known. For a modality that is not given, a known item keeps its content, and a new one lacks it.
       removed: ids of the items to remove.
@@ -253,4 +254,7 @@ def _completed(
         else:
             whole[name] = np.full([len(ids), width], np.nan, np.float32)
             whole[name][in_release] = known[name]
-    return Catalogue(pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: views}), whole)
+    completed = pd.DataFrame({columns.ITEM_ID: ids, columns.VIEW_COUNT: views})
+    if columns.PUBLISH_TIME in frame:
+        completed[columns.PUBLISH_TIME] = frame[columns.PUBLISH_TIME].to_numpy(np.float64)
+    return Catalogue(completed, whole)

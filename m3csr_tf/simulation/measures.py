@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from m3csr_tf.config import ColdConfig
+from m3csr_tf.data.cold import is_cold as is_cold_at
 from m3csr_tf.simulation.feedback import CLICK, FOLLOW, LIKE, VIEWS, WATCH
 from m3csr_tf.simulation.population import ITEM, TIME, USER, Population
 
@@ -92,4 +94,5 @@ def is_cold(shown: pd.DataFrame, published: np.ndarray, hours: float, views: int
       views: it has fewer than these.
     """
     age = shown[TIME].to_numpy() - published[shown[ITEM].to_numpy()]
-    return (age <= hours * _HOUR) & (shown[VIEWS].to_numpy() < views)
+    nothing = np.zeros(len(shown), bool)
+    return is_cold_at(ColdConfig(max_age_hours=hours, max_views=views), age, shown[VIEWS].to_numpy(), nothing)

@@ -61,7 +61,10 @@ class Plan:
         if name not in self.configs:
             return None
         config = self.configs[name]
-        parts = [config.fingerprint(), config.fingerprint("exposure", "index")]
+        parts = [
+            config.fingerprint(),
+            config.fingerprint("exposure", "index", *(["cold"] if config.cold.is_set else [])),
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

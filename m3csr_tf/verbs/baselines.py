@@ -7,7 +7,7 @@ from typing import Any
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
 from m3csr_tf.config import Config
-from m3csr_tf.evaluation import per_user, report
+from m3csr_tf.evaluation import per_user, report, slice_table
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
@@ -46,7 +46,7 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
             settings = config.evaluation.model_copy(update={"bootstrap": resamples})
             with progress(f"evaluating {titled(name)} on {split}, users") as stage:
                 evaluated[name][split] = report.evaluate_split(
-                    prepared, *vectors, split, settings, config.run.seed, stage
+                    prepared, *vectors, split, settings, config.run.seed, stage, config.cold
                 )
         tree[name] = {split: evaluation.to_json() for split, evaluation in evaluated[name].items()}
         if choice is not None:
@@ -56,7 +56,7 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
         per_user.write(config.run_folder / per_user.PER_USER_FILE, evaluated)
         report.write_metrics(config.run_folder / BASELINES_FILE, tree)
     for name, evaluations in evaluated.items():
-        console.print(report.table(titled(name), evaluations[columns.TEST]))
+        console.print(slice_table.table(titled(name), evaluations[columns.TEST]))
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

@@ -7,7 +7,8 @@ from typing import Any
 from m3csr_tf import columns
 from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import Config
-from m3csr_tf.evaluation import per_user, report
+from m3csr_tf.evaluation import per_user, report, slice_table
+from m3csr_tf.evaluation.cold_items import items_then
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import run_files, runs
@@ -72,6 +73,10 @@ def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = No
         tree[FINAL_FIT] = final.to_json()
     edges = prepared.popularity.edges.tolist()
     tree["exposure"] = config.exposure.added | {"bonuses": added.tolist(), "popularity_edges": edges}
+    then = {split: items_then(prepared, split, config.cold) for split in evaluated}
+    counted = {split: found for split, found in then.items() if found is not None}
+    if counted:
+        tree["cold"] = config.cold.model_dump() | {split: found.to_json() for split, found in counted.items()}
     if trained.model.weighs_modalities:
         with progress("intensities of users"):
             tree["intensity"] = intensities_of(trained, users)
@@ -80,10 +85,12 @@ def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = No
         report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():
-        console.print(report.table(titled(name), evaluation))
+        console.print(slice_table.table(titled(name), evaluation))
     if final is not None:
-        console.print(report.table(f"{model}, final fit", final.evaluation))
+        console.print(slice_table.table(f"{model}, final fit", final.evaluation))
         say(final.in_words())
+    for split, found in counted.items():
+        say(f"{split}, {config.cold.in_words()}: {found.in_words()}")
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

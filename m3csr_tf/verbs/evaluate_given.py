@@ -16,7 +16,8 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, NotFiniteError, RunError
-from m3csr_tf.evaluation import metrics, per_user, report, significance
+from m3csr_tf.evaluation import metrics, per_user, report, significance, slice_table
+from m3csr_tf.evaluation.cold_items import ItemsThen, items_then
 from m3csr_tf.evaluation.given_lists import read_lists
 from m3csr_tf.evaluation.given_vectors import GivenVectors, read_vectors
 from m3csr_tf.evaluation.report import Evaluation, ListJudge
@@ -81,7 +82,7 @@ def evaluate_given(
     with runs.figures_of(trained):
         _refuse_foreign(path)
         report.write_metrics(path, tree)
-    console.print(report.table(f"{name}, {split}", evaluation))
+    console.print(slice_table.table(f"{name}, {split}", evaluation))
     for what, count in counts.items():
         say(f"{name}: {what}: {count:,}")
     _print_tests(name, title, tests)
@@ -119,7 +120,8 @@ def _of_lists(trained: TrainedRun, path: Path, split: str) -> tuple[Evaluation, 
     judge, users, of = _judge(trained, split)
     with progress("reading the lists"):
         given = read_lists(path, trained.prepared, users, judge.longest, trained.config.run.seed)
-    return _evaluation(judge, np.arange(len(users)), given.ranked, trained.prepared, of), given.counts
+    then = items_then(trained.prepared, split, trained.config.cold)
+    return _evaluation(judge, np.arange(len(users)), given.ranked, trained.prepared, of, then), given.counts
 
 
 def _of_vectors(trained: TrainedRun, files: list[Path], split: str) -> tuple[Evaluation, dict[str, int]]:
@@ -153,14 +155,16 @@ def _of_vectors(trained: TrainedRun, files: list[Path], split: str) -> tuple[Eva
         )
         return result
 
-    everybody = np.arange(len(users))
+    everybody, then = np.arange(len(users)), items_then(prepared, split, config.cold)
     try:
         with progress("ranking by the vectors, users") as stage:
-            evaluation = _evaluation(judge, everybody, ranked(known, everybody, seen, stage), prepared, of)
-        alone = known & report.items_ranked_alone(prepared, split)
+            evaluation = _evaluation(judge, everybody, ranked(known, everybody, seen, stage), prepared, of, then)
+        alone = known & report.items_ranked_alone(prepared, split, then)
         with progress("ranking new items alone, users") as stage:
             some = judge.users(alone)
-            evaluation.slices[report.COLD_ONLY] = judge.slice(some, ranked(alone, some, None, stage), alone)
+            evaluation.slices[report.COLD_ONLY] = judge.slice(
+                some, ranked(alone, some, None if then is None else seen, stage), alone
+            )
     except NotFiniteError as error:
         said = str(error).partition(", since")[0]
         raise InputError(f"{files[0]} and {files[1]}: {said}; scale both down") from None
@@ -171,8 +175,10 @@ def _counts_of(given: GivenVectors, whose: str) -> dict[str, int]:
     return {f"{whose}rows" if name == "rows" else name: count for name, count in given.counts.items()}
 
 
-def _evaluation(judge: ListJudge, users: np.ndarray, ranked: np.ndarray, prepared: Prepared, of: int) -> Evaluation:
-    return report.drawn_from(judge.evaluation(users, ranked, prepared.train_clicks), of)
+def _evaluation(
+    judge: ListJudge, users: np.ndarray, ranked: np.ndarray, prepared: Prepared, of: int, then: ItemsThen | None
+) -> Evaluation:
+    return report.drawn_from(judge.evaluation(users, ranked, prepared.train_clicks, then), of)
 
 
 def _against(evaluation: Evaluation, own: Evaluation) -> list[PairedTest]:

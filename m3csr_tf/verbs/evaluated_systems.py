@@ -79,7 +79,9 @@ def evaluated_on(
 ) -> Evaluation:
     """Evaluates one system on one split, and shows progress on stderr under the system's name."""
     with progress(f"evaluating {titled(name)} on {split}, users") as stage:
-        return report.evaluate_split(trained.prepared, *vectors, split, settings, trained.config.run.seed, stage)
+        return report.evaluate_split(
+            trained.prepared, *vectors, split, settings, trained.config.run.seed, stage, trained.config.cold
+        )
 
 
 def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vectors, ChosenSettings | None]]:

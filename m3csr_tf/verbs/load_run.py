@@ -12,6 +12,7 @@ from m3csr_tf import columns, exposure
 from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import RunError
+from m3csr_tf.evaluation.cold_items import items_then
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training import finished as endings
@@ -137,7 +138,8 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
     """Calibrates the bonus of each popularity bin, float32 [bins], which evaluation and release add alike.
 
-    Those of a final fit are of its own vectors. How much of the shares validation allows, it takes from the run that
+    With the settings of section `cold`, cold items are those at the end of training, when validation begins. The
+    bonuses of a final fit are of its own vectors. How much of the shares validation allows, it takes from the run that
     chose, since it has no validation clicks.
 
     Raises:
@@ -155,6 +157,7 @@ def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
 
 def _calibrated(trained: TrainedRun, vectors: Vectors, part: float | None) -> exposure.Calibration:
     config = trained.config
+    then = items_then(trained.prepared, columns.VAL, config.cold)
     with progress(f"calibrating how often new items are shown, {PERCENT}") as stage:
         return exposure.calibrate(
             trained.prepared,
@@ -164,4 +167,5 @@ def _calibrated(trained: TrainedRun, vectors: Vectors, part: float | None) -> ex
             config.evaluation.block,
             on_progress=stage,
             part=part,
+            cold=None if then is None else then.cold,
         )

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from m3csr_tf import columns, explain
+from m3csr_tf.batch.ages import AgeRules
 from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.retrieval import retrieve as retrieve_lists
 from m3csr_tf.batch.summary import distinct_lists, doubts, said_of
@@ -43,7 +44,7 @@ def retrieve(config: Config) -> Path:
     engine = engine_of(config, config.retrieve)
     with progress("reading the users"):
         users = users_of(config, released)
-    done = retrieve_lists(released, users, output, config.retrieve, config.index, engine)
+    done = retrieve_lists(released, users, output, config.retrieve, config.index, engine, config.cold)
     _print_done(done, config)
     if not done.missing:
         _print_counts(done, released, users, config)
@@ -94,6 +95,8 @@ def _print_counts(done: JobStatus, released: Release, users: Users, config: Conf
     say(said_of(done, distinct))
     for doubt in doubts(done, distinct, released, users, config.retrieve.part_size):
         logger.warning("%s: %s", done.output, doubt)
+    for doubt in AgeRules.of(config.retrieve, config.cold).at(done.now).doubts(released):
+        logger.warning("%s: %s", released.folder, doubt)
 
 
 def _print_examples(folder: Path, released: Release) -> None:

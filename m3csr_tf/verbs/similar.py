@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pandas as pd
 from rich.table import Table
 
 from m3csr_tf import columns
+from m3csr_tf.batch.ages import AgeRules
 from m3csr_tf.batch.filters import Filters
 from m3csr_tf.batch.job import JobStatus
 from m3csr_tf.batch.query_items import FileOfContent, QueryItemBatch, file_of_queries
@@ -25,6 +28,8 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import is_utf8, quoted, shortened
 from m3csr_tf.verbs.batch_jobs import engine_of, parts_made, print_missing
 from m3csr_tf.verbs.console import console, say
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the JSON; a name that changes or goes makes a new one."""
@@ -52,9 +57,12 @@ def similar(config: Config, item: str | None = None, as_json: bool = False) -> P
     if item is None:
         return _job(config, released, path)
     batch = _given(released, item, path)
-    filters = Filters.read(config.similar)
+    filters = Filters.read(config.similar, config.cold)
+    filters = replace(filters, ages=filters.ages.at(filters.ages.clock()))
     check_filters(released, filters, config.similar)
     finder = SimilarItems(released, config.similar.by, config.similar.top_n, filters)
+    for doubt in filters.ages.doubts(released):
+        logger.warning("%s: %s", released.folder, doubt)
     found = finder.find(batch)
     if not found.unit.any():
         raise InputError(
@@ -78,11 +86,13 @@ def _job(config: Config, released: Release, path: Path | None) -> Path:
     if path is not None:
         with progress("reading the items"):
             queries = file_of_queries(path, released)
-    done = similar_items(released, queries, output, config.similar, engine_of(config, config.similar))
+    done = similar_items(released, queries, output, config.similar, engine_of(config, config.similar), config.cold)
     if done.missing:
         print_missing(done, config.similar)
         return output
     _print_done(done, config)
+    for doubt in AgeRules.of(config.similar, config.cold).at(done.now).doubts(released):
+        logger.warning("%s: %s", released.folder, doubt)
     return output
 
 

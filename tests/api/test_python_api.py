@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,18 @@ def test_a_final_fit_is_released_while_the_metrics_stay_those_of_the_choice(run:
     clicked = set(zip(interactions["user_id"], interactions["item_id"], strict=True))
     assert {*listed["user_id"]} == {*users}
     assert not clicked & set(zip(listed["user_id"], listed["item_id"], strict=True))
+
+
+def test_cold_items_by_age_at_a_time_are_those_of_the_frames(release: m3.Release) -> None:
+    items = release.items
+    now = datetime(2023, 12, 1, tzinfo=UTC)
+    cold = set(items["item_id"][now.timestamp() - items["publish_time"] <= 96 * 3600])
+    assert 0 < len(cold) < len(items)
+    asked: dict[str, Any] = {"n": 200, "only": "cold", "cold": {"max_age_hours": 96}, "now": now}
+    users = pd.DataFrame({"user_id": ["u"], "history": [[]]})
+    assert set(release.recommend(users, **asked)["item_id"]) == cold
+    assert set(release.similar(sorted(cold)[:2], **asked)["similar_item_id"]) == cold
+    with pytest.raises(ConfigError, match=r"cold\.max_age"):
+        release.recommend(users, cold={"max_age": 1})
+    with pytest.raises(ConfigError, match=r"retrieve\.now must be .*, got .*tomorrow"):
+        release.recommend(users, now="tomorrow")

@@ -26,7 +26,7 @@ from m3csr_tf.batch.similar import similar
 from m3csr_tf.batch.spark import SparkEngine
 from m3csr_tf.batch.users import FileOfUsers, PreparedUsers
 from m3csr_tf.cli import app
-from m3csr_tf.config import EmbedConfig, RetrieveConfig, SimilarConfig, SparkConfig
+from m3csr_tf.config import ColdConfig, EmbedConfig, RetrieveConfig, SimilarConfig, SparkConfig
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.errors import EngineError, InputError
 
@@ -107,11 +107,15 @@ def test_lists_of_prepared_users_are_the_local_jobs_too(
 def test_filters_and_shares_hold_on_spark(spark: SparkEngine, release: Any, users: Path, tmp_path: Path) -> None:
     block = tmp_path / "block.txt"
     block.write_text("\n".join(release.index.ids[:40]))
-    filtered = LISTS.model_copy(update={"block": block, "cold_quota": 0.4})
-    retrieve(release, FileOfUsers(users), tmp_path / "local", filtered)
+    # In the middle of the world's month: half of its videos are yet to be published, and some are too old.
+    ages = {"max_age_days": 10.0, "now": 1_700_000_000.0 + 15 * 86_400}
+    filtered = LISTS.model_copy(update={"block": block, "cold_quota": 0.4, **ages})
+    cold = ColdConfig(max_age_hours=48, max_views=20)
+    retrieve(release, FileOfUsers(users), tmp_path / "local", filtered, cold=cold)
     half = filtered.model_copy(update={"shard": "1/2"})
-    assert retrieve(release, FileOfUsers(users), tmp_path / "spark", half, engine=spark).missing == 4
-    retrieve(release, FileOfUsers(users), tmp_path / "spark", half.model_copy(update={"shard": "2/2"}))
+    assert retrieve(release, FileOfUsers(users), tmp_path / "spark", half, engine=spark, cold=cold).missing == 4
+    other = half.model_copy(update={"shard": "2/2"})
+    retrieve(release, FileOfUsers(users), tmp_path / "spark", other, cold=cold)
     assert files(tmp_path / "spark") == files(tmp_path / "local")
 
 

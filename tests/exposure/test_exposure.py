@@ -20,6 +20,7 @@ from m3csr_tf.experiments.frontier import HIDDEN, PLOT_FILE, TABLE_FILE, frontie
 from m3csr_tf.exposure import (
     EXPOSED_AT,
     MOST_COLD_SHARE,
+    Ranked,
     by_clicks,
     calibrated_bonuses,
     catalogue_share,
@@ -29,6 +30,7 @@ from m3csr_tf.exposure import (
     ranked_by_kind,
     with_bonuses,
 )
+from m3csr_tf.exposure.balance import bonus_for_share
 from m3csr_tf.features.popularity import PopularityBins
 from m3csr_tf.ids import FIRST_ROW, NO_ITEM
 from m3csr_tf.ranking.full_ranking import top_n
@@ -71,6 +73,26 @@ def test_without_cold_items_there_is_no_bonus() -> None:
     problem = one_user()
     problem["cold"] = np.zeros_like(problem["cold"])
     assert cold_bonus(**problem, share=0.5, n=4) == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.1, 0.3, 0.6]))
+def test_the_share_is_filled_by_the_items_that_count_whichever_get_the_bonus(seed: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    scores = np.sort(random.normal(size=(2, 5, 4)).astype(np.float32), axis=2)[:, :, ::-1]
+    rows = np.stack([random.permuted(np.tile(FIRST_ROW + kind * 8 + np.arange(8), (5, 1)), axis=1) for kind in (0, 1)])
+    others, raised = (Ranked(rows[kind, :, :4].astype(np.int32), scores[kind]) for kind in (0, 1))
+    counted = random.random(FIRST_ROW + 16) < 0.5
+
+    def places(bonus: float) -> int:
+        return int(counted[merge(others, raised, bonus).items].sum())
+
+    found = bonus_for_share(others, raised, share, counted)
+    # The lists change where a raised item overtakes one of the others.
+    steps = np.sort((others.scores[:, ::-1].astype(np.float64) - raised.scores).ravel())
+    middles = [steps[0] - 1, *(steps[1:] + steps[:-1]) / 2, steps[-1] + 1]
+    wanted = min(share * 20, max(map(places, middles)))
+    assert places(found) >= wanted
+    assert all(places(bonus) < wanted for bonus in middles if bonus < found and places(bonus) != places(found))
 
 
 def test_users_without_a_training_click_are_not_asked() -> None:

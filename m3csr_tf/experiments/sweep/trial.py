@@ -76,6 +76,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
         columns.VAL,
         config.evaluation.model_copy(update={"bootstrap": 0}),
         config.run.seed,
+        cold=config.cold,
     )
     figures = evaluation.to_json()
     report.write_metrics(folder / run_files.METRICS_FILE, {columns.VAL: figures, "training": trained.finished})
