@@ -2,12 +2,12 @@
 
 python benchmarks/list_rules.py
 
-Items are random vectors of `LATENT` dimensions under a linear map, with noise. Authors are drawn as the synthetic world
-draws them, the m-th with a share proportional to 1/m, one author for 20 items. The first `--content` entries of a
-vector stand for its content; a share of the items are near copies of others, with a content cosine of about 0.995, so
-that lists meet near-duplicates. A round makes the lists of all users in batches without rules, with each rule and with
-both; every kind takes its turn first.
-Seconds are those of the processor, all threads together, which other programs on the machine hardly change.
+Items are random vectors of `LATENT` dimensions under a linear map, with noise. Authors are drawn as in the synthetic
+world, the m-th with a share proportional to 1/m, one author for 20 items. The first `--content` entries of a vector
+stand for its content; a share of the items are near copies of others, with a content cosine of about 0.995, so that
+there are near-duplicates. A round makes the lists of all users in batches without rules, with each rule and with both;
+every kind takes its turn first. Seconds are those of the processor, all threads together, which other programs on the
+machine hardly change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AUTHORS_SHARE = 20
 
 
 def main(
-    items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 100_000,
+    items: Annotated[int, typer.Option(help="Items of the catalogue.")] = 30_000,
     width: Annotated[int, typer.Option(help="Width of the vectors.")] = 192,
     content: Annotated[int, typer.Option(help="Entries of a vector that are its content.")] = 128,
     users: Annotated[int, typer.Option(help="Users to make lists for.")] = 8192,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,39 @@ COMPARED_AT_ONCE = 32
 ENTRIES_AT_ONCE = 1 << 21
 """Largest number of content entries that are gathered at once; more users are chosen for in several blocks."""
 _NO_VALUE = -1
+
+
+class _Capped(NamedTuple):
+    """The values of a column of some users' candidates, and how many of each their lists hold.
+
+    Attributes:
+      cap: the largest number of items with the same value.
+      numbers: the number of each candidate's value, int64 [users, candidates], a user's own; the last number, which is
+        that of no value, has no cap.
+      counts: how many items with each number are taken, int64 [users, numbers].
+    """
+
+    cap: int
+    numbers: np.ndarray
+    counts: np.ndarray
+
+    def full(self, here: slice) -> np.ndarray:
+        """Returns which of these candidates have a value that has reached its cap, bool [users, candidates]."""
+        numbers = self.numbers[:, here]
+        return (np.take_along_axis(self.counts, numbers, axis=1) >= self.cap) & (numbers < self.counts.shape[1] - 1)
+
+    def take(self, users: np.ndarray, places: np.ndarray, here: slice) -> np.ndarray:
+        """Counts the candidates that some users take; returns which others their caps now exclude, bool [users, part].
+
+        Args:
+          users: positions of the users, int64 [some].
+          places: positions of the candidates that they take, one each, int64 [some].
+          here: the part of the candidates.
+        """
+        number = self.numbers[users, places]
+        self.counts[users, number] += 1
+        is_full = (self.counts[users, number] >= self.cap) & (number < self.counts.shape[1] - 1)
+        return is_full[:, np.newaxis] & (self.numbers[users, here] == number[:, np.newaxis])
 
 
 @dataclass(frozen=True)
@@ -121,42 +155,39 @@ class ListRules:
 
     def _places(self, rows: np.ndarray, n: int, reserved: np.ndarray | None) -> np.ndarray:
         """Returns which places of the rankings are taken, bool [users, candidates]."""
-        users, candidates = rows.shape
-        held = np.empty([users, 0], np.int64) if reserved is None else reserved
+        held = np.empty([len(rows), 0], np.int64) if reserved is None else reserved
         taken = np.zeros(rows.shape, bool)
         room = n - (held != NO_ITEM).sum(axis=1)
         capped = [self._capped(name, cap, rows, held) for name, cap in self.caps.items()]
-        for start in range(0, candidates, COMPARED_AT_ONCE):
-            part = rows[:, start : start + COMPARED_AT_ONCE]
-            allowed = (part != NO_ITEM) & ~_among(part, held)
+        start, size = 0, COMPARED_AT_ONCE
+        while start < rows.shape[1] and room.any():
+            here = slice(start, start + size)
+            part = rows[:, here]
+            allowed = (part != NO_ITEM) & ~_among(part, held) & (room > 0)[:, np.newaxis]
+            for one in capped:
+                allowed &= ~one.full(here)
             alike = None
-            if self.contents is not None:
+            if self.contents is not None and allowed.any():
                 allowed &= ~self._like_earlier(part, rows[:, :start], taken[:, :start], held)
                 alike = self._alike(part, part)
-                if not (alike & ~np.eye(part.shape[1], dtype=bool)).any():
-                    alike = None
-            for place in range(part.shape[1]):
-                take = allowed[:, place] & (room > 0)
-                for values, counts, cap in capped:
-                    value = values[:, start + place]
-                    take &= (counts[np.arange(users), value] < cap) | (value == counts.shape[1] - 1)
-                for values, counts, _ in capped:
-                    counts[np.arange(users), values[:, start + place]] += take
+            # In each step every user takes the best candidate that is left to her, until none of the part is left.
+            while len(users := np.flatnonzero(allowed.any(axis=1))):
+                place = allowed[users].argmax(axis=1)
+                taken[users, start + place] = True
+                room[users] -= 1
+                left = allowed[users] & (room[users] > 0)[:, np.newaxis]
+                left[np.arange(len(users)), place] = False
+                for one in capped:
+                    left &= ~one.take(users, start + place, here)
                 if alike is not None:
-                    allowed &= ~(alike[:, place] & take[:, np.newaxis])
-                taken[:, start + place] = take
-                room -= take
-            if not room.any():
-                break
+                    left &= ~alike[users, place]
+                allowed[users] = left
+            start += size
+            size = size if self.contents is not None else 2 * size
         return taken
 
-    def _capped(self, name: str, cap: int, rows: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """Numbers the values of each user's candidates from 0, and counts those of the items that she has already.
-
-        Returns:
-          The number of each candidate's value, int64 [users, candidates]; counts int64 [users, numbers], of which the
-          last is for items without a value; and the cap.
-        """
+    def _capped(self, name: str, cap: int, rows: np.ndarray, held: np.ndarray) -> _Capped:
+        """Numbers the values of each user's candidates from 0, and counts those of the items that she has already."""
         both = np.concatenate([rows, held], axis=1)
         values = np.where(both == NO_ITEM, _NO_VALUE, self.values[name][both])
         order = np.argsort(values, axis=1, kind="stable")
@@ -167,9 +198,9 @@ class ListRules:
         numbers = np.empty_like(ordered_numbers)
         np.put_along_axis(numbers, order, ordered_numbers, axis=1)
         counts = np.zeros([len(both), both.shape[1] + 1], np.int64)
-        there, position = np.nonzero(held != NO_ITEM)
-        np.add.at(counts, (there, numbers[:, rows.shape[1] :][there, position]), 1)
-        return numbers[:, : rows.shape[1]], counts, cap
+        line, position = np.nonzero(held != NO_ITEM)
+        np.add.at(counts, (line, numbers[line, rows.shape[1] + position]), 1)
+        return _Capped(cap, numbers[:, : rows.shape[1]], counts)
 
     def _like_earlier(self, part: np.ndarray, earlier: np.ndarray, taken: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Returns which candidates of a part are near-duplicates of items already in a list, bool [users, part]."""

@@ -16,6 +16,9 @@ from m3csr_tf.util.moments import moment
 from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
 
+_NO_VALUES = {*columns.CATALOGUE_COLUMNS, columns.REMOVED, columns.POPULARITY_BIN, columns.IS_COLD}
+"""Columns of items that have a meaning of their own, so that a release keeps no values of such a name."""
+
 
 class ReleaseConfig(Section):
     """What a version must be to be published."""
@@ -37,7 +40,7 @@ class ReleaseConfig(Section):
     @classmethod
     def _are_other_columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not name or name in {*columns.CATALOGUE_COLUMNS, columns.REMOVED}:
+            if not name or name in _NO_VALUES:
                 raise ValueError(
                     f"release.columns names {quoted(name)}, which says something else of an item; expected other "
                     "columns of the catalogue, e.g. [author]"
