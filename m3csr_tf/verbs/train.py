@@ -13,6 +13,7 @@ from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.prepare import prepare
+from m3csr_tf.verbs.tracker import Tracker
 
 
 def train(config: Config) -> TrainedRun:
@@ -23,17 +24,18 @@ def train(config: Config) -> TrainedRun:
     """
     replicas = distribution.open_distribution(config.run)
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
-        return _train(config, replicas)
+        tracker = Tracker(config) if replicas.is_chief else None
+        return _train(config, replicas, tracker)
 
 
-def _train(config: Config, replicas: Distribution) -> TrainedRun:
+def _train(config: Config, replicas: Distribution, tracker: Tracker | None) -> TrainedRun:
     with replicas.together():
         if replicas.is_chief:
             prepared = prepare(config)
         replicas.agree(0)
     if not replicas.is_chief:
         prepared = Prepared.open(config.run_folder / run_files.PREPARED_FOLDER)
-    trained = load_trained(fit(config, prepared))
+    trained = load_trained(fit(config, prepared, None if tracker is None else tracker.steps))
     finished = trained.finished
     if replicas.is_chief:
         started = f", initialisation {finished['initialisation']}" if finished.get("initialisation") else ""
@@ -41,4 +43,6 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
         )
+    if tracker is not None:
+        tracker.run()
     return trained
