@@ -38,6 +38,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
         "spark": ["pyspark>=4,<5"],  # Batch jobs on many machines; needs Java 17.
         "sweep": ["optuna>=4,<5"],
+        # Runs and releases in an MLflow store; the last two open one that is a file of SQLite, or another database.
+        "mlflow": ["mlflow-skinny>=3.17,<4", "SQLAlchemy>=2", "alembic>=1.10"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",

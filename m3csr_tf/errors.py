@@ -38,6 +38,10 @@ class EngineError(M3CSRError):
     """Spark is not installed, cannot be started, or gave up."""
 
 
+class TrackingError(M3CSRError):
+    """MLflow is not installed, or its store cannot be used."""
+
+
 class ServingError(M3CSRError):
     """TF Serving cannot be reached, does not serve what is asked for, or refuses a request."""
 

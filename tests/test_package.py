@@ -104,6 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drift": {"evaluation", "export", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
     "reports": {"data"},
+    "tracking": {"training"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
 MAY_IMPORT |= {"verbs": set(MAY_IMPORT), "cli": {"verbs"}, "main": {"cli"}}

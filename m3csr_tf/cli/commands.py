@@ -143,6 +143,12 @@ def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
     run_verb("report", config, overrides)
 
 
+@app.command()
+def track(config: ConfigOption = None, overrides: Overrides = None) -> None:
+    """Log a run that is there to the MLflow store of run.tracking_uri, and register its release; as often as needed."""
+    run_verb("track", config, overrides, without_data=True)
+
+
 @app.command("run_all")
 def run_all(
     config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None, final: Final = False

@@ -48,7 +48,7 @@ def in_one_line(error: ValidationError, path: Path | None, overrides: Collection
             lines.append(f"unknown setting {field}{for_kind}; {advice}")
         elif problem["type"] == "value_error":
             lines.append(str(problem["ctx"]["error"]))
-        elif place[:1] == ("spark",):  # What was given may be a secret.
+        elif place[:1] == ("spark",) or place[:2] == ("run", "tracking_uri"):  # What was given may be a secret.
             lines.append(f"{field}: {problem['msg']}")
         else:
             lines.append(f"{field}: {problem['msg']}, got {quoted(problem['input'])}")

@@ -23,7 +23,7 @@ from m3csr_tf.util.hidden import HIDDEN
 from m3csr_tf.util.quoting import is_utf8, quoted
 from m3csr_tf.util.typed import word_for
 
-_OF_SPARK = re.compile(r"\s*spark\b[\w.]*")
+_MAY_BE_SECRET = re.compile(r"\s*(?:spark\b[\w.]*|run\.tracking_uri)")
 """What an override begins with that may hold a secret: all that may be shown of it."""
 
 
@@ -112,8 +112,8 @@ def _read(override: str) -> tuple[str, Any]:
 
 
 def _shown(override: str) -> str:
-    """An override as it stands in messages; what may be a secret of Spark's does not."""
-    name = _OF_SPARK.match(override)
+    """An override as it stands in messages; what may be a secret does not."""
+    name = _MAY_BE_SECRET.match(override)
     return quoted(f"{name[0]}={HIDDEN}" if name else override)
 
 

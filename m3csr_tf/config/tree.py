@@ -28,7 +28,7 @@ from m3csr_tf.config.serving import EmbedConfig, IndexConfig, ReleaseConfig, Ret
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.errors import ConfigError
 from m3csr_tf.util.documents import dump_yaml
-from m3csr_tf.util.hidden import HIDDEN, is_secret, without_password
+from m3csr_tf.util.hidden import HIDDEN, address_shown, is_secret, without_password
 
 END_OF_YAML = "...\n"
 """How YAML says that a document is complete: what a full disk has cut may be valid settings as well."""
@@ -106,6 +106,11 @@ class Config(Section):
                 "exposure.cold_share needs model.kind=m3csr with model.popularity_bias=true, since it is set in that "
                 f"part of the vectors, got {self.exposure.cold_share} for model.kind={self.model.kind}; or pass "
                 "exposure.cold_share=trained"
+            )
+        if self.run.tracking_uri is not None and ":" in self.release_folder.name:
+            raise ValueError(
+                f"run.release_name={self.release_folder.name!r}: the registry of MLflow (run.tracking_uri) takes none "
+                "with a colon; give run.release_name another one"
             )
         if not (info.context or {}).get(WITHOUT_DATA):  # Which need not say what modalities there are.
             self.model.check_modalities(self.data.modality_names)
@@ -200,9 +205,9 @@ class Config(Section):
         return None if self.training.warm_start is None else self.run.folder / self.training.warm_start
 
     def to_yaml(self) -> str:
-        """The resolved tree, every default spelled out; `load` reads it back to an equal tree but for Spark's secrets.
+        """The resolved tree, every default spelled out; `load` reads it back to an equal tree but for secrets.
 
-        They are `***`: the file lies in the run's folder, for all who may read it.
+        They, and those of `run.tracking_uri`, are `***`: the file lies in the run's folder, for all who may read it.
         """
         tree = self.model_dump(mode="json")
         tree["spark"]["conf"] = {
@@ -210,6 +215,8 @@ class Config(Section):
         }
         if self.spark.master is not None:
             tree["spark"]["master"] = without_password(self.spark.master)
+        if self.run.tracking_uri is not None:
+            tree["run"]["tracking_uri"] = address_shown(self.run.tracking_uri)
         return f"{dump_yaml(tree)}{END_OF_YAML}"
 
     def fingerprint(self, *sections: str) -> str:

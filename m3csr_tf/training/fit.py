@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -46,11 +47,16 @@ _FINISHED, _FAILED = 0, -1
 """What the chief announces to the other workers instead of a number of steps."""
 
 
-def fit(config: Config, prepared: Prepared) -> Path:
+def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | None = None) -> Path:
     """Trains a run to its end, or goes on with one that was stopped; returns the run's folder.
 
     Early stopping, the weights kept and the figures logged are those of the averaged weights. Of several workers
     (`run.strategy`) the chief writes the run, and all return when it has.
+
+    Args:
+      config: the run's settings.
+      prepared: its data.
+      on_validation: called by the chief after each validation, when logs and checkpoint are written.
 
     Raises:
       RunError: another configuration has this name, its checkpoint cannot be read, the run to start from or the one
@@ -103,7 +109,8 @@ def fit(config: Config, prepared: Prepared) -> Path:
                 initialisation_settings=dict(initialised.settings),
                 choice="" if choice is None else choice.digest,
             )
-            _Loop(config, budget, model, optimizer, data, validation, replicas, state, choice).run()
+            loop = _Loop(config, budget, model, optimizer, data, validation, replicas, state, choice, on_validation)
+            loop.run()
         except M3CSRError:
             replicas.agree(_FAILED)
             raise
@@ -169,10 +176,11 @@ class _Loop:
         replicas: Distribution,
         afresh: TrainingState,
         choice: Choice | None,
+        on_validation: Callable[[], None] | None,
     ) -> None:
         self._config, self._folder, self._model, self._optimizer = config, config.run_folder, model, optimizer
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
-        self._choice = choice
+        self._choice, self._on_validation = choice, on_validation
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._stored),
@@ -267,6 +275,8 @@ class _Loop:
             for old in (self._folder / run_files.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
+        if self._on_validation is not None:
+            self._on_validation()
 
     def _record_throughput(self, examples_per_second: float) -> None:
         throughput = {"step": self._state.step, "examples_per_second": round(examples_per_second, 1)}

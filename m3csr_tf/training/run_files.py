@@ -51,6 +51,9 @@ REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
 
 FIGURES = "figures"
 
+TRACKING_FILE = "tracking.json"
+"""Which run of an MLflow store this run is logged to."""
+
 EVALUATIONS = "evaluations"
 """Folder of what lists or vectors of others came to, by the held-out clicks of the run."""
 
@@ -86,7 +89,7 @@ def check_replaceable(folder: Path) -> None:
     Raises:
       RunError: naming it.
     """
-    kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, *REPORT_FILES)
+    kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, TRACKING_FILE, *REPORT_FILES)
     foreign = [folder / name for name in JOB_LINKS if (folder / name).exists() and not (folder / name).is_symlink()]
     foreign += [folder / name for name in kept if (folder / name).is_dir()]
     folders = [folder / name for name in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS) if os.path.lexists(folder / name)]
@@ -137,7 +140,7 @@ def open_run(config: Config, afresh: bool = False) -> Path:
         check_replaceable(folder)
         for stale in (CHECKPOINTS, LOGS, FIGURES, EVALUATIONS):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in (METRICS_FILE, FINISHED_FILE, *JOB_LINKS, *REPORT_FILES):
+        for stale in (METRICS_FILE, FINISHED_FILE, TRACKING_FILE, *JOB_LINKS, *REPORT_FILES):
             (folder / stale).unlink(missing_ok=True)
         for job in _jobs(folder):
             shutil.rmtree(job)

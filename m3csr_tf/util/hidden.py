@@ -21,6 +21,12 @@ def is_secret(name: str, value: str) -> bool:
     )
 
 
+def address_shown(address: str) -> str:
+    """An address as it may be shown: without user and password, and without a query that holds a secret."""
+    place, question, query = without_password(address).partition("?")
+    return f"{place}{question}{HIDDEN if _SECRET.search(query) or _NAMED.search(query) else query}"
+
+
 def without_password(address: str) -> str:
     """An address with *** in place of user:password."""
     return _USER_INFO.sub(f"{HIDDEN}@", address)

@@ -21,6 +21,7 @@ from m3csr_tf.verbs.evaluated_systems import evaluated_on, systems, titled
 from m3csr_tf.verbs.final_on_test import final_on_test
 from m3csr_tf.verbs.load_run import load_run
 from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
+from m3csr_tf.verbs.tracker import Tracker
 from m3csr_tf.verbs.user_intensities import intensities_of, print_intensities
 
 
@@ -33,7 +34,10 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
     Returns:
       System -> its evaluation on the test split; the model's key is its title.
     """
-    return evaluate_run(load_run(config, judged=True))[columns.TEST]
+    tracker = Tracker(config)
+    evaluated = evaluate_run(load_run(config, judged=True))[columns.TEST]
+    tracker.run()
+    return evaluated
 
 
 def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = None) -> dict[str, dict[str, Evaluation]]:

@@ -21,6 +21,7 @@ from m3csr_tf.util.locks import locked
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import one_line
 from m3csr_tf.verbs.console import say
+from m3csr_tf.verbs.tracker import Tracker
 
 _LOCK = ".follow.lock"
 _POLL = 0.1
@@ -65,11 +66,13 @@ def refresh(
     if release.index.changed > measured and not compaction:
         _say_gate(recall_now(release))
     if compaction:
+        tracker = Tracker(config, of_release=True)
         released = compact(config.release_folder, config.index)
         say(
             f"compacted version {release.version} into version {released.version}: {len(released.index):,} items, "
             f"recall {released.index.report['recall']}, an empty journal"
         )
+        tracker.current(released)
     if follow:
         _follow(config, follow)
 

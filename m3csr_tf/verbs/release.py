@@ -21,6 +21,7 @@ from m3csr_tf.verbs import released_vectors
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import bonuses, load_released, vectors_of
 from m3csr_tf.verbs.release_gate import passed_gate
+from m3csr_tf.verbs.tracker import Tracker
 
 
 def publish(config: Config, again: bool = False, anyway: bool = False) -> Release:
@@ -33,12 +34,14 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
     With `training.final_fit`, the final fit of the run is published; the run that chose is compared in its place.
     """
     trained = load_released(config)
+    tracker = Tracker(trained.config, of_release=True)
     if FINAL_FIT in trained.finished:
         chose = trained.finished[FINAL_FIT]["run"]
         say(f"run {trained.config.run.name} is the final fit of {chose}, whose metrics hold")
     current = None if again else _published(trained)
     if current is not None:
         say(f"{config.release_folder}: version {current.version} is this run already; --again publishes it once more")
+        tracker.released(current)
         return current
     max_loss = config.release.max_loss
     if max_loss is None:
@@ -64,6 +67,7 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
         console.print(recall_table(report))
     if released.position:
         _print_carried_over(next(segment for _, segment in released.journal.read(until=1)))
+    tracker.released(released)
     return released
 
 
@@ -103,16 +107,19 @@ def verify(config: Config, version: int | None, sample: int) -> None:
 
 def rollback(config: Config, version: int | None) -> Release:
     """Makes an earlier version current again."""
+    tracker = Tracker(config, of_release=True)
     before = versions.current(config.release_folder)
     released, taken = versions.rollback(config.release_folder, version)
     if released.version == before:
         say(f"{config.release_folder}: version {before} is the current one already")
+        tracker.current(released)
         return released
     instead = "" if before is None else f", instead of {before}"
     version_text = f"version {released.version} of run {released.manifest['run']}"
     say(f"{config.release_folder}: {version_text} is current again{instead}")
     if taken is not None:
         _print_carried_over(taken)
+    tracker.current(released)
     return released
 
 

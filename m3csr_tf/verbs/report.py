@@ -15,6 +15,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.evidence import gather
 from m3csr_tf.verbs.load_run import load_run
+from m3csr_tf.verbs.tracker import Tracker
 
 
 def report(config: Config) -> Path:
@@ -26,6 +27,7 @@ def report(config: Config) -> Path:
     Raises:
       RunError: the run has not finished or has not been evaluated, or its folder cannot be written.
     """
+    tracker = Tracker(config)
     trained = load_run(config, judged=True)
     runs.check_figures_fit(trained)
     folder = config.run_folder
@@ -40,4 +42,5 @@ def report(config: Config) -> Path:
         write_text(folder / CARD, model_card(run))
     for what, where in {"report": PAGE, "model card": CARD, "figures": FIGURES}.items():
         say(f"{what}: {folder / where}")
+    tracker.run()
     return folder / PAGE

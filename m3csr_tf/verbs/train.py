@@ -16,6 +16,7 @@ from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.prepare import prepare
+from m3csr_tf.verbs.tracker import Tracker
 
 
 def train(config: Config) -> TrainedRun:
@@ -40,7 +41,8 @@ def train(config: Config) -> TrainedRun:
         )
     replicas = distribution.open_distribution(config.run)
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
-        trained = _train(config, replicas)
+        tracker = Tracker(config) if replicas.is_chief else None
+        trained = _train(config, replicas, tracker)
         if config.training.final_fit:
             final_fit(trained)
     return trained
@@ -66,20 +68,20 @@ def final_fit(trained: TrainedRun) -> TrainedRun:
                         "run.overwrite=true to replace it"
                     )
                 run_files.open_run(config, afresh=True)
-        return _train(config, distribution.open_distribution(config.run))
+        return _train(config, distribution.open_distribution(config.run), Tracker(config))
 
 
 _CLICKS = {"all": "the clicks of all splits", "train_val": "the clicks of train and validation"}
 
 
-def _train(config: Config, replicas: Distribution) -> TrainedRun:
+def _train(config: Config, replicas: Distribution, tracker: Tracker | None) -> TrainedRun:
     with replicas.together():
         if replicas.is_chief:
             prepared = prepare(config)
         replicas.agree(0)
     if not replicas.is_chief:
         prepared = Prepared.open(config.run_folder / run_files.PREPARED_FOLDER)
-    trained = load_trained(fit(config, prepared))
+    trained = load_trained(fit(config, prepared, None if tracker is None else tracker.steps))
     finished = trained.finished
     if replicas.is_chief and FINAL_FIT in finished:
         say(
@@ -92,4 +94,6 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
             f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
         )
+    if tracker is not None:
+        tracker.run()
     return trained
