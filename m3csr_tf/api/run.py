@@ -61,15 +61,20 @@ class Run:
             evaluation.evaluate(self.config)
         return _rows(parse_json(regular(self.folder / run_files.METRICS_FILE).read_bytes()))
 
-    def release(self, folder: str | Path | None = None, again: bool = False) -> Release:
+    def release(self, folder: str | Path | None = None, again: bool = False, anyway: bool = False) -> Release:
         """Publishes towers and index as one new version, which becomes the current one: `pipelines/release.py`.
 
         Args:
           folder: `<release folder>/<release name>`; `saved_models/<name of the run>` when None.
           again: publish also a run that is the current version already.
+          anyway: publish also a run that `release.max_loss` refuses; the manifest records it.
 
         Returns:
           The release, opened; it knows who clicked what from the run.
+
+        Raises:
+          ReleaseError: it finds significantly less than the current version (`release.max_loss`), or a part of it
+            cannot be published.
         """
         config = self.config
         if folder is not None:
@@ -77,7 +82,7 @@ class Run:
             settings = {"run.release_folder": str(place.parent), "run.release_name": place.name}
             config = configuration.with_settings(config, settings)
         with as_verb(self._verbose):
-            released = releasing.publish(config, again)
+            released = releasing.publish(config, again, anyway)
         return Release(released, config)
 
     def __repr__(self) -> str:

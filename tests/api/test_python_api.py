@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 import m3csr_tf as m3
 from m3csr_tf.cli import app
-from m3csr_tf.config import WorldConfig
+from m3csr_tf.config import WorldConfig, with_settings
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, InputError, M3CSRError, ReleaseError, RunError
 
@@ -91,6 +92,19 @@ def test_metrics_are_those_of_the_metrics_file(run: m3.Run) -> None:
         of_random = tree["baselines"]["random"][split]["all"]
         assert frame.loc[(split, "random", "all"), "ndcg@20"] == of_random["ndcg@20"]
         assert frame.loc[(split, "random", "all"), "users"] == of_random["users"]
+
+
+def test_a_run_that_the_gate_refuses_is_published_anyway_if_asked(
+    run: m3.Run, release: m3.Release, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(release.folder, tmp_path / "shorts"))
+    (copy / "user_tower" / "1" / "saved_model.pb").write_bytes(b"cut")
+    gated = m3.Run(with_settings(run.config, {"release.max_loss": 0.1}))
+    with pytest.raises(ReleaseError, match="could not be compared with the current version's"):
+        gated.release(copy)
+    published = gated.release(copy, anyway=True)
+    assert published.version == 2
+    assert json.loads((copy / "manifest.json").read_text())["gate"]["overridden"] is True
 
 
 def test_recommend_gives_the_lists_of_retrieve(run: m3.Run, release: m3.Release, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from runs_in_name import finish
 from typer.testing import CliRunner
@@ -139,6 +140,38 @@ def test_nights_in_turn_through_the_gate(nights: Path) -> None:
     broken = publish(nights, "bad", allowed)
     assert broken.exit_code == 2 and "could not be compared with the current version's" in broken.stderr
     assert contents(nights) == before
+
+    # Over a version that cannot be opened, --anyway publishes, and the manifest says that nobody has compared.
+    overruled = publish(nights, "bad", allowed, "--anyway")
+    assert overruled.exit_code == 0 and "published anyway (--anyway)" in " ".join(overruled.output.split())
+    gate = manifest(nights)["gate"]
+    assert manifest(nights)["version"] == 4 and gate["overridden"] and gate["against"] == 3
+    assert "saved_model.pb" in gate["not_judged"] and "p_value" not in gate
+
+    # Without max_loss there is nothing to overrule: it says so, compares nothing and records nothing.
+    nothing = publish(nights, "good", "--anyway")
+    assert nothing.exit_code == 0 and "release.max_loss is not set" in nothing.output, nothing.output
+    assert manifest(nights)["version"] == 5 and "gate" not in manifest(nights)
+
+
+def test_without_test_clicks_a_run_is_not_published_unless_anyway(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from m3csr_tf.evaluation import report
+    from m3csr_tf.verbs.release_gate import passed_gate
+
+    trained = two.run
+    monkeypatch.setattr(report, "drawn_users", lambda *_: (np.zeros(0, np.int64), 0))
+    with pytest.raises(ReleaseError, match="fewer than two users of run small have test clicks") as caught:
+        passed_gate(trained, vectors_as_released(trained), 0.1, anyway=False)
+    assert "--anyway" in str(caught.value)
+    verdict = passed_gate(trained, vectors_as_released(trained), 0.1, anyway=True)
+    assert verdict is not None and verdict.to_json()["not_judged"] and verdict.to_json()["overridden"]
+
+
+def vectors_as_released(trained: Any) -> Any:
+    """The vectors of its model as a release of it would have them."""
+    from m3csr_tf.verbs import released_vectors
+
+    return released_vectors.released(trained)
 
 
 def test_a_version_that_became_current_meanwhile_is_not_replaced_unseen(untrained_run: Any, live: Any) -> None:
