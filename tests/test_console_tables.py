@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3csr_tf.baselines.search import ChosenSettings
-from m3csr_tf.evaluation import report
+from m3csr_tf.evaluation.console_table import table
 from m3csr_tf.evaluation.report import Evaluation, Slice
 from m3csr_tf.experiments import ablations, frontier, spread, suite
 
@@ -37,7 +37,7 @@ def seeds() -> Iterable[Table]:
     summary = spread.summarise([evaluation(0), evaluation(1)], baselines)
     yield spread.against_best(summary, "M3CSR", 5, ["truth (ceiling)"])
     yield spread.by_system(summary, "M3CSR")
-    yield from (report.table(name, one) for name, one in baselines.items())
+    yield from (table(name, one) for name, one in baselines.items())
     weights = {"weights": {"visual": 2, "textual": 1, "acoustic": 4}, "neighbours": 50}
     yield choices_table({name: ChosenSettings(weights, "pseudo-cold", 0.2, 0.1, 162, 12345.6) for name in BASELINES})
 
@@ -92,11 +92,11 @@ ALL: dict[str, Callable[[], Iterable[Table]]] = {
 @pytest.mark.parametrize("verb", ALL)
 def test_no_cell_of_a_table_is_broken_at_80_columns(verb: str) -> None:
     console = Console(width=80, color_system=None)
-    for table in ALL[verb]():
+    for shown in ALL[verb]():
         with console.capture() as capture:
-            console.print(table)
+            console.print(shown)
         lines = [line for line in capture.get().splitlines() if line.startswith("│")]
-        assert len(lines) == table.row_count, capture.get()
+        assert len(lines) == shown.row_count, capture.get()
         assert "…" not in capture.get()
 
 

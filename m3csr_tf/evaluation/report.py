@@ -7,6 +7,10 @@
 | few | all items | clicks on items with 1 to 4 training clicks | with any of this truth |
 | tail | all items | clicks on items with 0 to 4 training clicks | with any of this truth |
 | cold_only | only the cold items | clicks on these items | with any of this truth, even without a training click |
+| kind_NAME | all items | clicks of this kind, where the data tell several apart | with any of this truth |
+
+With `evaluation.kinds` only held-out clicks of those kinds are truth, in all slices. Where clicks differ in weight, the
+metrics include those that count weights.
 """
 
 from __future__ import annotations
@@ -18,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig
-from m3csr_tf.data.audience import read_clicks, users_with
+from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import lists, metrics
 from m3csr_tf.evaluation.lists import ByItem
+from m3csr_tf.evaluation.truth import Truth, users_of_kinds
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking import full_ranking as ranking
 from m3csr_tf.ranking.full_ranking import Csr, Matrix
@@ -36,6 +40,8 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
+KIND_PREFIX = "kind_"
+"""What the names of the slices of kinds begin with."""
 COVERAGE_AT = 20
 """Length of the lists whose coverage is reported."""
 FEW_CLICKS = 4
@@ -123,10 +129,13 @@ def evaluate_split(
     that are ranked and the number of all of them.
     """
     users, of = drawn_users(prepared, split, config)
+    truth = Truth.read(prepared, split, users, config.kinds)
     evaluation = evaluate(
         user_vectors[users],
         item_vectors,
-        truth=read_clicks(prepared, split, users),
+        truth=truth.clicks,
+        by_kind=truth.by_kind,
+        weighted=truth.weighted,
         seen=read_clicks(prepared, columns.TRAIN, users),
         train_clicks=prepared.train_clicks,
         user_rows=users,
@@ -157,8 +166,11 @@ def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tup
     """Returns the users of a split that an evaluation ranks items for, rows int [n] ascending, and the split's users.
 
     The sample is the same for every run on the data, and a larger sample includes the smaller ones.
+
+    Raises:
+      InputError: the data have no clicks of a kind of `evaluation.kinds`, or the split has none.
     """
-    users = users_with(prepared, split)
+    users = users_of_kinds(prepared, split, config.kinds)
     most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
     return sample(users, None if most == "all" else most, _DRAW, nested=True), len(users)
 
@@ -174,6 +186,8 @@ def evaluate(
     *,
     truth: Csr,
     seen: Csr,
+    by_kind: Mapping[str, Csr] | None = None,
+    weighted: bool = False,
     train_clicks: np.ndarray | None = None,
     user_rows: np.ndarray | None = None,
     top_n: Sequence[int] = (10, 20, 50),
@@ -191,6 +205,8 @@ def evaluate(
       item_vectors: float32 [items, dim], by item row, including the reserved rows; sparse if `user_vectors` are.
       truth: held-out clicks of the users, [users, items]; every non-zero entry counts.
       seen: training clicks, [users, items].
+      by_kind: kind -> the part of `truth` that is of this kind.
+      weighted: whether entries of `truth` and `by_kind` are weights, which metrics count then.
       train_clicks: training clicks of each item by all users, int [items]; None counts them in `seen`.
       user_rows: identifies the users in the slices, int [users]; None takes their positions.
       top_n: list lengths of the metrics.
@@ -217,7 +233,8 @@ def evaluate(
             f"cold_only_items must be bool [{shape[1]}], got {cold_only_items.dtype} {list(cold_only_items.shape)}"
         )
     clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
-    judge = ListJudge(truth, np.arange(shape[0]) if user_rows is None else user_rows, tuple(top_n), seed, bootstrap)
+    rows = np.arange(shape[0]) if user_rows is None else user_rows
+    judge = ListJudge(truth, rows, tuple(top_n), seed, bootstrap, by_kind or {}, weighted)
 
     def rank(candidates: np.ndarray, left_out: Csr | None, stage: Any) -> tuple[np.ndarray, np.ndarray]:
         users = judge.users(candidates)
@@ -251,6 +268,7 @@ class ListJudge:
       at: list lengths of the metrics.
       seed: of the bootstrap.
       bootstrap: resamples of the intervals; 0 leaves them out.
+      by_kind, weighted: as in `evaluate`.
     """
 
     truth: Csr
@@ -258,6 +276,8 @@ class ListJudge:
     at: tuple[int, ...]
     seed: int
     bootstrap: int
+    by_kind: Mapping[str, Csr] = field(default_factory=dict)
+    weighted: bool = False
 
     @property
     def longest(self) -> int:
@@ -286,9 +306,12 @@ class ListJudge:
             TAIL: known & (train_clicks <= FEW_CLICKS),
         }
         slices = {}
-        with progress("metrics of the lists, slices", len(parts)) as stage:
+        with progress("metrics of the lists, slices", len(parts) + len(self.by_kind)) as stage:
             for name, items in parts.items():
                 slices[name] = self.slice(users, ranked, items)
+                stage(len(slices))
+            for kind, truth in self.by_kind.items():
+                slices[KIND_PREFIX + kind] = self._of_truth(users, ranked, sparse.csr_array(truth)[users])
                 stage(len(slices))
         shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, train_clicks)
         slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
@@ -296,9 +319,11 @@ class ListJudge:
 
     def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
         """Evaluates the lists of `users` on their truth among `items` (bool [items]), for users who have any."""
-        truth = self._truth_on(items)[users]
+        return self._of_truth(users, ranked, self._truth_on(items)[users])
+
+    def _of_truth(self, users: np.ndarray, ranked: np.ndarray, truth: sparse.csr_array) -> Slice:
         some = np.diff(truth.indptr) > 0
-        values = metrics.per_user(ranked[some], truth[some], self.at) if some.any() else {}
+        values = metrics.per_user(ranked[some], truth[some], self.at, self.weighted) if some.any() else {}
         ends = metrics.intervals(values, self.bootstrap, self.seed) if values and self.bootstrap else {}
         return Slice(self.user_rows[users[some]], values, ends)
 
@@ -307,32 +332,6 @@ class ListJudge:
         truth.data = truth.data * items[truth.indices]
         truth.eliminate_zeros()
         return truth
-
-
-def table(system: str, evaluation: Evaluation, at: int = 20) -> Table:
-    """Returns a table of Recall and NDCG with 95% intervals, one row for each slice; a sample is noted in the title."""
-    shown = {f"Recall@{at}": metrics.name(metrics.RECALL, at), f"NDCG@{at}": metrics.name(metrics.NDCG, at)}
-    filled = {name: part for name, part in evaluation.slices.items() if len(part.users)}
-    result = Table("slice", title=f"{system}{''.join(map(_drawn, filled.values()))}", title_justify="left")
-    for heading in shown:
-        result.add_column(heading, justify="right")
-        result.add_column("95%", justify="right", style="dim")
-    result.add_column("users", justify="right")
-    for name, part in filled.items():
-        cells = [cell for metric in shown.values() for cell in _cells(part, metric)]
-        result.add_row(name, *cells, f"{len(part.users):,}")
-    return result
-
-
-def _drawn(part: Slice) -> str:
-    """Returns a note on the sample of users, or "" if the slice holds all users."""
-    drawn = part.of is not None and part.of > len(part.users)
-    return f", {len(part.users):,} of {part.of:,} users" if drawn else ""
-
-
-def _cells(part: Slice, metric: str) -> tuple[str, str]:
-    ends = part.intervals.get(metric)
-    return f"{part.mean(metric):.4f}", "" if ends is None else f"{ends[0]:.4f}-{ends[1]:.4f}"
 
 
 def write_metrics(path: Path, tree: Mapping[str, Any]) -> None:

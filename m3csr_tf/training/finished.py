@@ -30,6 +30,12 @@ class _Finished(BaseModel):
     weights: dict[str, str] = Field(min_length=1)
 
 
+def selection(finished: dict[str, Any]) -> tuple[str, float]:
+    """The validation figure by which a run's weights were chosen, as it stands in text, and its value there."""
+    by = finished.get("selected_by", "recall@20")
+    return by.replace("_", " "), float(finished[by])
+
+
 def write(folder: Path, facts: dict[str, Any], fingerprint: str, weights: Path) -> None:
     """Ends a run.
 

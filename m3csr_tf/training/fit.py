@@ -24,6 +24,8 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.models.contract import Recommender
+from m3csr_tf.sampling import click_weights
+from m3csr_tf.sampling.click_weights import ClickWeights
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, finished, run_files, runs
 from m3csr_tf.training.budget import Budget
@@ -33,7 +35,7 @@ from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_state import TrainingState, write_csv
-from m3csr_tf.training.validation import SELECTED_BY, Validation, check_validation, validation_recall_of
+from m3csr_tf.training.validation import RECALL, Validation, check_validation, selected_by, validation_recall_of
 from m3csr_tf.training.warm_start import warm_start
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
@@ -61,6 +63,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
     replicas = distribution.open_distribution(config.run)
     replicas.check(config)
     check_validation(prepared)
+    ClickWeights.of(prepared, config.training)  # Refuses a half-life of clicks without times, before anything is made.
     with replicas.together(), folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             run_files.open_run(config)
@@ -69,6 +72,9 @@ def fit(config: Config, prepared: Prepared) -> Path:
         ignored = config.without_effect()
         if ignored and replicas.is_chief:
             say(f"model.kind={config.model.kind} does not read {', '.join(ignored)}: without effect on this training")
+        drawn = click_weights.in_words(prepared, config.training)
+        if drawn is not None and replicas.is_chief:
+            say(drawn)
         with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
         budget = Budget.of(config.training, int(prepared.train_clicks.sum()))
@@ -209,15 +215,18 @@ class _Loop:
         facts = {
             "best_step": int(best["step"]),
             "steps": state.step,
-            "recall@20": best[SELECTED_BY],
+            RECALL: best[RECALL],
             "ndcg@20": best["ndcg@20"],
-            f"initial_{SELECTED_BY}": state.initial_recall,
+            f"initial_{RECALL}": state.initial_recall,
             "training_seconds": round(state.seconds, 1),
             "initialisation": state.initialisation,
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": len(self._validation.users)},
             "prepared": state.prepared,
         }
+        chosen_by = selected_by(best)
+        if chosen_by != RECALL:
+            facts |= {"selected_by": chosen_by, chosen_by: best[chosen_by]}
         weights = runs.best_weights(self._folder, int(best["step"]))
         finished.write(self._folder, facts, self._config.fingerprint(), weights)
         (self._folder / run_files.CROSS_IDS).unlink(missing_ok=True)
@@ -310,8 +319,9 @@ class _Loop:
         throughput = (
             f"{self._state.throughputs[-1]['examples_per_second']:,.0f} examples/s  " if self._state.throughputs else ""
         )
-        figures = f"{throughput}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
-        return figures if best is None else f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
+        by = selected_by(last)
+        figures = f"{throughput}loss {last['loss']:.4f}  {by} {last[by]:.4f}"
+        return figures if best is None else f"{figures}  best {best[by]:.4f} at {best['step']:.0f}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m3csr_tf.training.validation import SELECTED_BY
+from m3csr_tf.training.validation import RECALL, selected_by
 from m3csr_tf.util.files import write_text
 
 
@@ -21,8 +21,8 @@ class TrainingState:
         from.
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
-        of NaN.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each, and "weighted_recall@20" where positives are drawn
+        by weight; that of step 0, of the initial weights, has a loss of NaN.
       throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
         until that step, input included, and the process's memory there.
     """
@@ -37,22 +37,23 @@ class TrainingState:
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
-        None without any.
+        """The last validation whose Recall@20 (`selected_by`) was better than the best before, at first that of the
+        initial weights; None without any.
 
         Args:
           min_delta: by what share of it (training.min_delta).
         """
         best = None
         for one in self.validations:
-            if best is None or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
+            chosen_by = selected_by(one)
+            if best is None or one[chosen_by] > best[chosen_by] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def initial_recall(self) -> float | None:
         """Recall@20 of the initial weights; None where they were not validated."""
-        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
+        return next((one[RECALL] for one in self.validations if one["step"] == 0), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

@@ -8,6 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.baselines import registry
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
+from m3csr_tf.evaluation.console_table import table
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
@@ -37,9 +38,8 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     evaluated: dict[str, dict[str, Evaluation]] = {}
     tree: dict[str, Any] = {}
     choices = {}
-    for name, vectors, choice in registry.fitted(
-        registry.named(wanted, prepared), prepared, config.run.folder, validation_users, say
-    ):
+    names, weighted = registry.named(wanted, prepared), config.evaluation.weighted_baselines
+    for name, vectors, choice in registry.fitted(names, prepared, config.run.folder, validation_users, say, weighted):
         evaluated[name] = {}
         for split in (columns.TEST, columns.VAL):
             resamples = config.evaluation.bootstrap if split == columns.TEST else 0
@@ -56,7 +56,7 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
         per_user.write(config.run_folder / per_user.PER_USER_FILE, evaluated)
         report.write_metrics(config.run_folder / BASELINES_FILE, tree)
     for name, evaluations in evaluated.items():
-        console.print(report.table(titled(name), evaluations[columns.TEST]))
+        console.print(table(titled(name), evaluations[columns.TEST]))
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

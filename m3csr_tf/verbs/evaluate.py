@@ -8,6 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import Config
 from m3csr_tf.evaluation import per_user, report
+from m3csr_tf.evaluation.console_table import table
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.training import run_files, runs
@@ -75,7 +76,7 @@ def evaluate_run(trained: TrainedRun, model_vectors: ReleasedVectors | None = No
         report.write_metrics(config.run_folder / run_files.METRICS_FILE, tree)
     test = evaluated[columns.TEST]
     for name, evaluation in test.items():
-        console.print(report.table(titled(name), evaluation))
+        console.print(table(titled(name), evaluation))
     if choices:
         console.print(choices_table(choices))
         for name, choice in choices.items():

@@ -17,10 +17,12 @@ from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, NotFiniteError, RunError
 from m3csr_tf.evaluation import metrics, per_user, report, significance
+from m3csr_tf.evaluation.console_table import table
 from m3csr_tf.evaluation.given_lists import read_lists
 from m3csr_tf.evaluation.given_vectors import GivenVectors, read_vectors
 from m3csr_tf.evaluation.report import Evaluation, ListJudge
 from m3csr_tf.evaluation.significance import PairedTest
+from m3csr_tf.evaluation.truth import Truth
 from m3csr_tf.ids import FIRST_ROW, NO_ITEM
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.training import run_files, runs
@@ -81,7 +83,7 @@ def evaluate_given(
     with runs.figures_of(trained):
         _refuse_foreign(path)
         report.write_metrics(path, tree)
-    console.print(report.table(f"{name}, {split}", evaluation))
+    console.print(table(f"{name}, {split}", evaluation))
     for what, count in counts.items():
         say(f"{name}: {what}: {count:,}")
     _print_tests(name, title, tests)
@@ -110,9 +112,12 @@ def _judge(trained: TrainedRun, split: str) -> tuple[ListJudge, np.ndarray, int]
     users, of = report.drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: nobody has a click in split {split}, so nothing can be judged by it")
-    truth = read_clicks(prepared, split, users)
     settings = config.evaluation
-    return ListJudge(truth, users, settings.top_n, config.run.seed, settings.bootstrap), users, of
+    truth = Truth.read(prepared, split, users, settings.kinds)
+    judge = ListJudge(
+        truth.clicks, users, settings.top_n, config.run.seed, settings.bootstrap, truth.by_kind, truth.weighted
+    )
+    return judge, users, of
 
 
 def _of_lists(trained: TrainedRun, path: Path, split: str) -> tuple[Evaluation, dict[str, int]]:

@@ -97,4 +97,6 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
     validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
-    yield from registry.fitted(names, prepared, config.run.folder, validation_users, say)
+    yield from registry.fitted(
+        names, prepared, config.run.folder, validation_users, say, config.evaluation.weighted_baselines
+    )

@@ -8,6 +8,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training.distribution import Distribution
+from m3csr_tf.training.finished import selection
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.util.locks import folder_lock
@@ -35,10 +36,11 @@ def _train(config: Config, replicas: Distribution) -> TrainedRun:
         prepared = Prepared.open(config.run_folder / run_files.PREPARED_FOLDER)
     trained = load_trained(fit(config, prepared))
     finished = trained.finished
+    by, best = selection(finished)
     if replicas.is_chief:
         started = f", initialisation {finished['initialisation']}" if finished.get("initialisation") else ""
         say(
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
-            f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
+            f"best validation {by} {best:.4f} at step {finished['best_step']:,}"
         )
     return trained
