@@ -18,7 +18,7 @@ from rich.table import Table
 
 from m3csr_tf import config as configuration
 from m3csr_tf.config import Config, IalsConfig
-from m3csr_tf.evaluation.report import affordable_users
+from m3csr_tf.evaluation.user_draw import affordable_users
 from m3csr_tf.graph.ials import tries_ials
 from m3csr_tf.training.budget import Budget, validation_users
 

@@ -44,6 +44,14 @@ from m3csr_tf.util.progress import progress, say
 
 logger = logging.getLogger(__name__)
 
+_MERGED = {
+    None: "latest time, sum of weights",
+    "sum": "latest time, sum of weights",
+    "max": "latest time, largest weight",
+    "last": "latest time, its weight",
+}
+"""What becomes of repeated interactions, by `data.events.repeated`."""
+
 
 def prepare(config: Config, folder: Path | None = None) -> Prepared:
     """Opens the prepared folder of `config`, building it first unless it is there already.
@@ -186,8 +194,14 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     table[columns.IS_COLD] = table[columns.TRAIN_CLICKS] == 0
     table[columns.IS_STRICTLY_COLD] = table[columns.ITEM_ID].isin(log.strictly_cold)
     table[columns.IS_PSEUDO_COLD] = table[columns.ITEM_ID].isin(log.pseudo_cold)
-    bins = _bins(config, table, before)
-    table[columns.POPULARITY_BIN] = bins.bin(table[config.popularity.source].to_numpy())
+    if log.train_weights is not None:
+        table[columns.TRAIN_WEIGHT] = log.train_weights[FIRST_ROW:]
+    popularity = _popularity(config, table)
+    if before is None:
+        bins = PopularityBins.fit(config.popularity.source, popularity, config.popularity.bins)
+    else:
+        bins = before.popularity
+    table[columns.POPULARITY_BIN] = bins.bin(popularity)
 
     logger.info("scaling and clustering the content of %d items", len(table))
     content = catalogue.content
@@ -234,6 +248,8 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         "modalities": list(content),
         "split": log.kind,
         "counts": counts,
+        "weighted": log.weighted,
+        "kinds": list(config.data.events.kinds),
         "centres": clusters.digest,
         "config": settings,
     }
@@ -241,6 +257,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
 
 def _say_what_became_of(log: SplitLog, config: Config) -> None:
     """Says what nobody asked for by name: the kind of split and why, and rows that are not there any more."""
+    repeated = config.data.events.repeated
     say(f"split by: {log.kind} ({splits.why(log.kind, config.split)})")
     if config.split.train_on != "train":
         held = ", ".join(f"{log.sizes[name]:,} of {name}" for name in columns.SPLITS[1:])
@@ -251,7 +268,7 @@ def _say_what_became_of(log: SplitLog, config: Config) -> None:
     for name, what in (
         (LEFT_OUT, "rows left out by data.where"),
         (WITHOUT_ITEMS, "rows whose list of items is empty"),
-        ("merged_duplicates", "rows merged with another of the same user and item (latest time, sum of weights)"),
+        ("merged_duplicates", f"rows merged with another of the same user and item ({_MERGED[repeated]})"),
         ("repeated_in_later_split", "rows dropped: an earlier split has the same user and item"),
     ):
         if log.counts.get(name):
@@ -270,13 +287,25 @@ def _split_streamed(interactions: TableLog, config: Config, items: IdTable, fold
     return log
 
 
-def _bins(config: Config, catalogue: pd.DataFrame, before: Prepared | None) -> PopularityBins:
+def _popularity(config: Config, catalogue: pd.DataFrame) -> np.ndarray:
+    """Returns the counts that popularity bins bin, int64 [items].
+
+    A weighted count is the sum of the weights of an item's training clicks, of which the mean weight counts as 1,
+    rounded, and at least 1 where there is a click.
+    """
     source = config.popularity.source
+    if source == columns.TRAIN_WEIGHT:
+        if source not in catalogue:
+            raise ConfigError(
+                f"popularity.source={source}, but the interactions have no weights; give them a column weight, set "
+                "data.events, or use train_clicks"
+            )
+        sums, clicks = catalogue[source].to_numpy(), catalogue[columns.TRAIN_CLICKS].to_numpy()
+        counted = np.rint(sums * (clicks.sum() / sums.sum())).astype(np.int64)
+        return np.where(clicks > 0, np.maximum(counted, 1), 0)
     if (catalogue[source] < 0).all():
         raise ConfigError(f"popularity.source={source}, but no item of the catalogue has one; use train_clicks")
-    if before is not None:
-        return before.popularity
-    return PopularityBins.fit(source, catalogue[source].to_numpy(), config.popularity.bins)
+    return catalogue[source].to_numpy()
 
 
 def _fit_clusters(

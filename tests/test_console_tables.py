@@ -92,11 +92,11 @@ ALL: dict[str, Callable[[], Iterable[Table]]] = {
 @pytest.mark.parametrize("verb", ALL)
 def test_no_cell_of_a_table_is_broken_at_80_columns(verb: str) -> None:
     console = Console(width=80, color_system=None)
-    for table in ALL[verb]():
+    for shown in ALL[verb]():
         with console.capture() as capture:
-            console.print(table)
+            console.print(shown)
         lines = [line for line in capture.get().splitlines() if line.startswith("│")]
-        assert len(lines) == table.row_count, capture.get()
+        assert len(lines) == shown.row_count, capture.get()
         assert "…" not in capture.get()
 
 

@@ -80,4 +80,4 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     return inverse.T
 
 
-EASE = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000))
+EASE = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000), takes_weights=True)

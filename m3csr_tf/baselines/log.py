@@ -26,7 +26,7 @@ class Log:
     """Training clicks and content by row, including the reserved rows.
 
     Attributes:
-      clicks: the training clicks, float32 [users, items] of 1s.
+      clicks: the training clicks, float32 [users, items] of 1s, or of their weights, whose mean is 1.
       content: modality -> raw vectors float [items, width]; a row of NaN means that the item lacks the modality.
       ranked: bool [items], the items that will be ranked; a baseline need not compute the vectors of others.
       truth: the arrays of the truth of a synthetic world; None for real data.
@@ -38,16 +38,24 @@ class Log:
     truth: Mapping[str, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared) -> Log:
-        """Reads the log of a prepared folder."""
+    def of(cls, prepared: Prepared, weighted: bool = False) -> Log:
+        """Reads the log of a prepared folder, perhaps with the weights of the clicks, which the data must have then."""
         items = len(prepared.items)
-        clicks = click_matrix(prepared.split(columns.TRAIN), len(prepared.users), items)
+        values = columns.WEIGHT if weighted else None
+        clicks = click_matrix(prepared.split(columns.TRAIN), len(prepared.users), items, values)
+        if weighted:
+            clicks = (clicks / clicks.data.mean()).astype(np.float32)
         return cls(clicks, prepared.content, np.ones(items, bool), prepared.truth())
 
     @property
     def by_item(self) -> np.ndarray:
         """Number of clicks of each item, int [items]."""
         return np.bincount(self.clicks.indices, minlength=self.clicks.shape[1])
+
+    @property
+    def popularity(self) -> np.ndarray:
+        """Sum of the entries of each item's clicks, float64 [items]: their number, or that of their weights."""
+        return np.bincount(self.clicks.indices, self.clicks.data, minlength=self.clicks.shape[1])
 
     def without(self, items: np.ndarray) -> Log:
         """Returns the log without any clicks on `items`, bool [items], which are then the only ones to be ranked."""
@@ -87,6 +95,7 @@ class Baseline:
       selected_on: the data on which its settings are chosen (`search.choose`).
       limits: the size of the largest log that it can handle.
       needs: the name of a baseline whose chosen settings become a part of its own, e.g. `{"ials": {...}, ...}`.
+      takes_weights: whether it can count a click by its weight (`evaluation.weighted_baselines`).
     """
 
     fits: Callable[[Log, Sequence[Settings]], Iterator[Vectors]]
@@ -94,6 +103,7 @@ class Baseline:
     selected_on: SelectionData = "validation"
     limits: Limits = Limits()
     needs: str | None = None
+    takes_weights: bool = False
 
     def fit(self, log: Log, settings: Settings) -> Vectors:
         """Returns the vectors for one element of the grid."""

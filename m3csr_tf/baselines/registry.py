@@ -22,6 +22,7 @@ from m3csr_tf.baselines.stored import Stored
 from m3csr_tf.baselines.truth import TRUTH
 from m3csr_tf.baselines.user_knn import USER_KNN
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.errors import InputError
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking.full_ranking import Vectors
 from m3csr_tf.util.progress import progress
@@ -65,7 +66,12 @@ def named(names: str | Sequence[str], prepared: Prepared) -> list[str]:
 
 
 def fitted(
-    names: Sequence[str], prepared: Prepared, runs: Path, most_users: int | None, log_line: Callable[[str], None]
+    names: Sequence[str],
+    prepared: Prepared,
+    runs: Path,
+    most_users: int | None,
+    log_line: Callable[[str], None],
+    weighted: bool = False,
 ) -> Iterator[Fitted]:
     """Tunes and fits baselines one after the other, so that the vectors of only one are in memory.
 
@@ -78,7 +84,16 @@ def fitted(
       runs: the folder of all runs, in which chosen settings are stored.
       most_users: largest number of validation users; None takes all.
       log_line: prints or logs a line.
+      weighted: whether the baselines that can count clicks by their weights do so; `log_line` tells of the others.
+
+    Raises:
+      InputError: `weighted` is asked for, and the clicks do not differ in weight.
     """
+    if weighted and not prepared.weighted:
+        raise InputError(
+            f"{prepared.folder}: evaluation.weighted_baselines=true, but the interactions do not differ in weight; "
+            "give them a column weight, set data.events, or leave it out"
+        )
     wanted = []
     for name in names:
         reason = left_out(name, prepared)
@@ -89,12 +104,21 @@ def fitted(
     if not wanted:
         return
     with progress("reading the clicks for the baselines"):
-        log = Log.of(prepared)
-    tuner = _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED), most_users, log_line)
+        logs = {False: Log.of(prepared)}
+        if weighted:
+            logs[True] = Log.of(prepared, weighted=True)
+    by_clicks = [name for name in wanted if not BASELINES[name].takes_weights]
+    if weighted and by_clicks:
+        log_line(f"evaluation.weighted_baselines: {', '.join(by_clicks)} count clicks, whatever their weights")
+    tuners = {
+        of_weights: _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED, of_weights), most_users, log_line)
+        for of_weights, log in logs.items()
+    }
     for name in wanted:
-        choice = tuner.choice(name)
+        of_weights = weighted and BASELINES[name].takes_weights
+        choice = tuners[of_weights].choice(name)
         with progress(f"fitting {name}"):
-            vectors = BASELINES[name].fit(log, choice.settings if choice else {})
+            vectors = BASELINES[name].fit(logs[of_weights], choice.settings if choice else {})
         yield Fitted(name, vectors, choice)
 
 

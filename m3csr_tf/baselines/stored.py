@@ -38,10 +38,13 @@ class Stored:
       prepared: the prepared data.
       most_users: largest number of validation users; None takes all.
       seed: seed of draws and ties.
+      weighted: whether clicks count by their weights; such choices have a folder of their own.
     """
 
-    def __init__(self, runs: Path, prepared: Prepared, most_users: int | None, seed: int) -> None:
-        self._folder = runs / FOLDER / digest(prepared)[:16]
+    def __init__(
+        self, runs: Path, prepared: Prepared, most_users: int | None, seed: int, weighted: bool = False
+    ) -> None:
+        self._folder = runs / FOLDER / f"{digest(prepared)[:16]}{'-weighted' if weighted else ''}"
         self._most_users, self._seed = most_users, seed
 
     def path(self, name: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, model_validator
 
 from m3csr_tf import columns
+from m3csr_tf.config.events import EventsConfig
 from m3csr_tf.config.section import LARGEST_SEED, WITHOUT_DATA, Section
 from m3csr_tf.util.names import LONGEST_NAME, is_plain
 from m3csr_tf.util.quoting import quoted
@@ -49,6 +50,14 @@ class WorldConfig(Section):
     )
     noise: float = Field(0.6, ge=0, le=1e6, description="noise in every entry of a vector, relative to the signal")
     missing: float = Field(0.02, ge=0, lt=1, description="share of vectors that are missing")
+    like_rate: float = Field(0.15, gt=0, lt=1, description="likes of a click, in the columns that data.events reads")
+    follow_rate: float = Field(0.03, gt=0, lt=1, description="follows of a click, there")
+    watch_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=1e5,
+        description="median length of a video, log-normal of spread 0.6, of which a click watches a part",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> WorldConfig:
@@ -79,6 +88,7 @@ class DataConfig(Section):
         description='interactions that count, those that satisfy all, e.g. {is_click: 1, rating: ">=4"}; columns as '
         "the file calls them",
     )
+    events: EventsConfig = EventsConfig()
     item_lists: bool = Field(
         False, description="a cell of item_id holds several ids with spaces between them, each a click of its own"
     )
@@ -107,6 +117,10 @@ class DataConfig(Section):
                     raise ValueError(
                         f"data.{name} is set, but the files of data.format={self.format} have no such columns"
                     )
+        if self.events.column is not None and self.format in _WITHOUT_COLUMNS and self.format != "world":
+            raise ValueError(
+                f"data.events.column is set, but the files of data.format={self.format} have no such columns"
+            )
         unknown = [name for name in self.columns if name not in columns.INPUT_COLUMNS]
         if unknown:
             raise ValueError(
@@ -127,6 +141,11 @@ class DataConfig(Section):
                     f"{LONGEST_NAME} letters that is no column name"
                 )
         return self
+
+    @property
+    def log_columns(self) -> dict[str, str]:
+        """The package's column name -> that of the files, for the interactions."""
+        return self.columns | ({} if self.events.column is None else {columns.EVENT: self.events.column})
 
     @property
     def modality_names(self) -> list[str]:

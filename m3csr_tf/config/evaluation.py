@@ -34,6 +34,15 @@ class EvaluationConfig(Section):
         description="so many users of a split at most, a draw that is the same for every run; auto: 20,000, and fewer, "
         "down to 2,000, where the catalogue has more than 100,000 items; all, or null: all of them",
     )
+    kinds: tuple[str, ...] = Field(
+        (),
+        description="held-out clicks that count as found are of one of these kinds of data.events.kinds; none: all "
+        "count, and each kind has a slice of its own",
+    )
+    weighted_baselines: bool = Field(
+        False,
+        description="popularity and ease count a click by its weight; the other baselines know clicks alone",
+    )
     block: int = Field(1024, ge=1, le=262_144, description="users ranked at once, rounded up to 256 a thread")
     bootstrap: int = Field(
         1000, ge=0, le=100_000, description="resamples of the confidence intervals; 0 leaves them out"

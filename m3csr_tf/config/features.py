@@ -40,7 +40,9 @@ class ClustersConfig(Section):
 class PopularityConfig(Section):
     """Popularity bins that feed the gate (eq. 10); bin 0 means no click or view."""
 
-    source: Literal["train_clicks", "view_count"] = "train_clicks"
+    source: Literal["train_clicks", "train_weight", "view_count"] = Field(
+        "train_clicks", description="train_weight: training clicks by their weights, of which the mean counts as 1"
+    )
     bins: int = Field(10, ge=2, le=1000)
 
 

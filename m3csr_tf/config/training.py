@@ -36,6 +36,17 @@ class TrainingConfig(Section):
         "softmax", description="how the negatives of one positive are averaged: evenly, or by softmax of their scores"
     )
     positives: Literal["per_interaction", "per_user"] = "per_user"
+    by_weight: bool = Field(
+        True,
+        description="where interactions differ in weight, draw positives by it: of all clicks, or of a user's, by "
+        "positives; false: all alike",
+    )
+    half_life_days: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="days in which the chance of a click to be drawn as a positive halves; unset: age does not count",
+    )
     walk_positives: float = Field(
         0.0, ge=0, le=1, description="share of the positives that walks lead to instead of clicks (section item_graph)"
     )

@@ -15,18 +15,45 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import Sequences, click_matrix, histories, renumbered
 
 
-def read_clicks(prepared: Prepared, split: str, rows: np.ndarray) -> sparse.csr_matrix:
-    """Reads the clicks of some users in a split as a sparse matrix [n, items]; `rows` int [n] must ascend.
+def read_clicks(
+    prepared: Prepared, split: str, rows: np.ndarray, kinds: Sequence[str] = (), weighted: bool = False
+) -> sparse.csr_matrix:
+    """Reads the clicks of some users in a split as a sparse matrix [n, items].
 
     Only the row groups that hold these users are read, one at a time, so memory stays bounded.
+
+    Args:
+      prepared: the prepared data.
+      split: "train", "val" or "test".
+      rows: rows of the users, int [n], ascending.
+      kinds: kinds of feedback, one of which a click must be of; none: any click counts.
+      weighted: whether entries are the weights of the clicks, float64; otherwise they are 1, float32.
+
+    Raises:
+      InputError: the data do not tell clicks of one of the kinds apart.
     """
     frame = renumbered(prepared.split(split, rows), rows)
-    return click_matrix(frame, len(rows), len(prepared.items))
+    if kinds:
+        frame = frame[(frame[columns.KINDS].to_numpy() & prepared.kind_bits(kinds)) != 0]
+    return click_matrix(frame, len(rows), len(prepared.items), columns.WEIGHT if weighted else None)
 
 
-def users_with(prepared: Prepared, split: str) -> np.ndarray:
-    """Returns the rows of all users with at least one interaction in a split, int [n], ascending."""
-    users = [block[columns.USER_ROW].unique() for block in prepared.blocks(split, [columns.USER_ROW])]
+def users_with(prepared: Prepared, split: str, kinds: Sequence[str] = ()) -> np.ndarray:
+    """Returns the rows of all users with at least one interaction in a split, int [n], ascending.
+
+    Args:
+      prepared, split: see above.
+      kinds: kinds of feedback, one of which it must be of; none: any.
+
+    Raises:
+      InputError: the data do not tell clicks of one of the kinds apart.
+    """
+    bits = prepared.kind_bits(kinds)
+    wanted = [columns.USER_ROW, columns.KINDS] if kinds else [columns.USER_ROW]
+    blocks = prepared.blocks(split, wanted)
+    if kinds:
+        blocks = (block[(block[columns.KINDS] & bits) != 0] for block in blocks)
+    users = [block[columns.USER_ROW].unique() for block in blocks]
     # val.parquet and test.parquet may spread a user's interactions over two row groups, so blocks can repeat a user.
     return np.unique(np.concatenate(users)) if users else np.zeros(0, np.int32)
 

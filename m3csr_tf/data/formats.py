@@ -13,6 +13,7 @@ from m3csr_tf import columns
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.content_files import store
+from m3csr_tf.data.events import are_weighted
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.kept_columns import read_kept_columns
 from m3csr_tf.data.raw import RawData, check_items_known
@@ -27,6 +28,7 @@ from m3csr_tf.data.readers.recbole import RecboleLayout
 from m3csr_tf.data.readers.table import TableLayout
 from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.data.world import authors_of, make_world
+from m3csr_tf.data.world_events import with_events
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
@@ -55,6 +57,8 @@ def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
     """
     if config.format == "world":
         raw = make_world(config.world)
+        if config.events.column is not None:
+            raw = with_events(raw, config.world, config.events)
         return replace(raw, catalogue=_stored(raw.catalogue.frame, raw.catalogue.content, "world", folder))
     layout = LAYOUTS[config.format](config)
     log = layout.log()
@@ -64,9 +68,12 @@ def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
     else:
         (clicks, left_out), source = log, str(layout.folder)
     catalogue = layout.catalogue(folder)
-    interactions, counts = check_interactions(clicks, source, with_split)
+    repeated = config.events.repeated
+    interactions, counts = check_interactions(clicks, source, with_split, repeated)
     check_items_known(interactions, catalogue, source)
-    return RawData(interactions, catalogue, counts | left_out)
+    return RawData(
+        interactions, catalogue, counts | left_out, weighted=are_weighted(clicks, interactions, source, repeated)
+    )
 
 
 def input_files(config: DataConfig) -> list[Path]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from m3csr_tf import columns
+from m3csr_tf.config.events import Repeated
 from m3csr_tf.data.cells import plain, refuse, to_floats
 from m3csr_tf.data.id_columns import NumberForms, are_written_as_floats, to_ids
 from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
@@ -18,18 +19,19 @@ _WEIGHT = "a positive number"
 
 
 def check_interactions(
-    frame: pd.DataFrame, source: str, with_split: bool = True
+    frame: pd.DataFrame, source: str, with_split: bool = True, repeated: Repeated | None = None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Checks a raw interaction log and merges the rows of the same user and item.
 
-    Rows of a (user, item) pair within one split become one row with the latest timestamp and the sum of the weights. A
-    pair that occurs in several splits is kept only in the earliest one (train before val before test): a list of
-    unseen items could never hold it again, and a later click says nothing about the earlier split.
+    Rows of a (user, item) pair within one split become one row, as `merge` says. A pair that occurs in several splits
+    is kept only in the earliest one (train before val before test): a list of unseen items could never hold it again,
+    and a later click says nothing about the earlier split.
 
     Args:
-      frame: user_id, item_id, and any of timestamp, weight and split. Other columns are dropped.
+      frame: user_id, item_id, and any of timestamp, weight, kinds (int64) and split. Other columns are dropped.
       source: the name of the input in error messages, e.g. the path of the file.
       with_split: whether the column split is kept. If not, it is still checked, and dropped before rows are merged.
+      repeated: what becomes of the weights of merged rows (`data.events.repeated`).
 
     Returns:
       The merged log with ids as str, timestamps as numbers (`times.to_seconds`) and weights as float64; and the counts
@@ -37,7 +39,7 @@ def check_interactions(
 
     Raises:
       InputError: there are no rows, a column is missing or has a wrong type, an id is empty, a timestamp is missing, a
-        weight is not positive, or a split is not one of train, val and test.
+        weight is not positive, a split is not one of train, val and test, or `merge` refuses.
     """
     require_ids(frame.columns, source)
     if frame.empty:
@@ -48,7 +50,7 @@ def check_interactions(
         checked[columns.TIMESTAMP] = in_seconds(checked[columns.TIMESTAMP], check.time_unit())
     if columns.SPLIT in checked and not with_split:
         checked = checked.drop(columns=columns.SPLIT)
-    return merge(checked, (columns.USER_ID, columns.ITEM_ID))
+    return merge(checked, (columns.USER_ID, columns.ITEM_ID), repeated)
 
 
 def require_ids(names: Iterable[str], source: str) -> None:
@@ -106,6 +108,8 @@ class LogCheck:
             weights = to_floats(frame[columns.WEIGHT], self._source, _WEIGHT)
             refuse(~(np.isfinite(weights) & (weights > 0)), frame[columns.WEIGHT], self._source, _WEIGHT)
             checked[columns.WEIGHT] = weights
+        if columns.KINDS in frame:
+            checked[columns.KINDS] = frame[columns.KINDS].astype(np.int64)
         if columns.SPLIT in frame:
             labels = plain(frame[columns.SPLIT])
             # pandas' isin would also look inside cells that are lists, so these are compared as text instead.
@@ -150,23 +154,49 @@ class LogCheck:
             )
 
 
-def merge(frame: pd.DataFrame, of: tuple[str, str]) -> tuple[pd.DataFrame, dict[str, int]]:
+def merge(
+    frame: pd.DataFrame, of: tuple[str, str], repeated: Repeated | None = None
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """Merges the rows of the same user and item, and counts them, as `check_interactions` describes.
 
+    The merged row has the latest timestamp and all kinds of the rows. Its weight is their sum or the largest of them,
+    or it is that of the latest row, whose kinds then are the only ones; of equal timestamps, the later row is the
+    latest.
+
     Args:
-      frame: the columns `of`, and any of timestamp, weight and split.
+      frame: the columns `of`, and any of timestamp, weight, kinds and split.
       of: names of the columns that hold the user and the item.
+      repeated: "sum", "max" or "last", which make a column weight where there is none, of rows that count 1 each. None
+        is the sum, and makes no column.
+
+    Raises:
+      InputError: "last" is asked for, and there are no timestamps.
     """
     pair = list(of)
     rows = len(frame)
+    if repeated == "last" and columns.TIMESTAMP not in frame:
+        raise InputError(
+            f"data.events.repeated=last needs the column {columns.TIMESTAMP} in the interactions, which lack it; take "
+            "sum or max"
+        )
+    if repeated is not None and columns.WEIGHT not in frame:
+        frame = frame.assign(**{columns.WEIGHT: 1.0})
     if not frame.duplicated(pair).any():
         return frame, {"merged_duplicates": 0, "repeated_in_later_split": 0}
     key = [*pair, columns.SPLIT] if columns.SPLIT in frame else pair
-    how = {name: way for name, way in ((columns.TIMESTAMP, "max"), (columns.WEIGHT, "sum")) if name in frame}
+    way_of_weights = "max" if repeated == "max" else "sum"
+    how = {name: way for name, way in ((columns.TIMESTAMP, "max"), (columns.WEIGHT, way_of_weights)) if name in frame}
     if how:
         merged = frame.groupby(key, sort=False, as_index=False).agg(how)
     else:
         merged = frame.drop_duplicates(key, ignore_index=True)
+    if repeated == "last":
+        latest = _latest_rows(frame, key)
+        for name in (columns.WEIGHT, columns.KINDS):
+            if name in frame:
+                merged[name] = frame[name].to_numpy()[latest]
+    elif columns.KINDS in frame:
+        merged[columns.KINDS] = _all_kinds(frame, key)
     within = len(merged)
     if columns.SPLIT in frame:
         place = merged[columns.SPLIT].map({name: at for at, name in enumerate(columns.SPLITS)})
@@ -176,3 +206,21 @@ def merge(frame: pd.DataFrame, of: tuple[str, str]) -> tuple[pd.DataFrame, dict[
         "merged_duplicates": rows - within,
         "repeated_in_later_split": within - len(merged),
     }
+
+
+def _latest_rows(frame: pd.DataFrame, key: list[str]) -> np.ndarray:
+    """Returns the position of each group's latest row, int [groups], groups in the order of their first rows."""
+    group = frame.groupby(key, sort=False).ngroup().to_numpy()
+    order = np.lexsort(
+        (frame[columns.TIMESTAMP].to_numpy(), group)
+    )  # Stable, so that the later of equal times is last.
+    return order[np.flatnonzero(np.diff(group[order], append=-1))]
+
+
+def _all_kinds(frame: pd.DataFrame, key: list[str]) -> np.ndarray:
+    """Returns the kinds of each group's rows together, int64 [groups], groups in the order of their first rows."""
+    group = frame.groupby(key, sort=False).ngroup().to_numpy()
+    order = np.argsort(group, kind="stable")
+    return np.bitwise_or.reduceat(
+        frame[columns.KINDS].to_numpy(np.int64)[order], np.flatnonzero(np.diff(group[order], prepend=-1))
+    )

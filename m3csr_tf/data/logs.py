@@ -16,6 +16,8 @@ from m3csr_tf.data.splits import Kind, kind_of, play_cold, split
 from m3csr_tf.ids import FIRST_ROW, IdTable
 
 USERS_FILE = "users.parquet"
+OTHER_COLUMNS = (columns.TIMESTAMP, columns.WEIGHT, columns.KINDS)
+"""Columns of a split's table beside the two rows, where the log has them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class SplitLog:
       train_clicks: number of training clicks of each item row, int64 [items].
       strictly_cold, pseudo_cold: ids of these items, object, sorted.
       counts: number of rows that were merged and dropped (`interactions.check_interactions`).
+      weighted: whether interactions differ in weight (`events.weights_differ`).
+      train_weights: sum of the weights of each item row's training clicks, float64 [items]; None if they have none.
     """
 
     kind: Kind
@@ -39,6 +43,8 @@ class SplitLog:
     strictly_cold: np.ndarray
     pseudo_cold: np.ndarray
     counts: dict[str, int]
+    weighted: bool
+    train_weights: np.ndarray | None
 
 
 def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) -> SplitLog:
@@ -62,15 +68,18 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
         else:
             frame.to_parquet(path, index=False)
     train = frames[columns.TRAIN]
+    rows, weights = train[columns.ITEM_ROW].to_numpy(), train.get(columns.WEIGHT)
     return SplitLog(
         kind=kind,
         users=len(users) - FIRST_ROW,
         users_with_clicks=train[columns.USER_ROW].nunique(),
         sizes={name: len(frame) for name, frame in frames.items()},
-        train_clicks=np.bincount(train[columns.ITEM_ROW].to_numpy(), minlength=len(items)),
+        train_clicks=np.bincount(rows, minlength=len(items)),
         strictly_cold=strictly_cold,
         pseudo_cold=pseudo_cold,
         counts=raw.counts,
+        weighted=raw.weighted,
+        train_weights=None if weights is None else np.bincount(rows, weights, minlength=len(items)),
     )
 
 
@@ -81,7 +90,7 @@ def _row_frames(labelled: pd.DataFrame, users: IdTable, items: IdTable) -> dict[
             columns.ITEM_ROW: items.rows(labelled[columns.ITEM_ID].to_numpy()),
         }
     )
-    for name in (columns.TIMESTAMP, columns.WEIGHT):
+    for name in OTHER_COLUMNS:
         if name in labelled:
             rows[name] = labelled[name].to_numpy()
     order = [columns.USER_ROW, columns.ITEM_ROW]

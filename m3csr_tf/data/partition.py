@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
+from m3csr_tf.data.events import Extent, extent_of, wider
 from m3csr_tf.data.id_columns import CUT_SHORT
 from m3csr_tf.data.interactions import LogCheck
 from m3csr_tf.data.raw import EXAMPLES, refuse_unknown
@@ -40,12 +41,14 @@ class Partition:
 
     Attributes:
       files: one Arrow file for each bucket, with the columns user_id (string), item_row (int32) and any of timestamp,
-        weight (float64) and split (int8, the position in `columns.SPLITS`). Rows are in the order of the log.
+        weight (float64), kinds (int64) and split (int8, the position in `columns.SPLITS`). Rows are in the order of
+        the log.
       rows: number of rows of the log.
       clicked: which item rows occur in the log, bool [items].
       names: names of the columns of the files.
       time_unit: how many units of the timestamps make one second; the files hold them in the unit of the input.
       left_out: reason -> number of rows that were left out.
+      weights: the smallest and the largest weight of a row; None if rows have none.
     """
 
     files: list[Path]
@@ -54,6 +57,7 @@ class Partition:
     names: list[str]
     time_unit: int
     left_out: dict[str, int]
+    weights: Extent | None
 
 
 def partition(
@@ -85,12 +89,15 @@ def partition(
     examples: dict[str, None] = {}
     names: list[str] = []
     check: LogCheck | None = None
+    weights: Extent | None = None
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
         for block in log.blocks(_BLOCK):
             # A log can name its source only after its first block: only then does it know what its rows are.
             check = check or LogCheck(log.source)
             checked = _checked(block, done, check)
+            if columns.WEIGHT in checked.column_names:
+                weights = wider(weights, extent_of(checked[columns.WEIGHT].to_pandas()))
             item_rows = items.rows(checked[columns.ITEM_ID])
             lacking = item_rows == UNKNOWN_ROW
             if lacking.any():
@@ -110,7 +117,7 @@ def partition(
     time_unit = check.time_unit()
     if unknown:
         refuse_unknown(unknown, list(examples)[:EXAMPLES], items.known, log.source)
-    return Partition(files, done, clicked, names, time_unit, log.counts())
+    return Partition(files, done, clicked, names, time_unit, log.counts(), weights)
 
 
 def read_bucket(file: Path) -> pa.Table:

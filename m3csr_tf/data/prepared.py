@@ -7,8 +7,8 @@
 | manifest.json | the format, settings, input files and versions, counts, and digests of the centres and of each file |
 | users.parquet | user_id, in the order of user rows from FIRST_ROW on |
 | items.parquet | item_id, view_count (-1 if unknown), publish_time (if the input has it), and more (see below) |
-| train.parquet, val.parquet, test.parquet | user_row and item_row (int32), timestamp and weight if the input has \
-them, sorted; the row groups of train.parquet are shards (data/shards.py) |
+| train.parquet, val.parquet, test.parquet | user_row and item_row (int32), timestamp, weight and kinds (int64) if the \
+input has them, sorted; the row groups of train.parquet are shards (data/shards.py) |
 | content_<modality>.npy | raw vectors float32 [rows, width] by item row; reserved rows are NaN, and so is that of an \
 item that lacks the modality |
 | scaling.npz | the content scaler |
@@ -17,13 +17,16 @@ item that lacks the modality |
 | popularity.json | the source of the popularity bins and their lower edges |
 | truth.npz | the truth of the synthetic world in row order from FIRST_ROW on; only for data.format=world |
 
-items.parquet also holds train_clicks, popularity_bin, is_cold (the item has no training click), is_strictly_cold (the
-split moved all its interactions out of training) and is_pseudo_cold (it moved its training interactions to validation).
+Bit k of kinds says whether the interaction is of the k-th kind in the manifest (`data.events.kinds`).
+
+items.parquet also holds train_clicks, train_weight (the sum of their weights, if they have some), popularity_bin,
+is_cold (the item has no training click), is_strictly_cold (the split moved all its interactions out of training) and
+is_pseudo_cold (it moved its training interactions to validation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,6 +94,32 @@ class Prepared:
     def modalities(self) -> list[str]:
         """Names of the modalities, in the order in which item and user vectors hold their parts."""
         return list(self.content)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether interactions have weights that differ."""
+        return bool(self.manifest.get("weighted", False))
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of feedback that interactions are told apart by, in the order of the bits of the column kinds."""
+        return list(self.manifest.get("kinds", ()))
+
+    def kind_bits(self, kinds: Sequence[str]) -> int:
+        """Returns the bits of some kinds in the column kinds.
+
+        Raises:
+          InputError: the data do not tell interactions of one of them apart.
+        """
+        known = self.kinds
+        for kind in kinds:
+            if kind not in known:
+                there = f"they have {', '.join(map(quoted, known))}" if known else "they tell no kinds apart"
+                raise InputError(
+                    f"{self.folder}: evaluation.kinds names {quoted(kind)}, but of these data {there}; name kinds of "
+                    "data.events.kinds"
+                )
+        return sum(1 << known.index(kind) for kind in set(kinds))
 
     def split(self, name: str, users: np.ndarray | None = None) -> pd.DataFrame:
         """Reads the interactions of a split: user_row and item_row (int32), and the other columns, sorted by both rows.

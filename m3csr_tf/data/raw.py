@@ -23,17 +23,19 @@ class RawData:
     """The raw input as `formats.read` returns it.
 
     Attributes:
-      interactions: user_id and item_id (str) and, where the input has them, timestamp, weight and split; one row for
-        each (user, item) pair.
+      interactions: user_id and item_id (str) and, where the input has them, timestamp, weight, kinds and split; one
+        row for each (user, item) pair.
       catalogue: the items and their content.
       counts: number of rows that the checks merged or dropped, by reason.
       truth: the truth of the synthetic world (`world.make_world`), or None for real data.
+      weighted: whether interactions differ in weight (`weights_differ`).
     """
 
     interactions: pd.DataFrame
     catalogue: Catalogue
     counts: dict[str, int] = field(default_factory=dict)
     truth: dict[str, np.ndarray] | None = None
+    weighted: bool = False
 
 
 def check_items_known(interactions: pd.DataFrame, catalogue: Catalogue, source: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,9 @@ import pyarrow.parquet as pq
 from m3csr_tf import columns
 from m3csr_tf.config import Config, SplitConfig
 from m3csr_tf.data import splits
+from m3csr_tf.data.events import Extent, extent_of, weights_differ, wider
 from m3csr_tf.data.interactions import merge
-from m3csr_tf.data.logs import USERS_FILE, SplitLog
+from m3csr_tf.data.logs import OTHER_COLUMNS, USERS_FILE, SplitLog
 from m3csr_tf.data.partition import Partition, read_bucket
 from m3csr_tf.data.selection import values_at
 from m3csr_tf.data.shards import ShardWriter
@@ -61,11 +63,11 @@ def split_partition(
     is_strict[items.rows(strictly_cold)] = True
 
     steps = 2 * len(log.files)
-    users, counts, rows = _merge_all(log, kind, config, folder / USERS_FILE, lambda done: on_progress(done, steps))
+    merged = _merge_all(log, kind, config, folder / USERS_FILE, lambda done: on_progress(done, steps))
     borders = None
     times = partial(_times, log)
     if kind == "time":
-        borders = values_at(splits.ranks_of_borders(config.split.ratios, rows), times)
+        borders = values_at(splits.ranks_of_borders(config.split.ratios, merged.rows), times)
 
     def labels_of(table: pa.Table) -> np.ndarray:
         """Returns the splits of merged interactions, int8 [n], with strictly cold items already moved."""
@@ -100,13 +102,15 @@ def split_partition(
     written = _write_all(log, final, config, folder, len(items), lambda done: on_progress(len(log.files) + done, steps))
     return SplitLog(
         kind=kind,
-        users=users,
+        users=merged.users,
         users_with_clicks=written.users_with_clicks,
         sizes=dict(zip(columns.SPLITS, written.by_split, strict=True)),
         train_clicks=written.trained,
         strictly_cold=strictly_cold[:0] if config.split.train_on == "all" else strictly_cold,
         pseudo_cold=pseudo_cold,
-        counts=counts | log.left_out,
+        counts=merged.counts | log.left_out,
+        weighted=weights_differ(log.weights, merged.weights, config.data.events.repeated),
+        train_weights=None if merged.weights is None else written.weights,
     )
 
 
@@ -121,22 +125,27 @@ def _drawn(table: pa.Table, config: SplitConfig) -> np.ndarray:
     return finalize(keys) < np.uint64(config.cold_validation * 2**64)
 
 
+class _Merged(NamedTuple):
+    users: int  # Known users.
+    counts: dict[str, int]  # Rows that were merged and dropped, by reason.
+    rows: int  # Interactions that are left.
+    weights: Extent | None  # Of these.
+
+
 @dataclass
 class _Sizes:
     by_split: list[int]
     trained: np.ndarray
+    weights: np.ndarray
     users_with_clicks: int = 0
 
 
 def _merge_all(
     log: Partition, kind: splits.Kind, config: Config, users_file: Path, on_progress: Callable[[int], None]
-) -> tuple[int, dict[str, int], int]:
-    """Merges duplicates and numbers the users, bucket by bucket, and rewrites the buckets in place.
-
-    Returns:
-      The number of known users, the number of rows merged and dropped by reason, and the number of interactions left.
-    """
+) -> _Merged:
+    """Merges duplicates and numbers the users, bucket by bucket, and rewrites the buckets in place."""
     users, rows = 0, 0
+    weights: Extent | None = None
     counts: dict[str, int] = {}
     with pq.ParquetWriter(users_file, pa.schema([(columns.USER_ID, pa.string())])) as writer:
         for number, file in enumerate(log.files):
@@ -153,7 +162,8 @@ def _merge_all(
                 frame[columns.SPLIT] = np.array(columns.SPLITS, object)[frame[columns.SPLIT].to_numpy()]
             else:
                 frame = frame.drop(columns=columns.SPLIT, errors="ignore")
-            frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))
+            frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW), config.data.events.repeated)
+            weights = wider(weights, extent_of(frame.get(columns.WEIGHT)))
             counts = {name: counts.get(name, 0) + count for name, count in merged.items()}
             random = np.random.default_rng([config.split.seed, number])
             if kind == "random":
@@ -172,14 +182,13 @@ def _merge_all(
             writer.write_table(pa.table({columns.USER_ID: ids.dictionary}), row_group_size=max(1, len(ids.dictionary)))
             users += len(ids.dictionary)
             rows += len(frame)
-    return users, counts, rows
+    return _Merged(users, counts, rows, weights)
 
 
 def _sizes(log: Partition, labels_of: Callable[[pa.Table], np.ndarray], items: int) -> _Sizes:
-    sizes = _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64))
+    sizes = _no_sizes(items)
     for table in _tables(log):
-        labels = labels_of(table)
-        _add(sizes, labels, table[columns.ITEM_ROW].to_numpy())
+        _add(sizes, labels_of(table), table)
     return sizes
 
 
@@ -191,16 +200,15 @@ def _write_all(
     items: int,
     on_progress: Callable[[int], None],
 ) -> _Sizes:
-    sizes = _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64))
+    sizes = _no_sizes(items)
     order = [columns.USER_ROW, columns.ITEM_ROW]
     with ExitStack() as stack:
         train = stack.enter_context(ShardWriter(folder / f"{columns.TRAIN}.parquet", config.data.shard_clicks))
         others: dict[int, pq.ParquetWriter] = {}
         for number, table in enumerate(_tables(log)):
             labels = labels_of(table)
-            _add(sizes, labels, table[columns.ITEM_ROW].to_numpy())
-            others_columns = [name for name in (columns.TIMESTAMP, columns.WEIGHT) if name in table.column_names]
-            frame = table.select([*order, *others_columns]).to_pandas()
+            _add(sizes, labels, table)
+            frame = table.select([*order, *(name for name in OTHER_COLUMNS if name in table.column_names)]).to_pandas()
             for label, name in enumerate(columns.SPLITS):
                 split_frame = frame[labels == label].sort_values(order, ignore_index=True)
                 if label == _TRAIN:
@@ -216,10 +224,19 @@ def _write_all(
     return sizes
 
 
-def _add(sizes: _Sizes, labels: np.ndarray, item_rows: np.ndarray) -> None:
+def _no_sizes(items: int) -> _Sizes:
+    return _Sizes([0] * len(columns.SPLITS), np.zeros(items, np.int64), np.zeros(items))
+
+
+def _add(sizes: _Sizes, labels: np.ndarray, table: pa.Table) -> None:
+    trained = labels == _TRAIN
+    item_rows = table[columns.ITEM_ROW].to_numpy()[trained]
     counted = np.bincount(labels, minlength=len(columns.SPLITS))
     sizes.by_split = [size + int(more) for size, more in zip(sizes.by_split, counted, strict=True)]
-    sizes.trained += np.bincount(item_rows[labels == _TRAIN], minlength=len(sizes.trained))
+    sizes.trained += np.bincount(item_rows, minlength=len(sizes.trained))
+    if columns.WEIGHT in table.column_names:
+        weights = table[columns.WEIGHT].to_numpy()[trained]
+        sizes.weights += np.bincount(item_rows, weights, minlength=len(sizes.weights))
 
 
 def _times(log: Partition) -> Iterator[np.ndarray]:

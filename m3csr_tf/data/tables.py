@@ -163,6 +163,11 @@ class TableFiles:
             + ("give the file a line of names like that of the others" if is_text else "write it as the others are")
         )
 
+    def column_of(self, name: str) -> str | None:
+        """Returns what the files call a plain column, or None if they lack it."""
+        found = self._sources(name)
+        return found[0] if found else None
+
     def refuse_respelt(self, *wanted: str) -> None:
         """Refuses a table that lacks an optional column but has one that differs from it in case or spelling only.
 

@@ -12,6 +12,7 @@ import numpy as np
 from m3csr_tf.ranking.full_ranking import Csr
 
 RECALL, PRECISION, NDCG = "recall", "precision", "ndcg"
+WEIGHTED_RECALL, WEIGHT = "weighted_recall", "weight"
 
 _RESAMPLED_CELLS = 1 << 22  # Number of counts that a bootstrap holds at once.
 
@@ -21,7 +22,7 @@ def name(metric: str, at: int) -> str:
     return f"{metric}@{at}"
 
 
-def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.ndarray]:
+def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int], weighted: bool = False) -> dict[str, np.ndarray]:
     """Computes the metrics of each user at every list length in `at`.
 
     recall@N = hits / |truth|; precision@N = hits / N, even if the list is shorter; ndcg@N = DCG / ideal DCG, where a
@@ -31,9 +32,11 @@ def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.
       ranked: item rows int [users, n], best first, -1 beyond the end of a list; no item is in a list twice.
       truth: held-out clicks, [users, items]; every non-zero entry is one, and every user has at least one.
       at: list lengths N, each from 1 to n.
+      weighted: whether entries of `truth` are weights, above 0, which two more metrics count: weight@N, the sum of the
+        weights of the hits, and weighted_recall@N, their share of the weight of all truth of the user.
 
     Returns:
-      "recall@N", "precision@N", "ndcg@N" -> float64 [users].
+      "recall@N", "precision@N", "ndcg@N", and perhaps "weighted_recall@N" and "weight@N" -> float64 [users].
 
     Raises:
       ValueError: shapes or lengths do not fit, a user has no truth (so that recall is undefined), or an item is in a
@@ -63,6 +66,30 @@ def per_user(ranked: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.
         values[name(RECALL, n)] = found[:, n - 1] / sizes
         values[name(PRECISION, n)] = found[:, n - 1] / n
         values[name(NDCG, n)] = gained[:, n - 1] / ideal[np.minimum(sizes, n) - 1]
+    if weighted:
+        values |= _of_weights(listed, hits, truth, at)
+    return values
+
+
+def _of_weights(listed: np.ndarray, hits: np.ndarray, truth: Csr, at: Sequence[int]) -> dict[str, np.ndarray]:
+    """The metrics that count weights.
+
+    Args:
+      listed: pairs int [users, n] that a list holds, encoded as user * items + item.
+      hits: which of them are truth, bool [users, n].
+      truth, at: as in `per_user`; a pair may be several entries, whose weights add up.
+    """
+    entries = truth.tocoo()
+    pairs, place = np.unique(entries.row.astype(np.int64) * truth.shape[1] + entries.col, return_inverse=True)
+    weights = np.bincount(place, entries.data.astype(np.float64))
+    totals = np.bincount(pairs // truth.shape[1], weights, minlength=len(listed))
+    gained = np.zeros(hits.shape)
+    gained[hits] = weights[np.searchsorted(pairs, listed[hits])]
+    sums = np.cumsum(gained, axis=1)
+    values = {}
+    for n in at:
+        values[name(WEIGHTED_RECALL, n)] = sums[:, n - 1] / totals
+        values[name(WEIGHT, n)] = sums[:, n - 1]
     return values
 
 

@@ -19,7 +19,7 @@ from m3csr_tf.util.files import regular, replacing
 from m3csr_tf.util.stored import reading
 
 PER_USER_FILE = "per_user.npz"
-STORED = ("recall@20", "precision@20", "ndcg@20")
+STORED = ("recall@20", "precision@20", "ndcg@20", "weighted_recall@20", "weight@20")
 """Names of the metrics that are stored for every user."""
 _BY_ITEM = "by_item"
 

@@ -8,8 +8,11 @@
 | tail | all items | clicks on items with 0 to 4 training clicks | with any of this truth |
 | cold_only | only the cold items | clicks on these items | with any of this truth, even without a training click |
 | age_... | all items | clicks on items of an age (`cold_items`) | with any of this truth |
+| kind_NAME | all items | clicks of this kind, where the data tell several apart | with any of this truth |
 
-The last are there if section `cold` is set, which then says what is warm and cold in place of training clicks.
+Slices by age are there if section `cold` is set, which then says what is warm and cold in place of training clicks.
+With `evaluation.kinds` only held-out clicks of those kinds are truth, in all slices. Where clicks differ in weight, the
+metrics include those that count weights.
 """
 
 from __future__ import annotations
@@ -25,34 +28,27 @@ from scipy import sparse
 
 from m3csr_tf import columns
 from m3csr_tf.config import ColdConfig, EvaluationConfig
-from m3csr_tf.data.audience import read_clicks, users_with
+from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import lists, metrics
 from m3csr_tf.evaluation.cold_items import ItemsThen, items_then
 from m3csr_tf.evaluation.lists import ByItem
+from m3csr_tf.evaluation.truth import Truth
+from m3csr_tf.evaluation.user_draw import drawn_users
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.ranking import full_ranking as ranking
 from m3csr_tf.ranking.full_ranking import Csr, Matrix
 from m3csr_tf.util import files
 from m3csr_tf.util.progress import progress
-from m3csr_tf.util.samples import sample
 
 ALL, WARM, COLD, FEW, TAIL, COLD_ONLY = "all", "warm", "cold", "few", "tail", "cold_only"
+KIND_PREFIX = "kind_"
+"""What the names of the slices of kinds begin with."""
 COVERAGE_AT = 20
 """Length of the lists whose coverage is reported."""
 FEW_CLICKS = 4
 """Largest number of training clicks of an item in the slices `few` and `tail`."""
-
-MOST_USERS, LEAST_USERS = 20_000, 2_000
-"""Largest number of users of a split that `evaluation.users=auto` samples, and the number that it samples at least,
-however large the catalogue is. The 95% interval of a Recall@20 near 0.2 is about +-0.005 for the first and +-0.015 for
-the second."""
-SCORES = 2_000_000_000
-"""Number of user-item pairs that it ranks for each system and split between these two; they take half a minute on two
-cores."""
-_DRAW = 0
-"""Seed of the sample. It does not depend on the run's seed, so that all runs can be compared user by user."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +124,13 @@ def evaluate_split(
     """
     users, of = drawn_users(prepared, split, config)
     then = items_then(prepared, split, cold or ColdConfig())
+    truth = Truth.read(prepared, split, users, config.kinds)
     evaluation = evaluate(
         user_vectors[users],
         item_vectors,
-        truth=read_clicks(prepared, split, users),
+        truth=truth.clicks,
+        by_kind=truth.by_kind,
+        weighted=truth.weighted,
         seen=read_clicks(prepared, columns.TRAIN, users),
         train_clicks=prepared.train_clicks,
         user_rows=users,
@@ -159,27 +158,14 @@ def drawn_from(evaluation: Evaluation, of: int) -> Evaluation:
     return replace(evaluation, slices=evaluation.slices | {ALL: replace(evaluation[ALL], of=of)})
 
 
-def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tuple[np.ndarray, int]:
-    """Returns the users of a split that an evaluation ranks items for, rows int [n] ascending, and the split's users.
-
-    The sample is the same for every run on the data, and a larger sample includes the smaller ones.
-    """
-    users = users_with(prepared, split)
-    most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
-    return sample(users, None if most == "all" else most, _DRAW, nested=True), len(users)
-
-
-def affordable_users(items: int) -> int:
-    """Returns the largest number of users that `evaluation.users=auto` samples for a catalogue of this size."""
-    return min(MOST_USERS, max(LEAST_USERS, SCORES // max(1, items)))
-
-
 def evaluate(
     user_vectors: Matrix,
     item_vectors: Matrix,
     *,
     truth: Csr,
     seen: Csr,
+    by_kind: Mapping[str, Csr] | None = None,
+    weighted: bool = False,
     train_clicks: np.ndarray | None = None,
     user_rows: np.ndarray | None = None,
     top_n: Sequence[int] = (10, 20, 50),
@@ -198,6 +184,8 @@ def evaluate(
       item_vectors: float32 [items, dim], by item row, including the reserved rows; sparse if `user_vectors` are.
       truth: held-out clicks of the users, [users, items]; every non-zero entry counts.
       seen: training clicks, [users, items].
+      by_kind: kind -> the part of `truth` that is of this kind.
+      weighted: whether entries of `truth` and `by_kind` are weights, which metrics count then.
       train_clicks: training clicks of each item by all users, int [items]; None counts them in `seen`.
       user_rows: identifies the users in the slices, int [users]; None takes their positions.
       top_n: list lengths of the metrics.
@@ -225,7 +213,8 @@ def evaluate(
             f"cold_only_items must be bool [{shape[1]}], got {cold_only_items.dtype} {list(cold_only_items.shape)}"
         )
     clicks = np.bincount(seen.nonzero()[1], minlength=shape[1]) if train_clicks is None else train_clicks
-    judge = ListJudge(truth, np.arange(shape[0]) if user_rows is None else user_rows, tuple(top_n), seed, bootstrap)
+    rows = np.arange(shape[0]) if user_rows is None else user_rows
+    judge = ListJudge(truth, rows, tuple(top_n), seed, bootstrap, by_kind or {}, weighted)
 
     def rank(candidates: np.ndarray, left_out: Csr | None, stage: Any) -> tuple[np.ndarray, np.ndarray]:
         users = judge.users(candidates)
@@ -259,6 +248,7 @@ class ListJudge:
       at: list lengths of the metrics.
       seed: of the bootstrap.
       bootstrap: resamples of the intervals; 0 leaves them out.
+      by_kind, weighted: as in `evaluate`.
     """
 
     truth: Csr
@@ -266,6 +256,8 @@ class ListJudge:
     at: tuple[int, ...]
     seed: int
     bootstrap: int
+    by_kind: Mapping[str, Csr] = field(default_factory=dict)
+    weighted: bool = False
 
     @property
     def longest(self) -> int:
@@ -298,9 +290,12 @@ class ListJudge:
             **({} if then is None else then.ages),
         }
         slices = {}
-        with progress("metrics of the lists, slices", len(parts)) as stage:
+        with progress("metrics of the lists, slices", len(parts) + len(self.by_kind)) as stage:
             for name, items in parts.items():
                 slices[name] = self.slice(users, ranked, items)
+                stage(len(slices))
+            for kind, truth in self.by_kind.items():
+                slices[KIND_PREFIX + kind] = self._of_truth(users, ranked, sparse.csr_array(truth)[users])
                 stage(len(slices))
         shares = lists.shares(ranked[:, :COVERAGE_AT], known, cold, train_clicks)
         slices[ALL].shares.update({metrics.name(key, COVERAGE_AT): share for key, share in shares.items()})
@@ -308,9 +303,11 @@ class ListJudge:
 
     def slice(self, users: np.ndarray, ranked: np.ndarray, items: np.ndarray) -> Slice:
         """Evaluates the lists of `users` on their truth among `items` (bool [items]), for users who have any."""
-        truth = self._truth_on(items)[users]
+        return self._of_truth(users, ranked, self._truth_on(items)[users])
+
+    def _of_truth(self, users: np.ndarray, ranked: np.ndarray, truth: sparse.csr_array) -> Slice:
         some = np.diff(truth.indptr) > 0
-        values = metrics.per_user(ranked[some], truth[some], self.at) if some.any() else {}
+        values = metrics.per_user(ranked[some], truth[some], self.at, self.weighted) if some.any() else {}
         ends = metrics.intervals(values, self.bootstrap, self.seed) if values and self.bootstrap else {}
         return Slice(self.user_rows[users[some]], values, ends)
 

@@ -23,8 +23,9 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.evaluation.cold_items import items_then
-from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice, drawn_users
+from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice
 from m3csr_tf.evaluation.significance import compare
+from m3csr_tf.evaluation.user_draw import drawn_users
 from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merge, ranked_by_kind
 from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.ranking.full_ranking import Csr, top_n

@@ -13,17 +13,23 @@ from m3csr_tf import columns
 from m3csr_tf.ids import PADDING_ROW
 
 
-def click_matrix(frame: pd.DataFrame, users: int, items: int) -> sparse.csr_matrix:
-    """Makes the binary click matrix.
+def click_matrix(frame: pd.DataFrame, users: int, items: int, values: str | None = None) -> sparse.csr_matrix:
+    """Makes the click matrix, binary or with the values of a column.
 
     Args:
-      frame: interactions, with the columns user_row and item_row.
+      frame: interactions, with the columns user_row and item_row, each pair of them once.
       users, items: sizes of the id tables, reserved rows included.
+      values: the column whose values the entries are; None: they are 1.
 
     Returns:
-      float32 [users, items] of 1s, with sorted indices.
+      float32 [users, items] of 1s, or float64 of the values, with sorted indices.
     """
     where = (frame[columns.USER_ROW].to_numpy(), frame[columns.ITEM_ROW].to_numpy())
+    if values is not None:
+        of_column = frame[values].to_numpy(np.float64)
+        weighted = sparse.coo_matrix((of_column, where), shape=(users, items)).tocsr()
+        weighted.sort_indices()
+        return weighted
     matrix = sparse.coo_matrix((np.ones(len(frame), np.float32), where), shape=(users, items)).tocsr()
     matrix.data[:] = 1
     matrix.sort_indices()

@@ -12,7 +12,7 @@ import numpy as np
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular
 
-Source = Literal["train_clicks", "view_count"]
+Source = Literal["train_clicks", "train_weight", "view_count"]
 
 
 def bins_of(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from m3csr_tf.reports.run_files import RunFiles
-from m3csr_tf.reports.words import describe_split, figure_of, has_intervals, systems_of, titled
+from m3csr_tf.reports.words import chosen_by, describe_split, figure_of, has_intervals, systems_of, titled
 from m3csr_tf.util.quoting import printable, shortened
 
 _SLICES = ("all", "warm", "few", "cold", "cold_only")
@@ -18,6 +18,7 @@ def model_card(run: RunFiles) -> str:
     counts, finished = run.prepared.manifest["counts"], run.finished
     least = run.settings["training"]["min_delta"]
     by = f" by more than {least:.1%}" if least else ""
+    figure, best = chosen_by(finished)
     lines = [
         f"# Model card: {_plain(run.name)}",
         "",
@@ -45,8 +46,8 @@ def model_card(run: RunFiles) -> str:
         "## How it was trained and chosen",
         "",
         f"- {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s, seed {run.settings['run']['seed']}.",
-        f"- Its weights are those of step {finished['best_step']:,}, with a Recall@20 on validation users of "
-        f"{finished['recall@20']:.4f}, which no later validation bettered{by}. No test click was looked at for that.",
+        f"- Its weights are those of step {finished['best_step']:,}, with a {figure} on validation users of "
+        f"{best}, which no later validation bettered{by}. No test click was looked at for that.",
         *_chosen(run.metrics["baselines"]),
         "",
         "## Figures on the test split",

@@ -26,7 +26,7 @@ from m3csr_tf.reports.document import (
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.model_card import limits
 from m3csr_tf.reports.run_files import CONFIG, FRONTIER, LISTS, METRICS, THROUGHPUT, VALIDATIONS, RunFiles
-from m3csr_tf.reports.words import describe_split, figure_of, has_intervals, systems_of, titled
+from m3csr_tf.reports.words import chosen_by, describe_split, figure_of, has_intervals, systems_of, titled
 from m3csr_tf.util.progress import ProgressCallback
 
 PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"
@@ -283,9 +283,10 @@ def case_blocks(studies: Sequence[CaseStudy], figures: Sequence[Figure], drawn_a
 
 def _training(run: RunFiles) -> Iterator[Block]:
     finished = run.finished
+    figure, best = chosen_by(finished)
     facts = [
         Fact("weights of step", f"{finished['best_step']:,}", f"of {finished['steps']:,} that were trained"),
-        Fact("validation Recall@20 there", f"{finished['recall@20']:.4f}", "by which the weights were chosen"),
+        Fact(f"validation {figure} there", best, "by which the weights were chosen"),
     ]
     if run.throughput is not None:
         speed = run.throughput["examples_per_second"].median()

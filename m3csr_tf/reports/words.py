@@ -20,6 +20,13 @@ def titled(system: str) -> str:
     return "truth (ceiling)" if system == "truth" else system
 
 
+def chosen_by(finished: Mapping[str, Any]) -> tuple[str, str]:
+    """The validation figure by which a run's weights were chosen, in words, and its value there."""
+    by = str(finished.get("selected_by", "recall@20"))
+    words = {"recall@20": "Recall@20", "weighted_recall@20": "Recall@20 by weight"}
+    return words.get(by, by), f"{finished[by]:.4f}"
+
+
 def describe_split(run: RunFiles) -> str:
     """How the log was split, as part of a sentence."""
     kind = str(run.prepared.manifest["split"])

@@ -64,16 +64,19 @@ def positive_probabilities(clicks: Iterable[csr_matrix], positives: str) -> np.n
     the positives.
 
     Args:
-      clicks: binary matrices [users, items] of training clicks, each of some of the users.
-      positives: how positives are drawn: "per_interaction" (uniformly from all clicks), or "per_user" (a user
-        uniformly, then one of her clicks uniformly).
+      clicks: matrices [users, items] of training clicks, each of some of the users; an entry is the weight of the
+        click, or 1.
+      positives: how positives are drawn: "per_interaction" (by weight from all clicks), or "per_user" (a user
+        uniformly, then one of her clicks by weight).
 
     Returns:
       float32 [items], summing to 1.
     """
     totals = np.zeros(1)
     for some in clicks:
-        lengths = np.diff(some.indptr)
-        weights = np.repeat(1.0 / np.maximum(lengths, 1), lengths) if positives == "per_user" else np.ones(some.nnz)
+        weights = some.data.astype(np.float64)
+        if positives == "per_user":
+            of_users = np.repeat(np.arange(some.shape[0]), np.diff(some.indptr))
+            weights /= np.bincount(of_users, weights, minlength=some.shape[0])[of_users]
         totals = totals + np.bincount(some.indices, weights=weights, minlength=some.shape[1])
     return (totals / totals.sum()).astype(np.float32)

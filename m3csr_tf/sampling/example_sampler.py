@@ -66,6 +66,7 @@ class ExampleSampler:
       probability: for in-batch negatives float32 [items], the probability with which each item is drawn as a positive
         (`cumulative_sampler.positive_probabilities`); otherwise None.
       item_graph: the item graph, needed where random walks give positives (training.walk_positives).
+      weighted: whether clicks are drawn by the weights of the windows (`Window.sums`).
       replicas: number of replicas that share a batch. Each takes its part of the examples and of the shared negatives.
     """
 
@@ -76,6 +77,7 @@ class ExampleSampler:
         probability: np.ndarray | None,
         item_graph: ItemGraph | None,
         replicas: int = 1,
+        weighted: bool = False,
     ) -> None:
         self._config = config
         self._draws, self._share = StatelessRandom(config.run.seed), ReplicaShare(replicas)
@@ -83,7 +85,7 @@ class ExampleSampler:
         clicked, known = np.flatnonzero(trained), np.arange(UNKNOWN_ROW + 1, len(trained))
         self._pool = tf.constant(clicked if config.negatives.pool == "clicked" else known, tf.int32)
         self._probability = None if probability is None else tf.constant(probability, tf.float32)
-        self._per_user = config.training.positives == "per_user"
+        self._per_user, self._weighted = config.training.positives == "per_user", weighted
         if config.training.walk_positives:
             assert item_graph is not None
             self._walks = CumulativeSampler.of_rows(item_graph.items)
@@ -126,14 +128,39 @@ class ExampleSampler:
         shuffled = tf.raw_ops.RandomIndexShuffle(index=positions, seed=tf.cast(seeds, tf.int32), max_index=last)
         positions = tf.where(examples > 1, shuffled, positions)
         if not self._per_user:
+            if self._weighted:
+                positions = self._by_weight(window, positions, examples, step)
             users, items = tf.gather(window.owners, positions), tf.gather(window.items, positions)
             return users, self._walked(window, users, items, step)
         users = tf.gather(window.active, positions)
         starts, ends = tf.gather(window.starts, users), tf.gather(window.starts, users + 1)
-        chosen = starts + tf.cast(
-            self._draws.uniform([size], step, "interaction") * tf.cast(ends - starts, tf.float32), tf.int64
-        )
+        uniform = self._draws.uniform([size], step, "interaction")
+        if self._weighted:
+            below, above = tf.gather(window.sums, starts), tf.gather(window.sums, ends)
+            wanted = below + tf.cast(uniform, tf.float64) * (above - below)
+            chosen = tf.maximum(_place_in(window.sums, wanted), starts)
+        else:
+            chosen = starts + tf.cast(uniform * tf.cast(ends - starts, tf.float32), tf.int64)
         return users, self._walked(window, users, tf.gather(window.items, tf.minimum(chosen, ends - 1)), step)
+
+    def _by_weight(self, window: Window, positions: tf.Tensor, examples: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Draws clicks of a window by weight, in strata: position k of n gives a point in the k-th n-th of all weight.
+
+        So how often a round of n examples draws a click differs by less than 2 from what its weight asks for, and with
+        equal weights each click is drawn once.
+
+        Args:
+          window: the window of users.
+          positions: int64 [batch], shuffled positions of the round.
+          examples: int64 scalar, n.
+          step: int64 scalar.
+
+        Returns:
+          Indices of clicks, int64 [batch].
+        """
+        within = tf.cast(self._draws.uniform(tf.shape(positions), step, "weight"), tf.float64)
+        wanted = (tf.cast(positions, tf.float64) + within) / tf.cast(examples, tf.float64) * window.sums[-1]
+        return tf.clip_by_value(_place_in(window.sums, wanted), 0, examples - 1)
 
     def _walked(self, window: Window, users: tf.Tensor, clicked: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Replaces the positives of a share of the examples by items that a random walk from the history reaches.
@@ -252,3 +279,8 @@ class ExampleSampler:
         marked = tf.scatter_nd(tf.stack([owners, first_of_run], axis=1), tf.ones_like(owners), shape)
         runs = tf.searchsorted(ordered, candidates)
         return tf.gather(marked, runs, axis=1) > 0
+
+
+def _place_in(sums: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Returns the entries whose range of the cumulative sums holds the wanted numbers, int64 of their shape."""
+    return tf.searchsorted(sums, wanted, side="right", out_type=tf.int64) - 1

@@ -21,6 +21,7 @@ PURPOSES = (
     "edges",
     "columns",
     "between",
+    "weight",
 )
 """The purposes of random numbers, each with a stream of its own. New ones are appended at the end, since the position
 of a purpose is part of its seed and trainings must stay reproducible."""

@@ -15,6 +15,7 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import click_matrix, histories
 from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.graph.item_graph import ItemGraph
+from m3csr_tf.sampling.click_weights import ClickWeights
 from m3csr_tf.sampling.windows import ShardedClicks
 from m3csr_tf.util.progress import PERCENT, progress
 
@@ -55,6 +56,8 @@ class TrainingData:
       shards: the clicks on the disk, if there are more than `training.window_clicks`; otherwise None.
       cross_ids: cross-fitted item ids, each estimated without the clicks of one part of the users; None where all
         examples read the model's id table.
+      weights: the weights of `clicks` in the draw of positives, float64 [users, items] with entries in the same places;
+        None: all are drawn alike.
     """
 
     clicks: csr_matrix
@@ -64,6 +67,7 @@ class TrainingData:
     item_graph: ItemGraph | None
     shards: ShardedClicks | None = None
     cross_ids: CrossIds | None = None
+    weights: csr_matrix | None = None
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config, needs_item_graph: bool = False) -> TrainingData:
@@ -75,7 +79,7 @@ class TrainingData:
           needs_item_graph: make it also where no positives are drawn from it (`Recommender.needs_item_graph`).
         """
         with progress("reading the training clicks"):
-            clicks, slots, shards = _clicks_and_histories(prepared, config)
+            clicks, slots, shards, weights = _clicks_and_histories(prepared, config)
             features = item_features(prepared)
         item_graph = None
         if needs_item_graph or config.training.walk_positives > 0:
@@ -88,6 +92,7 @@ class TrainingData:
             trained=prepared.train_clicks > 0,
             item_graph=item_graph,
             shards=shards,
+            weights=weights,
         )
 
     def some_users(self, clicks: int, seed: int) -> TrainingData:
@@ -102,7 +107,10 @@ class TrainingData:
         order = np.random.default_rng(seed).permutation(self.clicks.shape[0])
         within = np.cumsum(np.diff(self.clicks.indptr)[order]) <= clicks
         users = np.sort(order[within])
-        return dataclasses.replace(self, clicks=self.clicks[users], histories=self.histories[users], shards=None)
+        weights = None if self.weights is None else self.weights[users]
+        return dataclasses.replace(
+            self, clicks=self.clicks[users], histories=self.histories[users], shards=None, weights=weights
+        )
 
     def on_device(self) -> TrainingData:
         """Returns the same with features as tensors, so that constants made of them share their memory."""
@@ -110,16 +118,22 @@ class TrainingData:
         return dataclasses.replace(self, features=features)
 
 
-def _clicks_and_histories(prepared: Prepared, config: Config) -> tuple[csr_matrix, np.ndarray, ShardedClicks | None]:
-    """Reads clicks, histories and shards, which are attributes of `TrainingData`."""
+def _clicks_and_histories(
+    prepared: Prepared, config: Config
+) -> tuple[csr_matrix, np.ndarray, ShardedClicks | None, csr_matrix | None]:
+    """Reads clicks, histories, shards and weights, which are attributes of `TrainingData`."""
     if prepared.train_clicks.sum() > config.training.window_clicks:
         shards = ShardedClicks.of(prepared, config)
-        clicks, slots, _ = shards.read_users(_sample(shards.clicks))
-        return clicks, slots, shards
+        some = shards.read_users(_sample(shards.clicks))
+        return some.clicks, some.histories, shards, some.weights
     train = prepared.split(columns.TRAIN)
     clicks = click_matrix(train, len(prepared.users), len(prepared.items))
     slots = histories(train, len(prepared.users), config.history.trained, config.split.seed)
-    return clicks, slots, None
+    rule = ClickWeights.of(prepared, config.training)
+    if rule is None:
+        return clicks, slots, None, None
+    weighted = train.assign(**{columns.WEIGHT: rule.of_clicks(train)})
+    return clicks, slots, None, click_matrix(weighted, len(prepared.users), len(prepared.items), columns.WEIGHT)
 
 
 def _sample(clicks: np.ndarray) -> tuple[int, ...]:

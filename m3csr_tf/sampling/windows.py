@@ -20,6 +20,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.features.histories import histories
 from m3csr_tf.ids import PADDING_ROW
+from m3csr_tf.sampling.click_weights import ClickWeights
 
 
 class Window(NamedTuple):
@@ -35,6 +36,8 @@ class Window(NamedTuple):
       active: int32 [users with a click], their indices in this window.
       histories: int32 [users, slots], padded with PADDING_ROW.
       lengths: int32 [users], number of filled slots.
+      sums: float64 [clicks + 1], cumulative weights of the clicks, beginning with 0; [0] where all clicks are drawn
+        alike.
       first_step: int64, the training step at which the examples of this window begin.
       number: int64, the number of the window in the run, which is part of the seed of its shuffle.
     """
@@ -47,6 +50,7 @@ class Window(NamedTuple):
     active: tf.Tensor
     histories: tf.Tensor
     lengths: tf.Tensor
+    sums: tf.Tensor
     first_step: tf.Tensor
     number: tf.Tensor
 
@@ -60,6 +64,7 @@ SPECS = Window(
     active=tf.TensorSpec([None], tf.int32),
     histories=tf.TensorSpec([None, None], tf.int32),
     lengths=tf.TensorSpec([None], tf.int32),
+    sums=tf.TensorSpec([None], tf.float64),
     first_step=tf.TensorSpec([], tf.int64),
     number=tf.TensorSpec([], tf.int64),
 )
@@ -67,7 +72,12 @@ SPECS = Window(
 
 
 def window_of(
-    clicks: csr_matrix, slots: np.ndarray, user_rows: np.ndarray | None = None, first_step: int = 0, number: int = 0
+    clicks: csr_matrix,
+    slots: np.ndarray,
+    user_rows: np.ndarray | None = None,
+    first_step: int = 0,
+    number: int = 0,
+    weights: csr_matrix | None = None,
 ) -> Window:
     """Makes a window of numpy arrays.
 
@@ -76,6 +86,7 @@ def window_of(
       slots: histories int32 [users, slots].
       user_rows: int32 [users], the users' rows of the id table; None: their indices.
       first_step, number: as in `Window`.
+      weights: the weights of the clicks, in the places of `clicks`; None: all are drawn alike.
     """
     users, catalogue = clicks.shape
     sizes = np.diff(clicks.indptr)
@@ -89,6 +100,7 @@ def window_of(
         active=np.flatnonzero(sizes).astype(np.int32),
         histories=slots.astype(np.int32, copy=False),
         lengths=(slots != PADDING_ROW).sum(axis=1).astype(np.int32),
+        sums=np.zeros(0) if weights is None else np.concatenate([np.zeros(1), np.cumsum(weights.data, dtype=float)]),
         first_step=np.int64(first_step),
         number=np.int64(number),
     )
@@ -110,6 +122,22 @@ class WindowSchedule(NamedTuple):
     shards: tuple[int, ...]
 
 
+class UsersOfShards(NamedTuple):
+    """The users of some shards.
+
+    Attributes:
+      clicks: binary [users, items].
+      histories: int32 [users, slots].
+      rows: int32 [users], the users' rows of the id table.
+      weights: float64 [users, items], the weights of the clicks; None: all are drawn alike.
+    """
+
+    clicks: csr_matrix
+    histories: np.ndarray
+    rows: np.ndarray
+    weights: csr_matrix | None
+
+
 @dataclass(frozen=True)
 class ShardedClicks:
     """Training clicks that stay on the disk and are read some shards at a time.
@@ -118,26 +146,29 @@ class ShardedClicks:
       prepared: the prepared folder that holds them.
       config: settings of windows, histories and batches.
       examples: int64 [shards], the examples in each shard: its clicks, or its users with a click, by
-        `training.positives`.
+        `training.positives`. Of clicks that are drawn by weight, it is the shard's share of the weight of all clicks.
       clicks: int64 [shards], the clicks in each shard.
+      weights: the rule by which clicks are drawn; None: all alike.
     """
 
     prepared: Prepared
     config: Config
     examples: np.ndarray
     clicks: np.ndarray
+    weights: ClickWeights | None = None
 
     @classmethod
     def of(cls, prepared: Prepared, config: Config) -> ShardedClicks:
         """Describes the shards of a prepared folder; `training.positives` says what an example is."""
         shards = prepared.train_shards
         per_user = config.training.positives == "per_user"
-        return cls(
-            prepared,
-            config,
-            np.array([shard.active_users if per_user else shard.clicks for shard in shards]),
-            np.array([shard.clicks for shard in shards]),
-        )
+        clicks = np.array([shard.clicks for shard in shards])
+        examples = np.array([shard.active_users for shard in shards]) if per_user else clicks
+        weights = ClickWeights.of(prepared, config.training)
+        if weights is not None and not per_user:
+            totals = np.array([weights.of_clicks(prepared.read_shard(number)).sum() for number in range(len(shards))])
+            examples = np.maximum(np.rint(clicks.sum() * totals / totals.sum()), 1).astype(np.int64)
+        return cls(prepared, config, examples, clicks, weights)
 
     def turns(self, first_step: int, last_step: int) -> Iterator[WindowSchedule]:
         """Yields, in order, the turns to which the steps from first_step to last_step (exclusive) belong."""
@@ -158,16 +189,12 @@ class ShardedClicks:
 
     def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
         """Reads some shards and makes them a window of numpy arrays."""
-        clicks, slots, rows = self.read_users(shards)
-        return window_of(clicks, slots, rows, first_step, number)
+        users = self.read_users(shards)
+        return window_of(users.clicks, users.histories, users.rows, first_step, number, users.weights)
 
-    def read_users(self, shards: tuple[int, ...]) -> tuple[csr_matrix, np.ndarray, np.ndarray]:
-        """Reads the users of some shards.
-
-        Returns:
-          Clicks [users, items], histories int32 [users, slots], and the users' rows of the id table, int32 [users].
-        """
-        rows, starts, items, slots = [], [np.zeros(1, np.int64)], [], []
+    def read_users(self, shards: tuple[int, ...]) -> UsersOfShards:
+        """Reads the users of some shards."""
+        rows, starts, items, slots, weights = [], [np.zeros(1, np.int64)], [], [], []
         for shard in shards:
             frame = self.prepared.read_shard(shard)
             users = frame[columns.USER_ROW].to_numpy()
@@ -176,6 +203,8 @@ class ShardedClicks:
             rows.append(users[begins])
             starts.append(starts[-1][-1] + np.cumsum(sizes))
             items.append(frame[columns.ITEM_ROW].to_numpy(np.int32))
+            if self.weights is not None:
+                weights.append(self.weights.of_clicks(frame))
             positions = np.repeat(np.arange(len(sizes)), sizes)
             slots.append(
                 histories(
@@ -188,5 +217,10 @@ class ShardedClicks:
         indices = np.concatenate(items)
         shape = (sum(map(len, rows)), len(self.prepared.items))
         ones = np.ones(len(indices), np.float32)
-        clicks = csr_matrix((ones, indices, np.concatenate(starts)), shape=shape)
-        return clicks, np.concatenate(slots), np.concatenate(rows)
+        ends = np.concatenate(starts)
+        return UsersOfShards(
+            clicks=csr_matrix((ones, indices, ends), shape=shape),
+            histories=np.concatenate(slots),
+            rows=np.concatenate(rows),
+            weights=csr_matrix((np.concatenate(weights), indices, ends), shape=shape) if weights else None,
+        )

@@ -27,9 +27,9 @@ from m3csr_tf.simulation.nights import (
 )
 from m3csr_tf.simulation.plan import Plan
 from m3csr_tf.simulation.population import ITEM, Population
-from m3csr_tf.simulation.randomness import uniforms
 from m3csr_tf.simulation.released import ReleasedSystem
 from m3csr_tf.simulation.systems import ArmRecommender, Moment, Popularity, Truth
+from m3csr_tf.util.common_random import uniforms
 from m3csr_tf.util.files import write_json
 
 Build = Callable[[Config], object]

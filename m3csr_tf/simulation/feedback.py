@@ -1,11 +1,7 @@
 """What people do with the videos that they are shown, drawn from the true utilities on common random numbers.
 
-Of a video that is shown, with the offsets of `Population.offsets`:
-
-    P(click)          = sigmoid(utility + offset_click)
-    P(like | click)   = sigmoid(utility + offset_like)
-    P(follow | click) = sigmoid(utility + offset_follow)
-    watch time        = length of the video * sigmoid(utility + offset_click + logistic noise), 0 without a click
+Of a video that is shown, with the offsets of `Population.offsets`, P(click) = sigmoid(utility + offset_click). Likes,
+follows and the seconds watched of a click are those of `data.feedback`; without a click there are none.
 
 A list shows a video to a person once, so a draw belongs to the person and the video: whichever arm shows it, and in
 whichever round, the draw is the same.
@@ -15,11 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
+from m3csr_tf.data.feedback import happens, share_watched
 from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.simulation.population import ITEM, USER, Population
-from m3csr_tf.simulation.randomness import uniforms
 
 RANK, VIEWS, CLICK, LIKE, FOLLOW, WATCH = "rank", "views", "click", "like", "follow", "watch"
 """Columns of impressions beside USER and ITEM: place in the list, from 0; views of the video before the round; bool
@@ -45,12 +40,11 @@ def impressions(
     line, rank = np.nonzero(lists != NO_ITEM)
     user, item = users[line], lists[line, rank]
     utility = population.utilities(user, item, time)
-    draws = {
-        what: uniforms(population.simulation.seed, what, user, item) for what in ("click", "like", "follow", "watch")
-    }
-    offsets = population.offsets
-    click = draws["click"] < expit(utility + offsets["click"])
-    completion = expit(utility + offsets["click"] + logit(draws["watch"]))
+    seed, offsets = population.simulation.seed, population.offsets
+    click, like, follow = (
+        happens(seed, what, user, item, utility + offsets[what]) for what in ("click", "like", "follow")
+    )
+    completion = share_watched(seed, user, item, utility + offsets["click"])
     return pd.DataFrame(
         {
             USER: user.astype(np.int32),
@@ -58,8 +52,8 @@ def impressions(
             RANK: rank.astype(np.int16),
             VIEWS: np.minimum(views[item], np.iinfo(np.int32).max).astype(np.int32),
             CLICK: click,
-            LIKE: click & (draws["like"] < expit(utility + offsets["like"])),
-            FOLLOW: click & (draws["follow"] < expit(utility + offsets["follow"])),
+            LIKE: click & like,
+            FOLLOW: click & follow,
             WATCH: np.where(click, population.lengths[item] * completion, 0).astype(np.float32),
         }
     )

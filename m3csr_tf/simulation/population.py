@@ -15,22 +15,21 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from m3csr_tf import columns
 from m3csr_tf.config import WorldConfig
+from m3csr_tf.data.feedback import lengths_of_videos, offset_for
 from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.world import PERIOD, START, log_share_of_life, make_world
-from m3csr_tf.simulation.randomness import uniforms
 from m3csr_tf.simulation.settings import SimulationConfig
+from m3csr_tf.util.common_random import uniforms
 
 USER, ITEM, TIME = "user", "item", "time"
 """Columns of clicks: positions of users and items int32, Unix seconds int64."""
 DAY = 86_400
 _PAIRS = 100_000
 """Random pairs of a person and a video that rates are fixed on."""
-_SPREAD = 0.6
-"""Of log(length of a video)."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,7 @@ class Population:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Seconds that videos last, float64 [items]."""
-        drawn = uniforms(self.simulation.seed, "length", np.arange(len(self.item_ids)))
-        return self.simulation.watch_seconds * np.exp(_SPREAD * ndtri(drawn))
+        return lengths_of_videos(self.simulation.seed, len(self.item_ids), self.simulation.watch_seconds)
 
     @cached_property
     def offsets(self) -> dict[str, float]:
@@ -143,12 +141,12 @@ class Population:
         users = (uniforms(seed, "calibrating users", positions) * len(self.user_ids)).astype(np.int64)
         drawn = items[(uniforms(seed, "calibrating items", positions) * len(items)).astype(np.int64)]
         utilities = self.utilities(users, drawn, self.begins)
-        click = _offset(utilities, np.ones(_PAIRS), self.simulation.click_rate)
+        click = offset_for(utilities, np.ones(_PAIRS), self.simulation.click_rate)
         chances = expit(utilities + click)
         return {
             "click": click,
-            "like": _offset(utilities, chances, self.simulation.like_rate),
-            "follow": _offset(utilities, chances, self.simulation.follow_rate),
+            "like": offset_for(utilities, chances, self.simulation.like_rate),
+            "follow": offset_for(utilities, chances, self.simulation.follow_rate),
         }
 
     @cached_property
@@ -167,15 +165,3 @@ def _clicks(raw: RawData, truth: dict[str, np.ndarray]) -> pd.DataFrame:
         }
     )
     return clicks.sort_values([TIME, USER, ITEM], ignore_index=True)
-
-
-def _offset(utilities: np.ndarray, weights: np.ndarray, rate: float) -> float:
-    """The offset at which the weighted mean of expit(utility + offset) is the rate, by bisection."""
-    low, high = -1e4, 1e4
-    for _ in range(80):
-        middle = (low + high) / 2
-        if np.average(expit(utilities + middle), weights=weights) < rate:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

@@ -16,7 +16,7 @@ from m3csr_tf.config import Config, with_settings
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.budget import Budget
-from m3csr_tf.training.finished import FINISHED_FILE
+from m3csr_tf.training.finished import FINISHED_FILE, SELECTED_BY
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.names import check_room
 
@@ -137,6 +137,9 @@ class Choice:
 
     def facts(self) -> dict[str, Any]:
         """What finished.json says of it: the figures are those of the run that chose."""
-        figures = {name: self.finished[name] for name in ("recall@20", "ndcg@20", "initial_recall@20")}
+        names = ["recall@20", "ndcg@20", "initial_recall@20"]
+        if SELECTED_BY in self.finished:
+            names += [SELECTED_BY, self.finished[SELECTED_BY]]
+        figures = {name: self.finished[name] for name in names}
         chosen = {"run": self.run, "finished": self.digest, "clicks": self.clicks}
         return figures | {FINAL_FIT: chosen | {"best_step": self.finished["best_step"]}}

@@ -15,6 +15,8 @@ from m3csr_tf.util.files import regular, sha256, write_json
 from m3csr_tf.util.stored import checked, reading, stored_json
 
 FINISHED_FILE = "finished.json"
+SELECTED_BY = "selected_by"
+"""The field that names the validation figure by which the weights were chosen; without it, that is Recall@20."""
 _WRITTEN_AGAIN = "delete it and run pipelines/train.py, which writes it again"
 
 
@@ -28,6 +30,12 @@ class _Finished(BaseModel):
     prepared: str
     fingerprint: str
     weights: dict[str, str] = Field(min_length=1)
+
+
+def selection(finished: dict[str, Any]) -> tuple[str, float]:
+    """The validation figure by which a run's weights were chosen, as it stands in text, and its value there."""
+    by = finished.get(SELECTED_BY, "recall@20")
+    return by.replace("_", " "), float(finished[by])
 
 
 def write(folder: Path, facts: dict[str, Any], fingerprint: str, weights: Path) -> None:

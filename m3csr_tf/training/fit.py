@@ -24,18 +24,26 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import M3CSRError, NotFiniteError, RunError
 from m3csr_tf.graph.cross_fitting import CrossIds
 from m3csr_tf.models.contract import Initialised, Recommender
+from m3csr_tf.sampling import click_weights
+from m3csr_tf.sampling.click_weights import ClickWeights
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import distribution, finished, run_files, runs
 from m3csr_tf.training.budget import Budget
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.final_fit import Choice
+from m3csr_tf.training.initialise import initialise
 from m3csr_tf.training.optimizer import RowwiseAdam
 from m3csr_tf.training.runtime import resident_gib
 from m3csr_tf.training.steps import averaged_weights, make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.training.training_state import TrainingState, write_csv
-from m3csr_tf.training.validation import SELECTED_BY, Balancing, Validation, check_validation, validation_recall_of
-from m3csr_tf.training.warm_start import warm_start
+from m3csr_tf.training.validation import (
+    RECALL,
+    Balancing,
+    Validation,
+    check_validation,
+    selected_by,
+)
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress, say
@@ -70,6 +78,7 @@ def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | 
     choice = None if config.training.final_of is None else Choice.of(config)
     if choice is None:
         check_validation(prepared)
+    ClickWeights.of(prepared, config.training)  # Refuses a half-life of clicks without times, before anything is made.
     with replicas.together(), folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         if replicas.is_chief:
             run_files.open_run(config)
@@ -78,16 +87,18 @@ def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | 
         ignored = config.without_effect()
         if ignored and replicas.is_chief:
             say(f"model.kind={config.model.kind} does not read {', '.join(ignored)}: without effect on this training")
+        drawn = click_weights.in_words(prepared, config.training)
+        if drawn is not None and replicas.is_chief:
+            say(drawn)
         with replicas.strategy.scope(), progress("making the model"):
             model = runs.build_model(config, prepared)
         clicks = int(prepared.train_clicks.sum())
         budget = Budget.of(config.training, clicks) if choice is None else choice.budget(clicks)
         data = TrainingData.of(prepared, config, model.needs_item_graph(config))
-        initialised = _initialise(model, data, prepared, config) if replicas.is_chief else Initialised("")
+        initialised = initialise(model, data, prepared, config) if replicas.is_chief else Initialised("")
         kept = config.run_folder / run_files.CROSS_IDS
-        if replicas.agree(
-            int(kept.exists())
-        ):  # By the chief's word: all workers draw the same examples, with the same ids.
+        # By the chief's word: all workers draw the same examples, with the same ids.
+        if replicas.agree(int(kept.exists())):
             with reading(kept, _from_the_start(config), RunError):
                 data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
         with replicas.strategy.scope():  # Here the other workers wait for the chief's initial weights.
@@ -115,25 +126,6 @@ def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | 
             replicas.agree(_FAILED)
             raise
     return config.run_folder
-
-
-def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> Initialised:
-    """Initialises the weights, unless a checkpoint has later ones; returns how, or the run that they are taken from.
-
-    Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
-    """
-    if runs.latest_checkpoint(config.run_folder) is not None:
-        return Initialised("")
-    kept = config.run_folder / run_files.CROSS_IDS
-    kept.unlink(missing_ok=True)
-    if config.training.warm_start is not None:
-        with progress(f"initialising weights from those of {config.training.warm_start}"):
-            warm_start(model, data, prepared, config)
-        return Initialised(config.training.warm_start)
-    initialised = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
-    if initialised.cross_ids is not None:
-        initialised.cross_ids.save(kept)
-    return initialised
 
 
 def _from_the_start(config: Config) -> str:
@@ -231,9 +223,9 @@ class _Loop:
         facts = {
             "best_step": int(best["step"]),
             "steps": state.step,
-            "recall@20": best.get(SELECTED_BY),
+            RECALL: best.get(RECALL),
             "ndcg@20": best.get("ndcg@20"),
-            f"initial_{SELECTED_BY}": state.initial_recall,
+            f"initial_{RECALL}": state.initial_recall,
             "training_seconds": round(state.seconds, 1),
             "initialisation": state.initialisation,
             "initialisation_settings": state.initialisation_settings,
@@ -242,6 +234,9 @@ class _Loop:
             "prepared": state.prepared,
             **({} if self._choice is None else self._choice.facts()),
         }
+        chosen_by = selected_by(best)
+        if chosen_by != RECALL:
+            facts |= {finished.SELECTED_BY: chosen_by, chosen_by: best[chosen_by]}
         weights = runs.best_weights(self._folder, int(best["step"]))
         finished.write(self._folder, facts, self._config.fingerprint(), weights)
         (self._folder / run_files.CROSS_IDS).unlink(missing_ok=True)
@@ -341,7 +336,8 @@ class _Loop:
         throughput = (
             f"{self._state.throughputs[-1]['examples_per_second']:,.0f} examples/s  " if self._state.throughputs else ""
         )
-        if SELECTED_BY not in last:
+        if RECALL not in last:
             return f"{throughput}loss {last['loss']:.4f}"
-        figures = f"{throughput}loss {last['loss']:.4f}  recall@20 {last['recall@20']:.4f}"
-        return figures if best is None else f"{figures}  best {best['recall@20']:.4f} at {best['step']:.0f}"
+        by = selected_by(last)
+        figures = f"{throughput}loss {last['loss']:.4f}  {by} {last[by]:.4f}"
+        return figures if best is None else f"{figures}  best {best[by]:.4f} at {best['step']:.0f}"

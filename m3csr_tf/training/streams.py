@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import tensorflow as tf
+from scipy.sparse import csr_matrix
 
 from m3csr_tf.config import Config
 from m3csr_tf.models.contract import Batch, Collate
@@ -34,11 +35,9 @@ class ExampleStream:
         self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
         probability = None
         if config.negatives.kind == "in_batch":
-            clicks = (
-                [data.clicks] if shards is None else (shards.read_users((k,))[0] for k in range(len(shards.clicks)))
-            )
-            probability = positive_probabilities(clicks, config.training.positives)
-        self._sampler = ExampleSampler(config, data.trained, probability, data.item_graph, replicas)
+            probability = positive_probabilities(_drawn_clicks(data), config.training.positives)
+        weighted = data.weights is not None
+        self._sampler = ExampleSampler(config, data.trained, probability, data.item_graph, replicas, weighted)
 
     @property
     def examples_per_epoch(self) -> int:
@@ -134,12 +133,28 @@ class ExampleStream:
 def _windows(data: TrainingData) -> list[Window]:
     """All users of a log in memory, or a window for each part of them that sees other ids."""
     if data.cross_ids is None:
-        return [window_of(data.clicks, data.histories)]
+        return [window_of(data.clicks, data.histories, weights=data.weights)]
     users_of_fold = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
     return [
-        window_of(data.clicks[users], data.histories[users], users, number=part)
+        window_of(
+            data.clicks[users],
+            data.histories[users],
+            users,
+            number=part,
+            weights=None if data.weights is None else data.weights[users],
+        )
         for part, users in enumerate(users_of_fold)
     ]
+
+
+def _drawn_clicks(data: TrainingData) -> Iterator[csr_matrix]:
+    """All training clicks, [users, items] of some users each, as their weights where they are drawn by weight."""
+    if data.shards is None:
+        yield data.clicks if data.weights is None else data.weights
+        return
+    for shard in range(len(data.shards.clicks)):
+        users = data.shards.read_users((shard,))
+        yield users.clicks if users.weights is None else users.weights
 
 
 def _tensors(window: Window) -> Window:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m3csr_tf.training.validation import SELECTED_BY
+from m3csr_tf.training.validation import RECALL, selected_by
 from m3csr_tf.util.files import write_text
 
 
@@ -24,8 +24,9 @@ class TrainingState:
       choice: of a final fit, digest of the training that chose (`final_fit.choice_digest`); else "".
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
-        of NaN. Those of a final fit have a step and a loss alone.
+      validations: one {"step", "loss", "recall@20", "ndcg@20"} each, and "weighted_recall@20" where positives are drawn
+        by weight; that of step 0, of the initial weights, has a loss of NaN. Those of a final fit have a step and a
+        loss alone.
       throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
         until that step, input included, and the process's memory there.
     """
@@ -42,22 +43,23 @@ class TrainingState:
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
-        None without any. In a final fit, which nothing judges, it is the last one.
+        """The last validation whose Recall@20 (`selected_by`) was better than the best before, at first that of the
+        initial weights; None without any. In a final fit, which nothing judges, it is the last one.
 
         Args:
           min_delta: by what share of it (training.min_delta).
         """
         best = None
         for one in self.validations:
-            if best is None or SELECTED_BY not in one or one[SELECTED_BY] > best[SELECTED_BY] * (1 + min_delta):
+            chosen_by = selected_by(one)
+            if best is None or chosen_by not in one or one[chosen_by] > best[chosen_by] * (1 + min_delta):
                 best = one
         return best
 
     @property
     def initial_recall(self) -> float | None:
         """Recall@20 of the initial weights; None where they were not validated."""
-        return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0 and SELECTED_BY in one), None)
+        return next((one[RECALL] for one in self.validations if one["step"] == 0 and RECALL in one), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:

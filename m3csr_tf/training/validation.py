@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 
@@ -22,10 +24,14 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 _AT = 20
-SELECTED_BY = f"recall@{_AT}"
-"""The figure by which weights, and where they start, are chosen."""
+RECALL, WEIGHTED_RECALL = f"recall@{_AT}", f"weighted_recall@{_AT}"
 _BALANCED_ON = 1000
 """Users, at most, whose lists tell how new items compare with others."""
+
+
+def selected_by(figures: Mapping[str, float]) -> str:
+    """The figure of a validation by which weights are chosen: Recall@20, by weight where positives are drawn so."""
+    return WEIGHTED_RECALL if WEIGHTED_RECALL in figures else RECALL
 
 
 def check_validation(prepared: Prepared) -> None:
@@ -112,7 +118,8 @@ class Validation(Balancing):
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
         super().__init__(prepared, config, data, model)
-        self._truth = read_clicks(prepared, columns.VAL, self._users)
+        self._weighted = prepared.weighted and config.training.by_weight
+        self._truth = read_clicks(prepared, columns.VAL, self._users, weighted=self._weighted)
 
     def _drawn(self, prepared: Prepared, config: Config) -> np.ndarray:
         most = validation_users(config, int(prepared.train_clicks.sum()), len(prepared.items) - FIRST_ROW)
@@ -124,7 +131,10 @@ class Validation(Balancing):
         return self._users
 
     def figures(self) -> dict[str, float]:
-        """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
+        """Means over the validation users, once new items are balanced: recall@20, ndcg@20, and perhaps one by weight.
+
+        That is weighted_recall@20, where positives are drawn by weight.
+        """
         self._encoder.refresh()
         with progress("validation, users", len(self._users)) as stage:
             users = self._encoder.users(self._users, self._histories)
@@ -142,11 +152,9 @@ class Validation(Balancing):
                 block=self._config.evaluation.block,
                 on_progress=stage,
             )
-        values = per_user(ranked, self._truth, [_AT])
-        return {
-            f"recall@{_AT}": float(values[f"recall@{_AT}"].mean()),
-            f"ndcg@{_AT}": float(values[f"ndcg@{_AT}"].mean()),
-        }
+        values = per_user(ranked, self._truth, [_AT], self._weighted)
+        wanted = [RECALL, f"ndcg@{_AT}", *([WEIGHTED_RECALL] if self._weighted else [])]
+        return {name: float(values[name].mean()) for name in wanted}
 
 
 def validation_recall_of(
@@ -167,6 +175,6 @@ def validation_recall_of(
             )
         if not validation:
             validation.append(Validation(prepared, config, data, model))
-        return validation[0].figures()[SELECTED_BY]
+        return validation[0].figures()[RECALL]
 
     return recall

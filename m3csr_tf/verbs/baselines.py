@@ -7,7 +7,7 @@ from typing import Any
 from m3csr_tf import columns
 from m3csr_tf.baselines import registry
 from m3csr_tf.config import Config
-from m3csr_tf.evaluation import per_user, report, slice_table
+from m3csr_tf.evaluation import per_user, report, slice_table, user_draw
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.progress import progress
@@ -33,13 +33,12 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     """
     prepared = prepare(config)
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
-    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    validation_users = len(user_draw.drawn_users(prepared, columns.VAL, config.evaluation)[0])
     evaluated: dict[str, dict[str, Evaluation]] = {}
     tree: dict[str, Any] = {}
     choices = {}
-    for name, vectors, choice in registry.fitted(
-        registry.named(wanted, prepared), prepared, config.run.folder, validation_users, say
-    ):
+    names, weighted = registry.named(wanted, prepared), config.evaluation.weighted_baselines
+    for name, vectors, choice in registry.fitted(names, prepared, config.run.folder, validation_users, say, weighted):
         evaluated[name] = {}
         for split in (columns.TEST, columns.VAL):
             resamples = config.evaluation.bootstrap if split == columns.TEST else 0

@@ -15,7 +15,7 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.drift.systems import ComparedUsers, System, of_release
-from m3csr_tf.evaluation import report
+from m3csr_tf.evaluation import user_draw
 from m3csr_tf.export.requests import flatten
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.releases.release import Release
@@ -112,7 +112,7 @@ def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> Com
     Without test clicks all users may be drawn, and a note says that nothing can be judged.
     """
     prepared, config = trained.prepared, trained.config
-    rows, _ = report.drawn_users(prepared, columns.TEST, config.evaluation)
+    rows, _ = user_draw.drawn_users(prepared, columns.TEST, config.evaluation)
     judged = len(rows) > 0
     if not judged:
         notes.append(f"run {config.run.name} has no test clicks, so quality is not compared")

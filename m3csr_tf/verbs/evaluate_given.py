@@ -16,12 +16,13 @@ from m3csr_tf.config import Config
 from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, NotFiniteError, RunError
-from m3csr_tf.evaluation import metrics, per_user, report, significance, slice_table
+from m3csr_tf.evaluation import metrics, per_user, report, significance, slice_table, user_draw
 from m3csr_tf.evaluation.cold_items import ItemsThen, items_then
 from m3csr_tf.evaluation.given_lists import read_lists
 from m3csr_tf.evaluation.given_vectors import GivenVectors, read_vectors
 from m3csr_tf.evaluation.report import Evaluation, ListJudge
 from m3csr_tf.evaluation.significance import PairedTest
+from m3csr_tf.evaluation.truth import Truth
 from m3csr_tf.ids import FIRST_ROW, NO_ITEM
 from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.training import run_files, runs
@@ -108,12 +109,15 @@ def _evaluated_before(trained: TrainedRun, split: str) -> tuple[str, Evaluation]
 def _judge(trained: TrainedRun, split: str) -> tuple[ListJudge, np.ndarray, int]:
     """Who judges, the rows int [users] of those who are judged, and how many users the split has."""
     config, prepared = trained.config, trained.prepared
-    users, of = report.drawn_users(prepared, split, config.evaluation)
+    users, of = user_draw.drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: nobody has a click in split {split}, so nothing can be judged by it")
-    truth = read_clicks(prepared, split, users)
     settings = config.evaluation
-    return ListJudge(truth, users, settings.top_n, config.run.seed, settings.bootstrap), users, of
+    truth = Truth.read(prepared, split, users, settings.kinds)
+    judge = ListJudge(
+        truth.clicks, users, settings.top_n, config.run.seed, settings.bootstrap, truth.by_kind, truth.weighted
+    )
+    return judge, users, of
 
 
 def _of_lists(trained: TrainedRun, path: Path, split: str) -> tuple[Evaluation, dict[str, int]]:

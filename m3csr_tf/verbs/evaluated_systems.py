@@ -8,7 +8,7 @@ from m3csr_tf import columns
 from m3csr_tf.baselines import registry
 from m3csr_tf.baselines.search import ChosenSettings
 from m3csr_tf.config import EvaluationConfig
-from m3csr_tf.evaluation import report
+from m3csr_tf.evaluation import report, user_draw
 from m3csr_tf.evaluation.report import Evaluation
 from m3csr_tf.experiments import ablations as ablation
 from m3csr_tf.models.m3csr.zeroed import uniform_attention
@@ -98,5 +98,7 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    validation_users = len(report.drawn_users(prepared, columns.VAL, config.evaluation)[0])
-    yield from registry.fitted(names, prepared, config.run.folder, validation_users, say)
+    validation_users = len(user_draw.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    yield from registry.fitted(
+        names, prepared, config.run.folder, validation_users, say, config.evaluation.weighted_baselines
+    )

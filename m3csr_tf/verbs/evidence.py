@@ -11,8 +11,8 @@ import tensorflow as tf
 from m3csr_tf import columns, exposure
 from m3csr_tf.data.audience import Audience, read_clicks
 from m3csr_tf.evaluation.popularity import found_by_bin
-from m3csr_tf.evaluation.report import drawn_users
 from m3csr_tf.evaluation.subsets import curves_by_subset
+from m3csr_tf.evaluation.user_draw import drawn_users
 from m3csr_tf.ids import FIRST_ROW, NO_ITEM
 from m3csr_tf.models.m3csr.layout import ID_PART
 from m3csr_tf.ranking.full_ranking import top_n
@@ -27,6 +27,8 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 _AT = 20
+_COUNTED = {"train_clicks": "training clicks", "train_weight": "training clicks by weight", "view_count": "views"}
+"""What popularity bins count, by their source."""
 _MOST_USERS, _SCORES = 2_000, 200_000_000
 """Largest number of users whose lists are evaluated, and largest number of user-item pairs of one ranking; both bound
 the time to some seconds."""
@@ -121,7 +123,7 @@ class _Gathering:
             vector_ids=ids,
             intensities=shares if shares is not None and len(shares) else None,
             gate=gate,
-            counted={"train_clicks": "training clicks", "view_count": "views"}[self._prepared.popularity.source],
+            counted=_COUNTED[self._prepared.popularity.source],
             histories=histories,
             case_intensities=case_intensities,
             lacking=lacking,

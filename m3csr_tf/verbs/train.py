@@ -11,6 +11,7 @@ from m3csr_tf.training import distribution, run_files
 from m3csr_tf.training import finished as endings
 from m3csr_tf.training.distribution import Distribution
 from m3csr_tf.training.final_fit import FINAL_FIT, choice_digest, final_settings
+from m3csr_tf.training.finished import selection
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.util.locks import folder_lock
@@ -89,10 +90,11 @@ def _train(config: Config, replicas: Distribution, tracker: Tracker | None) -> T
             f"metrics are those of {finished[FINAL_FIT]['run']}"
         )
     elif replicas.is_chief:
+        by, best = selection(finished)
         started = f", initialisation {finished['initialisation']}" if finished.get("initialisation") else ""
         say(
             f"trained {finished['steps']:,} steps in {finished['training_seconds']:,.0f} s{started}; "
-            f"best validation recall@20 {finished['recall@20']:.4f} at step {finished['best_step']:,}"
+            f"best validation {by} {best:.4f} at step {finished['best_step']:,}"
         )
     if tracker is not None:
         tracker.run()

@@ -155,11 +155,11 @@ def test_nights_in_turn_through_the_gate(nights: Path) -> None:
 
 
 def test_without_test_clicks_a_run_is_not_published_unless_anyway(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from m3csr_tf.evaluation import report
+    from m3csr_tf.evaluation import user_draw
     from m3csr_tf.verbs.release_gate import passed_gate
 
     trained = two.run
-    monkeypatch.setattr(report, "drawn_users", lambda *_: (np.zeros(0, np.int64), 0))
+    monkeypatch.setattr(user_draw, "drawn_users", lambda *_: (np.zeros(0, np.int64), 0))
     with pytest.raises(ReleaseError, match="fewer than two users of run small have test clicks") as caught:
         passed_gate(trained, vectors_as_released(trained), 0.1, anyway=False)
     assert "--anyway" in str(caught.value)

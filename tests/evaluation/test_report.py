@@ -14,8 +14,9 @@ from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.audience import users_with
 from m3csr_tf.errors import RunError
-from m3csr_tf.evaluation.report import Evaluation, affordable_users, evaluate, evaluate_split, write_metrics
+from m3csr_tf.evaluation.report import Evaluation, evaluate, evaluate_split, write_metrics
 from m3csr_tf.evaluation.slice_table import table
+from m3csr_tf.evaluation.user_draw import affordable_users
 
 # Rows 0 and 1 are padding and unknown on both sides. Items 2-5 rank in this order for everybody: 2, 3, 4, 5.
 ITEM_VECTORS = np.array([[9], [9], [4], [3], [2], [1]], np.float32)

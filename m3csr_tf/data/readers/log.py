@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
+from m3csr_tf.config import DataConfig
+from m3csr_tf.config.events import EventsConfig
+from m3csr_tf.data.events import EventReader
+from m3csr_tf.data.lacking import what_is_there
+from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.quoting import quoted
+
+logger = logging.getLogger(__name__)
 
 INTERACTION_COLUMNS = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
 OPTIONAL = (columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
@@ -33,11 +43,14 @@ class TableLog:
       table: the table, with at least the columns user_id and item_id.
       lists: whether a text cell of item_id holds several ids separated by spaces. Cells of a list type hold several ids
         in any case. Each id becomes a click of the row's user at the row's time.
+      events: what the rows weigh, and which of them count; the table calls that column `columns.EVENT`.
     """
 
-    def __init__(self, table: TableFiles, lists: bool = False) -> None:
+    def __init__(self, table: TableFiles, lists: bool = False, events: EventsConfig | None = None) -> None:
         self.table = table
         self._lists = lists
+        self._events = None if events is None or events.column is None else events
+        self._reader: EventReader | None = None
         self._rows = 0
         self._without_items: int | None = None
 
@@ -45,23 +58,24 @@ class TableLog:
     def source(self) -> str:
         """The name of the log in error messages that count rows; it says so if rows are counted after expansion."""
         has_lists = self._lists or self._without_items is not None
-        return f"{self.table.source}, a click a row" if has_lists else self.table.source
+        source = f"{self.table.source}, a click a row" if has_lists else self.table.source
+        return source if self._events is None else f"{source} (the rows that data.events keeps)"
 
     def count(self) -> int:
         """Returns the number of rows of the table, before conditions leave any out and before lists are expanded."""
         return self.table.count()
 
     def counts(self) -> dict[str, int]:
-        """Counts the rows that conditions left out, and the lists without items, in what was read last.
+        """Counts the rows that conditions or events left out, and the lists without items, in what was read last.
 
-        A count is present only if the log has conditions, or lists, at all.
+        A count is present only if the log has conditions, events or lists, at all.
         """
         counts = {}
         if self._without_items is not None:
             counts[WITHOUT_ITEMS] = self._without_items
         if self.table.is_filtered:
             counts[LEFT_OUT] = self.table.left_out
-        return counts
+        return counts if self._reader is None else counts | self._reader.counts()
 
     def load(self) -> pa.Table:
         """Reads the whole log into memory.
@@ -71,18 +85,58 @@ class TableLog:
             read (`TableFiles.load`).
         """
         self._begin()
-        return self._taken_apart(self.table.load(INTERACTION_COLUMNS, INTERACTION_STRINGS))
+        log = self._weighed(self._taken_apart(self.table.load(self._wanted, self._strings)), 0)
+        self._end()
+        return log
 
     def blocks(self, rows: int) -> Iterator[pa.Table]:
         """Reads the same rows as `load`, in blocks of about `rows` rows of the table."""
         self._begin()
-        for block in self.table.blocks(INTERACTION_COLUMNS, INTERACTION_STRINGS, rows):
-            yield self._taken_apart(block)
+        before = 0
+        for block in self.table.blocks(self._wanted, self._strings, rows):
+            apart = self._taken_apart(block)
+            yield self._weighed(apart, before)
+            before += len(apart)
+        self._end()
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        if self._events is None:
+            return INTERACTION_COLUMNS
+        return (*(name for name in INTERACTION_COLUMNS if name != columns.WEIGHT), columns.EVENT)
+
+    @property
+    def _strings(self) -> tuple[str, ...]:
+        of_kinds = self._events is not None and self._events.kinds
+        return (*INTERACTION_STRINGS, columns.EVENT) if of_kinds else INTERACTION_STRINGS
 
     def _begin(self) -> None:
         self.table.require(columns.USER_ID, columns.ITEM_ID)
         self.table.refuse_respelt(*OPTIONAL)
         self._rows, self._without_items = 0, None
+        if self._events is None:
+            return
+        column = self._events.column
+        assert column is not None
+        if column not in self.table.names:
+            raise InputError(
+                f"{self.table.path}: data.events.column is {quoted(column)}, which is not there; "
+                f"{what_is_there(self.table.names, column)}"
+            )
+        self.table.require(columns.EVENT)
+        own = self.table.column_of(columns.WEIGHT)
+        if own not in (None, column):
+            logger.warning(
+                "%s: its column %s is not read, since data.events gives the weights", self.table.path, quoted(str(own))
+            )
+        self._reader = EventReader(self._events, str(self.table.path))
+
+    def _weighed(self, block: pa.Table, before: int) -> pa.Table:
+        return block if self._reader is None else self._reader.weighed(block, before, self.table.source)
+
+    def _end(self) -> None:
+        if self._reader is not None:
+            self._reader.finish()
 
     def _taken_apart(self, block: pa.Table) -> pa.Table:
         before = self._rows
@@ -109,3 +163,17 @@ class TableLog:
         rows = np.repeat(np.arange(len(block)), sizes)
         place = block.column_names.index(columns.ITEM_ID)
         return block.take(pa.array(rows)).set_column(place, columns.ITEM_ID, pc.list_flatten(items))
+
+
+def table_log(
+    config: DataConfig, path: Path, parts: Sequence[Keyed] | None = None, names: Mapping[str, str] | None = None
+) -> TableLog:
+    """Makes a log of a table, read as the settings say.
+
+    Args:
+      config: the configuration section `data`.
+      path, parts: as in `TableFiles`.
+      names: the package's column name -> that of the files, where the layout has fixed names; the settings' go before.
+    """
+    table = TableFiles(path, parts, {**(names or {}), **config.log_columns}, config.where)
+    return TableLog(table, config.item_lists, config.events)

@@ -9,9 +9,9 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.readers.layout import Layout
-from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log import table_log
 from m3csr_tf.data.readers.log_layout import LogLayout
-from m3csr_tf.data.tables import TableFiles, to_pandas
+from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
@@ -33,7 +33,7 @@ class MmrecLayout(LogLayout):
         path = inter_file(self)
         part = Delimited(path, Dialect("\t", found=False, quoted=False))
         names = {name: theirs for name, theirs in _NAMES.items() if theirs in part.names()} | self.config.columns
-        log = TableLog(TableFiles(path, [(part, {})], names, self.config.where), self.config.item_lists)
+        log = table_log(self.config, path, [(part, {})], names)
         frame = to_pandas(log.load())
         if columns.SPLIT in frame:
             labels = frame[columns.SPLIT].astype(str).str.removesuffix(".0")

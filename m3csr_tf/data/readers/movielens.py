@@ -9,7 +9,7 @@ import numpy as np
 
 from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
-from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log import TableLog, table_log
 from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.errors import InputError
@@ -67,9 +67,8 @@ class MovielensLayout(LogLayout):
     def log(self) -> TableLog:
         """See `Layout`."""
         path = self._ratings()
-        names = (_NAMES_OF_CSV if path.name == "ratings.csv" else {}) | self.config.columns
-        part = Delimited(path, _DIALECTS[path.name])
-        return TableLog(TableFiles(path, [(part, {})], names, self.config.where), self.config.item_lists)
+        names = _NAMES_OF_CSV if path.name == "ratings.csv" else {}
+        return table_log(self.config, path, [(Delimited(path, _DIALECTS[path.name]), {})], names)
 
     def names_of_catalogue(self, path: Path) -> Mapping[str, str]:
         """See `LogLayout`. Beside ratings.csv, the ids of the catalogue may be called movieId as they are there."""

@@ -9,7 +9,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.parts.delimited import Delimited, Dialect
 from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.readers.layout import find_table
-from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log import TableLog, table_log
 from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.readers.mmrec import inter_file
 from m3csr_tf.data.tables import TableFiles
@@ -31,8 +31,7 @@ class RecboleLayout(LogLayout):
     def log(self) -> TableLog:
         """See `Layout`."""
         path = self._parts[0][0].path if len(self._parts) == 1 else self.folder
-        table = TableFiles(path, self._parts, self.config.columns, self.config.where)
-        return TableLog(table, self.config.item_lists)
+        return table_log(self.config, path, self._parts)
 
     @cached_property
     def catalogue_table(self) -> TableFiles | None:

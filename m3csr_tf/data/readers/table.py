@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from m3csr_tf.data.readers.layout import files_of, require_table
-from m3csr_tf.data.readers.log import TableLog
+from m3csr_tf.data.readers.log import TableLog, table_log
 from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.tables import TableFiles
 
@@ -40,4 +40,4 @@ class TableLayout(LogLayout):
     @cached_property
     def _log(self) -> TableLog:
         path = require_table(self.folder, INTERACTIONS)
-        return TableLog(TableFiles(path, names=self.config.columns, where=self.config.where), self.config.item_lists)
+        return table_log(self.config, path)
