@@ -25,7 +25,7 @@ billions.
 
 
 class _Malformed(ValueError):
-    """Says in one sentence why a text is not a valid document."""
+    """An error that says in one sentence why a text is not a valid document."""
 
 
 def parse_json(text: str | bytes) -> Any:
