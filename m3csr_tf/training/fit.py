@@ -1,7 +1,8 @@
-"""The training loop: steps, validation by full ranking, early stopping, checkpoints, and going on after a kill.
+"""The training loop: steps, validation by full ranking, early stopping, checkpoints, and continuing after a kill.
 
-All that the loop needs to go on (weights, optimizer, step, validations so far) is in one checkpoint, written after each
-validation. Batches depend on the seed and the step alone, so a run that was killed ends where it would have ended.
+All that the loop needs to continue (weights, optimizer, step, validations so far) is in one checkpoint, which is
+written after each validation. Batches depend on the seed and the step alone, so a run that was killed ends where it
+would have ended.
 """
 
 from __future__ import annotations
@@ -47,16 +48,16 @@ _FINISHED, _FAILED = 0, -1
 
 
 def fit(config: Config, prepared: Prepared) -> Path:
-    """Trains a run to its end, or goes on with one that was stopped; returns the run's folder.
+    """Trains a run to its end, or continues one that was stopped; returns the run's folder.
 
-    Early stopping, the weights kept and the figures logged are those of the averaged weights. Of several workers
-    (`run.strategy`) the chief writes the run, and all return when it has.
+    Early stopping, the weights that are kept and the logged figures are based on the averaged weights. Of several
+    workers (`run.strategy`) the chief writes the run, and all return when it has.
 
     Raises:
-      RunError: another configuration has this name, its checkpoint cannot be read, the run to start from is missing
-        or has another model, the loss or the vectors are no longer finite, or another worker is gone.
+      RunError: another configuration has this name, its checkpoint cannot be read, the run to start from is missing or
+        has another model, the loss or the vectors are no longer finite, or another worker is gone.
       InputError: the validation split is empty.
-      ConfigError: the replicas that `run.strategy` asks for are not to be had, or cannot share a batch.
+      ConfigError: the replicas that `run.strategy` asks for are not available, or cannot share a batch.
     """
     replicas = distribution.open_distribution(config.run)
     replicas.check(config)
@@ -100,9 +101,9 @@ def fit(config: Config, prepared: Prepared) -> Path:
 
 
 def _initialise(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> str:
-    """Initialises the weights, unless a checkpoint has later ones; returns how, or the run that they are taken from.
+    """Initialises the weights, unless a checkpoint has later ones; returns the method, or the run that they come from.
 
-    Ids that do not know the clicks of training are left in the run's folder, for all workers and after a kill.
+    Cross-fitted ids are saved in the run's folder, for all workers and for the time after a kill.
     """
     if runs.latest_checkpoint(config.run_folder) is not None:
         return ""
@@ -130,7 +131,7 @@ def _follow(
     data: TrainingData,
     replicas: Distribution,
 ) -> None:
-    """Takes the chief's weights, and its part of the steps that the chief announces, until that announces none."""
+    """Trains as a worker that is not the chief: takes its part of the steps that the chief announces, until it ends."""
     step = replicas.agree(0)
     if step != _FAILED:
         replicas.share([*model.variables, *optimizer.state])
@@ -241,13 +242,14 @@ class _Loop:
         for name, value in state.validations[-1].items():
             tf.summary.scalar(f"validation/{name}", value, step=state.step)
         self._validation.summarise(state.step)
-        # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
+        # The logs come before the checkpoint, because a restart from the last checkpoint writes no logs.
         write_csv(self._folder / run_files.LOGS / "validations.csv", state.validations)
         write_csv(self._folder / run_files.LOGS / "throughput.csv", state.throughputs)
         self._stored.assign(json.dumps(asdict(state)))
         self._manager.save(state.step)
         if is_best:
-            # Only now: until the checkpoint named the new best, the old one was what a restart would need.
+            # This comes last: until the checkpoint named the new best weights, a restart would have needed the old
+            # ones.
             for old in (self._folder / run_files.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)

@@ -1,4 +1,4 @@
-"""How far a training has come: steps, validations and throughput, as its checkpoint and its logs hold them."""
+"""The state of a training: its steps, validations and throughput, as its checkpoint and its logs hold them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from m3csr_tf.util.files import write_text
 
 @dataclass
 class TrainingState:
-    """How far a run has come; lives in the checkpoint as JSON.
+    """The state of a run's training, which its checkpoint holds as JSON.
 
     Attributes:
       prepared: digest of the data (`run_files.data_digest`).
-      fingerprint: of the settings.
-      cross_ids: digest of the ids that do not know the clicks of training; "" without such.
-      initialisation: how weights were initialised (`Initialised.method`), or the name of the run that they were taken
-        from.
-      step: finished steps.
-      seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each; that of step 0, of the initial weights, has a loss
-        of NaN.
-      throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
-        until that step, input included, and the process's memory there.
+      fingerprint: the fingerprint of the settings.
+      cross_ids: digest of the cross-fitted ids; "" without such ids.
+      initialisation: how weights were initialised (`Initialised.method`), or the name of the run from which they come.
+      step: number of finished steps.
+      seconds: seconds that the steps took, over all sittings.
+      validations: {"step", "loss", "recall@20", "ndcg@20"} of each validation; that of step 0, of the initial weights,
+        has a loss of NaN.
+      throughputs: {"step", "examples_per_second", "resident_gib"} of each interval between validations: the speed of
+        training until that step, including its input, and the memory of the process at that step.
     """
 
     prepared: str
@@ -37,11 +36,13 @@ class TrainingState:
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
     def best(self, min_delta: float) -> dict[str, float] | None:
-        """The last validation whose Recall@20 was better than the best before, at first that of the initial weights;
-        None without any.
+        """Returns the best validation, or None if there is none.
+
+        It is the last one whose Recall@20 was better than the best before; the first to beat is that of the initial
+        weights.
 
         Args:
-          min_delta: by what share of it (training.min_delta).
+          min_delta: the share of the best Recall@20 by which a validation must exceed it (training.min_delta).
         """
         best = None
         for one in self.validations:
@@ -51,12 +52,12 @@ class TrainingState:
 
     @property
     def initial_recall(self) -> float | None:
-        """Recall@20 of the initial weights; None where they were not validated."""
+        """Recall@20 of the initial weights; None if they were not validated."""
         return next((one[SELECTED_BY] for one in self.validations if one["step"] == 0), None)
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:
-    """Writes a CSV file of lines with the same names, none where there is no line."""
+    """Writes a CSV file of rows with the same columns; without a row it writes none."""
     if lines:
         texts = [",".join(lines[0]), *(",".join(f"{value:.6g}" for value in line.values()) for line in lines)]
         write_text(path, "\n".join(texts) + "\n")

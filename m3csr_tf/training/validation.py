@@ -1,4 +1,4 @@
-"""Full ranking of the validation users with a model's present weights, and what else can go wrong unseen."""
+"""Validates a model's present weights by a full ranking for the validation users."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from m3csr_tf.util.samples import sample
 
 _AT = 20
 SELECTED_BY = f"recall@{_AT}"
-"""The figure by which weights, and where they start, are chosen."""
+"""The metric by which weights, and their initialisation, are chosen."""
 _BALANCED_ON = 1000
-"""Users, at most, whose lists tell how new items compare with others."""
+"""Largest number of users on whose lists new items are balanced against others."""
 
 
 def check_validation(prepared: Prepared) -> None:
-    """Refuses data that training cannot be judged on.
+    """Refuses data without validation clicks, on which training could not be judged.
 
     Raises:
       InputError: the validation split is empty.
@@ -39,12 +39,13 @@ def check_validation(prepared: Prepared) -> None:
 
 
 class Validation:
-    """Full ranking of the validation users, or a draw of them, with the model's present weights.
+    """Ranks the catalogue for the validation users, or a sample of them, with the model's present weights.
 
-    The draw is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
-    rank the same ones. Before it ranks, new items are balanced with others: the number of bin 0 becomes that with which
-    they take their share of the catalogue among the users' first places. Training hardly moves it, and moves all that
-    it is compared with; left to training, steps would be told apart by how many new items they happen to list.
+    The sample is seeded, and of as many users as `budget.validation_users` finds affordable; all validations of a run
+    rank for the same users. Before ranking, the popularity bias of bin 0 is calibrated so that cold items fill the same
+    fraction of the top places of these users as of the catalogue. Training hardly changes this bias, but changes
+    everything that it is compared with. Without calibration, steps would differ by how many cold items they happen to
+    list.
     """
 
     def __init__(self, prepared: Prepared, config: Config, data: TrainingData, model: Recommender) -> None:
@@ -60,11 +61,11 @@ class Validation:
 
     @property
     def users(self) -> np.ndarray:
-        """Rows of the users that are ranked, int [users], ascending."""
+        """Rows of the users whom validations rank for, int [users], ascending."""
         return self._users
 
     def figures(self) -> dict[str, float]:
-        """Mean recall@20 and ndcg@20 over the validation users, once new items are balanced."""
+        """Returns the mean recall@20 and ndcg@20 over the validation users, after balancing new items."""
         self._encoder.refresh()
         with progress("validation, users", len(self._users)) as stage:
             users = self._encoder.users(self._users, self._histories)
@@ -89,9 +90,9 @@ class Validation:
         }
 
     def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
+        """Calibrates the popularity bias of new items, and returns the item vectors with it, float32 [items, D].
 
-        A model without a popularity bias stays as it is.
+        A model without a popularity bias is not changed.
         """
         worth = self._model.popularity_bias
         if worth is None or not self._cold.any():
@@ -105,7 +106,7 @@ class Validation:
         return items
 
     def summarise(self, step: int) -> None:
-        """Logs what can go wrong unseen (`Recommender.diagnostics`)."""
+        """Logs the figures that reveal failures which could go unseen (`Recommender.diagnostics`)."""
         weighs = self._model.weighs_modalities
         intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
         for name, value in self._model.diagnostics(intensities).items():
@@ -115,7 +116,10 @@ class Validation:
 def validation_recall_of(
     model: Recommender, data: TrainingData, prepared: Prepared, config: Config
 ) -> ValidationRecall:
-    """What tells the Recall@20 of a model's present weights; the validation users are read when it is first asked."""
+    """Returns a function that computes the Recall@20 of the model's present weights.
+
+    The validation users are read when it is first called.
+    """
     validation: list[Validation] = []
 
     def recall() -> float:
