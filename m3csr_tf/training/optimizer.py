@@ -176,9 +176,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             self._scatter(variable, rows, self._rested(*some))
 
     def _rested(self, average: tf.Tensor, weight: tf.Tensor, updated: tf.Tensor) -> tf.Tensor:
-        """Returns the average after all finished steps of weights that are unchanged since step `updated`, if it is
-        past.
-        """
+        """Returns the average after all finished steps of weights unchanged since step `updated`, if that is past."""
         steps = tf.cast(tf.maximum(self.iterations - updated, 0), tf.float32)
         kept = tf.reshape(self.averaging**steps, [-1] + [1] * (len(average.shape) - 1))
         return weight + kept * (average - weight)
