@@ -64,7 +64,7 @@ class Point:
         users.
       recall, ndcg: slice -> Recall@20 and NDCG@20; slices without truth are left out.
       random_cold_recall: cold recall with random cold items in the places of cold items; None without cold truth.
-      p_value: of the paired test of the cold recall against that one; None without cold truth.
+      p_value: the p-value of the paired test of the cold recall against random_cold_recall; None without cold truth.
     """
 
     share: str

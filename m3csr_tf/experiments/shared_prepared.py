@@ -29,5 +29,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         shutil.copytree(source, temporary, copy_function=os.link)
         temporary.rename(target)
-    except OSError:  # The file system has no links.
+    except OSError:  # The file system may have no links.
         shutil.rmtree(temporary, ignore_errors=True)

@@ -39,7 +39,7 @@ class EdgePruning:
         tiny = 1e-20
         noise = -tf.math.log(-tf.math.log(uniform + tiny) + tiny)
         _, positions = tf.math.top_k(self._log_chance + noise, self._kept, sorted=False)
-        # Sorted, so that sums over the edges are always taken in the same order.
+        # The positions are sorted, so that sums over the edges are always taken in the same order.
         return tf.gather(self._ends, tf.sort(positions))
 
     def graph(self, uniform: tf.Tensor) -> tf.SparseTensor:

@@ -131,7 +131,7 @@ def _results(run: RunFiles) -> Iterator[Block]:
     systems = systems_of(run)
     every = run.metrics["test"]["all"]
     metrics = [name for name in every if name.partition("@")[0] in _METRICS]
-    metrics.sort(key=lambda name: not name.endswith("@20"))  # A phone shows the first columns first.
+    metrics.sort(key=lambda name: not name.endswith("@20"))  # A phone may show only the first columns.
     shares = [name for name in every if name.partition("@")[0] in ("coverage", "cold_share", "cold_coverage")]
     rows: list[list[str | Number | Link]] = []
     for system, slices in systems.items():

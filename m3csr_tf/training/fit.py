@@ -78,7 +78,7 @@ def fit(config: Config, prepared: Prepared) -> Path:
         kept = config.run_folder / run_files.CROSS_IDS
         if replicas.agree(
             int(kept.exists())
-        ):  # By the chief's word: all workers draw the same examples, with the same ids.
+        ):  # The chief decides, so that all workers draw examples with the same ids.
             with reading(kept, _from_the_start(config), RunError):
                 data = dataclasses.replace(data, cross_ids=CrossIds.load(kept))
         with replicas.strategy.scope():  # Here the other workers wait for the chief's initial weights.
@@ -186,7 +186,7 @@ class _Loop:
         with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
             stage(state.step, figures=self._figures())
             if not state.validations:
-                self._validate(math.nan)  # The initial weights, so that the logs say what training has added.
+                self._validate(math.nan)  # The logs can then say what training has added.
             while not self._stopped():
                 started = time.perf_counter()
                 before = state.step
@@ -287,7 +287,7 @@ class _Loop:
             latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
         ):
             self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
-            state = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
+            state = TrainingState(**json.loads(self._stored.numpy()))  # Python reads NaN, which JSON lacks.
         if state.fingerprint != afresh.fingerprint:
             raise RunError(
                 f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "

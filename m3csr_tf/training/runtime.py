@@ -28,7 +28,7 @@ def configure(run: RunConfig) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(run.threads)
             tf.config.threading.set_inter_op_parallelism_threads(run.threads)
         except RuntimeError:
-            pass  # Already started, by an earlier verb of the same process.
+            pass  # An earlier verb of the same process has started it.
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
 

@@ -73,7 +73,7 @@ def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes:
         raise RunError(f"no trial has come to its end: {runs[0]} has failed: {trials[0].problem}")
     best = max(recalls, key=lambda position: recalls[position])
     config = outcomes[runs[best]].config
-    assert config is not None  # It has finished.
+    assert config is not None  # A trial with a recall has finished.
     return ChosenTrial(trials, best, config)
 
 
