@@ -1,7 +1,7 @@
-"""One frozen, validated tree of all that a run is: YAML in, dotted overrides, resolved YAML out.
+"""The settings of a run: one frozen, validated tree, which YAML and dotted overrides give, and YAML records.
 
-The only place with defaults. A section a class; checks that span sections are on `Config`. Section `model` has a class
-for every kind of model (`m3csr_tf.config.models`).
+This is the only place with defaults. Every section is a class; checks that span sections are on `Config`. Section
+`model` has a class for every kind of model (`m3csr_tf.config.models`).
 """
 
 from __future__ import annotations

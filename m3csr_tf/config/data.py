@@ -14,7 +14,7 @@ from m3csr_tf.util.names import LONGEST_NAME, is_plain
 from m3csr_tf.util.quoting import quoted
 
 _WITHOUT_COLUMNS = ("world", "mmssl", "lightgcn", "mind")
-"""Formats whose logs are no tables, or tables of fixed columns."""
+"""Formats whose logs are not tables, or are tables with fixed columns."""
 
 
 class WorldConfig(Section):
@@ -149,7 +149,7 @@ class DataConfig(Section):
 
     @property
     def modality_names(self) -> list[str]:
-        """Names of the modalities, in the order in which vectors are laid out."""
+        """Names of the modalities, in the order in which item and user vectors hold their parts."""
         return list(self.world.modalities if self.format == "world" else self.modalities)
 
 

@@ -65,7 +65,7 @@ class EvaluationConfig(Section):
 
 
 def _share(value: Any) -> Any:
-    """A share of the places, or a word for one; 0, which would hide every new item, is more likely meant as none."""
+    """Checks a share of the places, or a word for one; 0 is refused, because it would hide every new item."""
     if value in ("catalogue", "trained") or (type(value) in (int, float) and 0 < value < 1):
         return value
     raise ValueError(
@@ -75,7 +75,7 @@ def _share(value: Any) -> Any:
 
 
 class ExposureConfig(Section):
-    """How often items without a click, or with few, are shown: set after training, through the item vectors alone."""
+    """How often items without a click, or with few, are shown: it is set after training, by item vectors alone."""
 
     cold_share: Annotated[Literal["catalogue", "trained"] | float, BeforeValidator(_share)] = Field(
         "catalogue",
@@ -111,5 +111,5 @@ class ExposureConfig(Section):
 
     @property
     def added(self) -> dict[str, Any]:
-        """The shares that are asked for, as metrics and manifests say it."""
+        """The shares that are asked for, in the form of metrics and manifests."""
         return {"cold_share": self.cold_share, "few_share": 0.0 if self.cold_share == "trained" else self.few_share}

@@ -49,9 +49,9 @@ class PopularityConfig(Section):
 class HistoryConfig(Section):
     """A user's behaviour sequence s_u (section 4.4.1).
 
-    New items are ranked for a heavy user two fifths better by 256 of her clicks than by 20, once what content says of
-    popularity counts less for her (docs/journal.md). Training reads fewer, for she is one user of many, and leaves
-    half of those out at every step, so that no list of clicks is learned by heart.
+    For a user with many clicks, new items are ranked two fifths better by 256 of her clicks than by 20, if content
+    popularity has less weight for her (docs/journal.md). Training reads fewer clicks, because she is one user of many,
+    and drops half of them at every step, so that no history is memorised.
     """
 
     length: int = Field(
@@ -67,12 +67,12 @@ class HistoryConfig(Section):
 
     @property
     def trained(self) -> int:
-        """Slots of a history that training reads."""
+        """Number of history slots that training reads."""
         return min(self.length, self.training_length)
 
 
 class ItemGraphConfig(Section):
-    """The item graph (graph/item_graph.py): what ids may be initialised from, and what training may imitate."""
+    """The item graph (graph/item_graph.py), from which ids may be initialised, and which training may imitate."""
 
     walks: int = Field(
         3, ge=1, le=100, description="walks of 3, 5, ... steps over users and items are mixed, this many"
@@ -100,7 +100,7 @@ _Confidence = Annotated[float, Field(ge=1e-6, le=1e9)]
 
 
 class IalsConfig(Section):
-    """Implicit ALS, which ids may be initialised from (graph/ials.py)."""
+    """Implicit ALS, from which ids may be initialised (graph/ials.py)."""
 
     grid: tuple[tuple[_Confidence, _Confidence], ...] = Field(
         ((5.0, 25.0), (20.0, 60.0), (80.0, 240.0), (320.0, 480.0)),

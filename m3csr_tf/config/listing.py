@@ -1,4 +1,4 @@
-"""Every setting with its default, its range and its meaning."""
+"""Lists every setting with its default, its range and its meaning."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Row = tuple[str, str, str]
 
 
 def described() -> list[Row]:
-    """Every setting as (dotted name, default, choices or range, and meaning).
+    """Returns every setting as (dotted name, default, choices or range, and meaning).
 
-    The settings of a model say which kinds have them; one whose default or meaning differs between kinds has several
-    rows. Defaults are those of model.kind=m3csr; other kinds have some of their own (`ModelSection.recipe`).
+    The settings of a model say which kinds have them; a setting whose default or meaning differs between kinds has
+    several rows. Defaults are those of model.kind=m3csr; other kinds have some of their own (`ModelSection.recipe`).
     """
     return list(_rows("", Config()))
 
@@ -53,7 +53,7 @@ def _meaning(field: FieldInfo) -> str:
 
 
 def _range(field: FieldInfo) -> str:
-    """The numbers that a setting takes, in words."""
+    """Describes the numbers that a setting takes."""
     words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
     ends = [(words[end], getattr(one, end)) for one in field.metadata for end in words if hasattr(one, end)]
     return " ".join(f"{word} {value:,}" if isinstance(value, int) else f"{word} {value:g}" for word, value in ends)

@@ -1,4 +1,4 @@
-"""What is wrong with given settings, in one line."""
+"""Describes what is wrong with given settings, in one line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from m3csr_tf.util.names import LONGEST_NAME
 from m3csr_tf.util.quoting import printable, quoted
 
 _MOST_PROBLEMS = 5
-"""Problems of a configuration that its message names."""
+"""Largest number of problems of a configuration that its message names."""
 
 
 _CONDITION = 'one number, true or false, or text, perhaps with a comparison, e.g. ">=4"'
 
 
 def in_one_line(error: ValidationError, path: Path | None, overrides: Collection[str] = ()) -> str:
-    """The problems of a configuration, at most five by name.
+    """Describes the problems of a configuration, of which it names at most five.
 
     Args:
-      error: of pydantic.
-      path: the file that the settings are of, if they are of one.
-      overrides: dotted names of settings that are not of the file; it is named only if there are problems with others.
+      error: the error of pydantic.
+      path: the file of the settings, if they come from one.
+      overrides: dotted names of settings that are not from the file; the file is named only if there are problems with
+        other settings.
     """
     of_overrides: list[str] = []
     in_file: list[str] = []
@@ -34,10 +35,10 @@ def in_one_line(error: ValidationError, path: Path | None, overrides: Collection
     for problem in problems[:_MOST_PROBLEMS]:
         lines = of_overrides if _overridden(problem, overrides) else in_file
         place, kind, for_kind = problem["loc"], None, ""
-        if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the place.
+        if place[:1] == ("model",) and place[1:2] and place[1] in KINDS:  # Pydantic adds the kind to the location.
             place, kind, for_kind = ("model", *place[2:]), str(place[1]), f" for model.kind={place[1]}"
         if place[:2] == ("data", "where") and len(place) > 2:
-            # One of several kinds: each would complain.
+            # Every kind of the union would report the problem.
             line = f"data.where.{printable(str(problem['loc'][2])[:LONGEST_NAME])}: expected {_CONDITION}, got "
             lines.extend({line + quoted(problem["input"])} - set(lines))
             continue
@@ -59,7 +60,7 @@ def in_one_line(error: ValidationError, path: Path | None, overrides: Collection
 
 
 def _overridden(problem: ErrorDetails, overrides: Collection[str]) -> bool:
-    """Whether a problem is with a setting that was overridden, or a section around it."""
+    """Returns whether a problem is with a setting that was overridden, or with a section that contains it."""
     place = [str(part) for part in problem["loc"]]
     if place[:1] == ["model"] and place[1:2] and place[1] in KINDS:
         del place[1]
@@ -67,10 +68,10 @@ def _overridden(problem: ErrorDetails, overrides: Collection[str]) -> bool:
 
 
 def of_file(error: ValidationError, path: Path) -> str:
-    """The problems of a file that lists runs or settings: an experiment, a suite, a simulation or a search space.
+    """Describes the problems of a file that lists runs or settings: of an experiment, suite, simulation or space.
 
     Args:
-      error: of pydantic.
+      error: the error of pydantic.
       path: the file.
     """
     return f"{path}: {'; '.join(map(_of_entry, error.errors(include_url=False)))}"

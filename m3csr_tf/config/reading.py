@@ -31,26 +31,28 @@ def load(path: Path | None, overrides: Sequence[str] = (), *, without_data: bool
     """Reads a YAML file and applies dotted overrides, e.g. `run.seed=3`; values are YAML.
 
     Args:
-      path: the file; all defaults when None.
-      overrides: the last one of a setting counts.
-      without_data: it is for a verb that opens a release, which need not say where data lie.
+      path: the file; None for the defaults.
+      overrides: dotted overrides; the last one of a setting counts.
+      without_data: whether the settings are for a verb that opens a release and no data, so that they need not name
+        data.
 
     Raises:
-      ConfigError: the file is missing or no mapping, or a setting is unknown, mistyped or contradictory.
+      ConfigError: the file is missing or not a mapping, or a setting is unknown, mistyped or contradictory.
     """
     tree = {} if path is None else read_mapping(path, "configuration", "--config", "of sections")
     return _validated(tree, overrides, path, without_data)
 
 
 def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, Any]:
-    """A YAML file of settings as it stands; an empty one is an empty mapping.
+    """Returns the mapping of a YAML file of settings, unchecked; that of an empty file is empty.
 
     Args:
       path: the file.
-      what, option, holds: what it is, the option that names it, and "of" or "with" what it is a mapping, for messages.
+      what, option, holds: for messages: what the file is, the option that names it, and what it is a mapping of, with
+        "of" or "with" before it.
 
     Raises:
-      ConfigError: the file is missing, no YAML (`documents.parse_yaml`), or no mapping.
+      ConfigError: the file is missing, not YAML (`documents.parse_yaml`), or not a mapping.
     """
     try:
         tree = parse_yaml(regular(Path(path)).read_text(encoding="utf-8"))
@@ -68,7 +70,7 @@ def read_mapping(path: Path, what: str, option: str, holds: str) -> dict[str, An
 
 
 def with_settings(config: Config, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """A configuration with some settings, dotted name -> value, and then dotted overrides, in place of its own.
+    """Returns a configuration in which settings, dotted name -> value, and then dotted overrides replace its own.
 
     Raises:
       ConfigError: a setting is unknown, mistyped, or contradicts another.
@@ -95,7 +97,7 @@ def _validated(tree: dict[str, Any], overrides: Sequence[str], path: Path | None
 
 
 def _read(override: str) -> tuple[str, Any]:
-    """The dotted name and the value of an override."""
+    """Returns the dotted name and the value of an override."""
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) < 2:
@@ -118,7 +120,7 @@ def _shown(override: str) -> str:
 
 
 def _annotation(parts: list[str]) -> Any:
-    """What a setting may be, in any of the sections that a union has for it; of an unknown one, anything."""
+    """Returns the annotation of a setting, in any section that a union allows for it; `Any` for an unknown setting."""
     found: list[Any] = [Config]
     for part in parts:
         sections = [one for annotation in found for one in _sections(annotation) if part in one.model_fields]
@@ -127,7 +129,7 @@ def _annotation(parts: list[str]) -> Any:
 
 
 def _sections(annotation: Any) -> list[type[Section]]:
-    """The sections that an annotation allows: itself, or those of a union."""
+    """Returns the sections that an annotation allows: itself, or the members of a union."""
     if get_origin(annotation) is Annotated:
         return _sections(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -155,12 +157,12 @@ def _found(tree: Any, parts: list[str]) -> Any:
 
 
 def _holds(found: Any, value: Any) -> bool:
-    """Whether all that an override says is found in the tree."""
+    """Returns whether everything that an override says is found in the tree."""
     if isinstance(value, dict) and isinstance(found, dict):
         return all(key in found and _holds(found[key], part) for key, part in value.items())
     return type(found) is type(value) and found == value
 
 
 def _kind(value: Any) -> str:
-    """What a value of YAML is called."""
+    """Returns the name of the type of a YAML value, for messages."""
     return {WrittenInt: "int", WrittenFloat: "float"}.get(type(value), type(value).__name__)

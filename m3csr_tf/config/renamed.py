@@ -1,4 +1,4 @@
-"""Settings that have another name than in earlier versions, so that the refusal of an old name says the new one."""
+"""Settings that had another name in earlier versions, so that the refusal of an old name can give the new one."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ RENAMED: Mapping[str, str] = {
     "training.cold_items": "training.item_id_dropout",
     "training.cold_users": "training.user_id_dropout",
 }
-"""A section or setting of before, and its name now. It counts for what lies in a section as well."""
+"""The old name of a section or setting -> its present name; that of a section applies to all that is in it."""
 
 
 def new_name(setting: str, kind: str | None = None) -> str | None:
-    """The present name of a setting or section that was renamed; None of any other.
+    """Returns the present name of a setting or section that was renamed; None for any other.
 
     Args:
-      setting: its dotted name.
-      kind: the kind of the model, which decides what settings section `model` has; None where it is not known.
+      setting: the dotted name.
+      kind: the kind of the model, which decides what settings section `model` has; None where it is unknown.
     """
     parts = setting.split(".")
     for count in range(len(parts), 0, -1):
@@ -50,16 +50,16 @@ def new_name(setting: str, kind: str | None = None) -> str | None:
 
 
 def advice(setting: str, kind: str | None = None) -> str:
-    """What the refusal of an unknown setting recommends; the arguments are those of `new_name`."""
+    """Returns what the refusal of an unknown setting recommends; arguments are those of `new_name`."""
     name = new_name(setting, kind)
     return "`m3csr settings` lists all" if name is None else f"it is called {name} now"
 
 
 def old_names(tree: Any) -> dict[str, str]:
-    """The settings and sections of a tree that have another name now, old -> new; of a section the section alone.
+    """Returns the settings and sections of a tree that were renamed, old -> new; a renamed section is listed alone.
 
     Args:
-      tree: settings as a file has them, checked or not.
+      tree: settings as in a file, checked or not.
     """
     if not isinstance(tree, Mapping):
         return {}

@@ -1,4 +1,4 @@
-"""Section `run`: what a run is called, where it lies, and what it runs on."""
+"""Section `run`: the name of a run, its folder, and what it runs on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _store(address: str) -> str:
 
 
 class RunConfig(Section):
-    """What a run is called and where it lies."""
+    """The name of a run, its folder, and what it runs on."""
 
     name: Name = "run"
     seed: int = Field(0, ge=0, le=LARGEST_SEED)

@@ -1,4 +1,4 @@
-"""What every section of the settings is: frozen, validated, and without unknown keys."""
+"""The base class of the sections of the settings, which are frozen, validated, and without unknown keys."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from m3csr_tf.util.typed import as_meant, kinds
 
 LARGEST_SEED = 2**32 - 1
-"""What numpy's and scikit-learn's generators take."""
+"""The largest seed that the generators of numpy and scikit-learn take."""
 
 LONGEST_LIST = 100_000
-"""Places of a list; some more than anyone ranks anew."""
+"""The largest length of a list, which is more than any later ranking stage needs."""
 
 
 WITHOUT_DATA = "of_release"
-"""In the context of a validation: whether the settings are for a verb that opens no data."""
+"""A key of the validation context: whether the settings are for a verb that opens no data."""
 
 
 class Section(BaseModel):
-    """A part of the tree: unknown keys are refused, values cannot change after reading."""
+    """A part of the tree, which refuses unknown keys, and whose values cannot change after reading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 

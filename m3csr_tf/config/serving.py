@@ -21,7 +21,7 @@ _NO_VALUES = {*columns.CATALOGUE_COLUMNS, columns.REMOVED, columns.POPULARITY_BI
 
 
 class ReleaseConfig(Section):
-    """What a version must be to be published."""
+    """The requirements that a version must meet to be published."""
 
     max_loss: float | None = Field(
         None,
@@ -63,7 +63,7 @@ class IndexConfig(Section):
 
 
 class JobConfig(Section):
-    """What all batch jobs have in common."""
+    """The settings that all batch jobs have in common."""
 
     section: ClassVar[str]
 
@@ -90,18 +90,18 @@ class JobConfig(Section):
 
     @property
     def shard_of(self) -> tuple[int, int]:
-        """`shard` as (i, n)."""
+        """The shard as (i, n), from `shard`."""
         one, of = self.shard.split("/")
         return int(one), int(of)
 
     @property
     @abstractmethod
     def part_size(self) -> int:
-        """Users or items of a part."""
+        """Number of users or items of a part."""
 
 
 class EmbedConfig(JobConfig):
-    """The batch job that embeds items: a catalogue in, item vectors out."""
+    """The batch job that embeds items: it reads a catalogue and writes item vectors."""
 
     section: ClassVar[str] = "embed"
 
@@ -117,12 +117,12 @@ class EmbedConfig(JobConfig):
 
     @property
     def part_size(self) -> int:
-        """Items of a part."""
+        """Number of items of a part."""
         return self.shard_items
 
 
 class ListsConfig(JobConfig):
-    """What all jobs that write lists of items have in common: how long the lists are, and which items may be in one."""
+    """The settings of all jobs that write lists of items: the length of lists, and the items that may be in them."""
 
     top_n: int = Field(20, ge=1, le=LONGEST_LIST)
     block: Path | None = Field(None, description="file of item ids that are in no list: .txt, or a table with item_id")
@@ -147,7 +147,7 @@ class ListsConfig(JobConfig):
 
 
 class RetrieveConfig(ListsConfig):
-    """The batch job: users in, top-N lists out."""
+    """The batch job of retrieval: it reads users and writes their top-N lists."""
 
     section: ClassVar[str] = "retrieve"
 
@@ -175,12 +175,12 @@ class RetrieveConfig(ListsConfig):
 
     @property
     def part_size(self) -> int:
-        """Users of a part."""
+        """Number of users of a part."""
         return self.shard_users
 
 
 class SimilarConfig(ListsConfig):
-    """The batch job: items in, the nearest other items of each out."""
+    """The batch job of similar items: it reads items and writes the nearest other items of each."""
 
     section: ClassVar[str] = "similar"
 
@@ -204,17 +204,17 @@ class SimilarConfig(ListsConfig):
 
     @property
     def part_size(self) -> int:
-        """Items of a part."""
+        """Number of items of a part."""
         return self.shard_items
 
 
 def _as_spark_says(value: Any) -> Any:
-    """A setting of Spark as text: true, not True."""
+    """Writes a setting of Spark as text: true, not True."""
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
 class SparkConfig(Section):
-    """The Spark that batch jobs run on, where their engine is spark."""
+    """The Spark on which batch jobs run, if their engine is spark."""
 
     master: str | None = Field(
         None,

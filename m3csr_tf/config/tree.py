@@ -31,27 +31,27 @@ from m3csr_tf.util.documents import dump_yaml
 from m3csr_tf.util.hidden import HIDDEN, address_shown, is_secret, without_password
 
 END_OF_YAML = "...\n"
-"""How YAML says that a document is complete: what a full disk has cut may be valid settings as well."""
+"""Marks the end of a YAML document. Without it, a file that a full disk has cut could still be valid settings."""
 
 
 PREPARE_SECTIONS = ("data", "split", "content", "clusters", "popularity")
-"""The sections that the prepared folder depends on."""
+"""The sections on which the prepared folder depends."""
 TRAINING_SECTIONS = (*PREPARE_SECTIONS, "history", "item_graph", "ials", "model", "negatives", "training")
 """The sections that the trained weights depend on."""
 AFTER_TRAINING: Mapping[str, tuple[str, ...]] = {"training": ("final_fit", "final_clicks")}
 """Section -> its settings that say what follows a training, on which its weights do not depend."""
 RUN_IDENTITY = ("seed", "deterministic")
-"""The settings of section run that the trained weights depend on."""
+"""The settings of section run on which the trained weights depend."""
 
 
 _SAME = {"training.epochs": "max_steps", "training.max_steps": "epochs"}
-"""A setting, and another of its section that a tree may have in its place."""
+"""A setting, and another one of its section that a tree may have instead."""
 
 Of = TypeVar("Of", bound=ModelSection)
 
 
 class Config(Section):
-    """The whole tree."""
+    """The whole tree of settings."""
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
@@ -78,13 +78,14 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_recipe(cls, tree: Any) -> Any:
-        """Takes the recipe of the model's kind for the settings that the tree lacks.
+        """Takes the settings that the tree lacks from the recipe of the model's kind.
 
-        Of `training.epochs` and `training.max_steps`, which say the same, one that the tree has keeps out the other.
+        `training.epochs` and `training.max_steps` say the same, so if the tree has one of them, the recipe's other one
+        is not taken.
         """
         kind = kind_of(tree.get("model")) if isinstance(tree, Mapping) else None
         section = section_of(kind)
-        if section is None:  # The section itself will say so.
+        if section is None:  # The section's own check reports it.
             return tree
         found = dict(tree)
         for setting, value in section.recipe.items():
@@ -154,18 +155,18 @@ class Config(Section):
 
     @property
     def m3csr(self) -> M3CSRConfig:
-        """The settings of the model, where it is M3CSR.
+        """The settings of the model, which must be M3CSR.
 
         Raises:
-          ConfigError: it is of another kind.
+          ConfigError: the model is of another kind.
         """
         return self.model_as(M3CSRConfig)
 
     def model_as(self, section: type[Of]) -> Of:
-        """The settings of the model, where it is of the kind of a section class.
+        """Returns the settings of the model, which must be of the kind of a section class.
 
         Raises:
-          ConfigError: it is of another kind.
+          ConfigError: the model is of another kind.
         """
         if not isinstance(self.model, section):
             raise ConfigError(
@@ -175,9 +176,9 @@ class Config(Section):
         return self.model
 
     def without_effect(self) -> list[str]:
-        """Settings that say something which the training of this kind of model does not read, "section.name=value".
+        """Returns the given settings that the training of this kind of model does not read, as "section.name=value".
 
-        One with its general default, or what the kind's recipe says in its place, asks for nothing.
+        A setting with its general default, or with what the recipe of the kind gives it, does not count.
         """
         found = []
         for setting in sorted(self.model.unread):
@@ -191,17 +192,17 @@ class Config(Section):
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's config, logs, checkpoints and metrics lie."""
+        """The folder of the run's config, logs, checkpoints and metrics."""
         return self.run.folder / self.run.name
 
     @property
     def release_folder(self) -> Path:
-        """Where the run's towers and index lie."""
+        """The folder of the run's towers and index."""
         return self.run.release_folder / (self.run.release_name or self.run.name)
 
     @property
     def warm_start_folder(self) -> Path | None:
-        """Where the run lies that this one starts from."""
+        """The folder of the run from which this one starts."""
         return None if self.training.warm_start is None else self.run.folder / self.training.warm_start
 
     def to_yaml(self) -> str:
@@ -220,7 +221,7 @@ class Config(Section):
         return f"{dump_yaml(tree)}{END_OF_YAML}"
 
     def fingerprint(self, *sections: str) -> str:
-        """SHA-256 of the named sections, hex; with none named, of all that the trained weights depend on."""
+        """Returns the SHA-256 of the named sections, in hex; by default, of all that the trained weights depend on."""
         tree = self.model_dump(mode="json")
         chosen = {name: tree[name] for name in sections or TRAINING_SECTIONS}
         for section, names in AFTER_TRAINING.items():

@@ -1,1 +1,1 @@
-"""Many runs of one command: seeds, ablations, suites, sweeps, and the tables and tests that compare them."""
+"""Many runs by one command: seeds, ablations, suites and sweeps, with the tables and tests that compare them."""

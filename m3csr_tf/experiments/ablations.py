@@ -1,6 +1,8 @@
-"""What each component of the model is worth: the full model against the ablations of Table 3, on the same users.
+"""Measures what each component of the model contributes: the full model against the ablations of Table 3.
 
-Beside them stand two things that a trained model can be asked without: the id of the user, and her attention."""
+Both are evaluated on the same users. Two further comparisons need no training of their own: the trained full model
+without the ids of users, and without their attention.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,14 @@ ABLATIONS = {
     "gate": "w/o Gate",
     "orthogonality": "w/o L_orth",
 }
-"""The setting of section model that an ablation switches off -> its name in Table 3."""
+"""The setting of section model that an ablation switches off -> the name of the ablation in Table 3."""
 
 USER_ID, ATTENTION = "user_id", "attention"
 UNTRAINED = {USER_ID: "user id unknown", ATTENTION: "uniform attention"}
-"""What is taken from the trained full model, without a training of its own -> its name in the table.
+"""What is removed from the trained full model, without a training of its own -> its name in the table.
 
-The id of a user acts through her attention alone, so what it contributes is part of what attention does."""
+The id of a user acts through her attention alone, so what it contributes is part of what attention contributes.
+"""
 
 _READINGS = {
     "intensity": "lost with every user's intensities at their mean",
@@ -45,12 +48,12 @@ METRICS = ("recall@20", "ndcg@20")
 
 
 def variants(config: Config, count: int) -> dict[str, list[Config]]:
-    """The configuration of every run: the full model's and each ablation's, with run seeds 0 to count - 1.
+    """Returns the configurations of all runs: those of the full model and of each ablation, with seeds 0 to count - 1.
 
     Runs are called <name>-seed<k>, as the verb `seeds` calls them, and <name>-<ablation>-seed<k>.
 
     Returns:
-      "full" and the ablations -> one configuration a seed.
+      "full" and the ablations -> one configuration for each seed.
 
     Raises:
       ConfigError: the model is of another kind than M3CSR, count is below 1, `run.name` is too long for the names of
@@ -76,11 +79,11 @@ def variants(config: Config, count: int) -> dict[str, list[Config]]:
 
 
 def figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Means over users of one system, over its seeds.
+    """Returns the means over users of one system, over its seeds.
 
     Returns:
-      slice -> metric -> {"mean", "sd", "seeds": [one a seed], "users"}; sd is None for one seed, and slices without
-      users are left out.
+      slice -> metric -> {"mean", "sd", "seeds": [one for each seed], "users"}; sd is None for one seed, and slices
+      without users are left out.
     """
     tree: dict[str, Any] = {}
     for name in _filled(evaluations[0]):
@@ -92,21 +95,21 @@ def figures(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def contributions(full: Sequence[Evaluation], ablated: Sequence[Evaluation]) -> dict[str, Any]:
-    """What the full model has and the ablated one has not, a slice and metric each.
+    """Returns the difference between the full model and an ablated one, for each slice and metric.
 
-    The interval and p are of the users, each with her metric averaged over the seeds (`significance.compare`). The
-    standard error over seeds, of the differences of runs of one seed, is the other doubt: whether training again would
-    give the same.
+    The interval and p are those over users, each with her metric averaged over the seeds (`significance.compare`). The
+    standard error over seeds, of the differences of runs with the same seed, measures the other uncertainty: whether
+    another training would give the same.
 
     Args:
       full, ablated: evaluations with seeds 0, 1, ..., in the same order and on the same users.
 
     Returns:
-      slice -> metric -> {"difference", "low", "high", "p", "seeds": [one a seed], "error"}; low, high and p are None
-      for a single user, error for a single seed. Slices without users are left out.
+      slice -> metric -> {"difference", "low", "high", "p", "seeds": [one for each seed], "error"}; low, high and p are
+      None for a single user, error for a single seed. Slices without users are left out.
 
     Raises:
-      ValueError: the users differ, or the numbers of seeds.
+      ValueError: the users or the numbers of seeds differ.
     """
     if len(full) != len(ablated):
         raise ValueError(f"the full model has {len(full)} seeds and the ablated one {len(ablated)}; pair them")
@@ -126,13 +129,14 @@ def contributions(full: Sequence[Evaluation], ablated: Sequence[Evaluation]) -> 
 
 
 def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """Shares of variance of one system's seeds, as means and spreads.
+    """Returns the shares of variance of one system, as means and standard deviations over its seeds.
 
     Args:
-      variances: one a seed, kind -> name -> share.
+      variances: kind -> name -> share, for each seed.
 
     Returns:
-      kind -> name -> {"mean", "sd", "seeds": [one a seed]}; names that a seed lacks (no score varied) are left out.
+      kind -> name -> {"mean", "sd", "seeds": [one for each seed]}; names that a seed lacks (no score varied) are left
+      out.
     """
     tree: dict[str, Any] = {}
     for kind, named in variances[0].items():
@@ -143,10 +147,10 @@ def variance_over_seeds(variances: Sequence[Mapping[str, Mapping[str, float]]]) 
 
 
 def variance_table(tree: Mapping[str, Any]) -> Table:
-    """Shares of the variance of the full model's scores, part by part, then component by component.
+    """Returns a table of the shares of the variance of the full model's scores, by part, then by component.
 
     Args:
-      tree: as `variance_over_seeds`: "parts", and "components" by ablation.
+      tree: the result of `variance_over_seeds`, with "parts", and "components" by ablation.
     """
     title = "variance of a user's scores over the catalogue: shares, mean +- sd over seeds; validation users"
     result = Table("what", "share", "reading", title=title, title_justify="left")
@@ -162,16 +166,16 @@ def variance_table(tree: Mapping[str, Any]) -> Table:
 
 
 LEGEND = "mean +- sd over seeds; contribution: full minus ablated +- over seeds, 95% and p over users"
-"""What the tables of variants leave to be said once."""
+"""Explains what all tables of variants have in common."""
 
 
 def table(variant: str, split: str, found: Mapping[str, Any]) -> Table:
-    """A variant's figures on a split, and beside those of an ablation what its component contributes.
+    """Returns a table of a variant's figures on a split and, for an ablation, of the contribution of its component.
 
     Args:
-      variant: its name, as in `variants` or UNTRAINED.
+      variant: the name of the variant, from `variants` or UNTRAINED.
       split: "test" or "val".
-      found: {"figures": as `figures`, and of an ablation "contribution": as `contributions`}.
+      found: {"figures": the result of `figures`, and for an ablation "contribution": the result of `contributions`}.
     """
     where = {columns.TEST: "test", columns.VAL: "validation"}[split]
     title = f"{where}, {(ABLATIONS | UNTRAINED).get(variant, variant)}"
@@ -207,7 +211,8 @@ def _of_seed(config: Config, variant: str, seed: int) -> Config:
     if variant != FULL:
         name = f"{config.run.name}-{variant}-seed{seed}"
         changes["model"] = config.m3csr.model_copy(update={variant: False})
-        # Rivals and bootstrap intervals are the full model's: they would be the same, or go unread.
+        # Rivals and bootstrap intervals belong to the full model: for an ablation they would be the same, or remain
+        # unread.
         changes["evaluation"] = config.evaluation.model_copy(update={"baselines": (), "bootstrap": 0})
     changes["run"] = config.run.model_copy(update={"name": name, "seed": seed})
     return config.model_copy(update=changes)

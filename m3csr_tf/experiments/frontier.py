@@ -1,6 +1,7 @@
-"""What shares of cold items in the lists cost and give, a row a share, beside random cold items in their places.
+"""Computes the cold-item frontier: what each share of cold items in the lists costs and gives.
 
-Items of few clicks have the bonus that goes with each share, as in a release; where nothing is added, "trained", none.
+The control replaces the cold items by random ones. Items of few clicks have the bonus that goes with each share, as in
+a release; at "trained", where nothing is added, they have none.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SHARES: tuple[Literal["catalogue", "trained"] | float, ...] = (
     0.3,
 )
 HIDDEN = "hidden"
-"""The row in which no cold item is listed, and the places that are left are shared out as ever."""
+"""The name of the point at which no cold item is listed; the other items compete for the places as always."""
 TABLE_FILE, PLOT_FILE = "frontier.csv", "frontier.png"
 
 RECALL, NDCG = metrics.name(metrics.RECALL, EXPOSED_AT), metrics.name(metrics.NDCG, EXPOSED_AT)
@@ -55,17 +56,17 @@ _SLICES = (ALL, WARM, COLD)
 
 @dataclass(frozen=True)
 class Point:
-    """The lists at one share.
+    """The lists at one share of cold items.
 
     Attributes:
-      share: the share of the top 20 places asked for, as `exposure.cold_share`, or "hidden".
-      bonus: what cold items' scores gain; None where they are hidden.
-      few_bonus: what those of items with few clicks gain.
-      cold_share, few_share: the shares of the places that cold items, and those with few clicks, take for the users
-        judged.
-      recall, ndcg: of a slice, at 20; slices without truth are left out.
-      random_cold_recall: cold recall with random cold items in a user's cold places; None without cold truth.
-      p_value: of the paired test of the cold recall against that; None without cold truth.
+      share: the share of the top-20 places that was asked for, as in `exposure.cold_share`, or "hidden".
+      bonus: what is added to the scores of cold items; None where they are hidden.
+      few_bonus: what is added to the scores of items with few clicks.
+      cold_share, few_share: the shares of the places that cold items, and items with few clicks, take for the evaluated
+        users.
+      recall, ndcg: slice -> Recall@20 and NDCG@20; slices without truth are left out.
+      random_cold_recall: cold recall with random cold items in the places of cold items; None without cold truth.
+      p_value: the p-value of the paired test of the cold recall against random_cold_recall; None without cold truth.
     """
 
     share: str
@@ -88,18 +89,19 @@ def frontier(
     shares: Sequence[Literal["catalogue", "trained"] | float] = SHARES,
     on_progress: ProgressCallback | None = None,
 ) -> list[Point]:
-    """A point where cold items are hidden, and one a share.
+    """Returns a point at which cold items are hidden, and one for each share.
 
-    The bonus of a share is found as for a release, on users with a training click; what it gives is judged on the users
-    of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold ones.
+    The bonus of a share is calibrated as for a release, on users with a training click; its effect is measured on the
+    users of `split`. The control keeps a user's other items, and fills the places of her cold items with random cold
+    items.
 
     Args:
-      prepared: the data.
+      prepared: the prepared data of the run.
       user_vectors, item_vectors: by row, float32 [users, D] and [items, D], without a bonus.
       split: "val" or "test".
-      config: settings of exposure and evaluation, and the seed.
-      shares: shares of cold items, as `exposure.cold_share`.
-      on_progress: gets how many points are found, and of how many.
+      config: the settings of exposure and evaluation, and the seed.
+      shares: shares of cold items, as in `exposure.cold_share`.
+      on_progress: is called with the number of points that are found, and their total.
 
     Raises:
       InputError: the split has no interactions.
@@ -156,7 +158,7 @@ def frontier(
 
 @dataclass(frozen=True)
 class _FrontierEvaluator:
-    """What the points of one frontier share.
+    """What all points of a frontier have in common.
 
     Attributes:
       users: int [users].
@@ -164,7 +166,7 @@ class _FrontierEvaluator:
       kinds: bool [items] each, as `exposure.by_clicks`.
       cold: bool [items], which are cold; the last of the kinds, unless section `cold` says otherwise.
       at_random: random cold items, int32 [users, n].
-      seed: of the order of ties.
+      seed: the seed of the order of ties.
     """
 
     users: np.ndarray
@@ -214,10 +216,10 @@ class _FrontierEvaluator:
 
 
 def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Lists whose cold items give way, place by place, to a user's `others`.
+    """Replaces the cold items of lists, in their order, by the user's `others`.
 
     Args:
-      lists: item rows int32 [users, n], -1 where a list has ended.
+      lists: item rows int32 [users, n], -1 beyond the end of a list.
       cold: bool [items].
       others: item rows int32 [users, n], as many as a list can hold cold items.
     """
@@ -226,7 +228,7 @@ def replaced(lists: np.ndarray, cold: np.ndarray, others: np.ndarray) -> np.ndar
 
 
 def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
-    """The points, a row each: who takes the places, and what they are worth."""
+    """Returns two tables with a row for each point: who takes the places, and the metrics of the lists."""
     slices = [name for name in _SLICES if name in points[0].recall]
     title = f"{split}: lists of {EXPOSED_AT} by the share of items without a click"
     table = Table("share", title=title, title_justify="left")
@@ -250,7 +252,7 @@ def tables(points: Sequence[Point], split: str) -> tuple[Table, Table]:
 
 
 def write(folder: Path, points: Sequence[Point]) -> tuple[Path, Path]:
-    """Writes frontier.csv, a row a point, and frontier.png into `folder`; returns their paths."""
+    """Writes frontier.csv, with a row for each point, and frontier.png into `folder`; returns their paths."""
     from matplotlib.figure import Figure
 
     rows = pd.json_normalize([asdict(point) for point in points])

@@ -1,4 +1,4 @@
-"""Prepared data that runs of one command share."""
+"""Lets the runs of one command share their prepared data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from m3csr_tf.util.locks import folder_lock
 
 
 def share_prepared(first: Config, other: Config) -> None:
-    """Gives a run the prepared files of the first one as links, so that all runs of the data take the disc of one.
+    """Links the prepared files of the first run into another one, so that both use the disk space of one.
 
-    Files of a prepared folder are replaced, never changed, so a link is as good as a copy. Whether the folder is the
-    right one, `prepare` finds out as always, and builds it where it was not linked.
+    Files of a prepared folder are replaced and never changed, so a link is as good as a copy. `prepare` checks the
+    folder as always, and builds it where it was not linked or does not fit.
     """
     source, target = (config.run_folder / run_files.PREPARED_FOLDER for config in (first, other))
     with folder_lock(other.run_folder):
@@ -29,5 +29,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         shutil.copytree(source, temporary, copy_function=os.link)
         temporary.rename(target)
-    except OSError:  # A file system without links.
+    except OSError:  # The file system may have no links.
         shutil.rmtree(temporary, ignore_errors=True)

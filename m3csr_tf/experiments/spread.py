@@ -1,4 +1,4 @@
-"""One system trained with several seeds: means, spreads, and a fair comparison with systems that have none."""
+"""One system trained with several seeds: means, spreads, and a fair comparison with systems without seeds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from m3csr_tf.evaluation.significance import compare
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The evaluation of a system whose metric for a user is its mean over the seeds.
+    """Returns the evaluation of a system in which the metric of a user is its mean over the seeds.
 
     Raises:
-      ValueError: the evaluations are of different users.
+      ValueError: the evaluations have different users.
     """
     slices = {}
     for name, first in evaluations[0].slices.items():
@@ -31,18 +31,18 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """A figure of one system over its seeds.
+    """Returns a figure of one system over its seeds.
 
     Returns:
-      {"mean", "sd", "seeds": the values}; "sd" is the sample standard deviation, None for a single seed, which says
-      nothing of it.
+      {"mean", "sd", "seeds": the values}; "sd" is the sample standard deviation, or None for a single seed, which has
+      none.
     """
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
 
 
 def plus_minus(value: float | None, error: float | None) -> str:
-    """A figure and its error in a table; "-" for what is not there."""
+    """Returns a figure and its error for a table; "-" for a missing figure."""
     if value is None:
         return "-"
     return f"{value:.4f}" if error is None else f"{value:.4f} +- {error:.4f}"
@@ -53,18 +53,18 @@ def summarise(
     baselines: Mapping[str, Evaluation],
     metrics: Sequence[str] = ("recall@20", "ndcg@20"),
 ) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, a slice and metric each, and the paired difference to each baseline.
+    """Returns mean and standard deviation over seeds by slice and metric, and the difference to each baseline.
 
-    The test pairs users: a user's metric, averaged over the seeds, against the baseline's for the same user.
+    The test pairs users: a user's metric, averaged over the seeds, is compared with that of the baseline.
 
     Args:
-      evaluations: the system's, one for each seed.
+      evaluations: the evaluations of the system, one for each seed.
       baselines: name -> evaluation on the same users.
-      metrics: which to report.
+      metrics: the metrics to report.
 
     Returns:
-      slice -> metric -> {"mean", "sd", "seeds": [one a seed], "users", "baselines": {name: {"mean", "difference",
-      "low", "high", "p"}}}; "sd" is None for a single seed, and slices without users are left out.
+      slice -> metric -> {"mean", "sd", "seeds": [one for each seed], "users", "baselines": {name: {"mean",
+      "difference", "low", "high", "p"}}}; "sd" is None for a single seed, and slices without users are left out.
     """
     averaged = average(evaluations)
     tree: dict[str, Any] = {}
@@ -94,18 +94,21 @@ def summarise(
 
 
 def best_baseline(figures: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str | None:
-    """The baseline of the highest mean, but for those that are left out (a ceiling is no baseline); None without any.
+    """Returns the baseline with the highest mean; None if there is none.
 
     Args:
-      figures: of a slice and metric, as `summarise` gives them.
-      leave_out: names.
+      figures: the figures of a slice and metric, as `summarise` returns them.
+      leave_out: names of systems that do not count as baselines, such as a ceiling.
     """
     baselines = {name: baseline["mean"] for name, baseline in figures["baselines"].items() if name not in leave_out}
     return max(baselines, key=lambda name: baselines[name]) if baselines else None
 
 
 def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out: Sequence[str] = ()) -> Table:
-    """The system's mean and spread, the best baseline, their ratio, the p-value: a block a metric, a row a slice."""
+    """Returns a table of the system beside the best baseline, with a block for each metric and a row for each slice.
+
+    A row has the system's mean and spread, the best baseline, the ratio of both means, and the p-value.
+    """
     title = "test, mean +- standard deviation over seeds; p: paired t-test over users"
     table = Table("slice", f"{system}, {seeds} seeds", title=title, title_justify="left")
     table.add_column("best baseline", no_wrap=True)
@@ -127,7 +130,7 @@ def against_best(summary: Mapping[str, Any], system: str, seeds: int, leave_out:
 
 
 def by_system(summary: Mapping[str, Any], system: str, at: int = 20) -> Table:
-    """Recall and NDCG at `at`: a block each, a row a system, a column a slice."""
+    """Returns a table of recall and NDCG at `at`: a block for each, a row for each system, a column for each slice."""
     recall, ndcg = names.name(names.RECALL, at), names.name(names.NDCG, at)
     table = Table("system", title="test, means over users", title_justify="left")
     baselines: list[str] = []

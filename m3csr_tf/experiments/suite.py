@@ -1,4 +1,4 @@
-"""One recipe on a suite of data sets: ours beside the best baseline of each member and metric, and the worst ratio."""
+"""Evaluates one recipe on a suite of data sets by its worst ratio to the best baseline of a data set and metric."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def summarise_member(
     trainings: Sequence[Mapping[str, Any]],
     leave_out: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a member of the suite says of the recipe.
+    """Returns the figures of a recipe on one member of the suite.
 
     Args:
-      evaluations: the recipe's, one for each seed.
+      evaluations: the evaluations of the recipe, one for each seed.
       baselines: name -> evaluation on the same users.
       slice_name: the slice that counts.
       trainings: finished.json of each seed's run.
-      leave_out: baselines that are none, such as a ceiling.
+      leave_out: names that do not count as baselines, such as a ceiling.
 
     Returns:
-      {"metrics": {metric: {"mean", "sd", "seeds": [one a seed], "users", "baselines": as `spread.summarise`,
-      "baseline", "baseline_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one a seed]}}. sd: None
-      for one seed. "baseline" is the best of the metric, and the ratio is mean / baseline_mean; the four are None
-      without a baseline, the ratio also where the baseline has 0. A gain is the best validation's Recall@20 less that
-      of the initial weights, None of a run whose initial weights were not validated.
+      {"metrics": {metric: {"mean", "sd", "seeds": [one for each seed], "users", "baselines": as in `spread.summarise`,
+      "baseline", "baseline_mean", "ratio", "p"}}, "training": {"best_steps", "steps", "gains": [one for each seed]}}.
+      sd is None for one seed. "baseline" is the best baseline of the metric, and the ratio is mean / baseline_mean; the
+      four are None without a baseline, and the ratio also where the baseline has 0. A gain is the best validation
+      Recall@20 minus that of the initial weights; it is None if a run did not validate its initial weights.
 
     Raises:
       InputError: the slice has fewer than two users, so that nothing can be paired.
@@ -70,10 +70,11 @@ def summarise_member(
 
 
 def worst(members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The lowest ratio of all members and metrics: {"ratio", "member", "metric", "baseline"}; None without any ratio.
+    """Returns the lowest ratio of all members and metrics, {"ratio", "member", "metric", "baseline"}, or None.
 
     Args:
-      members: member -> as `summarise_member`; members without "metrics", which failed or were left out, do not count.
+      members: member -> the result of `summarise_member`; members without "metrics", which failed or were left out, do
+        not count.
     """
     found = [
         {"ratio": figures["ratio"], "member": member, "metric": metric, "baseline": figures["baseline"]}
@@ -85,7 +86,7 @@ def worst(members: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def in_words(found: Mapping[str, Any] | None) -> str:
-    """A line of what `worst` has found."""
+    """Describes the result of `worst` in one line."""
     if found is None:
         return "worst ratio: none, since no member has a baseline to be compared with"
     metric = _TITLES[found["metric"]]
@@ -94,15 +95,17 @@ def in_words(found: Mapping[str, Any] | None) -> str:
 
 
 LEGEND = "mean +- sd over seeds; p: paired t-test over users; gain: best validation Recall@20 less the first"
-"""What the tables of members leave to be said once."""
+"""Explains what all tables of members have in common."""
 
 
 def table(member: str, tree: Mapping[str, Any]) -> Table:
-    """A member's figures, a row a metric; the title says what was asked and how training went.
+    """Returns a table of a member's figures, with a row for each metric.
+
+    The title says what was asked and how training went.
 
     Args:
-      member: its name.
-      tree: as `summarise_member`, with "slice" and "split".
+      member: the name of the member.
+      tree: the result of `summarise_member`, with "slice" and "split".
     """
     title = f"{member}, {tree['split']} {tree['slice']}; {_in_training(tree['training'])}"
     result = Table("metric", "ours", title=title, title_justify="left")
@@ -121,7 +124,7 @@ def table(member: str, tree: Mapping[str, Any]) -> Table:
 
 
 def _in_training(training: Mapping[str, Sequence[Any]]) -> str:
-    """The steps of the best validations, of how many steps, and the mean gain."""
+    """Returns the steps of the best validations, the numbers of steps, and the mean gain, in words."""
     steps = sorted(set(training["steps"]))
     of = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,}-{steps[-1]:,}"
     gains = [gain for gain in training["gains"] if gain is not None]

@@ -1,7 +1,7 @@
-"""What a score's differences between items are made of: each part's share of the variance over the catalogue.
+"""Explains the differences of scores between items by each part's share of the variance over the catalogue.
 
-A score is a dot product, and so is each of its parts, so that covariances over items are quadratic forms in the
-covariance of the item vectors, [dim, dim]: no score is ever written out, however many users and items there are.
+A score is a dot product, and so is each of its parts. So covariances over items are quadratic forms in the covariance
+of the item vectors, [dim, dim], and no score has to be computed, however many users and items there are.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 CONTENT, CLUSTER = "content", "cluster"
 
-_BLOCK = 8192  # Users at once: their vectors in float64 stay at some tens of megabytes.
+_BLOCK = 8192  # Number of users at once: their vectors in float64 take some tens of megabytes.
 
 
 def half(modality: str, of: str) -> str:
-    """The name of a half of a modality's part, e.g. "visual: cluster"."""
+    """Returns the name of a half of a modality's part, e.g. "visual: cluster"."""
     return f"{modality}: {of}"
 
 
 def halved(parts: Mapping[str, slice], modalities: Sequence[str]) -> dict[str, slice]:
-    """Parts with each modality split into mapped content and cluster id, the halves of equation 2.
+    """Splits each modality's part into mapped content and cluster embedding, the halves of equation 2.
 
     Args:
-      parts: part -> its place in a vector (`models.m3csr.layout.parts`).
-      modalities: which of them are concatenations of the two.
+      parts: part -> its slice of a vector (`models.m3csr.layout.parts`).
+      modalities: the parts that are concatenations of the two.
     """
     finer = {}
     for name, part_slice in parts.items():
@@ -39,11 +39,11 @@ def halved(parts: Mapping[str, slice], modalities: Sequence[str]) -> dict[str, s
 
 
 def shares(user_vectors: np.ndarray, item_vectors: np.ndarray, parts: Mapping[str, slice]) -> dict[str, float]:
-    """Each part's share of the variance of a user's scores over the items, averaged over users.
+    """Returns each part's share of the variance of a user's scores over the items, averaged over users.
 
     share_p = cov(score_p, score) / var(score), which sums to 1 over the parts of a score (the decomposition by
-    covariance of Shorrocks 1982). A share is negative where a part works against the others. Users whose scores are all
-    alike have no variance to share and are left out.
+    covariance of Shorrocks 1982). A share is negative where a part works against the others. Users with equal scores
+    for all items have no variance and are left out.
 
     Args:
       user_vectors: float32 [users, dim].
@@ -51,7 +51,7 @@ def shares(user_vectors: np.ndarray, item_vectors: np.ndarray, parts: Mapping[st
       parts: part -> its slice of both vectors; together they cover `dim` once.
 
     Returns:
-      part -> share; empty when no user's scores vary.
+      part -> share; empty if no user's scores vary.
 
     Raises:
       ValueError: shapes do not fit, or the parts do not cover the vectors once.
@@ -75,17 +75,17 @@ def shares(user_vectors: np.ndarray, item_vectors: np.ndarray, parts: Mapping[st
 
 
 def lost(user_vectors: np.ndarray, item_vectors: np.ndarray, other_users: np.ndarray, other_items: np.ndarray) -> float:
-    """Share of the variance of a user's scores that another model's scores do not explain, averaged over users.
+    """Returns the share of the variance of a user's scores that another model's scores do not explain, over users.
 
-    1 - corr(score, other score)^2 over the items: 0 where one is a rescaling of the other. A user whose other scores
-    are all alike has lost everything; one whose scores are all alike is left out.
+    It is the mean of 1 - corr(score, other score)^2 over the items, which is 0 where one is a rescaling of the other. A
+    user with equal scores by the other model has lost everything; one with equal scores by this model is left out.
 
     Args:
       user_vectors, item_vectors: float32 [users, dim] and [items, dim].
-      other_users, other_items: of the other model, the same users and items.
+      other_users, other_items: the vectors of the same users and items by the other model.
 
     Returns:
-      The share; 0 when no user's scores vary, since there is nothing to lose.
+      The share; 0 if no user's scores vary, because there is nothing to lose.
 
     Raises:
       ValueError: shapes do not fit.
@@ -115,14 +115,14 @@ def lost(user_vectors: np.ndarray, item_vectors: np.ndarray, other_users: np.nda
 def reweighed(
     vectors: np.ndarray, weights: Mapping[str, np.ndarray], means: Mapping[str, float], parts: Mapping[str, slice]
 ) -> np.ndarray:
-    """Vectors with the weights that some parts carry replaced by the same one for all.
+    """Replaces the weights by which some parts of vectors were multiplied with one weight for all vectors.
 
-    A weight of exactly 0 has left nothing of its part, which then stays as it is.
+    A weight of exactly 0 has left nothing of its part, which is then not changed.
 
     Args:
       vectors: float32 [lines, dim].
-      weights: part -> what it was multiplied by, float32 [lines].
-      means: part -> what to multiply it by instead.
+      weights: part -> the weights by which it was multiplied, float32 [lines].
+      means: part -> the weight that replaces them.
       parts: part -> its slice of a vector.
 
     Returns:
@@ -142,7 +142,7 @@ def _blocks(vectors: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Covariance over the lines, float64 [width of one, width of other]."""
+    """Returns the covariance over the lines, float64 [width of one, width of other]."""
     left, right = (vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64) for vectors in (one, other))
     return left.T @ right / len(one)
 
@@ -152,7 +152,7 @@ def _form(users: np.ndarray, matrix: np.ndarray, others: np.ndarray) -> np.ndarr
 
 
 def _noise(users: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """What rounding alone may make of a variance of 0, [users]."""
+    """Returns the largest value that rounding alone may give to a variance of 0, [users]."""
     return 1e-12 * np.einsum("ij,ij->i", users, users) * np.trace(spread)
 
 

@@ -1,4 +1,4 @@
-"""Why an item is in a list: the parts of its score, and all that a release knows of one user and one item."""
+"""Explains why an item is in a list by the parts of its score, and by all that a release knows of the pair."""
 
 from m3csr_tf.explain.explanation import Explanation, explain_pair
 from m3csr_tf.explain.parts import explain, reasons

@@ -1,4 +1,4 @@
-"""All that a release says of one user and one item: the score's parts, intensities, gate, and where attention lies."""
+"""Explains a pair of a user and an item: the parts of its score, intensities, the gate, and the attention weights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from m3csr_tf.releases.release import Release
 from m3csr_tf.util.quoting import quoted
 
 FORMAT = 1
-"""Version of what `Explanation.to_json` gives; a name that changes or goes makes a new one."""
+"""Version of the format of `Explanation.to_json`; it changes when a name is changed or removed."""
 
 UNIFORM_WITHIN = 0.05
-"""Attention to n items is called uniform where every weight differs from 1/n by less than this share of 1/n."""
+"""Attention to n items is called uniform if every weight differs from 1/n by less than this share of 1/n."""
 
 
 class Attended(NamedTuple):
-    """An item of the history and its attention weight, from 0 to 1."""
+    """An item of the history and its attention weight, which is from 0 to 1."""
 
     item: str
     weight: float
@@ -40,26 +40,29 @@ class Explanation:
     """Why an item has its score for a user.
 
     Attributes:
-      release, version, fingerprint: what says so.
-      model: what tables call its model.
-      explains: whether the model has intensities, attention and perhaps a gate; if not, the parts of the score are
-        all that it says.
-      user: her id.
-      known_user: whether the user tower has a row for her; if not, she is asked about as unknown users are.
+      release, version, fingerprint: the release that gives the explanation.
+      model: the name of its model in tables.
+      explains: whether the model has intensities, attention and perhaps a gate; if not, the parts of the score are all
+        that it explains.
+      user: the user's id.
+      known_user: whether the user tower has a row for her; if not, the row of unknown users is used.
       history: the items that the tower used, oldest first.
-      skipped: the others that were given: unknown and without content, given twice, or beyond the history's length.
-      item: its id.
+      skipped: the items of the history that were not used: they are unknown and without content, were given twice, or
+        are beyond the history's length.
+      item: the item's id.
       views: its view count, if the release was given one.
-      popularity_bin: what the gate looks at; it looks at bin 0 where training has not seen the id.
-      gate: delta of equation 10, the weight of the item's content; its id weighs 1 - delta. None without a gate.
-      clusters: modality -> number of the nearest centre, from 1; None where the item lacks the modality. Empty where
-        the model does not explain.
-      score: what the index scores the item by, the dot product of the vectors (equations 9 and 11).
-      parts: "id", each modality and "popularity" -> its share of the score; they sum to it.
+      popularity_bin: the item's popularity bin; the gate reads bin 0 instead where training has not seen the id.
+      gate: delta of equation 10, the weight of the item's content; the weight of its id is 1 - delta. None without a
+        gate.
+      clusters: modality -> number of the nearest cluster centre, from 1; None where the item lacks the modality. Empty
+        where the model does not explain.
+      score: the score by the index, which is the dot product of the vectors (equations 9 and 11).
+      parts: "id", each modality and "popularity" -> its summand of the score.
       intensities: modality -> how much the user cares for it (equation 6); they sum to 1. Empty where the model does
-        not explain, as `attention` is.
-      attention: "id" (equation 3) and each modality (equation 4) -> the history's items that have it, by weight,
-        highest first; weights of one part sum to 1, averaged over heads. Empty where no item of the history has it.
+        not explain.
+      attention: "id" (equation 3) and each modality (equation 4) -> the items of the history that have it, by attention
+        weight, highest first. The weights of a part, averaged over heads, sum to 1. A part is empty where no item of
+        the history has it, and the mapping where the model does not explain.
     """
 
     release: str
@@ -83,9 +86,9 @@ class Explanation:
 
     @property
     def attention_is_uniform(self) -> bool | None:
-        """Whether every part attends to its items alike (UNIFORM_WITHIN), so that interests are plain means.
+        """Whether every part attends equally to its items (UNIFORM_WITHIN), so that interests are plain means.
 
-        None where no part has two items: there is nothing to choose between.
+        It is None where no part has two items, because there is nothing to choose between.
         """
         choices = [items for items in self.attention.values() if len(items) > 1]
         if not choices:
@@ -93,7 +96,7 @@ class Explanation:
         return all(abs(one.weight * len(items) - 1) < UNIFORM_WITHIN for items in choices for one in items)
 
     def to_json(self) -> dict[str, Any]:
-        """A tree for JSON, as docs/explain.md describes it."""
+        """Returns the explanation as a tree for JSON, which docs/explain.md describes."""
         return {
             "format": FORMAT,
             "release": {"name": self.release, "version": self.version, "fingerprint": self.fingerprint},
@@ -115,17 +118,17 @@ class Explanation:
 
 
 def explain_pair(release: Release, user: str, item: str, history: Sequence[str]) -> Explanation:
-    """Asks a release about one user and one item.
+    """Explains the score of one item for one user by a release.
 
     Args:
       release: a release; nothing else is needed.
-      user: her id, known or not.
-      item: an item that the index holds.
+      user: the user's id, known or unknown.
+      item: the id of an item of the index.
       history: item ids, oldest first.
 
     Raises:
       InputError: the index lacks the item.
-      ReleaseError: the towers are of a version that explains nothing.
+      ReleaseError: the towers were released before they could explain.
     """
     item_ids = np.array([item], dtype=object)
     if release.index.rows(item_ids)[0] < 0:
@@ -135,7 +138,7 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         )
     used, user_outputs = _ask_user_tower(release, user, history)
     item_outputs = _ask_item_tower(release, item_ids)
-    # The index's vector, so that the score is the one that lists are made by.
+    # The vector of the index is used, because its score is the one by which lists are made.
     parts = release.score_parts(user_outputs[columns.USER_VECTOR], release.index.vectors(item_ids))
     views = int(release.items.views(item_ids)[0])
     used_at = {position: given for position, given in enumerate(used) if given}
@@ -171,7 +174,7 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
 
 
 def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The history as the tower is asked about it, object array of str [places], and what it answers."""
+    """Returns the history as it is given to the user tower, object array of str [slots], and the tower's outputs."""
     folder = release.path(columns.USER_TOWER)
     frame = pd.DataFrame({columns.USER_ID: [user], columns.HISTORY: [list(history)]})
     length = release.manifest["history_length"]
@@ -212,7 +215,7 @@ def _by_weight(items_at: Mapping[int, str], weights: np.ndarray) -> list[Attende
 
 
 def _skipped(given: Sequence[str], used: Sequence[str]) -> list[str]:
-    """What is left of the history without its used places; of an item given twice, the latest place was used."""
+    """Returns the given history without the items that were used; of an item given twice, the latest entry was used."""
     latest = {item: position for position, item in enumerate(given)}
     return [item for position, item in enumerate(given) if item not in set(used) or latest[item] != position]
 
@@ -220,6 +223,6 @@ def _skipped(given: Sequence[str], used: Sequence[str]) -> list[str]:
 def _is_known(folder: Path, user: str) -> bool:
     vocabulary = folder / "assets" / USER_VOCABULARY
     if not vocabulary.exists():
-        return True  # Hashed ids have a row, all of them.
+        return True  # With hashing, every id has a row.
     with vocabulary.open(encoding="utf-8", newline="\n") as lines:
         return any(line.removesuffix("\n") == user for line in lines)

@@ -1,4 +1,4 @@
-"""The parts of a score, per pair and as a line to read."""
+"""The parts of a score: for pairs of users and items, and as a line of text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from m3csr_tf.releases.release import Release
 
 
 def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.DataFrame:
-    """Scores of every pair of the users and items, and their parts.
+    """Computes the scores, and their parts, of all pairs of some users and items.
 
     Args:
       release: a release.
       users: user_id (str) and history (lists of str, oldest first).
-      items: ids of items that the index holds.
+      items: ids of items of the index.
 
     Returns:
-      user_id, item_id, score, part_id and part_<modality>, a row a pair, users in the outer loop.
+      A row for each pair, with user_id, item_id, score, part_id and part_<modality>; users are in the outer loop.
 
     Raises:
       KeyError: the index lacks an item.
@@ -40,12 +40,12 @@ def explain(release: Release, users: pd.DataFrame, items: Sequence[str]) -> pd.D
 
 
 def reasons(row: Mapping[str, float] | pd.Series, parts: Iterable[str]) -> str:
-    """What speaks for an item, largest first, as shares of all that does; and what speaks against it.
+    """Describes which parts speak for an item, the largest first, as shares of their sum, and which speak against it.
 
-    E.g. parts of 3 (acoustic), 1 (id) and -0.5 (visual) read "acoustic 75%, id 25%; against: visual".
+    For example, parts of 3 (acoustic), 1 (id) and -0.5 (visual) give "acoustic 75%, id 25%; against: visual".
 
     Args:
-      row: of a list or of `explain`, with a column part_<part> each.
+      row: a row of a list or of `explain`, with a column part_<part> for each part.
       parts: names of the parts, e.g. of `Release.layout`.
     """
     values = {part: float(row[columns.part_column(part)]) for part in parts}

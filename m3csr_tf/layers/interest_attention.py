@@ -18,8 +18,9 @@ from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 _MASKED = -1e9
 SHORT = 4
-"""Slots of a short history. Most users of a real log have fewer clicks than this, and products with their other slots,
-which are empty, are saved."""
+"""Number of slots of a short history. Most users of a real log have fewer clicks than this, and products with their
+other slots, which are empty, are saved.
+"""
 _INITIALISERS = {"identity": "identity", "xavier": "glorot_uniform"}
 
 
@@ -130,7 +131,7 @@ class InterestAttention(tf.keras.layers.Layer):
         return sum(interests[1:], start=interests[0])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
+        """Returns the arguments that rebuild the layer."""
         return super().get_config() | {
             "width": self.width,
             "heads": self.heads,
@@ -185,9 +186,9 @@ def attention_pooling(
 
 def _weights(queries: Sequence[tf.Tensor], histories: Histories) -> tf.Tensor:
     logits = tf.add_n([part.matches(part_queries) for part, part_queries in zip(histories.parts, queries, strict=True)])
-    # The mask is added to the logits, since tf.where on them would need another tf.where in the gradient. Beside a
-    # usable slot an empty one then has no weight. If no slot is usable, all slots hold the same row, and any weights
-    # do.
+    # The mask is added to the logits, because tf.where on them would need another tf.where in the gradient. An empty
+    # slot then has no weight beside a usable one. If no slot is usable, all slots hold the same row, so that any
+    # weights give the same sum.
     masks = tf.where(histories.empty, _MASKED, 0.0)
     return tf.nn.softmax(logits + masks[:, tf.newaxis], axis=-1)
 

@@ -56,5 +56,5 @@ class InterestIntensity(tf.keras.layers.Layer):
         return tf.nn.softmax((tf.concat(factors, axis=1) + shared) / self.temperature, axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
+        """Returns the arguments that rebuild the layer."""
         return super().get_config() | {"temperature": self.temperature, "per_modality": self.per_modality}

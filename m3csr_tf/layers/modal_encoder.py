@@ -46,7 +46,7 @@ class ModalEncoder(tf.keras.layers.Layer):
         return tf.concat([mapped, tf.gather(self.cluster_embedding, cluster_ids)], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
+        """Returns the arguments that rebuild the layer."""
         return super().get_config() | {
             "width": self.width,
             "clusters": self.clusters,

@@ -52,5 +52,5 @@ class PopularityGate(tf.keras.layers.Layer):
         self.score.bias.assign([0.0])
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
+        """Returns the arguments that rebuild the layer."""
         return super().get_config() | {"bins": self.bins, "dim": self.dim}

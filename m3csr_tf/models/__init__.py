@@ -1,1 +1,1 @@
-"""Trained recommenders behind one contract, a folder or file a model."""
+"""The trained recommenders, which share one contract; each model is a file or a folder."""

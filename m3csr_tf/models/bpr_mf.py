@@ -1,4 +1,4 @@
-"""BPR-MF: matrix factorisation learned by comparing pairs (Rendle et al., BPR, UAI 2009)."""
+"""BPR-MF: matrix factorisation that is learned by comparing pairs of items (Rendle et al., BPR, UAI 2009)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ID_PART, BIAS_PART = "id", "popularity"
 
 
 def small(dim: int) -> tf.keras.initializers.Initializer:
-    """Draws vectors of a length near 0.1, so that no pair is far from even at first; one for each table."""
+    """Returns an initialiser for one table that draws vectors of length near 0.1, so that first scores are small."""
     return tf.keras.initializers.RandomNormal(stddev=0.1 / dim**0.5)
 
 
 class FactorTables(tf.keras.layers.Layer):
-    """The factors of users and items, and a bias of each item.
+    """The factors of users and items, and perhaps a bias for each item.
 
     Args:
-      users, items: rows, reserved ones included.
+      users, items: numbers of rows, including the reserved rows.
       dim: width of the factors.
       item_bias: whether items have a bias.
     """
@@ -36,11 +36,11 @@ class FactorTables(tf.keras.layers.Layer):
 
 
 class BPRMF(PairwiseRecommender):
-    """x_ui = b_i + w_u . h_i (section 4.3.1 of the paper, with an item bias as in the authors' MyMediaLite).
+    """BPR-MF: x_ui = b_i + w_u . h_i (section 4.3.1 of the paper; the item bias is that of the authors' MyMediaLite).
 
     Args:
       config: the run's settings, of model.kind=bpr_mf.
-      prepared: the data.
+      prepared: the prepared data of the run.
     """
 
     kind = "bpr_mf"
@@ -61,12 +61,12 @@ class BPRMF(PairwiseRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the factors."""
+        """Returns the number of entries of the tables of factors."""
         return (users + items) * config.model_as(BPRMFConfig).dim
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id" and, with model.item_bias, "popularity": the item's bias, which meets 1."""
+        """The part "id" and, with model.item_bias, "popularity": the item's bias, which the user's 1 multiplies."""
         bias = [(BIAS_PART, 1)] if self._settings.item_bias else []
         return consecutive([(ID_PART, self._settings.dim), *bias])
 
@@ -85,16 +85,16 @@ class BPRMF(PairwiseRecommender):
         )
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of the rows of each example, users, positives and negatives."""
+        """Returns the squared table rows of each example (user, positive and negatives), summed over the batch."""
         users, items = self.batch_vectors(batch["user"], tf.concat([batch["positive"], batch["negative"]], axis=0))
         return tf.reduce_sum(tf.square(users[:, : self._settings.dim])) + tf.reduce_sum(tf.square(items))
 
     def user_tables(self) -> list[tf.Variable]:
-        """The users' factors."""
+        """Returns the table of user factors."""
         return [self.network.users]
 
     def item_tables(self) -> list[tf.Variable]:
-        """The items' factors and biases."""
+        """Returns the tables of item factors and item biases."""
         return [self.network.items, *([] if self.network.bias is None else [self.network.bias])]
 
     def _user_vectors(self, factors: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The graph of training clicks that graph models propagate over."""
+"""The graph of training clicks, over which graph models propagate embeddings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, symmetric_normalised
 
 
 def training_clicks(config: Config, prepared: Prepared, title: str) -> sparse.csr_matrix:
-    """Who clicked what in training, float32 [users, items] of 1s, rows of the id tables.
+    """Returns the matrix of training clicks, float32 [users, items], with a 1 where a user clicked an item.
+
+    Its rows and columns are the rows of the id tables.
 
     Args:
       config: the run's settings.
-      prepared: the data.
-      title: what the error calls the model.
+      prepared: the prepared data of the run.
+      title: the name of the model in the error message.
 
     Raises:
-      ConfigError: the log has more clicks than are held in memory.
+      ConfigError: the log has more clicks than training.window_clicks, the number that is held in memory.
     """
     clicks = int(prepared.train_clicks.sum())
     if clicks > config.training.window_clicks:
@@ -35,5 +37,8 @@ def training_clicks(config: Config, prepared: Prepared, title: str) -> sparse.cs
 
 
 def normalised_click_graph(config: Config, prepared: Prepared, title: str) -> tf.SparseTensor:
-    """D^-1/2 A D^-1/2 of training clicks, float32 [users + items, users + items], users first; as `training_clicks`."""
+    """Returns D^-1/2 A D^-1/2 of the training clicks, float32 [users + items, users + items], with the users first.
+
+    Arguments and errors are those of `training_clicks`.
+    """
     return as_tensor(symmetric_normalised(bipartite(training_clicks(config, prepared, title))))

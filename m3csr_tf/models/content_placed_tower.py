@@ -1,4 +1,4 @@
-"""An item tower that is a table for clicked items and reads the content of all others."""
+"""An item tower that reads clicked items from a table and computes the vectors of all others from their content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_CONTENT = (columns.ITEM_ROW, columns.CLUSTER_IDS, columns.POPULARITY_BIN, co
 
 
 class ContentPlacedTower(TableItemTower):
-    """Item vectors by row, float32 [items, D]; those of items without a training click by their content.
+    """An item tower with a table of item vectors, which computes those of items without a training click from content.
 
     Args:
       rows, width, placed: see `TableItemTower`.
@@ -23,10 +23,17 @@ class ContentPlacedTower(TableItemTower):
 
     @abc.abstractmethod
     def of_content(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Vectors of new items, float32 [n, D], by scaled content: modality -> float32 [n, width], zeros: absent."""
+        """Computes the vectors of new items from their content.
+
+        Args:
+          content: modality -> scaled content float32 [n, width], zeros where it is absent.
+
+        Returns:
+          float32 [n, D].
+        """
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors, float32 [items, D]; of the features item_row int32 [items] and the modalities are read."""
+        """Returns item vectors, float32 [items, D]; it reads item_row, int32 [items], and the modalities."""
         rows = tf.gather(self.read_rows, features[columns.ITEM_ROW])
         new = tf.where(rows == UNKNOWN_ROW)
         content = {name: tf.gather_nd(value, new) for name, value in features.items() if name not in _NO_CONTENT}

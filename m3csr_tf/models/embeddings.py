@@ -1,4 +1,4 @@
-"""What models have in common that learn an embedding of every user and item, propagated or not."""
+"""What the models share that learn an embedding of every user and item, whether they propagate it or not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Embeddings(tf.keras.layers.Layer):
     """Embeddings of users and items; a subclass adds the other weights of its model.
 
     Args:
-      users, items: rows, reserved ones included.
+      users, items: numbers of rows, including the reserved rows.
       dim: width of the embeddings.
-      name: of the layer.
+      name: the name of the layer.
     """
 
     def __init__(self, users: int, items: int, dim: int, name: str) -> None:
@@ -25,7 +25,7 @@ class Embeddings(tf.keras.layers.Layer):
 
     @property
     def nodes(self) -> tf.Tensor:
-        """Users, then items, float32 [users + items, dim]: the nodes of a graph of clicks."""
+        """The embeddings of users, then of items, float32 [users + items, dim]: the nodes of a graph of clicks."""
         return tf.concat([self.users, self.items], axis=0)
 
 
@@ -39,15 +39,15 @@ class EmbeddingRecommender(PairwiseRecommender):
     network: Embeddings
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of the embeddings of each example's user, positive and negative."""
+        """Returns the squared embeddings of each example's user, positive and negatives, summed over the batch."""
         rows = [tf.gather(self.network.users, batch["user"])]
         rows += [tf.gather(self.network.items, batch[of]) for of in ("positive", "negative")]
         return tf.add_n([tf.reduce_sum(tf.square(one)) for one in rows])
 
     def user_tables(self) -> list[tf.Variable]:
-        """The users' embeddings."""
+        """Returns the table of user embeddings."""
         return [self.network.users]
 
     def item_tables(self) -> list[tf.Variable]:
-        """The items' embeddings."""
+        """Returns the table of item embeddings."""
         return [self.network.items]

@@ -1,12 +1,13 @@
 """FREEDOM: freezing and denoising graph structures for multimodal recommendation (Zhou and Shen, MM 2023, section 3).
 
-Embeddings of users and items are propagated over the user-item graph as in LightGCN, and those of items once more over
-a frozen graph of similar content, whose result is added. Training thins the user-item graph anew in every epoch;
-ranking uses the whole one. A second BPR loss asks that users rank by mapped content as well.
+The embeddings of users and items are propagated over the user-item graph as in LightGCN. Those of items are also
+propagated over a frozen graph of similar content, and the result is added. Training prunes the user-item graph anew in
+every epoch; ranking uses the whole graph. A second BPR loss requires that the user vectors rank mapped content as well.
 
-Two things differ from the authors' code. The item-item graph is of scaled content (section `content`), which is what
-the item tower knows of a new video, and connects to clicked items alone, so that a new video has neighbours of learned
-embeddings by its content. And the mapped content is a linear map of frozen vectors: the authors train the vectors too.
+Two things differ from the authors' code. First, the item-item graph is computed from scaled content (section
+`content`), because that is what the item tower knows of a new video, and it connects items to clicked items alone, so
+that a new video finds neighbours with learned embeddings by its content. Second, the mapped content is a linear map of
+frozen vectors, whereas the authors train the vectors too.
 """
 
 from __future__ import annotations
@@ -39,28 +40,28 @@ class FreedomWeights(Embeddings):
     """Embeddings of users and items, and a linear map of each modality.
 
     Args:
-      users, items: rows, reserved ones included.
+      users, items: numbers of rows, including the reserved rows.
       dim: width of the embeddings.
       widths: modality -> width of its scaled content.
     """
 
     def __init__(self, users: int, items: int, dim: int, widths: Mapping[str, int]) -> None:
         super().__init__(users, items, dim, "freedom")
-        # Without a bias: it would add the same to a positive's score as to a negative's, and have no gradient.
+        # A bias would add the same to the scores of positives and negatives, and so would have no gradient.
         self.maps = {name: tf.keras.layers.Dense(dim, use_bias=False, name=f"{name}_map") for name in widths}
         for name, width in widths.items():
             self.maps[name].build([None, width])
 
 
 class FrozenGraphTower(ItemGraphTower):
-    """Item vectors; those of new items are what the frozen item-item graph carries to them.
+    """An item tower whose vectors of new items are what they receive from neighbours in the frozen item-item graph.
 
     Args:
       rows, width, placed: see `TableItemTower`.
-      graphs: modality -> its graph of content, not normalised, [items, items].
-      shares: modality -> its share.
-      content: modality -> scaled content of all items float32 [items, width].
-      neighbours: of an item, at most.
+      graphs: modality -> its graph of similar content, not normalised, [items, items].
+      shares: modality -> its share in the item-item graph.
+      content: modality -> scaled content of all items, float32 [items, width].
+      neighbours: largest number of neighbours of an item.
     """
 
     def __init__(
@@ -96,14 +97,14 @@ class FrozenGraphTower(ItemGraphTower):
 
 
 class Freedom(EmbeddingRecommender):
-    """x_ui = u . (i + h): u and i propagated over clicks, h over similar content.
+    """FREEDOM: x_ui = u . (i + h), where u and i are propagated over the clicks, and h over similar content.
 
     Args:
       config: the run's settings, of model.kind=freedom.
-      prepared: the data.
+      prepared: the prepared data of the run.
 
     Raises:
-      ConfigError: the log is larger than training.window_clicks.
+      ConfigError: the log has more clicks than training.window_clicks.
     """
 
     kind = "freedom"
@@ -138,21 +139,21 @@ class Freedom(EmbeddingRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the embeddings."""
+        """Returns the number of entries of the embeddings."""
         return (users + items) * config.model_as(FreedomConfig).dim
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id" alone: content tells which embeddings an item shares."""
+        """The part "id" alone, because content only decides which embeddings an item receives."""
         return consecutive([(ID_PART, self._settings.dim)])
 
     def all_vectors(self, training: bool = False) -> AllVectors:
-        """See `PairwiseRecommender.all_vectors`; the whole graph of clicks, which ranking uses."""
+        """See `PairwiseRecommender.all_vectors`; it propagates over the whole graph of clicks."""
         del training
         return self._vectors(self._graph)
 
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `PairwiseRecommender.example_vectors`; over the graph that this epoch is left with."""
+        """See `PairwiseRecommender.example_vectors`; it propagates over the pruned graph of this epoch."""
         graph = self._graph
         if self._settings.edge_dropout:
             epoch = batch["step"] // self._epoch_steps
@@ -162,7 +163,7 @@ class Freedom(EmbeddingRecommender):
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
     def auxiliary_loss(self, batch: Batch, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """modal_loss times the sum over modalities of the BPR loss of scores by mapped content."""
+        """Returns model.modal_loss times the BPR losses of the scores by mapped content, summed over modalities."""
         del items
         if not self._settings.modal_loss:
             return tf.constant(0.0)
@@ -176,13 +177,13 @@ class Freedom(EmbeddingRecommender):
         return self._settings.modal_loss / tf.cast(size, tf.float32) * total
 
     def before_ranking(self) -> None:
-        """Fills the tables of the towers, and what items give to new ones that they are connected to."""
+        """Fills the tables of the towers, and the vectors that items pass on to new items connected to them."""
         super().before_ranking()
         if self._settings.item_layers:
             self.item_tower.carried.assign(self._over_items(self._settings.item_layers - 1))
 
     def _vectors(self, graph: tf.SparseTensor) -> AllVectors:
-        """u and i + h of all rows."""
+        """Returns u and i + h of all rows."""
         nodes = mean_of_layers(graph, self.network.nodes, self._settings.layers)
         user_vectors, item_vectors = nodes[: self._users], nodes[self._users :]
         if self._settings.item_layers:
@@ -190,7 +191,7 @@ class Freedom(EmbeddingRecommender):
         return AllVectors(user_vectors, item_vectors)
 
     def _over_items(self, layers: int) -> tf.Tensor:
-        """The items' embeddings, propagated over the item-item graph so many times."""
+        """Returns the item embeddings after `layers` propagations over the item-item graph."""
         table = tf.convert_to_tensor(self.network.items)
         for _ in range(layers):
             table = product(self._item_graph, table)
@@ -198,7 +199,7 @@ class Freedom(EmbeddingRecommender):
 
 
 def _shares(settings: FreedomConfig, modalities: list[str]) -> dict[str, float]:
-    """The share of each modality that has any in the item-item graph; they sum to 1."""
+    """Returns the shares of the modalities in the item-item graph, which sum to 1; those of weight 0 are left out."""
     weights = {name: settings.modality_weights.get(name, 1.0) for name in modalities}
     return {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
 
@@ -206,7 +207,7 @@ def _shares(settings: FreedomConfig, modalities: list[str]) -> dict[str, float]:
 def _frozen_graphs(
     content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarray
 ) -> dict[str, sparse.csr_matrix]:
-    """The graph of each modality, not normalised."""
+    """Returns the graph of similar content of each modality, not normalised."""
     graphs = {}
     for name, vectors in content.items():
         with progress(f"items of similar {name} content, blocks") as stage:

@@ -1,13 +1,14 @@
 """LATTICE: mining latent structures for multimedia recommendation (Zhang et al., MM 2021, section 3).
 
-Each modality gives two graphs of similar items: one of its content as it is, and one of its content under a learned
-map. Their mixture, mixed once more over modalities by learned weights, carries the items' embeddings to similar ones,
-and what it carries, brought to length 1, is added to the items of a LightGCN on the clicks.
+Each modality has two graphs of similar items: an original graph of its content, and a learned graph of its content
+under a learned map. The two are mixed, and the results of the modalities are mixed by learned weights. The embeddings
+of items are propagated over this mixed graph; what an item receives is scaled to length 1 and added to its vector in a
+LightGCN on the clicks.
 
-The nearest items under the learned map are searched at the first step of every epoch, as MMRec's code does: that step
-alone trains the maps, and its learned graph, normalised, is kept for the others. The weights of the modalities learn
-from the graphs of the content as it is at every step. Two things differ from that code: the graphs are of scaled
-content (section `content`), and connect to clicked items alone, so that a new video has neighbours of learned
+The nearest items under the learned map are searched at the first step of every epoch, as in MMRec's code. Only that
+step trains the maps; its learned graph, normalised, is kept for the other steps. The weights of the modalities learn
+from the original graphs at every step. Two things differ from that code: the graphs are computed from scaled content
+(section `content`), and they connect items to clicked items alone, so that a new video finds neighbours with learned
 embeddings by its content.
 """
 
@@ -38,13 +39,14 @@ from m3csr_tf.util.progress import progress
 
 
 class LearnedGraph(NamedTuple):
-    """The nearest items under the learned maps, all modalities' side by side.
+    """The learned graph: the nearest items under the learned maps, with the columns of all modalities side by side.
 
     Attributes:
-      columns: int32 [items, modalities * neighbours].
-      values: float32 of the same shape, entries of D^-1/2 S D^-1/2.
-      sums: D, the row sums of S, float32 [items].
-      mapped: unit vectors of mapped content, float32 [items, feature_dim] a modality; zeros where absent.
+      columns: rows of the neighbours of each item, int32 [items, modalities * neighbours].
+      values: the entries of D^-1/2 S D^-1/2 at these columns, float32 in the same shape.
+      sums: the row sums of S (the diagonal of D), float32 [items].
+      mapped: for each modality, unit vectors of mapped content, float32 [items, feature_dim]; zeros where content is
+        absent.
     """
 
     columns: tf.Tensor
@@ -54,13 +56,13 @@ class LearnedGraph(NamedTuple):
 
 
 class LatticeWeights(Embeddings):
-    """Embeddings, a linear map of each modality, the modalities' weights, and the learned graph of this epoch.
+    """Embeddings, a linear map for each modality, the weights of the modalities, and the learned graph of this epoch.
 
     Args:
-      users, items: rows, reserved ones included.
-      settings: of the model.
+      users, items: numbers of rows, including the reserved rows.
+      settings: the settings of the model.
       widths: modality -> width of its scaled content.
-      connections: of an item in the learned graph.
+      connections: number of connections of an item in the learned graph.
     """
 
     def __init__(
@@ -79,13 +81,13 @@ class LatticeWeights(Embeddings):
 
 
 class MixedGraphTower(ItemGraphTower):
-    """Item vectors; those of new items are what the mixed item-item graph carries to them, of length 1.
+    """An item tower whose vectors of new items are what they receive over the mixed item-item graph, of length 1.
 
     Args:
-      rows, width, placed: see `TableItemTower`.
-      settings: of the model.
-      graphs: modality -> its graph of the content as it is, not normalised, [items, items].
-      content: modality -> scaled content of all items float32 [items, width].
+      rows, placed: see `TableItemTower`.
+      settings: the settings of the model.
+      graphs: modality -> its original graph, not normalised, [items, items].
+      content: modality -> scaled content of all items, float32 [items, width].
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class MixedGraphTower(ItemGraphTower):
         self._learned_sums = self._table("learned_sums", [rows])
 
     def put(self, network: LatticeWeights, learned: LearnedGraph, shares: tf.Tensor, carried: tf.Tensor) -> None:
-        """Takes what the present weights say: the maps, the learned graph, the modalities' shares, what is carried."""
+        """Copies what follows from the present weights: maps, learned graph, shares and the vectors passed on."""
         for (name, layer), mapped in zip(network.maps.items(), learned.mapped, strict=True):
             self._kernels[name].assign(layer.kernel)
             self._biases[name].assign(layer.bias)
@@ -147,14 +149,14 @@ class MixedGraphTower(ItemGraphTower):
 
 
 class Lattice(EmbeddingRecommender):
-    """x_ui = u . (i + h / |h|): u and i propagated over clicks, h over the mixed item-item graph.
+    """LATTICE: x_ui = u . (i + h / |h|), where u and i are propagated over clicks, and h over the mixed graph.
 
     Args:
       config: the run's settings, of model.kind=lattice.
-      prepared: the data.
+      prepared: the prepared data of the run.
 
     Raises:
-      ConfigError: the log is larger than training.window_clicks.
+      ConfigError: the log has more clicks than training.window_clicks.
     """
 
     kind = "lattice"
@@ -187,14 +189,14 @@ class Lattice(EmbeddingRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the embeddings."""
+        """Returns the number of entries of the embeddings."""
         return (users + items) * config.model_as(LatticeConfig).dim
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
         """See `PairwiseRecommender.collator`.
 
         Raises:
-          ConfigError: several replicas are to share a batch, which would have a learned graph each.
+          ConfigError: several replicas would share a batch, each with a learned graph of its own.
         """
         if replicas > 1:
             raise ConfigError(
@@ -205,19 +207,20 @@ class Lattice(EmbeddingRecommender):
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id" alone: content tells which embeddings an item shares."""
+        """The part "id" alone, because content only decides which embeddings an item receives."""
         return consecutive([(ID_PART, self._settings.dim)])
 
     def all_vectors(self, training: bool = False) -> AllVectors:
-        """See `PairwiseRecommender.all_vectors`; with a learned graph of the present weights."""
+        """See `PairwiseRecommender.all_vectors`; the learned graph is that of the present weights."""
         del training
         learned = self._searched()
         return self._vectors(self._alike(learned.columns, learned.values))
 
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `PairwiseRecommender.example_vectors`; with the learned graph of this epoch."""
+        """See `PairwiseRecommender.example_vectors`; the learned graph is that of this epoch."""
         kept = self.network
-        # Both ways as a whole: where no slopes of the graph's entries are asked for, none are computed.
+        # Each branch computes `alike` as a whole, so that no gradients of the graph's entries are computed where none
+        # are needed.
         alike = tf.cond(
             batch["step"] % self._epoch_steps == 0,
             lambda: self._alike(*self._searched_and_kept()),
@@ -236,11 +239,11 @@ class Lattice(EmbeddingRecommender):
         self._put(vectors)
 
     def _shares(self) -> tf.Tensor:
-        """The modalities' weights, float32 [modalities], summing to 1."""
+        """Returns the shares of the modalities in the mixed graph, float32 [modalities], which sum to 1."""
         return tf.nn.softmax(self.network.modalities)
 
     def _searched(self) -> LearnedGraph:
-        """The learned graph of the present weights; gradients flow to its values, not through the search."""
+        """Returns the learned graph of the present weights; gradients flow to its values, not through the search."""
         columns, connections, units = [], [], []
         for share, (name, content) in zip(tf.unstack(self._shares()), self._content.items(), strict=True):
             layer = self.network.maps[name]
@@ -253,7 +256,7 @@ class Lattice(EmbeddingRecommender):
             connections.append(share * tf.nn.relu(cosines))
             units.append(unit)
         joined, entries = tf.concat(columns, axis=1), tf.concat(connections, axis=1)
-        order = tf.argsort(joined, axis=1, stable=True)  # Products want the indices of a row in order.
+        order = tf.argsort(joined, axis=1, stable=True)  # Sparse products need the indices of a row in order.
         joined, entries = (tf.gather(each, order, batch_dims=1) for each in (joined, entries))
         sums = tf.reduce_sum(entries, axis=1)
         scale = tf.where(sums > 0, tf.math.rsqrt(tf.where(sums > 0, sums, 1.0)), 0.0)
@@ -267,7 +270,7 @@ class Lattice(EmbeddingRecommender):
             return tf.identity(learned.columns), tf.identity(learned.values)
 
     def _vectors(self, alike: tf.Tensor) -> AllVectors:
-        """u and i + h / |h| of all rows.
+        """Returns u and i + h / |h| of all rows.
 
         Args:
           alike: h / |h| of all items, float32 [items, dim].
@@ -276,13 +279,13 @@ class Lattice(EmbeddingRecommender):
         return AllVectors(nodes[: self._users], nodes[self._users :] + alike)
 
     def _alike(self, columns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """h / |h| of all items over a learned graph; zeros where the item-item graph is left out."""
+        """Returns h / |h| of all items over a learned graph; zeros where model.item_layers is 0."""
         if not self._settings.item_layers:
             return tf.zeros_like(self.network.items)
         return tf.math.l2_normalize(self._over_items(columns, values, self._settings.item_layers), axis=1)
 
     def _over_items(self, columns: tf.Tensor, values: tf.Tensor, layers: int) -> tf.Tensor:
-        """The items' embeddings, propagated over the mixed graph so many times."""
+        """Returns the item embeddings after `layers` propagations over the mixed graph."""
         table = tf.convert_to_tensor(self.network.items)
         items, count = columns.shape
         rows = tf.repeat(tf.range(items, dtype=tf.int64), count)
@@ -296,13 +299,13 @@ class Lattice(EmbeddingRecommender):
 
 
 def unit_mapped(content: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Linearly mapped content of length 1, float32 [items, feature_dim]; zeros where it is absent."""
+    """Returns linearly mapped content of length 1, float32 [items, feature_dim]; zeros where content is absent."""
     there = tf.reduce_any(content != 0, axis=1, keepdims=True)
     return tf.math.l2_normalize(tf.where(there, tf.matmul(content, kernel) + bias, 0.0), axis=1)
 
 
 def _graphs(content: Mapping[str, np.ndarray], neighbours: int, placed: np.ndarray) -> dict[str, sparse.csr_matrix]:
-    """The graph of each modality's content as it is, weighted by cosines, not normalised."""
+    """Returns the original graph of each modality's content, weighted by cosines and not normalised."""
     graphs = {}
     for name, vectors in content.items():
         with progress(f"items of similar {name} content, blocks") as stage:

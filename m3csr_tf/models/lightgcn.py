@@ -20,28 +20,28 @@ class EmbeddingTables(tf.keras.layers.Layer):
     """E^0 of the paper: the embeddings of users and items, all that is trained.
 
     Args:
-      users, items: rows, reserved ones included.
+      users, items: numbers of rows, including the reserved rows.
       dim: width of the embeddings.
     """
 
     def __init__(self, users: int, items: int, dim: int) -> None:
         super().__init__(name="embeddings")
-        # As the authors' code draws them.
+        # The authors' code uses this standard deviation.
         drawn = tf.keras.initializers.RandomNormal
         self.users = self.add_weight(name="users", shape=[users, dim], initializer=drawn(stddev=0.1))
         self.items = self.add_weight(name="items", shape=[items, dim], initializer=drawn(stddev=0.1))
 
 
 class LightGCN(PairwiseRecommender):
-    """x_ui = e_u . e_i, where E is the mean of E^0 and of its products with D^-1/2 A D^-1/2 (equations 3, 4 and 8).
+    """LightGCN: x_ui = e_u . e_i, where E is the mean of E^0 and its products with D^-1/2 A D^-1/2 (equations 3, 4, 8).
 
-    A holds the training clicks, between users and items. BPR is over the propagated embeddings, the penalty
-    `training.beta` over the rows of E^0 of the batch (equation 15). Users and items without a training click have no
-    neighbours; such an item has the unknown row's vector.
+    A holds the training clicks, between users and items. BPR compares the propagated embeddings; the penalty
+    `training.beta` applies to the rows of E^0 of the batch (equation 15). Users and items without a training click have
+    no neighbours; such an item has the vector of the unknown row.
 
     Args:
       config: the run's settings, of model.kind=lightgcn.
-      prepared: the data.
+      prepared: the prepared data of the run.
 
     Raises:
       ConfigError: the log has more clicks than `training.window_clicks`.
@@ -64,12 +64,12 @@ class LightGCN(PairwiseRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of E^0."""
+        """Returns the number of entries of E^0."""
         return (users + items) * config.model_as(LightGCNConfig).dim
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id" alone."""
+        """The part "id" alone."""
         return consecutive([(ID_PART, self._settings.dim)])
 
     def all_vectors(self, training: bool = False) -> AllVectors:
@@ -83,15 +83,15 @@ class LightGCN(PairwiseRecommender):
         return AllVectors(users, items)
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of the rows of E^0 of each example: user, positive and negatives."""
+        """Returns the squared rows of E^0 of each example (user, positive and negatives), summed over the batch."""
         items = tf.concat([batch["positive"], batch["negative"]], axis=0)
         rows = tf.gather(self.network.users, batch["user"]), tf.gather(self.network.items, items)
         return tf.add_n([tf.reduce_sum(tf.square(one)) for one in rows])
 
     def user_tables(self) -> list[tf.Variable]:
-        """The users' rows of E^0."""
+        """Returns the table of the users' rows of E^0."""
         return [self.network.users]
 
     def item_tables(self) -> list[tf.Variable]:
-        """The items' rows of E^0."""
+        """Returns the table of the items' rows of E^0."""
         return [self.network.items]

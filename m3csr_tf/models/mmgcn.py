@@ -1,13 +1,14 @@
 """MMGCN: multi-modal graph convolution network (Wei et al., MM 2019, section 2).
 
-Every modality has a graph of its own over the same clicks. An item enters it with its mapped content, a user with a
-vector of what she prefers in this modality; a layer sends both to their neighbours and joins what comes back with what
-a node was and with its id. A vector is the sum of the modalities' last layers. As in MMRec's code, what enters is
-brought to length 1.
+Every modality has a graph of its own over the same clicks. An item enters its graph with its mapped content, and a user
+with a vector of her preferences in this modality. A layer sends both to their neighbours, and combines what a node
+receives with the node's own vector and its id embedding. The vector of a user or item is the sum of the last layers of
+all modalities. As in MMRec's code, the vectors that enter are scaled to length 1.
 
-Two things differ from that code. A step's clicks to predict are left out of the graph (training.mask_target), for a
-node that hears from the very item it is asked about learns to recognise it and no other. And ids and preferences are
-trained, as the paper has it, by training.id_rate; there they stay as they were drawn.
+Two things differ from that code. First, the clicks that a step predicts are left out of the graph
+(training.mask_target), because a node that receives messages from the very item to be predicted learns to recognise
+that item and no other. Second, ids and preferences are trained, as in the paper, by training.id_rate; in MMRec's code
+they stay as they were drawn.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ PART = "content"
 
 
 class Convolution(tf.keras.layers.Layer):
-    """One layer: h = leaky(mean of W_1 x of the neighbours), leaky(W_3 h + leaky(W_2 x) + id).
+    """One layer, which returns leaky(W_3 h + leaky(W_2 x) + id), where h = leaky(mean of W_1 x over the neighbours).
 
     Args:
-      width: of x.
-      dim: of ids and of the output.
+      width: width of x.
+      dim: width of the ids and of the output.
     """
 
     def __init__(self, width: int, dim: int, name: str) -> None:
@@ -51,33 +52,33 @@ class Convolution(tf.keras.layers.Layer):
             layer.build([None, width])
 
     def call(self, x: tf.Tensor, neighbours: tf.Tensor | None, ids: tf.Tensor | None) -> tf.Tensor:
-        """The next layer's nodes, float32 [nodes, dim].
+        """Returns the nodes of the next layer, float32 [nodes, dim].
 
         Args:
-          x: float32 [nodes, width].
-          neighbours: the mean of each node's neighbours in x, float32 [nodes, width]; None: nobody has any.
-          ids: float32 [nodes, dim]; None: nodes without.
+          x: the nodes, float32 [nodes, width].
+          neighbours: the mean of each node's neighbours in x, float32 [nodes, width]; None if no node has neighbours.
+          ids: id embeddings of the nodes, float32 [nodes, dim]; None if the nodes have no id.
         """
         own = tf.nn.leaky_relu(self.own(x), _SLOPE)
         if ids is not None:
             own += ids
-        # The mean of what neighbours send is what their mean would send.
+        # The map is linear, so mapping the mean of the neighbours gives the mean of their mapped vectors.
         received = tf.zeros_like(x) if neighbours is None else tf.nn.leaky_relu(self.sent(neighbours), _SLOPE)
         return tf.nn.leaky_relu(self.joined(received) + own, _SLOPE)
 
 
 _SLOPE = 0.01
-"""Of leaky ReLU below 0, as in MMRec's code."""
+"""Slope of the leaky ReLU below 0, as in MMRec's code."""
 
 
 class ModalityGraph(tf.keras.layers.Layer):
     """The weights of one modality.
 
     Args:
-      users: rows, reserved ones included.
-      width: of the scaled content.
-      settings: of the model.
-      name: of the modality.
+      users: number of rows, including the reserved rows.
+      width: width of the scaled content.
+      settings: the settings of the model.
+      name: the name of the modality.
     """
 
     def __init__(self, users: int, width: int, settings: MMGCNConfig, name: str) -> None:
@@ -92,17 +93,17 @@ class ModalityGraph(tf.keras.layers.Layer):
         ]
 
     def items(self, content: tf.Tensor) -> tf.Tensor:
-        """What items enter with, float32 [items, content_dim], of length 1; zeros where content is absent."""
+        """Returns the vectors by which items enter, float32 [items, content_dim], of length 1; without content, 0."""
         there = tf.reduce_any(content != 0, axis=1, keepdims=True)
         return tf.math.l2_normalize(tf.where(there, self.map(content), 0.0), axis=1)
 
 
 class MMGCNWeights(Embeddings):
-    """Ids of users and items, and the weights of each modality.
+    """Id embeddings of users and items, and the weights of each modality.
 
     Args:
-      users, items: rows, reserved ones included.
-      settings: of the model.
+      users, items: numbers of rows, including the reserved rows.
+      settings: the settings of the model.
       widths: modality -> width of its scaled content.
     """
 
@@ -112,11 +113,11 @@ class MMGCNWeights(Embeddings):
 
 
 class ConvolvedTower(ContentPlacedTower):
-    """Item vectors; a new item goes through the layers without neighbours and without an id.
+    """An item tower that computes vectors of new items by the layers, without neighbours and without an id.
 
     Args:
       rows, width, placed: see `TableItemTower`.
-      network: whose layers it shares.
+      network: the weights whose layers the tower shares.
     """
 
     def __init__(self, rows: int, width: int, placed: np.ndarray, network: MMGCNWeights) -> None:
@@ -137,14 +138,14 @@ class ConvolvedTower(ContentPlacedTower):
 
 
 class MMGCN(EmbeddingRecommender):
-    """x_ui = (sum over modalities of u_m) . (sum over modalities of i_m), the last layers of the modalities' graphs.
+    """MMGCN: x_ui = (sum_m u_m) . (sum_m i_m), where u_m and i_m are the last layer of modality m's graph.
 
     Args:
       config: the run's settings, of model.kind=mmgcn.
-      prepared: the data.
+      prepared: the prepared data of the run.
 
     Raises:
-      ConfigError: the log is larger than training.window_clicks.
+      ConfigError: the log has more clicks than training.window_clicks.
     """
 
     kind = "mmgcn"
@@ -175,34 +176,34 @@ class MMGCN(EmbeddingRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the ids and of the users' preferences."""
+        """Returns the number of entries of the id embeddings and of the users' preferences."""
         settings = config.model_as(MMGCNConfig)
         return (users + items) * settings.dim + len(config.data.modality_names) * users * settings.content_dim
 
     @property
     def layout(self) -> dict[str, slice]:
-        """One part: the modalities are summed before they meet."""
+        """A single part, because the modalities are summed before users and items are multiplied."""
         return consecutive([(PART, self._width)])
 
     @property
     def _width(self) -> int:
-        """Width of the last layer, which without any is what enters."""
+        """Width of the last layer; without layers, the width of the vectors that enter."""
         return self._settings.dim if self._settings.layers else self._settings.content_dim
 
     def all_vectors(self, training: bool = False) -> AllVectors:
-        """See `PairwiseRecommender.all_vectors`; with all clicks."""
+        """See `PairwiseRecommender.all_vectors`; it propagates over all clicks."""
         del training
         return self._vectors(self._graph)
 
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `PairwiseRecommender.example_vectors`; with training.mask_target, without the clicks to predict."""
+        """See `PairwiseRecommender.example_vectors`; training.mask_target takes clicks to predict out of the graph."""
         graph = self._masked.without(batch["user"], batch["positive"]) if self._mask_target else self._graph
         vectors = self._vectors(graph)
         items = tf.concat([batch["positive"], batch["negative"]], axis=0)
         return tf.gather(vectors.users, batch["user"]), tf.gather(vectors.items, items)
 
     def _vectors(self, graph: tf.SparseTensor) -> AllVectors:
-        """The sum over modalities of their last layers."""
+        """Returns the sum of the last layers of all modalities."""
         ids, parts = self.network.nodes, []
         degrees = propagated(graph, tf.ones([tf.shape(ids)[0], 1]))
         for name, modality in self.network.modalities.items():
@@ -215,12 +216,12 @@ class MMGCN(EmbeddingRecommender):
         return AllVectors(total[: self._users], total[self._users :])
 
     def learning_rates(self) -> dict[Any, float]:
-        """Ids and preferences learn by training.id_rate."""
+        """Returns training.id_rate as the factor of id embeddings and preferences."""
         share = self.config.training.id_rate
         return {table.ref(): share for table in [*self.user_tables(), *self.item_tables()]}
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of the ids of each example's user, positive and negative, and of the user's preferences."""
+        """Returns the squared ids of each example's user, positive and negatives, and her squared preferences."""
         preferences = [
             tf.reduce_sum(tf.square(tf.gather(modality.preferences, batch["user"])))
             for modality in self.network.modalities.values()
@@ -228,6 +229,6 @@ class MMGCN(EmbeddingRecommender):
         return super().squared_weights(batch) + tf.add_n(preferences)
 
     def user_tables(self) -> list[tf.Variable]:
-        """The users' ids and preferences."""
+        """Returns the tables of the users' ids and preferences."""
         preferences = [modality.preferences for modality in self.network.modalities.values()]
         return [*super().user_tables(), *preferences]

@@ -1,9 +1,9 @@
-"""What models have in common that learn from pairs of a user and an item: collation, loss, and tables to serve.
+"""What the models share that learn from pairs of a user and an item: collation, loss, and the tables that are served.
 
-Each of them learns vectors of users and items whose dot products rank: BPR (Rendle et al. 2009) compares a user's
-positive with a negative. A subclass says what the vectors are; here they are compared by the run's ranking loss
-(`ranking_loss`). A `PairwiseRecommender` gathers them for a batch and puts them into tables before they are
-ranked; a `ComparingRecommender` that is none computes them from content, in its towers.
+Each of them learns vectors of users and items whose dot products rank. BPR (Rendle et al. 2009) compares a user's
+positive with a negative. A subclass computes the vectors; the run's ranking loss (`ranking_loss`) compares them here. A
+`PairwiseRecommender` gathers the vectors of a batch, and puts all vectors into tables before they are ranked. A
+`ComparingRecommender` that is not a `PairwiseRecommender` computes them from content, in its towers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 
 
 class AllVectors(NamedTuple):
-    """Vectors of all users and items, by row, float32 [users, D] and [items, D]."""
+    """The vectors of all users and items, by row, float32 [users, D] and [items, D]."""
 
     users: tf.Tensor
     items: tf.Tensor
@@ -40,7 +40,7 @@ class ComparingRecommender(Recommender):
     """A recommender that learns by comparing the positive of an example with its negatives.
 
     Attributes:
-      ranking_loss: that of the run's settings.
+      ranking_loss: the ranking loss that the run's settings ask for.
     """
 
     def __init__(self, config: Config) -> None:
@@ -49,25 +49,28 @@ class ComparingRecommender(Recommender):
 
     @abc.abstractmethod
     def example_vectors(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of the users of a batch's examples, float32 [batch, D], and of its positives, then its negatives."""
+        """Returns the user vectors of a batch's examples, float32 [batch, D], and the item vectors of its candidates.
+
+        The candidates are the positives of the examples, then the negatives.
+        """
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """|theta|^2 of the batch, a scalar, which `training.beta` weighs; a sum over its examples."""
+        """Returns |theta|^2 of the batch, a scalar that `training.beta` multiplies; it is a sum over the examples."""
         del batch
         return tf.constant(0.0)
 
     def auxiliary_loss(self, batch: Batch, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """What a model adds to the ranking loss, a scalar, a mean over the batch's examples.
+        """Returns what a model adds to the ranking loss, a scalar that is a mean over the batch's examples.
 
         Args:
-          batch: as `collator` makes it.
-          users, items: vectors of the batch, as `example_vectors` gives them.
+          batch: a batch that `collator` made.
+          users, items: the vectors of the batch that `example_vectors` returned.
         """
         del batch, users, items
         return tf.constant(0.0)
 
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
-        """The mean ranking loss, the auxiliary loss, and training.beta times |theta|^2 over the batch size."""
+        """Returns the mean ranking loss, plus the auxiliary loss and training.beta * |theta|^2 / batch size."""
         del training
         users, items = self.example_vectors(inputs)
         batch = tf.cast(tf.shape(inputs["positive"])[0], tf.float32)
@@ -78,9 +81,9 @@ class ComparingRecommender(Recommender):
         return loss / replicas.count()
 
     def continue_from(self, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
-        """Copies rows of tables by ids (`user_tables`, `item_tables`), and all other weights as they are.
+        """Copies rows of tables by ids (`user_tables`, `item_tables`), and copies all other weights unchanged.
 
-        A user or item that the run did not know keeps the row that was drawn for her or it.
+        A user or item that the run did not know keeps the row that was drawn.
         """
         del data
         user_tables = {table.ref() for table in self.user_tables()}
@@ -94,16 +97,16 @@ class ComparingRecommender(Recommender):
                 variable.assign(old)
 
     def user_tables(self) -> list[tf.Variable]:
-        """Trainable tables with a row a user."""
+        """Returns the trainable tables that have a row for each user."""
         return []
 
     def item_tables(self) -> list[tf.Variable]:
-        """Trainable tables with a row an item."""
+        """Returns the trainable tables that have a row for each item."""
         return []
 
 
 class PairwiseRecommender(ComparingRecommender):
-    """A recommender whose weights lie in one layer and whose towers are tables, or may be replaced by a subclass.
+    """A recommender with all weights in one layer, whose towers are tables unless a subclass replaces them.
 
     A subclass creates `network`, a Keras layer that holds all trainable weights, and calls `_make_towers`.
 
@@ -115,16 +118,17 @@ class PairwiseRecommender(ComparingRecommender):
 
     @abc.abstractmethod
     def all_vectors(self, training: bool = False) -> AllVectors:
-        """Vectors of all users and items by the present weights.
+        """Computes the vectors of all users and items from the present weights.
 
         Args:
-          training: whether what is random in training (dropout) is to be.
+          training: whether to apply what is random in training (dropout).
         """
 
     def batch_vectors(self, users: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of some rows, float32 [users, D] and [items, D], for training.
+        """Returns the vectors of some rows, float32 [users, D] and [items, D], for training.
 
-        A graph model needs all vectors for that; a model whose vectors stand alone overrides this.
+        A graph model has to compute all vectors for that. A model whose vectors do not depend on each other overrides
+        this.
         """
         everything = self.all_vectors(training=True)
         return tf.gather(everything.users, users), tf.gather(everything.items, items)
@@ -134,8 +138,11 @@ class PairwiseRecommender(ComparingRecommender):
         return self.batch_vectors(batch["user"], tf.concat([batch["positive"], batch["negative"]], axis=0))
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Rows alone: "user", "positive" int32 [batch], "negative" int32 [negatives], "allowed", "step" and where it
-        is in-batch, "positive_probability"."""
+        """Returns a collator whose batches hold rows alone.
+
+        Their keys are "user", "positive" int32 [batch], "negative" int32 [negatives], "allowed", "step" and, for
+        in-batch negatives, "positive_probability".
+        """
         del data, replicas
         return collated
 
@@ -149,16 +156,16 @@ class PairwiseRecommender(ComparingRecommender):
         self.item_tower.vectors.assign(_without_reserved(vectors.items))
 
     def checkpointed(self) -> Mapping[str, tf.Module]:
-        """The towers' tables, and the trainable weights, from which a later run may go on."""
+        """Returns the towers with their tables, and the trainable weights, from which a later run may continue."""
         return {"user_tower": self.user_tower, "item_tower": self.item_tower, "network": self.network}
 
     def _make_towers(self, prepared: Prepared, items_without_clicks: bool = False, ones: int = 0) -> None:
-        """Creates towers of tables; a user without a training click is ranked for as a new one is.
+        """Creates towers of tables, which rank for a user without a training click as they do for a new user.
 
         Args:
-          prepared: the data.
-          items_without_clicks: whether `all_vectors` places items without a training click, by content; else they read
-            the unknown row.
+          prepared: the prepared data of the run.
+          items_without_clicks: whether `all_vectors` places items without a training click by their content; otherwise
+            they read the unknown row.
           ones: see `TableUserTower`.
         """
         width = vector_width(self.layout)
@@ -168,17 +175,17 @@ class PairwiseRecommender(ComparingRecommender):
 
 
 def placed_items(prepared: Prepared) -> tf.Tensor:
-    """The items with a training click, bool [items]."""
+    """Returns which items have a training click, bool [items]."""
     return tf.constant(np.asarray(prepared.train_clicks) > 0)
 
 
 def placed_users(prepared: Prepared) -> tf.Tensor:
-    """The users with a training click, bool [users]."""
+    """Returns which users have a training click, bool [users]."""
     return tf.constant(np.isin(np.arange(len(prepared.users)), users_with(prepared, columns.TRAIN)))
 
 
 def collated(examples: Examples) -> Batch:
-    """The rows of examples, as a batch."""
+    """Returns the rows of examples as a batch."""
     batch: Batch = {
         "user": examples.user_rows,
         "positive": examples.positives,
@@ -192,12 +199,12 @@ def collated(examples: Examples) -> Batch:
 
 
 def _without_reserved(vectors: tf.Tensor) -> tf.Tensor:
-    """The same with zeros in the reserved rows."""
+    """Returns the same vectors with zeros in the reserved rows."""
     return tf.concat([tf.zeros_like(vectors[:FIRST_ROW]), vectors[FIRST_ROW:]], axis=0)
 
 
 def _matched(drawn: tf.Variable, old: tf.Variable, rows: np.ndarray) -> np.ndarray:
-    """Old rows by ids int32 [rows]; where an id was not known, the row that was drawn."""
+    """Returns the old rows, matched by `rows` int32 [rows]; where an id was not known, the row that was drawn."""
     known = rows >= FIRST_ROW
     known[:FIRST_ROW] = True
     shape = [-1] + [1] * (len(drawn.shape) - 1)

@@ -1,4 +1,4 @@
-"""The ranking loss of a batch (equation 12), by `negatives.kind`, which all models share."""
+"""The ranking loss of a batch (equation 12) for each `negatives.kind`, which all models share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from m3csr_tf.tasks import retrieval_task
 
 
 class RankingLoss:
-    """Sums the losses of a batch's examples by the run's retrieval task (`tasks.retrieval_task`).
+    """The sum of the losses of a batch's examples, computed by the run's retrieval task (`tasks.retrieval_task`).
 
-    Where replicas share a batch, the negatives are those of all replicas.
+    Where replicas share a batch, an example's negatives come from all replicas.
 
     Args:
       config: the run's settings.
@@ -26,13 +26,13 @@ class RankingLoss:
         self._task = retrieval_task(config)
 
     def of_vectors(self, batch: Mapping[str, Any], users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """The loss of vectors, whose dot products are the scores, a scalar.
+        """Returns the loss of vectors whose dot products are the scores, a scalar.
 
         Args:
-          batch: "positive" [batch], "allowed" bool [batch, negatives], False where a negative must not count, and with
-            in-batch negatives "positive_probability", which is float32 [positives of all replicas].
-          users: float32 [batch, D], those of the examples.
-          candidates: float32 [batch + negatives, D], first the examples' positives.
+          batch: "positive" [batch]; "allowed" bool [batch, negatives], False where a negative must not count; and with
+            in-batch negatives "positive_probability", float32 [positives of all replicas].
+          users: the user vectors of the examples, float32 [batch, D].
+          candidates: the item vectors, float32 [batch + negatives, D], those of the examples' positives first.
         """
         size = tf.shape(users)[0]
         positives, negatives = tf.split(candidates, [size, tf.shape(candidates)[0] - size])
@@ -45,10 +45,10 @@ class RankingLoss:
         return self._in_batch(users, everyones, batch["positive_probability"], batch["allowed"])
 
     def of_pairs(self, batch: Mapping[str, Any], positive_scores: tf.Tensor, negative_scores: tf.Tensor) -> tf.Tensor:
-        """The loss of scores, float32 [batch, 1] each, where every example has a negative of its own, a scalar."""
+        """Returns the loss of scores, float32 [batch, 1] each, of examples with a negative of their own, a scalar."""
         return self._task(positive_scores, negative_scores, score_mask=batch["allowed"])
 
-    @tf.function  # The square task is written for AutoGraph, which the training loop leaves off.
+    @tf.function  # The square task needs AutoGraph, which the training loop switches off.
     def _in_batch(
         self, users: tf.Tensor, candidates: tf.Tensor, probability: tf.Tensor, allowed: tf.Tensor
     ) -> tf.Tensor:

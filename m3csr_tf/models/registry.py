@@ -1,4 +1,4 @@
-"""Which models there are, by `model.kind`; a model's module is imported when it is asked for."""
+"""The list of models by `model.kind`; the module of a model is imported only when the model is asked for."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ MODELS: dict[str, tuple[str, str]] = {
 
 
 def model_class(model: ModelSection) -> type[Recommender]:
-    """The class of a model of some settings.
+    """Returns the model class that the settings of section model ask for.
 
     Raises:
-      ConfigError: there is no such class, or it is no `Recommender`.
+      ConfigError: there is no such class, it is not a `Recommender`, or it is incomplete or has changed since
+        `model.code` was taken.
     """
     if isinstance(model, CustomConfig):
         return _of_place(model)
@@ -47,7 +48,7 @@ def model_class(model: ModelSection) -> type[Recommender]:
 
 
 def build_model(config: Config, prepared: Prepared) -> Recommender:
-    """A fresh model of `model.kind`, its weights drawn from `run.seed`."""
+    """Creates a fresh model of `model.kind`, with its weights drawn from `run.seed`."""
     tf.keras.utils.set_random_seed(config.run.seed)
     return model_class(config.model).from_prepared(config, prepared)
 
@@ -75,7 +76,7 @@ def _of_place(model: CustomConfig) -> type[Recommender]:
             f"model.kind={model.kind}: {name} is no subclass of m3csr_tf.models.contract.Recommender; "
             "docs/your_own_model.md says what a model must have"
         )
-    # Keras' classes are made by `type`, which lets one be instantiated that lacks abstract methods.
+    # Keras creates its classes with `type` as metaclass, so a class that lacks abstract methods could be instantiated.
     lacks = [one for one in dir(found) if getattr(getattr(found, one, None), "__isabstractmethod__", False)]
     if lacks:
         raise ConfigError(
@@ -89,13 +90,13 @@ def _of_place(model: CustomConfig) -> type[Recommender]:
 
 
 def _said(error: Exception, path: str) -> str:
-    """An exception in words, with the line of the file that raised it, where the file was on the way."""
+    """Describes an exception, with the line of the file that raised it if the file is in the traceback."""
     lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename) == Path(path)]
     return f"{type(error).__name__}: {error}{f', line {lines[-1]}' if lines else ''}"
 
 
 def _file_module(path: Path) -> ModuleType:
-    """A file as a module; it is executed once a process."""
+    """Imports a file as a module; it is executed once in a process."""
     name = f"m3csr_tf_own_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -25,18 +25,20 @@ from m3csr_tf.sampling.training_data import TrainingData
 
 CONTENT_PART, POPULARITY_PART = "content", "popularity"
 CONTENT = "content"
-"""Key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first being padding."""
+"""A key of a batch: modality -> scaled content float32 [items, width] of its distinct items, the first padding."""
 SLOTS, CANDIDATES = "slots", "candidates"
-"""Keys of a batch, indices of its distinct items: int32 [batch, slots], 0 where empty, and [positives + negatives]."""
+"""Keys of a batch, both indices of its distinct items: int32 [batch, slots], 0 where a slot is empty, and int32
+[positives + negatives].
+"""
 
 
 class ContentTower(tf.keras.Model):
-    """v_i = MLP(concat(f_i^v, f_i^t, ...)), of length 1 with model.normalised.
+    """Item vectors v_i = MLP(concat(f_i^v, f_i^t, ...)), scaled to length 1 with model.normalised.
 
-    With model.content_popularity an entry a_i = w . (last hidden layer) follows.
+    With model.content_popularity an entry a_i = w . (last hidden layer) is added.
 
     Args:
-      settings: the model's.
+      settings: the model's settings.
       widths: modality -> width of its scaled content, in order.
     """
 
@@ -44,7 +46,7 @@ class ContentTower(tf.keras.Model):
         super().__init__(name="item_tower")
         self.modalities = tuple(widths)
         self._normalised = settings.normalised
-        # Scaled content has length 1 by default: entries near 1 are what the initialiser counts on.
+        # Scaled content has length 1 by default, but the initialiser assumes entries of a size near 1.
         self._scale = {name: float(width) ** 0.5 for name, width in widths.items()}
         self.hidden = [
             tf.keras.layers.Dense(width, activation="relu", name=f"hidden_{position}")
@@ -59,7 +61,7 @@ class ContentTower(tf.keras.Model):
         self({name: tf.zeros([1, width]) for name, width in widths.items()})
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors concat(v_i, a_i), float32 [items, D]; of the features only the modalities are read."""
+        """Returns item vectors concat(v_i, a_i), float32 [items, D]; of the features only the modalities are read."""
         values = tf.concat([self._scale[name] * features[name] for name in self.modalities], axis=1)
         for layer in self.hidden:
             values = layer(values)
@@ -74,15 +76,15 @@ class ContentTower(tf.keras.Model):
 
 
 class HistoryTower(tf.keras.Model):
-    """u = mean of v_i over the history, of length 1 with model.normalised, and 1 for what meets a_i.
+    """User vectors u, the mean of v_i over the history, of length 1 with model.normalised, and a 1 that multiplies a_i.
 
-    A user without history has a vector of its own, which training learns from examples whose history is empty once
-    their target is masked: a prior for new users, not an id. It starts at zeros, so that where a log has no such
-    example a newcomer is shown what content says is popular, a_i.
+    Users without history share a vector of their own, which training learns from examples whose history is empty once
+    their target is masked. It is a prior for new users, not an id. It starts at zeros, so that where a log has no such
+    example, a new user is shown what is popular by its content, a_i.
 
     Args:
-      settings: the model's.
-      items: the tower of items, which is the users' too.
+      settings: the model's settings.
+      items: the item tower, which the user tower shares.
     """
 
     def __init__(self, settings: SiameseConfig, items: ContentTower) -> None:
@@ -92,16 +94,16 @@ class HistoryTower(tf.keras.Model):
         self.newcomer = self.add_weight(name="newcomer", shape=[1, settings.dim], initializer="zeros")
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """User vectors, float32 [users, D]; slots are read, and the modalities of the items."""
+        """Returns user vectors, float32 [users, D]; the slots, and the modalities of the items, are read."""
         vectors = tf.pad(self.items(features), [[1, 0], [0, 0]])
         return self.of_history(vectors, features[columns.SLOTS] + 1)
 
     def of_history(self, vectors: tf.Tensor, slots: tf.Tensor) -> tf.Tensor:
-        """User vectors, float32 [users, D].
+        """Returns user vectors, float32 [users, D].
 
         Args:
-          vectors: item vectors float32 [1 + items, D], the first of nothing.
-          slots: int32 [users, slots], indices of `vectors`; 0 where empty.
+          vectors: item vectors float32 [1 + items, D], of which the first stands for an empty slot.
+          slots: int32 [users, slots], indices of `vectors`; 0 where a slot is empty.
         """
         filled = tf.where(slots > 0)
         sums = tf.sparse.segment_sum(
@@ -116,13 +118,13 @@ class HistoryTower(tf.keras.Model):
 
 
 class Siamese(ComparingRecommender):
-    """x_ui = cos(mean over s_u of v_j, v_i) + a_i, and in training that over model.temperature.
+    """Siamese: x_ui = cos(mean over s_u of v_j, v_i) + a_i; in training the cosine is divided by model.temperature.
 
-    Users and items that training has not seen are ordinary: nothing is learned for one of them alone.
+    Users and items that training has not seen are ordinary, because nothing is learned for a single user or item.
 
     Args:
       config: the run's settings, of model.kind=siamese.
-      prepared: the data.
+      prepared: the prepared data of the run.
     """
 
     kind = "siamese"
@@ -143,20 +145,20 @@ class Siamese(ComparingRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """None: there are no tables."""
+        """Returns 0, because there are no tables."""
         del config, users, items
         return 0
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "content", since the network mixes the modalities, and with model.content_popularity "popularity"."""
+        """The part "content", because the network mixes modalities, and with model.content_popularity "popularity"."""
         popularity = [(POPULARITY_PART, 1)] if self._settings.content_popularity else []
         return consecutive([(CONTENT_PART, self._settings.dim), *popularity])
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Histories and candidates as indices of the batch's distinct items, and these items' content.
+        """Returns a collator whose batches hold distinct items, and histories and candidates as indices of these.
 
-        With training.mask_target the positive is taken out of the history that predicts it.
+        With training.mask_target the positive is removed from the history that predicts it.
         """
         del replicas
         content = {name: tf.constant(data.features[name]) for name in self.item_tower.modalities}
@@ -184,6 +186,6 @@ class Siamese(ComparingRecommender):
         return users, gather_distinct(items, batch[CANDIDATES])
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of all weights, once a batch."""
+        """Returns the squares of all weights, counted once a batch."""
         del batch
         return tf.add_n([tf.reduce_sum(tf.square(one)) for one in self.trainable_variables]) / sharing.count()

@@ -1,8 +1,9 @@
-"""Towers that read finished vectors from tables: what models without attention to histories export.
+"""Towers that read finished vectors from tables, which models without attention to histories export.
 
-A model that learns a vector for every user and every item, or propagates them over a graph, has nothing left to compute
-when it serves. Its towers hold the tables, which `TableTowers.put` fills before vectors are asked for
-(`Recommender.before_ranking`), and answer what the tables cannot: who a user without a row is.
+A model that learns a vector for every user and every item, or propagates vectors over a graph, has nothing left to
+compute when it serves. Its towers hold the tables, which are filled before vectors are computed
+(`Recommender.before_ranking`). The user tower also computes what the table cannot give: the vector of a user without a
+row.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 
 
 class TableItemTower(tf.keras.Model):
-    """Item vectors by row, float32 [items, D].
+    """A table of item vectors by row, float32 [items, D].
 
-    The unknown row, which items without a training click read too, holds what the model says of an item of which
-    nothing is known; most models say nothing, zeros, so that such an item scores 0 for everybody.
+    Items without a training click also read the unknown row, which holds what the model says of an item of which
+    nothing is known. Most models say nothing: the row is zeros, and such an item scores 0 for everybody.
 
     Args:
-      rows: of the table, reserved rows included.
-      width: D.
+      rows: number of rows of the table, including the reserved rows.
+      width: the width D of a vector.
       placed: bool [rows], False where an item reads the unknown row.
     """
 
@@ -36,23 +37,25 @@ class TableItemTower(tf.keras.Model):
         self.read_rows.assign(tf.where(placed, tf.range(rows), UNKNOWN_ROW))
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors, float32 [items, D]; of the features only item_row int32 [items] is read."""
+        """Returns item vectors, float32 [items, D]; of the features only item_row int32 [items] is read."""
         return tf.gather(self.vectors, tf.gather(self.read_rows, features[columns.ITEM_ROW]))
 
 
 class TableUserTower(tf.keras.Model):
-    """User vectors by row, float32 [users, D].
+    """A table of user vectors by row, float32 [users, D].
 
-    A user without a row of her own, or with one that no training click has moved, has the vector that her history
-    gives (`of_history`); one without a known item there has the mean of the placed users' vectors, and so is shown what
-    suits most. The history of a placed user is not read: the row is what training has made of it.
+    A user without a row of her own, or with a row that no training click has moved, gets the vector that is computed
+    from her history (`of_history`). If her history has no known item, she gets the mean of the placed users' vectors,
+    and so is shown what suits most users. The history of a placed user is not read, because her row is what training
+    learned from it.
 
     Args:
-      rows: of the table, reserved rows included.
-      width: D.
-      items: the item tower, which must read nothing of the features that a history lacks (popularity_bin).
-      placed: bool [rows], False where a user has no training click; all known users when None.
-      ones: how many entries at the end of every user vector are 1, since they meet what items are worth to everybody.
+      rows: number of rows of the table, including the reserved rows.
+      width: the width D of a vector.
+      items: the item tower, which must not read a feature that histories lack (popularity_bin).
+      placed: bool [rows], False where a user has no training click; None if all known users have one.
+      ones: number of entries at the end of every user vector that are 1, because they are multiplied by what an item
+        adds to every user's score.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class TableUserTower(tf.keras.Model):
         self._ones = ones
 
     def put(self, vectors: tf.Tensor) -> None:
-        """Takes the vectors of all rows, float32 [rows, D]; those of users who are not placed are made here."""
+        """Takes the vectors of all rows, float32 [rows, D], and gives users who are not placed the mean vector."""
         placed = tf.boolean_mask(vectors, self.placed)
         count = tf.cast(tf.shape(placed)[0], tf.float32)
         mean = tf.math.divide_no_nan(tf.reduce_sum(placed, axis=0), count)
@@ -86,10 +89,10 @@ class TableUserTower(tf.keras.Model):
         self.length.assign(tf.math.divide_no_nan(tf.reduce_sum(lengths), count))
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """User vectors, float32 [users, D]; user_row and slots are read, and what the item tower reads of items."""
+        """Returns user vectors, float32 [users, D]; it reads user_row, slots and the features of the item tower."""
         rows = features[columns.USER_ROW]
         own = tf.gather(self.vectors, rows)
-        # One vector more, of zeros, so that a history of width 0, or of no item, is an ordinary one.
+        # An additional vector of zeros makes a history of width 0, or of no item, an ordinary one.
         item_vectors = tf.pad(self.items(features), [[1, 0], [0, 0]])
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]])
         total = tf.reduce_sum(tf.gather(item_vectors, slots), axis=1)
@@ -98,13 +101,13 @@ class TableUserTower(tf.keras.Model):
         return tf.where(is_new & says, from_history, own)
 
     def of_history(self, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the histories of users say of them: the mean item, brought to the mean length of the placed users.
+        """Computes user vectors from histories: the mean item, scaled to the mean length of the placed users' vectors.
 
         Args:
           total: the sum of the item vectors of each history, float32 [users, D].
 
         Returns:
-          User vectors float32 [users, D], and bool [users, 1], whether the history says anything.
+          User vectors float32 [users, D], and bool [users, 1], whether the history has any information.
         """
         tastes = total[:, : self.vectors.shape[1] - self._ones]
         length = tf.norm(tastes, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""VBPR: matrix factorisation with a second factor of content (He and McAuley, AAAI 2016)."""
+"""VBPR: matrix factorisation with a second factor, of content (He and McAuley, AAAI 2016)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from m3csr_tf.sampling.example_sampler import Examples
 from m3csr_tf.sampling.training_data import TrainingData
 
 CONTENT = "content"
-"""Key of a batch: modality -> scaled content float32 [positives + negatives, width]."""
+"""A key of a batch: modality -> scaled content float32 [positives + negatives, width]."""
 
 
 class VBPRItemTower(tf.keras.Model):
-    """h_i = concat(gamma_i, E_v f_i^v, E_t f_i^t, ..., b_i + beta_v . f_i^v + beta_t . f_i^t + ...).
+    """Item vectors concat(gamma_i, E_v f_i^v, E_t f_i^t, ..., b_i + beta_v . f_i^v + beta_t . f_i^t + ...).
 
-    An item that training has not placed, known or new, has zeros for gamma_i and b_i, and its content says the rest
-    (section "Cold start" of the paper). A modality that an item lacks is zeros.
+    An item that training has not placed, whether known or new, has zeros for gamma_i and b_i, so that its vector
+    depends on content alone (section "Cold start" of the paper). A modality that an item lacks contributes zeros.
 
     Args:
-      rows: of the id table, reserved rows included.
+      rows: number of rows of the id table, including the reserved rows.
       widths: modality -> width of its scaled content, in order.
       dim: width of gamma.
       content_dim: width of E_m f.
@@ -40,9 +40,9 @@ class VBPRItemTower(tf.keras.Model):
         self.modalities = tuple(widths)
         self.factors = self.add_weight(name="factors", shape=[rows, dim], initializer=small(dim))
         self.bias = self.add_weight(name="bias", shape=[rows, 1], initializer="zeros")
-        # Lists, since a modality may be called like an attribute that Keras keeps for itself.
+        # These are lists, because a modality may have the name of an attribute that Keras reserves.
         self.embeddings = [
-            # Of content that is 1 long, as the default scaling has it, E_m f is then near 0.1 long, like gamma.
+            # For content of length 1, as with the default scaling, E_m f then has a length near 0.1, as gamma has.
             self.add_weight(name=f"embedding_{name}", shape=[width, content_dim], initializer=small(content_dim))
             for name, width in widths.items()
         ]
@@ -56,18 +56,18 @@ class VBPRItemTower(tf.keras.Model):
         self.placed.assign(placed)
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors, float32 [items, D]; of the features item_row and the modalities are read."""
+        """Returns item vectors, float32 [items, D]; of the features item_row and the modalities are read."""
         rows = features[columns.ITEM_ROW]
         placed = tf.gather(self.placed, rows)[:, tf.newaxis]
         factors, bias = self.own(rows)
         return self.combine(tf.where(placed, factors, 0.0), tf.where(placed, bias, 0.0), features)
 
     def own(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """gamma_i float32 [items, dim] and b_i float32 [items, 1] of item rows int32 [items]."""
+        """Returns gamma_i float32 [items, dim] and b_i float32 [items, 1] of item rows int32 [items]."""
         return tf.gather(self.factors, rows), tf.gather(self.bias, rows)
 
     def combine(self, factors: tf.Tensor, bias: tf.Tensor, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors float32 [items, D] of gamma, b and scaled content float32 [items, width] a modality."""
+        """Returns item vectors float32 [items, D] of gamma, b and each modality's content, float32 [items, width]."""
         parts = [factors]
         for name, embedding, content_kernel in zip(self.modalities, self.embeddings, self.content_bias, strict=True):
             parts.append(tf.matmul(content[name], embedding))
@@ -79,8 +79,8 @@ class UserFactors(tf.keras.layers.Layer):
     """gamma_u and theta_u of every user.
 
     Args:
-      rows: users, reserved rows included.
-      dim, content_dim: widths of the two.
+      rows: number of users, including the reserved rows.
+      dim, content_dim: widths of gamma_u and theta_u.
     """
 
     def __init__(self, rows: int, dim: int, content_dim: int) -> None:
@@ -89,25 +89,25 @@ class UserFactors(tf.keras.layers.Layer):
         self.theta = self.add_weight(name="theta", shape=[rows, content_dim], initializer=small(content_dim))
 
     def call(self, rows: tf.Tensor, modalities: int) -> tf.Tensor:
-        """User vectors concat(gamma_u, theta_u for each modality, 1), float32 [users, D], of rows int32 [users]."""
+        """Returns concat(gamma_u, theta_u for each modality, 1), float32 [users, D], of rows int32 [users]."""
         return user_vectors(tf.gather(self.gamma, rows), tf.gather(self.theta, rows), modalities)
 
 
 def user_vectors(gamma: tf.Tensor, theta: tf.Tensor, modalities: int) -> tf.Tensor:
-    """concat(gamma_u, theta_u for each modality, 1), float32 [users, D]."""
+    """Returns concat(gamma_u, theta_u for each modality, 1), float32 [users, D]."""
     return tf.concat([gamma, *[theta] * modalities, tf.ones_like(gamma[:, :1])], axis=1)
 
 
 class VBPRUserTower(TableUserTower):
-    """As `TableUserTower`; of a user without a row of her own the history tells gamma_u and theta_u apart.
+    """A `TableUserTower` that computes gamma_u and theta_u from the history of a user without a row of her own.
 
-    gamma_u is the mean of gamma_i over the history, theta_u that of E f_i, each brought to the mean length that the
-    placed users' have.
+    gamma_u is the mean of gamma_i over the history, and theta_u that of E f_i. Each is scaled to the mean length that
+    it has among the placed users.
 
     Args:
-      rows: users, reserved rows included.
+      rows: number of users, including the reserved rows.
       items: the item tower.
-      layout: of the vectors.
+      layout: the layout of the vectors.
       placed: bool [rows], the users with a training click.
     """
 
@@ -139,15 +139,15 @@ class VBPRUserTower(TableUserTower):
 
 
 class VBPR(ComparingRecommender):
-    """x_ui = b_i + gamma_u . gamma_i + sum over m of theta_u . E_m f_i^m + beta'_m . f_i^m (equation 4, eq. 7).
+    """VBPR: x_ui = b_i + gamma_u . gamma_i + sum_m (theta_u . E_m f_i^m + beta'_m . f_i^m) (equations 4 and 7).
 
-    alpha and b_u of equation 4 are left out: no ranking changes by them. With several modalities f is their
-    concatenation, which makes E f the sum above; a user vector repeats theta_u for each, so that lists can tell what
-    each says.
+    alpha and b_u of equation 4 are left out, because they change no ranking. With several modalities f is their
+    concatenation, which makes E f the sum above. A user vector repeats theta_u for each modality, so that lists can
+    tell what each modality contributes.
 
     Args:
       config: the run's settings, of model.kind=vbpr.
-      prepared: the data.
+      prepared: the prepared data of the run.
     """
 
     kind = "vbpr"
@@ -170,18 +170,18 @@ class VBPR(ComparingRecommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of gamma and theta."""
+        """Returns the number of entries of gamma and theta."""
         settings = config.model_as(VBPRConfig)
         return (users + items) * settings.dim + users * settings.content_dim
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id", the modalities in order, and "popularity": b_i and beta' . f_i, which meet 1."""
+        """The parts "id", the modalities in order, and "popularity": b_i and beta' . f_i, which are multiplied by 1."""
         modal = [(name, self._settings.content_dim) for name in self.item_tower.modalities]
         return consecutive([(ID_PART, self._settings.dim), *modal, (BIAS_PART, 1)])
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
-        """Rows, and under CONTENT the scaled content of positives and negatives."""
+        """Returns a collator whose batches hold rows, and under CONTENT the candidates' scaled content."""
         del replicas
         content = {name: tf.constant(data.features[name]) for name in self.item_tower.modalities}
 
@@ -200,30 +200,33 @@ class VBPR(ComparingRecommender):
         return self.users(batch["user"], len(self.item_tower.modalities)), items
 
     def squared_weights(self, batch: Batch) -> tf.Tensor:
-        """Squares of gamma, theta and b of each example's rows; E and beta' are free, as the paper found best."""
+        """Returns the squares of gamma, theta and b of each example's rows.
+
+        E and beta' are not penalised, which the paper found best.
+        """
         candidates = tf.concat([batch["positive"], batch["negative"]], axis=0)
         rows = [tf.gather(table, batch["user"]) for table in self.user_tables()]
         rows += [tf.gather(table, candidates) for table in self.item_tables()]
         return tf.add_n([tf.reduce_sum(tf.square(one)) for one in rows])
 
     def learning_rates(self) -> dict[Any, float]:
-        """E and beta' learn by training.content_rate, gamma_i by training.id_rate."""
+        """Returns training.content_rate for E and beta', and training.id_rate for gamma_i."""
         training, tower = self.config.training, self.item_tower
         rates = {weight.ref(): training.content_rate for weight in (*tower.embeddings, *tower.content_bias)}
         return rates | {tower.factors.ref(): training.id_rate}
 
     def user_tables(self) -> list[tf.Variable]:
-        """gamma_u and theta_u."""
+        """Returns the tables of gamma_u and theta_u."""
         return [self.users.gamma, self.users.theta]
 
     def item_tables(self) -> list[tf.Variable]:
-        """gamma_i and b_i."""
+        """Returns the tables of gamma_i and b_i."""
         return [self.item_tower.factors, self.item_tower.bias]
 
     def before_ranking(self) -> None:
-        """Fills the table of the user tower; the item tower reads the weights."""
+        """Fills the table of the user tower; the item tower reads the weights themselves."""
         self.user_tower.put(self.users(tf.range(self.users.gamma.shape[0]), len(self.item_tower.modalities)))
 
     def checkpointed(self) -> Mapping[str, tf.Module]:
-        """The towers, and the users' factors, from which a later run may go on."""
+        """Returns the towers, and the users' factors, from which a later run may continue."""
         return {"user_tower": self.user_tower, "item_tower": self.item_tower, "users": self.users}

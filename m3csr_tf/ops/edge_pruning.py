@@ -8,12 +8,11 @@ from scipy import sparse
 
 
 class EdgePruning:
-    """Keeps a random share of the edges of a click graph; edges of popular items and of heavy users are kept more
-    rarely.
+    """A random share of the edges of a click graph, in which edges of popular items and heavy users are rarer.
 
     Edges are drawn without replacement. The probability of the edge between a user with n_u clicks and an item with n_i
-    clicks is proportional to 1 / sqrt(n_u n_i). The edges with the largest log p + Gumbel noise are such a
-    draw (Gumbel-top-k; Kool, van Hoof and Welling, ICML 2019).
+    clicks is proportional to 1 / sqrt(n_u n_i). The edges with the largest log p + Gumbel noise are such a draw
+    (Gumbel-top-k; Kool, van Hoof and Welling, ICML 2019).
 
     Args:
       clicks: binary [users, items].
@@ -40,7 +39,7 @@ class EdgePruning:
         tiny = 1e-20
         noise = -tf.math.log(-tf.math.log(uniform + tiny) + tiny)
         _, positions = tf.math.top_k(self._log_chance + noise, self._kept, sorted=False)
-        # Sorted, so that sums over the edges are always taken in the same order.
+        # The positions are sorted, so that sums over the edges are always taken in the same order.
         return tf.gather(self._ends, tf.sort(positions))
 
     def graph(self, uniform: tf.Tensor) -> tf.SparseTensor:

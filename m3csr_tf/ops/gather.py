@@ -107,6 +107,6 @@ def scatter_scalars(values: tf.Tensor, columns: tf.Tensor, count: int) -> tf.Ten
 
 
 def _added(values: tf.Tensor, columns: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
-    # On CPUs one thread sums each row. Of a flat list several threads would sum parts, in an order that no seed fixes,
-    # and results would differ in the last bit between runs.
+    # On CPUs one thread sums each row. The parts of a flat list would be summed by several threads, in an order that no
+    # seed fixes, and results would differ in the last bit between runs.
     return tf.raw_ops.DenseBincount(input=columns, size=count, weights=values)

@@ -1,4 +1,4 @@
-"""The graph of clicks without those that a step is to predict."""
+"""The graph of clicks, from which the clicks that a training step predicts can be removed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from scipy import sparse
 
 
 class MaskedClicks:
-    """The adjacency matrix of clicks, from which some clicks may be taken out.
+    """The adjacency matrix of clicks, from which some clicks may be removed.
 
     Args:
-      clicks: binary [users, items], indices sorted.
+      clicks: binary matrix [users, items] with sorted indices.
     """
 
     def __init__(self, clicks: sparse.csr_matrix) -> None:
@@ -19,7 +19,7 @@ class MaskedClicks:
         users, items = sparse.coo_matrix(clicks).coords
         users, items = users.astype(np.int64), items.astype(np.int64)
         self._keys = tf.constant(users * self._items + items)
-        # Rows of users hold the clicks in their order, those of items by item and then by user.
+        # The rows of users hold the clicks in their order; the rows of items hold them by item and then by user.
         by_item = np.lexsort((users, items))
         self._by_item = tf.constant(by_item, tf.int32)
         rows = np.concatenate([users, self._users + items[by_item]])
@@ -27,10 +27,13 @@ class MaskedClicks:
         self._indices = tf.constant(np.stack([rows, others], axis=1))
 
     def without(self, users: tf.Tensor, items: tf.Tensor) -> tf.SparseTensor:
-        """Float32 [users + items, users + items], users first, indices in order: 1 for a click, 0 for those left out.
+        """Returns the adjacency matrix with 0 for the clicks that are left out and 1 for all others.
 
         Args:
-          users, items: of the clicks to leave out, int32 [n]; a pair that is no click changes nothing.
+          users, items: the clicks to leave out, int32 [n] each; a pair that is not a click changes nothing.
+
+        Returns:
+          float32 [users + items, users + items], users first, with its indices in row-major order.
         """
         wanted = tf.cast(users, tf.int64) * self._items + tf.cast(items, tf.int64)
         positions = tf.minimum(tf.searchsorted(self._keys, wanted), tf.size(self._keys) - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 _BLOCK = 1024
-"""Queries that are compared with the table at once, so that the matrix of all cosines is never in memory."""
+"""Number of queries that are compared with the table at once, so that the matrix of all cosines is never in memory."""
 
 
 def nearest_rows(queries: tf.Tensor, table: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:

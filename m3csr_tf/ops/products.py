@@ -71,7 +71,7 @@ def weighted_sums(weights: tf.Tensor, slot_vectors: tf.Tensor) -> tuple[tf.Tenso
 
 def _narrow_matmul(x: tf.Tensor, y: tf.Tensor, adj_y: bool = False) -> tf.Tensor:
     if x.shape[1] == 1:
-        # The raw op, since oneDNN, which runs the op of `tf.matmul`, is slow at products of a matrix and a vector.
+        # oneDNN, which runs the op of `tf.matmul`, is slow at products of a matrix and a vector; the raw op avoids it.
         return tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=tf.float32, adj_y=adj_y)
     return tf.matmul(x, y, transpose_b=adj_y)
 

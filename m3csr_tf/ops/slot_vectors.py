@@ -75,7 +75,7 @@ class OneHotVectors:
 
     Attributes:
       columns: int32 [users, slots], the column of the 1.
-      width: of the vectors.
+      width: width of the vectors.
     """
 
     columns: tf.Tensor

@@ -1,1 +1,1 @@
-"""What people read of a run: an HTML page, figures as PNG and SVG, a model card, made of files and plain arrays."""
+"""What people read about a run: an HTML page, figures as PNG and SVG, and a model card, made from its files."""

@@ -1,4 +1,4 @@
-"""Some users, drawn at random: what they watched, what they are shown, and which part of the score speaks for it."""
+"""Case studies of users drawn at random: history, list, and which part of the score speaks for each item."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from m3csr_tf.util.quoting import quoted
 logger = logging.getLogger(__name__)
 
 USERS, HISTORY, PLACES = 3, 10, 10
-"""Users of a study, the latest items of a history, and the first places of a list that are shown."""
+"""Number of users of a study, of the latest items of a history, and of the first places of a list that are shown."""
 LEAST_HISTORY = 5
-"""Clicks of the users among whom they are drawn, where there are any."""
+"""Least number of training clicks of the users who may be drawn, if there are such users."""
 _PIXELS = 96
 _LARGEST_PICTURE = 8_000_000
-"""Bytes of a picture's file that is opened."""
+"""Largest size in bytes of a picture's file that is opened."""
 
 
 def draw_users(lists: pd.DataFrame, prepared: Prepared, seed: int) -> list[str]:
-    """Users with a list, drawn at random among those of at least LEAST_HISTORY training clicks, if there are such.
+    """Draws users with a list at random, among those with at least LEAST_HISTORY training clicks if there are any.
 
     Args:
-      lists: with a column user_id.
-      prepared: the data.
-      seed: of the draw.
+      lists: a table with the column user_id.
+      prepared: the prepared data of the run.
+      seed: the seed of the draw.
     """
     ids = lists[columns.USER_ID].drop_duplicates().to_numpy(dtype=object)
     rows = prepared.users.rows(ids)
@@ -56,15 +56,15 @@ def studies(
     intensities: Mapping[str, Mapping[str, float]],
     pictures: Path | None,
 ) -> list[CaseStudy]:
-    """A case study of each user.
+    """Makes a case study of each user.
 
     Args:
       lists: user_id, rank, item_id, score and part_<part>, as `retrieve` writes them.
-      prepared: the data; titles, pictures and addresses come from its catalogue.
-      seed: of the draw of users.
+      prepared: the prepared data of the run; titles, pictures and addresses come from its catalogue.
+      seed: the seed of the draw of users.
       histories: user id -> item rows int [slots], oldest first.
-      intensities: user id -> modality -> share; empty where the model has none.
-      pictures: folder that relative paths of pictures start from; None if no picture is to be opened.
+      intensities: user id -> modality -> intensity; empty where the model has none.
+      pictures: the folder that relative paths of pictures start from; None if no picture is to be opened.
     """
     parts = [name.removeprefix(columns.PART_PREFIX) for name in lists if name.startswith(columns.PART_PREFIX)]
     shown = Shown(prepared, pictures)
@@ -88,11 +88,11 @@ def studies(
 
 
 class Shown:
-    """Items as people see them: title, picture and address where the catalogue has them.
+    """Items as people see them: with title, picture and address where the catalogue has them.
 
     Args:
-      prepared: the data.
-      pictures: as in `studies`.
+      prepared: the prepared data of the run.
+      pictures: see `studies`.
     """
 
     def __init__(self, prepared: Prepared, pictures: Path | None) -> None:
@@ -100,9 +100,9 @@ class Shown:
         self._pictures = None if pictures is None else pictures.resolve()
 
     def item(self, item: str, parts: dict[str, float] | None = None, score: float | None = None) -> Item:
-        """An item by its id."""
+        """Returns an item by its id."""
         [row] = self._prepared.items.rows([item])
-        if row == UNKNOWN_ROW:  # It came in by a refresh, after the run.
+        if row == UNKNOWN_ROW:  # A refresh has added it after the run.
             return Item(item, note="not in the run's catalogue", parts=parts or {}, score=score)
         line = self._prepared.catalogue.iloc[row - FIRST_ROW]
         texts = {name: _text(line[name]) if name in line.index else "" for name in columns.DISPLAYED}
@@ -118,9 +118,10 @@ class Shown:
         )
 
     def _picture(self, address: str) -> str:
-        """A picture of the catalogue's folder as a data: address, small; empty, and said, if it cannot be read.
+        """Returns a small copy of a picture from the catalogue's folder, as a data: address.
 
-        It is decoded and encoded again: what else its file may hold does not get into the page.
+        If it cannot be read, that is logged and the result is empty. The picture is decoded and encoded again, so that
+        nothing else that its file may hold gets into the page.
         """
         if not address or self._pictures is None or "://" in address:
             return ""
@@ -140,7 +141,7 @@ class Shown:
             small.thumbnail((_PIXELS, _PIXELS))
             buffer = BytesIO()
             small.save(buffer, "JPEG", quality=80)
-        except Exception as error:  # Of a broken file, the library raises about anything; the title is shown alone.
+        except Exception as error:  # A broken file raises almost anything; its title is shown alone.
             logger.warning("picture %s is not shown: it cannot be read (%s)", quoted(address), type(error).__name__)
             return ""
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of plain blocks, whoever fills them, a run or an experiment.
+"""The building blocks of a report: sections of plain blocks, which a run or an experiment fills.
 
 Nothing here is markup. Ids, names and titles are text as it came, and `page` escapes all of it.
 """
@@ -14,12 +14,12 @@ from m3csr_tf.reports.figures.style import Drawn
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a table, sorted by its value.
+    """A number in a table, which sorts by its value.
 
     Attributes:
-      value: None where there is none.
-      text: how it is shown; a dash where there is none.
-      low, high: the two ends of its interval, as they are shown; empty without one.
+      value: the number; None where there is none.
+      text: the number as it is shown; a dash where there is none.
+      low, high: the ends of its interval, as they are shown; empty without an interval.
     """
 
     value: float | None
@@ -31,13 +31,13 @@ class Number:
     def of(
         cls, value: float | None, digits: int = 4, interval: Sequence[float] | None = None, percent: bool = False
     ) -> Number:
-        """A number with so many decimals; None and NaN are no number.
+        """Makes a number that is shown with `digits` decimals; None and NaN count as no number.
 
         Args:
           value: the number.
-          digits: decimals that are shown.
-          interval: its two ends.
-          percent: show it as a percentage.
+          digits: number of decimals.
+          interval: the two ends of its interval.
+          percent: whether to show it as a percentage.
         """
         if value is None or value != value:
             return cls(None, "-")
@@ -53,8 +53,9 @@ class Link:
     """A link to a file.
 
     Attributes:
-      text: what is shown.
-      href: relative to the page, or an address that begins with http:// or https://; anything else is shown as text.
+      text: the text that is shown.
+      href: an address relative to the page, or one that begins with http:// or https://; anything else is shown as
+        text.
     """
 
     text: str
@@ -66,19 +67,19 @@ Cell: TypeAlias = str | Number | Link
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs."""
+    """A block of paragraphs."""
 
     paragraphs: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure that a reader should see first.
+    """A figure that a reader should see first.
 
     Attributes:
       label: what it is.
-      value: as it is shown.
-      note: e.g. its interval.
+      value: the figure as it is shown.
+      note: a note below it, e.g. its interval.
     """
 
     label: str
@@ -88,21 +89,21 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """Some facts side by side."""
+    """Several facts, shown side by side."""
 
     facts: Sequence[Fact]
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table whose rows a reader can sort by any column.
+    """A table that a reader can sort by any column.
 
     Attributes:
-      caption: what it holds.
-      headings: of the columns.
-      rows: cells, as many in each row as there are headings.
-      note: below the table.
-      folded: whether it is closed at first.
+      caption: what the table holds.
+      headings: the headings of the columns.
+      rows: the cells of each row, as many as there are headings.
+      note: a note below the table.
+      folded: whether the table is closed at first.
     """
 
     caption: str
@@ -112,24 +113,24 @@ class PageTable:
     folded: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses rows of another width."""
+        """Refuses rows whose number of cells differs from that of the headings."""
         for row in self.rows:
             if len(row) != len(self.headings):
                 raise ValueError(f"{self.caption}: a row has {len(row)} cells, expected {len(self.headings)}")
 
     def is_numeric(self, column: int) -> bool:
-        """Whether the cells of a column are numbers, all of them."""
+        """Returns whether all cells of a column are numbers."""
         return bool(self.rows) and all(isinstance(row[column], Number) for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with what it shows.
+    """A figure with its title and caption.
 
     Attributes:
-      title: a few words.
+      title: a title of a few words.
       caption: what the axes are and how to read it.
-      drawn: the figure.
+      drawn: the figure that was written.
     """
 
     title: str
@@ -139,16 +140,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Item:
-    """An item as a case study shows it.
+    """An item in a case study.
 
     Attributes:
-      id: its id.
-      title: empty where the catalogue has none.
-      image: a data: address of a small picture; empty without one.
-      url: where it can be watched; empty where the catalogue has none.
-      note: e.g. its popularity.
-      parts: part -> its share of the score; empty for items of the history.
-      score: None for items of the history.
+      id: the item's id.
+      title: the item's title; empty where the catalogue has none.
+      image: a small picture as a data: address; empty without one.
+      url: the address where the item can be watched; empty where the catalogue has none.
+      note: a note on the item, e.g. its popularity.
+      parts: part -> its summand of the score; empty for items of the history.
+      score: the item's score; None for items of the history.
     """
 
     id: str
@@ -161,18 +162,18 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Its title, or its id."""
+        """The item's title or, without one, its id."""
         return self.title or self.id
 
 
 @dataclass(frozen=True)
 class CaseStudy:
-    """A user's history and her list, and which part of the score speaks for each item.
+    """A user's history and her list, with the part of the score that speaks for each item.
 
     Attributes:
-      user: her id.
-      history: newest first.
-      listed: best first.
+      user: the user's id.
+      history: the items of her history, newest first.
+      listed: the items of her list, best first.
       parts: names of the parts, in the order of their colours.
       intensities: modality -> how much she cares for it; empty where the model has none.
     """
@@ -186,11 +187,11 @@ class CaseStudy:
 
 @dataclass(frozen=True)
 class FoldedText:
-    """A text to look up, closed at first, e.g. all settings.
+    """A text to look up, e.g. all settings, which is closed at first.
 
     Attributes:
-      title: what it is.
-      text: shown as it is, line by line.
+      title: what the text is.
+      text: the text, which is shown unchanged, line by line.
     """
 
     title: str
@@ -210,12 +211,12 @@ class PageSection:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page says.
+    """Everything that a page shows.
 
     Attributes:
-      title: e.g. the name of the run.
+      title: the title, e.g. the name of the run.
       subtitle: one sentence that says what was run.
-      sections: in order; those without blocks are left out.
+      sections: the sections in order; those without blocks are left out.
     """
 
     title: str

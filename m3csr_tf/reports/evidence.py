@@ -1,4 +1,4 @@
-"""What figures of a run need beyond its files: plain arrays that somebody who can open the model has taken from it."""
+"""What the figures of a run need beyond its files: plain arrays that a caller who can open the model takes from it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Evidence:
-    """Arrays and tables of one run; what its model does not have is None, and `lacking` says why.
+    """Arrays and tables of one run; what its model lacks is None, and `lacking` says why.
 
     Attributes:
-      vectors: space ("visual", .., "id") -> vectors of the same drawn items, float [items, width].
-      vector_ids: their item ids.
-      curves: columns `subset`, `n`, `recall`, `ndcg`, as `evaluation.subsets.curves_by_subset`.
-      curve_users: test users whose lists the curves are means over.
+      vectors: space ("visual", .., "id") -> the vectors of the same drawn items, float [items, width].
+      vector_ids: the ids of these items.
+      curves: columns `subset`, `n`, `recall`, `ndcg`, as returned by `evaluation.subsets.curves_by_subset`.
+      curve_users: number of test users over whose lists the curves are means.
       intensities: float [users, modalities] of drawn users, indexed by user id.
-      by_popularity: columns `bin`, `clicks` and one a system: the share of held-out clicks that its lists found.
+      by_popularity: columns `bin`, `clicks` and one for each system: the share of held-out clicks that its lists found.
       gate: columns `bin`, `items`, `gate`: the weight of content by popularity bin.
-      counted: what popularity bins are ranges of, e.g. "training clicks".
-      histories: user id -> item rows int [slots], oldest first, of the users of the case study.
+      counted: what the popularity bins count, e.g. "training clicks".
+      histories: user id -> item rows int [slots], oldest first, for the users of the case study.
       lists: exact lists of these users, as `retrieve` writes lists, where they were asked for (`experiment_evidence`).
-      case_intensities: user id -> modality -> intensity, of the same users.
-      lacking: figure -> why it is left out, a sentence.
+      case_intensities: user id -> modality -> intensity, for the same users.
+      lacking: figure -> a sentence that says why it is left out.
     """
 
     vectors: dict[str, np.ndarray] | None = None

@@ -1,4 +1,4 @@
-"""The model card of a run (Mitchell et al., 2019): what it is, on what data, how chosen, how good, and its limits."""
+"""The model card of a run (Mitchell et al., 2019): what it is, its data, how it was chosen, its quality and limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METRICS = ("recall@20", "precision@20", "ndcg@20")
 
 
 def model_card(run: RunFiles) -> str:
-    """The card as Markdown; every number in it is one of the run's files."""
+    """Returns the card as Markdown; every number in it comes from the run's files."""
     counts, finished = run.prepared.manifest["counts"], run.finished
     least = run.settings["training"]["min_delta"]
     by = f" by more than {least:.1%}" if least else ""
@@ -63,7 +63,7 @@ def model_card(run: RunFiles) -> str:
 
 
 def limits(run: RunFiles) -> list[str]:
-    """What a reader must not conclude from the figures, a sentence each."""
+    """Returns sentences that say what a reader must not conclude from the figures."""
     test = run.metrics["test"]
     sentences = [
         "Offline figures on logged clicks: an item that was never shown could not be clicked, so they favour what the "
@@ -131,6 +131,6 @@ def _chosen(baselines: dict[str, Any]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown and HTML see no markup, on one line."""
+    """Returns text on one line, in which Markdown and HTML see no markup."""
     line = " ".join(printable(shortened(text)).split())
     return re.sub(r"([\\`*_{}\[\]<>#|&!])", r"\\\1", line)

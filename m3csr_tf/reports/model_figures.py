@@ -1,4 +1,4 @@
-"""The figures that show what is inside one model, drawn alike on the page of a run and on that of an experiment."""
+"""The figures that show what is inside one model; the pages of a run and of an experiment draw them in the same way."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from m3csr_tf.reports.figures.projection import groups_of, project, projection
 
 INTENSITIES, PROJECTION, GATE, CASE = "intensities", "projection", "gate_by_popularity", "case_study"
 NAMES = (INTENSITIES, PROJECTION, GATE, CASE)
-"""Names of all of them."""
+"""The names of all these figures."""
 
 _GROUPS = 6
-"""Groups of items that the points of the projection are coloured by."""
+"""Number of groups of items by which the points of the projection are coloured."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ModelFigure:
     """A figure that can be drawn.
 
     Attributes:
-      name: of its files.
-      title, caption: as on the page.
-      draw: gives the figure and the numbers that it shows, a table; it may take some seconds.
+      name: the name of its files.
+      title, caption: its title and caption on the page.
+      draw: returns the figure and a table of the numbers that it shows; this may take some seconds.
     """
 
     name: str
@@ -41,12 +41,12 @@ class ModelFigure:
 
 
 def model_figures(evidence: Evidence, studies: Sequence[CaseStudy], seed: int) -> Iterator[ModelFigure]:
-    """The figures that a model has data for, in the order of NAMES.
+    """Yields the figures for which a model has data, in the order of NAMES.
 
     Args:
       evidence: what was taken from the model.
       studies: case studies; the first one becomes a figure, and the numbers of all of them its table.
-      seed: of the projection and its groups.
+      seed: the seed of the projection and its groups.
     """
     if evidence.intensities is not None:
         yield _intensities(evidence.intensities)
@@ -65,7 +65,10 @@ def _intensities(shares: pd.DataFrame) -> ModelFigure:
 
 
 def _projection(evidence: Evidence, seed: int) -> ModelFigure:
-    """Its table has a row an item and space: item_id, group (of the last space), space, x, y."""
+    """Returns the projection, whose table has a row for each item and space: item_id, group, space, x, y.
+
+    The group is that of the item's vector in the last space.
+    """
     vectors = evidence.vectors
     assert vectors is not None
     last = list(vectors)[-1]
@@ -93,7 +96,10 @@ def _gate(gate: pd.DataFrame, counted: str) -> ModelFigure:
 
 
 def _case(studies: Sequence[CaseStudy]) -> ModelFigure:
-    """Its table has a row an item of a history or list, with its place there; parts of scores are those of lists."""
+    """Returns the case study, whose table has a row for each item of a history or list, with its place there.
+
+    Only items of lists have parts of scores.
+    """
     first = studies[0]
     caption = (
         "The first of the users above: parts of the score of each item of her list. What lies right of zero speaks "

@@ -1,7 +1,7 @@
-"""A report as one HTML file that needs nothing else: styles, script, figures and pictures are inside it.
+"""Writes a report as one self-contained HTML file: styles, script, figures and pictures are inside it.
 
-Its content security policy forbids every request, so that a page can be mailed, archived and opened from a disk. All
-text is escaped by the template engine; only the SVG of our own figures is taken as markup.
+Its content security policy forbids every request, so that a page can be mailed, archived and opened from a disk. The
+template engine escapes all text; only the SVG of this package's own figures is taken as markup.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from m3csr_tf.util.quoting import printable
 
 _WEB = ("http://", "https://")
 _LONGEST = 60
-"""Characters of an id or title on the page; the whole of it is in the tooltip."""
+"""Largest number of characters of an id or title on the page; the whole of it is in the tooltip."""
 
 _KINDS = {
     "paragraphs": Text,
@@ -48,16 +48,16 @@ _KINDS = {
     "number_cell": Number,
     "link": Link,
 }
-"""What the template can tell apart: the test `is NAME`, and the class it stands for."""
+"""The kinds that the template distinguishes: the test `is NAME` -> its class."""
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Writes a report as an HTML file, beside and renamed."""
+    """Writes a report as an HTML file, which replaces an older one atomically."""
     write_text(path, html(report))
 
 
 def html(report: Report) -> str:
-    """The text of the page."""
+    """Returns the text of the page."""
     return _template().render(
         report=report,
         sections=[section for section in report.sections if section.blocks],
@@ -97,12 +97,12 @@ def _asset(name: str) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    """Text without control characters, which HTML has no place for, and without lone surrogates, which no file has."""
+    """Removes control characters, which HTML does not allow, and lone surrogates, which no file can hold, from text."""
     return printable(value) if type(value) is str else value
 
 
 def _grouped(blocks: Sequence[Block]) -> list[list[Block]]:
-    """The blocks, figures that follow each other together: a wide page has room for two side by side."""
+    """Groups the blocks so that consecutive figures are together: a wide page has room for two side by side."""
     return [list(group) for _, group in groupby(blocks, lambda block: isinstance(block, Figure))]
 
 
@@ -111,10 +111,10 @@ def _refuse(block: object) -> NoReturn:
 
 
 def _href(address: str) -> str:
-    """An address that may be followed; empty if it is neither relative nor of the web, e.g. javascript:."""
+    """Returns an address that may be followed; empty if it is neither relative nor of the web, e.g. javascript:."""
     if _on_the_web(address):
         return address
-    # A colon behind the first slash is part of a name, e.g. of the run 1:30; one before it ends a scheme.
+    # A colon after the first slash belongs to a name, e.g. of the run 1:30; one before it ends a scheme.
     relative = not address.startswith(("/", "\\")) and ":" not in address.partition("/")[0]
     return quote(address) if relative else ""
 
@@ -128,18 +128,18 @@ def _short(text: str, longest: int = _LONGEST) -> str:
 
 
 def _places(parts: Sequence[str]) -> dict[str, int]:
-    """Part -> the number of its colour."""
+    """Returns part -> the number of its colour."""
     return {part: place + 1 for part, place in colours_of(parts).items()}
 
 
 def _shares(item: Item) -> dict[str, float]:
-    """Part -> its share, in percent, of all that speaks for the item."""
+    """Returns part -> its share, in percent, of everything that speaks for the item."""
     total = sum(value for value in item.parts.values() if value > 0)
     return {part: 100 * value / total for part, value in item.parts.items() if value > 0} if total else {}
 
 
 def _speaking(item: Item) -> str:
-    """The parts that speak for an item, largest first, and those that speak against it."""
+    """Names the parts that speak for the item, the largest first, and those that speak against it."""
     ordered = sorted(_shares(item).items(), key=lambda part: -part[1])
     speaking_for = ", ".join(f"{part} {value:.0f}%" for part, value in ordered if value >= 0.5) or "nothing"
     against = [part for part, value in item.parts.items() if value < 0]

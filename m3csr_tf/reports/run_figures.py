@@ -1,4 +1,4 @@
-"""The figures of one run, drawn and written, by the section of the page that they belong to."""
+"""Draws and writes the figures of a run, and says to which section of the page each belongs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ NAMES = (
     "training_curves",
     "quality_time",
 )
-"""Names of all figures that a run may have; those that it does not have (any more) are removed."""
+"""The names of all figures that a run may have; the files of those that it does not have, or no longer has, are
+removed.
+"""
 _SECTION_OF = {INTENSITIES: "modalities", PROJECTION: "modalities", GATE: "popularity", CASE: "case"}
 _SECTIONS = ("results", "modalities", "popularity", "frontier", "case", "training")
 
@@ -50,17 +52,17 @@ def drawn(
     folder: Path,
     on_progress: ProgressCallback | None = None,
 ) -> dict[str, list[Figure]]:
-    """Draws what the run has data for, and writes each figure as PNG and SVG.
+    """Draws the figures for which the run has data, and writes each as PNG and SVG.
 
     Args:
-      run: its files.
-      evidence: what was taken from its model.
+      run: the files of the run.
+      evidence: what was taken from the run's model.
       studies: case studies; the first one becomes a figure.
-      folder: the files are written here.
-      on_progress: gets how many figures are drawn, and of how many.
+      folder: the folder of the figures.
+      on_progress: is called with the number of figures that are drawn, and their total.
 
     Returns:
-      Section of the page -> its figures.
+      The section of the page -> its figures.
     """
     plans = list(_plans(run, evidence, studies))
     found: dict[str, list[Figure]] = {section: [] for section in _SECTIONS}
@@ -75,7 +77,7 @@ def drawn(
 
 
 _Plan = tuple[str, str, str, str, Callable[[], Canvas]]
-"""Section, name of the files, title, caption, and what draws the figure."""
+"""The section, name of the files, title and caption of a figure, and the function that draws it."""
 
 
 def _plans(run: RunFiles, evidence: Evidence, studies: list[CaseStudy]) -> Iterator[_Plan]:
@@ -170,7 +172,7 @@ def _of_training(run: RunFiles) -> Iterator[_Plan]:
 
 
 def _quality_by_time(run: RunFiles, validations: pd.DataFrame) -> pd.DataFrame | None:
-    """Seconds and quality of each validation; None where the logs do not tell."""
+    """Returns the seconds and the quality of each validation; None where the logs lack the speed or the metric."""
     speeds, metric = run.throughput, f"recall@{_AT}"
     if speeds is None or metric not in validations or not (speeds["examples_per_second"] > 0).all():
         return None

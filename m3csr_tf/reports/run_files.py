@@ -1,4 +1,4 @@
-"""The files of a finished run's folder that a report is made of, read and nothing else."""
+"""Reads the files of a finished run's folder from which a report is made; it changes nothing."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ VALIDATIONS, THROUGHPUT = "logs/validations.csv", "logs/throughput.csv"
 FRONTIER, LISTS = "frontier.csv", "top_n"
 
 _ROWS_OF_LISTS = 200_000
-"""Rows of the lists that are looked at, from the first on."""
+"""Largest number of rows of the lists that are read, from the first on."""
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What lies in the folder of a finished run.
+    """The contents of a finished run's folder.
 
     Attributes:
-      folder: the run's.
-      model: what tables call its model.
-      settings: of config.yaml, as a tree, and the text of it.
-      settings_text: that file as it stands.
-      metrics: of metrics.json.
-      finished: of finished.json.
-      versions: of versions.json; empty if it is missing.
-      prepared: the data.
-      validations: step, loss and one column a metric; None if the training validated nothing.
-      throughput: step, examples_per_second, resident_gib; None as well.
-      frontier: of frontier.csv; None if pipelines/frontier.py has not been run.
+      folder: the run's folder.
+      model: the name of its model in tables.
+      settings: config.yaml as a tree.
+      settings_text: config.yaml as text.
+      metrics: metrics.json.
+      finished: finished.json.
+      versions: versions.json; empty if it is missing.
+      prepared: the prepared data of the run.
+      validations: step, loss and a column for each metric; None if the training validated nothing.
+      throughput: step, examples_per_second, resident_gib; None if the training logged no speed.
+      frontier: frontier.csv; None if pipelines/frontier.py has not been run.
       lists: the first lists of top_n, with the parts of their scores; None if there are none.
     """
 
@@ -59,7 +59,7 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """The name of the run."""
         return self.folder.name
 
 
@@ -67,9 +67,9 @@ def read_run(folder: Path, prepared: Prepared, model: str) -> RunFiles:
     """Reads the files of a run.
 
     Args:
-      folder: the run's.
-      prepared: its data, opened.
-      model: what tables call its model.
+      folder: the run's folder.
+      prepared: its prepared data.
+      model: the name of its model in tables.
 
     Raises:
       RunError: the run has not been evaluated, or a file is broken.
@@ -102,7 +102,7 @@ def read_run(folder: Path, prepared: Prepared, model: str) -> RunFiles:
 
 
 def _table(path: Path) -> pd.DataFrame | None:
-    """A CSV file; None if it is missing or has no rows."""
+    """Reads a CSV file; returns None if it is missing or has no rows."""
     if not path.exists():
         return None
     with reading(path, "delete it", RunError):
@@ -113,7 +113,7 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 
 def _lists(folder: Path) -> pd.DataFrame | None:
-    """The lists of the first part of top_n; None if there are no parquet files with parts of scores."""
+    """Reads the first lists of the first part of top_n; returns None if no parquet file holds lists."""
     first = min(folder.glob("part-*.parquet"), default=None) if folder.is_dir() else None
     if first is None:
         return None

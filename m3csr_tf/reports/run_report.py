@@ -1,4 +1,4 @@
-"""The report of one run: its files and what was taken from its model, as sections with figures."""
+"""The report of one run: its files, and what was taken from its model, as sections with figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from m3csr_tf.reports.words import chosen_by, describe_split, figure_of, has_int
 from m3csr_tf.util.progress import ProgressCallback
 
 PAGE, CARD, FIGURES = "report.html", "model_card.md", "figures"
-"""Files of a run that are written here, and the folder of the figures."""
+"""The files of a run that its report writes, and the folder of the figures."""
 
 _METRICS = {"recall": "Recall", "precision": "Precision", "ndcg": "NDCG"}
 _SLICES = {
@@ -41,7 +41,7 @@ _SLICES = {
     "tail": "Tail: on items with 0 to 4.",
     "cold_only": "Cold only: cold items ranked among themselves.",
 }
-"""Slice of an evaluation -> what it is."""
+"""Slice of an evaluation -> its explanation."""
 _INTERVALS = {
     True: "with 95% bootstrap intervals over users",
     False: "without intervals, since evaluation.bootstrap was 0",
@@ -60,13 +60,13 @@ def run_report(
     """Draws the figures of a run and lays out its page.
 
     Args:
-      run: its files.
-      evidence: what was taken from its model.
-      folder: the figures are written here.
-      page_folder: where the page will lie; links start from there.
+      run: the files of the run.
+      evidence: what was taken from the run's model.
+      folder: the folder to which the figures are written.
+      page_folder: the folder of the page, from which links start.
       release: the folder of the run's release, if there is one.
-      pictures: folder of the catalogue's pictures, if there are any.
-      on_progress: gets how many figures are drawn.
+      pictures: the folder of the catalogue's pictures, if there are any.
+      on_progress: is called with the number of figures that are drawn, and their total.
     """
     studies = []
     if run.lists is not None:
@@ -131,7 +131,7 @@ def _results(run: RunFiles) -> Iterator[Block]:
     systems = systems_of(run)
     every = run.metrics["test"]["all"]
     metrics = [name for name in every if name.partition("@")[0] in _METRICS]
-    metrics.sort(key=lambda name: not name.endswith("@20"))  # On a phone, the first columns are seen first.
+    metrics.sort(key=lambda name: not name.endswith("@20"))  # A phone may show only the first columns.
     shares = [name for name in every if name.partition("@")[0] in ("coverage", "cold_share", "cold_coverage")]
     rows: list[list[str | Number | Link]] = []
     for system, slices in systems.items():
@@ -260,12 +260,12 @@ def _frontier(run: RunFiles) -> Iterator[Block]:
 
 
 def case_blocks(studies: Sequence[CaseStudy], figures: Sequence[Figure], drawn_among: str) -> Iterator[Block]:
-    """What a page says of case studies; nothing without one.
+    """Yields the blocks of a page on case studies; there are none without a study.
 
     Args:
-      studies: the users.
-      figures: of them.
-      drawn_among: whom they were drawn among, before the least history, e.g. "users with".
+      studies: the case studies.
+      figures: the figures of the case studies.
+      drawn_among: among whom the users were drawn, in the words before the least history, e.g. "users with".
     """
     if not studies:
         return

@@ -1,4 +1,4 @@
-"""What the report and the model card call things, and how both show a figure."""
+"""The names of things in the report and the model card, and how both show a figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPLITS = {
 
 
 def titled(system: str) -> str:
-    """What tables call a baseline."""
+    """Returns the name of a baseline in tables."""
     return "truth (ceiling)" if system == "truth" else system
 
 
@@ -28,24 +28,27 @@ def chosen_by(finished: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def describe_split(run: RunFiles) -> str:
-    """How the log was split, as part of a sentence."""
+    """Describes how the log was split, as part of a sentence."""
     kind = str(run.prepared.manifest["split"])
     return _SPLITS.get(kind, f"split by {kind}")
 
 
 def figure_of(tree: Mapping[str, Any], metric: str, digits: int = 4) -> Number:
-    """A metric of a slice of metrics.json, with its interval if there is one."""
+    """Returns a metric of a slice of metrics.json, with its interval if there is one."""
     return Number.of(tree.get(metric), digits, tree.get("ci", {}).get(metric))
 
 
 def systems_of(run: RunFiles) -> dict[str, dict[str, Any]]:
-    """What tables call a system -> its figures on the test split by slice; the run's model first, then baselines."""
+    """Returns system -> slice -> figures on the test split, with the run's model first, then the baselines.
+
+    Systems have their names in tables.
+    """
     baselines = {titled(name): tree["test"] for name, tree in run.metrics["baselines"].items()}
-    # A model of somebody's own may be called like a baseline, and both are to be shown.
+    # A user-defined model may have the name of a baseline, and both are to be shown.
     model = f"{run.model} (model)" if run.model in baselines else run.model
     return {model: run.metrics["test"]} | baselines
 
 
 def has_intervals(run: RunFiles) -> bool:
-    """Whether the evaluation drew bootstrap intervals (`evaluation.bootstrap`)."""
+    """Returns whether the evaluation drew bootstrap intervals (`evaluation.bootstrap`)."""
     return bool(run.metrics["test"]["all"].get("ci"))

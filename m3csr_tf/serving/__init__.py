@@ -1,1 +1,1 @@
-"""Releases: towers as SavedModels of plain TensorFlow ops, their index, and the manifest that ties them together."""
+"""The client of TF Serving, through which a server answers with the vectors of a release's towers."""

@@ -1,4 +1,4 @@
-"""The towers of a release as TF Serving answers for them: the vectors of the in-process towers, over gRPC."""
+"""A client of TF Serving, which returns over gRPC the vectors that the towers of a release return in process."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.releases.release import Release
 
 MESSAGE_BYTES = 4 << 20
-"""Most bytes of a message that gRPC servers and proxies take unless they are told otherwise."""
+"""Largest message in bytes that gRPC servers and proxies accept by default."""
 CONTENT_BYTES = 3 << 20
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0
-"""Seconds between tries; doubled from the first to the longest."""
+"""Seconds between tries, which double from the first to the longest."""
 PASSING = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}
-"""What a server says while it starts, loads a version, or has a full queue."""
+"""Answers of a server that starts, loads a version, or has a full queue; such a request is tried again."""
 
 
 class TowersClient(AbstractContextManager["TowersClient"]):
-    """Asks a TF Serving that runs on a release's folder for vectors.
+    """A client that asks a TF Serving on a release's folder for vectors.
 
-    Every request names the version that it wants. Given a `Release`, that is its version, always: vectors for its
-    index. Given a folder, it is the version that the manifest names when a call begins, and a whole call is answered by
-    one version. A client is for one thread at a time.
+    Every request names the version that it wants. If the client is given a `Release`, that is always its version, so
+    that the vectors fit its index. If it is given a folder, it is the version that the manifest names when a call
+    begins, and the whole call is answered by one version. Only one thread may use a client at a time.
 
     Args:
       address: host:port of the gRPC endpoint.
       release: an opened release, or the folder `saved_models/<name>` to follow.
-      timeout: seconds that a request may take, tries included.
-      credentials: for TLS, e.g. `grpc.ssl_channel_credentials(ca)`; a plain connection when None.
+      timeout: seconds that a request may take, including repeated tries.
+      credentials: for TLS, e.g. `grpc.ssl_channel_credentials(ca)`; None for an unencrypted connection.
 
     Raises:
       ReleaseError: the folder holds no release.
@@ -63,7 +63,7 @@ class TowersClient(AbstractContextManager["TowersClient"]):
         self._timeout = timeout
         self._manifest = None if isinstance(release, Release) else _Manifest(Path(release))
         self._release = _Served(release.folder, release.manifest) if isinstance(release, Release) else self._now()
-        # Answers are not split, so the limit must not hold for them.
+        # Large requests are sent in pieces, but an answer is not split, so the limit must not apply to answers.
         options = [("grpc.max_receive_message_length", -1)]
         self._channel = (
             grpc.insecure_channel(address, options)
@@ -83,21 +83,21 @@ class TowersClient(AbstractContextManager["TowersClient"]):
 
     @property
     def version(self) -> int:
-        """The version that answered last, or will answer first."""
+        """The version that answered last or, before the first call, will answer."""
         return int(self._release.manifest["version"])
 
     def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
-        """Vectors of users, known or new, float32 [users, D].
+        """Returns the vectors of users, known or new, float32 [users, D].
 
         Args:
-          users: user_id, and history, a list of item ids, oldest first, as `SavedUserTower.vectors` takes them.
-          items: content of the items that the user tower's table lacks, e.g. `Release.items`; without it, they are
-            skipped.
+          users: user_id, and history, a list of item ids, oldest first; see `SavedUserTower.vectors`.
+          items: the content of items that are missing from the user tower's table, e.g. `Release.items`; without it,
+            such items are skipped.
 
         Raises:
           ServingError: the server cannot be reached, lacks the version, refuses a request, or takes too long; or the
-            version's folder has gone.
-          InputError: an id is no string.
+            version's folder is gone.
+          InputError: an id is not a string.
           ReleaseError: the manifest that the client follows is broken.
         """
 
@@ -108,10 +108,10 @@ class TowersClient(AbstractContextManager["TowersClient"]):
         return self._vectors(columns.USER_TOWER, columns.USER_VECTOR, requests, len(users))
 
     def item_vectors(self, catalogue: Catalogue) -> np.ndarray:
-        """Vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown.
+        """Returns the vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown.
 
         Raises:
-          ServingError: as for `user_vectors`.
+          ServingError: for the same reasons as in `user_vectors`.
         """
 
         def requests(release: _Served) -> Iterable[Request]:
@@ -134,7 +134,7 @@ class TowersClient(AbstractContextManager["TowersClient"]):
             return vectors
 
     def _answer(self, tower: str, output: str, request: Request) -> np.ndarray:
-        """The answer to a request, float32 [B, D], asked for in pieces if it is too long for a message."""
+        """Returns the answer to a request, float32 [B, D]; a request too long for a message is sent in pieces."""
         message = PredictRequest()
         message.model_spec.name = tower
         message.model_spec.version.value = self.version
@@ -174,7 +174,7 @@ class TowersClient(AbstractContextManager["TowersClient"]):
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def _said(self, tower: str, error: grpc.RpcError) -> ServingError:
-        """What a failed call means to the user."""
+        """Translates a failed call into an error that says what to do."""
         code, details = error.code(), error.details()
         request = f"{self._address}: {tower} version {self.version}"
         if code == grpc.StatusCode.NOT_FOUND:
@@ -194,12 +194,12 @@ class TowersClient(AbstractContextManager["TowersClient"]):
         return ServingError(f"{request} refused the request: {code.name}: {details}")
 
     def _now(self) -> _Served:
-        """The release that this client is to ask for now."""
+        """Returns the version that this client has to ask for now."""
         return self._release if self._manifest is None else self._manifest.now()
 
 
 class _Superseded(Exception):
-    """The manifest has moved on, and the version that a call began with is no longer served."""
+    """Raised when the manifest names another version, and the version with which a call began is no longer served."""
 
 
 class _Served:
@@ -212,7 +212,7 @@ class _Served:
 
     @cached_property
     def known(self) -> pd.Index:
-        """Ids of the user tower's table."""
+        """The item ids of the user tower's table."""
         version = self.manifest["version"]
         try:
             return known_items(manifests.part_folder(self.folder, columns.USER_TOWER, version))
@@ -224,7 +224,7 @@ class _Served:
 
 
 class _Manifest:
-    """A release's manifest, read again when the file is another one."""
+    """A release's manifest, which is read again when its file has been replaced."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -232,7 +232,7 @@ class _Manifest:
         self._served: _Served | None = None
 
     def now(self) -> _Served:
-        """The version that it names; the same object while that does not change."""
+        """Returns the version that the manifest names, as the same object while the manifest does not change."""
         path = self._folder / columns.MANIFEST
         try:
             stat = path.stat()

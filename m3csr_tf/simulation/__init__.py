@@ -1,1 +1,1 @@
-"""Table 4 of the paper by simulation: recommenders in a closed loop with the synthetic world, side by side."""
+"""Table 4 of the paper by simulation: recommenders are compared in a closed loop with the synthetic world."""

@@ -1,7 +1,7 @@
-"""The log of one arm: what its people have been shown and have clicked, round by round, on the disk and in memory.
+"""The log of one arm: what its people have been shown and have clicked, round by round, on disk and in memory.
 
-A round is a parquet file of impressions, written beside and renamed, so a round is there whole or not at all; all else
-(histories, views, what was seen) follows from the files, the world and the settings.
+A round is a parquet file of impressions, which is written under a temporary name and renamed, so that a file always
+holds a whole round. Everything else (histories, views, seen videos) follows from the files, the world and the settings.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from m3csr_tf.util.files import replacing
 from m3csr_tf.util.stored import reading
 
 _SECONDS_A_PLACE = 30
-"""Between the clicks of one list, so that they have an order."""
+"""Seconds between the clicks of one list, which give them an order."""
 
 
 def round_file(folder: Path, number: int) -> Path:
-    """The impressions of a round; rounds count from 0."""
+    """Returns the file of a round's impressions; rounds count from 0."""
     return folder / "rounds" / f"round_{number:05d}.parquet"
 
 
@@ -36,30 +36,30 @@ def read_round(folder: Path, number: int) -> pd.DataFrame:
     """Reads what `write_round` wrote.
 
     Args:
-      folder: of the arm, <simulation>/arms/<system>.
-      number: of the round.
+      folder: the folder of the arm, <simulation>/arms/<system>.
+      number: the number of the round.
 
     Raises:
       RunError: the file is missing or broken.
     """
     path = round_file(folder, number)
-    # A release that has taken in later rounds cannot go back, so the round alone cannot be done again.
+    # A release that has taken in later rounds cannot go back, so this round alone cannot be repeated.
     remedy = f"delete {folder.parents[1]} and run the simulation again, or put the file back"
     with reading(path, remedy, RunError):
         return pd.read_parquet(path)
 
 
 class ArmLog:
-    """What is known of the people of an arm.
+    """What is known about the people of an arm.
 
     Args:
       population: the people and the videos.
       members: int [n] ascending, the people of this arm; their clicks before the loop are their history.
 
     Attributes:
-      members: as given.
-      views: clicks of each video in the loop, int64 [items]; those before it are `Population.past`.
-      histories: user -> what she has clicked, oldest first.
+      members: the argument of that name.
+      views: clicks on each video in the loop, int64 [items]; those before it are in `Population.past`.
+      histories: user -> the videos that she has clicked, oldest first.
     """
 
     def __init__(self, population: Population, members: np.ndarray) -> None:
@@ -76,7 +76,7 @@ class ArmLog:
         self._clicks: list[pd.DataFrame] = []
 
     def absorb(self, number: int, shown: pd.DataFrame) -> None:
-        """Takes in what came of a round's lists, and the organic clicks until the next one."""
+        """Adds the results of a round's lists, and the organic clicks until the next round."""
         clicked = shown[shown[CLICK].to_numpy()]
         time = self._population.time(number) + _SECONDS_A_PLACE * clicked[RANK].to_numpy(np.int64)
         from_lists = clicked[[USER, ITEM]].assign(**{TIME: time})
@@ -84,7 +84,7 @@ class ArmLog:
         organic = self._population.organic(number)
         organic = organic[self._is_member[organic[USER]]]
         keys = self._keys(organic[USER], organic[ITEM])
-        organic = organic[~np.isin(keys, self._seen)]  # She has watched it, or passed it over.
+        organic = organic[~np.isin(keys, self._seen)]  # She has already watched it or passed it over.
         self._seen = np.union1d(self._seen, keys)
         new = pd.concat([from_lists, organic], ignore_index=True).sort_values([TIME, USER, ITEM], ignore_index=True)
         self._clicks.append(new)
@@ -92,7 +92,7 @@ class ArmLog:
         self.views += np.bincount(new[ITEM], minlength=len(self.views))
 
     def replay(self, folder: Path, rounds: int) -> None:
-        """Takes in the first rounds from their files.
+        """Adds the first rounds from their files.
 
         Raises:
           RunError: a file is missing or broken.
@@ -101,12 +101,16 @@ class ArmLog:
             self.absorb(number, read_round(folder, number))
 
     def clicks(self) -> pd.DataFrame:
-        """All clicks in the loop, USER, ITEM and TIME."""
+        """Returns all clicks in the loop, with the columns USER, ITEM and TIME."""
         nothing = self._population.past[:0]
         return pd.concat([nothing, *self._clicks], ignore_index=True)
 
     def seen(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What users, int [n] ascending, have been shown or have clicked: positions in `users`, and items, int64."""
+        """Returns what some users, int [n] ascending, have been shown or have clicked.
+
+        Returns:
+          Positions in `users`, and items, int64 [pairs] each.
+        """
         owners, items = np.divmod(self._seen, len(self.views))
         positions = np.minimum(np.searchsorted(users, owners), len(users) - 1)
         kept = users[positions] == owners

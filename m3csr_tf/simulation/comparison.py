@@ -1,7 +1,8 @@
-"""An arm beside the control: differences, in per cent too, with intervals from the bootstrap.
+"""Compares an arm with the control: differences, also in per cent, with intervals from the bootstrap.
 
-Where both arms have the same units (twins, and videos in any case) a resample takes a unit in both arms or in neither:
-the interval is that of the paired difference. Where traffic is split, each arm's people are resampled apart.
+If both arms have the same units (twins, and videos in any case), a resample takes a unit in both arms or in neither, so
+that the interval is that of the paired difference. If traffic is split, the people of each arm are resampled
+separately.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from m3csr_tf.simulation.measures import USERS, Measure
 
 CONFIDENCE = 0.95
 _AT_ONCE = 2_000_000
-"""Weights in memory at once: resamples times units."""
+"""Largest number of bootstrap weights in memory: resamples times units."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A system less the control.
+    """The difference of a system from the control.
 
     Attributes:
-      system, control: the two figures.
+      system, control: the figures of both.
       difference, low, high: system - control, and the ends of its 95% interval.
-      percent, percent_low, percent_high: 100 (system / control - 1) and its interval; None where the control has 0, the
-        interval also where it has 0 in a resample.
+      percent, percent_low, percent_high: 100 (system / control - 1) and its interval. They are None where the control
+        is 0; the interval is also None where the control is 0 in a resample.
     """
 
     system: float
@@ -40,20 +41,20 @@ class Difference:
     percent_high: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """As a tree of JSON."""
+        """Returns the difference as a tree for JSON."""
         return asdict(self)
 
 
 def compare(
     system: Mapping[str, Measure], control: Mapping[str, Measure], paired: bool, resamples: int, seed: int
 ) -> dict[str, Difference]:
-    """Differences of all measures, name -> difference.
+    """Returns the differences of all measures, name -> difference.
 
     Args:
       system, control: the measures of two arms (`measures.measure`).
-      paired: whether the users of both are twins.
-      resamples: of the bootstrap.
-      seed: of the bootstrap.
+      paired: whether the users of both arms are twins.
+      resamples: number of resamples of the bootstrap.
+      seed: the seed of the bootstrap.
     """
     found = {}
     for position, (name, one) in enumerate(system.items()):
@@ -68,7 +69,7 @@ def compare(
 
 
 def _resampled(measures: list[Measure], resamples: int, random: np.random.Generator) -> list[np.ndarray]:
-    """The values of measures of the same units in each resample, float64 [resamples]."""
+    """Returns the values of measures of the same units in each resample, float64 [resamples] for each measure."""
     units = len(measures[0].numerator)
     if not units:
         return [np.zeros(resamples) for _ in measures]

@@ -1,4 +1,4 @@
-"""A day of one arm: the nightly job of its recommender, then the rounds until the next night."""
+"""A day of one arm: first the nightly job of its recommender, then the rounds until the next night."""
 
 from __future__ import annotations
 
@@ -33,27 +33,30 @@ from m3csr_tf.util.common_random import uniforms
 from m3csr_tf.util.files import write_json
 
 Build = Callable[[Config], object]
-"""Trains a run and publishes it as the current version of its release; what is done already is not done again."""
+"""Trains a run and publishes it as the current version of its release; steps that are already done are not repeated."""
 Report = Callable[[int, str], None]
-"""Gets how many rounds of the day are done, and what comes next."""
+"""Is called with the number of rounds of the day that are done, and what comes next."""
 
 _KEPT = 2
-"""Versions of a release that stay: the current one and the one before."""
+"""Number of versions of a release that are kept: the current one and the one before."""
 
 
 def is_done(plan: Plan, system: str, day: int) -> bool:
-    """Whether all of a day's rounds are on the disk."""
+    """Returns whether all rounds of a day are on the disk."""
     return all(round_file(arm_folder(plan, system), number).exists() for number in rounds_of(plan, day))
 
 
 def rounds_of(plan: Plan, day: int) -> range:
-    """The rounds of a day; both count from 0."""
+    """Returns the rounds of a day; both rounds and days count from 0."""
     length = plan.simulation.rounds_a_day
     return range(day * length, (day + 1) * length)
 
 
 def members_of(plan: Plan, population: Population, system: str) -> np.ndarray:
-    """The people of an arm, int [n] ascending: everybody's twin, or those whom a draw by their ids has put into it."""
+    """Returns the people of an arm, int [n] ascending.
+
+    With twins these are all people; with split traffic they are those whom a draw by their ids has put into the arm.
+    """
     everybody = np.arange(len(population.user_ids))
     if plan.simulation.traffic == "twins":
         return everybody
@@ -63,12 +66,12 @@ def members_of(plan: Plan, population: Population, system: str) -> np.ndarray:
 
 
 def run_day(plan: Plan, system: str, day: int, build: Build, report: Report) -> None:
-    """Runs a day of an arm, or what is left of it.
+    """Runs a day of an arm, or what remains of it.
 
     Args:
       plan: the simulation.
-      system: whose arm.
-      day: from 0; the days before it are done, with a shared log those of every arm.
+      system: the name of the arm.
+      day: the day, from 0. All days before it must be done; with a shared log, those of every arm.
       build: see `Build`.
       report: see `Report`.
 
@@ -92,7 +95,8 @@ class _Arm:
     """An arm at the beginning of a day.
 
     Attributes:
-      plan, population, system: as in `run_day`.
+      plan, system: see `run_day`.
+      population: the people and the videos.
       first: number of the day's first round.
     """
 
@@ -102,7 +106,7 @@ class _Arm:
     first: int
 
     def recommender(self, day: int, build: Build) -> ArmRecommender:
-        """The recommender of the day; a model is trained and released first."""
+        """Returns the recommender of the day; a model is trained and released first."""
         kind = self.plan.systems[self.system].kind
         if kind == "popularity":
             return Popularity(self.population)
@@ -121,7 +125,7 @@ class _Arm:
         return ReleasedSystem(release, self.population, self._ids(self.system))
 
     def run_round(self, number: int, recommender: ArmRecommender) -> None:
-        """Shows lists to the visitors of a round, and writes down what came of them."""
+        """Shows lists to the visitors of a round, and writes the impressions."""
         simulation, population = self.plan.simulation, self.population
         time, views = population.time(number), self.views
         users = population.visitors(number, self.log.members)
@@ -138,12 +142,12 @@ class _Arm:
 
     @property
     def folder(self) -> Path:
-        """Where the arm's rounds lie."""
+        """The folder of the arm's rounds."""
         return arm_folder(self.plan, self.system)
 
     @property
     def views(self) -> np.ndarray:
-        """Views of each video that the arm knows of, int64 [items]: those of other arms up to the last night."""
+        """The views of each video that the arm knows of, int64 [items]: those in other arms as of the last night."""
         return self._views_before + self.log.views
 
     @cached_property
@@ -165,7 +169,7 @@ class _Arm:
 
     @property
     def _pasts(self) -> list[str]:
-        """The arms whose people bring the clicks before the loop into the log; of split traffic one brings all."""
+        """The arms whose people's clicks before the loop are in the log; in split traffic, one arm holds them all."""
         return [self.system, *self._others] if self.plan.simulation.traffic == "twins" else [self.system]
 
     def _log_of(self, system: str) -> ArmLog:
@@ -174,7 +178,7 @@ class _Arm:
         return log
 
     def _ids(self, system: str) -> np.ndarray:
-        """What the training's log calls the users: in a shared one, twins are two people."""
+        """Returns the ids of the users in the training log; twins in a shared log are two users."""
         if not self._others or self.plan.simulation.traffic == "split":
             return self.population.user_ids
         return np.asarray([f"{user}@{system}" for user in self.population.user_ids], dtype=object)

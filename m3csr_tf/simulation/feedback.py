@@ -1,10 +1,10 @@
-"""What people do with the videos that they are shown, drawn from the true utilities on common random numbers.
+"""What people do with the videos that they are shown, drawn from the true utilities by common random numbers.
 
 Of a video that is shown, with the offsets of `Population.offsets`, P(click) = sigmoid(utility + offset_click). Likes,
 follows and the seconds watched of a click are those of `data.feedback`; without a click there are none.
 
-A list shows a video to a person once, so a draw belongs to the person and the video: whichever arm shows it, and in
-whichever round, the draw is the same.
+An arm shows a video to a person only once, so a draw belongs to the person and the video: it is the same whichever arm
+shows the video, and in whichever round.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.simulation.population import ITEM, USER, Population
 
 RANK, VIEWS, CLICK, LIKE, FOLLOW, WATCH = "rank", "views", "click", "like", "follow", "watch"
-"""Columns of impressions beside USER and ITEM: place in the list, from 0; views of the video before the round; bool
-three times; and seconds."""
+"""Columns of impressions beside USER and ITEM: the place in the list, from 0; the views of the video before the round;
+whether it was clicked, liked and followed; and the seconds that it was watched.
+"""
 
 
 def impressions(
     population: Population, time: int, users: np.ndarray, lists: np.ndarray, views: np.ndarray
 ) -> pd.DataFrame:
-    """Shows lists, and returns what came of each of their places.
+    """Shows lists, and returns the result of each of their places.
 
     Args:
       population: the people and the videos.
       time: Unix seconds.
       users: int [visitors].
       lists: items int [visitors, n], best first; NO_ITEM where none is left.
-      views: of each video until now, int64 [items].
+      views: the views of each video until now, int64 [items].
 
     Returns:
-      USER, ITEM int32, RANK int16, VIEWS int32, CLICK, LIKE, FOLLOW bool, WATCH float32; a row a place that shows
-      something, in the order of users and places.
+      USER, ITEM int32, RANK int16, VIEWS int32, CLICK, LIKE, FOLLOW bool, WATCH float32. There is a row for each place
+      that shows something, in the order of users and places.
     """
     line, rank = np.nonzero(lists != NO_ITEM)
     user, item = users[line], lists[line, rank]

@@ -1,10 +1,12 @@
-"""What Table 4 of the paper counts, from the impressions of an arm.
+"""The measures of Table 4 of the paper, from the impressions of an arm.
 
-Click, Like, Follow   of a person, in all rounds
-WatchTime             seconds of a person, in all rounds
-Climbing_k            videos published in the loop whose exposures, lists that show them, reach k within two days
-Coverage              share of the recommended places that hold a cold video: published at most 24 hours ago, and
-                      with fewer views than a threshold when the list was made
+- Click, Like, Follow: number for each person, in all rounds.
+- WatchTime: seconds for each person, in all rounds.
+- Climbing_k: number of videos published in the loop whose exposures (lists that show them) reach k within two days.
+- Coverage: share of the recommended places that hold a cold video, i.e. one that was published at most 24 hours ago and
+  had fewer views than a threshold when the list was made.
+
+The hours and thresholds are settings of the simulation; those named here are their defaults.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Measure:
     """A figure that is a ratio of two sums over independent units.
 
     Attributes:
-      over: USERS or VIDEOS, what the units are; twins, and a video in two arms, have the same place.
+      over: the kind of the units, USERS or VIDEOS. Twins, and a video in two arms, have the same position in both arms.
       numerator, denominator: float64 [units].
     """
 
@@ -40,18 +42,18 @@ class Measure:
 
     @property
     def value(self) -> float:
-        """The figure; 0 where there is nothing to divide by."""
+        """The figure; 0 where the denominator is 0."""
         below = self.denominator.sum()
         return float(self.numerator.sum() / below) if below else 0.0
 
 
 def measure(population: Population, members: np.ndarray, shown: pd.DataFrame) -> dict[str, Measure]:
-    """The figures of an arm, in the order of Table 4.
+    """Returns the measures of an arm, in the order of Table 4.
 
     Args:
-      population: the videos, and what counts as cold and as a climb.
+      population: the videos, and the settings of what counts as cold and as a climb.
       members: the people of the arm, int [n] ascending.
-      shown: columns of `feedback.impressions`, and TIME.
+      shown: the columns of `feedback.impressions`, and TIME.
     """
     settings = population.simulation
     position = np.searchsorted(members, shown[USER].to_numpy())
@@ -64,7 +66,7 @@ def measure(population: Population, members: np.ndarray, shown: pd.DataFrame) ->
     fresh = population.published >= population.begins
     counts = exposures_within(shown, population.published, settings.climbing_hours)[fresh]
     for k in settings.climbing:
-        # The number of videos, as a mean over the videos times their number.
+        # The measure is the number of videos, written as the mean over the videos times their number.
         found[f"Climbing_{k}"] = Measure(VIDEOS, (counts >= k) * float(len(counts)), np.ones(len(counts)))
     cold = is_cold(shown, population.published, settings.cold_hours, settings.cold_views)
     found[COVERAGE] = Measure(USERS, of_members(cold), of_members(np.ones(len(shown))))
@@ -72,12 +74,12 @@ def measure(population: Population, members: np.ndarray, shown: pd.DataFrame) ->
 
 
 def exposures_within(shown: pd.DataFrame, published: np.ndarray, hours: float) -> np.ndarray:
-    """How often each video is shown in its first hours, int64 [items].
+    """Counts how often each video is shown in its first hours, int64 [items].
 
     Args:
-      shown: ITEM and TIME, Unix seconds; a row an exposure.
-      published: Unix seconds [items].
-      hours: from its publishing on, the last moment included.
+      shown: ITEM and TIME (Unix seconds), with a row for each exposure.
+      published: publication times in Unix seconds [items].
+      hours: length of the time from publication, including its last moment.
     """
     items = shown[ITEM].to_numpy()
     early = shown[TIME].to_numpy() - published[items] <= hours * _HOUR
@@ -85,13 +87,13 @@ def exposures_within(shown: pd.DataFrame, published: np.ndarray, hours: float) -
 
 
 def is_cold(shown: pd.DataFrame, published: np.ndarray, hours: float, views: int) -> np.ndarray:
-    """Whether the video of each exposure is cold then, bool [rows].
+    """Returns whether the video of each exposure is cold at that time, bool [rows].
 
     Args:
-      shown: ITEM, TIME, Unix seconds, and VIEWS.
-      published: Unix seconds [items].
-      hours: oldest age.
-      views: it has fewer than these.
+      shown: ITEM, TIME (Unix seconds) and VIEWS.
+      published: publication times in Unix seconds [items].
+      hours: the largest age of a cold video.
+      views: a cold video has fewer views than these.
     """
     age = shown[TIME].to_numpy() - published[shown[ITEM].to_numpy()]
     nothing = np.zeros(len(shown), bool)

@@ -1,4 +1,4 @@
-"""The nightly job: the log and the catalogue as tables, then a training and a release of them."""
+"""The nightly job: writes the log and the catalogue as tables, from which a run is trained and released."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DONE = "night_{:03d}.json"
 
 
 def training_log(population: Population, logs: Sequence[tuple[np.ndarray, pd.DataFrame]]) -> pd.DataFrame:
-    """Clicks as a training reads them.
+    """Returns clicks as training reads them.
 
     Args:
-      population: who and what USER and ITEM mean.
-      logs: what a log calls the users, object [users], and its clicks, USER, ITEM and TIME.
+      population: maps the positions in USER and ITEM to ids.
+      logs: for each log, the ids of the users in it, object [users], and its clicks, with USER, ITEM and TIME.
 
     Returns:
       user_id, item_id (str) and timestamp (int64), in the order of time, then of ids.
@@ -49,14 +49,14 @@ def training_log(population: Population, logs: Sequence[tuple[np.ndarray, pd.Dat
 def write_tables(
     folder: Path, log: pd.DataFrame, population: Population, available: np.ndarray, views: np.ndarray
 ) -> None:
-    """Writes a training's input, layout "table" (docs/data.md), unless it is there already.
+    """Writes the input of a training in the layout "table" (docs/data.md), unless it exists.
 
     Args:
-      folder: where; it appears whole or not at all.
-      log: as `training_log`.
-      population: the videos.
+      folder: the folder, which is written under a temporary name and renamed.
+      log: the clicks, see `training_log`.
+      population: the people and the videos.
       available: bool [items], the videos of the catalogue.
-      views: their view counts, int64 [items].
+      views: view counts of the videos, int64 [items].
     """
     if folder.exists():
         return
@@ -79,7 +79,7 @@ def write_tables(
 
 
 def night_config(plan: Plan, system: str, night: int) -> Config:
-    """The settings of a night's training and release: the system's own, on the tables of `write_tables`."""
+    """Returns the settings of a night's training and release: those of the system, on the tables of `write_tables`."""
     settings: dict[str, Any] = {
         "data.format": "table",
         "data.path": str(tables_folder(plan, system, night)),
@@ -95,20 +95,20 @@ def night_config(plan: Plan, system: str, night: int) -> Config:
 
 
 def arm_folder(plan: Plan, system: str) -> Path:
-    """Where an arm's rounds and nights lie."""
+    """Returns the folder of an arm's rounds and nights."""
     return plan.folder / "arms" / system
 
 
 def tables_folder(plan: Plan, system: str, night: int) -> Path:
-    """Where the input of a night's training lies."""
+    """Returns the folder of the input of a night's training."""
     return arm_folder(plan, system) / LOGS / f"night_{night:03d}"
 
 
 def done_file(plan: Plan, system: str, night: int) -> Path:
-    """Says that a night is done, and which version it has published."""
+    """Returns the file whose existence says that a night is done; it names the version that the night has published."""
     return arm_folder(plan, system) / "nights" / _DONE.format(night)
 
 
 def read_done(path: Path) -> int:
-    """The version that a finished night has published."""
+    """Returns the version that a finished night has published."""
     return int(json.loads(path.read_text(encoding="utf-8"))["version"])

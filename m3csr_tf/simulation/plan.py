@@ -1,4 +1,4 @@
-"""A file of a simulation, read and checked before anything is trained."""
+"""Reads the file of a simulation, and checks it before anything is trained."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from m3csr_tf.util.names import check_room, is_plain
 from m3csr_tf.util.quoting import quoted
 
 _OWN = "simulation."
-"""What begins the overrides that are not of the systems' settings."""
+"""Prefix of the overrides that belong to the simulation and not to the settings of the systems."""
 _QUICK = "-quick"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A simulation, resolved.
+    """A simulation with all of its settings resolved.
 
     Attributes:
-      folder: where all of it lies, <run.folder>/<name>.
-      simulation: its own settings.
-      world: the world that all arms live in.
-      systems: name -> kind and the like, in the order of the file.
+      folder: the folder of the simulation, <run.folder>/<name>.
+      simulation: the settings of the simulation itself.
+      world: the world in which all arms live.
+      systems: name -> the entry of the system, in the order of the file.
       configs: name -> settings of the trained systems.
-      control: the system that the others are compared with.
+      control: the name of the system with which the others are compared.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class Plan:
     control: str
 
     def identity(self) -> dict[str, Any]:
-        """All that the results hang on, as JSON."""
+        """Returns everything on which the results depend, as JSON."""
         return {
             "simulation": self.simulation.model_dump(mode="json", exclude={"bootstrap"}),
             "world": self.world.model_dump(mode="json"),
@@ -57,7 +57,7 @@ class Plan:
         }
 
     def _print(self, name: str) -> str | None:
-        """What the trained weights and released vectors of a system hang on, as a digest."""
+        """Returns a digest of everything on which the trained weights and released vectors of a system depend."""
         if name not in self.configs:
             return None
         config = self.configs[name]
@@ -72,12 +72,12 @@ def read_plan(file: Path, overrides: Sequence[str] = (), quick: bool = False) ->
     """Reads the file of a simulation.
 
     Args:
-      file: YAML (`SimulationFile`).
-      overrides: `simulation.NAME=VALUE` of the simulation itself, others of all systems; they come last.
-      quick: add the settings of `quick`, and "-quick" to the name.
+      file: a YAML file (`SimulationFile`).
+      overrides: `simulation.NAME=VALUE` for the simulation itself, others for all systems; they are applied last.
+      quick: whether to add the settings of `quick`, and "-quick" to the name.
 
     Raises:
-      ConfigError: the file is missing or malformed, or a setting is at fault or contradicts the simulation.
+      ConfigError: the file is missing or malformed, or a setting is invalid or contradicts the simulation.
     """
     tree = configuration.read_mapping(file, "simulation", "--config", "with systems")
     plan_file = _validated(file, tree)
@@ -111,7 +111,7 @@ def read_plan(file: Path, overrides: Sequence[str] = (), quick: bool = False) ->
 
 
 def run_name(system: str, night: int) -> str:
-    """The name of the run that a nightly job trains."""
+    """Returns the name of the run that a nightly job trains."""
     return f"{system}-night{night}"
 
 
@@ -137,7 +137,7 @@ def _of_system(
 
 
 def _with_own(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The file's tree with `simulation.NAME=VALUE` in it."""
+    """Returns the file's tree with the values of `simulation.NAME=VALUE` in it."""
     own = dict(tree.get("simulation") or {})
     for override in overrides:
         key, equals, text = override.removeprefix(_OWN).partition("=")

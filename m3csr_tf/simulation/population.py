@@ -1,11 +1,11 @@
-"""The people and videos of the simulation: the synthetic world with its truth, and what a video is worth when.
+"""The people and videos of the simulation: the synthetic world with its truth, and the utility of a video over time.
 
 The utility of video i for person u at time t, for a video that was published at p_i:
 
     utility_ui(t) = match_ui + quality_i - (t - p_i) / life
 
-Match and quality are the world's own (`data.world`), and so is the mean life of a video's interest. In the world's log
-the share of a video's life that falls into the log is part of its popularity; in the loop, time passes instead.
+Match, quality and the mean life of the interest in a video are those of the world (`data.world`). In the world's log,
+the popularity of a video includes the share of its life that falls into the log; in the loop, time passes instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from m3csr_tf.simulation.settings import SimulationConfig
 from m3csr_tf.util.common_random import uniforms
 
 USER, ITEM, TIME = "user", "item", "time"
-"""Columns of clicks: positions of users and items int32, Unix seconds int64."""
+"""Columns of clicks: positions of users and items, int32, and Unix seconds, int64."""
 DAY = 86_400
 _PAIRS = 100_000
 """Random pairs of a person and a video that rates are fixed on."""
@@ -34,17 +34,17 @@ _PAIRS = 100_000
 
 @dataclass(frozen=True)
 class Population:
-    """Who and what there is. Users and items are known by their positions.
+    """The people and the videos, who are identified by their positions.
 
     Attributes:
-      world: what it was made from.
+      world: the settings of the world.
       user_ids, item_ids: object arrays of str.
       user_side: float32 [users, k], item_side: float32 [items, k]; their dot products are the matches.
       quality: float64 [items].
-      published: Unix seconds, int64 [items].
+      published: publication times in Unix seconds, int64 [items].
       content: modality -> raw vectors float32 [items, width].
-      clicks: the world's own log, USER, ITEM and TIME, in the order of time.
-      simulation: its settings.
+      clicks: the world's own log, with USER, ITEM and TIME, in the order of time.
+      simulation: the settings of the simulation.
     """
 
     world: WorldConfig
@@ -60,7 +60,7 @@ class Population:
 
     @classmethod
     def of(cls, world: WorldConfig, simulation: SimulationConfig) -> Population:
-        """Makes the world, and takes its truth apart."""
+        """Makes the world, and separates its truth into matches and quality."""
         raw = make_world(world)
         truth = raw.truth
         assert truth is not None
@@ -81,11 +81,11 @@ class Population:
 
     @property
     def begins(self) -> int:
-        """When the loop begins, Unix seconds."""
+        """The time at which the loop begins, in Unix seconds."""
         return START + self.simulation.start_day * DAY
 
     def time(self, number: int) -> int:
-        """When a round's lists are shown, Unix seconds; rounds count from 0."""
+        """Returns the time at which the lists of a round are shown, in Unix seconds; rounds count from 0."""
         return self.begins + number * self.simulation.round_hours * DAY // 24
 
     @cached_property
@@ -94,32 +94,32 @@ class Population:
         return self.clicks[self.clicks[TIME] < self.begins].reset_index(drop=True)
 
     def organic(self, number: int) -> pd.DataFrame:
-        """The clicks between a round and the next that people find their own way to, whatever is shown to them."""
+        """Returns the clicks between a round and the next that happen outside the lists, whatever these show."""
         within = self.clicks[TIME].between(self.time(number), self.time(number + 1), inclusive="left")
         found = self.clicks[within.to_numpy()]
         drawn = uniforms(self.simulation.seed, "organic", found[USER].to_numpy(), found[ITEM].to_numpy())
         return found[drawn < self.simulation.organic].reset_index(drop=True)
 
     def available(self, time: int) -> np.ndarray:
-        """Videos that have been published by then, bool [items]."""
+        """Returns which videos have been published by a time, bool [items]."""
         return self.published <= time
 
     def visitors(self, number: int, members: np.ndarray) -> np.ndarray:
-        """Who of `members`, int [n] ascending, comes in a round, int [visitors].
+        """Returns which of `members`, int [n] ascending, come in a round, int [visitors].
 
-        A person comes with a probability in proportion to her clicks in the world's log, at most 1.
+        The probability that a person comes is proportional to her number of clicks in the world's log, and at most 1.
         """
         drawn = uniforms(self.simulation.seed, "visit", members, np.asarray(number))
         return members[drawn < np.minimum(1.0, self.simulation.visits * self._activity[members])]
 
     def utilities(self, users: np.ndarray, items: np.ndarray, time: int) -> np.ndarray:
-        """True utilities of pairs at a time, float64, of the common shape of both arrays."""
+        """Returns the true utilities of pairs at a time, float64, in the broadcast shape of both arrays."""
         users, items = np.broadcast_arrays(users, items)
         match = np.einsum("...k,...k->...", self.user_side[users], self.item_side[items], dtype=np.float64)
         return match + self.worth(time)[items]
 
     def worth(self, time: int) -> np.ndarray:
-        """What videos are worth to everybody at a time, float64 [items]: their quality, less what has faded."""
+        """Returns the part of utility that is the same for everybody, float64 [items]: quality minus faded interest."""
         age = np.maximum(time - self.published, 0)
         return self.quality - age / (self.world.life * PERIOD)
 
@@ -130,10 +130,10 @@ class Population:
 
     @cached_property
     def offsets(self) -> dict[str, float]:
-        """What is added to a utility before the logistic function gives the probability of "click", "like", "follow".
+        """The offsets on a utility whose sigmoid is the probability of "click", "like" and "follow".
 
-        At the beginning of the loop and with videos shown at random, they give the rates that the settings ask for; of
-        a like and a follow that is the rate among clicks.
+        At the beginning of the loop and with videos shown at random, they give the rates that the settings ask for; the
+        rates of likes and follows are those among clicks.
         """
         seed = self.simulation.seed
         items = np.flatnonzero(self.available(self.begins))

@@ -1,4 +1,4 @@
-"""A released model as the recommender of an arm: its towers, index and refresh, by their public interface alone."""
+"""A released model as the recommender of an arm; it uses the public interface of towers, index and refresh alone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SOURCE = "simulation"
 
 
 class ReleasedSystem:
-    """Lists from the current version of a release.
+    """A recommender that makes lists from the current version of a release.
 
     Args:
-      release: the version, and what its journal holds; videos and view counts come into it by `refresh`.
+      release: the version with what its journal holds; `refresh` adds videos and view counts.
       population: the people and the videos.
-      log_ids: what the arm's log calls the users, object [users].
+      log_ids: the ids of the users in the arm's log, object [users].
     """
 
     def __init__(self, release: Release, population: Population, log_ids: np.ndarray) -> None:
@@ -34,7 +34,7 @@ class ReleasedSystem:
         self._ids = population.item_ids
         self._log_ids = log_ids
         self._content = population.content
-        # A release of before models could say that they place no new items can.
+        # A release from the time before models could say that they place no new items can place them.
         places = release.manifest.get("places_new_items", True)
         bare = np.all([np.isnan(vectors).any(axis=1) for vectors in population.content.values()], axis=0)
         self._waiting = bare if places else np.ones(len(bare), bool)
@@ -52,7 +52,7 @@ class ReleasedSystem:
         """See `ArmRecommender`."""
         self.take_in(moment.available, moment.views)
         lookup = pd.Index(self._release.index.ids)
-        rows = lookup.get_indexer(self._ids)  # Of each video, -1 where the index lacks it.
+        rows = lookup.get_indexer(self._ids)  # The row of each video, -1 where the index lacks it.
         users = pd.DataFrame(
             {
                 columns.USER_ID: self._log_ids[moment.users],
@@ -66,12 +66,12 @@ class ReleasedSystem:
         return np.where(found == NO_ITEM, NO_ITEM, items[found])
 
     def take_in(self, available: np.ndarray, views: np.ndarray) -> None:
-        """Brings new videos and changed view counts into the release, as an upstream job would.
+        """Adds new videos and changed view counts to the release, as an upstream job would.
 
-        What the release holds already, from before a kill too, is not given again.
+        What the release already holds, also from before a kill, is not given again.
 
         Args:
-          available: bool [items], videos that have been published.
+          available: bool [items], the videos that have been published.
           views: int64 [items]; a count decides the popularity bin and so the gate and the exposure bonus.
         """
         in_release = self._release.items.holds(self._ids)

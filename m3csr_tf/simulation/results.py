@@ -1,4 +1,4 @@
-"""All figures of a simulation whose rounds are done, from their files."""
+"""Computes all figures of a simulation whose rounds are done, from their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m3csr_tf.simulation.population import TIME, Population
 
 
 def results_of(plan: Plan) -> dict[str, Any]:
-    """The tree of results.json (docs/simulation.md): nothing in it hangs on how long it took, or on kills.
+    """Returns the tree of results.json (docs/simulation.md), in which nothing depends on durations or on kills.
 
     Raises:
       RunError: the file of a round is missing or broken.
@@ -59,7 +59,7 @@ def results_of(plan: Plan) -> dict[str, Any]:
 
 
 def _shown(plan: Plan, population: Population, system: str, day: int) -> pd.DataFrame:
-    """The impressions of a day, with the column TIME."""
+    """Reads the impressions of a day, with the column TIME."""
     frames = [
         read_round(arm_folder(plan, system), number).assign(**{TIME: population.time(number)})
         for number in rounds_of(plan, day)

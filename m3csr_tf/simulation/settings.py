@@ -1,4 +1,4 @@
-"""The file of a simulation: the systems that are compared, the days that they run, and what is counted."""
+"""The settings in the file of a simulation: the compared systems, the days that they run, and what is measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3csr_tf.util.quoting import quoted
 
 HOURS_OF_DAY = 24
 LAST_DAY = 27
-"""The world publishes no video after this day of its log of 30 days (data/world.py)."""
+"""The last day of the world's log of 30 days on which it publishes a video (data/world.py)."""
 
 
 class SimulationConfig(Section):
@@ -78,12 +78,12 @@ class SimulationConfig(Section):
 
     @property
     def rounds_a_day(self) -> int:
-        """Rounds of a day."""
+        """Number of rounds of a day."""
         return HOURS_OF_DAY // self.round_hours
 
 
 class SystemConfig(Section):
-    """One arm's recommender."""
+    """The recommender of one arm."""
 
     kind: Literal["release", "popularity", "truth"] = Field(
         "release",

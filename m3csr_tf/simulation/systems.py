@@ -1,4 +1,4 @@
-"""What an arm asks of its recommender, and the two recommenders that need no model."""
+"""The interface between an arm and its recommender, and the two recommenders that need no model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Moment:
     Attributes:
       time: Unix seconds.
       users: int [visitors] ascending.
-      histories: what each of them has clicked, oldest first, items.
-      seen_by, seen: pairs of a position in `users` and an item that is not to be shown to her, int64 [pairs].
-      available: bool [items], videos that have been published.
-      views: int64 [items].
-      length: of the lists.
+      histories: the items that each visitor has clicked, oldest first.
+      seen_by, seen: pairs of a position in `users` and an item that must not be shown to that user, int64 [pairs].
+      available: bool [items], the videos that have been published.
+      views: views of each video, int64 [items].
+      length: the length of the lists.
     """
 
     time: int
@@ -37,19 +37,19 @@ class Moment:
 
 
 class ArmRecommender(Protocol):
-    """A recommender; the docstrings here are the specification."""
+    """A recommender; the docstrings here are its specification."""
 
     def lists(self, moment: Moment) -> np.ndarray:
-        """Takes in what is new, and makes the visitors' lists.
+        """Takes in what is new, and makes the lists of the visitors.
 
         Returns:
-          Items int [visitors, length], best first, available and not seen; -1 where none is left.
+          Items int [visitors, length], best first, which are available and not seen; -1 where none is left.
         """
         ...
 
 
 class Popularity:
-    """The most viewed videos, the same for everybody but for what each has seen; equal ones in a random order."""
+    """A recommender of the most viewed videos that the user has not seen, with ties in random order."""
 
     def __init__(self, population: Population) -> None:
         self._seed = population.simulation.seed
@@ -61,7 +61,7 @@ class Popularity:
 
 
 class Truth:
-    """The videos of the largest true utility: what no recommender can surpass by its choice for one round."""
+    """A recommender of the videos of the largest true utility, which no other can surpass in a single round."""
 
     def __init__(self, population: Population) -> None:
         self._population = population
@@ -79,6 +79,6 @@ def _ranked(users: np.ndarray, items: np.ndarray, moment: Moment, seed: int) -> 
     seen = sparse.csr_array(
         (np.ones(len(moment.seen), np.float32), (moment.seen_by, moment.seen)), shape=(len(users), len(items))
     )
-    # Of another order of ties in each round, or who comes first would be the first always.
+    # The order of ties differs between rounds; otherwise the same video would always come first.
     ties = (seed + moment.time) % 2**32
     return top_n(users, items, moment.length, seen=seen, candidates=moment.available, seed=ties)

@@ -1,4 +1,4 @@
-"""The tables of a simulation: on the console, and as CSV files."""
+"""The tables of a simulation, on the console and as CSV files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FILES = TABLE_4, ARMS, DAYS = "table4.csv", "arms.csv", "days.csv"
 
 
 def differences_table(system: str, control: str, found: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """One system beside the control, a row a metric.
+    """Returns a table that compares one system with the control, with a row for each metric.
 
     Args:
       system, control: their names.
-      found: metric -> as `Difference.as_json`.
-      title: above it.
+      found: metric -> the tree of `Difference.as_json`.
+      title: the title above the table.
     """
     table = Table("metric", title=title, title_justify="left")
     for heading in (system, control, "change", "95%"):
@@ -31,7 +31,7 @@ def differences_table(system: str, control: str, found: Mapping[str, Mapping[str
 
 
 def days_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Every arm's days."""
+    """Returns a table of the days of every arm."""
     table = Table("system", "day", title="day by day", title_justify="left")
     for heading in list(rows[0])[2:]:
         table.add_column(heading, justify="right")
@@ -68,8 +68,8 @@ def _figure(value: float) -> str:
 
 
 def _change(one: Mapping[str, Any]) -> tuple[str, str]:
-    """The difference and its interval, in per cent where that means something."""
-    if one["percent_low"] is None:  # Of a control with nothing, or next to nothing, per cent would say nothing.
+    """Returns the difference and its interval, in per cent where that is meaningful."""
+    if one["percent_low"] is None:  # Per cent of nothing, or next to nothing, would say nothing.
         return f"{_signed(one['difference'])} (no %)", f"{_signed(one['low'])} to {_signed(one['high'])}"
     return f"{one['percent']:+.1f}%", f"{one['percent_low']:+.1f} to {one['percent_high']:+.1f}%"
 

@@ -1,6 +1,6 @@
-"""Every day of an arm in a process of its own: what TensorFlow keeps of a release or a training goes with it.
+"""Runs every day of an arm in a process of its own, which frees what TensorFlow keeps of a release or a training.
 
-The processes are forked from one that has imported TensorFlow and has not begun to use it, so a new one takes no time.
+The processes are forked from one that has imported TensorFlow but has not begun to use it, so a new one starts at once.
 What they print goes to a log; how far they are, and how they end, comes through a pipe.
 """
 
@@ -30,13 +30,13 @@ def run(
 
     Args:
       work: a function of a module; it calls report(done, stage).
-      args: its arguments.
-      log: file that gets what it prints.
-      on_progress: gets what it reports.
-      what: it works on, for messages.
+      args: the arguments of `work` after `report`.
+      log: the file to which its output is appended.
+      on_progress: is called with what `work` reports.
+      what: what the process works on, for messages.
 
     Raises:
-      RunError: it failed; the message is its own, or names the log.
+      RunError: `work` failed; the message is that of its error, or names the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
@@ -66,13 +66,13 @@ def run(
         process.join()
     finally:
         if process.is_alive():
-            process.kill()  # All that it writes is written beside and renamed.
+            process.kill()  # Nothing is half-written: files are renamed when whole.
             process.join()
         ours.close()
 
 
 def _work(pipe: Connection, log: Path, work: Callable[..., None], args: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent gets it too, and decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent receives it too, and decides.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with log.open("ab") as stream:
         os.dup2(stream.fileno(), 1)
@@ -91,7 +91,7 @@ def _work(pipe: Connection, log: Path, work: Callable[..., None], args: tuple[An
 
 
 def _end_with_parent(pipe: Connection) -> None:
-    """Ends this process when the parent is gone: nobody would wait for it, and the same command may run again."""
+    """Ends this process when its parent is gone, because nobody waits for it and the same command may run again."""
     try:
         pipe.recv()
     except (EOFError, OSError):

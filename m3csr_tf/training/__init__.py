@@ -1,1 +1,1 @@
-"""Training: tf.data streams, the row-wise optimizer, the loop with checkpoints, trained runs."""
+"""Training: tf.data streams, the row-wise optimizer, the loop with checkpoints, and trained runs."""

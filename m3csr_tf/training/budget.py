@@ -1,7 +1,7 @@
-"""How much work a training does: its steps, epochs and validations, by the number of training clicks alone.
+"""The budget of a training: its steps, epochs and validations, from the number of training clicks alone.
 
-Whatever is not set follows from counts, never from a clock, so that a run is the same on every machine, in every
-worker, and after a kill. What is set explicitly holds.
+Whatever is not set follows from counts and never from a clock, so that a run is the same on every machine, in every
+worker, and after a kill. A setting that is given always wins.
 """
 
 from __future__ import annotations
@@ -13,30 +13,39 @@ from typing import Any
 from m3csr_tf.config import Config, NegativesConfig, TrainingConfig
 
 EPOCHS = 6.0
-"""Epochs of a log of up to REFERENCE_CLICKS. A larger one has fewer, by the root of its clicks, since one epoch of more
-clicks teaches more."""
+"""Number of epochs on a log of up to REFERENCE_CLICKS clicks. A larger log has fewer epochs, by the root of its clicks,
+because an epoch of more clicks teaches more.
+"""
 REFERENCE_CLICKS = 1_000_000
 LEAST_EPOCHS = 1.0
-"""Of a log of any size: every click is seen."""
+"""Least number of epochs on a log of any size, so that every click is seen."""
 LEAST_STEPS = 400
-"""Of a small log, whose epochs are a few dozen steps each: the learning rate needs some hundred steps to fall."""
+"""Least number of steps on a small log, whose epochs are a few dozen steps: the learning rate needs some hundred steps
+to fall.
+"""
 
 VALIDATIONS = 20
-"""How many times a training validates, unless steps are so few that LEAST_INTERVAL lies between."""
+"""Number of validations of a training, unless its steps are so few that LEAST_INTERVAL lies between two validations."""
 LEAST_INTERVAL = 25
 PATIENT_FOR = 0.5
-"""Share of the steps without a better validation before training stops: under a cosine schedule the late steps, of a
-small learning rate, often rank best, so that a flat stretch in the middle is no end."""
+"""Share of the steps without a better validation after which training stops. Under a cosine schedule the late steps,
+with a small learning rate, often rank best, so that no progress in the middle is no reason to stop.
+"""
 
 VALIDATION_SHARE = 0.2
-"""Of the time that training and validations take together, the most that validations take, by the costs below."""
+"""Largest share of the time of training and validations together that validations may take, estimated by the costs
+below.
+"""
 LEAST_VALIDATION_USERS = 1000
-"""Fewer cannot tell one step from another: the standard error of their Recall@20 is near 0.01."""
+"""Least number of validation users. Fewer cannot tell one step from another: the standard error of their Recall@20 is
+near 0.01.
+"""
 EXAMPLE_COST, CANDIDATE_COST = 2_000, 2
-"""What an example costs to train, and what each candidate that it is compared with adds to that, in scores: products of
-one user vector with one item vector, chosen from. By the processor's time it was 4,400 and 3.5 on two cores
-(docs/scale.md); less than that leaves time for item vectors and checkpoints, and for cores that others are using, on
-which ranking slows down more than training does."""
+"""The cost of training an example, and the additional cost of each candidate that it is compared with. The unit is a
+score of a ranking: the product of a user vector with an item vector, and its part in the selection of the top. Measured
+by processor time they were 4,400 and 3.5 on two cores (docs/scale.md). The smaller values leave time for item vectors
+and checkpoints, and for cores that others are using, on which ranking slows down more than training.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,13 @@ class Budget:
     """The resolved numbers of a training.
 
     Attributes:
-      steps: of `batch_size` examples, unless patience ends them earlier.
-      evaluate_every: steps from one validation to the next.
-      patience: steps without a better validation after which training stops.
-      epochs: `steps` in passes over the clicks, so many examples each, whatever `training.positives` makes an example.
-      clicks: training clicks of the log.
-      batch_size: examples of a step.
+      steps: number of steps of `batch_size` examples, unless patience ends training earlier.
+      evaluate_every: number of steps from one validation to the next.
+      patience: number of steps without a better validation after which training stops.
+      epochs: `steps` as passes over the clicks. A pass is as many examples as there are clicks, whatever
+        `training.positives` makes an example.
+      clicks: number of training clicks of the log.
+      batch_size: number of examples of a step.
     """
 
     steps: int
@@ -61,11 +71,11 @@ class Budget:
 
     @classmethod
     def of(cls, training: TrainingConfig, clicks: int) -> Budget:
-        """What the settings say, and where they say nothing what the number of training clicks asks for.
+        """Computes the budget from the settings and, where these are silent, from the number of training clicks.
 
         Args:
-          training: its `max_steps`, `epochs`, `evaluate_every`, `patience` and `batch_size`.
-          clicks: training clicks of the whole log, at least 1; the same for every worker and every sitting.
+          training: the settings; `max_steps`, `epochs`, `evaluate_every`, `patience` and `batch_size` are read.
+          clicks: number of training clicks of the whole log, at least 1; the same for every worker and every sitting.
 
         Raises:
           ValueError: there is no click to train on.
@@ -88,14 +98,14 @@ class Budget:
         return cls(steps, every, patience, steps * batch / clicks, clicks, batch)
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers by name, as finished.json has them under "budget"."""
+        """Returns the numbers by name, as finished.json has them under "budget"."""
         return asdict(self) | {"epochs": round(self.epochs, 3)}
 
     def sentence(self, users: int) -> str:
-        """What is printed before the first step.
+        """Returns the sentence that is printed before the first step.
 
         Args:
-          users: whom each validation ranks the catalogue for.
+          users: number of users for whom each validation ranks the catalogue.
         """
         epochs = f"{self.epochs:.2g}" if self.epochs < 10 else f"{self.epochs:,.0f}"
         unit = "epoch" if epochs == "1" else "epochs"
@@ -108,20 +118,20 @@ class Budget:
 
 
 def default_epochs(clicks: int) -> float:
-    """Epochs of a training whose settings name neither epochs nor steps, before the floor of LEAST_STEPS."""
+    """Returns the epochs of a training whose settings give neither epochs nor steps, without the floor LEAST_STEPS."""
     return min(EPOCHS, max(LEAST_EPOCHS, EPOCHS * math.sqrt(REFERENCE_CLICKS / clicks)))
 
 
 def validation_users(config: Config, clicks: int, items: int) -> int:
-    """How many users a validation may rank the catalogue for, so that validations take VALIDATION_SHARE at most.
+    """Returns the number of users whom a validation may rank for, so that validations take at most VALIDATION_SHARE.
 
-    All validations of a run rank the same users. Two steps are then compared on the same people, whose differences
-    vary much less than their figures do, and the best step needs no second look by others.
+    All validations of a run rank for the same users. Two steps are then compared on the same people, whose differences
+    vary much less than their figures do, and the best step needs no second evaluation on other users.
 
     Args:
       config: the run's settings.
-      clicks: training clicks of the whole log.
-      items: of the catalogue.
+      clicks: number of training clicks of the whole log.
+      items: number of items of the catalogue.
 
     Returns:
       At least LEAST_VALIDATION_USERS, and at most `training.validation_users`.
@@ -134,7 +144,7 @@ def validation_users(config: Config, clicks: int, items: int) -> int:
 
 
 def _candidates(negatives: NegativesConfig, batch_size: int, items: int) -> int:
-    """Items that an example's positive is compared with."""
+    """Returns the number of items that an example's positive is compared with."""
     if negatives.kind == "shared":
         return items if items <= negatives.whole_pool else negatives.count
     return {"uniform": 1, "in_batch": batch_size}[negatives.kind]

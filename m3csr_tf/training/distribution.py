@@ -1,8 +1,8 @@
-"""Where a run trains: on one device, on several of one machine, or on many machines (`run.strategy`).
+"""Where a run trains: on one device, on several devices of a machine, or on several machines (`run.strategy`).
 
 Workers meet in collective operations alone. The chief decides and writes everything: it initialises the weights,
-validates, stops, keeps checkpoints; the others take its weights and its decisions, so that nothing but prepared data
-need be the same for all.
+validates, stops, and keeps checkpoints. The others take over its weights and decisions, so that only the prepared data
+must be the same for all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from m3csr_tf.training.streams import ExampleStream
 from m3csr_tf.util.quoting import quoted
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
-"""What collective operations raise where a worker is gone."""
+"""The errors of collective operations when a worker is gone."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Distribution:
     """The replicas that train together.
 
     Attributes:
-      strategy: what model and optimizer are made under; the default one where there is one replica.
+      strategy: the strategy in whose scope model and optimizer are made; the default one for a single replica.
       is_chief: whether this process decides and writes.
-      workers: processes that train together.
+      workers: number of processes that train together.
     """
 
     strategy: tf.distribute.Strategy
@@ -42,14 +42,14 @@ class Distribution:
 
     @property
     def replicas(self) -> int:
-        """Replicas of all workers."""
+        """The number of replicas of all workers."""
         return self.strategy.num_replicas_in_sync
 
     def check(self, config: Config) -> None:
         """Refuses a batch that the replicas cannot share evenly.
 
         Raises:
-          ConfigError: a size is no multiple of the number of replicas.
+          ConfigError: a size is not a multiple of the number of replicas.
         """
         sizes = {"training.batch_size": config.training.batch_size}
         if config.negatives.kind == "shared":
@@ -62,7 +62,7 @@ class Distribution:
                 )
 
     def batches(self, stream: ExampleStream, first_step: int, steps: int) -> Iterator:
-        """This worker's part of the batches of some steps, one element a step."""
+        """Returns this worker's part of the batches of some steps, one element for each step."""
         if self.replicas == 1:
             return iter(stream.dataset(first_step, steps))
 
@@ -70,30 +70,31 @@ class Distribution:
             here = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * here
             batches = stream.dataset(first_step, steps, range(first, first + here))
-            # Else the workers would ask each other at every step whether anybody's input has ended.
+            # Otherwise the workers would ask each other at every step whether the input of any of them has ended.
             return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
         return iter(self.strategy.distribute_datasets_from_function(worker_dataset))
 
     def agree(self, number: int) -> int:
-        """The chief's number; every worker waits here for the others."""
+        """Returns the chief's number; every worker waits here for the others."""
         return number if self.workers == 1 else int(_number_of_chief(self.strategy, tf.constant(number, tf.int64)))
 
     def share(self, variables: Sequence[tf.Variable]) -> None:
         """Gives variables the values that they have in the chief."""
         if self.workers == 1:
             return
-        # A graph of its own: one that is kept would read the variables of its first call for ever.
+        # The function is made anew for each call, because one that is kept would read the variables of its first call
+        # forever.
         values = tf.function(lambda: _of_chief(self.strategy, variables), autograph=False)()
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Says in one sentence that a worker is gone.
+        """Turns the error of a lost worker into one sentence.
 
         Raises:
-          RunError: it is.
+          RunError: a worker is gone.
         """
         try:
             yield
@@ -124,9 +125,9 @@ def _of_chief(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor | tf.
 
 
 def open_distribution(run: RunConfig) -> Distribution:
-    """The replicas that `run.strategy` asks for, after `runtime.configure`; the same ones at every call of a process.
+    """Returns the replicas that `run.strategy` asks for; every call in a process returns the same ones.
 
-    With multi_worker it waits until all workers of TF_CONFIG are there.
+    It calls `runtime.configure` first. With multi_worker it waits until all workers of TF_CONFIG are there.
 
     Raises:
       ConfigError: there are not as many devices, TensorFlow has started too early to divide them, or TF_CONFIG does not
@@ -162,7 +163,7 @@ def _opened(strategy: str, replicas: int | None) -> Distribution:
 
 
 def _devices(replicas: int | None) -> list[str]:
-    """Devices of the replicas of a machine: GPUs, or where there is none as many parts of the CPU as are asked for."""
+    """Returns the devices of a machine's replicas: GPUs or, without any, as many parts of the CPU as are asked for."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         if replicas is not None and replicas > len(gpus):
@@ -181,7 +182,7 @@ def _devices(replicas: int | None) -> list[str]:
 
 
 def _check_cluster() -> int:
-    """How many workers TF_CONFIG names."""
+    """Returns the number of workers that TF_CONFIG names."""
     example = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
     text = os.environ.get("TF_CONFIG", "")
     try:

@@ -1,4 +1,4 @@
-"""finished.json: what a run came to, and what it is of, so that settings, data or weights of another are told."""
+"""Writes and reads finished.json: a run's results, with digests that reveal other settings, data or weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WRITTEN_AGAIN = "delete it and run pipelines/train.py, which writes it again"
 
 
 class _Finished(BaseModel):
-    """What all finished runs say; they say more."""
+    """The fields that finished.json of every run has; there are more."""
 
     best_step: NonNegativeInt
     steps: NonNegativeInt
@@ -39,13 +39,13 @@ def selection(finished: dict[str, Any]) -> tuple[str, float]:
 
 
 def write(folder: Path, facts: dict[str, Any], fingerprint: str, weights: Path) -> None:
-    """Ends a run.
+    """Marks a run as finished.
 
     Args:
-      folder: the run's.
-      facts: what it came to, and the digest of its prepared data.
-      fingerprint: of the settings that it was trained with (`Config.fingerprint`).
-      weights: prefix of the checkpoint of its best step.
+      folder: the run's folder.
+      facts: the results of the run, and the digest of its prepared data.
+      fingerprint: the fingerprint of the settings with which it was trained (`Config.fingerprint`).
+      weights: the prefix of the checkpoint of its best step.
     """
     files = sorted(weights.parent.glob(f"{weights.name}.*"))
     digests = {path.name: sha256(path) for path in files}
@@ -53,7 +53,7 @@ def write(folder: Path, facts: dict[str, Any], fingerprint: str, weights: Path) 
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Contents of a run's finished.json.
+    """Returns the contents of a run's finished.json.
 
     Raises:
       RunError: training has not finished, or the file is broken.
@@ -68,7 +68,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(folder: Path) -> str | None:
-    """Of the settings that a finished run was trained with; None where none has finished, or nobody can tell."""
+    """Returns the fingerprint of the settings of a finished run; None if none has finished or the file is broken."""
     try:
         return str(read(folder)["fingerprint"])
     except RunError:
@@ -76,12 +76,14 @@ def fingerprint(folder: Path) -> str | None:
 
 
 def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
-    """Refuses weights that are not those that the run ended with; what has been read is remembered beside them.
+    """Refuses weights that differ from those with which the run ended.
+
+    The digests of the files that were read are remembered beside the weights.
 
     Args:
-      finished: contents of finished.json.
-      weights: prefix of their checkpoint.
-      remedy: as in `reading`.
+      finished: the contents of finished.json.
+      weights: the prefix of the checkpoint of the weights.
+      remedy: see `reading`.
 
     Raises:
       RunError: a file is missing, cannot be read, or was changed.
@@ -93,5 +95,5 @@ def check_weights(finished: dict[str, Any], weights: Path, remedy: str) -> None:
         with reading(path, remedy, RunError):
             if path.parent != weights.parent or not digests.matches(regular(path), digest):
                 raise ValueError("these are not the weights that the run ended with")
-    with suppress(OSError):  # A run that may only be read can be used all the same.
+    with suppress(OSError):  # A run that is read-only can still be used.
         digests.save(remembered)

@@ -1,7 +1,8 @@
-"""The training loop: steps, validation by full ranking, early stopping, checkpoints, and going on after a kill.
+"""The training loop: steps, validation by full ranking, early stopping, checkpoints, and continuing after a kill.
 
-All that the loop needs to go on (weights, optimizer, step, validations so far) is in one checkpoint, written after each
-validation. Batches depend on the seed and the step alone, so a run that was killed ends where it would have ended.
+All that the loop needs to continue (weights, optimizer, step, validations so far) is in one checkpoint, which is
+written after each validation. Batches depend on the seed and the step alone, so a run that was killed ends where it
+would have ended.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ _FINISHED, _FAILED = 0, -1
 def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | None = None) -> Path:
     """Trains a run to its end, or goes on with one that was stopped; returns the run's folder.
 
-    Early stopping, the weights kept and the figures logged are those of the averaged weights. Of several workers
-    (`run.strategy`) the chief writes the run, and all return when it has.
+    Early stopping, the weights that are kept and the logged figures are based on the averaged weights. Of several
+    workers (`run.strategy`) the chief writes the run, and all return when it has.
 
     Args:
       config: the run's settings.
@@ -71,7 +72,7 @@ def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | 
         that chose (`Choice.of`) is missing or other, the loss or the vectors are no longer finite, or another worker is
         gone.
       InputError: the validation split is empty.
-      ConfigError: the replicas that `run.strategy` asks for are not to be had, or cannot share a batch.
+      ConfigError: the replicas that `run.strategy` asks for are not available, or cannot share a batch.
     """
     replicas = distribution.open_distribution(config.run)
     replicas.check(config)
@@ -140,7 +141,7 @@ def _follow(
     data: TrainingData,
     replicas: Distribution,
 ) -> None:
-    """Takes the chief's weights, and its part of the steps that the chief announces, until that announces none."""
+    """Trains as a worker that is not the chief: takes its part of the steps that the chief announces, until it ends."""
     step = replicas.agree(0)
     if step != _FAILED:
         replicas.share([*model.variables, *optimizer.state])
@@ -199,7 +200,7 @@ class _Loop:
         with progress("training, steps", budget.steps, state.step) as stage, writer.as_default():
             stage(state.step, figures=self._figures())
             if not state.validations:
-                self._validate(math.nan)  # The initial weights, so that the logs say what training has added.
+                self._validate(math.nan)  # The logs can then say what training has added.
             while not self._stopped():
                 started = time.perf_counter()
                 before = state.step
@@ -260,13 +261,14 @@ class _Loop:
         for name, value in state.validations[-1].items():
             tf.summary.scalar(f"validation/{name}", value, step=state.step)
         self._validation.summarise(state.step)
-        # Before the checkpoint: a restart from the last one has nothing left to do that would write the logs.
+        # The logs come before the checkpoint, because a restart from the last checkpoint writes no logs.
         write_csv(self._folder / run_files.LOGS / "validations.csv", state.validations)
         write_csv(self._folder / run_files.LOGS / "throughput.csv", state.throughputs)
         self._stored.assign(json.dumps(asdict(state)))
         self._manager.save(state.step)
         if is_best:
-            # Only now: until the checkpoint named the new best, the old one was what a restart would need.
+            # This comes last: until the checkpoint named the new best weights, a restart would have needed the old
+            # ones.
             for old in (self._folder / run_files.CHECKPOINTS).glob("validated-*"):
                 if old != kept.parent:
                     shutil.rmtree(old)
@@ -306,7 +308,7 @@ class _Loop:
             latest, f"another version of this package may have written it; {_from_the_start(self._config)}", RunError
         ):
             self._manager.checkpoint.restore(str(latest)).assert_existing_objects_matched()
-            state = TrainingState(**json.loads(self._stored.numpy()))  # Holds NaN, which JSON lacks.
+            state = TrainingState(**json.loads(self._stored.numpy()))  # Python reads NaN, which JSON lacks.
         if state.fingerprint != afresh.fingerprint:
             raise RunError(
                 f"{latest}: is of a training with other settings than {run_files.CONFIG_FILE}; "

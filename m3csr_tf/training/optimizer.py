@@ -1,4 +1,4 @@
-"""Adam whose work on an embedding table is proportional to the rows that the batch touched.
+"""Adam with a cost, for an embedding table, in proportion to the rows that the batch touched.
 
 Keras's Adam decays its moments over the whole table at every step even for sparse gradients, and its weight averaging
 is dense too, so that a step's cost grows with the catalogue. Here moments, weights and averages of untouched rows are
@@ -16,16 +16,16 @@ import tensorflow as tf
 from m3csr_tf.ops.gather import scatter_sum
 
 _ROWS = 1 << 18
-"""Rows of a table that are averaged at once."""
+"""Number of rows of a table that are averaged at once."""
 _NEVER_RESTS = tf.int64.max
-"""When a row that no sparse gradient has named moved last: its average is that of the last step, as it stands."""
+"""Stands for the step of the last update of a row that no sparse gradient has named; its average is always current."""
 
 
 class _Step(NamedTuple):
-    """What all variables of a step have in common: scalars, computed once.
+    """The scalars that all variables of a step share, computed once.
 
     Attributes:
-      number: int64, counted from 1.
+      number: int64, the number of the step, from 1.
       rate: float32, the learning rate.
       corrected_rate: float32, with Adam's bias corrections.
       beta_1_power, beta_2_power: float32, the decays to the power of the number.
@@ -46,8 +46,8 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
 
     Args:
       learning_rate: step size.
-      averaging: decay of the average a step; 0 keeps the last weights.
-      beta_1, beta_2, epsilon: as in Adam.
+      averaging: decay of the average in each step; 0 keeps the last weights.
+      beta_1, beta_2, epsilon: the parameters of Adam.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         name: str = "RowwiseAdam",
         **kwargs: Any,
     ) -> None:
-        # Keras takes a decay of 0 for one and goes through whole tables at every step to apply it; None is none.
+        # Keras would apply a decay of 0 to whole tables at every step; None switches it off.
         super().__init__(name=name, **({"weight_decay": None} | kwargs | {"jit_compile": False}))
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.averaging = averaging
@@ -87,16 +87,19 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
 
     @property
     def state(self) -> list[tf.Variable]:
-        """All that it remembers between steps. After `build`."""
+        """All variables that it keeps between steps; available after `build`."""
         return [*self.variables, *self._updated]
 
     def slow_down(self, shares: Mapping[Any, float]) -> None:
-        """Gives variables (by `variable.ref()`) a share of the learning rate; 0 freezes them. After `build`."""
+        """Multiplies the learning rate of variables (by `variable.ref()`) by a factor; call it after `build`.
+
+        A factor of 0 freezes them.
+        """
         for reference, share in shares.items():
             self._shares[self._index_dict[self._var_key(reference.deref())]] = share
 
     def _distributed_apply_gradients_fn(self, distribution: Any, grads_and_vars: Any, **kwargs: Any) -> Any:
-        """Keras' own, with what the variables have in common computed once."""
+        """Calls Keras's own method, after computing once what all variables share."""
         self._step = self._next_step()
         return super()._distributed_apply_gradients_fn(distribution, grads_and_vars, **kwargs)
 
@@ -146,7 +149,10 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         self._scatter(variable, rows, new)
 
     def averages(self, variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-        """The averaged weights as of the last step, in the order of `variables`; the weights without averaging."""
+        """Returns the averaged weights as of the last step, in the order of `variables`, or the weights themselves.
+
+        It returns the weights themselves where averaging is off.
+        """
         if not self.averaging:
             return [tf.identity(variable) for variable in variables]
         indices = [self._index_dict[self._var_key(variable)] for variable in variables]
@@ -156,7 +162,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         ]
 
     def put_averages(self, variable: tf.Variable) -> None:
-        """Assigns a variable its average, some rows at a time: an embedding table need not be in memory once more."""
+        """Assigns its average to a variable, some rows at a time, so that a table is not in memory twice."""
         index = self._index_dict[self._var_key(variable)]
         if not self.averaging:
             return
@@ -170,13 +176,13 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
             self._scatter(variable, rows, self._rested(*some))
 
     def _rested(self, average: tf.Tensor, weight: tf.Tensor, updated: tf.Tensor) -> tf.Tensor:
-        """The average after all finished steps, of weights at rest since step `updated`, if that is past."""
+        """Returns the average after all finished steps of weights unchanged since step `updated`, if that is past."""
         steps = tf.cast(tf.maximum(self.iterations - updated, 0), tf.float32)
         kept = tf.reshape(self.averaging**steps, [-1] + [1] * (len(average.shape) - 1))
         return weight + kept * (average - weight)
 
     def _deduplicate_sparse_grad(self, grads: Sequence[Any]) -> list[Any]:
-        """Sums lines of the same row, as Keras does, but only where there are any."""
+        """Sums the entries of a gradient that belong to the same row, as Keras does, but only where there are any."""
         return [_with_distinct_rows(grad) if isinstance(grad, tf.IndexedSlices) else grad for grad in grads]
 
     @staticmethod
@@ -184,7 +190,7 @@ class RowwiseAdam(tf.keras.optimizers.Optimizer):
         variable.scatter_update(tf.IndexedSlices(values, rows))
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the optimizer."""
+        """Returns the arguments that rebuild the optimizer."""
         return super().get_config() | {
             "learning_rate": self._serialize_hyperparameter(self._learning_rate),
             "averaging": self.averaging,

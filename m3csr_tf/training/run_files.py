@@ -1,4 +1,4 @@
-"""What lies in a run's folder: names, settings, versions, and whether another run's may be replaced."""
+"""The contents of a run's folder: names, settings and versions, and whether a run of that name may be replaced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ITEM_VECTORS = "item_vectors"
 SIMILAR_ITEMS = "similar_items"
 
 JOB_LINKS = (LISTS, ITEM_VECTORS, SIMILAR_ITEMS)
-"""What batch jobs leave in a run's folder unless told otherwise: links to their parts."""
+"""Links to their parts that batch jobs leave in a run's folder by default."""
 
 REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
 
@@ -55,23 +55,23 @@ TRACKING_FILE = "tracking.json"
 """Which run of an MLflow store this run is logged to."""
 
 EVALUATIONS = "evaluations"
-"""Folder of what lists or vectors of others came to, by the held-out clicks of the run."""
+"""The folder of evaluations of lists or vectors of other systems by the held-out clicks of the run."""
 
 _LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy", "pandas", "scikit-learn")
 
 _MOST_RENAMED = 2
-"""Renamed settings that the refusal of a run of an earlier version names."""
+"""Largest number of renamed settings that the refusal of a run of an earlier version names."""
 
 _PUT_BACK = "put it back; where it is lost, train under another run.name"
 
 
 def check_run(config: Config) -> None:
-    """Refuses to go on when the run's folder holds a run of another configuration; writes nothing.
+    """Refuses a configuration if the run's folder holds a run of another one; writes nothing.
 
-    Only settings that change the trained weights make another run of it; evaluation, index and retrieval may differ.
+    Only settings that change the trained weights count; those of evaluation, index and retrieval may differ.
 
     Raises:
-      RunError: it does, and `run.overwrite` is not set, or as `differing`.
+      RunError: it does, and `run.overwrite` is not set; or for the same reason as in `differing`.
     """
     found = differing(config)
     if found and config.run.overwrite:
@@ -84,10 +84,10 @@ def check_run(config: Config) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuses to replace a run in whose folder something lies that no run leaves there; writes nothing.
+    """Refuses to replace a run whose folder holds something that no run leaves there; writes nothing.
 
     Raises:
-      RunError: naming it.
+      RunError: there is such a thing; the message names it.
     """
     kept = (CONFIG_FILE, VERSIONS_FILE, METRICS_FILE, FINISHED_FILE, CROSS_IDS, TRACKING_FILE, *REPORT_FILES)
     foreign = [folder / name for name in JOB_LINKS if (folder / name).exists() and not (folder / name).is_symlink()]
@@ -102,7 +102,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def _jobs(folder: Path) -> list[Path]:
-    """Folders of the run's batch jobs."""
+    """Returns the folders of the run's batch jobs."""
     return [job for name in JOB_LINKS for job in job_folders(folder / name)]
 
 
@@ -111,28 +111,28 @@ def _own(folder: Path) -> bool:
 
 
 def has_trained(config: Config) -> bool:
-    """Whether the run of this name has a checkpoint, or has finished."""
+    """Returns whether the run of this name has a checkpoint or has finished."""
     folder = config.run_folder
     return (folder / FINISHED_FILE).exists() or any((folder / CHECKPOINTS).glob("*"))
 
 
 def data_digest(prepared: Prepared) -> str:
-    """What ties weights to the data they were trained on: SHA-256 of the prepared manifest, hex."""
+    """Returns the digest that ties weights to their training data: SHA-256 of the prepared manifest, in hex."""
     return sha256(prepared.folder / columns.MANIFEST)
 
 
 def open_run(config: Config, afresh: bool = False) -> Path:
-    """Creates a run's folder, or opens it to go on; a run of another configuration is replaced if it may be.
+    """Creates or opens a run's folder; a run of another configuration is replaced if that is allowed.
 
     Args:
       config: the run's settings.
-      afresh: replace what has been trained in any case.
+      afresh: whether to replace what has been trained in any case.
 
     Returns:
       The folder, with config.yaml and versions.json written.
 
     Raises:
-      RunError: as `check_run`.
+      RunError: for the same reasons as in `check_run`.
     """
     check_run(config)
     folder = config.run_folder
@@ -150,10 +150,10 @@ def open_run(config: Config, afresh: bool = False) -> Path:
 
 
 def settings_of(folder: Path) -> Config:
-    """The resolved configuration of a run.
+    """Returns the resolved configuration of a run.
 
     Raises:
-      RunError: the file is broken, empty, of a version with other names of settings, or cannot be read.
+      RunError: the file is broken, empty, from a version with other names of settings, or cannot be read.
     """
     path = folder / CONFIG_FILE
     with reading(path, _PUT_BACK, RunError):
@@ -172,7 +172,7 @@ def settings_of(folder: Path) -> Config:
         try:
             found = config_module.load(path)
         except ConfigError as error:
-            # What else it says to do is for files that a user has written.
+            # Its further advice is meant for files that a user has written.
             raise ValueError(str(error).removeprefix(f"{path}: ").partition("; ")[0]) from None
         if not text.endswith(config_module.END_OF_YAML):
             raise ValueError("its end is missing")
@@ -180,12 +180,13 @@ def settings_of(folder: Path) -> Config:
 
 
 def differing(config: Config) -> list[str]:
-    """How the run of this name, if there is one, differs from the configuration: settings, as `differences`.
+    """Returns how the run of this name, if there is one, differs from the configuration, as `differences` does.
 
-    What has been trained under the name may differ too, where two trainings were at it.
+    The weights under this name may be of other settings than config.yaml, where two trainings wrote the folder at the
+    same time; that counts as a difference, too.
 
     Raises:
-      RunError: what it was trained with cannot be told, and `run.overwrite` is not set.
+      RunError: the settings of the run cannot be read, and `run.overwrite` is not set.
     """
     if not os.path.lexists(config.run_folder / CONFIG_FILE):
         return []
@@ -208,7 +209,7 @@ def as_trained(config: Config) -> Config:
     configuration names itself stays, and so does a final fit that it asks for.
 
     Raises:
-      RunError: as `settings_of`.
+      RunError: for the same reasons as in `settings_of`.
     """
     if not os.path.lexists(config.run_folder / CONFIG_FILE):
         return config
@@ -222,7 +223,7 @@ def as_trained(config: Config) -> Config:
 
 
 def differences(old: Config, new: Config, *sections: str) -> list[str]:
-    """Settings that differ, as "section.name: old -> new"; of `sections`, or all that change the weights."""
+    """Returns the settings that differ, as "section.name: old -> new"; by default all that change the weights."""
     trees = old.model_dump(mode="json"), new.model_dump(mode="json")
     found = []
     for section in sections or (*config_module.TRAINING_SECTIONS, "run"):
@@ -242,7 +243,7 @@ def _said(value: Any) -> str:
 
 
 def versions() -> dict[str, Any]:
-    """What a run was made with: this package, Python, the libraries, the number of cores."""
+    """Returns the versions that a run was made with (this package, Python, libraries), and the number of cores."""
     return {
         "m3csr_tf": m3csr_tf.__version__,
         "python": platform.python_version(),

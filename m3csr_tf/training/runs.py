@@ -1,4 +1,4 @@
-"""A run's folder: its resolved configuration, versions and checkpoints, and the trained model back from it."""
+"""Opens a run's folder: its resolved configuration, versions and checkpoints, and the trained model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from m3csr_tf.util.locks import folder_lock
 from m3csr_tf.util.stored import reading
 
 _COPIES = 4
-"""Of a table while it is trained: the weights, two moments, and the average."""
+"""Number of copies of a table during training: the weights, two moments, and the average."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class TrainedRun:
     """A finished run.
 
     Attributes:
-      config: its resolved configuration.
+      config: the resolved configuration of the run.
       prepared: the data it was trained on.
       model: the model with the averaged weights of its best validation.
-      finished: contents of finished.json: best_step, steps, validation recall@20, seconds of training, and where ids
-        have started.
+      finished: the contents of finished.json: best_step, steps, validation recall@20, seconds of training, the method
+        of initialisation, and more.
     """
 
     config: Config
@@ -48,25 +48,25 @@ class TrainedRun:
 
 @contextmanager
 def figures_of(trained: TrainedRun) -> Iterator[None]:
-    """Holds the folder of a run while its figures are written there.
+    """Locks the folder of a run while its figures are written there.
 
     Raises:
       RunError: the run has been trained anew since it was opened.
     """
-    _check_same(trained)  # Now as well: a training may hold the run for hours, and end in nothing but this error.
+    _check_same(trained)  # A first check: a training may hold the lock for hours.
     with folder_lock(trained.config.run_folder):
         _check_same(trained)
         yield
 
 
 def check_figures_fit(trained: TrainedRun) -> None:
-    """Refuses to work on figures that could not be written in the end: of a run that this user may only read.
+    """Refuses to compute figures that could not be written in the end, because this user may only read the run.
 
     Raises:
-      RunError: naming the folder.
+      RunError: the folder is not writable; the message names it.
     """
     folder = trained.config.run_folder
-    for writable in (folder, folder.parent):  # Beside the run lies its lock.
+    for writable in (folder, folder.parent):  # The lock of the run lies beside it.
         if not os.access(writable, os.W_OK | os.X_OK):
             raise RunError(
                 f"{writable}: it may not be written, and the figures of the run go into {folder}; give this user the "
@@ -85,17 +85,20 @@ def _check_same(trained: TrainedRun) -> None:
 
 
 def build_model(config: Config, prepared: Prepared) -> Recommender:
-    """A fresh model of `model.kind`, initialised from `run.seed`.
+    """Creates a fresh model of `model.kind`, with its weights drawn from `run.seed`.
 
     Raises:
-      RunError: its tables take more memory than this machine has.
+      RunError: its tables need more memory than this machine has.
     """
     _check_size(config, prepared)
     return registry.build_model(config, prepared)
 
 
 def _check_size(config: Config, prepared: Prepared) -> None:
-    """Before memory is asked for: a system may grant more than there is, and end the process later without a word."""
+    """Refuses tables that are too large, before memory is allocated.
+
+    A system may grant more memory than there is, and end the process later without a message.
+    """
     users, items = len(prepared.users), len(prepared.items)
     entries = registry.model_class(config.model).table_entries(config, users, items)
     needed = _COPIES * 4 * entries / 2**30
@@ -109,21 +112,21 @@ def _check_size(config: Config, prepared: Prepared) -> None:
 
 
 def best_weights(folder: Path, step: int) -> Path:
-    """Prefix of the checkpoint that holds the averaged weights of a validated step."""
+    """Returns the prefix of the checkpoint that holds the averaged weights of a validated step."""
     return folder / CHECKPOINTS / f"validated-{step}" / "weights"
 
 
 def weights_checkpoint(model: Recommender) -> tf.train.Checkpoint:
-    """What is kept of a validated step: the model's weights, without the optimizer's state."""
+    """Returns the checkpoint of a validated step: the model's weights, without the optimizer's state."""
     return tf.train.Checkpoint(**model.checkpointed())
 
 
 def read_finished(folder: Path) -> tuple[Config, Prepared, dict[str, Any]]:
-    """The resolved configuration of a finished run, its data, and the contents of its finished.json.
+    """Returns the resolved configuration of a finished run, its data, and the contents of its finished.json.
 
     Raises:
-      RunError: there is no run here, its training has not finished, a file of it is broken, or its settings or data
-        are not those it was trained with.
+      RunError: there is no run here, its training has not finished, a file of it is broken, or its settings or data are
+        not those with which it was trained.
     """
     folder = Path(folder)
     if not (folder / CONFIG_FILE).exists():
@@ -150,7 +153,7 @@ def load_trained(folder: Path) -> TrainedRun:
     """Opens a finished run, with its resolved configuration and the averaged weights of its best validation.
 
     Raises:
-      RunError: as `read_finished`, or its weights are missing, broken or others.
+      RunError: for the same reasons as in `read_finished`, or its weights are missing, broken or not those of the run.
     """
     folder = Path(folder)
     config, prepared, finished = read_finished(folder)
@@ -164,10 +167,10 @@ def load_trained(folder: Path) -> TrainedRun:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """Prefix of the checkpoint that a training goes on from; None before the first.
+    """Returns the prefix of the checkpoint from which a training continues; None if there is none yet.
 
     Raises:
-      RunError: the list of checkpoints is broken, while there are some.
+      RunError: there are checkpoints, but the list of them is broken.
     """
     checkpoints = folder / CHECKPOINTS
     listed = checkpoints / "checkpoint"
@@ -177,7 +180,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
         latest = tf.train.latest_checkpoint(str(checkpoints))
         if latest is not None and Path(latest).parent == checkpoints:
             return Path(latest)
-        # A kill may come between the first checkpoint and the list of them.
+        # A kill may come between the first checkpoint and the list of checkpoints.
         if listed.exists() or any(path.name != "training-0.index" for path in checkpoints.glob("training-*.index")):
             regular(listed)
             raise ValueError("it names no checkpoint that is there")

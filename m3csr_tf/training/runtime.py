@@ -1,4 +1,4 @@
-"""The process that trains: threads, determinism, how freed memory is kept, and how much of it there is."""
+"""The process that trains: its threads, its determinism, and its memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LARGEST_HEAP_BLOCK = 32 * 1024 * 1024  # glibc takes no larger threshold.
 def configure(run: RunConfig) -> None:
     """Applies a run's threads and determinism, and keeps freed memory in the process.
 
-    Calling it again with the same settings is harmless; TensorFlow refuses to change threads once it has started, and
-    then the earlier number stays.
+    Calling it again with the same settings is harmless. TensorFlow cannot change the number of threads once it has
+    started; then the earlier number stays.
     """
     keep_freed_memory()
     if run.threads:
@@ -28,16 +28,16 @@ def configure(run: RunConfig) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(run.threads)
             tf.config.threading.set_inter_op_parallelism_threads(run.threads)
         except RuntimeError:
-            pass  # Already started, by an earlier verb of the same process.
+            pass  # An earlier verb of the same process has started it.
     if run.deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to reuse freed blocks instead of handing them back to the kernel; elsewhere it does nothing.
+    """Tells glibc to reuse freed blocks instead of returning them to the kernel; on other systems it does nothing.
 
-    A training step frees tensors of some megabytes by the dozen. By default each comes from mmap and goes back, and the
-    kernel zero-fills its pages anew the next step: that was half of the time of a step on one thread.
+    A training step frees tensors of some megabytes by the dozen. By default each is allocated by mmap and returned, and
+    the kernel zero-fills its pages again in the next step, which took half of the time of a step on one thread.
     """
     if sys.platform != "linux":
         return
@@ -48,7 +48,7 @@ def keep_freed_memory() -> None:
 
 
 def resident_gib() -> float:
-    """Resident memory of this process in GiB; NaN where the system does not tell."""
+    """Returns the resident memory of this process in GiB; NaN where the system does not say."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return math.nan

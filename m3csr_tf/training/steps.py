@@ -13,12 +13,12 @@ from m3csr_tf.training.optimizer import RowwiseAdam
 
 
 def make_optimizer(config: TrainingConfig, model: Recommender, steps: int) -> RowwiseAdam:
-    """The optimizer of a model, with its state for every weight created.
+    """Returns the optimizer of a model, with its state for every weight created.
 
     Args:
-      config: learning rates, their schedule, averaging.
+      config: the settings of learning rates, their schedule, and averaging.
       model: the model.
-      steps: of the whole training (`Budget.steps`), where a cosine schedule ends.
+      steps: number of steps of the whole training (`Budget.steps`), at which a cosine schedule ends.
     """
     rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.schedule == "cosine":
@@ -33,13 +33,13 @@ def take_steps(model: Recommender, batches: Iterator, count: tf.Tensor) -> tf.Te
     """Takes `count` steps (int32 scalar), in one call where one replica trains; returns the sum of their losses."""
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return _steps_alone(model, batches, count)
-    # In a graph's loop a collective operation is one and the same at every turn, and refuses another batch's shapes.
+    # In a graph's loop, a collective operation is the same one in every iteration, and refuses batches of other shapes.
     return tf.add_n([_shared_step(model, batches) for _ in range(int(count))])
 
 
 @tf.function
 def _steps_alone(model: Recommender, batches: Iterator, count: tf.Tensor) -> tf.Tensor:
-    # Only this loop is Python to convert to a graph; looking for more in the model takes seconds.
+    # Only this loop has to be converted to a graph; searching the model for more takes seconds.
     train_step = tf.autograph.experimental.do_not_convert(model.train_step)
     total = tf.constant(0.0)
     for _ in tf.range(count):
@@ -49,7 +49,7 @@ def _steps_alone(model: Recommender, batches: Iterator, count: tf.Tensor) -> tf.
 
 @tf.function(autograph=False)
 def _shared_step(model: Recommender, batches: Iterator) -> tf.Tensor:
-    """One step of several replicas; its loss, the sum of their parts."""
+    """Takes one step of several replicas, and returns its loss, the sum of their parts."""
     strategy = model.distribute_strategy
 
     def step(batch: Batch) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Training batches as a tf.data stream: windows of users one after another, batches drawn from each in parallel."""
+"""Training batches as a tf.data stream: one window of users after the other, with batches drawn in parallel."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ExampleStream:
     """The endless stream of training batches of a run; a batch is a function of the seed and its step.
 
     Args:
-      data: what to draw from.
-      config: settings of negatives, positives, windows and batch size.
-      collate: what makes the model's batches of examples.
-      replicas: how many share a batch.
+      data: the data from which examples are drawn.
+      config: the settings of negatives, positives, windows and batch size.
+      collate: makes the model's batches from examples.
+      replicas: number of replicas that share a batch.
     """
 
     def __init__(self, data: TrainingData, config: Config, collate: Collate, replicas: int = 1) -> None:
@@ -41,18 +41,19 @@ class ExampleStream:
 
     @property
     def examples_per_epoch(self) -> int:
-        """Examples that make an epoch: training clicks, or users with one, by `training.positives`."""
+        """Number of examples of an epoch: training clicks, or users with one, by `training.positives`."""
         if self._shards is not None:
             return int(self._shards.examples.sum())
         per_user = self._config.training.positives == "per_user"
         return sum(int((window.active if per_user else window.items).shape[0]) for window in self._windows)
 
     def dataset(self, first_step: int, steps: int, replicas: range = range(1)) -> tf.data.Dataset:
-        """Batches of steps first_step, first_step + 1, ..., `steps` of them, in order.
+        """Returns the batches of `steps` steps from `first_step` on, in order.
 
         Args:
-          first_step, steps: see above.
-          replicas: those that they are for; of each step each replica's part, one after the other.
+          first_step: the first step.
+          steps: number of steps.
+          replicas: the replicas for which the batches are; each step has each replica's part, one after the other.
         """
         if self._shards is None:
             return self._batches(self._drawn, first_step, first_step + steps, replicas).prefetch(_BATCHES_AHEAD)
@@ -74,12 +75,12 @@ class ExampleStream:
         )
 
     def batch(self, step: tf.Tensor, replica: int | tf.Tensor = 0) -> Batch:
-        """A batch (int64 scalar step) of a log that is held in memory, as the model collates it."""
+        """Returns the batch of a step (int64 scalar) of a log that is held in memory, as the model collates it."""
         assert self._windows
         return self._drawn(step, replica)
 
     def _drawn(self, step: tf.Tensor, replica: int | tf.Tensor) -> Batch:
-        """A batch of a log in memory: of all users, or of each part of them in turn."""
+        """Returns a batch of a log in memory: of all users, or with cross-fitted ids of each part of them in turn."""
         parts = len(self._windows)
         if parts == 1:
             return self._batch_of(self._windows[0], step, replica)
@@ -102,7 +103,7 @@ class ExampleStream:
         parallel = tf.data.AUTOTUNE if self._config.run.threads != 1 else 1
         here = len(replicas)
 
-        # All of it is graph code already; looking for Python to convert takes seconds.
+        # The function is graph code already; searching it for Python to convert takes seconds.
         @tf.autograph.experimental.do_not_convert
         def draw(number: tf.Tensor) -> Batch:
             return draw_of(number // here, replicas.start + number % here)
@@ -111,7 +112,7 @@ class ExampleStream:
         return numbers.map(draw, num_parallel_calls=parallel, deterministic=True)
 
     def _load(self, turns: list[WindowSchedule], place: tf.Tensor) -> tuple[Window, tf.Tensor, tf.Tensor]:
-        """A turn's window, its first step and the one after its last."""
+        """Returns the window of a turn, its first step, and the step after its last."""
         assert self._shards is not None
         shards = self._shards
 
@@ -131,7 +132,7 @@ class ExampleStream:
 
 
 def _windows(data: TrainingData) -> list[Window]:
-    """All users of a log in memory, or a window for each part of them that sees other ids."""
+    """Returns one window of all users of a log in memory, or one for each part of them, which reads ids of its own."""
     if data.cross_ids is None:
         return [window_of(data.clicks, data.histories, weights=data.weights)]
     users_of_fold = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]

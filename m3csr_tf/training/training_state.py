@@ -1,4 +1,4 @@
-"""How far a training has come: steps, validations and throughput, as its checkpoint and its logs hold them."""
+"""The state of a training: its steps, validations and throughput, as its checkpoint and its logs hold them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m3csr_tf.util.files import write_text
 
 @dataclass
 class TrainingState:
-    """How far a run has come; lives in the checkpoint as JSON.
+    """The state of a run's training, which its checkpoint holds as JSON.
 
     Attributes:
       prepared: digest of the data (`run_files.data_digest`).
@@ -47,7 +47,7 @@ class TrainingState:
         initial weights; None without any. In a final fit, which nothing judges, it is the last one.
 
         Args:
-          min_delta: by what share of it (training.min_delta).
+          min_delta: the share of the best Recall@20 by which a validation must exceed it (training.min_delta).
         """
         best = None
         for one in self.validations:
@@ -63,7 +63,7 @@ class TrainingState:
 
 
 def write_csv(path: Path, lines: list[dict[str, float]]) -> None:
-    """Writes a CSV file of lines with the same names, none where there is no line."""
+    """Writes a CSV file of rows with the same columns; without a row it writes none."""
     if lines:
         texts = [",".join(lines[0]), *(",".join(f"{value:.6g}" for value in line.values()) for line in lines)]
         write_text(path, "\n".join(texts) + "\n")

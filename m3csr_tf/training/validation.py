@@ -1,4 +1,4 @@
-"""Full ranking of the validation users with a model's present weights, and what else can go wrong unseen."""
+"""Validates a model's present weights by a full ranking for the validation users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from m3csr_tf.util.samples import sample
 _AT = 20
 RECALL, WEIGHTED_RECALL = f"recall@{_AT}", f"weighted_recall@{_AT}"
 _BALANCED_ON = 1000
-"""Users, at most, whose lists tell how new items compare with others."""
+"""Largest number of users on whose lists new items are balanced against others."""
 
 
 def selected_by(figures: Mapping[str, float]) -> str:
@@ -35,7 +35,7 @@ def selected_by(figures: Mapping[str, float]) -> str:
 
 
 def check_validation(prepared: Prepared) -> None:
-    """Refuses data that training cannot be judged on.
+    """Refuses data without validation clicks, on which training could not be judged.
 
     Raises:
       InputError: the validation split is empty.
@@ -86,9 +86,9 @@ class Balancing:
         return {}
 
     def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Balances new items in the model; item vectors float32 [items, D] as it gives them then.
+        """Calibrates the popularity bias of new items, and returns the item vectors with it, float32 [items, D].
 
-        A model without a popularity bias stays as it is.
+        A model without a popularity bias is not changed.
         """
         worth = self._model.popularity_bias
         if worth is None or not self._cold.any():
@@ -102,7 +102,7 @@ class Balancing:
         return items
 
     def summarise(self, step: int) -> None:
-        """Logs what can go wrong unseen (`Recommender.diagnostics`)."""
+        """Logs the figures that reveal failures which could go unseen (`Recommender.diagnostics`)."""
         weighs = self._model.weighs_modalities
         intensities = self._encoder.intensities(self._users, self._histories) if weighs else None
         for name, value in self._model.diagnostics(intensities).items():

@@ -1,4 +1,4 @@
-"""User and item vectors of a model, in blocks, from rows and prepared features."""
+"""Computes the user and item vectors of a model, in blocks, from rows and prepared features."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from m3csr_tf.models.contract import Recommender
 
 _BLOCK = 8192
 _SLOTS = 1 << 18
-"""Slots of histories at once: some tens of megabytes a modality."""
+"""Number of history slots at once; they take some tens of megabytes for each modality."""
 
 
 class VectorEncoder:
-    """Turns rows into vectors with a model's towers; traced once, so that weights may change between calls.
+    """An encoder of rows into vectors by a model's towers. It is traced once, and weights may change between calls.
 
     Args:
       model: the model.
-      features: features of every item row (`training_data.item_features`).
+      features: the features of every item row (`training_data.item_features`).
     """
 
     def __init__(self, model: Recommender, features: Mapping[str, np.ndarray]) -> None:
@@ -47,14 +47,14 @@ class VectorEncoder:
         return self._model.weighs_modalities
 
     def refresh(self) -> None:
-        """Brings the towers up to date, once weights have changed."""
+        """Brings the towers up to date after weights have changed."""
         self._model.before_ranking()
 
     def items(self, on_progress: Callable[[int, int | None], None] | None = None) -> np.ndarray:
-        """Vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows.
+        """Returns the vectors of all items by row, float32 [items, D]; zeros for the padding and unknown rows.
 
         Args:
-          on_progress: gets how many items are done, and of how many.
+          on_progress: is called with the number of items that are done, and their total.
         """
         rows = np.arange(FIRST_ROW, self._items, dtype=np.int32)
         blocks = []
@@ -66,16 +66,16 @@ class VectorEncoder:
         return np.concatenate([np.zeros((FIRST_ROW, known.shape[1]), np.float32), known])
 
     def users(self, rows: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        """Vectors of users, float32 [users, D].
+        """Returns the vectors of users, float32 [users, D].
 
         Args:
-          rows: int32 [users].
-          histories: their item rows int32 [users, slots], PADDING_ROW where empty.
+          rows: rows of the users, int32 [users].
+          histories: the item rows of their histories, int32 [users, slots], PADDING_ROW where a slot is empty.
         """
         return self._in_blocks(self._encode_users, rows, histories)
 
     def intensities(self, rows: np.ndarray, histories: np.ndarray) -> np.ndarray:
-        """Intensities of users (equation 6), float32 [users, modalities]; arguments as in `users`.
+        """Returns the intensities of users (equation 6), float32 [users, modalities]; arguments are those of `users`.
 
         Raises:
           ValueError: the model does not weigh modalities.
@@ -109,8 +109,8 @@ class VectorEncoder:
 
 
 def _traced(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
-    # TensorFlow counts tracings by a function's code, which all encoders share, and would warn of too many; a partial
-    # has none.
+    # TensorFlow counts tracings by the code of a function, which all encoders share, and would warn of too many; a
+    # partial has no code of its own.
     return tf.function(partial(function), input_signature=signature)
 
 
@@ -119,31 +119,31 @@ class UserVectors:
     """A model's vectors of all users, computed when they are asked for: `vectors[rows]` is float32 [n, D].
 
     Attributes:
-      encoder: the model.
-      audience: what it knows of the users.
+      encoder: the encoder of the model.
+      audience: what the model knows of the users.
     """
 
     encoder: VectorEncoder
     audience: Audience
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of users, whose rows, int [n], ascend."""
+        """Returns the vectors of users, float32 [n, D], by their rows, int [n], ascending."""
         blocks = [rows[start : start + _BLOCK] for start in range(0, max(len(rows), 1), _BLOCK)]
         return np.concatenate([self.encoder.users(block, self.audience.histories(block)) for block in blocks])
 
 
 @dataclass(frozen=True)
 class UnknownUserVectors:
-    """The vectors that the users would have if the model did not know them: their histories, but nobody's id.
+    """The vectors that users would have if the model knew their histories but not their ids.
 
     Attributes:
-      known: the vectors of the same users as they are.
+      known: the ordinary vectors of the same users.
     """
 
     known: UserVectors
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of users, whose rows, int [n], ascend, float32 [n, D]."""
+        """Returns the vectors of users, float32 [n, D], by their rows, int [n], ascending."""
         encoder, audience = self.known.encoder, self.known.audience
         blocks = [rows[start : start + _BLOCK] for start in range(0, max(len(rows), 1), _BLOCK)]
         unknown = (np.full(len(block), UNKNOWN_ROW, np.int32) for block in blocks)

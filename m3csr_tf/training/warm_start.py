@@ -1,4 +1,4 @@
-"""Whether a run can go on from another one, and its start from that."""
+"""Checks whether a run can continue from another one, and starts it from that run's weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_warm_start(config: Config) -> None:
-    """Refuses a warm start that cannot be; writes nothing.
+    """Refuses a warm start that is impossible; writes nothing.
 
     Raises:
       RunError: the run that `training.warm_start` names is missing or unfinished, or its model has other settings.
@@ -55,11 +55,12 @@ def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, confi
     """Puts the weights of the run that `training.warm_start` names into a new model (`Recommender.continue_from`).
 
     Args:
-      model: of `registry.build_model`; its weights are replaced.
-      data, prepared, config: of the new run, whose prepared data has the transformations of the old one.
+      model: a model of `registry.build_model`, whose weights are replaced.
+      data, prepared, config: those of the new run, whose prepared data has the transformations of the old run.
 
     Raises:
-      RunError: as `check_warm_start`, or the run's weights are missing or broken, or it has been prepared anew since.
+      RunError: for the same reasons as in `check_warm_start`, or the run's weights are missing or broken, or the run
+        has been prepared anew since.
     """
     check_warm_start(config)
     folder = config.warm_start_folder

@@ -1,1 +1,1 @@
-"""What knows nothing of recommenders: files, documents, messages, progress, signals, threads."""
+"""Utilities that know nothing of recommenders: files, documents, messages, progress, signals and threads."""

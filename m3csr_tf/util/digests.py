@@ -1,10 +1,10 @@
-"""SHA-256 of large files, read again only when they have changed: at every start, tens of gigabytes are asked about.
+"""Remembers the SHA-256 of large files, because every start asks for the digests of tens of gigabytes.
 
-A file counts as unchanged while device, inode, size, and the times of its last change of content and of state (mtime,
-ctime) are what they were. The last of these is the system's own: no program can set it back, so that a change is
-noticed even where a copy keeps time and size (`cp -p`, `rsync -t`). A file that changed just before it was read is not
-remembered, since a second change could bear the same times. What no write goes through, such as a failing disk, is not
-noticed; without the file of digests, everything is read.
+A file is read again only when it has changed. It counts as unchanged while its device, inode, size, and the times of
+its last change of content and of state (mtime, ctime) are the same. No program can set ctime back, so a change is
+noticed even where a copy keeps time and size (`cp -p`, `rsync -t`). The digest of a file that changed just before it
+was read is not remembered, because a second change could have the same times. A change that no write makes, such as
+that of a failing disk, is not noticed; without the file of digests, every file is read.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from m3csr_tf.util.files import regular, sha256, write_json
 logger = logging.getLogger(__name__)
 
 _SETTLED = 2_000_000_000
-"""Nanoseconds that a file must have rested before it was read: the coarsest times that file systems keep (FAT)."""
+"""Nanoseconds for which a file must have been unchanged before it was read: the coarsest times that file systems keep
+(FAT).
+"""
 
 
 class Digests:
-    """Digests of files, remembered in a file.
+    """Digests of files, which are remembered in a file.
 
     Args:
-      path: of that file; it may be missing, and one that cannot be read counts as missing.
+      path: path of that file. It may be missing; a file that cannot be read counts as missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,12 +40,12 @@ class Digests:
             self._before = stored if isinstance(stored, dict) else {}
 
     def sha256(self, path: Path) -> str:
-        """SHA-256 of a file, hex.
+        """Returns the SHA-256 of a file, in hex.
 
         Raises:
-          OSError: it cannot be read.
+          OSError: the file cannot be read.
         """
-        # Before reading: whatever changes while it is read has another time than this.
+        # This comes before reading: a file that changes while it is read then has another time than this.
         state = path.stat()
         name = f"{state.st_dev}:{state.st_ino}"
         signs: list[int | str] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
@@ -58,15 +60,17 @@ class Digests:
         return digest
 
     def matches(self, path: Path, digest: str) -> bool:
-        """Whether a file has this SHA-256; it is read before that is denied, for what is remembered may be wrong.
+        """Returns whether a file has this SHA-256.
+
+        Before it returns False it reads the file, because the remembered digest may be wrong.
 
         Raises:
-          OSError: it cannot be read.
+          OSError: the file cannot be read.
         """
         return self.sha256(path) == digest or sha256(path) == digest
 
     def save(self, path: Path, others: bool = False) -> None:
-        """Remembers the digests of the files that were asked about; of `others` what was remembered stays."""
+        """Writes the digests of the files that were asked about; with `others`, those of other files are kept."""
         kept = self._before | self._now if others else self._now
         if kept != self._before or not path.exists():
             write_json(path, kept)

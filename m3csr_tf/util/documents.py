@@ -1,7 +1,8 @@
-"""JSON and YAML as they are meant: nothing is dropped or guessed without a word, and no text can hang the reader.
+"""Reads JSON and YAML strictly: nothing is dropped or guessed silently, and no text can hang the reader.
 
-A key that is there twice is refused instead of the first being dropped. YAML scalars are read by the core schema of
-YAML 1.2: 0701 and 1:30 are text, not numbers of other bases, and dates are text; numbers know how they were written.
+A key that occurs twice is refused, instead of the first being dropped. YAML scalars are read by the core schema of YAML
+1.2: 0701 and 1:30 are text, not numbers of other bases, and dates are text. Numbers keep the text by which they were
+written.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from m3csr_tf.util.files import regular
 from m3csr_tf.util.quoting import quoted
 
 _MOST_NODES = 1_000_000
-"""Of a YAML document with its aliases written out; ten lines of nested aliases can stand for billions."""
+"""Largest number of nodes of a YAML document with its aliases expanded; ten lines of nested aliases can stand for
+billions.
+"""
 
 
 class _Malformed(ValueError):
-    """Says in one sentence why a text is no document."""
+    """An error that says in one sentence why a text is not a valid document."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Returns the value of a JSON text.
 
     Raises:
-      ValueError: it is no JSON, has a key twice in one object, is nested too deeply, holds a number of thousands of
-        digits, NaN or Infinity, or is no UTF-8; the message is one line.
+      ValueError: the text is not JSON or not UTF-8, has a key twice in one object, is nested too deeply, or holds NaN,
+        Infinity, or a number of thousands of digits; the message is one line.
     """
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
@@ -43,15 +46,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: Path, expected: str, error: type[M3CSRError] = InputError) -> Any:
-    """The value of a JSON file.
+    """Returns the value of a JSON file.
 
     Args:
       path: the file.
-      expected: what it should hold, for the message: "expected ...".
-      error: the class that is raised.
+      expected: what the file should hold, for the message: "expected ...".
+      error: the class of the error that is raised.
 
     Raises:
-      M3CSRError: of class `error`: the file is missing, cannot be read, or holds no JSON, as `parse_json`.
+      M3CSRError: of class `error`, if the file is missing, cannot be read, or is refused by `parse_json`.
     """
     try:
         return parse_json(regular(path).read_bytes())
@@ -62,13 +65,13 @@ def read_json(path: Path, expected: str, error: type[M3CSRError] = InputError) -
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text.
+    """Returns the value of a YAML text.
 
-    Numbers are `WrittenInt` and `WrittenFloat`, which know their text.
+    Numbers are returned as `WrittenInt` and `WrittenFloat`, which keep their text.
 
     Raises:
-      ValueError: it is no YAML, has a key twice in one mapping, is nested too deeply, contains itself, stands for too
-        much with its aliases written out, or has a tag that is not of the core schema; the message is one line.
+      ValueError: the text is not YAML, has a key twice in one mapping, is nested too deeply, contains itself, is too
+        large with its aliases expanded, or has a tag that is not of the core schema; the message is one line.
     """
     try:
         loader = _Loader(text)
@@ -82,7 +85,7 @@ def parse_yaml(text: str) -> Any:
             loader.dispose()
     except RecursionError:
         raise _Malformed("it is nested too deeply") from None
-    except yaml.MarkedYAMLError as error:  # Without the text around it: it may hold secrets.
+    except yaml.MarkedYAMLError as error:  # The text around it is left out: it may hold secrets.
         problem = ", ".join(filter(None, (error.context, error.problem)))
         mark = error.problem_mark
         at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -92,34 +95,34 @@ def parse_yaml(text: str) -> Any:
 
 
 def dump_yaml(tree: Any) -> str:
-    """The text of a tree of mappings, lists and scalars, which `parse_yaml` reads back to an equal one.
+    """Returns the text of a tree of mappings, lists and scalars, which `parse_yaml` reads back as an equal tree.
 
-    Text that a reader of YAML 1.1 would take for something else is quoted as well.
+    Text that a reader of YAML 1.1 would read as something else is quoted as well.
     """
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
 
 
 class WrittenInt(int):
-    """A whole number that knows how it was written, so that a name such as 007 stays what was typed."""
+    """A whole number that keeps the text by which it was written, so that a name such as 007 stays as it was typed."""
 
     written: str
 
 
 class WrittenFloat(float):
-    """A number that knows how it was written, so that a name such as 1.10 stays what was typed."""
+    """A number that keeps the text by which it was written, so that a name such as 1.10 stays as it was typed."""
 
     written: str
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema, and distinct keys."""
+    """A SafeLoader with the scalars of YAML 1.2's core schema, which refuses keys that occur twice."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as in PyYAML)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):  # Of several <<, the last would win without a word.
+            if isinstance(key, yaml.ScalarNode):  # Of several <<, the last would win silently.
                 if key.value in seen:
                     raise _Malformed(f"key {quoted(key.value)} is there twice, again in line {key.start_mark.line + 1}")
                 seen.add(key.value)
@@ -127,14 +130,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that leaves plain what the reader, and one of YAML 1.1, take for what it is."""
+    """A SafeDumper that quotes text unless this module's reader and a reader of YAML 1.1 both read it as text."""
 
 
 def _number(make: type[WrittenInt] | type[WrittenFloat]) -> Any:
     def constructed(loader: _Loader, node: yaml.ScalarNode) -> WrittenInt | WrittenFloat:
         text = node.value
         try:
-            number = make(text.lower().replace(".inf", "inf").replace(".nan", "nan"))  # The text is one: `_check_tag`.
+            number = make(text.lower().replace(".inf", "inf").replace(".nan", "nan"))  # `_check_tag` has checked it.
         except ValueError:  # Python reads no more than some thousand digits.
             raise _Malformed(f"{quoted(text)} is too long for a number") from None
         number.written = text
@@ -154,7 +157,7 @@ _SCALARS = {
     "merge": (r"<<", "<"),
     "null": (r"~|null|Null|NULL|", "~nN"),
 }
-"""Tag -> how its scalars are written, and what they begin with; an empty one is null."""
+"""Tag -> the pattern of its scalars, and the characters with which they begin; an empty scalar is null."""
 _TEXTS = {f"{_CORE}{tag}": re.compile(rf"^(?:{pattern})\Z") for tag, (pattern, _) in _SCALARS.items()}
 _TAGS: dict[type[yaml.Node], set[str]] = {
     yaml.ScalarNode: {*_TEXTS, f"{_CORE}str"},
@@ -168,7 +171,7 @@ for _tag, (_, _first) in _SCALARS.items():
 _Loader.add_implicit_resolver(f"{_CORE}null", re.compile(r"^$"), [""])
 _Loader.add_constructor(f"{_CORE}int", _number(WrittenInt))
 _Loader.add_constructor(f"{_CORE}float", _number(WrittenFloat))
-_Loader.add_constructor(f"{_CORE}merge", yaml.SafeLoader.construct_yaml_str)  # << that is no key is text.
+_Loader.add_constructor(f"{_CORE}merge", yaml.SafeLoader.construct_yaml_str)  # A << that is not a key is text.
 _OLDER = yaml.SafeDumper.yaml_implicit_resolvers
 _Dumper.yaml_implicit_resolvers = {
     first: [*_Loader.yaml_implicit_resolvers.get(first, []), *_OLDER.get(first, [])]
@@ -181,7 +184,7 @@ for _kind, _tag in ((WrittenInt, "int"), (WrittenFloat, "float")):
 
 
 def _check_tag(node: yaml.Node) -> None:
-    """Refuses a tag that is not of the core schema, and a scalar that is not what its tag says."""
+    """Refuses a tag that is not of the core schema, and a scalar that does not fit its tag."""
     tag = node.tag.replace(_CORE, "!!")
     line = node.start_mark.line + 1
     if node.tag not in _TAGS[type(node)]:
@@ -192,7 +195,10 @@ def _check_tag(node: yaml.Node) -> None:
 
 
 def _weigh(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
-    """Nodes below a node with aliases written out; refuses a node that contains itself, and more than _MOST_NODES."""
+    """Counts the nodes of a tree with its aliases expanded.
+
+    It refuses a node that contains itself, and a tree of more than _MOST_NODES nodes.
+    """
     if id(node) in open_nodes:
         raise _Malformed("an alias stands for what contains it")
     if id(node) not in known:

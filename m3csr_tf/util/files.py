@@ -1,4 +1,7 @@
-"""Writing beside and renaming: a reader sees the old file or the new one, whole, also after a power cut."""
+"""Writes files under a temporary name and renames them, so that readers see the whole old file or the whole new one.
+
+This holds after a power cut, too.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from typing import Any
 
 
 class Obstacle(OSError):
-    """Something lies, or nothing can, where a file of this package's own belongs; its text says what to do about it."""
+    """An obstacle where this package has to write a file of its own; the message says what to do about it."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it onto `path` if the block succeeds.
+    """Yields a path beside `path` to write to, and renames it to `path` if the block succeeds.
 
-    The path is no other process's either, on whatever machine that shares the disk.
+    No other process uses the same temporary path, on whatever machine that shares the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -36,18 +39,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a text file at once."""
+    """Replaces a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, tree: Any) -> None:
-    """Replaces a JSON file at once."""
+    """Replaces a JSON file atomically."""
     write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk."""
+    """Waits until a file, or the list of names of a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -56,17 +59,17 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Waits until a folder and all below it are on the disk."""
+    """Waits until a folder and everything below it is on the disk."""
     for path in folder.rglob("*"):
         sync(path)
     sync(folder)
 
 
 def regular(path: Path) -> Path:
-    """The path, if nothing but a file lies there (a link to one too): reading a pipe or a device may never end.
+    """Returns the path if it is a regular file or a link to one, because reading a pipe or a device may never end.
 
     Raises:
-      OSError: nothing is there, or something else.
+      OSError: there is nothing, or something else than a regular file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -74,10 +77,10 @@ def regular(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex.
+    """Returns the SHA-256 of a file, in hex.
 
     Raises:
-      OSError: as `regular`, or it cannot be read.
+      OSError: the file is not a regular one, or cannot be read.
     """
     with regular(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

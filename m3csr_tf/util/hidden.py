@@ -1,21 +1,23 @@
-"""Secrets among settings: passwords, tokens and keys do not lie readable in the files of a run, nor in messages."""
+"""Hides passwords, tokens and keys among settings: nobody can read them in a run's files or in messages."""
 
 from __future__ import annotations
 
 import re
 
 HIDDEN = "***"
-"""In place of a secret."""
+"""Stands in place of a secret."""
 _SECRET = re.compile(r"(?i)secret|password|passphrase|passwd|token|credential|access[.]?key|\bsas\b|sig=")
-"""In a name or in what it stands for, e.g. -Djavax.net.ssl.trustStorePassword=...; much as Spark has it."""
+"""Matches the name or the value of a secret, e.g. -Djavax.net.ssl.trustStorePassword=...; it is similar to Spark's
+pattern.
+"""
 _NAMED = re.compile(r"(?i)key")
-"""In names alone: in values it is a word like others."""
+"""Matches names of secrets alone: in values, "key" is an ordinary word."""
 _USER_INFO = re.compile(r"(?<=//)\S*:\S*@")
-"""user:password@ of an address; greedy, since a password may hold what ends one."""
+"""Matches user:password@ of an address. It is greedy, because a password may contain the character that ends one."""
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a setting must not be shown: its name says so, or its value has a secret in it."""
+    """Returns whether a setting must not be shown, because its name says so or its value contains a secret."""
     return any(pattern.search(text) for pattern, text in ((_SECRET, name), (_NAMED, name), (_SECRET, value))) or (
         _USER_INFO.search(value) is not None
     )
@@ -28,5 +30,5 @@ def address_shown(address: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address with *** in place of user:password."""
+    """Returns an address with *** in place of user:password."""
     return _USER_INFO.sub(f"{HIDDEN}@", address)

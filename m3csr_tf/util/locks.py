@@ -1,7 +1,7 @@
-"""Locks among processes (`filelock`, which takes `flock`): a lock goes with the process that holds it, however it ends.
+"""Locks between processes (`filelock`, which uses `flock`): a lock is released with its process, however that ends.
 
-The file of a lock is never emptied before the lock is held, and never followed where it is a link: others may write
-its folder.
+The file of a lock is never emptied before the lock is held, and is not followed if it is a link, because other users
+may be able to write its folder.
 """
 
 from __future__ import annotations
@@ -26,23 +26,28 @@ from m3csr_tf.util.files import Obstacle
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
-"""Seconds that one waits for a lock without a word: most are held for less."""
+"""Seconds to wait for a lock before the wait is logged; most locks are held for less."""
 _POLL = 0.005
-"""Seconds between tries. A refresh of many items gives its lock up for some milliseconds after every 20,000 of them,
-and one who waits to publish must find it free then."""
+"""Seconds between tries. A refresh of many items releases its lock for some milliseconds after every 20,000 items, and
+a process that waits to publish must find it free then.
+"""
 _TRIES = 100
-"""How often a lock's file is made again whose folder is gone each time; some folders, as /proc, take no file ever."""
+"""Number of tries to create a lock's file whose folder is removed each time; some folders, such as /proc, never take a
+file.
+"""
 _SIGNED = re.compile(r"(\d{1,10}) ([A-Za-z0-9._-]{1,64})")
 
 
 @contextmanager
 def locked(path: Path, of: Path | None = None, stays: bool = True) -> Iterator[None]:
-    """Holds a lock among processes, waiting for it if need be; a wait of more than a second is logged, with the holder.
+    """Holds a lock between processes, waiting for it if necessary.
+
+    A wait of more than a second is logged, with the holder.
 
     Args:
-      path: the lock's file. Not on a network file system without `flock`.
-      of: what it locks, for the message of who waits; its file by default.
-      stays: whether the file stays afterwards.
+      path: the lock's file. It must not be on a network file system without `flock`.
+      of: what the lock protects, for the message to those who wait; the lock's file by default.
+      stays: whether the file is kept afterwards.
 
     Raises:
       OSError: the file cannot be opened, or is a link, a folder, a pipe, or a device.
@@ -59,10 +64,10 @@ def locked(path: Path, of: Path | None = None, stays: bool = True) -> Iterator[N
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Holds a lock if no other process does; the block is told whether it is held.
+    """Holds a lock if no other process holds it, and yields whether it is held.
 
     Raises:
-      OSError: as `locked`.
+      OSError: for the same reasons as in `locked`.
     """
     _refuse_others(path)
     lock = _lock(path)
@@ -77,13 +82,13 @@ def if_free(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a folder that this process writes; others that would write it wait. Readers take no lock.
+    """Holds a folder that this process writes; other processes that want to write it wait, and readers take no lock.
 
-    One who holds a folder may hold it again within. The lock lies beside the folder and is removed afterwards, and so
-    are the folder's parents, where they were made for it and are still empty.
+    A process that holds a folder may hold it again inside the block. The lock lies beside the folder and is removed
+    afterwards. Parent folders that were created for it are removed as well, if they are still empty.
 
     Raises:
-      OSError: as `locked`, or the current folder is gone.
+      OSError: for the same reasons as in `locked`, or because the current folder is gone.
     """
     path = folder.with_name(f".{folder.name}.lock")
     try:
@@ -109,11 +114,11 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 _locked_folders: set[Path] = set()
-"""Locks of the folders that this process holds."""
+"""The folders that this process holds, by the absolute paths of their locks."""
 
 
 def _lock(path: Path) -> FileLock:
-    # No fallback to a lock that outlives a killed process: where there is no `flock`, that is an error.
+    # There is no fallback to a lock that outlives a killed process: without `flock`, locking is an error.
     return FileLock(path, fallback_to_soft=False, poll_interval=_POLL, on_acquired=partial(_check_and_sign, path))
 
 
@@ -121,7 +126,7 @@ def _take(lock: FileLock, path: Path, of: Path) -> None:
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_others(path)
-        with suppress(FileNotFoundError):  # Whoever held it before may have just removed its folder.
+        with suppress(FileNotFoundError):  # The last holder may have just removed its folder.
             try:
                 lock.acquire(timeout=_PATIENCE)
             except Timeout:
@@ -135,7 +140,7 @@ def _take(lock: FileLock, path: Path, of: Path) -> None:
 
 
 def _can_lie_at(path: Path) -> bool:
-    """Whether the lock's file is there or can be made; `filelock` goes on trying where it cannot."""
+    """Returns whether the lock's file exists or can be created; `filelock` tries forever where it cannot."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666))
     except FileNotFoundError:
@@ -144,7 +149,7 @@ def _can_lie_at(path: Path) -> bool:
 
 
 def _refuse_others(path: Path) -> None:
-    """Refuses what is no file of a lock before it is opened; `_check_and_sign` looks again at what was opened."""
+    """Refuses a path that is not a lock's file before it is opened; `_check_and_sign` checks what was opened."""
     with suppress(FileNotFoundError):
         _check(path.lstat(), path)
 
@@ -157,15 +162,15 @@ def _check(state: os.stat_result, path: Path) -> None:
 
 
 def _check_and_sign(path: Path, descriptor: int) -> None:
-    """Looks at what was opened and locked, and writes into it who holds it, for those who wait."""
+    """Checks the file that was opened and locked, and writes into it who holds it, for those who wait."""
     _check(os.fstat(descriptor), path)
-    with suppress(OSError):  # The name is a courtesy; the disk may be full.
+    with suppress(OSError):  # The holder's name is optional; the disk may be full.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {platform.node()}\n".encode(), 0)
 
 
 def _holder(path: Path) -> str:
-    """Who holds the lock, by what is written in its file, if that is what a holder writes."""
+    """Returns who holds the lock by what its file says, if that has the form that a holder writes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -180,13 +185,14 @@ def _holder(path: Path) -> str:
 
 
 def shareable_file(path: Path) -> IO[bytes]:
-    """The file of a lock that several processes may share, open but not locked, made where there is none.
+    """Opens the file of a lock that several processes may share, without locking it; it is created if it is missing.
 
-    For `fcntl.flock` with LOCK_SH: `filelock` has no shared lock on a file; its lock for readers and writers is a
-    database of SQLite beside it, which would keep the folder of a batch job from being copied and removed.
+    It is for `fcntl.flock` with LOCK_SH, because `filelock` has no shared lock on a file. Its lock for readers and
+    writers is an SQLite database beside the file, which would keep the folder of a batch job from being copied and
+    removed.
 
     Raises:
-      OSError: as `locked`.
+      OSError: for the same reasons as in `locked`.
     """
     _refuse_others(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -1,4 +1,4 @@
-"""Matrices of float32 written to .npy files block by block: they may be larger than memory."""
+"""Writes float32 matrices, which may be larger than memory, to .npy files block by block."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 class MatrixFile:
-    """Writes a matrix of float32 as `numpy.save` would, rows after rows; a context manager.
+    """A context manager that writes a float32 matrix as `numpy.save` would, rows after rows.
 
-    Not through a memory map, which ends the process without a word when the disk is full.
+    It does not use a memory map, which would end the process without a message when the disk is full.
 
     Args:
       path: the file, which is replaced.
@@ -24,7 +24,7 @@ class MatrixFile:
         self._written = 0
 
     def write(self, block: np.ndarray) -> None:
-        """Appends rows, numbers [n, width].
+        """Appends rows, which are numbers [n, width].
 
         Raises:
           ValueError: the block has another width.
@@ -35,7 +35,7 @@ class MatrixFile:
         self._written += len(block)
 
     def flush(self) -> None:
-        """Hands what has been written to the system, so that the file can be read."""
+        """Hands what has been written to the operating system, so that others can read it from the file."""
         self._stream.flush()
 
     def __enter__(self) -> MatrixFile:

@@ -1,4 +1,4 @@
-"""Names that become folders and files: one check for all of them, so that none leads elsewhere or is too long."""
+"""Checks names that become folders and files, so that none leads elsewhere or is too long."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from pydantic_core import PydanticCustomError
 from m3csr_tf.errors import ConfigError
 
 LONGEST_NAME = 100
-"""Characters of a name; what is added to it must still fit into the 255 bytes that file systems take."""
+"""Largest number of characters of a name; what is added to it must still fit into the 255 bytes that file systems
+allow.
+"""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name can be a folder's: letters of ASCII, digits, ".", ":", "_" and "-", a letter or digit first."""
+    """Returns whether a name may be a folder's: ASCII letters, digits, ".", ":", "_", "-", letter or digit first."""
     return len(name) <= LONGEST_NAME and _PLAIN.fullmatch(name) is not None
 
 
 def check_room(setting: str, given: int, longest: str) -> None:
-    """Refuses a name that is too long for the names that are made of it.
+    """Refuses a name that is too long, because longer names are made from it.
 
     Args:
-      setting: what gives the name, for the message.
-      given: its letters.
-      longest: the longest of the names that are made of it.
+      setting: the setting that gives the name, for the message.
+      given: the number of characters of the name.
+      longest: the longest of the names that are made from it.
 
     Raises:
-      ConfigError: that one is longer than a name may be.
+      ConfigError: the longest name has more characters than a name may have.
     """
     over = len(longest) - LONGEST_NAME
     if over > 0:
@@ -41,7 +43,10 @@ def check_room(setting: str, given: int, longest: str) -> None:
 
 
 def job_folders(output: Path) -> list[Path]:
-    """What has the name of a folder of a batch job for this output, in order; it may be something else all the same."""
+    """Returns the paths, sorted, that have the name of a batch job's folder for this output.
+
+    Other things than job folders may have such a name, too.
+    """
     name = re.compile(rf"\.{re.escape(output.name)}-[0-9a-f]{{16}}")
     return sorted(path for path in output.parent.glob(".*") if name.fullmatch(path.name))
 
@@ -58,4 +63,4 @@ def _checked(name: str) -> str:
 
 
 Name = Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(_checked)]
-"""Names a folder."""
+"""A name of a folder."""

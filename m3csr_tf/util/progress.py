@@ -1,9 +1,9 @@
-"""How far a stage is and how long it will take, on stderr: a bar in a terminal, a line now and then in a log.
+"""Shows on stderr how far a stage is and how long it will take: by a bar in a terminal, by occasional lines in a log.
 
 Every stage that may take more than some seconds runs inside `progress`. In a terminal it is a bar with the time left.
-In a log it is a plain line soon after it has begun, and another every SAID_EVERY seconds, whether or not it can tell
-how far it is; a stage of less than SAID_AFTER seconds says nothing there. A stage inside another one, such as a
-validation inside a training, has a bar below the other's.
+In a log it is a plain line soon after the stage has begun, and another every SAID_EVERY seconds, whether or not the
+stage can tell how far it is; a stage that is shorter than SAID_AFTER seconds logs nothing. A stage inside another one,
+such as a validation inside a training, has a bar below that of the outer stage.
 """
 
 from __future__ import annotations
@@ -30,38 +30,39 @@ from m3csr_tf.util.quoting import printable
 from m3csr_tf.util.terminal import Terminal
 
 ProgressCallback = Callable[[int, int | None], None]
-"""Gets how many are done, and of how many (None: as before); a `Stage` is one."""
+"""Is called with the number that is done, and the total (None: as before); a `Stage` is such a callback."""
 
 PERCENT = "%"
-"""What a stage counts whose parts have no unit in common (`share`): "calibrating, %"."""
+"""What a stage counts if its parts have no unit in common (`share`), as in "calibrating, %"."""
 
 SAID_AFTER = 2.0
-"""Seconds before a stage's first line in a log."""
+"""Seconds before the first line of a stage in a log."""
 SAID_EVERY = 30.0
-"""Seconds between its lines."""
+"""Seconds between the lines of a stage in a log."""
 _CHANGED_EVERY = 0.5
-"""Seconds between the changes of its line in a notebook."""
+"""Seconds between the updates of a stage's line in a notebook."""
 
 _SPEED_OF = 300.0
-"""Seconds whose speed a bar goes by."""
+"""Seconds over which a bar averages the speed."""
 
 _bars: Progress | None = None
-"""The bars on the terminal while there are any: a terminal can show one group of them only."""
+"""The bars on the terminal while there are any, because a terminal can show only one group of bars."""
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr as it is, above the bars if there are any."""
+    """Prints a line on stderr unchanged, above the bars if there are any."""
     console = _bars.console if _bars is not None else Terminal(stderr=True)
     console.print(text, soft_wrap=True, highlight=False)
 
 
 class Stage:
-    """How far a stage has come: a progress callback, which any thread may call.
+    """The progress of a stage: a progress callback, which any thread may call.
 
     Args:
-      description: of the stage, perhaps with what it counts after a comma: "assigning clusters, items", or PERCENT.
-      total: how many it has to do; None while that is not known.
-      done: how many of them were done before it began; they do not count for the speed.
+      description: describes the stage, perhaps with what it counts after a comma: "assigning clusters, items", or
+        PERCENT.
+      total: the number that has to be done; None while that is not known.
+      done: the number that was done before the stage began; it does not count for the speed.
     """
 
     def __init__(self, description: str, total: int | None = None, done: int = 0) -> None:
@@ -73,12 +74,12 @@ class Stage:
         self._counting = threading.Lock()
 
     def advance(self, count: int) -> None:
-        """Counts `count` more as done; several threads may work on a stage."""
+        """Adds `count` to the number that is done; several threads may work on a stage."""
         with self._counting:
             self(self._done + count)
 
     def __call__(self, done: int, total: int | None = None, figures: str | None = None) -> None:
-        """Sets how many are done, of how many (None: as before), and what figures go with it (None: as before)."""
+        """Sets the number that is done, the total, and the figures that are shown with them (None: as before)."""
         self._done = done
         if total is not None:
             self._total = total
@@ -93,7 +94,7 @@ class Stage:
         return self._done / self._total if self._total else None
 
     def line(self) -> str:
-        """What a log says of the stage now."""
+        """Returns the line that a log shows of the stage now."""
         elapsed = time.monotonic() - self._began
         parts = [self._description.removesuffix(f", {PERCENT}")]
         if self._total:
@@ -116,12 +117,12 @@ class Stage:
 
 
 def share(on_progress: ProgressCallback | None, place: int, of: int) -> ProgressCallback | None:
-    """The progress callback of a part of a stage: it gives the stage's own the percentage of all parts that is done.
+    """Returns the progress callback of a part of a stage, which reports the percentage of all parts that is done.
 
     Args:
-      on_progress: progress callback of the stage; None if there is none.
-      place: of the part, from 0.
-      of: how many parts there are, of about the same length.
+      on_progress: the progress callback of the stage; None if there is none.
+      place: the position of the part, from 0.
+      of: the number of parts, which take about equally long.
     """
     if on_progress is None:
         return None
@@ -134,7 +135,7 @@ def share(on_progress: ProgressCallback | None, place: int, of: int) -> Progress
 
 @contextmanager
 def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Stage]:
-    """Shows how far the block has come, which it says by calling the `Stage` it gets with (done, total or None)."""
+    """Shows how far the block is, which the block reports by calling the yielded `Stage` with (done, total or None)."""
     stage = Stage(description, total, done)
     with _on_terminal(stage) if sys.stderr.isatty() else _in_notebook(stage) if in_notebook() else _in_log(stage):
         yield stage
@@ -176,7 +177,7 @@ def _in_log(stage: Stage) -> AbstractContextManager[None]:
 
 @contextmanager
 def _repeatedly(stage: Stage, show: Callable[[], None], every: float) -> Iterator[None]:
-    """Shows a stage after SAID_AFTER seconds, and then every so many seconds until the block ends."""
+    """Shows a stage after SAID_AFTER seconds, and then every `every` seconds until the block ends."""
     ended = threading.Event()
 
     def shows() -> None:
@@ -185,7 +186,7 @@ def _repeatedly(stage: Stage, show: Callable[[], None], every: float) -> Iterato
             show()
             wait = every
 
-    # A thread, since a stage inside a library, such as a decomposition, cannot tell how far it is.
+    # A thread is needed, because a stage inside a library, such as a decomposition, cannot tell how far it is.
     thread = threading.Thread(target=shows, name=f"progress of {stage.line()}", daemon=True)
     thread.start()
     try:

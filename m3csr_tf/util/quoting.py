@@ -1,4 +1,4 @@
-"""How values of users' files stand in messages: short, on one line, and without anything that a terminal obeys."""
+"""Writes values from users' files in messages: short, on one line, and without anything that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 80
-"""Characters of a quoted value; an id may be a megabyte."""
+"""Largest number of characters of a quoted value; an id may be a megabyte."""
 MOST_NAMES = 20
-"""Names in a list of them."""
+"""Largest number of names in a list of names."""
 LONGEST_MESSAGE = 4_000
-"""Characters of a message, which may name several values and paths."""
+"""Largest number of characters of a message, which may name several values and paths."""
 
 
 def quoted(value: Any) -> str:
-    """The value as Python writes it, on one line, cut to LONGEST characters with its length behind it."""
+    """Returns the value as Python writes it, on one line; a longer one is cut to LONGEST characters.
+
+    The length of a long str or bytes follows it.
+    """
     if isinstance(value, str | bytes) and len(value) > LONGEST:
         return f"{value[: LONGEST - 3]!r}... ({len(value):,} {'bytes' if isinstance(value, bytes) else 'characters'})"
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
@@ -24,12 +27,12 @@ def quoted(value: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """An id or name as it stands in tables and sentences without quotes: of more than LONGEST characters the first."""
+    """Returns an id or name for tables and for sentences without quotes, cut to LONGEST characters."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}... ({len(text):,} characters)"
 
 
 def one_line(text: str) -> str:
-    """A message on one line, printable; of more than LONGEST_MESSAGE characters its middle is left out."""
+    """Returns a message on one line, printable; of more than LONGEST_MESSAGE characters the middle is left out."""
     line = printable(text).replace("\n", "\\n")
     if len(line) <= LONGEST_MESSAGE:
         return line
@@ -38,14 +41,14 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters, escape sequences among them, and lone surrogates written out, as \x1b."""
+    r"""Returns the text with control characters, among them escape sequences, and lone surrogates written as \x1b."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether it can be written as UTF-8; names of files and words of a command line may be any bytes."""
+    """Returns whether a text can be written as UTF-8; names of files and words of a command line may be any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -54,7 +57,7 @@ def is_utf8(text: str) -> bool:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Names from users' files with commas between them, the first MOST_NAMES of them; "none" if there is none."""
+    """Joins the first MOST_NAMES names from users' files by commas; returns "none" if there is none."""
     names = [printable(str(name))[:LONGEST] for name in names]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more if names else "none"

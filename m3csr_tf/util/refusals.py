@@ -1,4 +1,4 @@
-"""What the system refuses, in plain words: a full disk, a place that may not be written, memory that is not there."""
+"""Explains in plain words what the system refuses: a full disk, a place that must not be written, too little memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from m3csr_tf.util.files import Obstacle
 from m3csr_tf.util.quoting import printable
 
 LONGEST = 300
-"""Characters of what TensorFlow says: it may name every tensor."""
+"""Largest number of characters of a message from TensorFlow, which may name every tensor."""
 _FULL = {errno.ENOSPC: "full", errno.EDQUOT: "full for this user", errno.EFBIG: "full, or a file has grown too large"}
 _RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
 _KNOWN = (*_FULL, *_RIGHTS, errno.EIO)
@@ -18,7 +18,7 @@ AGAIN = "the same command then goes on where it stopped"
 
 
 def reason(error: OSError) -> str:
-    """What was refused and what to do about it, for the end of a message."""
+    """Says what was refused and what to do about it, for the end of a message."""
     message = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
         return f"the disk is {_FULL[error.errno]} ({message}): make room; {AGAIN}"
@@ -28,13 +28,13 @@ def reason(error: OSError) -> str:
 
 
 def behind(message: str) -> OSError | None:
-    """The error of the system in a message of TensorFlow's, which passes on its words alone; None if there is none."""
+    """Returns the system's error in a message of TensorFlow, which passes on its text alone; None if there is none."""
     number = next((number for number in _KNOWN if os.strerror(number).lower() in message.lower()), None)
     return None if number is None else OSError(number, os.strerror(number))
 
 
 def in_short(message: str) -> str:
-    """The first line of what TensorFlow says, without the names of its graph; of a file, its path alone."""
+    """Returns the first line of a message from TensorFlow without the names of its graph; of a file, only its path."""
     lines = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*?\]", "", message).strip().splitlines()
     path, semicolon, _ = (lines[0] if lines else "TensorFlow failed").partition("; ")
     return printable((path if semicolon and path.startswith("/") else "".join(lines[:1]))[:LONGEST])

@@ -1,4 +1,4 @@
-"""Seeded samples without replacement."""
+"""Draws seeded samples without replacement."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import numpy as np
 
 
 def sample(values: np.ndarray, most: int | None, seed: int, nested: bool = False) -> np.ndarray:
-    """A seeded sample of `most` of the values, in the order they have; all where they are no more, or `most` is None.
+    """Draws a seeded sample of `most` of the values, in their order; all if they are no more or `most` is None.
 
     Args:
       values: [n], of any dtype.
       most: the size of the sample.
-      seed: of the draw.
-      nested: a larger sample of the same seed holds every value of a smaller one, so that figures of a few users can be
-        compared with those of many. Such a draw permutes all values; the other one takes memory for the sample alone.
+      seed: the seed of the draw.
+      nested: whether a larger sample of the same seed holds every value of a smaller one, so that figures of a few
+        users can be compared with those of many. Such a draw permutes all values; the other one needs memory for the
+        sample alone.
 
     Returns:
-      [min(n, most)].
+      [min(n, most)], of the same dtype.
     """
     if most is None or len(values) <= most:
         return values

@@ -1,10 +1,10 @@
-"""SIGTERM, which schedulers send, and Ctrl-C: one message and the exit code 143 or 130, at whatever moment they come.
+"""Answers SIGTERM, which schedulers send, and Ctrl-C with one message and the exit code 143 or 130, whenever they come.
 
-Until a verb begins nothing has been written, and the process ends at once. While it works, the signal is raised as
-`Stopped`, so that what is half-written is removed on the way out. Once it is done, a signal changes nothing any more.
-One that the process was started to ignore, as `nohup` and shells do for background jobs, stays ignored.
+Until a verb begins nothing has been written, and the process ends at once. While the verb works, the signal is raised
+as `Stopped`, so that what is half-written is removed on the way out. Once the verb is done, a signal has no effect. A
+signal that the process was started to ignore, as by `nohup` and by shells for background jobs, stays ignored.
 
-Nothing is imported here that Python has not imported already: until `answer`, a signal ends in a traceback.
+This module imports nothing that Python has not imported already: until `answer`, a signal ends in a traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-TYPE_CHECKING = False  # `typing` takes a hundredth of a second.
+TYPE_CHECKING = False  # Importing `typing` takes a hundredth of a second.
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
@@ -24,18 +24,18 @@ _MESSAGE = {
     signal.SIGTERM: "terminated; the same command goes on where it stopped\n",
 }
 _SECONDS_BETWEEN_ALARMS = 0.05
-"""Seconds after which a signal is raised once more where Python could not pass the first exception on."""
+"""Seconds after which a signal is raised again if Python could not pass on the first exception."""
 
 _received: signal.Signals | None = None
 _working = False
 
 
 class Stopped(BaseException):
-    """The process has been asked to end. No KeyboardInterrupt: Click would make an exit code of its own of that."""
+    """Raised when the process is asked to end. A KeyboardInterrupt would not do: Click has its own exit code for it."""
 
 
 def answer() -> None:
-    """Answers the signals from now on; for the main thread of a process of its own."""
+    """Answers the signals from now on; only the main thread of a process of its own may call it."""
     global _received, _working
     _received, _working = None, False
     sys.unraisablehook = _unraisable
@@ -45,28 +45,28 @@ def answer() -> None:
 
 
 def begin() -> None:
-    """From now on there may be something to clean up."""
+    """Marks that from now on there may be something to clean up."""
     global _working
     _working = True
 
 
 def done() -> None:
-    """From now on signals are passed over: there is nothing left to stop."""
+    """Ignores signals from now on, because there is nothing left to stop."""
     for number in ANSWERED:
         signal.signal(number, signal.SIG_IGN)
 
 
 def received() -> bool:
-    """Whether the process has been asked to end; what a library raises then follows from that, whatever it says."""
+    """Returns whether the process has been asked to end; whatever a library then raises is a consequence of that."""
     return _received is not None
 
 
 def leave() -> NoReturn:
-    """Ends the process that was asked to, with one message, without waiting for other threads."""
+    """Ends a process that was asked to end, with one message and without waiting for other threads."""
     assert _received is not None
     try:
         sys.stdout.flush()
-    except Exception:  # A reader of a pipe may be gone, or the signal have come in the midst of a line.
+    except Exception:  # The reader of a pipe may be gone, or the signal came in the middle of a line.
         pass
     try:
         os.write(2, _MESSAGE[_received].encode())
@@ -77,7 +77,7 @@ def leave() -> NoReturn:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     global _received
-    done()  # One is enough: what follows is cleaning up.
+    done()  # Further signals would interrupt the cleaning up.
     _received = signal.Signals(number)
     if not _working:
         leave()
@@ -85,7 +85,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Python prints what is raised in a destructor or a callback, and goes on; a signal is raised again elsewhere."""
+    """Raises a signal again that was raised in a destructor or a callback, where Python prints it and goes on."""
     if unraisable.exc_type is not Stopped:
         sys.__unraisablehook__(unraisable)
         return

@@ -1,11 +1,11 @@
-"""SplitMix64 (Steele, Lea & Flood, OOPSLA 2014) over whole arrays: its constant step and its finalizer."""
+"""SplitMix64 (Steele, Lea & Flood, OOPSLA 2014) over whole arrays: its constant increment and its finalizer."""
 
 from __future__ import annotations
 
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""What the generator adds to its state at every step: 2^64 over the golden ratio, made odd."""
+"""The number that the generator adds to its state at every step: 2^64 over the golden ratio, made odd."""
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 

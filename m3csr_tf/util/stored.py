@@ -1,7 +1,7 @@
-"""Reading the files that this package has written: whatever is wrong with one of them gives one message.
+"""Reads files that this package has written, with one clear message whatever is wrong with a file.
 
-A file may have been cut by a full disk, edited, replaced by a folder, or be another user's. What a library raises for
-it (numpy, Arrow, zip, TensorFlow, ScaNN) differs from case to case and says nothing of what to do.
+A file may have been cut by a full disk, edited, replaced by a folder, or belong to another user. What a library (numpy,
+Arrow, zip, TensorFlow, ScaNN) raises for it differs from case to case, and does not say what to do.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ def reading(path: Path, remedy: str, error: type[M3CSRError]) -> Iterator[None]:
     """Turns whatever the block raises into one error that names the file, what is wrong, and what to do.
 
     Args:
-      path: of the file or folder that the block reads.
-      remedy: what makes it again, e.g. "run pipelines/release.py". Only where the file itself is at fault: a disk that
-        is full and rights that are missing are named instead.
-      error: the class that is raised.
+      path: the file or folder that the block reads.
+      remedy: what makes the file again, e.g. "run pipelines/release.py". It is named only where the file itself is at
+        fault, and not where the disk is full or rights are missing.
+      error: the class of the error that is raised.
 
     Raises:
-      M3CSRError: of class `error`; one that the block raises itself passes.
+      M3CSRError: of class `error`; an M3CSRError that the block itself raises is passed on.
     """
     try:
         yield
     except M3CSRError:
         raise
-    except Exception as problem:  # Of a broken file, libraries raise about anything.
+    except Exception as problem:  # Libraries raise almost anything for a broken file.
         named = problem.filename if isinstance(problem, OSError) else None
         place = named if isinstance(named, str) else path
         raise error(f"{place}: {what_is_wrong(problem)}; {advice(problem, remedy)}") from problem
 
 
 def what_is_wrong(problem: Exception) -> str:
-    """What the error says of a file, in a few words on one line."""
+    """Describes what is wrong with a file, in a few words on one line."""
     if isinstance(problem, FileNotFoundError) and problem.filename is not None:
         return "it is missing"
     if isinstance(problem, IsADirectoryError):
@@ -65,7 +65,7 @@ def what_is_wrong(problem: Exception) -> str:
 
 
 def advice(problem: Exception, remedy: str) -> str:
-    """What to do: the remedy only if the file is at fault, and not the disk or the rights."""
+    """Says what to do: the remedy if the file is at fault, otherwise what to do about the disk or the rights."""
     number = problem.errno if isinstance(problem, OSError) else None
     if number in _RIGHTS:
         return "give this user the right to read it"
@@ -75,10 +75,10 @@ def advice(problem: Exception, remedy: str) -> str:
 
 
 def stored_json(path: Path, remedy: str, error: type[M3CSRError]) -> dict[str, Any]:
-    """The object of a JSON file that this package has written.
+    """Returns the object of a JSON file that this package has written.
 
     Raises:
-      M3CSRError: of class `error`, as `reading`; also where it is no object.
+      M3CSRError: of class `error`, for the same reasons as in `reading`, or because the file holds no object.
     """
     with reading(path, remedy, error):
         tree = parse_json(regular(path).read_bytes())
@@ -88,16 +88,16 @@ def stored_json(path: Path, remedy: str, error: type[M3CSRError]) -> dict[str, A
 
 
 def stored_array(path: Path, shape: tuple[int | None, ...], kind: str, mapped: bool = False) -> np.ndarray:
-    """The array of an .npy file that this package has written; never a pickle.
+    """Returns the array of an .npy file that this package has written; pickles are refused.
 
     Args:
       path: the file.
-      shape: expected; None stands for any length.
-      kind: expected letter of the dtype, "f" or "i".
-      mapped: map it from the file, read-only.
+      shape: the expected shape; None stands for any length.
+      kind: the expected letter of the dtype, "f" or "i".
+      mapped: whether to map the array from the file, read-only.
 
     Raises:
-      OSError, ValueError: it cannot be read, or is another array.
+      OSError, ValueError: the file cannot be read, or holds another array.
     """
     array = np.load(regular(path), mmap_mode="r" if mapped else None, allow_pickle=False)
     fits = isinstance(array, np.ndarray) and array.dtype.kind == kind and array.ndim == len(shape)
@@ -107,10 +107,10 @@ def stored_array(path: Path, shape: tuple[int | None, ...], kind: str, mapped: b
 
 
 def checked(shape: type[BaseModel], tree: Any) -> None:
-    """Refuses a tree of JSON that has not the shape of a model.
+    """Refuses a JSON tree that does not fit a pydantic model.
 
     Raises:
-      ValueError: naming the first field at fault.
+      ValueError: it names the first invalid field.
     """
     try:
         shape.model_validate(tree, strict=True)

@@ -1,4 +1,4 @@
-"""A stable 64-bit hash of strings, over whole Arrow arrays at once: the same on every machine and in every version."""
+"""A stable 64-bit hash of strings, over whole Arrow arrays: it is the same on every machine and in every version."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WORD = 8
 
 
 def string_hashes(strings: pa.LargeStringArray) -> np.ndarray:
-    """Hashes uint64 [n] of strings without nulls.
+    """Returns the hashes, uint64 [n], of strings without nulls.
 
-    A hash starts from the length in bytes and takes in the UTF-8 text by words of eight bytes, zeros after its end,
-    each mixed in by SplitMix64's finalizer.
+    A hash starts from the length in bytes and takes in the UTF-8 text by words of eight bytes, padded with zeros; each
+    word is mixed in by SplitMix64's finalizer.
     """
     count = len(strings)
     _, ends, text = strings.buffers()

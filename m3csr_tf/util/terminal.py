@@ -1,4 +1,4 @@
-"""What people see: text as it is, harmless to a terminal whatever stands in ids, names and paths."""
+"""Prints for people: the text is shown as it is, and nothing in ids, names and paths can control the terminal."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from typing_extensions import override
 from m3csr_tf.util.quoting import one_line, printable
 
 WIDTH_OF_LOGS = 160
-"""Columns of what is no terminal: a log has no width of its own, and 80 would cut tables."""
+"""Number of columns if the output is not a terminal: a log has no width of its own, and 80 would cut tables."""
 
 
 class Terminal(Console):
-    """A console that obeys nothing in what it prints: neither escape sequences, nor markup, nor names of emoji.
+    """A console that obeys nothing in the text that it prints: no escape sequences, markup, or names of emoji.
 
     Args:
-      stderr: print there instead of on stdout.
+      stderr: whether to print on stderr instead of stdout.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else WIDTH_OF_LOGS
-        # In a notebook, lines of text as in a log, instead of a piece of HTML for each.
+        # In a notebook the output is lines of text as in a log, instead of a piece of HTML for each.
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False, force_jupyter=False)
 
     @override
     def render_str(self, text: str, **options: Any) -> Text:
-        # All text comes by here, that of tables' cells and titles, too.
+        # All text passes through here, also that of the cells and titles of tables.
         return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
 
 
 class LogFormatter(logging.Formatter):
-    """Messages alone, each on one line; a traceback follows on lines of its own."""
+    """A formatter of messages without prefix, each on one line; a traceback follows on lines of its own."""
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
@@ -48,7 +48,7 @@ class LogFormatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Shows warnings of all loggers as lines on stderr, unless somebody has set up logging before."""
+    """Shows the warnings of all loggers as lines on stderr, unless logging has been set up before."""
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

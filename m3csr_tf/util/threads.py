@@ -1,4 +1,4 @@
-"""Work shared by threads that each use one BLAS thread: products and what follows them, on all cores alike."""
+"""Shares work among threads that use one BLAS thread each, so that products and what follows them use all cores."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _BLAS_LIMIT = threading.Lock()
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keeps BLAS to one thread inside the block; only one block at a time, since the limit is the whole process's."""
+    """Limits BLAS to one thread inside the block; only one block runs at a time, because the limit is process-wide."""
     with _BLAS_LIMIT, threadpool_limits(1, "blas"):
         yield
 
 
 def each_worker(work: Callable[[int], None], workers: int) -> None:
-    """Runs work(0), .. work(workers - 1) at once, with one BLAS thread each; what one raises is raised."""
+    """Runs work(0) to work(workers - 1) in parallel, with one BLAS thread each; an error of one of them is raised."""
     with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, range(workers)))

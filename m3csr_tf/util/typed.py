@@ -1,4 +1,4 @@
-"""Values of YAML as the settings mean them: what is typed is the text of a name, and true is no number."""
+"""Reads YAML values as the settings mean them: a name keeps the text that was typed, and true is not a number."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pydantic_core import PydanticCustomError
 from m3csr_tf.util.documents import WrittenFloat, WrittenInt
 
 _LONGEST_PART = 255
-"""Bytes of a file's name that file systems take."""
+"""Largest number of bytes of a file name that file systems allow."""
 _TEXTS = frozenset({str, Path, NoneType})
 
 
 @cache
 def kinds(annotation: Any) -> frozenset[type]:
-    """The classes that values of an annotation may have, at any depth, e.g. int and NoneType of `tuple[int] | None`."""
+    """Returns the classes of an annotation's values at any depth, e.g. int and NoneType of `tuple[int] | None`."""
     if get_origin(annotation) is Literal:
         return frozenset(type(one) for one in get_args(annotation))
     if isinstance(annotation, type) and not get_args(annotation):
@@ -30,12 +30,12 @@ def kinds(annotation: Any) -> frozenset[type]:
 
 
 def as_meant(value: Any, wanted: frozenset[type]) -> Any:
-    """A value as it stands in YAML, for a setting of these kinds; keys of mappings are text.
+    """Converts a value from YAML for a setting that takes these classes; keys of mappings become text.
 
     Raises:
-      PydanticCustomError: it is true or false where a number is wanted, or text that no path or name can hold.
+      PydanticCustomError: the value is true or false where a number is wanted, or text that no path or name can hold.
     """
-    if any(issubclass(kind, BaseModel) for kind in wanted):  # Its own fields say what they mean.
+    if any(issubclass(kind, BaseModel) for kind in wanted):  # Its own fields convert their values.
         return {_as_key(key): part for key, part in value.items()} if isinstance(value, Mapping) else value
     if isinstance(value, bool):
         if bool not in wanted and wanted & {int, float}:
@@ -53,12 +53,12 @@ def as_meant(value: Any, wanted: frozenset[type]) -> Any:
 
 
 def word_for(text: str, value: Any, annotation: Any) -> Any:
-    """What an override means: true, false and null are words where a setting is text, and null has no other meaning.
+    """Returns what an override means: true, false, and null where it has no other meaning, are words of a text setting.
 
     Args:
-      text: as it was typed.
-      value: as YAML reads it.
-      annotation: of the setting.
+      text: the text as it was typed.
+      value: the value that YAML reads in it.
+      annotation: the annotation of the setting.
     """
     wanted = kinds(annotation)
     is_word = isinstance(value, bool) or (value is None and NoneType not in wanted and text.strip() != "")

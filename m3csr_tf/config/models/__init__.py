@@ -21,7 +21,7 @@ from m3csr_tf.config.models.vbpr import VBPRConfig
 from m3csr_tf.util.quoting import quoted
 
 DEFAULT_KIND = "m3csr"
-"""The kind of a model whose settings name none."""
+"""The kind of a model whose settings do not name one."""
 
 KINDS: Mapping[str, type[ModelSection]] = {
     str(section.model_fields["kind"].default): section
@@ -37,14 +37,14 @@ KINDS: Mapping[str, type[ModelSection]] = {
         MMSSLConfig,
     )
 }
-"""Every kind of model, and the class of its settings."""
+"""The kind of a model -> the class of its settings."""
 
 
 def kind_of(model: Any) -> Any:
-    """The kind that a `model` section of a tree says it is of, which need be none that exists.
+    """Returns the kind that a `model` section of a tree names, whether or not such a kind exists.
 
     Args:
-      model: the section as it was given: a mapping, a `ModelSection`, or anything else, which says no kind.
+      model: the section as it was given: a mapping, a `ModelSection`, or anything else, which names no kind.
     """
     if isinstance(model, ModelSection):
         return model.kind
@@ -52,7 +52,7 @@ def kind_of(model: Any) -> Any:
 
 
 def section_of(kind: Any) -> type[ModelSection] | None:
-    """The class of the settings of a kind; None where there is no such kind."""
+    """Returns the class of the settings of a kind; None if there is no such kind."""
     if not isinstance(kind, str):
         return None
     return CustomConfig if is_place(kind) else KINDS.get(kind)

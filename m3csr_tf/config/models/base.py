@@ -1,4 +1,4 @@
-"""What the settings of every kind of model have in common."""
+"""What the settings of all kinds of models have in common."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ PAIRWISE_RECIPE: Mapping[str, Any] = {
     "history.dropout": 0.0,
     "exposure.cold_share": "trained",
 }
-"""Training as the papers of the rivals have it: BPR (Rendle et al., UAI 2009) with one uniform negative for each
-interaction, and none of the techniques that M3CSR's defaults add for cold items and users."""
+"""The training of the rivals in their papers: BPR (Rendle et al., UAI 2009) with one uniform negative for each
+interaction, and without the techniques that M3CSR's defaults add for cold items and users.
+"""
 
 
 OF_M3CSR_ALONE = frozenset(
@@ -43,11 +44,11 @@ OF_M3CSR_ALONE = frozenset(
         "history.dropout",
     }
 )
-"""Techniques of M3CSR's training that no rival of this package has."""
+"""Techniques of M3CSR's training that no rival in this package has."""
 RATES = frozenset({"training.content_rate", "training.id_rate"})
-"""Shares of the learning rate for parts that not every model tells apart."""
+"""Factors on the learning rate of parts that not every model distinguishes."""
 HIDES_THE_POSITIVE = frozenset({"training.mask_target"})
-"""What matters only to a model whose user vectors are computed of her clicks."""
+"""Settings that only affect a model whose user vectors are computed from her clicks."""
 
 
 class ModelSection(Section):
@@ -60,13 +61,13 @@ class ModelSection(Section):
     """Defaults of other sections for this kind, "section.name" -> value; a setting that the user gives always wins."""
 
     unread: ClassVar[frozenset[str]] = frozenset()
-    """Settings of other sections, "section.name", that make no difference to the training of this kind."""
+    """Settings of other sections, "section.name", that do not affect the training of this kind."""
 
     kind: str
 
     @property
     def has_popularity_bias(self) -> bool:
-        """Whether item vectors have a part for the item's popularity, in which `exposure` sets the places of items."""
+        """Whether item vectors have a part for the item's popularity, to which `exposure` adds its bonuses."""
         return False
 
     def check_modalities(self, modalities: Sequence[str]) -> None:

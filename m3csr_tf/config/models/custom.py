@@ -1,4 +1,4 @@
-"""Section `model` of a model of one's own, which this package does not hold (docs/your_own_model.md)."""
+"""Section `model` of a user-defined model, which this package does not contain (docs/your_own_model.md)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from m3csr_tf.config.models.base import PairwiseSection
 from m3csr_tf.util.files import sha256
 
 CUSTOM = "custom"
-"""What the settings of a model of one's own are called among those of the kinds."""
+"""The name of user-defined models among the kinds of settings."""
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*|.+\.py):(?P<name>[A-Za-z_]\w*)")
 
 
 class CustomConfig(PairwiseSection):
-    """A class that is given by its place: `model.kind=package.module:Class` or `model.kind=folder/file.py:Class`.
+    """A class given by its place: `model.kind=package.module:Class` or `model.kind=folder/file.py:Class`.
 
-    The class is a `models.contract.Recommender`. Its settings are what `model.settings` says, and other sections have
-    the defaults of the package's rivals (`PAIRWISE_RECIPE`) where nothing is said.
+    The class is a `models.contract.Recommender`. Its own settings are in `model.settings`. Other sections have the
+    defaults of the package's rivals (`PAIRWISE_RECIPE`) unless they are given.
     """
 
     kind: str = Field(description="package.module:Class or file.py:Class")
@@ -38,7 +38,7 @@ class CustomConfig(PairwiseSection):
     @model_validator(mode="before")
     @classmethod
     def _with_code(cls, tree: Any) -> Any:
-        """Adds the digest of the file, if there is one: what was trained depends on it as on any setting."""
+        """Adds the digest of the file, if there is one, because the trained weights depend on it as on any setting."""
         kind = tree.get("kind") if isinstance(tree, Mapping) else None
         if not isinstance(kind, str) or tree.get("code") is not None or not is_place(kind):
             return tree
@@ -53,23 +53,23 @@ class CustomConfig(PairwiseSection):
 
     @property
     def place(self) -> Mapping[str, str]:
-        """ "module", a dotted name or a path of a .py file, and "name", the class in it."""
+        """The place of the class: "module", a dotted name or the path of a .py file, and "name", the class in it."""
         found = _PLACE.fullmatch(self.kind)
         assert found is not None
         return found.groupdict()
 
 
 def is_place(kind: str) -> bool:
-    """Whether a kind says where a class of one's own lies."""
+    """Returns whether a kind is the place of a user-defined class."""
     return _PLACE.fullmatch(kind) is not None
 
 
 def digest_of_code(kind: str) -> str | None:
-    """SHA-256 of the file that a kind names, hex; None where it names a module, or a file that cannot be read."""
+    """Returns the SHA-256 of the file that a kind names, in hex; None for a module, or an unreadable file."""
     path = kind.rpartition(":")[0]
     if not path.endswith(".py"):
         return None
     try:
         return sha256(Path(path))
-    except (OSError, ValueError):  # The registry says what is wrong with the place, once the model is asked for.
+    except (OSError, ValueError):  # The registry reports it when the model is asked for.
         return None

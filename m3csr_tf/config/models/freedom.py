@@ -12,7 +12,7 @@ from m3csr_tf.util.quoting import quoted
 
 
 class FreedomConfig(PairwiseSection):
-    """A frozen item-item graph of content, beside LightGCN on a user-item graph that is thinned in every epoch.
+    """A frozen item-item graph of content, added to LightGCN on a user-item graph that is pruned in every epoch.
 
     Zhou and Shen: A tale of two graphs: freezing and denoising graph structures for multimodal recommendation, ACM
     Multimedia 2023, section 3.

@@ -93,5 +93,5 @@ class M3CSRConfig(ModelSection):
 
     @property
     def has_popularity_bias(self) -> bool:
-        """Whether item vectors have a part for the item's popularity, in which `exposure` sets the places of items."""
+        """Whether item vectors have a part for the item's popularity, to which `exposure` adds its bonuses."""
         return self.popularity_bias

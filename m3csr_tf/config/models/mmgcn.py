@@ -27,7 +27,9 @@ class MMGCNConfig(PairwiseSection):
         "training.epochs": 7.0,
         "training.evaluate_every": 20,
     }
-    """A short training, often validated: it is best after one or two epochs, and then learns its clicks by heart."""
+    """A short training that is validated often: the model is best after one or two epochs, and then memorises its
+    clicks.
+    """
 
     unread: ClassVar[frozenset[str]] = OF_M3CSR_ALONE | {"training.content_rate"}
 

@@ -1,5 +1,6 @@
-"""An experiment: many kinds of model on several data sets, tuned alike, run one process a run, compared in tables.
+"""An experiment: models of many kinds on several data sets, tuned with the same budget, and compared in tables.
 
-`settings` is its file, `planning` and `jobs` what follows from it, `scheduler` and `processes` carry it out,
-`gathering` reads what the runs have left, and `figures`, `tables`, `curves` and `results` make of it what it came to.
+Every run is a process of its own. `settings` reads the file of an experiment, `planning` and `jobs` derive the runs,
+`scheduler` and `processes` execute them, `gathering` reads what they have left, and `figures`, `tables`, `curves` and
+`results` compute and write the results.
 """

@@ -1,4 +1,4 @@
-"""Which settings a search has chosen for a model: those of the trial with the best Recall@20 on validation."""
+"""Chooses the settings of a model: those of the trial with the best Recall@20 on validation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Trial:
     """A trial that has ended.
 
     Attributes:
-      run: its name.
-      settings: what it has changed, dotted name -> value.
-      recall, ndcg: of its best validation, at 20; None where it has failed.
-      seconds: of training; None where it has failed.
-      epochs: passes over the training clicks that it was allowed; None where it has failed.
-      problem: why it has failed.
+      run: the name of its run.
+      settings: the settings that it changes, dotted name -> value.
+      recall, ndcg: Recall@20 and NDCG@20 of its best validation; None if it failed.
+      seconds: seconds of training; None if it failed.
+      epochs: the largest number of passes over the training clicks that it was allowed; None if it failed.
+      problem: why it failed; None if it did not.
     """
 
     run: str
@@ -38,12 +38,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class ChosenTrial:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-      trials: all of them, in their order.
-      position: of the chosen one.
-      config: of its run, which has seed 0.
+      trials: all trials, in their order.
+      position: the position of the chosen trial.
+      config: the configuration of its run, which has seed 0.
     """
 
     trials: Sequence[Trial]
@@ -52,20 +52,20 @@ class ChosenTrial:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the chosen trial has changed."""
+        """The settings that the chosen trial changes."""
         return self.trials[self.position].settings
 
 
 def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> ChosenTrial:
-    """The trial of the best validation Recall@20; of equals the earlier one. Test clicks are not looked at.
+    """Chooses the trial with the best validation Recall@20, the earliest of equal ones; it reads no test clicks.
 
     Args:
       runs: names of the jobs of the trials, which have ended.
-      settings: what each has changed.
-      outcomes: of the jobs.
+      settings: the settings that each trial changes.
+      outcomes: the outcomes of the jobs.
 
     Raises:
-      RunError: no trial has come to its end.
+      RunError: no trial has finished.
     """
     trials = [_trial(run, changed, outcomes) for run, changed in zip(runs, settings, strict=True)]
     recalls = {position: trial.recall for position, trial in enumerate(trials) if trial.recall is not None}
@@ -73,7 +73,7 @@ def choose(runs: Sequence[str], settings: Sequence[Mapping[str, Any]], outcomes:
         raise RunError(f"no trial has come to its end: {runs[0]} has failed: {trials[0].problem}")
     best = max(recalls, key=lambda position: recalls[position])
     config = outcomes[runs[best]].config
-    assert config is not None  # It has finished.
+    assert config is not None  # A trial with a recall has finished.
     return ChosenTrial(trials, best, config)
 
 

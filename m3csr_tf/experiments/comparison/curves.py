@@ -1,4 +1,4 @@
-"""The data of an experiment's figures, as plain tables, a CSV file each in figures/."""
+"""The data of an experiment's figures, as plain tables, each of which is a CSV file in figures/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS, POPULARITY, TRAINING, QUALITY = "recall_by_length", "recall_by_populari
 
 
 def by_length(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
-    """Recall@N and NDCG@N of each system, means over users and seeds: columns cell, system, n, recall, ndcg."""
+    """Returns Recall@N and NDCG@N of each system, averaged over users and seeds: cell, system, n, recall, ndcg."""
     rows = []
     for title, system in systems.items():
         figures = [run.figures for run in system.runs]
@@ -32,11 +32,12 @@ def by_length(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
 
 
 def by_popularity(systems: Mapping[str, SystemRuns], prepared: Prepared, cell: str) -> pd.DataFrame:
-    """Which held-out clicks the top 20 hold, by the popularity bin of the clicked item.
+    """Returns which held-out clicks the top 20 contain, by the popularity bin of the clicked item.
 
     Returns:
       Columns cell, system, bin (0 without clicks), low and high (clicks or views of the bin's items, high None for the
-      last), clicks (held out), found (share of them, mean over seeds; NaN for a bin without a click).
+      last), clicks (number of held-out clicks), found (the share of them that is found, averaged over seeds; NaN for a
+      bin without a click).
     """
     bins, count = np.asarray(prepared.bins), prepared.popularity.count
     edges = [0, *(int(edge) for edge in prepared.popularity.edges)]
@@ -63,7 +64,7 @@ def by_popularity(systems: Mapping[str, SystemRuns], prepared: Prepared, cell: s
 
 
 def training(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
-    """Validations of every training: columns cell, system, seed, step, loss, recall@20, ndcg@20."""
+    """Returns the validations of every training: columns cell, system, seed, step, loss, recall@20, ndcg@20."""
     tables = []
     for title, system in systems.items():
         for run in system.runs:
@@ -77,9 +78,9 @@ def training(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
 
 
 def quality_time(systems: Mapping[str, SystemRuns], cell: str) -> pd.DataFrame:
-    """Validation Recall@20 against the seconds of training until then, of the first seed of each system.
+    """Returns validation Recall@20 against the seconds of training until then, for the first seed of each system.
 
-    Seconds are steps times batch size by the logged speed; validations, and where weights start, take more.
+    Seconds are steps times batch size divided by the logged speed; validations and the initialisation are not included.
 
     Returns:
       Columns cell, system, seconds, quality.
@@ -106,10 +107,10 @@ def _by_time(run: Run) -> pd.DataFrame | None:
 
 
 def write(tables: Mapping[str, Sequence[pd.DataFrame]], folder: Path) -> dict[str, pd.DataFrame]:
-    """Writes each table, those of all cells together, as <name>.csv; empty ones are left out.
+    """Writes each table, with its parts from all cells together, as <name>.csv; empty tables are left out.
 
     Returns:
-      Name -> the table.
+      Name -> table, for the tables that were written.
     """
     written = {}
     for name, parts in tables.items():

@@ -1,4 +1,4 @@
-"""Which settings the trials of a search try: drawn by a seed, the same number for every model."""
+"""Draws the settings that the trials of a search try, by a seed, the same number for every model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from m3csr_tf.errors import ConfigError
 from m3csr_tf.experiments.sweep.space import SearchedValues, number_of
 
 _TRIES = 200
-"""Draws for a trial whose settings should differ from those before."""
+"""Number of draws for a trial whose settings must differ from those before."""
 
 
 def draws(
     search: Mapping[str, SearchedValues], base: Config, trials: int, name: str, seed: int
 ) -> list[dict[str, Any]]:
-    """The settings of each trial, dotted name -> value; the first trial has none, so it is the model as it stands.
+    """Draws the settings of each trial, dotted name -> value; the first trial changes none of the model's settings.
 
-    A draw depends on the seed, the name of the model and the place of the trial alone, so that more trials, or other
-    models, change nothing of those before.
+    A draw depends on the seed, the name of the model and the position of the trial alone, so that more trials, or other
+    models, do not change the trials before.
 
     Args:
-      search: what varies; may be empty for a single trial.
+      search: the settings that vary; may be empty for a single trial.
       base: the configuration that the trials vary.
-      trials: how many.
-      name: of the model.
-      seed: of the experiment.
+      trials: number of trials.
+      name: the name of the model.
+      seed: the seed of the experiment's searches.
 
     Raises:
       ConfigError: there are fewer different settings than trials.
@@ -67,7 +67,7 @@ def _draw(setting: SearchedValues, number: type[int] | type[float] | None, rando
     value = math.exp(value) if setting.log else value
     if number is int:
         return min(max(round(value), math.ceil(setting.ends[0])), math.floor(setting.ends[1]))
-    # Three figures: what is printed is what was tried.
+    # Three significant digits, so that what is printed is exactly what was tried.
     return float(f"{value:.3g}")
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a cell: means and spreads over seeds, paired tests over users, ablations, and the data themselves."""
+"""Computes the numbers of a cell: means and spreads over seeds, paired tests over users, and statistics of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS = ("recall@20", "precision@20", "ndcg@20")
 
 
 def statistics(prepared: Prepared) -> dict[str, Any]:
-    """What Table 1 says of the data, and of the split."""
+    """Returns the statistics of the data in Table 1, and those of the split."""
     counts = prepared.manifest["counts"]
     clicks = {name: int(counts[f"{name}_interactions"]) for name in columns.SPLITS}
     cells = counts["users"] * counts["items"]
@@ -36,12 +36,12 @@ def statistics(prepared: Prepared) -> dict[str, Any]:
 
 
 def of_system(system: SystemRuns) -> dict[str, Any]:
-    """Means and spreads of a system over its seeds, on test and validation, of its lists, and what it took.
+    """Returns the figures of a system over its seeds: on test and validation, of its lists, and its cost.
 
     Returns:
       {"seeds": [...], "test" and "validation": {slice: {metric: {"mean", "sd", "seeds", "users"}}}, "lists": {figure:
-      {"mean", "sd", "seeds"}}, "cost": {...}}; slices without users and figures that a run lacks are left out, and
-      sd is None for a single seed.
+      {"mean", "sd", "seeds"}}, "cost": {...}}; slices without users and figures that a run lacks are left out, and sd
+      is None for a single seed.
     """
     found = system.runs
     return {
@@ -70,7 +70,7 @@ def _slices(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _cost(found: Sequence[Run]) -> dict[str, Any]:
-    """Seconds and memory of the runs, means over the seeds; peaks are the largest."""
+    """Returns the time and memory of the runs, averaged over the seeds; peaks are the largest."""
     cost: dict[str, Any] = {
         "process_seconds": _of_process(found, "seconds"),
         "cpu_seconds": _of_process(found, "cpu_seconds"),
@@ -92,11 +92,11 @@ def _of_process(found: Sequence[Run], what: str) -> float:
 
 
 def tests_against(ours: SystemRuns, other: SystemRuns) -> dict[str, Any]:
-    """Ours minus another system, over the users of both, each with her metric averaged over the seeds.
+    """Tests ours against another system over their common users, each with her metric averaged over the seeds.
 
     Returns:
-      slice -> metric -> {"difference", "low", "high", "p"}: a paired t-test; slices of fewer than two users are left
-      out.
+      slice -> metric -> {"difference", "low", "high", "p"} of ours minus the other, by a paired t-test; slices of fewer
+      than two users are left out.
 
     Raises:
       ValueError: the users differ.
@@ -119,12 +119,12 @@ def tests_against(ours: SystemRuns, other: SystemRuns) -> dict[str, Any]:
 
 
 def best_rivals(systems: Mapping[str, Mapping[str, Any]], ours: str, leave_out: Sequence[str]) -> dict[str, Any]:
-    """Slice -> metric -> the system with the highest mean on test, of those that are neither ours nor left out.
+    """Returns slice -> metric -> the best rival: the system with the highest mean on test.
 
     Args:
-      systems: name -> as `of_system`.
-      ours: a name.
-      leave_out: names, e.g. of a ceiling, which is no rival.
+      systems: name -> the result of `of_system`.
+      ours: the name of ours, which is no rival.
+      leave_out: names of other systems that are no rivals, e.g. of a ceiling.
     """
     rivals = {name: tree for name, tree in systems.items() if name != ours and name not in leave_out}
     found: dict[str, Any] = {}

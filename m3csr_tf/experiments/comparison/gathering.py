@@ -1,4 +1,4 @@
-"""What the runs of a cell have left in their folders, by system: evaluations, figures of the lists, time and memory."""
+"""Reads what the runs of a cell have left, by system: evaluations, figures of the lists, time and memory."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _ADVICE = "run the same command again"
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a system that has ended well.
+    """A run of a system that has finished without failure.
 
     Attributes:
-      seed: of the run.
-      config: its settings.
+      seed: the seed of the run.
+      config: the settings of the run.
       test, validation: its evaluations.
-      figures: the slice "all" of test as metrics.json has it, with the shares of its lists and curves of all lengths.
+      figures: the slice "all" of test in metrics.json, with the shares of its lists and curves of all lengths.
       finished: its finished.json; empty for a closed form.
-      verbs: as in the outcome of its job.
+      verbs: see `RunOutcome.verbs`.
     """
 
     seed: int
@@ -48,22 +48,22 @@ class Run:
 
     @property
     def training_seconds(self) -> float | None:
-        """Of a training, steps and validations; None for a closed form."""
+        """The seconds of its training, for steps and validations; None for a closed form."""
         return self.finished.get("training_seconds")
 
     @property
     def peak_gib(self) -> float:
-        """The most memory that a process of it had resident, GiB."""
+        """The largest resident memory of one of its processes, in GiB."""
         return max(verb["peak_gib"] for verb in self.verbs.values())
 
     @property
     def examples_per_second(self) -> float | None:
-        """Median speed of the training, input included; None where no log says so."""
+        """The median speed of the training, including its input; None where there is no log of it."""
         log = self.log(THROUGHPUT)
         return None if log is None else float(log["examples_per_second"].median())
 
     def log(self, name: str) -> pd.DataFrame | None:
-        """A log of the training."""
+        """Returns a log of the training; None where there is none."""
         path = self.config.run_folder / run_files.LOGS / name
         if not self.finished or not path.exists():
             return None
@@ -76,9 +76,9 @@ class SystemRuns:
     """A system of a cell.
 
     Attributes:
-      name: in the file, or of the baseline, ablation or subset.
-      runs: one a seed, of those that have ended well.
-      choice: of a closed form, what its grid gave; empty where there was nothing to choose.
+      name: its name in the file, or that of the baseline, ablation or subset.
+      runs: its runs that have finished without failure, one for each seed.
+      choice: for a closed form, the result of its grid search; empty where there was nothing to choose.
     """
 
     name: str
@@ -87,12 +87,12 @@ class SystemRuns:
 
     @property
     def tests(self) -> list[Evaluation]:
-        """Evaluations on test, one a seed."""
+        """The evaluations on test, one for each seed."""
         return [run.test for run in self.runs]
 
 
 def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, SystemRuns]:
-    """The systems of some jobs of one cell and role; those without a run that has ended well are left out.
+    """Returns the systems of jobs of one cell and role; those of which no run has finished are left out.
 
     Raises:
       RunError: a file of a run is missing or broken.
@@ -107,15 +107,15 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, SystemRu
         evaluated = per_user.read(folder / per_user.PER_USER_FILE)
         if one.role == "baseline":
             tree = stored_json(folder / BASELINES_FILE, _ADVICE, RunError)
-            if one.system not in tree:  # The log is too large for it.
+            if one.system not in tree:  # The log is too large for this baseline.
                 continue
             figures, training = tree[one.system], {}
             choices[one.system] = figures.get("choice", {})
         else:
             figures, training = stored_json(folder / run_files.METRICS_FILE, _ADVICE, RunError), finished.read(folder)
-        # A run has one system, whatever its files call it.
+        # A run has one system, whatever its name is in the files.
         evaluation = next(iter(evaluated.values()))
-        trial = outcomes.get(outcome.config.run.name)  # A trial that is reported was trained by a job of its own.
+        trial = outcomes.get(outcome.config.run.name)  # The reported trial was trained by its own job.
         verbs = {**(trial.verbs if trial is not None else {}), **outcome.verbs}
         found.setdefault(one.system, []).append(
             Run(
@@ -132,7 +132,7 @@ def gather(planned: Sequence[Planned], outcomes: Outcomes) -> dict[str, SystemRu
 
 
 def prepared_folder(planned: Sequence[Planned], outcomes: Outcomes, cell: str) -> Path | None:
-    """Where the data of a cell lie, as most of its runs see them; None where they could not be prepared."""
+    """Returns the prepared folder of a cell that most of its runs use; None where the data could not be prepared."""
     for one in planned:
         outcome = outcomes[one.job.name]
         if one.cell == cell and one.role == "data" and outcome.problem is None and outcome.config is not None:

@@ -1,4 +1,4 @@
-"""The jobs of an experiment, cell by cell: data, trials, closed-form baselines, and the runs that are reported."""
+"""The jobs of an experiment for each cell: data, trials, closed-form baselines, and the runs that are reported."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class Planned:
-    """A job and what it is in the experiment.
+    """A job and its purpose in the experiment.
 
     Attributes:
       job: the job.
       cell: the name of its cell.
-      role: what it is for.
-      system: name of the model or baseline; of an ablation the component that is left out, of a subset its modalities.
-      seed: of the run.
+      role: the purpose of the job.
+      system: the name of the model or baseline; for an ablation the component that is left out, for a subset its
+        modalities.
+      seed: the seed of the run.
     """
 
     job: RunJob
@@ -64,8 +65,8 @@ class Jobs:
     """The jobs of an experiment.
 
     Args:
-      experiment: the file.
-      cells: as planned.
+      experiment: the file of the experiment.
+      cells: the planned cells.
     """
 
     def __init__(self, experiment: ExperimentFile, cells: Sequence[Cell]) -> None:
@@ -73,7 +74,7 @@ class Jobs:
         self._cells = {cell.name: cell for cell in cells}
 
     def all(self) -> list[Planned]:
-        """All jobs, each after those that it needs, the longest waits first.
+        """Returns all jobs, each after those that it needs; jobs for which others wait come first.
 
         Raises:
           ConfigError: two runs would have the same name, and so the same folder.
@@ -81,14 +82,14 @@ class Jobs:
         planned = [one for cell in self._cells.values() for one in self._of_cell(cell)]
         check_distinct([one.job.name for one in planned], "runs")
         order = {"data": 0, "trial": 1, "baseline": 1}
-        # Trials first: whole chains of runs wait for them.
+        # Trials come first, because whole chains of runs wait for them.
         return sorted(planned, key=lambda one: order.get(one.role, 2))
 
     def choice(self, cell: Cell, model: str, outcomes: Outcomes) -> ChosenTrial:
-        """What was chosen for a model, in its cell or in the one whose choices count there.
+        """Returns what was chosen for a model, in its cell or in the cell whose choices are used there.
 
         Raises:
-          RunError: no trial has come to its end.
+          RunError: no trial has finished.
         """
         source = self._source(cell)
         return choose(self._trial_names(source, model), source.trials[model], outcomes)
@@ -161,7 +162,7 @@ class Jobs:
             def make(outcomes: Outcomes, seed: int = seed, name: str = name) -> RunPlan:
                 choice = self.choice(cell, model, outcomes)
                 if seed == 0 and cell.entry.chosen_on is None:
-                    # The chosen trial is this run: the same settings, data and seed.
+                    # The chosen trial is this run, because it has the same settings, data and seed.
                     shared = configuration_of(outcomes, hub, "data are")
                     return RunPlan(choice.config, ("evaluate",), _OUTPUTS, _digest(shared))
                 config = with_settings(cell.bases[model], choice.settings)
@@ -172,7 +173,7 @@ class Jobs:
     def _variant(
         self, cell: Cell, role: Literal["ablation", "subset"], system: str, seed: int, subset: Sequence[str] = ()
     ) -> Planned:
-        """A run of ours with something taken away, by the settings that were chosen for all of it."""
+        """Returns a run of ours without a component or some modalities, with the settings that were chosen for ours."""
         ours = self._experiment.first
         hub = prepared_name(cell.name, cell.bases[ours])
         what = f"without-{system}" if not subset else f"only-{subset_word(subset, cell.bases[ours])}"
@@ -189,7 +190,7 @@ class Jobs:
     def _training(
         self, config: Config, hub: str, outcomes: Outcomes, evaluate: bool = False, shares: bool = True
     ) -> RunPlan:
-        """What trains a run within the budget of all, and perhaps evaluates it."""
+        """Returns a plan that trains a run within the common budget, and evaluates it if asked to."""
         shared = configuration_of(outcomes, hub, "data are")
         clicks = _clicks(shared)
         config = within_budget(config, clicks, self._experiment.epochs)

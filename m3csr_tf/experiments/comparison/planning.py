@@ -1,4 +1,4 @@
-"""What an experiment runs: cells (a data set with a split), the runs of each, and their names and configurations."""
+"""Plans what an experiment runs: cells (a data set with a split), and names and configurations of their runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ class Cell:
     """A data set with one of its splits.
 
     Attributes:
-      data, split: their names in the file.
-      entry: what is run there.
-      models: names of the models that are trained there, in the order of the file.
-      bases: model -> its configuration there, without a name and a seed; "" -> that of the closed-form baselines.
-      trials: model -> what each of its trials changes; none where the settings are chosen on another split.
-      baselines: the closed-form baselines, a word or names.
-      seeds: run seeds of each model.
+      data, split: the names of both in the file.
+      entry: what the file says of the split.
+      models: names of the models that are trained on it, in the order of the file.
+      bases: model -> its configuration, without a name and a seed; "" -> that of the closed-form baselines.
+      trials: model -> the settings that each of its trials changes; empty where the settings are chosen on another
+        split.
+      baselines: the closed-form baselines, "tuned" or their names.
+      seeds: number of run seeds of each model.
     """
 
     data: str
@@ -49,24 +50,24 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What its runs begin with."""
+        """The prefix of the names of its runs."""
         return f"{self.data}-{self.split}"
 
 
 def plan(
     experiment: ExperimentFile, file: Path, folder: Path, overrides: Sequence[str], folders: Mapping[str, Path]
 ) -> list[Cell]:
-    """Every cell of an experiment, with the configurations that its runs begin with.
+    """Returns every cell of an experiment, with the configurations from which its runs are derived.
 
     Args:
-      experiment: the file.
+      experiment: the file of the experiment.
       file: its path, for settings that it names and for messages.
-      folder: of the experiment, which all runs lie in.
-      overrides: settings of all runs from the command line; they come last.
-      folders: data set -> its folder, in place of what the file says.
+      folder: the folder of the experiment, in which all runs lie.
+      overrides: settings of all runs from the command line, which are applied last.
+      folders: data set -> its folder, which replaces the one in the file.
 
     Raises:
-      ConfigError: a setting is at fault, a data set has no folder, a name is too long, or a search has fewer settings
+      ConfigError: a setting is invalid, a data set has no folder, a name is too long, or a search has fewer settings
         than trials.
     """
     unknown = [name for name in folders if name not in experiment.data]
@@ -92,10 +93,10 @@ def plan(
 
 
 def check_distinct(names: Sequence[str], of_what: str) -> None:
-    """Refuses names of which two are the same, since results lie in folders of these names.
+    """Refuses a list with two equal names, because results lie in folders of these names.
 
     Raises:
-      ConfigError: two are.
+      ConfigError: two names are equal.
     """
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -143,7 +144,7 @@ def _cell(
                 experiment.models[name].search, bases[name], experiment.trials, name, experiment.search_seed
             )
             for one in trials[name]:
-                with_settings(bases[name], one)  # Settings that contradict each other are refused here and now.
+                with_settings(bases[name], one)  # Contradicting settings are refused before anything runs.
     cell = Cell(
         data,
         split,
@@ -168,7 +169,10 @@ def _cell(
 
 
 def _with_defaults(config: Config, folder: Path) -> Config:
-    """One thread a run, curves of all lengths, no intervals by resampling; where nothing else is said."""
+    """Adds the defaults of an experiment: one thread for each run, curves of all lengths, and no bootstrap intervals.
+
+    A setting that is given wins.
+    """
     run = {"folder": folder, "overwrite": True}
     if "threads" not in config.run.model_fields_set:
         run["threads"] = 1
@@ -187,17 +191,17 @@ def _with_defaults(config: Config, folder: Path) -> Config:
 
 
 def named(config: Config, name: str, seed: int = 0) -> Config:
-    """The configuration of one run."""
+    """Returns the configuration with the name and the seed of one run."""
     return config.model_copy(update={"run": config.run.model_copy(update={"name": name, "seed": seed})})
 
 
 def within_budget(config: Config, clicks: int, epochs: float) -> Config:
-    """The configuration with a training of at most so many passes over the training clicks.
+    """Returns the configuration with a training of at most `epochs` passes over the training clicks.
 
     Args:
-      config: of a run.
-      clicks: training clicks of its data.
-      epochs: the most passes.
+      config: the configuration of a run.
+      clicks: number of training clicks of its data.
+      epochs: the largest number of passes.
     """
     if Budget.of(config.training, clicks).epochs <= epochs:
         return config
@@ -207,16 +211,16 @@ def within_budget(config: Config, clicks: int, epochs: float) -> Config:
 
 
 def prepared_name(cell: str, config: Config) -> str:
-    """The run that prepares the data which runs of a configuration share."""
+    """Returns the name of the run that prepares the data which all runs with this configuration share."""
     return f"{cell}-data-{config.fingerprint(*PREPARE_SECTIONS)[:8]}"
 
 
 def subsets_of(config: Config) -> list[tuple[str, ...]]:
-    """Every set of modalities but the empty one and all of them, smaller ones first.
+    """Returns all non-empty proper subsets of the modalities, smaller ones first.
 
     Raises:
-      ConfigError: there is one modality alone, or the data are a synthetic world, whose clicks come from all of its
-        modalities, so that a world with fewer is another one.
+      ConfigError: there is a single modality, or the data are a synthetic world. The clicks of a world come from all of
+        its modalities, so that a world with fewer modalities is another world.
     """
     names = config.data.modality_names
     if config.data.format == "world":
@@ -229,20 +233,20 @@ def subsets_of(config: Config) -> list[tuple[str, ...]]:
 
 
 def subset_word(subset: Sequence[str], config: Config) -> str:
-    """What names of runs call a subset of the modalities, e.g. visual_textual; no two subsets have the same.
+    """Returns the name of a subset of the modalities in names of runs, e.g. visual_textual; it differs for each subset.
 
-    Where a modality has an underscore in its name, dashes, which no modality may have, stand between the names: a and b
-    would be taken for a_b.
+    If the name of a modality has an underscore, the names are joined by dashes, which no modality may have: with
+    underscores, a and b would have the name of a_b.
     """
     return ("-" if any("_" in name for name in config.data.modality_names) else "_").join(subset)
 
 
 def of_subset(config: Config, subset: Sequence[str]) -> Config:
-    """The configuration with some of its modalities alone."""
+    """Returns the configuration with only some of its modalities."""
     kept = {name: place for name, place in config.data.modalities.items() if name in subset}
     return config.model_copy(update={"data": config.data.model_copy(update={"modalities": kept})})
 
 
 def of_ablation(config: Config, ablation: str) -> Config:
-    """The configuration of M3CSR without one of its components."""
+    """Returns the configuration of M3CSR without one of its components."""
     return config.model_copy(update={"model": config.m3csr.model_copy(update={ablation: False})})

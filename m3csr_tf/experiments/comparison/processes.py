@@ -1,4 +1,4 @@
-"""A verb of this package in a process of its own: its log, why it failed, its time and its memory."""
+"""Runs a verb of this package in a process of its own, and measures its time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ if sys.platform == "linux":
     if os.getppid() != parent:
         sys.exit("the process that began this one has ended")
 """
-"""A verb that outlived a killed experiment would go on unseen, and hold its run."""
+"""The code with which a verb's process begins. A verb that outlived a killed experiment would go on unseen, and hold
+its run.
+"""
 _VERB = "from m3csr_tf.main import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LONGEST_LINE = 400
@@ -32,12 +34,12 @@ _PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process has ended.
+    """The measurements of a process that has ended.
 
     Attributes:
-      seconds: from its start to its end.
-      cpu_seconds: that processors have worked for it, which other processes of the machine change little.
-      peak_gib: the most memory that it had resident at a time, in GiB, as the system counts it.
+      seconds: seconds from its start to its end.
+      cpu_seconds: processor time, on which other processes of the machine have little effect.
+      peak_gib: its largest resident memory, in GiB, as the system measures it.
     """
 
     seconds: float
@@ -46,16 +48,16 @@ class Ended:
 
 
 class Stopping(Exception):
-    """Processes are being stopped, so no other one is begun."""
+    """Raised because processes are being stopped, so that no other one is started."""
 
 
 def command(verb: str, config: Path) -> str:
-    """What one would type for the same."""
+    """Returns the command line that does the same."""
     return f"m3csr {verb} --config {config}"
 
 
 class Processes:
-    """Processes that run at the same time, each begun and waited for by a thread of this one."""
+    """Processes that run at the same time; a thread of this process starts each and waits for it."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -63,20 +65,21 @@ class Processes:
         self._stopping = False
 
     def run(self, verb: str, config: Path, threads: int, log: Path) -> Ended:
-        """Runs a verb to its end; its output is appended to `log`.
+        """Runs a verb to its end, and appends its output to `log`.
 
         Args:
           verb: e.g. "train".
-          config: file of its whole configuration.
-          threads: of the libraries in it that count threads by themselves; 0: as many as they like.
-          log: the file.
+          config: the file of its whole configuration.
+          threads: number of threads of those libraries in it that choose a number themselves; 0 leaves the choice to
+            them.
+          log: the log file.
 
         Raises:
-          RunError: it has failed; the message is its own last one.
+          RunError: the verb failed; the message is its last one.
           Stopping: processes are being stopped.
         """
         environment = dict(os.environ)
-        # The package that runs this, also where another one is installed.
+        # The verb is that of this package, even where another version of it is installed.
         package = str(Path(m3csr_tf.__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
         if threads:
@@ -128,7 +131,7 @@ class Processes:
 
 
 def _last_words(log: Path, start: int, code: int) -> str:
-    """Why a process has failed: its message to the user, or its last line, or its exit code."""
+    """Returns why a process failed: its error message, or its last line, or its exit code."""
     with log.open("rb") as stream:
         stream.seek(start)
         lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines()[1:] if line.strip()]

@@ -1,4 +1,4 @@
-"""results.json: everything that an experiment came to, cell by cell, with the data of its figures as CSV files."""
+"""Writes results.json: all results of an experiment by cell, and the data of its figures as CSV files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TRAINED, CLOSED_FORM = "trained", "closed form"
 
 
 class Results:
-    """Reads what the runs of an experiment have left.
+    """Reads the results that the runs of an experiment have left.
 
     Args:
-      experiment: the file.
-      cells: as planned.
-      jobs: which made `planned`.
+      experiment: the file of the experiment.
+      cells: the planned cells.
+      jobs: the source of `planned`.
       planned: all jobs.
-      outcomes: of all jobs.
+      outcomes: the outcomes of all jobs.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Results:
         self._curves: dict[str, list[pd.DataFrame]] = {}
 
     def tree(self, name: str, processes: int) -> dict[str, Any]:
-        """All that results.json holds.
+        """Returns the content of results.json.
 
         Args:
-          name: of the experiment.
-          processes: runs at the same time.
+          name: the name of the experiment.
+          processes: number of runs at the same time.
         """
         cells: dict[str, Any] = {}
         with progress("reading the results, cells", len(self._cells)) as stage:
@@ -82,11 +82,11 @@ class Results:
         }
 
     def write_figures(self, folder: Path) -> dict[str, pd.DataFrame]:
-        """Writes the data of the figures of the cells that `tree` has read; returns them by name."""
+        """Writes the data of the figures of the cells that `tree` has read, and returns the tables by name."""
         return curves.write(self._curves, folder / FIGURES)
 
     def finals(self) -> dict[str, Path]:
-        """Folders of the runs of trained models that are reported, by the name of their job."""
+        """Returns the folders of the reported runs of trained models, by the name of their job."""
         return {
             one.job.name: outcome.config.run_folder
             for one in self._planned
@@ -96,7 +96,7 @@ class Results:
         }
 
     def first_seeds(self) -> dict[str, Config | None]:
-        """Cell -> the run of seed 0 of the model that is compared with the others; None where it has failed."""
+        """Returns cell -> configuration of the run of ours with seed 0; None where it failed."""
         found: dict[str, Config | None] = {}
         for one in self._planned:
             if one.role == "model" and one.system == self._experiment.first and one.seed == 0:
@@ -134,7 +134,7 @@ class Results:
             "subsets": {},
         }
         if ours is not None and ablated:
-            # The full model with the seeds that the ablations have, so that runs are paired.
+            # The full model has the seeds of the ablations alone, so that runs are paired.
             tree["full"] = {"figures": ablations.figures(self._paired(ours, ablated).tests)}
             tree["ablations"] = {name: self._ablation(ours, system) for name, system in ablated.items()}
         if ours is not None and subsets:
@@ -154,7 +154,7 @@ class Results:
         return tree | ({"contribution": ablations.contributions(one, other)} if seeds else {})
 
     def _choice(self, cell: Cell, model: str) -> dict[str, Any]:
-        """The trials of a model and which was chosen; of one that was chosen on another split, its settings alone."""
+        """Returns the trials of a model and the chosen one; if another split chose it, the chosen settings alone."""
         try:
             choice = self._jobs.choice(cell, model, self._outcomes)
         except RunError:

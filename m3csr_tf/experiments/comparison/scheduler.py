@@ -1,8 +1,8 @@
-"""Jobs in the order of what they need, several at a time; what has been done is not done again.
+"""Runs jobs in the order of their dependencies, several at a time; what has been done is not repeated.
 
 A job is one or two verbs for one run. Its record, records/<name>.json, says with which configuration and data each verb
-has come to its end; a job whose record is of the same ones is left as it is. A job that fails says why, and the others
-go on.
+has finished; a job whose record has the same ones is not run again. A job that fails reports the reason, and the other
+jobs go on.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CONFIGS, LOGS, RECORDS = "configs", "logs", "records"
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What came of a job.
+    """The outcome of a job.
 
     Attributes:
-      config: of its run; None where it could not be made.
-      verbs: verb -> {"command", "seconds", "cpu_seconds", "peak_gib"}, of those that came to their end.
-      problem: why it has failed; None if it has not.
-      again: whether a verb of it was run now.
+      config: the configuration of its run; None where it could not be made.
+      verbs: verb -> {"command", "seconds", "cpu_seconds", "peak_gib"}, for the verbs that have finished.
+      problem: why the job failed; None if it did not.
+      again: whether one of its verbs was run now.
     """
 
     config: Config | None
@@ -48,13 +48,13 @@ Outcomes = Mapping[str, RunOutcome]
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a job does.
+    """The work of a job.
 
     Attributes:
-      config: of the run.
-      verbs: what is run for it, in this order.
-      outputs: verb -> a file of the run's folder that it leaves; a verb without its output is run again.
-      data: what the record must have been made of beside the configuration: a digest of the data.
+      config: the configuration of the run.
+      verbs: the verbs that are run for it, in this order.
+      outputs: verb -> a file that it leaves in the run's folder; a verb whose output is missing is run again.
+      data: a digest of the data, which the record must have beside the configuration.
     """
 
     config: Config
@@ -65,14 +65,14 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunJob:
-    """One run of the experiment.
+    """A job of the experiment, which is about one run.
 
     Attributes:
-      name: of the run.
-      like: jobs with the same word take about as long, e.g. the name of the model.
-      make: what to do, known once the jobs it comes after have ended; it is given their outcomes.
-      after: names of those.
-      always: run it also if it has been run before: it finds out by itself what there is to do.
+      name: the name of the run.
+      like: a word that is the same for jobs which take about as long, e.g. the name of the model.
+      make: makes the plan from the outcomes of the jobs in `after`, once these have ended.
+      after: names of the jobs that must end before this one begins.
+      always: whether to run it even if it has been run before, because it finds out by itself what there is to do.
     """
 
     name: str
@@ -83,16 +83,16 @@ class RunJob:
 
 
 def run(jobs: Sequence[RunJob], folder: Path, processes: int, log_line: Callable[[str], None]) -> dict[str, RunOutcome]:
-    """Runs all jobs; returns what came of each, in their order.
+    """Runs all jobs, and returns the outcome of each, in their order.
 
     Args:
-      jobs: each after those that it needs.
-      folder: of the experiment.
-      processes: how many at the same time.
+      jobs: the jobs, each after those that it needs.
+      folder: the folder of the experiment.
+      processes: number of jobs that run at the same time.
       log_line: prints or logs a line.
 
     Raises:
-      ValueError: a job comes after one that is not before it in the list.
+      ValueError: a job needs one that is not before it in the list.
     """
     return _Scheduler(jobs, folder, processes, log_line).run()
 
@@ -136,7 +136,7 @@ class _Scheduler:
         return ready[:free]
 
     def _do(self, job: RunJob) -> RunOutcome:
-        """A job, in a thread of its own."""
+        """Runs a job, in a thread of its own."""
         config, done, again = None, {}, False
         try:
             work = job.make(self._outcomes)
@@ -151,14 +151,14 @@ class _Scheduler:
                     continue
                 again = True
                 ended = self._processes.run(verb, file, config.run.threads, self._folder / LOGS / f"{job.name}.log")
-                # The time of a sitting that was killed is not known; what it had done is not done again.
+                # The time of a sitting that was killed is unknown; what it had done is not repeated.
                 done[verb] = {"command": command(verb, file), **asdict(ended)}
                 write_json(self._folder / RECORDS / f"{job.name}.json", {"key": key, "verbs": done})
         except M3CSRError as error:
             return RunOutcome(config, done, str(error), again)
         except Stopping:
             return RunOutcome(config, done, "it was stopped", again)
-        except Exception as error:  # Whatever it is, the other jobs may be hours of work.
+        except Exception as error:  # Whatever it is, the other jobs may hold hours of work.
             return RunOutcome(config, done, f"{type(error).__name__}: {printable(str(error))}", again)
         return RunOutcome(config, done, None, again)
 
@@ -171,9 +171,10 @@ class _Scheduler:
             self._log_line(f"{job.name} has finished after {seconds:,.0f} s")
 
     def _percent(self) -> int:
-        """How much of this sitting's work is done, by the time of jobs that are alike.
+        """Returns the percentage of this sitting's work that is done, estimated by the time of similar jobs.
 
-        What an earlier sitting has done is no part of it: it takes no time now, and the time left is judged by this.
+        What an earlier sitting has done is not counted: it takes no time now, and the remaining time is estimated from
+        the percentage.
         """
         seconds: dict[str, list[float]] = {}
         for job in self._jobs:
@@ -196,7 +197,7 @@ def _mean(values: Sequence[float] | None, otherwise: float) -> float:
 
 
 def _recorded(folder: Path, name: str, key: str) -> dict[str, dict[str, Any]]:
-    """The verbs that came to their end with this key; none where the record is of another, broken, or not there."""
+    """Returns the verbs that have finished with this key; none if the record has another key, is broken or missing."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         tree = parse_json(regular(folder / RECORDS / f"{name}.json").read_bytes())
         if tree["key"] == key:
@@ -205,15 +206,15 @@ def _recorded(folder: Path, name: str, key: str) -> dict[str, dict[str, Any]]:
 
 
 def configuration_of(outcomes: Outcomes, name: str, gives: str) -> Config:
-    """The configuration of a job that another one needs.
+    """Returns the configuration of a job that another one needs.
 
     Args:
-      outcomes: of the jobs that have ended.
-      name: of the job.
-      gives: what it should have done, e.g. "data are".
+      outcomes: the outcomes of the jobs that have ended.
+      name: the name of the job.
+      gives: what it should have made, for the message, e.g. "data are".
 
     Raises:
-      RunError: it has failed.
+      RunError: the job failed.
     """
     outcome = outcomes[name]
     if outcome.problem is not None or outcome.config is None:

@@ -1,4 +1,4 @@
-"""The file of an experiment: models with their search spaces, data sets with their splits, and what each may spend."""
+"""The settings in the file of an experiment: models with search spaces, data sets with splits, and their budgets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from m3csr_tf.util.quoting import quoted
 
 QUICK = "quick"
 OWNED = ("run.name", "run.seed", "run.folder", "run.overwrite", "model.kind", "data.path")
-"""Settings that an entry of the file must not make: the experiment does, or it has a word of its own for them."""
+"""Settings that an entry of the file must not give: the experiment sets them, or has a key of its own for them."""
 
 
 class SplitEntry(Section):
-    """A way to split a data set, and what is run on it."""
+    """A split of a data set, and what is run on it."""
 
     settings: tuple[str, ...] = Field((), description="settings of this split, e.g. split.cold_share=0.2")
     models: tuple[Name, ...] | None = Field(None, description="models to run on it; all without a list")
@@ -42,7 +42,7 @@ class SplitEntry(Section):
 
 
 class DataEntry(Section):
-    """A data set."""
+    """A data set with its splits."""
 
     config: Path | None = Field(None, description="YAML file of settings, from the folder of the experiment's file")
     path: Path | None = Field(None, description="folder of the data, data.path; here, by --data or by data.path=FOLDER")
@@ -65,7 +65,7 @@ class DataEntry(Section):
 
 
 class ModelEntry(Section):
-    """A model that is trained."""
+    """A model that is trained in the experiment."""
 
     kind: str | None = Field(None, description="model.kind; without one, the name of the entry")
     title: str | None = Field(None, min_length=1, description="what tables call it; without one, its name")
@@ -76,7 +76,7 @@ class ModelEntry(Section):
 
 
 class ExperimentFile(Section):
-    """The whole file."""
+    """The whole file of an experiment."""
 
     name: Name | None = Field(None, description="the experiment lies in <run.folder>/<name>/; else the file's name")
     seeds: int = Field(3, ge=1, description="run seeds 0 to seeds - 1 of each chosen setting")
@@ -145,11 +145,11 @@ class ExperimentFile(Section):
         return self.ours or next(iter(self.models))
 
     def kind(self, model: str) -> str:
-        """The kind of a model of the file."""
+        """Returns the kind of a model of the file."""
         return self.models[model].kind or model
 
     def title(self, model: str) -> str:
-        """What tables call a model of the file."""
+        """Returns the name of a model of the file in tables."""
         return self.models[model].title or model
 
 
@@ -157,11 +157,11 @@ def read_experiment(file: Path, quick: bool = False) -> ExperimentFile:
     """Reads the file of an experiment.
 
     Args:
-      file: YAML.
-      quick: take the entries of its section `quick` in place of the others of the same name.
+      file: a YAML file.
+      quick: whether the entries of its section `quick` replace others of the same name.
 
     Raises:
-      ConfigError: it is missing or malformed, or has no section `quick` and should be quick.
+      ConfigError: the file is missing or malformed, or lacks the section `quick` although `quick` is set.
     """
     tree = read_mapping(file, "experiment", "--config", "with models and data")
     variant = tree.pop(QUICK, None)

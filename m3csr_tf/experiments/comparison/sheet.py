@@ -1,4 +1,4 @@
-"""A table as plain numbers and as text: one CSV and one Markdown file, and rows for the console and the report."""
+"""A table as plain numbers and as text: a CSV file, a Markdown file, and rows for the console and the report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is shown.
+    """A column of a table.
 
     Attributes:
-      heading: its name.
-      text: of a row.
-      number: of a row, by which a reader can sort; None for a column of words.
+      heading: the heading of the column.
+      text: returns the text of a row's cell.
+      number: returns the number of a row's cell, by which a reader can sort; None for a column of words.
     """
 
     heading: str
@@ -31,14 +31,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table.
+    """A table with its title, note, columns and rows.
 
     Attributes:
-      name: of its files.
-      title: one line.
+      name: the name of its files.
+      title: a title of one line.
       note: what a reader must know; may be empty.
-      columns: what is shown.
-      rows: all numbers of a line, by name; they go to the CSV file as they are.
+      columns: the columns that are shown.
+      rows: all numbers of each row, by name; they are written to the CSV file unchanged.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Sheet:
     rows: Sequence[Row]
 
     def texts(self) -> list[list[str]]:
-        """The cells as they are shown, row by row."""
+        """Returns the texts of the cells, row by row."""
         return [[column.text(row) for column in self.columns] for row in self.rows]
 
     def markdown(self) -> str:
-        """The table with its title and note."""
+        """Returns the table as Markdown, with its title and note."""
         numeric = ["---:" if column.number else "---" for column in self.columns]
         lines = [
             f"## {self.title}",
@@ -70,12 +70,12 @@ class Sheet:
 
 
 def words(heading: str, key: str) -> Column:
-    """A column of words."""
+    """Returns a column of words."""
     return Column(heading, lambda row: _escaped(str(row.get(key, "") or "")))
 
 
 def number(heading: str, key: str, form: str = ",.4f") -> Column:
-    """A column of numbers; a dash where a row has none."""
+    """Returns a column of numbers, with a dash where a row has none."""
 
     def text(row: Row) -> str:
         value = row.get(key)
@@ -85,7 +85,7 @@ def number(heading: str, key: str, form: str = ",.4f") -> Column:
 
 
 def plus_minus(heading: str, key: str, form: str = ".4f") -> Column:
-    """A column of means, <key>, with their standard deviations, <key>_sd, where there are any."""
+    """Returns a column of means, <key>, with their standard deviations, <key>_sd, where a row has them."""
 
     def text(row: Row) -> str:
         value, sd = row.get(key), row.get(f"{key}_sd")

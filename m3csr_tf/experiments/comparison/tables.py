@@ -1,4 +1,4 @@
-"""The tables of an experiment, from the tree that results.json holds: the paper's Tables 1 to 3, and what it lacks."""
+"""The tables of an experiment, made from the tree of results.json: the paper's Tables 1 to 3, and further ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LISTS = {
 
 
 def sheets(tree: Tree) -> list[Sheet]:
-    """All tables that the experiment has numbers for.
+    """Returns all tables for which the experiment has numbers.
 
     Args:
-      tree: as results.json.
+      tree: the tree of results.json.
     """
     made = [_data(tree), _accuracy(tree), _ablations(tree), _slices(tree), _lists(tree), _cost(tree), _chosen(tree)]
     return [sheet for sheet in made if sheet.rows]
@@ -255,7 +255,7 @@ def _chosen(tree: Tree) -> Sheet:
 
 
 def trials(tree: Tree) -> str:
-    """How many there are of each model, in words."""
+    """Returns the number of trials of each model, in words."""
     return f"{tree['trials']} trial{'s' if tree['trials'] > 1 else ''}"
 
 
@@ -264,5 +264,5 @@ def _settings(settings: Tree) -> str:
 
 
 def as_markdown(found: Sequence[Sheet], name: str) -> str:
-    """All tables in one text."""
+    """Returns all tables in one text."""
     return "\n".join([f"# {name}", "", *(sheet.markdown() for sheet in found)])

@@ -1,1 +1,1 @@
-"""A search for settings, judged on validation alone."""
+"""A search for settings, which are judged on validation alone."""

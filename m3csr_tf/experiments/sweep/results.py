@@ -1,4 +1,4 @@
-"""What a sweep found: tables of the best trials and of what mattered, a CSV of all trials, and plots."""
+"""Reports what a sweep found: tables of the best trials and of importances, a CSV of all trials, and plots."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SHOWN = 10
 
 
 def best_first(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    """The finished trials, best score first, the earlier one of equals."""
+    """Returns the finished trials by descending score; of equal ones the earlier comes first."""
     return sorted((one for one in outcomes if one.state == FINISHED), key=lambda one: (-(one.score or 0), one.trial))
 
 
 def importances(study: optuna.Study, seed: int) -> dict[str, float]:
-    """How much of the score's variance each setting explains, most first; empty where nothing varies.
+    """Returns the share of the score's variance that each setting explains, in descending order.
 
-    Source: fANOVA [Hutter et al. 2014], as optuna has it.
+    It is empty where the score does not vary. Source: fANOVA (Hutter et al. 2014), as implemented by optuna.
     """
     finished = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len({trial.value for trial in finished}) < 2:
@@ -36,12 +36,12 @@ def importances(study: optuna.Study, seed: int) -> dict[str, float]:
     try:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
         return optuna.importance.get_param_importances(study, evaluator=evaluator)
-    except RuntimeError:  # No tree of the forest could split: the settings were the same in all trials.
+    except RuntimeError:  # No tree could split, because the settings were the same in all trials.
         return {}
 
 
 def best_table(outcomes: Sequence[TrialOutcome]) -> Table:
-    """The trials of `shown`, a row each: score and metrics; settings are many, and wide."""
+    """Returns a table of the trials of `shown`, with scores and metrics; settings are too many and too wide for it."""
     lost = len(outcomes) - len(best_first(outcomes))
     title = f"best trials of {len(outcomes)}, {lost} failed or refused"
     metrics, _ = _names(outcomes)
@@ -52,12 +52,12 @@ def best_table(outcomes: Sequence[TrialOutcome]) -> Table:
 
 
 def shown(outcomes: Sequence[TrialOutcome]) -> list[TrialOutcome]:
-    """The best trials, as many as are shown, the best first."""
+    """Returns the best trials, as many as are shown, the best first."""
     return best_first(outcomes)[:_SHOWN]
 
 
 def importance_table(found: Mapping[str, float]) -> Table:
-    """Settings by importance, a row each."""
+    """Returns a table of the settings by importance."""
     table = Table("setting", "importance", title="what the score hangs on", title_justify="left")
     table.columns[1].justify = "right"
     for name, share in found.items():
@@ -66,7 +66,7 @@ def importance_table(found: Mapping[str, float]) -> Table:
 
 
 def write_trials(path: Path, outcomes: Sequence[TrialOutcome]) -> None:
-    """All trials as a CSV: trial, state, score, a column a task and a setting, problem."""
+    """Writes all trials as a CSV file: trial, state, score, a column for each task and each setting, and problem."""
     metrics, settings = _names(outcomes)
     rows = [
         {"trial": one.trial, "state": one.state, "score": one.score}
@@ -82,7 +82,10 @@ def write_trials(path: Path, outcomes: Sequence[TrialOutcome]) -> None:
 def write_plots(
     folder: Path, outcomes: Sequence[TrialOutcome], found: Mapping[str, float], settings: Mapping[str, SearchedValues]
 ) -> list[Path]:
-    """importance.png, if importances are known, and setting-NAME.png, scores against values; returns their paths."""
+    """Writes importance.png, if importances are known, and setting-NAME.png for each setting; returns their paths.
+
+    setting-NAME.png shows the scores against the values of the setting.
+    """
     written = []
     if found:
         figure = Figure(figsize=(7, 0.6 + 0.4 * len(found)), layout="constrained")
@@ -123,7 +126,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def _names(outcomes: Sequence[TrialOutcome]) -> tuple[list[str], list[str]]:
-    """Tasks and settings of the trials, in the order of the space."""
+    """Returns the names of the tasks and of the settings of the trials, in the order of the space."""
     return (
         list(dict.fromkeys(name for one in outcomes for name in one.metrics)),
         list(dict.fromkeys(name for one in outcomes for name in one.settings)),

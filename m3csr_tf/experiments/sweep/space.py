@@ -1,4 +1,4 @@
-"""The space of a sweep, a YAML file: which settings to search, and the tasks that judge them."""
+"""The space of a sweep, a YAML file: the settings to search, and the tasks by which they are judged."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from m3csr_tf.util.quoting import printable, quoted
 
 _SLICES = (report.ALL, report.WARM, report.COLD, report.FEW, report.TAIL, report.COLD_ONLY)
 _EVALUATION_SECTIONS = ("data", "split")
-"""What a trial is judged on: a search of these would choose the easiest question, not the best answer."""
+"""Sections that define on what a trial is evaluated; a search of these would choose the easiest question, not the best
+answer.
+"""
 _ALIGNED = 1e-9  # How far a range may be from a whole number of steps.
 
 
 class Task(Section):
     """One training of a trial, and the metric of its validation users that counts.
 
-    A trial's score is the sum over its tasks of weight * metric / reference.
+    The score of a trial is the sum over its tasks of weight * metric / reference.
     """
 
     metric: str = Field(description="SLICE/METRIC, as in metrics.json, e.g. all/recall@20")
@@ -33,13 +35,13 @@ class Task(Section):
 
     @property
     def slice_and_metric(self) -> tuple[str, str]:
-        """The two parts of `metric`."""
+        """The slice and the metric in `metric`."""
         slice_name, _, metric = self.metric.partition("/")
         return slice_name, metric
 
 
 class SearchedValues(Section):
-    """The values that a setting may take: listed, or a range."""
+    """The values that a setting may take: a list or a range."""
 
     values: tuple[bool | int | float | str, ...] | None = Field(None, min_length=1)
     low: int | float | None = None
@@ -68,7 +70,7 @@ class SearchedValues(Section):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is one of these; None, what follows from the data, lies in no range."""
+        """Returns whether a value is one of these; None, which follows from the data, is in no range."""
         if self.values is not None:
             return value in self.values
         if value is None:
@@ -78,7 +80,7 @@ class SearchedValues(Section):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Lowest and highest value of a range."""
+        """The lowest and the highest value of a range."""
         assert self.low is not None and self.high is not None
         return self.low, self.high
 
@@ -89,7 +91,7 @@ class SearchedValues(Section):
 
 
 class SearchSpace(Section):
-    """The whole file."""
+    """The whole file of a sweep."""
 
     name: Name = Field(description="the sweep lies in <run.folder>/<name>/")
     tasks: dict[Name, Task] = Field(min_length=1)
@@ -97,11 +99,11 @@ class SearchSpace(Section):
 
 
 def load_space(path: Path, base: Config) -> SearchSpace:
-    """Reads a space and checks it against the configuration that its trials vary.
+    """Reads a space, and checks it against the configuration that its trials vary.
 
     Raises:
-      ConfigError: the file is missing or malformed; a setting is unknown, is not trained with, is of another type than
-        its range, or is also fixed by a task; a task's metric does not exist or its overrides do not fit `base`.
+      ConfigError: the file is missing or malformed; a setting is unknown, does not affect training, has another type
+        than its range, or is also fixed by a task; a task's metric does not exist, or its overrides do not fit `base`.
     """
     tree = read_mapping(path, "space", "--space", "with name, tasks and settings")
     try:
@@ -118,7 +120,7 @@ def load_space(path: Path, base: Config) -> SearchSpace:
 
 
 def value_of(config: Config, name: str) -> Any:
-    """The value of a setting by its dotted name.
+    """Returns the value of a setting by its dotted name.
 
     Raises:
       ConfigError: there is no such setting.
@@ -134,7 +136,7 @@ def value_of(config: Config, name: str) -> Any:
 
 
 def number_of(config: Config, name: str) -> type[int] | type[float] | None:
-    """int or float where a setting is such a number, or would be if it did not follow from the data; None of others.
+    """Returns int or float if a setting is such a number, also if it follows from the data now; otherwise None.
 
     Raises:
       ConfigError: there is no such setting.
@@ -151,7 +153,7 @@ def check_setting(name: str, setting: SearchedValues, base: Config) -> None:
     """Checks a setting of a search against the configuration that the search varies.
 
     Raises:
-      ConfigError: it is unknown, is not trained with, or is of another type than its range.
+      ConfigError: the setting is unknown, does not affect training, or has another type than its range.
     """
     current, section = value_of(base, name), name.partition(".")[0]
     if section not in TRAINING_SECTIONS or section in _EVALUATION_SECTIONS:

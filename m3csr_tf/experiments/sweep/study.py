@@ -1,8 +1,8 @@
-"""The study of a sweep: which settings to try next, what came of them, and going on after a kill.
+"""The study of a sweep: chooses the settings to try next, stores the outcomes, and continues after a kill.
 
-A trial is known by its place k, from 0. A trial that was killed does not count: its place is taken again. What is drawn
-for a place depends on the seed, the place and the finished trials alone, so that the place gets the same settings and
-its runs go on, and a sweep that was killed ends where it would have ended.
+A trial is identified by its position k, from 0. A trial that was killed does not count, and its position is tried
+again. What is drawn for a position depends on the seed, the position and the finished trials alone. So the position
+gets the same settings, its runs are continued, and a sweep that was killed ends where it would have ended.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ _ORIGIN, _METRICS, _PROBLEM = "origin", "metrics", "problem"
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes:
-      trial: its place, from 0.
-      state: FINISHED, DIVERGED (its training failed) or REFUSED (its settings contradict each other).
+      trial: the position of the trial, from 0.
+      state: FINISHED, DIVERGED (the training failed) or REFUSED (the settings contradict each other).
       score: the weighted sum over the tasks; None unless finished.
-      metrics: task -> value, of the tasks that it got through.
+      metrics: task -> value, for the tasks that it finished.
       settings: dotted name -> value.
-      problem: why it did not finish, or "".
+      problem: why it did not finish; "" if it did.
     """
 
     trial: int
@@ -77,20 +77,20 @@ class TrialOutcome:
 
 
 def sweep_folder(base: Config, space: SearchSpace) -> Path:
-    """Where the sweep lies."""
+    """Returns the folder of the sweep."""
     return base.run.folder / space.name
 
 
 def search(base: Config, space: SearchSpace, trials: int, console: Console) -> optuna.Study:
-    """Tries settings until there are `trials` trials in all, those of earlier sittings counted; returns the study.
+    """Tries settings until there are `trials` trials in all, including those of earlier sittings; returns the study.
 
-    The first trial has the settings of `base`, if the space holds them. A trial that diverges or whose settings
-    contradict each other counts, and the sweep goes on.
+    The first trial has the settings of `base`, if the space holds them. A trial that diverges, or whose settings
+    contradict each other, counts, and the sweep goes on.
 
     Raises:
-      ConfigError: before anything is done, when a task's name is too long for the names of its runs.
-      RunError: the sweep's folder holds something else or a sweep of another space, base or data, or another process
-        is at work in it.
+      ConfigError: a task's name is too long for the names of its runs; nothing has been done then.
+      RunError: the sweep's folder holds something else, or a sweep of another space, base or data, or another process
+        works in it.
       InputError: the data cannot be read, or a task has no validation users.
     """
     folder = sweep_folder(base, space)
@@ -108,7 +108,7 @@ def search(base: Config, space: SearchSpace, trials: int, console: Console) -> o
 
 
 def outcomes(study: optuna.Study) -> list[TrialOutcome]:
-    """All trials but those that were killed, in their order."""
+    """Returns the outcomes of all trials except those that were killed, in their order."""
     return [
         TrialOutcome(
             trial_number,
@@ -138,7 +138,7 @@ def _try(
             console.print(f"the base's own settings are no trial: {', '.join(outside)} lies outside the space")
         else:
             study.enqueue_trial(own)
-    # A sampler that went on through a sitting would draw other settings after a kill.
+    # A sampler that was used for several trials would draw other settings after a kill.
     seed = int(np.random.SeedSequence([base.run.seed, trial_number]).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     trial = study.ask({name: _distribution(space.settings[name], number_of(base, name)) for name in space.settings})
@@ -169,12 +169,12 @@ def _run_name(trial_number: int, task: str) -> str:
 
 
 def overrides_of(settings: dict[str, Any]) -> str:
-    """Settings as one would pass them on the command line."""
+    """Returns settings as they are passed on the command line."""
     return " ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _counted(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that came to an end of their own: a failure without a problem is a kill."""
+    """Returns the trials that ended by themselves; a failure without a problem is a kill."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False, states=tuple(_STATES))
@@ -214,7 +214,10 @@ def _open(folder: Path, base: Config, space: SearchSpace) -> optuna.Study:
 
 @contextmanager
 def _stored(path: Path) -> Iterator[None]:
-    """What SQLite says of the study's file, and what to do; only a file that is no study is to go."""
+    """Translates an error of SQLite about the study's file into what is wrong and what to do.
+
+    Only a file that is not a study is to be moved away.
+    """
     try:
         yield
     except (optuna.exceptions.StorageInternalError, DatabaseError) as error:
@@ -225,7 +228,7 @@ def _stored(path: Path) -> Iterator[None]:
 
 
 def _origin(base: Config, space: SearchSpace) -> dict[str, str]:
-    """What all trials of a sweep share, as digests."""
+    """Returns digests of what all trials of a sweep share."""
     files = set()
     for task in space.tasks.values():
         config = with_settings(base, {}, task.overrides)
@@ -240,7 +243,7 @@ def _origin(base: Config, space: SearchSpace) -> dict[str, str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a second process out, which would take the first one's trial for a killed one."""
+    """Keeps a second process out, which would take a running trial of the first one for a killed trial."""
     folder.mkdir(parents=True, exist_ok=True)
     with if_free(folder / ".lock") as free:
         if not free:

@@ -1,4 +1,4 @@
-"""A trial's runs: trained as any other, and judged on validation alone. The test split is never ranked."""
+"""Runs a trial: it is trained as any other run, and evaluated on validation alone. The test split is never ranked."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from m3csr_tf.util.files import regular
 
 
 def evaluate_trial(config: Config, task: Task, shared: Path) -> float:
-    """Trains a run to its end, or goes on with it, and gives the task's metric of its validation users.
+    """Trains a run to its end, or continues it, and returns the task's metric of its validation users.
 
-    Leaves config.yaml, versions.json, finished.json, the logs and metrics.json; checkpoints go. A run that was judged
-    before on the same data is not trained again.
+    It leaves config.yaml, versions.json, finished.json, the logs and metrics.json, and deletes the checkpoints. A run
+    that was evaluated before on the same data is not trained again.
 
     Args:
-      config: the run's settings, `run.overwrite` among them: the folder is the sweep's own.
-      task: what is asked of the run.
-      shared: prepared folder beside the run's, which all trials of the task use in turn.
+      config: the settings of the run, among them `run.overwrite`, because the folder belongs to the sweep.
+      task: the task, which names the metric.
+      shared: the prepared folder beside the run's, which all trials of the task use in turn.
 
     Raises:
-      ConfigError, RunError: the settings contradict each other or the training diverged: the trial's own fault.
-      InputError: the data cannot be read, or no validation user can be judged: every trial's fault.
+      ConfigError, RunError: the settings contradict each other, or the training diverged; this concerns the trial
+        alone.
+      InputError: the data cannot be read, or no validation user can be evaluated; this concerns every trial.
     """
     prepared = prepare(config, shared)
     figures = _evaluated(config, prepared)
@@ -80,7 +81,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
     )
     figures = evaluation.to_json()
     report.write_metrics(folder / run_files.METRICS_FILE, {columns.VAL: figures, "training": trained.finished})
-    # Else the graphs of all trials would stay in memory.
+    # Without this, the graphs of all trials would stay in memory.
     del trained, encoder
     tf.keras.backend.clear_session()
     gc.collect()
@@ -88,7 +89,7 @@ def _train_and_rank(config: Config, prepared: Prepared) -> dict[str, dict[str, f
 
 
 def _evaluated(config: Config, prepared: Prepared) -> dict[str, dict[str, float]] | None:
-    """The figures of a run that was judged already, with these settings and on this data."""
+    """Returns the figures of a run that was already evaluated with these settings and on this data; otherwise None."""
     try:
         stored = parse_json(regular(config.run_folder / run_files.METRICS_FILE).read_bytes())
         same = stored["training"]["prepared"] == run_files.data_digest(prepared) and not run_files.differing(config)
@@ -99,7 +100,7 @@ def _evaluated(config: Config, prepared: Prepared) -> dict[str, dict[str, float]
 
 @contextmanager
 def _quiet_retracing() -> Iterator[None]:
-    """Keeps TensorFlow from taking a new model for a function that is traced anew by mistake."""
+    """Hides TensorFlow's warning about retracing, which takes a new model for a function traced anew by mistake."""
     logger = tf.get_logger()
 
     def unlike_retracing(record: logging.LogRecord) -> bool:

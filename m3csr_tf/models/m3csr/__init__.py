@@ -1,1 +1,1 @@
-"""M3CSR: towers, item encoder, layout of the vectors, initial weights and warm start."""
+"""M3CSR: the towers, the item encoder, the layout of the vectors, the initial weights and the warm start."""

@@ -1,7 +1,7 @@
-"""M3CSR's batch: what its towers take of the examples of a step.
+"""Makes M3CSR's batches: what its towers take of the examples of a training step.
 
-A batch names things once. `items` holds the distinct items of its histories and candidates, index 0 being the padding
-item; `query_*` the distinct (user, masked history) pairs; the examples point into both.
+A batch holds each thing once. `items` holds the distinct items of its histories and candidates, and the padding item at
+index 0. `query_*` holds the distinct pairs of a user and a masked history. The examples point into both.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.sampling.windows import Window
 
 _DROPOUT_LINES = 1021
-"""Different draws of history dropout at a step; many beside the few users of a batch that have long histories."""
+"""Number of different draws of history dropout at a step; it is large compared with the few users of a batch who have
+long histories.
+"""
 
 Batch = dict[str, Any]
 
 
 class Collator:
-    """Collates drawn examples into the batches of `M3CSR.compute_loss`; graph code of the input pipeline.
+    """The collator of M3CSR: it makes the batches of `M3CSR.compute_loss` as graph code of the input pipeline.
 
-    Where the data has ids that have not seen the clicks of a part of the users (`TrainingData.cross_ids`), the examples
-    of a window read those of its number; zeros are taken for new items (`ItemEncoder.are_new`).
+    The data may bring cross-fitted ids (`TrainingData.cross_ids`): item ids that were computed without the clicks of
+    one part of the users. Then the examples of a window read the ids with the number of the window. An id of zeros
+    counts as that of a new item (`ItemEncoder.are_new`).
 
     Args:
-      data: features of every item row, and ids that have not seen their clicks.
-      config: settings of history, id dropout and seed.
-      replicas: how many share a batch.
+      data: the features of every item row, and perhaps cross-fitted ids.
+      config: the settings of history, id dropout and seed.
+      replicas: number of replicas that share a batch.
     """
 
     def __init__(self, data: TrainingData, config: Config, replicas: int = 1) -> None:
@@ -44,16 +47,19 @@ class Collator:
         self._features = {name: tf.constant(values) for name, values in data.features.items()}
 
     def __call__(self, examples: Examples) -> Batch:
-        """A replica's batch.
+        """Makes one replica's batch.
 
-        Returns (batch and count being the replica's part of them, candidates those of all replicas):
-          items: features of the batch's distinct items [items, ...], at index 0 the padding item.
-          query_user: int32 [queries]; query_slots: int32 [queries, slots], indices of `items`, 0 where empty.
-          short_queries: int32, how many of them, from the first, have no more than SHORT slots.
-          query, positive, positive_id_dropped: the examples' index of the queries, their positive's index of `items`,
-            and whether id dropout takes its id, [batch] each.
-          negative, negative_id_dropped: [batch] for one uniform negative each, [count] for shared ones.
-          allowed, positive_probability: as `Examples` has them, the latter for in-batch negatives alone.
+        Sizes `batch` and `count` are those of the replica's part; the candidates are those of all replicas.
+
+        Returns:
+          items: features of the batch's distinct items [items, ...], with the padding item at index 0.
+          query_user: int32 [queries]; query_slots: int32 [queries, slots], indices of `items`, 0 where a slot is empty.
+          short_queries: int32, number of queries, counted from the first, that have no more than SHORT slots.
+          query, positive, positive_id_dropped: for each example, [batch] each, the index of its query, the index of its
+            positive in `items`, and whether id dropout takes the positive's id.
+          negative, negative_id_dropped: the same for negatives, [batch] if every example has its own (uniform), [count]
+            if they are shared.
+          allowed, positive_probability: as in `Examples`; the latter only for in-batch negatives.
         """
         window, step, replica = examples.window, examples.step, examples.replica
         positives, negatives = examples.positives, examples.negatives
@@ -80,7 +86,7 @@ class Collator:
         }
 
     def _items(self, window: Window, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Features of items (int32 [items] rows)."""
+        """Returns the features of items, whose rows are int32 [items]."""
         features = {name: tf.gather(values, rows) for name, values in self._features.items()}
         if self._ids is None:
             return features
@@ -90,10 +96,11 @@ class Collator:
     def _queries(
         self, window: Window, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Distinct (user, masked slot) pairs, those of short histories first.
+        """Returns the distinct pairs of a user and a masked slot, those with short histories first.
 
         Returns:
-          users [queries], item rows [queries, slots], each example's query, and the number of short ones.
+          users [queries], item rows [queries, slots], the query of each example, and the number of queries with short
+          histories.
         """
         length = window.histories.shape[1]
         masked = tf.fill(tf.shape(users), length)
@@ -121,15 +128,16 @@ class Collator:
         return query_users, rows, tf.cast(query, tf.int32), short
 
     def _dropped_out(self, rows: tf.Tensor, users: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Histories int32 [queries, slots] without the clicks that history.dropout leaves out at this step.
+        """Returns histories int32 [queries, slots] without the clicks that history.dropout leaves out at this step.
 
-        What is left out hangs on the user and the step alone, so that examples of one user share a query. One click, at
-        a place that the step draws, is always kept: nobody is taken for a user of whom nothing is known.
+        What is left out depends on the user and the step alone, so that all examples of a user share a query. One
+        click, at a slot that the step draws, is always kept, so that nobody is treated as a user of whom nothing is
+        known.
         """
         chance = self._config.history.dropout
         if not chance:
             return rows
-        # Users that share a row of the draw leave out the same places, which are of different clicks.
+        # Users that share a row of the draw leave out the same slots, but these hold different clicks.
         drawn = tf.gather(self._draws.uniform([_DROPOUT_LINES, rows.shape[1]], step, "dropout"), users % _DROPOUT_LINES)
         filled = rows != PADDING_ROW
         lowest = tf.reduce_min(tf.where(filled, drawn, 2.0), axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Initial item ids, from implicit ALS, the item graph or singular vectors: those that alone rank validation best."""
+"""Initialises item ids from implicit ALS, the item graph or singular vectors, whichever alone ranks validation best."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class IdInitialisation(NamedTuple):
     """A way to initialise item ids.
 
     Attributes:
-      kind: what they are initialised from.
-      ials: alpha and penalty of implicit ALS, where it is that.
+      kind: what the ids are initialised from.
+      ials: alpha and penalty of implicit ALS; None for the other kinds.
     """
 
     kind: IdInitialisationKind
@@ -51,7 +51,7 @@ class IdInitialisation(NamedTuple):
 
 
 def _candidates(data: TrainingData, prepared: Prepared, config: Config) -> list[IdInitialisation]:
-    """The initialisations among which validation chooses; one where the settings leave no choice."""
+    """Returns the initialisations that validation chooses among, or only one where the settings leave no choice."""
     ials_candidates = [IdInitialisation("ials", setting) for setting in config.ials.grid]
     if config.m3csr.id_initialisation == "ials":
         return ials_candidates
@@ -70,10 +70,11 @@ _SVD = IdInitialisation("svd")
 def _cross_ids(
     data: TrainingData, initialisation: IdInitialisation, factors: IdFactors, config: Config
 ) -> CrossIds | None:
-    """Ids without the clicks of a part of the users each, where `training.cross_fit` asks for them and it can be done.
+    """Returns cross-fitted ids, where `training.cross_fit` asks for them and they can be computed; otherwise None.
 
-    Hashed ids have no rows of their own, a log with shards is read a window at a time, and on a log on which implicit
-    ALS takes long the factors know little by heart.
+    For each part of the users they are ids that were computed without its clicks. They cannot be computed for hashed
+    ids, which have no rows of their own, nor for a log with shards, which is read a window at a time. On a log on which
+    implicit ALS takes long they are not needed, because its factors memorise little.
     """
     parts, items, initial = config.training.cross_fit, data.clicks.shape[1], config.m3csr.initial
     if not parts or initialisation.ials is None:
@@ -97,7 +98,7 @@ def _cross_ids(
 def _chosen(
     model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> tuple[IdInitialisation, IdFactors | None]:
-    """The candidate by which ids alone rank validation best, and its factors; None where ids stay as drawn."""
+    """Returns the candidate whose ids alone rank validation best, and its factors; None where ids stay as drawn."""
     config = model.config
     tried = _candidates(data, prepared, config)
     if len(tried) == 1:
@@ -114,7 +115,7 @@ def _chosen(
 
 
 def _initialise_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
-    """Initialises ids of items with clicks, and W_V; their scale, and ids of new items, `_weigh` sets."""
+    """Initialises W_V and the ids of items with clicks; `_weigh` sets their scale, and the ids of new items."""
     if model.config.m3csr.attention_initialisation == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))
@@ -143,7 +144,7 @@ def _factors_by(
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:
-    # Of a new item nothing is known, so its id adds nothing to anybody's score.
+    # Nothing is known of a new item, so its id must not change anybody's score.
     _set_rows(model.encoder.id_embedding, np.array([PADDING_ROW, UNKNOWN_ROW]), np.zeros((2, factors.shape[1])))
     rows, shared = np.unique(model.encoder.id_rows.numpy()[clicked], return_inverse=True)
     if len(rows) == len(clicked):
@@ -156,7 +157,7 @@ def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> No
 
 
 def _of_content(model: M3CSR) -> list[tf.Variable]:
-    """The weights without which content and popularity add nothing to a score."""
+    """Returns the weights without which content and popularity add nothing to a score."""
     encoders = model.encoder.modal_encoders.values()
     weights = [weight for one in encoders for weight in (one.mapping.kernel, *_cluster_embeddings(one))]
     weights += [layer.kernel for layer in model.item_tower.content_popularity_kernels]

@@ -1,8 +1,8 @@
-"""Initial weights of the towers: what can be known of clicks and content before the first step.
+"""Sets the initial weights of the towers from what clicks and content tell before the first step.
 
-From random weights a few thousand users with two clicks each teach the towers less than closed forms do. So ids are
+A few thousand users with two clicks each teach randomly initialised towers less than closed forms know. So ids are
 initialised from implicit ALS, from the item graph or from singular vectors of the clicks, and maps of content from what
-clicks say about it.
+the clicks say about content.
 """
 
 from __future__ import annotations
@@ -51,19 +51,17 @@ from m3csr_tf.models.m3csr.id_initialisation import (
 def initialise(
     model: M3CSR, data: TrainingData, prepared: Prepared, validation_recall: ValidationRecall
 ) -> Initialised:
-    """Sets the initial weights that `model.id_initialisation` and `model.content_initialisation` ask for; the others
-    stay as drawn.
+    """Sets the weights that `model.id_initialisation` and `model.content_initialisation` ask for; others stay as drawn.
+
+    Ids are initialised from what `model.id_initialisation` names. With `auto` that is implicit ALS, with the setting of
+    `ials.grid` whose ids alone rank validation best. Where this would take too long (`ials.tries_ials`), ids are
+    initialised from singular vectors, without any validation.
 
     Args:
-      model: as `M3CSR.from_prepared` makes it.
-      data: its clicks and features.
-      prepared: the data of the run.
+      model: a model as `M3CSR.from_prepared` makes it.
+      data: the clicks and features of the run.
+      prepared: the prepared data of the run.
       validation_recall: ranks validation by the model's present weights; the initialisation of ids is chosen by it.
-
-    Returns:
-      Ids are initialised from what `model.id_initialisation` says, or with `auto` from implicit ALS, by that setting of
-      `ials.grid` by which ids alone rank validation best. Where `ials.tries_ials` says that this would take too long,
-      they are initialised from singular vectors, without any validation.
     """
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
@@ -105,14 +103,14 @@ def _stacking_weights(
     config: Config,
     on_progress: ProgressCallback,
 ) -> StackingResult:
-    """What ids and content are worth, each where it is initialised from what clicks say of it.
+    """Estimates the stacking weights of ids and content, as far as these are initialised from clicks.
 
     Args:
-      model, prepared, config: of the run.
-      data: whose clicks tell.
-      initialisation: of the ids.
-      ridges: by which ids of new items are predicted; None where they are not.
-      on_progress: gets how many percent are done.
+      model, prepared, config: the model, the prepared data and the settings of the run.
+      data: the clicks from which the weights are estimated.
+      initialisation: the initialisation of the ids.
+      ridges: the ridge penalties with which ids of new items are predicted; None where they are not predicted.
+      on_progress: is called with the percentage that is done.
     """
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
@@ -156,23 +154,24 @@ def _stacking_weights(
 def _weigh(
     model: M3CSR, weights: Weights, initialisation: IdInitialisation, maps: IdMaps | None, config: Config
 ) -> None:
-    """Brings gate, content and ids to the size at which their scores add up as `weights` says.
+    """Scales gate, content and ids so that their scores add up with the weights in `weights`.
 
     Args:
-      model, config: of the run.
-      weights: of scores, as if nothing else weighed them.
-      initialisation: of the ids.
-      maps: of content to the ids that it predicts; None where there are none.
+      model, config: the model and the settings of the run.
+      weights: the weights of the scores, as if no other factor applied to them.
+      initialisation: the initialisation of the ids.
+      maps: the maps from content to the ids of new items; None where ids are not predicted.
     """
     gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
     delta_new, delta, content_scale = 0.0, 0.0, weights.content_scale
     if gate is not None and config.m3csr.content_initialisation == "xavier":
-        delta_new = delta = 0.5  # About what a gate of random weights leaves.
+        delta_new = delta = 0.5  # A gate with random weights returns about this.
     elif gate is not None:
         delta_new = initial.gate_new
         delta = float(np.clip(weights.content_scale * delta_new, initial.gate_least, initial.gate_most))
         gate.initialise_weights(np.where(np.arange(gate.bins) == 0, delta_new, delta))
-        # A history of content x says of content y g P'x . P'y, P the map, and an interest weighs 1 / |M| at first.
+        # The score of content y for a history of content x is g P'x . P'y, where P is the map and g the gate, and each
+        # interest has an intensity of 1 / |M| at first.
         content_scale = 1 / delta_new
     for name, weight in weights.content.items():
         size = np.sqrt(weight * content_scale * len(encoders))
@@ -187,8 +186,8 @@ def _weigh(
         values.assign(weights.ids / (1 - delta) * values)
     if maps is None:
         return
-    # An item of mean content is for everybody what items with clicks are in the mean: how far predicted ids lie from
-    # that is what weighs more, and tells new items apart.
+    # An item of mean content should score as items with clicks do on average. What distinguishes new items is how far
+    # their predicted ids lie from that mean, so the distance has a weight of its own.
     as_others = (1 - delta) / (1 - delta_new)
     apart = as_others * initial.predicted_ids * weights.new_ids / weights.ids
     for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
@@ -198,7 +197,7 @@ def _weigh(
 
 
 def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
-    """Initialises the maps and clusters of modal encoders, and the weights of content popularity."""
+    """Initialises the maps and cluster embeddings of the modal encoders, and the weights of content popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
     popularity_weights = content_popularity_weights(data.clicks, content, initial)
@@ -218,17 +217,17 @@ def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressC
 
 
 def _initialise_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:
-    """Initialises w_int from clicks: at random, it would favour modalities for no reason that a user could see.
+    """Initialises w_int from clicks, because random weights would favour modalities without a visible reason.
 
-    Behind attention that is initialised at random an interest is not the mean that is fitted, and one modality has all
-    the intensity anyway: there w_int stays as drawn.
+    Where attention is initialised at random, an interest is not the mean that the fit assumes, and with one modality
+    all intensity is on it anyway. In both cases w_int stays as drawn.
     """
     layer, settings = model.user_tower.intensity, model.config.m3csr
     if layer is None or len(model.encoder.modalities) == 1 or settings.attention_initialisation != "identity":
         return
     encoded = {name: vectors.numpy() for name, vectors in model.encoder.modal(data.features).items()}
     fitted = fitted_intensity(held_out, encoded, not layer.per_modality, settings.initial.intensity_ridge)
-    # Of behaviour nothing is fitted; it may be learned.
+    # Nothing is fitted for the behavioural interest; training may learn it.
     behaviour = np.zeros((len(fitted), settings.id_width), np.float32)
     layer.kernel.assign(layer.temperature * np.concatenate([behaviour, fitted], axis=1))
 

@@ -1,4 +1,4 @@
-"""What both towers know of an item: its id embedding and each modality's representation, encoded once."""
+"""Encodes what both towers know of an item: its id embedding and the representation of each modality."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from m3csr_tf.ops.hashing import table_size
 
 
 class ItemEncoder(tf.keras.layers.Layer):
-    """The id table and one modal encoder a modality, shared by the towers (section 4.3).
+    """The id table, and one modal encoder for each modality, which the towers share (section 4.3).
 
     Args:
       config: the model's settings.
-      items: items that can be encoded, padding and unknown included.
+      items: number of items that can be encoded, including padding and unknown.
       clusters: number of clusters of each modality, in order.
 
     Attributes:
-      id_rows: int32 [items], the row of the id table that an item row reads, not trained: its own at first, or with
-        model.item_hash_rows the one that its id hashes to, which whoever knows the ids sets. An item that training
-        cannot place reads the unknown row, as a new video does, rather than what its own started from.
+      id_rows: int32 [items], the row of the id table that each item row reads; it is not trained. At first an item
+        reads its own row. With model.item_hash_rows it reads the row that its id hashes to; the caller, who knows the
+        ids, sets these. An item that training cannot place reads the unknown row, as a new video does, and not its own
+        untrained row.
     """
 
     def __init__(self, config: M3CSRConfig, items: int, clusters: Mapping[str, int], **kwargs: Any) -> None:
@@ -42,7 +43,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         )
         if config.item_hash_rows is None:
             self.id_rows.assign(tf.range(items))
-        # A list, since a modality may be called like an attribute that Keras keeps for itself.
+        # This is a list, because a modality may have the name of an attribute that Keras reserves.
         self.id_maps = [
             tf.keras.layers.Dense(config.id_width, use_bias=False, kernel_initializer="zeros", name=f"id_of_{name}")
             for name in (clusters if config.new_ids == "content" else ())
@@ -53,22 +54,23 @@ class ItemEncoder(tf.keras.layers.Layer):
         }
 
     def call(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Encodes items, each once.
+        """Encodes items.
 
         Args:
-          features: item_row int32 [items], cluster_ids int32 [items, modalities] (0: absent), and under each
-            modality's name its scaled content float32 [items, width] (zeros: absent).
+          features: item_row int32 [items], cluster_ids int32 [items, modalities] (0 where absent), and under the name
+            of each modality its scaled content float32 [items, width] (zeros where absent).
 
         Returns:
-          "id": e_i^id float32 [items, d], and under each modality's name h_i^m float32 [items, h].
+          "id" -> e_i^id float32 [items, d], and the name of each modality -> h_i^m float32 [items, h].
         """
         return {ID_PART: self.ids(features), **self.modal(features)}
 
     def ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """e_i^id float32 [items, d]; of items whose id training has not seen, `new_ids`. Arguments as in `call`.
+        """Returns e_i^id, float32 [items, d]; items whose id training has not seen have `new_ids` instead.
 
-        Where features have id_vector float32 [items, d], those are the ids of items that the table would know:
-        batches of training ask for ids that have not seen their clicks (`graph.cross_fitting`).
+        Arguments are those of `call`. If the features have id_vector, float32 [items, d], it replaces the ids of the
+        table: batches of training bring ids that were computed without the clicks of their users
+        (`graph.cross_fitting`).
         """
         own = features.get(columns.ID_VECTOR)
         if own is None:
@@ -76,9 +78,9 @@ class ItemEncoder(tf.keras.layers.Layer):
         return tf.where(self.are_new(features)[:, tf.newaxis], self.new_ids(features), own)
 
     def are_new(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Whether training has not seen the ids of items, bool [items]. Arguments as in `ids`.
+        """Returns whether training has not seen the id of each item, bool [items]; arguments are those of `ids`.
 
-        Of ids that a batch brings it has not seen those that are all zeros, but for "nothing", the padding item.
+        If the batch brings ids, those of all zeros count as unseen, except for "nothing", the padding item.
         """
         rows = tf.gather(self.id_rows, features[columns.ITEM_ROW])
         brought = features.get(columns.ID_VECTOR)
@@ -87,11 +89,11 @@ class ItemEncoder(tf.keras.layers.Layer):
         return (rows == UNKNOWN_ROW) | (tf.reduce_all(brought == 0, axis=1) & (rows != PADDING_ROW))
 
     def new_ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What stands for e_i^id of items as if their ids were unknown, float32 [items, d]. Arguments as in `call`.
+        """Returns what replaces e_i^id of items with unknown ids, float32 [items, d]; arguments are those of `call`.
 
-        The row of unknown ids, and with model.new_ids=content the sum over the modalities of a linear map of their
-        scaled content. Gantner et al. 2010 and CB2CF (Barkan et al. 2019) map content to the factors of new items
-        alike; here training goes on with the map, on candidates of id dropout.
+        It is the row of unknown ids and, with model.new_ids=content, the sum over modalities of a linear map of their
+        scaled content. Gantner et al. 2010 and CB2CF (Barkan et al. 2019) also map content to the factors of new items;
+        here the map is trained further, on the candidates of id dropout.
         """
         unknown = tf.gather(self.id_embedding, [UNKNOWN_ROW])
         mapped = [layer(features[name]) for name, layer in zip(self.modalities, self.id_maps, strict=False)]
@@ -100,7 +102,7 @@ class ItemEncoder(tf.keras.layers.Layer):
         return unknown + tf.add_n(mapped)
 
     def modal(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The modalities of `call` alone."""
+        """Returns h_i^m under the name of each modality m; see `call`."""
         return {
             name: encoder(features[name], features[columns.CLUSTER_IDS][:, position])
             for position, (name, encoder) in enumerate(self.modal_encoders.items())

@@ -1,4 +1,4 @@
-"""The item tower: id and content, weighed by the popularity gate (equations 10 and 11)."""
+"""The item tower: an item's id and content, weighted by the popularity gate (equations 10 and 11)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from m3csr_tf.models.m3csr.layout import ID_PART
 
 
 class ItemTower(tf.keras.Model):
-    """h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., a, b) (equation 11, and popularity's own part).
+    """Item vectors h_i = concat((1 - delta) e_i^id, delta h_i^v, delta h_i^t, ..., a, b) (equation 11, and popularity).
 
-    A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") nothing is weighed.
-    With model.popularity_bias two entries follow that say how popular the item is, whoever looks: its content
-    popularity a, the sum of delta v_m . e_i^m over the modalities, and b, a number a popularity bin. They are not in
-    the paper; they let the other parts learn tastes alone, tell new items apart for users of whom nothing is known, and
-    hold the balance between new items and others where it can be seen and set (`exposure`).
+    A modality that an item lacks contributes zeros. Without the gate (the ablation "w/o Gate") no part is weighted.
+
+    With model.popularity_bias two entries are added that say how popular the item is for every user: its content
+    popularity a, the sum of delta v_m . e_i^m over the modalities, and b, a number for each popularity bin. They are
+    not in the paper. They let the other parts learn tastes alone, distinguish new items for users of whom nothing is
+    known, and make the balance between new items and others visible and adjustable (`exposure`).
 
     Args:
       config: the model's settings.
-      encoder: the item encoder, shared with the user tower.
+      encoder: the item encoder, which is shared with the user tower.
       bins: number of popularity bins.
     """
 
@@ -38,34 +39,34 @@ class ItemTower(tf.keras.Model):
             if config.popularity_bias
             else None
         )
-        # A list, since a modality may be called like an attribute that Keras keeps for itself.
+        # This is a list, because a modality may have the name of an attribute that Keras reserves.
         self.content_popularity_kernels = [
             tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name=f"content_popularity_{name}")
             for name in (encoder.modalities if config.popularity_bias else ())
         ]
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Item vectors, float32 [items, D].
+        """Returns item vectors, float32 [items, D].
 
         Args:
-          features: as `ItemEncoder.call`, and popularity_bin int32 [items].
+          features: the features of `ItemEncoder.call`, and popularity_bin int32 [items].
         """
         present = features[columns.CLUSTER_IDS] > 0
         encoded, bins = self.encoder(features), features[columns.POPULARITY_BIN]
         return self.combine(encoded, self.content_popularity(features), present, bins, self.gated_bins(features))
 
     def gated_bins(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The popularity bins that the gate looks at, int32 [items]: 0 for an item whose id training has not seen.
+        """Returns the popularity bins that the gate reads, int32 [items]: 0 for an item whose id training has not seen.
 
-        However often such a video has been viewed, its id says nothing yet. Arguments as in `call`.
+        However often such a video has been viewed, its id carries no information yet. Arguments are those of `call`.
         """
         return tf.where(self.encoder.are_new(features), 0, features[columns.POPULARITY_BIN])
 
     def content_popularity(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What the scaled content of each modality says of popularity, v_m . e_i^m.
+        """Returns the popularity v_m . e_i^m that is estimated from the scaled content of each modality m.
 
         Args:
-          features: under each modality's name its scaled content float32 [items, width].
+          features: under the name of each modality, its scaled content float32 [items, width].
 
         Returns:
           float32 [items, modalities]; [items, 0] without model.popularity_bias.
@@ -86,14 +87,14 @@ class ItemTower(tf.keras.Model):
         bins: tf.Tensor,
         gated: tf.Tensor,
     ) -> tf.Tensor:
-        """Item vectors of items that are encoded already.
+        """Returns the item vectors of items that are already encoded.
 
         Args:
-          encoded: output of the encoder for these items.
-          content_popularity: output of `content_popularity` for them.
+          encoded: the output of the encoder for these items.
+          content_popularity: the output of `content_popularity` for these items.
           present: bool [items, modalities], False where an item lacks the modality.
           bins: popularity bins int32 [items].
-          gated: those that the gate looks at (`gated_bins`).
+          gated: the popularity bins that the gate reads (`gated_bins`), int32 [items].
 
         Returns:
           float32 [items, D].
@@ -116,14 +117,14 @@ class ItemTower(tf.keras.Model):
         bins: tf.Tensor,
         gated: tf.Tensor,
     ) -> tf.Tensor:
-        """Scores of pairs from those of their parts, as the dot product with what `combine` gives.
+        """Computes scores of pairs from the scores of their parts, equal to dot products with what `combine` returns.
 
         Args:
           parts: the dot products of the user's parts with e_i^id and with each h_i^m, float32 [...] each.
-          content_popularity: output of `content_popularity` for the items, float32 [..., modalities].
-          history_weight: the entry of the user vectors that the content popularity is multiplied by, float32 [...] or
-            what broadcasts to it.
-          present, bins, gated: of the items, as `combine`, bool [..., modalities] and int32 [...].
+          content_popularity: the output of `content_popularity` for the items, float32 [..., modalities].
+          history_weight: the entry of the user vectors by which content popularity is multiplied, float32 [...], or a
+            shape that broadcasts to it.
+          present, bins, gated: see `combine`; bool [..., modalities] and int32 [...].
 
         Returns:
           float32 [...].
@@ -141,10 +142,11 @@ class ItemTower(tf.keras.Model):
         )
 
     def weights_of(self, present: tf.Tensor, bins: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What equation 11 weighs an item's id and modalities by, float32 [..., 1] and [..., modalities].
+        """Returns the weights of an item's id and modalities in equation 11, float32 [..., 1] and [..., modalities].
 
         Args:
-          present, bins: of the items, bool [..., modalities] and int32 [...], the bins those that the gate looks at.
+          present: bool [..., modalities], False where an item lacks the modality.
+          bins: the popularity bins that the gate reads, int32 [...].
         """
         has = tf.cast(present, tf.float32)
         if self.gate is None:

@@ -1,4 +1,4 @@
-"""Where each part of a vector lies: the id, each modality, popularity, so that a score is a sum of parts."""
+"""The layout of a vector: the slices of the id, of each modality and of popularity, whose scores are summed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _POPULARITY_WIDTH = 2
 
 
 def modal_width(model: M3CSRConfig) -> int:
-    """Width h of one modality's representation (equation 2): 2d, or d with model.width=half."""
+    """Returns the width h of one modality's representation (equation 2): 2d, or d with model.width=half."""
     return 2 * model.dim if model.width == "full" else model.dim
 
 
 def parts(model: M3CSRConfig, modalities: Sequence[str]) -> dict[str, slice]:
-    """Slices of a user or item vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
+    """Returns the slices of a vector: "id" and the modalities in order (equations 9 and 11), then "popularity".
 
-    The last are two numbers: the user's history weight times what the item's content says of popularity, and 1 times
-    what its popularity bin alone is worth (`ItemTower`, `UserTower`).
+    "popularity" has two entries. The user's history weight is multiplied by the item's content popularity, and the
+    user's 1 by the number of the item's popularity bin (`ItemTower`, `UserTower`).
     """
     width = modal_width(model)
     slices = {ID_PART: slice(0, model.id_width)}
@@ -34,5 +34,5 @@ def parts(model: M3CSRConfig, modalities: Sequence[str]) -> dict[str, slice]:
 
 
 def vector_width(model: M3CSRConfig, modalities: Sequence[str]) -> int:
-    """Width of user and item vectors: d + h * |M|, and 2 for popularity."""
+    """Returns the width of user and item vectors: d + h * |M|, plus 2 for popularity."""
     return model.id_width + modal_width(model) * len(modalities) + _POPULARITY_WIDTH * int(model.popularity_bias)

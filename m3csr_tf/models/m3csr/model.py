@@ -33,18 +33,19 @@ from m3csr_tf.sampling.training_data import TrainingData
 class M3CSR(Recommender):
     """The model of the paper, on the batches of `collation.Collator`.
 
-    Candidates are encoded; histories are attended without being encoded, and every distinct (user, masked history)
-    once, however many examples share it.
+    Candidates are encoded. Histories are attended to without encoding their items, and every distinct pair of a user
+    and a masked history only once, however many examples share it.
 
     Args:
       config: the run's settings.
-      users, items: how many there are, padding and unknown included.
+      users, items: numbers of users and items, including padding and unknown.
       clusters: number of clusters of each modality, in order.
       bins: number of popularity bins.
-      widths: content width of each modality, in order; the weights are created at once.
+      widths: content width of each modality, in order; all weights are created at once.
 
     Attributes:
-      user_rows: int32 [users], the row of the user table that each user reads, where ids are hashed; None: her own.
+      user_rows: int32 [users], the row of the user table that each user reads where ids are hashed; None where every
+        user reads her own row.
     """
 
     kind = "m3csr"
@@ -67,7 +68,7 @@ class M3CSR(Recommender):
 
     @classmethod
     def from_prepared(cls, config: Config, prepared: Prepared) -> Self:
-        """A fresh model; items without a training click have no id of their own."""
+        """Creates a fresh model, in which items without a training click read the unknown id."""
         model = cls(
             config,
             users=len(prepared.users),
@@ -88,13 +89,13 @@ class M3CSR(Recommender):
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the user table and of the table of item ids."""
+        """Returns the number of entries of the user table and of the table of item ids."""
         model = config.m3csr
         return (model.user_hash_rows or users) * model.dim + (model.item_hash_rows or items) * model.id_width
 
     @classmethod
     def needs_item_graph(cls, config: Config) -> bool:
-        """Whether ids are initialised from it."""
+        """Returns whether ids are initialised from the item graph."""
         return config.m3csr.id_initialisation == "walks"
 
     def collator(self, data: TrainingData, replicas: int = 1) -> Collate:
@@ -111,28 +112,28 @@ class M3CSR(Recommender):
 
     @property
     def layout(self) -> dict[str, slice]:
-        """ "id", the modalities in order, and "popularity" (`layout.parts`)."""
+        """The parts "id", the modalities in order, and "popularity" (`layout.parts`)."""
         return parts(self.config.m3csr, self.encoder.modalities)
 
     @property
     def popularity_bias(self) -> tf.Variable | None:
-        """With model.popularity_bias, the number of each bin."""
+        """The number of each popularity bin, with model.popularity_bias; otherwise None."""
         found: tf.Variable | None = self.item_tower.popularity_bias
         return found
 
     @property
     def user_hash_rows(self) -> int | None:
-        """model.user_hash_rows."""
+        """The setting model.user_hash_rows."""
         return self.config.m3csr.user_hash_rows
 
     def learning_rates(self) -> dict[Any, float]:
-        """Maps of content learn by training.content_rate, ids by training.id_rate."""
+        """Returns training.content_rate for the maps of content, and training.id_rate for the ids."""
         training = self.config.training
         rates = {variable.ref(): training.content_rate for variable in self.content_maps()}
         return rates | {variable.ref(): training.id_rate for variable in self.id_weights()}
 
     def diagnostics(self, intensities: np.ndarray | None) -> dict[str, float]:
-        """Intensities that switch a modality off, and a gate that ignores content."""
+        """Returns figures that show intensities which switch a modality off, and a gate that ignores content."""
         figures: dict[str, float] = {}
         if intensities is not None:
             for position, name in enumerate(self.encoder.modalities):
@@ -144,24 +145,25 @@ class M3CSR(Recommender):
         return figures
 
     def content_maps(self) -> list[tf.Variable]:
-        """What content becomes: modal maps and clusters, W_V and W_O of modal attention, content popularity."""
+        """Returns the weights of content: modal maps, clusters, W_V and W_O of modal attention, content popularity."""
         attention = self.user_tower.modal_attention.values()
         maps = [weight for encoder in self.encoder.modal_encoders.values() for weight in encoder.weights]
         maps += [layer.kernel for layer in self.item_tower.content_popularity_kernels]
         return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
     def id_weights(self) -> list[tf.Variable]:
-        """What places items by ids: the id table, its prediction for new items, W_V and W_O of its attention."""
+        """Returns the weights of ids: the id table, the maps to new ids, and W_V and W_O of behavioural attention."""
         attention = self.user_tower.behaviour_attention
         predicted = [layer.kernel for layer in self.encoder.id_maps]
         return [self.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
+        """Returns L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
 
-        The first two are means over the batch's examples. The third is divided by the batch size too, so that the
-        whole is equation 13 over the batch, divided by its size; theta is read as the rows that the batch touches
-        and the dense weights. Where replicas share a batch this is a replica's part, and their sum is the loss.
+        The first two terms are means over the examples of the batch. The third is divided by the batch size too, so
+        that the whole is equation 13 over the batch, divided by its size; theta are the table rows that the batch
+        reads, and the dense weights. Where replicas share a batch, this is one replica's part, and the sum of the parts
+        is the loss.
 
         Args:
           inputs: a batch of `collation.Collator`.
@@ -183,11 +185,11 @@ class M3CSR(Recommender):
         return loss / replicas.count()
 
     def table_rows(self, users: tf.Tensor) -> tf.Tensor:
-        """Rows of the user table, int32, for rows of the id table, of the same shape."""
+        """Returns the rows of the user table, int32, for rows of the id table, in the same shape."""
         return users if self.user_rows is None else tf.gather(self.user_rows, users)
 
     def _loss_of_examples(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
-        """The sum of the losses of the examples' scores (equation 12)."""
+        """Returns the sum of the losses of the examples' scores (equation 12)."""
         if self.config.negatives.kind == "uniform":
             scores = self._sharpened(self._pair_scores(inputs, interests, ids), interests, inputs["query"])
             return self.ranking_loss.of_pairs(inputs, scores[:, :1], scores[:, 1:])
@@ -196,11 +198,11 @@ class M3CSR(Recommender):
         return self.ranking_loss.of_vectors(inputs, queries, self._candidates(inputs, ids))
 
     def _sharpened(self, values: tf.Tensor, interests: Interests, query: tf.Tensor) -> tf.Tensor:
-        """Scores or user vectors float32 [batch, ...] of examples, times n^training.history_power.
+        """Multiplies scores or user vectors float32 [batch, ...] of examples by n^training.history_power.
 
-        An interest is a mean over n clicks, whose length shrinks with n where they differ, so that without this the
-        softmax of a user of many clicks would be flatter than that of a user of few, of whom less is known. In FISM
-        (Kabbur et al. 2013) it is part of the model; here it is the inverse temperature of the loss alone.
+        An interest is a mean over n clicks; where the clicks differ, its length shrinks with n. Without this factor the
+        softmax of a user with many clicks would be flatter than that of a user with few, of whom less is known. In FISM
+        (Kabbur et al. 2013) the factor is part of the model; here it is the inverse temperature of the loss alone.
         """
         if not self.config.training.history_power:
             return values
@@ -208,7 +210,7 @@ class M3CSR(Recommender):
         return values * clicks**self.config.training.history_power
 
     def _candidates(self, inputs: Mapping[str, Any], ids: tf.Tensor) -> tf.Tensor:
-        """Vectors float32 [positives + negatives, D] of the batch's candidates; those of id dropout have no id."""
+        """Returns the vectors float32 [positives + negatives, D] of the batch's candidates, after id dropout."""
         kinds = [which for which in ("positive", "negative") if which in inputs]
         indices = tf.concat([inputs[which] for which in kinds], axis=0)
         features = {name: tf.gather(values, indices) for name, values in inputs["items"].items()}
@@ -222,7 +224,7 @@ class M3CSR(Recommender):
         return self.item_tower.combine(candidates, content_popularity, present, features[columns.POPULARITY_BIN], gated)
 
     def _pair_scores(self, inputs: Mapping[str, Any], interests: Interests, ids: tf.Tensor) -> tf.Tensor:
-        """Scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
+        """Returns the scores float32 [batch, 2] of each example's positive and negative, each the sum of its parts."""
         items, query = inputs["items"], inputs["query"]
         indices = tf.stack([inputs["positive"], inputs["negative"]], axis=1)
         id_vectors, gated = gather_distinct(ids, indices), tf.gather(self.item_tower.gated_bins(items), indices)
@@ -243,16 +245,17 @@ class M3CSR(Recommender):
     def _squared_weights(
         self, user_rows: tf.Tensor, user_ids: tf.Tensor, item_rows: tf.Tensor, item_ids: tf.Tensor
     ) -> tf.Tensor:
-        """|theta|^2 over the dense weights and the batch's rows of the id tables, each row once, a scalar.
+        """Returns |theta|^2, a scalar, over the dense weights and the table rows of the batch, each row once.
 
-        Query and key kernels of attention are left out: decayed, they shrink until attention is a plain mean.
-
-        Users [queries, d] come as often as they have masked histories, items [items, d] once.
+        The query and key kernels of attention are left out, because weight decay would shrink them until attention is a
+        plain mean. `user_ids` [queries, d] hold a user once for each of her masked histories; `item_ids` [items, d]
+        hold each item once.
         """
         tables = {self.encoder.id_embedding.ref(), self.user_tower.user_embedding.ref()}
         tables |= {kernel.ref() for kernel in self.user_tower.attention_kernels()}
         dense = [tf.nn.l2_loss(weight) for weight in self.trainable_variables if weight.ref() not in tables]
-        # A user shares her row's square among her queries, and replicas that of an item among them.
+        # The square of a row is divided by the number of its occurrences: a user's among her queries, an item's among
+        # replicas.
         shares = tf.cast(replicas.occurrences(user_rows), tf.float32)
         squared_user_rows = tf.reduce_sum(tf.square(user_ids), axis=1) / shares
         if replicas.count() > 1:
@@ -260,7 +263,7 @@ class M3CSR(Recommender):
         return 2.0 * (tf.add_n(dense) / replicas.count() + tf.nn.l2_loss(item_ids)) + tf.reduce_sum(squared_user_rows)
 
     def _build(self, widths: Mapping[str, int]) -> None:
-        """Creates the weights by one call on one item and one user."""
+        """Creates the weights by calling the towers on one item and one user."""
         item = {columns.ITEM_ROW: tf.constant([UNKNOWN_ROW]), columns.CLUSTER_IDS: tf.zeros([1, len(widths)], tf.int32)}
         item |= {name: tf.zeros([1, width]) for name, width in widths.items()}
         self.item_tower(item | {columns.POPULARITY_BIN: tf.constant([0])})
@@ -270,10 +273,10 @@ class M3CSR(Recommender):
 def _with_id_dropout(
     id_dropped: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Ids float32 [..., d] and the gate's bins int32 [...] of candidates after id dropout.
+    """Returns the ids float32 [..., d] and the gate's bins int32 [...] of candidates after id dropout.
 
-    Where `id_dropped` (bool [...]) is true the id is that of a new item and the bin is 0. What its own
-    popularity bin adds to a score a candidate keeps. What bin 0 adds is set by the share of the places that new items
-    are to take (`exposure.calibrated_bonuses`), and says nothing of popular items whose id is dropped.
+    Where `id_dropped` (bool [...]) is true, the id is that of a new item and the gate's bin is 0. A candidate keeps
+    what its own popularity bin adds to its score: what bin 0 adds is set by the share of list places that new items are
+    to take (`exposure.calibrated_bonuses`), and says nothing about popular items whose id is dropped.
     """
     return tf.where(id_dropped[..., tf.newaxis], new_ids, ids), tf.where(id_dropped, 0, gated)

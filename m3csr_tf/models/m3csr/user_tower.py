@@ -1,4 +1,4 @@
-"""The user tower: behavioural and modal interests from the history, weighed by intensity (equations 3 to 9)."""
+"""The user tower: behavioural and modal interests from the history, weighted by intensity (equations 3 to 9)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from m3csr_tf.ops.unmapped_items import UnmappedItems
 
 
 class Interests(NamedTuple):
-    """What the user tower finds out about users.
+    """The interests of users, which the user tower computes.
 
     Attributes:
       query: e_u^id float32 [users, d].
       behaviour: h_u float32 [users, d] (equation 3).
       weighted: each modality's weighted interest float32 [users, h] (equation 7).
       intensities: float32 [users, modalities] (equation 6).
-      history_weight: float32 [users, 1], n^-1/2 of a history of n clicks: the weight of content popularity for her.
+      history_weight: float32 [users, 1], n^-1/2 for a history of n clicks, by which content popularity is multiplied.
     """
 
     query: tf.Tensor
@@ -38,18 +38,20 @@ class Interests(NamedTuple):
 
 
 class UserTower(tf.keras.Model):
-    """h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity's part).
+    """User vectors h_u = concat(h_u, weighted interests of each modality, n^-1/2, 1) (equation 9, and popularity).
 
-    The last two, with model.popularity_bias, are multiplied by an item's content popularity and its bin's number. Of n
-    clicks in a history an interest is the mean, whose noise falls with n^1/2: the more is known of a user, the less
-    counts what content says of popularity for everybody. Without a click n is 1.
+    The last two entries exist with model.popularity_bias. They are multiplied by an item's content popularity and by
+    the number of its popularity bin. An interest is the mean over the n clicks of a history, and its noise falls with
+    n^1/2. So the more is known of a user, the less content popularity, which is the same for everybody, counts for her.
+    For a user without a click n is 1.
 
-    Without intensity (the ablation "w/o MIIL") every modality weighs 1 / |M|.
+    Without intensity (the ablation "w/o MIIL") every modality has the weight 1 / |M|.
 
     Args:
       config: the model's settings.
-      encoder: the item encoder, shared with the item tower.
-      users: known users, padding and unknown included; with model.user_hash_rows the table has its rows instead.
+      encoder: the item encoder, which is shared with the item tower.
+      users: number of known users, including padding and unknown; with model.user_hash_rows the table has that many
+        rows instead.
     """
 
     def __init__(self, config: M3CSRConfig, encoder: ItemEncoder, users: int, **kwargs: Any) -> None:
@@ -78,20 +80,20 @@ class UserTower(tf.keras.Model):
         )
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """User vectors, float32 [users, D].
+        """Returns user vectors, float32 [users, D].
 
         Args:
-          features: user_row int32 [users], of the user table; slots int32 [users, slots], indices of the history items
-            below, -1 where a slot is empty; and of the history items, each once, what `ItemEncoder.call` takes.
+          features: user_row int32 [users], rows of the user table; slots int32 [users, slots], indices of the distinct
+            items of the histories, -1 where a slot is empty; and of these items what `ItemEncoder.call` takes.
         """
         return self.combine(self._interests(features))
 
     def intensities(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Intensities of equation 6, float32 [users, modalities]; arguments as in `call`."""
+        """Returns the intensities of equation 6, float32 [users, modalities]; arguments are those of `call`."""
         return self._interests(features).intensities
 
     def explain(self, features: Mapping[str, tf.Tensor]) -> ExplainedUsers:
-        """User vectors, intensities and attention; arguments as in `call`."""
+        """Returns user vectors, intensities and attention weights; arguments are those of `call`."""
         ids, items, slots = self._history(features)
         interests = self.interests(features[columns.USER_ROW], ids, items, slots)
         query = interests.query
@@ -110,14 +112,15 @@ class UserTower(tf.keras.Model):
         slots: tf.Tensor,
         short: tf.Tensor | None = None,
     ) -> Interests:
-        """Interests from histories of distinct items, which are not encoded for that (`UnmappedItems`).
+        """Computes interests from histories of distinct items, without encoding the items (`UnmappedItems`).
 
         Args:
-          user_rows: int32 [users].
-          ids: e_i^id of the items float32 [items, d]; index NOTHING_INDEX is the padding item, "nothing".
+          user_rows: rows of the user table, int32 [users].
+          ids: e_i^id of the items, float32 [items, d]; index NOTHING_INDEX is the padding item, "nothing".
           items: their cluster ids and scaled content, as `ItemEncoder.call` takes them.
-          slots: int32 [users, slots] indices of the items; NOTHING_INDEX where there is none. At least one slot.
-          short: as `InterestAttention.call` takes it.
+          slots: int32 [users, slots], indices of the items, NOTHING_INDEX where there is none. There is at least one
+            slot.
+          short: see `InterestAttention.call`.
         """
         query = tf.gather(self.user_embedding, user_rows)
         behaviour = self.behaviour_attention(query, ids, slots, short)
@@ -136,14 +139,14 @@ class UserTower(tf.keras.Model):
         return Interests(query, behaviour, weighted, intensities, tf.math.rsqrt(tf.maximum(clicks, 1.0)))
 
     def combine(self, interests: Interests) -> tf.Tensor:
-        """User vectors float32 [users, D] (equation 9)."""
+        """Returns user vectors, float32 [users, D] (equation 9)."""
         parts = [interests.behaviour, *interests.weighted]
         if self._popularity_bias:
             parts += [interests.history_weight, tf.ones_like(interests.history_weight)]
         return tf.concat(parts, axis=1)
 
     def attention_kernels(self) -> list[tf.Variable]:
-        """W_Q and W_K of all attention (equations 3 and 4)."""
+        """Returns W_Q and W_K of all attention layers (equations 3 and 4)."""
         layers = [self.behaviour_attention, *self.modal_attention.values()]
         return [kernel for layer in layers for kernel in (layer.query_kernel, layer.key_kernel)]
 
@@ -151,17 +154,17 @@ class UserTower(tf.keras.Model):
         return self.interests(features[columns.USER_ROW], *self._history(features))
 
     def _history(self, features: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        """Ids and features of the items, and slots, as `interests` takes them."""
+        """Returns the ids and features of the items, and the slots, as `interests` takes them."""
         items = {
             name: _with_nothing(features[name])
             for name in (columns.ITEM_ROW, columns.CLUSTER_IDS, *self.encoder.modalities)
         }
-        # One empty slot more, so that a history of width 0 is an ordinary one.
+        # An additional empty slot makes a history of width 0 an ordinary one.
         slots = tf.pad(features[columns.SLOTS] + 1, [[0, 0], [0, 1]], constant_values=NOTHING_INDEX)
         return self.encoder.ids(items), items, slots
 
     def _unmapped(self, items: Mapping[str, tf.Tensor]) -> dict[str, UnmappedItems]:
-        """The items of each modality."""
+        """Returns the items as each modality's attention reads them, by name of the modality."""
         return {
             name: UnmappedItems.of(encoder, items[name], items[columns.CLUSTER_IDS][:, position])
             for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items())

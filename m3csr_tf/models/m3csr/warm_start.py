@@ -1,4 +1,4 @@
-"""Going on from a finished run: its weights for what it knew, and rows of its own space for what has come since."""
+"""Continues from a finished run: takes over its weights, and places new items in the space that the run has learned."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     from m3csr_tf.models.m3csr.model import M3CSR
 
 _RIDGE = 1e-3
-"""Of the map from factors to rows, in mean variances of the factors."""
+"""Ridge penalty of the map from factors to rows, in units of the mean variance of the factors."""
 
 
 def continue_from(model: M3CSR, before: PreviousRun, data: TrainingData, prepared: Prepared) -> None:
     """Puts the weights of a finished run into a new model.
 
-    - Rows of users and items that the run knew are copied, found by id; those of others are dropped.
-    - A new user starts as the run saw unknown users. So does an item that no training click places.
-    - Items that it did not know, or could not place for want of a training click, start where their clicks put them in
-      the run's own space (`new_item_rows`); of a log with shards, the clicks of the users in `data.clicks`.
-    - All other weights are copied: attention, maps and clusters of content, intensities, gate, popularity bias, whose
-      number for new items every validation sets anew.
+    - Rows of users and items that the run knew are copied, matched by id; rows of ids that are gone are dropped.
+    - A new user starts with the row of unknown users, and so does an item without a training click.
+    - An item that the run did not know, or could not place because it had no training click, starts where its clicks
+      put it in the run's own space (`new_item_rows`); of a log with shards, these are the clicks of the users in
+      `data.clicks`.
+    - All other weights are copied: attention, maps and clusters of content, intensities, gate, and popularity bias,
+      whose number for new items is set anew by every validation.
 
     Args:
-      model: of `M3CSR.from_prepared`; its weights are replaced.
-      before: the run.
-      data, prepared: of the new run, whose prepared data has the transformations of the old one.
+      model: a model of `M3CSR.from_prepared`, whose weights are replaced.
+      before: the finished run.
+      data, prepared: the data of the new run, whose prepared data has the transformations of the old run.
     """
     config = model.config
     tables = {
@@ -47,20 +48,20 @@ def continue_from(model: M3CSR, before: PreviousRun, data: TrainingData, prepare
 
 
 def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """Where items that a trained model does not know belong among those that it does.
+    """Computes the id rows of items that a trained model does not know, in the space of those that it knows.
 
-    Singular vectors of tonight's clicks place new and known items alike, but in a space of their own: of another
-    night's they are a rotation, and training has moved the rows since. So the linear map from factors to rows is fitted
-    by least squares on the items that have both, and applied to the others.
+    Singular vectors of the present clicks place new and known items alike, but in a space of their own: it is a
+    rotation of the space of earlier clicks, and training has moved the rows since. So a linear map from factors to rows
+    is fitted by least squares on the items that have both, and is applied to the others.
 
     Args:
-      rows: id rows float32 [items, d] of a trained model; those of unplaced items do not matter.
+      rows: id rows float32 [items, d] of a trained model; those of unplaced items are not used.
       placed: bool [items], the items that the model knows.
-      factors: float32 [items, d], where a fresh run would start the ids (`graph.factors`).
+      factors: float32 [items, d], the ids with which a fresh run would start (`graph.factors`).
       clicked: bool [items], the items that have factors.
 
     Returns:
-      float32 [items, d]: mapped factors of clicked items that are not placed, `rows` for the others.
+      float32 [items, d]: the mapped factors of clicked items that are not placed, and `rows` for the others.
     """
     both = placed & clicked
     gram = factors[both].T @ factors[both].astype(np.float64)
@@ -71,7 +72,7 @@ def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, cli
 
 def _item_rows(before: PreviousRun, data: TrainingData, prepared: Prepared, config: Config) -> np.ndarray:
     if config.m3csr.item_hash_rows is not None:
-        return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row every night.
+        return before.model.encoder.id_embedding.numpy()  # An id hashes to the same row in every run.
     read = before.model.encoder.id_rows.numpy()[rows_before(prepared.items, before.prepared.items)]
     rows = before.model.encoder.id_embedding.numpy()[read]
     clicked = np.bincount(data.clicks.indices, minlength=len(prepared.items)) > 0

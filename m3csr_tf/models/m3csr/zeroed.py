@@ -1,4 +1,4 @@
-"""A model without some of its weights, for a while."""
+"""Sets some weights of a model to zero for the length of a block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def zeroed(weights: Sequence[tf.Variable]) -> Iterator[None]:
-    """Sets weights to zeros for the length of a block; whatever they become there, they are as before afterwards."""
+    """Sets weights to zeros for the length of a block, and restores them afterwards, whatever the block did to them."""
     kept = [tf.identity(weight) for weight in weights]
     for weight in weights:
         weight.assign(tf.zeros_like(weight))
@@ -29,7 +29,8 @@ def zeroed(weights: Sequence[tf.Variable]) -> Iterator[None]:
 def uniform_attention(model: M3CSR) -> Iterator[None]:
     """Makes every interest of equations 3 and 4 the plain mean of the history for the length of a block.
 
-    Queries of zeros score all items of a history alike. Nothing else in a user vector depends on the user's id.
+    With query kernels of zeros, all items of a history have the same attention score. Nothing else in a user vector
+    depends on the user's id.
     """
     tower = model.user_tower
     kernels = [layer.query_kernel for layer in (tower.behaviour_attention, *tower.modal_attention.values())]

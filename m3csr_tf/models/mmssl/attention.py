@@ -1,4 +1,4 @@
-"""Attention between the modality views of a user or an item (section 3.2.1 of the paper)."""
+"""The attention between the modality views of a user or an item (section 3.2.1 of the paper)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 
 class CrossModalAttention(tf.keras.layers.Layer):
-    """Multi-head self-attention over modalities, its outputs averaged over them.
+    """Multi-head self-attention over modalities, whose outputs are averaged over the modalities.
 
-    Head h of view m weighs the views m' by a = softmax_m'((e^m W_Q)_h . (e^m' W_K)_h / sqrt(d / heads)) and gives
-    sum_m' a e^m'; heads lie side by side and W_O [heads * d, d] brings them to width d. What is read is the mean over
-    m, which is linear, so that weights are averaged over m before anything of width d is summed.
+    Head h of view m weighs the views m' by a = softmax_m'((e^m W_Q)_h . (e^m' W_K)_h / sqrt(d / heads)), and returns
+    sum_m' a e^m'. The heads are concatenated, and W_O [heads * d, d] maps them to width d. The result is the mean over
+    m. Because that mean is linear, the weights are averaged over m before anything of width d is summed.
 
     Args:
-      dim: d.
-      heads: number of heads; divides d.
+      dim: the width d of the views.
+      heads: number of heads; it divides d.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -25,7 +25,11 @@ class CrossModalAttention(tf.keras.layers.Layer):
         self.output_kernel = self.add_weight(name="output_kernel", shape=[heads * dim, dim])
 
     def call(self, views: list[tf.Tensor]) -> tf.Tensor:
-        """The mean attended view, float32 [nodes, d], of float32 [nodes, d] a modality."""
+        """Returns the mean attended view, float32 [nodes, d].
+
+        Args:
+          views: one view of each node for every modality, float32 [nodes, d] each.
+        """
         queries = [self._by_head(tf.matmul(view, self.query)) for view in views]
         keys = [self._by_head(tf.matmul(view, self.key)) for view in views]
         scale = (self._dim // self._heads) ** -0.5

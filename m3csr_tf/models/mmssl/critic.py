@@ -1,9 +1,9 @@
-"""The adversarial loss of MMSSL (section 3.1.2 of the paper): generated user-item rows against observed ones.
+"""The adversarial loss of MMSSL (section 3.1.2 of the paper): a critic compares generated and observed user-item rows.
 
-A modality generates a user's row: the cosines of her content with that of every item. The observed row is her clicks
-after a Gumbel-softmax, which fills the gap between a row of few ones and a dense one, plus the model's own cosines. A
-critic tells them apart (Wasserstein, with the gradient penalty of Gulrajani et al. 2017), and the generator learns what
-the critic cannot tell.
+A modality generates the row of a user: the cosines of her content with that of every item. The observed row is made of
+her clicks after a Gumbel-softmax, which makes a row of few ones dense like a generated one, plus the cosines of the
+model's own vectors. A critic learns to tell the two apart (Wasserstein distance, with the gradient penalty of Gulrajani
+et al. 2017), and the generator learns to produce rows that the critic cannot tell apart.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import tensorflow as tf
 
 
 class Critic(tf.keras.layers.Layer):
-    """Judges rows of user-item relations: high for observed ones.
+    """A critic of rows of user-item relations, which learns to give observed rows high values.
 
-    Its first layer has a row of weights an item, so that it can read any columns of the catalogue.
+    Its first layer has one row of weights for each item, so that it can read any columns of the catalogue.
 
     Args:
-      items: of the catalogue, reserved rows included.
-      dim: width of the first layer; the second has half.
+      items: number of items of the catalogue, including the reserved rows.
+      dim: width of the first layer; the second layer is half as wide.
     """
 
     def __init__(self, items: int, dim: int) -> None:
         super().__init__(name="critic")
-        # Of this size, the gradient of a row has a length near 1, where the penalty wants it.
+        # With this standard deviation the gradient of a row has a length near 1, which the penalty asks for.
         initial = tf.keras.initializers.RandomNormal(stddev=items**-0.5)
         self.first = self.add_weight(name="first", shape=[items, dim], initializer=initial)
         self.first_bias = self.add_weight(name="first_bias", shape=[dim], initializer="zeros")
@@ -34,23 +34,24 @@ class Critic(tf.keras.layers.Layer):
         self.third = self.add_weight(name="third", shape=[dim // 2, 1])
 
     def call(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        """Values float32 [n] of rows float32 [n, columns], whose columns are the items int32 [columns]."""
+        """Returns the values float32 [n] of rows float32 [n, columns], whose columns are the items int32 [columns]."""
         hidden = tf.nn.leaky_relu(tf.matmul(rows, tf.gather(self.first, columns)) + self.first_bias)
         hidden = tf.nn.leaky_relu(tf.matmul(hidden, self.second) + self.second_bias)
         return tf.matmul(hidden, self.third)[:, 0]
 
 
 def observed_rows(clicks: tf.Tensor, scores: tf.Tensor, uniform: tf.Tensor, tau: float, zeta: float) -> tf.Tensor:
-    """Unit rows float32 [n, columns] that stand for what was observed.
+    """Returns unit rows, float32 [n, columns], that represent the observed clicks.
 
-    softmax((a + tau g) / tau) + zeta s / |s|, brought to length 1. The paper adds g itself, Gumbel noise, to a, which
-    over thousands of items drowns the clicks; its code scales it down as well.
+    They are softmax((a + tau g) / tau) + zeta s / |s|, scaled to length 1. The paper adds the Gumbel noise g itself to
+    a, which over thousands of items drowns the clicks; the authors' code scales the noise down as well.
 
     Args:
       clicks: a, float32 [n, columns] of 0 and 1.
-      scores: s, cosines by the model, float32 [n, columns].
-      uniform: float32 [n, columns] in [0, 1), from which g = -log(-log uniform) is made.
-      tau, zeta: see above.
+      scores: s, the cosines of the model's vectors, float32 [n, columns].
+      uniform: float32 [n, columns] in [0, 1), from which the noise g = -log(-log uniform) is made.
+      tau: the temperature of the Gumbel-softmax.
+      zeta: the weight of the cosines.
     """
     tiny = 1e-20
     gumbel = -tf.math.log(-tf.math.log(uniform + tiny) + tiny)
@@ -67,18 +68,18 @@ def adversarial_loss(
     weight: float,
     penalty: float,
 ) -> tf.Tensor:
-    """The critic's loss, a scalar: mean D(generated) - mean D(observed) + penalty * mean (|grad D| - 1)^2.
+    """Returns the critic's loss, mean D(generated) - mean D(observed) + penalty * mean (|grad D| - 1)^2, a scalar.
 
-    One optimizer minimises it for the critic and, through a reversed gradient, maximises it for the generator, by
-    `weight`; the gradient penalty is no matter of the generator's.
+    A single optimizer minimises it for the critic and, through a reversed gradient that is multiplied by `weight`,
+    maximises it for the generator. The gradient penalty does not affect the generator.
 
     Args:
       critic: D.
       generated, observed: unit rows float32 [n, columns]; the observed ones are constants.
-      columns: items int32 [columns].
-      mix: float32 [n, 1] in [0, 1): where between the two the gradient is measured.
-      weight: of the generator.
-      penalty: of the gradient.
+      columns: the items of the columns, int32 [columns].
+      mix: float32 [n, 1] in [0, 1), the position between the two rows at which the gradient is measured.
+      weight: the factor on the generator's gradient.
+      penalty: the weight of the gradient penalty.
     """
     real, fake = tf.stop_gradient(observed), tf.stop_gradient(generated)
     between = mix * real + (1 - mix) * fake
@@ -93,7 +94,7 @@ def adversarial_loss(
 
 
 def reversed_gradient(values: tf.Tensor, weight: float) -> tf.Tensor:
-    """The values; their gradient is multiplied by -weight [Ganin and Lempitsky 2015]."""
+    """Returns the values unchanged, but multiplies their gradient by -weight (Ganin and Lempitsky 2015)."""
 
     @tf.custom_gradient
     def reverse(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:

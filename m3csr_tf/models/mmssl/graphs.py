@@ -1,8 +1,9 @@
-"""The user-item graph of MMSSL, and its versions that each modality weighs (section 3.1.1 of the paper).
+"""The user-item graph of MMSSL, and its versions with the edge weights of each modality (section 3.1.1 of the paper).
 
-A modality relates a user to an item by a = exp(cos(f_u, f_i) / temperature), f being what the clicks' content makes of
-them. Its graph is that relation on the clicks, symmetrically normalised: an edge weighs a_ui / sqrt(a_u a_i), with a_u
-and a_i the sums of the user's and the item's edges.
+A modality relates a user to an item by a = exp(cos(f_u, f_i) / temperature), where f is the content of a user or item,
+aggregated over her or its clicks. The graph of the modality holds that relation on the clicks, symmetrically
+normalised: an edge has the weight a_ui / sqrt(a_u a_i), where a_u and a_i are the sums over the edges of the user and
+of the item.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from m3csr_tf.ops.sparse_graph import as_tensor, bipartite, product, symmetric_n
 
 
 class ClickGraph:
-    """The graph of training clicks; nodes are users, then items.
+    """The graph of training clicks, whose nodes are the users, then the items.
 
     Args:
-      clicks: binary [users, items].
+      clicks: binary matrix [users, items].
 
     Attributes:
-      users, items: sizes.
+      users, items: numbers of users and items.
       normalised: SparseTensor [users + items, users + items], D^-1/2 A D^-1/2.
     """
 
@@ -45,30 +46,32 @@ class ClickGraph:
         self._edges = tf.constant(np.stack([rows, columns], axis=1), tf.int64)
 
     def aggregated(self, item_vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Equation 1: the sum of a user's items over the root of their number, then of an item's users over theirs.
+        """Aggregates content over clicks (equation 1), dividing each sum by the root of the number of its summands.
+
+        A user gets the sum over the items that she clicked, and an item then the sum over the users who clicked it.
 
         Args:
           item_vectors: float32 [items, width].
 
         Returns:
-          float32 [users, width] and [items, width].
+          Vectors of users, float32 [users, width], and of items, [items, width].
         """
         users = product(self._to_users, item_vectors)
         return users, product(self._to_items, users)
 
     def relations(self, users: tf.Tensor, items: tf.Tensor, temperature: float) -> tf.Tensor:
-        """exp(cos / temperature) of the two ends of each click, float32 [clicks]; a constant to the gradient.
+        """Returns exp(cos / temperature) of each click's user and item, float32 [clicks], a constant to the gradient.
 
         Args:
           users, items: unit vectors float32 [users, width] and [items, width], or zeros, whose cosine is 0.
-          temperature: see above.
+          temperature: the temperature of the relation.
         """
         user_vectors, item_vectors = tf.stop_gradient(users), tf.stop_gradient(items)
         ends = tf.gather(user_vectors, self._user_of) * tf.gather(item_vectors, self._item_of)
         return tf.exp(tf.reduce_sum(ends, axis=1) / temperature)
 
     def weighted(self, relations: tf.Tensor) -> tf.SparseTensor:
-        """The graph whose clicks weigh relations float32 [clicks], symmetrically normalised; [nodes, nodes]."""
+        """Returns the normalised graph [nodes, nodes] whose edges have the weights `relations`, float32 [clicks]."""
         of_user = tf.math.unsorted_segment_sum(relations, self._user_of, self.users)
         of_item = tf.math.unsorted_segment_sum(relations, self._item_of, self.items)
         scale = tf.gather(of_user, self._user_of) * tf.gather(of_item, self._item_of)
@@ -79,11 +82,11 @@ class ClickGraph:
         )
 
     def observed(self, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Who clicked what, float32 [n, columns] of 0 and 1.
+        """Returns who clicked what, float32 [n, columns] of 0 and 1.
 
         Args:
           users: rows int32 [n].
-          items: rows int32 [columns], all different.
+          items: distinct rows int32 [columns].
         """
         column_of = tf.tensor_scatter_nd_update(
             tf.fill([self.items], -1), items[:, tf.newaxis], tf.range(tf.size(items))
@@ -96,7 +99,7 @@ class ClickGraph:
 
 
 def _over_root(clicks: sparse.csr_array) -> sparse.csr_array:
-    """D^-1/2 A, D being the row sums; rows without an entry stay empty."""
+    """Returns D^-1/2 A, where D has the row sums on its diagonal; rows without an entry stay empty."""
     degrees = np.asarray(clicks.sum(axis=1)).ravel()
     scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
     return sparse.csr_array(sparse.diags_array(scale) @ clicks)

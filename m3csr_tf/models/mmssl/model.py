@@ -1,22 +1,25 @@
 """MMSSL: multi-modal self-supervised learning (Wei, Huang, Xia and Zhang, WWW 2023, section 3).
 
-Content makes a graph of the clicks for each modality, embeddings of ids are propagated over each, attention joins these
-views, and the result starts a LightGCN on the plain graph of clicks. Two losses beside BPR supervise it by itself: an
-adversarial one asks that the relation of users and items by content look like what was observed, and a contrastive one
-that a user's view by a modality be told from other users' by her final vector.
+For each modality, content gives the edges of the click graph their weights, and id embeddings are propagated over that
+graph. Attention combines the resulting views, and the result is the input of a LightGCN on the plain graph of clicks.
+Two self-supervised losses are added to BPR. The adversarial loss asks that the relation of users and items by content
+look like what was observed. The contrastive loss asks that a user's view by a modality be closer to her own final
+vector than to those of other users.
 
-Where this departs from the authors' training, and why:
+Where this differs from the authors' training, and why:
 
-- One optimizer instead of two in turn: the critic's loss reaches the generator through a reversed gradient, so that the
-  model has one loss, as the trainer asks, and a step costs one forward pass. The penalty is WGAN-GP's as in the paper.
-- The critic reads an item by a row of weights of its own and has neither batch normalisation, which a gradient penalty
-  of single rows does not allow for, nor dropout; the authors' first layer is a quarter of the catalogue wide, eleven
-  million weights on TikTok. It judges some users of a batch, and of a large catalogue some items.
-- A modality's graph holds the clicks, weighed by the relation that the modality generates. The authors also add the
-  highest generated relations of each user, of which their published default, a ten-thousandth of the catalogue
-  rounded down, leaves none on TikTok.
-- The contrastive loss tells a user from the others of the batch, as in the authors' code, not of the whole log.
-- omega is 0.2 by default, chosen by validation on TikTok; the authors' code has 0.55.
+- There is one optimizer instead of two in turn: the critic's loss reaches the generator through a reversed gradient, so
+  that the model has one loss, as the trainer requires, and a step costs one forward pass. The penalty is that of
+  WGAN-GP, as in the paper.
+- The critic has one row of weights for each item. It has no batch normalisation, which a gradient penalty on single
+  rows does not allow, and no dropout. The authors' first layer is a quarter of the catalogue wide, which makes eleven
+  million weights on TikTok. The critic reads some users of a batch and, in a large catalogue, some items.
+- The graph of a modality holds the clicks, weighted by the relation that the modality generates. The authors also add
+  the highest generated relations of each user, but their published default, a ten-thousandth of the catalogue rounded
+  down, leaves none on TikTok.
+- The contrastive loss compares a user with the others of the batch, as in the authors' code, and not with the whole
+  log.
+- omega is 0.2 by default, which was chosen by validation on TikTok; the authors' code has 0.55.
 """
 
 from __future__ import annotations
@@ -44,12 +47,12 @@ PART = "id_and_content"
 
 
 class MMSSL(EmbeddingRecommender):
-    """h = mean over layers of propagated (e + eta * attended views) + omega * sum over modalities of content.
+    """MMSSL: h = mean over layers of propagated (e + eta * attended views) + omega * sum over modalities of content.
 
     Args:
       config: the run's settings, of model.kind=mmssl.
-      prepared: the data.
-      graph: of the training clicks.
+      prepared: the prepared data of the run.
+      graph: the graph of the training clicks.
     """
 
     kind = "mmssl"
@@ -67,24 +70,25 @@ class MMSSL(EmbeddingRecommender):
 
     @property
     def layout(self) -> dict[str, slice]:
-        """One part: ids and content are summed before they meet."""
+        """A single part, because ids and content are summed before users and items are multiplied."""
         return consecutive([(PART, self._settings.dim)])
 
     @classmethod
     def table_entries(cls, config: Config, users: int, items: int) -> int:
-        """Entries of the embeddings and of the critic's first layer."""
+        """Returns the number of entries of the embeddings and of the critic's first layer."""
         settings = config.model_as(MMSSLConfig)
         return (users + items) * settings.dim + (items * settings.critic_dim if settings.adversarial_weight else 0)
 
     def all_vectors(self, training: bool = False) -> AllVectors:
-        """See `PairwiseRecommender.all_vectors`; without dropout, which belongs to a step."""
+        """See `PairwiseRecommender.all_vectors`; there is no dropout, which belongs to a training step."""
         del training
         return AllVectors(*self._split(self.network.views().final))
 
     def compute_loss(self, inputs: Batch, training: bool = False) -> tf.Tensor:
-        """Ranking, contrastive and adversarial loss of one forward pass, and beta times |theta|^2 over the batch size.
+        """Returns the ranking, contrastive and adversarial losses of one forward pass, and the penalty on |theta|^2.
 
-        theta is the embeddings of the batch's users, positives and negatives.
+        The penalty is training.beta * |theta|^2 / batch size, where theta are the embeddings of the batch's users,
+        positives and negatives.
         """
         del training
         settings = self._settings
@@ -109,12 +113,12 @@ class MMSSL(EmbeddingRecommender):
         return loss / replicas.count()
 
     def item_tables(self) -> list[tf.Variable]:
-        """The items' embeddings, and the critic's weights of items."""
+        """Returns the tables of the items' embeddings and of the critic's weights for items."""
         critic = self.network.critic
         return [*super().item_tables(), *([] if critic is None else [critic.first])]
 
     def _adversarial(self, views: Views, users: tf.Tensor, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The adversarial loss of the modalities' rows of some users, int32 [n]; a mean over modalities."""
+        """Returns the adversarial loss of the rows of some users, int32 [n], averaged over modalities."""
         settings = self._settings
         items = self._critic_items(positives, step)
         shape = [tf.size(users), tf.size(items)]
@@ -142,7 +146,7 @@ class MMSSL(EmbeddingRecommender):
         return total / len(views.content)
 
     def _critic_items(self, positives: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Rows of clicked items, all different, int32: all of them, or the batch's positives and a draw."""
+        """Returns distinct rows of clicked items, int32: all of them, or the batch's positives and a random sample."""
         most = self._settings.adversarial_items
         if self._clicked.shape[0] <= most:
             return self._clicked
@@ -152,7 +156,7 @@ class MMSSL(EmbeddingRecommender):
         return items[:most]
 
     def _cosines(self, unit: tf.Tensor, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """Dot products of unit vectors of nodes, float32 [users, items]."""
+        """Returns the dot products of the unit vectors of users and items, float32 [users, items]."""
         return tf.matmul(tf.gather(unit, users), tf.gather(unit, self._graph.users + items), transpose_b=True)
 
     def _split(self, nodes: tf.Tensor) -> list[tf.Tensor]:
@@ -163,21 +167,23 @@ class MMSSL(EmbeddingRecommender):
         """See `Recommender.from_prepared`.
 
         Raises:
-          ConfigError: the log is read in shards, so that no graph of it is in memory.
+          ConfigError: the log has more clicks than training.window_clicks, so that its graph is not in memory.
         """
         return cls(config, prepared, ClickGraph(training_clicks(config, prepared, cls.title)))
 
 
 def contrastive_loss(views: tf.Tensor, others: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Mean over users of -log of the share that a user's own pair has among all pairs (section 3.2.2), a scalar.
+    """Returns the mean over users of -log of the share of a user's own pair among all pairs (section 3.2.2), a scalar.
 
-    A user's view is compared with the final vectors of all users and with the views of the others:
-    -log exp(s(v_u, h_u)) / (sum_u' exp(s(v_u, h_u')) + sum_u'!=u exp(s(v_u, v_u'))), s being cosine / temperature.
+    A user's view is compared with the final vectors of all users and with the views of the other users. With s being
+    cosine / temperature, the summand of user u is
+
+        -log exp(s(v_u, h_u)) / (sum_u' exp(s(v_u, h_u')) + sum_u'!=u exp(s(v_u, v_u')))
 
     Args:
-      views: v, float32 [users, d].
-      others: h, float32 [users, d].
-      temperature: see above.
+      views: v, the views of the users by one modality, float32 [users, d].
+      others: h, the final vectors of the same users, float32 [users, d].
+      temperature: the divisor of the cosines.
     """
     unit, own = tf.math.l2_normalize(views, axis=1), tf.math.l2_normalize(others, axis=1)
     between = tf.matmul(unit, own, transpose_b=True) / temperature
@@ -188,5 +194,5 @@ def contrastive_loss(views: tf.Tensor, others: tf.Tensor, temperature: float) ->
 
 
 def _content(prepared: Prepared) -> Mapping[str, np.ndarray]:
-    """Scaled content of every item row, by modality."""
+    """Returns modality -> scaled content of every item row."""
     return {name: values for name, values in item_features(prepared).items() if name in prepared.content}

@@ -1,4 +1,4 @@
-"""The weights of MMSSL and its forward pass: content, modality views, attention between them, propagation."""
+"""The weights of MMSSL and its forward pass: mapped content, modality views, their attention, and propagation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from m3csr_tf.sampling.stateless import StatelessRandom
 
 
 class Views(NamedTuple):
-    """What the forward pass makes of all users and items; nodes are users, then items.
+    """The results of the forward pass for all nodes, which are the users, then the items.
 
     Attributes:
-      final: float32 [nodes, d], the vectors that rank.
-      content: unit vectors float32 [nodes, d] a modality, f of section 3.1.1; zeros where nothing was clicked.
-      ids: float32 [nodes, d] a modality, e^m: embeddings propagated over the modality's graph.
+      final: the vectors that rank, float32 [nodes, d].
+      content: for each modality, unit vectors of aggregated content, f of section 3.1.1, float32 [nodes, d]; zeros
+        where nothing was clicked.
+      ids: for each modality, the view e^m, embeddings propagated over the graph of the modality, float32 [nodes, d].
     """
 
     final: tf.Tensor
@@ -35,10 +36,10 @@ class MMSSLNetwork(Embeddings):
     """Embeddings of users and items, maps of content, and the weights of attention and critic.
 
     Args:
-      settings: section model.
-      graph: of the training clicks.
+      settings: the settings of section model.
+      graph: the graph of the training clicks.
       content: modality -> scaled content float32 [items, width], a constant.
-      seed: of the run, for dropout.
+      seed: the seed of the run, from which dropout is drawn.
     """
 
     def __init__(self, settings: MMSSLConfig, graph: ClickGraph, content: Mapping[str, np.ndarray], seed: int) -> None:
@@ -55,7 +56,7 @@ class MMSSLNetwork(Embeddings):
         self.critic = Critic(graph.items, settings.critic_dim) if settings.adversarial_weight else None
 
     def views(self, step: tf.Tensor | None = None) -> Views:
-        """The forward pass; with dropout of a training step, int64 scalar, if there is one."""
+        """Runs the forward pass, with the dropout of a training step (int64 scalar) if one is given."""
         settings, graph = self._settings, self._graph
         content = self._of_content(step)
         ids = self.nodes
@@ -72,7 +73,10 @@ class MMSSLNetwork(Embeddings):
         return Views(final, content, views)
 
     def _of_content(self, step: tf.Tensor | None) -> list[tf.Tensor]:
-        """Content of users, by the items they clicked, and of items, by those users; unit vectors [nodes, d]."""
+        """Returns the content of users, from the items that they clicked, and of items, from those users, by modality.
+
+        Each is float32 [nodes, d], and its rows are unit vectors.
+        """
         mapped = [
             tf.matmul(values, kernel) + bias * tf.cast(_present(values), tf.float32)
             for values, kernel, bias in zip(self._content, self.maps, self.biases, strict=True)
@@ -86,5 +90,5 @@ class MMSSLNetwork(Embeddings):
 
 
 def _present(content: tf.Tensor) -> tf.Tensor:
-    """Whether items have content, bool [items, 1]: one that lacks the modality has zeros, and no bias either."""
+    """Returns whether items have content, bool [items, 1]; items that lack the modality get no bias."""
     return tf.reduce_any(content != 0, axis=1, keepdims=True)

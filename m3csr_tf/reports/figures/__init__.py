@@ -1,1 +1,1 @@
-"""Figures of one run or of a whole experiment: one a file, each a function from plain tables to a matplotlib figure."""
+"""The figures of a run or an experiment: each file has functions that draw plain tables as a matplotlib figure."""

@@ -1,4 +1,4 @@
-"""One user's list, and which part of the score speaks for each item (Figure 7 of the paper)."""
+"""The list of one user, and which part of the score speaks for each item (Figure 7 of the paper)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from m3csr_tf.reports.figures.style import (
 
 _LONGEST = 22
 _SHORT = 12
-"""Characters of a title up to which two stand side by side."""
+"""Largest number of characters of a title at which two titles stand side by side."""
 
 
 @styled
 def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
-    """What she watched, newest first, above the parts of the score of each item of her list.
+    """Draws a user's history, newest first, above the parts of the score of each item of her list.
 
     Args:
       history: titles or ids.
@@ -36,7 +36,8 @@ def case_study(history: Sequence[str], parts: pd.DataFrame) -> Figure:
     columns = 1 if any(len(name) > _SHORT for name in history) else 2
     rows = max(1, -(-len(history) // columns))
     figure = new_figure(height=1.5 + 0.21 * rows + 0.29 * len(parts))
-    # Figures of their own: the history begins at the left, however wide the names of the list are.
+    # History and list are separate figures, so that the history begins at the left however wide the names of the list
+    # are.
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.35 + 0.21 * rows, 1.15 + 0.29 * len(parts)])[
         :, 0
     ]

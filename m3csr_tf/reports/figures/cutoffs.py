@@ -1,4 +1,4 @@
-"""Quality of lists against their length, one curve a set of modalities (Figures 4 and 5 of the paper)."""
+"""The quality of lists against their length, with a curve for each set of modalities (Figures 4 and 5 of the paper)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 from m3csr_tf.reports.figures.style import label, legend_below, new_figure, series, styled
 
 _AXES, _ROW = 3.4, 0.2
-"""Inches of the axes with their labels, and of a row of the legend."""
+"""Height in inches of the axes with their labels, and of a row of the legend."""
 
 
 @styled
 def by_length(curves: pd.DataFrame, metric: str, name: str) -> Figure:
-    """A metric against the length of the list.
+    """Draws a metric against the length of the list.
 
     Args:
       curves: columns `subset` (str), `n` (int, from 1) and the metric (float).
       metric: the column to draw.
-      name: how the axis calls it, e.g. "Recall".
+      name: the name of the metric on the axis, e.g. "Recall".
     """
     figure = new_figure()
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What shares of cold items in the lists cost and give."""
+"""The frontier of cold items: what a larger share of cold items in the lists costs and gives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _SLICES = ("all", "warm", "cold")
 
 @styled
 def frontier(points: pd.DataFrame, at: int) -> Figure:
-    """Recall of all, warm and cold items against the share of places that cold items take.
+    """Draws the recall of all, warm and cold items against the share of places that cold items take.
 
     Args:
-      points: of frontier.csv: `cold_share` (float, from 0 to 1), `recall.<slice>` and perhaps `random_cold_recall`.
+      points: the columns of frontier.csv: `cold_share` (float, from 0 to 1), `recall.<slice>` and perhaps
+        `random_cold_recall`.
       at: length of the lists.
     """
     figure = new_figure(height=3.8)

@@ -23,7 +23,7 @@ _ROOM_FOR_TEXT = 0.14
 
 @styled
 def intensities(shares: pd.DataFrame) -> Figure:
-    """A bar a user, parted by modality.
+    """Draws a bar for each user, divided by modality.
 
     Args:
       shares: float [users, modalities], indexed by user id; each row sums to 1 (equation 6).

@@ -1,4 +1,4 @@
-"""Systems side by side with the intervals of their means."""
+"""A comparison of systems by their means, with the intervals of these."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from m3csr_tf.reports.figures.style import bars_of, label, legend_below, new_fig
 
 @styled
 def intervals(means: pd.DataFrame, metric: str) -> Figure:
-    """A row a system, and in it a point with its interval for each slice of the items.
+    """Draws a row for each system, with a point and its interval for each slice of the items.
 
     Args:
       means: columns `system`, `slice` (str), `mean`, `low`, `high` (float; low and high may be NaN).
-      metric: how the axis calls it.
+      metric: the name of the metric on the axis.
     """
     systems, slices = (list(dict.fromkeys(means[name])) for name in ("system", "slice"))
     figure = new_figure(height=1.3 + 0.42 * len(systems))

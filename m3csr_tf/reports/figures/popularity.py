@@ -1,4 +1,4 @@
-"""What popularity does: recall of items by their clicks, and how far the model trusts their content."""
+"""The effects of popularity: recall of items by their clicks, and how far the model trusts their content."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from m3csr_tf.reports.figures.style import INK, SERIES, SMALL, label, legend_bel
 
 @styled
 def recall_by_popularity(found: pd.DataFrame, at: int, counted: str = "training clicks") -> Figure:
-    """Share of the held-out clicks that the lists found, by the popularity of the clicked item.
+    """Draws the share of the held-out clicks that the lists found, by the popularity of the clicked item.
 
     Args:
-      found: columns `bin` (str, in order), `clicks` (int, held-out clicks on items of the bin) and a column a system
-        (float, NaN where the bin has no click).
+      found: columns `bin` (str, in order), `clicks` (int, held-out clicks on items of the bin) and a column for each
+        system (float, NaN where the bin has no click).
       at: length of the lists.
-      counted: what the bins are ranges of.
+      counted: what the bins count.
     """
     figure = new_figure(height=3.9)
     axes = figure.subplots()
@@ -37,11 +37,11 @@ def recall_by_popularity(found: pd.DataFrame, at: int, counted: str = "training 
 
 @styled
 def gate_by_popularity(gate: pd.DataFrame, counted: str = "training clicks") -> Figure:
-    """Weight of the content (delta of equation 10) by popularity bin; the id has the rest.
+    """Draws the weight of content (delta of equation 10) by popularity bin; the weight of the id is the rest.
 
     Args:
-      gate: columns `bin` (str, in order), `items` (int, in the bin) and `gate` (float, from 0 to 1).
-      counted: what the bins are ranges of.
+      gate: columns `bin` (str, in order), `items` (int, number of items in the bin) and `gate` (float, from 0 to 1).
+      counted: what the bins count.
     """
     figure = new_figure(height=3.5)
     axes = figure.subplots()
@@ -59,7 +59,10 @@ def gate_by_popularity(gate: pd.DataFrame, counted: str = "training clicks") -> 
 
 
 def bin_names(edges: Sequence[int]) -> list[str]:
-    """Names of popularity bins by their lower edges, bin 0 included, e.g. "0", "1", "2-4", "5+" for 1, 2 and 5."""
+    """Returns the names of popularity bins by their lower edges; 1, 2 and 5 give "0", "1", "2-4" and "5+".
+
+    Bin 0 is included, although it is not among the edges.
+    """
     names = ["0"]
     for low, high in zip(edges, [*edges[1:], None], strict=True):
         names.append(f"{low:,}+" if high is None else f"{low:,}" if high == low + 1 else f"{low:,}-{high - 1:,}")
@@ -67,7 +70,7 @@ def bin_names(edges: Sequence[int]) -> list[str]:
 
 
 def _label_bins(axes: Axes, names: pd.Series, counts: pd.Series, of: str) -> None:
-    """Names the bins below the axis, and says above the axes how many of something each holds."""
+    """Writes the names of the bins below the axes, and above them how many of something each bin holds."""
     slanted = len(names) > 6
     axes.set_xticks(
         range(len(names)),

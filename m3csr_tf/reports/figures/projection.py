@@ -1,4 +1,4 @@
-"""t-SNE of content and id vectors, one panel a space (Figure 1 of the paper)."""
+"""t-SNE of content and id vectors, with a panel for each space (Figure 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from threadpoolctl import threadpool_limits
 from m3csr_tf.reports.figures.style import MARKERS, SERIES, WIDTH, label, new_figure, styled
 
 _LEAST = 10
-"""Items below which a projection says nothing."""
+"""Number of items below which a projection says nothing."""
 _ITERATIONS = 500
 _PERPLEXITY = 30.0
 
 
 def project(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """Places of vectors in a plane where neighbours stay neighbours, by t-SNE (van der Maaten and Hinton, 2008).
+    """Projects vectors onto a plane so that neighbours stay neighbours, by t-SNE (van der Maaten and Hinton, 2008).
 
-    Distances are those of directions (cosine), since lengths of id and content vectors have no unit in common.
+    Distances are those of directions (cosine), because lengths of id and content vectors have no unit in common.
 
     Args:
-      vectors: float [items, width], at least 10 items.
-      seed: of the search.
+      vectors: float [items, width], of at least 10 items.
+      seed: the seed of the optimisation.
 
     Returns:
-      float32 [items, 2].
+      The places, float32 [items, 2].
 
     Raises:
       ValueError: there are fewer items, or a vector is not finite.
@@ -43,12 +43,12 @@ def project(vectors: np.ndarray, seed: int) -> np.ndarray:
         max_iter=_ITERATIONS,
         random_state=seed,
     )
-    with threadpool_limits(1):  # For so few items, threads that wait for each other take longer than the work.
+    with threadpool_limits(1):  # For so few items, waiting threads take longer than the work.
         return search.fit_transform(directions).astype(np.float32)
 
 
 def groups_of(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """k-means groups of directions, int [items]: what the points of all panels are coloured by."""
+    """Returns k-means groups of directions, int [items], by which the points of all panels are coloured."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     directions = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     with threadpool_limits(1):
@@ -57,11 +57,11 @@ def groups_of(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 @styled
 def projection(panels: Mapping[str, np.ndarray], groups: np.ndarray) -> Figure:
-    """The panels side by side, two in a row; an item has the same colour and marker in each.
+    """Draws the panels side by side, two in a row; an item has the same colour and marker in each.
 
     Args:
-      panels: title -> places of the items, float [items, 2], the same items in each.
-      groups: int [items], of each item, fewer than there are colours.
+      panels: title -> places of the items, float [items, 2], with the same items in each.
+      groups: the group of each item, int [items]; there are fewer groups than colours.
     """
     rows = -(-len(panels) // 2)
     columns = min(2, len(panels))

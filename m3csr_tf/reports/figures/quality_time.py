@@ -1,4 +1,4 @@
-"""Quality against the time that it took to train."""
+"""The quality of a model against the time that its training took."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from matplotlib.figure import Figure
 from m3csr_tf.reports.figures.style import label, legend_below, new_figure, series, styled
 
 _MINUTES = 300.0
-"""Seconds from which the axis counts minutes."""
+"""Number of seconds from which the axis shows minutes."""
 
 
 @styled
 def quality_against_time(points: pd.DataFrame, metric: str) -> Figure:
-    """One line or point a system.
+    """Draws a line or a point for each system.
 
     Args:
-      points: columns `system` (str), `seconds` (float, of training) and `quality` (float); a system may have several.
-      metric: how the axis calls the quality, with the split that it is of.
+      points: columns `system` (str), `seconds` (float, of training) and `quality` (float); a system may have several
+        rows.
+      metric: the name of the quality on the axis, with the split on which it was measured.
     """
     figure = new_figure(height=3.6)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""How a training went: loss and validation quality, step by step."""
+"""The course of a training: loss and validation quality, step by step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from m3csr_tf.reports.figures.style import INK, legend_below, new_figure, series
 
 @styled
 def training_curves(validations: pd.DataFrame, best_step: int) -> Figure:
-    """Loss above, metrics of the validations below.
+    """Draws the loss above the metrics of the validations.
 
     Args:
-      validations: columns `step` (int), `loss` (float, NaN before the first step) and one a metric.
-      best_step: the one whose weights were kept.
+      validations: columns `step` (int), `loss` (float, NaN before the first step) and one for each metric.
+      best_step: the step whose weights were kept.
     """
     figure = new_figure(height=4.8)
     loss_axes, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.4])
