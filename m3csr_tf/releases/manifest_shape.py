@@ -84,6 +84,7 @@ class _Settings(BaseModel):
 class _FinalFit(BaseModel):
     run: _PlainName
     finished: str
+    clicks: str
 
 
 class Manifest(BaseModel):

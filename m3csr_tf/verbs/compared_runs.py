@@ -11,14 +11,16 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.user_histories import UserHistories
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, ExposureConfig
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.drift.systems import ComparedUsers, System, of_release
+from m3csr_tf.errors import RunError
 from m3csr_tf.evaluation import user_draw
 from m3csr_tf.export.requests import flatten
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW
 from m3csr_tf.releases.release import Release
+from m3csr_tf.training import finished as endings
 from m3csr_tf.training import run_files
 from m3csr_tf.training.final_fit import ALL_CLICKS, FINAL_FIT
 from m3csr_tf.training.runs import TrainedRun
@@ -71,6 +73,9 @@ def judged_release(release: Release, config: Config) -> System:
     if of is None or of["clicks"] != ALL_CLICKS:
         return of_release(release)
     chose = open_choice(config, of)
+    # The places of new items are those that were asked for when it was published.
+    exposure = ExposureConfig.model_validate(release.manifest["config"]["exposure"])
+    chose = dataclasses.replace(chose, config=chose.config.model_copy(update={"exposure": exposure}))
     return _of_other_run(chose, released(chose))
 
 
@@ -134,14 +139,20 @@ def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> Com
 def other_data(release: Release, trained: TrainedRun) -> str | None:
     """What is to be said of a version that was trained on other data than the run whose test clicks judge.
 
-    Of a final fit nothing is: its quality is that of the run that chose (`judged_release`).
+    Of a final fit, it is said of the run that chose, which is judged in its place (`judged_release`).
     """
-    if release.manifest["prepared"] == run_files.data_digest(trained.prepared) or judged_instead(release.manifest):
+    manifest, name = release.manifest, f"version {release.version}"
+    prepared = manifest["prepared"]
+    if judged_instead(manifest) is not None:
+        chose = manifest[FINAL_FIT]["run"]
+        name = f"run {chose}, which chose version {release.version},"
+        try:
+            prepared = endings.read(trained.config.run.folder / chose)["prepared"]
+        except RunError:  # Who opens it to judge it says so.
+            return None
+    if prepared == run_files.data_digest(trained.prepared):
         return None
-    known = (
-        f"version {release.version} was trained on other data than run {trained.config.run.name}, whose test clicks "
-        "judge"
-    )
+    known = f"{name} was trained on other data than run {trained.config.run.name}, whose test clicks judge"
     if trained.prepared.manifest["split"] == "time":
         # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
         return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
