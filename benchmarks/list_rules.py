@@ -4,10 +4,10 @@ python benchmarks/list_rules.py
 
 Items are random vectors of `LATENT` dimensions under a linear map, with noise. Authors are drawn as in the synthetic
 world, the m-th with a share proportional to 1/m, one author for 20 items. The first `--content` entries of a vector
-stand for its content; a share of the items are near copies of others, with a content cosine of about 0.995, so
-there are near-duplicates. A round makes the lists of all users in batches without rules, with each rule and with both; every
-kind takes its turn first.
-Seconds are those of the processor, all threads together, which other programs on the machine hardly change.
+stand for its content; a share of the items are near copies of others, with a content cosine of about 0.995, so there
+are near-duplicates. A round makes the lists of all users in batches, without rules, with each rule and with both; every
+kind takes its turn first. Seconds are those
+of the processor, all threads together, which other programs hardly change.
 """
 
 from __future__ import annotations
