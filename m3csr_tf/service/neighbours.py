@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
+from m3csr_tf.batch.cosine import CosineSpace
 from m3csr_tf.batch.filters import Filters
 from m3csr_tf.batch.query_items import QueryItemBatch
 from m3csr_tf.batch.similar import SimilarItems, check_filters
@@ -36,16 +37,20 @@ class OnlineNeighbours:
     Args:
       retriever: it.
       config: which items may be listed.
+      comparisons: what queries may compare by (`service.similar_by`).
 
     Raises:
-      InputError: a filter's file cannot be read, or seems to be a mistake.
+      InputError: a filter's file cannot be read, or seems to be a mistake, or the release has nothing of what is to be
+        compared.
     """
 
-    def __init__(self, retriever: Retriever, config: SimilarConfig) -> None:
+    def __init__(self, retriever: Retriever, config: SimilarConfig, comparisons: Sequence[str]) -> None:
         self._retriever = retriever
         self._config = config
         self._filters = Filters.read(config)
         check_filters(retriever.release, self._filters, config)
+        for by in comparisons:
+            CosineSpace.of(retriever.release, by)
         self._built: dict[str, _Built] = {}
         self._builds: dict[str, asyncio.Future[_Built]] = {}
 

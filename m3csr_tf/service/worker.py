@@ -140,7 +140,7 @@ class _Worker:
         service = self._service
         folder, version = Path(self._assignment.folder), self._assignment.version
         retriever = open_retriever(folder, version, self._retrieve, service.towers, service.timeout_s)
-        neighbours = OnlineNeighbours(retriever, self._similar)
+        neighbours = OnlineNeighbours(retriever, self._similar, service.similar_by)
         batcher = Batcher(
             retriever.recommend,
             retriever.searching,

@@ -40,7 +40,7 @@ async def application(
             settings.batch_wait_ms / 1000,
             settings.max_waiting,
         )
-        state.opened = Opened(retriever, OnlineNeighbours(retriever, of_items), batcher)
+        state.opened = Opened(retriever, OnlineNeighbours(retriever, of_items, settings.similar_by), batcher)
         tasks.append(asyncio.create_task(batcher.run()))
     try:
         yield build_app(settings, of_lists, of_items, state, Measures(), token), state

@@ -12,6 +12,7 @@ import pytest
 from m3csr_tf import columns
 from m3csr_tf.batch.query_items import QueryItemBatch
 from m3csr_tf.batch.similar import SimilarItems
+from m3csr_tf.errors import InputError
 from m3csr_tf.explain import explain_pair
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
@@ -111,3 +112,14 @@ def test_an_explanation_is_that_of_the_verb(release: Release, serve: Any, run: A
     assert good.json() == explain_pair(release, "somebody", item, history).to_json()
     assert (unknown.status_code, unknown.json()["error"]) == (404, "item 'no such item' is not in the release")
     assert (lacking.status_code, lacking.json()["error"]) == (422, "item_id: Field required")
+
+
+def test_a_comparison_that_the_release_has_nothing_of_is_refused_at_the_start(
+    release: Release, serve: Any, run: Any
+) -> None:
+    async def ask() -> None:
+        async with serve(release, service={"similar_by": ["vector", "smell"]}):
+            pass
+
+    with pytest.raises(InputError, match=r"similar\.by is 'smell'; the vectors of .* can be compared by vector"):
+        run(ask())
