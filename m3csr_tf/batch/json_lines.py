@@ -14,10 +14,12 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.sources import Chunk
+from m3csr_tf.data.parts.lines import open_lines
+from m3csr_tf.data.parts.part import readable
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import parse_json
 
-JSON_LINES = frozenset({".jsonl", ".ndjson"})
+JSON_LINES = frozenset({".jsonl", ".ndjson", ".json"})
 CHUNK_BYTES = 1 << 24
 """Largest size of a chunk in bytes, unless a single line is larger."""
 _LINES = 65_536
@@ -28,7 +30,7 @@ class UserJsonLines:
     """A file of users with one JSON object on each line (`RowSource`).
 
     Args:
-      path: the path of the file.
+      path: the path of the file, which may be compressed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +59,7 @@ class UserJsonLines:
         """Yields lists of numbered lines, each of at most `size` lines and about CHUNK_BYTES bytes."""
         lines: list[tuple[int, bytes]] = []
         chunk_bytes = 0
-        with self._path.open("rb") as file:
+        with readable(self._path, "JSON lines"), open_lines(self._path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue

@@ -18,13 +18,14 @@ from m3csr_tf.batch.rows import batches_of_parts
 from m3csr_tf.batch.sources import items_source
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.id_files import read_ids
+from m3csr_tf.data.parts.kinds import ENDINGS, is_table
+from m3csr_tf.data.vector_columns import sources
 from m3csr_tf.errors import InputError
 from m3csr_tf.releases.inbox import columns_of
 from m3csr_tf.releases.release import Release
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.quoting import listed, quoted
 
-_KINDS = (".txt", ".csv", ".parquet")
 _NEARLY = 0.75
 """How alike a column is to one of vectors, of 1, that it may have been meant for it."""
 
@@ -81,7 +82,7 @@ class FileOfIds(_Ids):
     """Ids in a file, each of which counts once; pickled, they are those of that file where they arrive.
 
     Args:
-      path: .txt, one id a line, or .parquet or .csv with a column item_id (`data.id_files`).
+      path: .txt, one id a line, or a table with a column item_id (`data.id_files`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,15 +161,15 @@ def file_of_queries(path: Path, release: Release) -> FileOfIds | FileOfContent:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; similar.items must name the items to find similar ones to")
-    if path.is_file() and path.suffix.lower() not in _KINDS:
+    if path.is_file() and path.suffix.lower() != ".txt" and not is_table(path):
         raise InputError(
-            f"{path}: unknown kind of file; similar.items takes ids as .txt, .csv or .parquet, or a catalogue with "
-            "content as .csv or .parquet"
+            f"{path}: unknown kind of file; similar.items takes ids as .txt or as a table, or a catalogue with content "
+            f"as a table ({', '.join(ENDINGS)})"
         )
     if path.suffix.lower() != ".txt":
         vector_columns = columns_of(release)
         names = list(dict.fromkeys(_names(path, list(vector_columns.values()))))
-        if set(vector_columns.values()) & set(names):
+        if any(sources(column, names, path) for column in vector_columns.values()):
             return FileOfContent(path, vector_columns, release.modalities)
         _refuse_nearly(path, names, list(vector_columns.values()))
     ids = read_ids(path)

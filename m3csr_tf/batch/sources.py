@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.lacking import nearest
-from m3csr_tf.data.tables import require_file
+from m3csr_tf.data.parts.delimited import Delimited
+from m3csr_tf.data.parts.kinds import open_part
+from m3csr_tf.data.tables import TableFiles, part_files, require_file
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
-_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "pipes"}
 _PREAMBLE = re.compile(r"^Error creating dataset.*input source '.*': (?:Invalid: )?")
 """Matches what Arrow puts before the reason in its message."""
 _TWICE = re.compile(r"multiple columns named (.*)|duplicate field names")
@@ -75,20 +75,31 @@ class RowSource(Protocol):
 
 
 def items_source(path: Path, vector_columns: Sequence[str]) -> RowSource:
-    """Opens the file of items at `path` by its ending; the `vector_columns` of a CSV file are read as text.
+    """Opens the table of items at `path`; its `vector_columns` may take any form of `m3csr_tf.data.vector_columns`.
 
     Raises:
-      InputError: the file is missing, of an unknown type, cannot be read, or has no column item_id.
+      InputError: the table is missing, of an unknown type, cannot be read, or has no column item_id.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; embed.items must name the items to embed")
     require_file(path)
-    kind = path.suffix.lower()
-    if kind == ".parquet" or path.is_dir():
-        return Parquet(path, columns.ITEM_ID)
-    if kind == ".csv":
-        return Csv(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
-    raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
+    if is_parquet(path):
+        source = Parquet(path, columns.ITEM_ID)
+        # Vectors in other forms than lists are converted by `Table`, which reads all rows.
+        if not any(source.is_struct_or_missing(column) for column in vector_columns):
+            return source
+    return Table(path, columns.ITEM_ID, [columns.ITEM_ID, *vector_columns])
+
+
+def is_parquet(path: Path) -> bool:
+    """Returns whether a table is a parquet file, or a folder of such files only.
+
+    Raises:
+      InputError: the folder holds no part files.
+    """
+    if not path.is_dir():
+        return path.suffix.lower() == ".parquet"
+    return {part.suffix.lower() for part in part_files(path)} <= {".parquet", ""}
 
 
 class Parquet:
@@ -106,24 +117,29 @@ class Parquet:
         self._path = path
         try:
             files = [Path(file) for file in ds.dataset(str(path), format="parquet").files]
-            self._names = {file: list(pq.read_schema(file).names) for file in files}
+            self._schemas = {file: pq.read_schema(file) for file in files}
         except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, "parquet", error) from None
-        for file, names in self._names.items():
+            raise _unreadable(path, error) from None
+        for file, names in self.names().items():
             require_id(id_column, names, file)
 
     def files(self) -> list[Path]:
         """See `RowSource`."""
-        return list(self._names)
+        return list(self._schemas)
 
     def names(self) -> dict[Path, list[str]]:
         """See `RowSource`."""
-        return self._names
+        return {file: list(schema.names) for file, schema in self._schemas.items()}
+
+    def is_struct_or_missing(self, column: str) -> bool:
+        """Returns whether a column is missing in some file, or holds structures, as vectors of Spark ML do."""
+        schemas = self._schemas.values()
+        return any(column not in one.names or pa.types.is_struct(one.field(column).type) for one in schemas)
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         """See `RowSource`; row groups that hold none of the wanted rows are not read."""
         start = 0
-        for path in self._names:
+        for path in self._schemas:
             try:
                 with pq.ParquetFile(path) as file:
                     there = [name for name in names if name in file.schema_arrow.names]
@@ -136,53 +152,59 @@ class Parquet:
                             )
                         start = rows.stop
             except (pa.ArrowException, OSError) as error:
-                raise _unreadable(path, "parquet", error) from None
+                raise _unreadable(path, error) from None
 
 
-class Csv:
-    """A CSV file (`RowSource`).
+class Table:
+    """A table in any file format that `m3csr_tf.data.parts` knows, in one file or a folder of part files (`RowSource`).
 
     Args:
-      path: the path of the file.
-      id_column: the name of a column that the file must have.
-      texts: names of columns that are read as text, whatever their cells look like.
+      path: the path of the file or folder.
+      id_column: the name of a column that every file must have.
+      texts: names of columns that are read as text from text files, whatever their cells look like.
+
+    Attributes:
+      is_text: whether a file is delimited text, in which lists are text.
 
     Raises:
-      InputError: the file cannot be read, or lacks the column of ids.
+      InputError: a file cannot be read, or lacks the column of ids.
     """
 
     def __init__(self, path: Path, id_column: str, texts: Sequence[str]) -> None:
-        self._path = path
-        types = dict.fromkeys(texts, pa.string())
-        options = pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
-        try:
-            self._dataset = ds.dataset(str(path), format=ds.CsvFileFormat(convert_options=options))
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, "csv", error) from None
-        require_id(id_column, self._dataset.schema.names, path)
+        parts = [open_part(file, path) for file in (part_files(path) if path.is_dir() else [path])]
+        self._texts = list(texts)
+        self.is_text = any(isinstance(part, Delimited) for part in parts)
+        self._table = TableFiles(path, [(part, {}) for part in parts])
+        self._names = {part.path: part.names() for part in parts}
+        for file, names in self._names.items():
+            require_id(id_column, names, file)
 
     def files(self) -> list[Path]:
         """See `RowSource`."""
-        return [self._path]
+        return list(self._names)
 
     def names(self) -> dict[Path, list[str]]:
         """See `RowSource`."""
-        return {self._path: list(self._dataset.schema.names)}
+        return self._names
 
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         """See `RowSource`; all rows are read."""
-        there = [name for name in names if name in self._dataset.schema.names]
-        try:
-            yield from _arrow_chunks(self._dataset.to_batches(columns=there, batch_size=size), 0)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(self._path, "csv", error) from None
+        start = 0
+        for block in self._table.blocks(names, self._texts, size):
+            for batch in block.combine_chunks().to_batches():
+                yield _arrow_chunk(batch, start)
+                start += batch.num_rows
 
 
 def _arrow_chunks(batches: Iterable[pa.RecordBatch], start: int) -> Iterator[Chunk]:
     for batch in batches:
         batch.validate(full=True)  # Parquet itself does not guarantee that text is UTF-8.
-        yield Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch), batch)
+        yield _arrow_chunk(batch, start)
         start += batch.num_rows
+
+
+def _arrow_chunk(batch: pa.RecordBatch, start: int) -> Chunk:
+    return Chunk(start, batch.num_rows, _arrow_frame(batch), partial(_arrow_entries, batch), batch)
 
 
 def _arrow_frame(batch: pa.RecordBatch) -> Callable[[int, int], pd.DataFrame]:
@@ -221,21 +243,17 @@ def require_id(column: str, names: Iterable[str], path: Path) -> None:
     names = list(map(str, names))
     if column in names:
         return
-    advice = ""
     near = nearest(names, column)
-    if len(names) == 1 and (parted := [word for mark, word in _DELIMITERS.items() if mark in names[0]]):
-        advice = f"; its fields seem to be parted by {parted[0]}; write them with commas between, or as parquet"
-    elif near is not None:
-        advice = f"; if {quoted(near)} is meant, name it {column}"
+    advice = "" if near is None else f"; if {quoted(near)} is meant, name it {column}"
     raise InputError(f"{path}: column {column} is missing; found {', '.join(names) or 'none'}{advice}")
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
+def _unreadable(path: Path, error: Exception) -> InputError:
     reason = _PREAMBLE.sub("", str(error).strip().split("\n")[0])
     twice = _TWICE.search(reason)
     if path.is_file() and not path.stat().st_size:
-        return InputError(f"{path}: is empty; expected a {kind} file" + (" with a header line" * (kind == "csv")))
+        return InputError(f"{path}: is empty; expected a parquet file")
     if twice:
         named = f"column {twice[1]} is there" if twice[1] else "two columns have the same name: one is there"
         return InputError(f"{path}: {named} twice; keep one")
-    return InputError(f"{path}: cannot be read as {kind} ({reason})")
+    return InputError(f"{path}: cannot be read as parquet ({reason})")

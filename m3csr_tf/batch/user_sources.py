@@ -1,4 +1,4 @@
-"""Opens files of users: it checks their columns, parses lists in CSV, and can add histories from the log of a run."""
+"""Opens files of users: it checks their columns, parses lists in text, and can add histories from the log of a run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked_ids
 from m3csr_tf.batch.json_lines import JSON_LINES, UserJsonLines
-from m3csr_tf.batch.sources import Chunk, Csv, Parquet, RowSource, overlap, require_id
+from m3csr_tf.batch.sources import Chunk, Parquet, RowSource, Table, is_parquet, overlap, require_id
 from m3csr_tf.batch.user_histories import PastOf, UserHistories
+from m3csr_tf.data.parts.lines import plain_suffix
 from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import parse_json
@@ -27,7 +28,7 @@ COLUMNS = (columns.USER_ID, columns.HISTORY, columns.EXCLUSIONS)
 PASTS_AT_ONCE = 20_000
 """Number of users whose histories and clicks are read from the log at once."""
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
-_NOTHING = frozenset({"null", "none", "nan", "<na>"})
+_NOTHING = frozenset({"", "null", "none", "nan", "<na>"})
 _LIKE = 0.55
 """Similarity of two names, up to 1, from which a message suggests that one was meant by the other."""
 
@@ -65,12 +66,11 @@ def _check_names(names: list[str], file: Path) -> None:
 
 
 def _source(path: Path) -> RowSource:
-    kind = path.suffix.lower()
-    if kind == ".parquet" or path.is_dir():
+    if is_parquet(path):
         return Parquet(path, columns.USER_ID)
-    if kind != ".csv" and kind not in JSON_LINES:
-        raise InputError(f"{path}: unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson")
-    return _CsvOfUsers(path, columns.USER_ID, COLUMNS) if kind == ".csv" else UserJsonLines(path)
+    if not path.is_dir() and plain_suffix(path) in JSON_LINES:
+        return UserJsonLines(path)
+    return _TableOfUsers(path, columns.USER_ID, COLUMNS)
 
 
 class WithPast:
@@ -147,7 +147,7 @@ def _joined(cell: Any, clicks: np.ndarray) -> Any:
     return clicks if pd.isna(cell) else cell
 
 
-class _CsvOfUsers(Csv):
+class _TableOfUsers(Table):
     def chunks(self, names: Sequence[str], wanted: Sequence[range] | None, size: int) -> Iterator[Chunk]:
         for chunk in super().chunks(names, wanted, size):
             yield chunk._replace(frame=_with_lists(chunk.frame))
@@ -157,19 +157,19 @@ def _with_lists(frame: Callable[[int, int], pd.DataFrame]) -> Callable[[int, int
     def split(first: int, last: int) -> pd.DataFrame:
         texts = frame(first, last)
         for name in set(texts.columns) - {columns.USER_ID}:
-            texts[name] = pd.Series([_list(text) for text in texts[name]], dtype=object)
+            texts[name] = pd.Series([_list(one) if isinstance(one, str) else one for one in texts[name]], dtype=object)
         return texts
 
     return split
 
 
-def _list(text: str | None) -> Any:
-    """Parses the list in a cell of CSV, which is JSON or ids separated by spaces; anything else is refused by its ids.
+def _list(text: str) -> Any:
+    """Parses the list in a cell of text, which is JSON or ids separated by spaces; anything else is refused by its ids.
 
     Words that programs write for a missing value ("null", "nan") mean no list; an item of that name must be written in
     a JSON list.
     """
-    if text is None or text.strip().lower() in _NOTHING:
+    if text.strip().lower() in _NOTHING:
         return None
     if text.lstrip().startswith("["):
         try:

@@ -1,4 +1,4 @@
-"""The users of a batch job, who come from a file (parquet, CSV, JSON lines) or from prepared data."""
+"""The users of a batch job, who come from a file or from prepared data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from m3csr_tf import columns
 from m3csr_tf.batch.checks import checked
 from m3csr_tf.batch.rows import FileOfRows, fitting
+from m3csr_tf.batch.sources import Table
 from m3csr_tf.batch.user_histories import PastOf, UserHistories
 from m3csr_tf.batch.user_sources import PASTS_AT_ONCE, WithPast, users_source
 from m3csr_tf.data.audience import Audience
@@ -77,10 +78,10 @@ class FileOfUsers(FileOfRows):
     """Users in a file; a pickled copy reads the file of the same path in the process that unpickles it.
 
     Args:
-      path: a parquet file, a folder of parquet files, a CSV file or a file of JSON lines. It has the column user_id,
-        may have history (item ids, oldest first) and exclusions, and no others. In CSV, a list is a text with spaces
-        between the ids, or a JSON list. Whole numbers are accepted as ids. Without a column of histories all histories
-        are empty, unless they are taken from a log (`with_past`).
+      path: a table in any file format that `m3csr_tf.data.parts` knows, or a folder of its parts. It has the column
+        user_id, may have history (item ids, oldest first) and exclusions, and no others. In text, a list is ids with
+        spaces between them, or a JSON list. Whole numbers are accepted as ids. Without a column of histories all
+        histories are empty, unless they are taken from a log (`with_past`).
 
     Raises:
       InputError: the file is missing, of another type, cannot be read, lacks the column user_id, or has unknown ones.
@@ -91,17 +92,14 @@ class FileOfUsers(FileOfRows):
         super().__init__(Path(path), source, columns.USER_ID, "user")
         self.has_history = all(columns.HISTORY in names for names in source.names().values())
         """Whether the file has a column of histories."""
+        self.is_text = isinstance(source, Table) and source.is_text
+        """Whether lists are text, in which several ids with a wrong separator would be taken for one."""
         self._past: UserHistories | None = None
 
     def __reduce__(self) -> tuple[type[FileOfUsers], tuple[Path]]:
         if self._past is not None:
             raise TypeError("a past cannot be sent; send `shared(path)`")
         return FileOfUsers, (self.path.absolute(),)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether lists are text, in which several ids with a wrong separator would be taken for one."""
-        return self.path.suffix.lower() == ".csv" and not self.path.is_dir()
 
     def with_past(self, past: UserHistories) -> FileOfUsers:
         """Returns the same users with the histories of a log, for a file without any; items they clicked are excluded.

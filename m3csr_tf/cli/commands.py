@@ -69,10 +69,10 @@ def refresh(
     overrides: Overrides = None,
     items: Annotated[
         Path | None,
-        typer.Option(help="Items that came or changed, .parquet or .csv: item_id, vectors, view_count, removed."),
+        typer.Option(help="Items that came or changed, a table (docs/data.md): item_id, vectors, view_count, removed."),
     ] = None,
     remove: Annotated[
-        Path | None, typer.Option(help="Ids of items to remove: .txt, one a line, or .parquet or .csv with item_id.")
+        Path | None, typer.Option(help="Ids of items to remove: .txt, one a line, or a table with item_id.")
     ] = None,
     follow: Annotated[
         Path | None, typer.Option(help="Folder to take such files of items from as they arrive, until ctrl-c.")

@@ -141,6 +141,13 @@ class SplitConfig(Section):
         "auto", description="auto: given where the data has a split, else time where it has times, else random"
     )
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    validation_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each user's training clicks that are validation, where the data give train and test "
+        "alone, as LightGCN's files do",
+    )
     cold_share: float = Field(0.0, ge=0, lt=1, description="share of the items drawn as strictly cold")
     cold_file: Path | None = Field(None, description="a JSON list of the strictly cold item ids, instead of a draw")
     cold_validation: float = Field(

@@ -83,7 +83,7 @@ class EmbedConfig(JobConfig):
     section: ClassVar[str] = "embed"
 
     items: Path | None = Field(
-        None, description="catalogue of the items (.parquet, .csv, a folder of parts); without one, the release's items"
+        None, description="catalogue of the items: a table (docs/data.md); without one, the release's items"
     )
     output: Path | None = Field(
         None, description="link to the folder of parquet parts; without one, <run folder>/item_vectors"
@@ -102,7 +102,7 @@ class ListsConfig(JobConfig):
     """What all jobs that write lists of items have in common: how long the lists are, and which items may be in one."""
 
     top_n: int = Field(20, ge=1, le=LONGEST_LIST)
-    block: Path | None = Field(None, description="file of item ids that are in no list (.txt, .csv, .parquet)")
+    block: Path | None = Field(None, description="file of item ids that are in no list: .txt, or a table with item_id")
     allow: Path | None = Field(None, description="file of the only item ids that may be in a list")
     only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others")
     cold_quota: float = Field(
@@ -138,7 +138,7 @@ class SimilarConfig(ListsConfig):
 
     items: Path | None = Field(
         None,
-        description="file of items to find similar ones to: ids of the release (.txt, .csv, .parquet), or a catalogue "
+        description="file of items to find similar ones to: ids of the release (.txt, or a table), or a catalogue "
         "with content; without one, all items of the release",
     )
     output: Path | None = Field(

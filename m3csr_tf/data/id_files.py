@@ -10,6 +10,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.data.id_columns import to_ids
+from m3csr_tf.data.parts.kinds import ENDINGS, is_table
 from m3csr_tf.data.tables import column_names, load_table
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
@@ -20,7 +21,7 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 
 def read_ids(path: Path) -> list[str]:
-    """Reads item ids from a .txt file, or from the column item_id of a .parquet or .csv file.
+    """Reads item ids from a .txt file, or from the column item_id of a table in any format that `parts` knows.
 
     A .txt file has one id on each line; spaces around it are stripped.
 
@@ -58,7 +59,7 @@ def refuse_joined(path: Path, unknown: Collection[str]) -> None:
 def _read(path: Path) -> pd.Series:
     """Reads the ids of a file, duplicates included. The index + 1 gives the numbers of the lines or data rows."""
     if not path.exists():
-        raise InputError(f"{path}: no such file; expected item ids as .txt, .csv or .parquet")
+        raise InputError(f"{path}: no such file; expected item ids as .txt, or a table with a column item_id")
     if path.is_file() and not path.stat().st_size:
         ids = pd.Series(dtype=object)
     elif path.suffix.lower() == ".txt":
@@ -69,14 +70,14 @@ def _read(path: Path) -> pd.Series:
         stripped = {number: line.strip() for number, line in enumerate(lines) if line.strip()}
         ids = pd.Series(stripped, dtype=object, name=columns.ITEM_ID)
         ids = to_ids(ids, str(path)) if len(ids) else ids
-    elif path.suffix in {".csv", ".parquet"}:
+    elif path.is_dir() or is_table(path):
         table = load_table(path, [columns.ITEM_ID], strings=[columns.ITEM_ID])
         if columns.ITEM_ID not in table.column_names:
             raise InputError(f"{path}: column {columns.ITEM_ID} is missing; found {listed(column_names(path))}")
         column = table[columns.ITEM_ID].to_pandas()
         ids = to_ids(column.rename(columns.ITEM_ID), str(path)) if len(column) else column
     else:
-        raise InputError(f"{path}: unknown kind of file; expected item ids as .txt, .csv or .parquet")
+        raise InputError(f"{path}: unknown kind of file; expected item ids as .txt, or a table ({', '.join(ENDINGS)})")
     if not len(ids):
         raise InputError(f"{path}: holds no item id; expected at least one")
     return ids

@@ -40,20 +40,23 @@ def kind_of(names: Iterable[str], config: SplitConfig) -> Kind:
     """Returns the kind of split for interactions that have these columns.
 
     Raises:
-      InputError: the configured kind needs a column that is missing.
+      InputError: the configured kind needs a column that is missing, or `validation_share` is set for data that give no
+        split.
     """
     names = list(names)
-    if config.kind == "auto":
-        for kind, column in _NEEDED.items():
-            if column in names:
-                return kind
-        return "random"
-    column = _NEEDED.get(config.kind, columns.USER_ID)
+    found: Kind = next((one for one, column in _NEEDED.items() if column in names), "random")
+    kind = found if config.kind == "auto" else config.kind
+    column = _NEEDED.get(kind, columns.USER_ID)
     if column not in names:
         raise InputError(
-            f"split.kind={config.kind} needs the column {column} in the interactions, which lack it; choose another"
+            f"split.kind={kind} needs the column {column} in the interactions, which lack it; choose another"
         )
-    return config.kind
+    if config.validation_share and kind != "given":
+        raise InputError(
+            f"split.validation_share={config.validation_share} is for data that give a split without validation; these "
+            f"are split by {kind}, and split.ratios says how much is validation; leave it out"
+        )
+    return kind
 
 
 def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) -> tuple[pd.DataFrame, np.ndarray]:
@@ -62,7 +65,8 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     If `cold_validation` is set, that share of those interactions, drawn at random, goes to validation instead. Papers
     on cold start use such a split, in which settings are chosen on cold items too.
 
-    - given: the column `split` decides.
+    - given: the column `split` decides. If `validation_share` is set, that share of each user's training clicks is
+      validation (`with_validation`).
     - random: each user's interactions are divided by `ratios`. Her n clicks, in random order, are placed at (k + u) / n
       for k = 0 .. n - 1, with one u for each user, uniform in [0, 1), and the ratios cut the unit interval. So each
       split gets n times its ratio, rounded up or down at random without bias. The first click is always in train, so
@@ -87,6 +91,8 @@ def split(interactions: pd.DataFrame, items: np.ndarray, config: SplitConfig) ->
     kind = kind_of(interactions.columns, config)
     if kind == "given":
         labels = interactions[columns.SPLIT].to_numpy(object)
+        if config.validation_share:
+            labels = with_validation(labels, interactions[columns.USER_ID], config, random_split)
     elif kind == "random":
         labels = by_user(interactions[columns.USER_ID], config.ratios, random_split)
     else:
@@ -176,8 +182,9 @@ def refuse_empty(sizes: Mapping[str, int], cold: int, kind: Kind, times: Callabl
                 moved = f", and {cold} strictly cold items moved to test" if cold else ""
                 raise InputError(
                     f"split {name} is empty: the data give splits (split.kind=given), and {name} has none of their "
-                    f"{sum(sizes.values())} interactions{moved}; add interactions of {name}, or set split.kind=random "
-                    "(or time, where there are timestamps), which takes all of the data as one log"
+                    f"{sum(sizes.values())} interactions{moved}; add interactions of {name}, or set "
+                    + ("split.validation_share=0.1, which takes them from train, or " if name == columns.VAL else "")
+                    + "split.kind=random (or time, where there are timestamps), which takes all of the data as one log"
                 )
             ties = _ties(times()) if kind == "time" else ""
             raise InputError(
@@ -211,6 +218,38 @@ def by_user(users: pd.Series, ratios: tuple[float, float, float], random: np.ran
     place = (rank + random.random(len(sizes))[codes]) / sizes[codes]
     place[rank == 0] = 0
     return cut(place, np.cumsum(ratios[:2]))
+
+
+def with_validation(
+    labels: np.ndarray, users: pd.Series, config: SplitConfig, random: np.random.Generator
+) -> np.ndarray:
+    """Moves a share of each user's training clicks to validation, for data that give train and test alone.
+
+    A user's clicks are drawn as the kind "random" of `split` draws them, so that every user keeps a training click.
+
+    Args:
+      labels: the splits that the data give, object [n].
+      users: the user of each interaction [n].
+      config: gives the share, `validation_share`.
+      random: the generator of the draw.
+
+    Returns:
+      The new labels, object [n].
+
+    Raises:
+      InputError: the data give validation clicks themselves.
+    """
+    given = int((labels == columns.VAL).sum())
+    if given:
+        raise InputError(
+            f"split.validation_share={config.validation_share} is for data that give a split without validation; these "
+            f"give {given:,} interactions of val; leave the setting out"
+        )
+    trained = labels == columns.TRAIN
+    moved = labels.copy()
+    share = config.validation_share
+    moved[trained] = by_user(users[trained], (1 - share, share, 0.0), random)
+    return moved
 
 
 def ranks_of_borders(ratios: tuple[float, float, float], count: int) -> np.ndarray:

@@ -153,9 +153,12 @@ def _merge_all(
                 frame = frame.drop(columns=columns.SPLIT, errors="ignore")
             frame, merged = merge(frame, (columns.USER_ROW, columns.ITEM_ROW))
             counts = {name: counts.get(name, 0) + count for name, count in merged.items()}
+            random = np.random.default_rng([config.split.seed, number])
             if kind == "random":
-                random = np.random.default_rng([config.split.seed, number])
                 frame[columns.SPLIT] = splits.by_user(frame[columns.USER_ROW], config.split.ratios, random)
+            elif config.split.validation_share:
+                labels = frame[columns.SPLIT].to_numpy(object)
+                frame[columns.SPLIT] = splits.with_validation(labels, frame[columns.USER_ROW], config.split, random)
             if columns.SPLIT in frame:
                 frame[columns.SPLIT] = pd.Index(columns.SPLITS).get_indexer(frame[columns.SPLIT]).astype(np.int8)
             kept = pa.Table.from_pandas(frame, preserve_index=False)

@@ -39,7 +39,7 @@ class Updates:
 
 
 def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str, int]) -> Updates:
-    """Reads added, changed and removed items from a parquet or CSV file, or from a folder of part files.
+    """Reads added, changed and removed items from a table in one file, or in a folder of part files.
 
     The columns are item_id, and any of view_count, one column of vectors for each modality, and removed (bool). The
     other cells of a removed item do not matter.
@@ -54,9 +54,7 @@ def read_updates(path: Path, modalities: Mapping[str, str], widths: Mapping[str,
         beside item_id says anything about the items.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file; expected items as .parquet or .csv")
-    if path.is_file() and path.suffix not in {".parquet", ".csv"}:
-        raise InputError(f"{path}: unknown kind of file; expected .parquet or .csv")
+        raise InputError(f"{path}: no such file; expected a table of items")
     plain = [columns.ITEM_ID, columns.VIEW_COUNT, columns.REMOVED]
     vector_columns = list(modalities.values())
     table = load_table(path, [*plain, *vector_columns], strings=[columns.ITEM_ID, *vector_columns])

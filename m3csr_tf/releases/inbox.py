@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from m3csr_tf.data.parts.kinds import is_table
 from m3csr_tf.data.updates import read_updates
 from m3csr_tf.errors import InputError, M3CSRError
 from m3csr_tf.releases.refresh import Refreshed, check, refresh
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 DONE = "done"
 REJECTED = "rejected"
 _ERROR = ".error"
-_KINDS = {".parquet", ".csv"}
 _LONGEST_NAME = 255
 """Largest length of a file's name in bytes."""
 _AT_ONCE = 20_000
@@ -85,7 +85,7 @@ def _arrived(inbox: Path) -> list[tuple[Path, bool]]:
         raise InputError(f"{inbox}: no such folder; create it, and move files of items into it")
     with os.scandir(inbox) as there:
         found = [(Path(one.path), one.is_file(follow_symlinks=False)) for one in there if one.name[0] not in "_."]
-    return sorted((path, is_file) for path, is_file in found if path.suffix in _KINDS)
+    return sorted((path, is_file) for path, is_file in found if is_table(path))
 
 
 def take_in_and_put_away(release: Release, path: Path) -> list[Refreshed]:

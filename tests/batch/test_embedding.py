@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -84,6 +85,31 @@ def test_vectors_of_a_file_are_those_of_the_tower(name: str, release: Any, tmp_p
     catalogue.frame[columns.ITEM_ID] = frame[columns.ITEM_ID]
     catalogue.frame[columns.VIEW_COUNT] = frame["view_count"]
     np.testing.assert_allclose(vectors_at(tmp_path / "vectors"), release.item_vectors(catalogue), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["items.jsonl.gz", "items.feather", "dimensions.parquet", "spark.parquet"])
+def test_items_may_be_in_any_form_that_a_catalogue_may_have(form: str, release: Any, tmp_path: Path) -> None:
+    frame, by_name, path = items_frame(release), dict(BY_NAME), tmp_path / form
+    if form == "dimensions.parquet":
+        by_name["visual"] = "visual_*"
+        width = release.modalities["visual"]
+        vectors = np.array([[np.nan] * width if one is None else one for one in frame.pop("visual")])
+        frame = frame.assign(**{f"visual_{axis}": vectors[:, axis] for axis in range(width)})
+    elif form == "spark.parquet":
+        of_spark = pa.struct(
+            {"type": pa.int8(), "size": pa.int32(), "indices": pa.list_(pa.int32()), "values": pa.list_(pa.float64())}
+        )
+        cells = [None if one is None else {"type": 1, "values": one} for one in frame["visual"]]
+        frame["visual"] = pd.arrays.ArrowExtensionArray(pa.array(cells, of_spark))
+    if form.startswith("items.jsonl"):
+        frame.to_json(path, orient="records", lines=True, double_precision=15, compression="gzip")
+    elif form == "items.feather":
+        frame.to_feather(path)
+    else:
+        frame.to_parquet(path)
+    embed(release, FileOfItems(path, by_name, release.modalities), tmp_path / "vectors", SMALL)
+    embed_file(release, write(items_frame(release), tmp_path / "plain.parquet"), tmp_path / "expected")
+    np.testing.assert_allclose(vectors_at(tmp_path / "vectors"), vectors_at(tmp_path / "expected"), atol=1e-5)
 
 
 def test_a_job_that_died_goes_on_and_gives_the_same_files(

@@ -198,7 +198,7 @@ def test_whole_numbers_are_item_ids(tmp_path: Path) -> None:
         ("items.csv", "item_id,b\nv1\n", r"cannot be read .*; check retrieve\.allow"),
         ("items.csv", "item_id,b\n,b\n", r"item_id in data row 1 is nothing; .*; check retrieve\.allow"),
         ("items.parquet", "item_id\n", r"cannot be read .*; check retrieve\.allow"),
-        ("items.json", "[]", r"unknown kind of file; .*; check retrieve\.allow"),
+        ("items.xml", "[]", r"unknown kind of file; .*; check retrieve\.allow"),
         ("items.txt", None, r"no such file; .*; check retrieve\.allow"),
     ],
 )

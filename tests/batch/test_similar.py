@@ -266,7 +266,7 @@ def misuses(release: Any, folder: Path) -> dict[str, tuple[list[str], str]]:
     (folder / "none.txt").write_text("gone\nlost\n")
     (folder / "empty.txt").write_text("")
     (folder / "joined.txt").write_text(f"{item},{release.items.ids[1]}\n{item}\n")
-    (folder / "items.json").write_text("[]")
+    (folder / "items.xml").write_text("[]")
     pd.DataFrame({"video": [item]}).to_csv(folder / "column.csv", index=False)
     frame = as_catalogue(release, [item], ["new"])
     frame.rename(columns={"visual": "visuals"}).drop(columns="acoustic").to_parquet(folder / "nearly.parquet")
@@ -286,7 +286,7 @@ def misuses(release: Any, folder: Path) -> dict[str, tuple[list[str], str]]:
         "no known id": ([f"{file}none.txt"], "none of the 2 ids of similar.items is known to the release"),
         "empty file": ([f"{file}empty.txt"], "holds no item id"),
         "ids in one line": ([f"{file}joined.txt"], "line 1 holds"),
-        "kind of file": ([f"{file}items.json"], "unknown kind of file; similar.items takes"),
+        "kind of file": ([f"{file}items.xml"], "unknown kind of file; similar.items takes"),
         "no column item_id": ([f"{file}column.csv"], "column item_id is missing"),
         "misspelt modality": ([f"{file}nearly.parquet"], "column 'visuals' is unknown; is it visual?"),
         "a modality is missing": ([f"{file}half.parquet"], "column acoustic is missing"),

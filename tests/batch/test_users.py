@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import tracemalloc
@@ -10,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
@@ -60,6 +64,33 @@ EXPECTED = [(user["user_id"], user["history"] or [], user["exclusions"] or []) f
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
 def test_every_kind_of_file_means_the_same(kind: str, tmp_path: Path) -> None:
     assert read(write(tmp_path, kind, USERS)) == EXPECTED
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv.gz", "csv.zst", "jsonl.gz", "json.zst", "feather", "orc", "pq"])
+def test_users_may_be_in_any_file_format_that_a_log_may_have(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"users.{ending}"
+    table = pa.Table.from_pandas(pd.DataFrame(USERS))
+    plain, _, compression = ending.partition(".")
+    if plain in ("feather", "orc", "pq"):
+        {"feather": pa.feather.write_feather, "orc": pa.orc.write_table, "pq": pq.write_table}[plain](table, path)
+    else:
+        text = write(tmp_path, "jsonl" if plain.startswith("json") else "csv", USERS)
+        data = text.read_bytes()
+        if plain == "tsv":
+            data = data.replace(b",", b"\t")
+        with pa.output_stream(path, compression={"gz": "gzip", "zst": "zstd", "": None}[compression]) as file:
+            file.write(data)
+    assert read(path) == EXPECTED
+
+
+def test_a_folder_of_compressed_csv_parts_is_read_as_one(tmp_path: Path) -> None:
+    folder = tmp_path / "users"
+    folder.mkdir()
+    for part, users in enumerate((USERS[:3], USERS[3:])):
+        text = write(tmp_path, "csv", users).read_bytes()
+        (folder / f"part-{part}.csv.gz").write_bytes(gzip.compress(text))
+    (folder / "_SUCCESS").touch()
+    assert read(folder) == EXPECTED
 
 
 def test_a_folder_of_parquet_parts_is_read_as_one(tmp_path: Path) -> None:
@@ -258,13 +289,15 @@ def test_a_value_of_the_wrong_type_is_named(third: dict[str, Any], message: str,
         ("users.csv", "user,history\na,x\n", "column user_id is missing; found user, history"),
         ("users.csv", "user_id,history\na\n", "cannot be read as csv"),
         ("users.csv", "user_id,history\na,x\n,y\n", "user_id in data row 2 is nothing"),
-        ("users.csv", "", "is empty; expected a csv file"),
+        ("users.csv", "", "it is empty; expected a line of names first"),
         ("users.csv", "user_id\n", "no users"),
         ("users.parquet", "not parquet", "cannot be read as parquet"),
         ("users.jsonl", '{"user_id": "a"}\n\n{"user_id": \n', "line 3 is not JSON"),
         ("users.jsonl", '["a"]\n', "line 1 holds a list; expected one object a line"),
         ("users.jsonl", "\n", "no users"),
-        ("users.txt", "a\n", "unknown kind of file; expected .parquet, .csv, .jsonl or .ndjson"),
+        ("users.txt", "a\n", "unknown kind of file; a table ends in one of .parquet"),
+        ("users.tsv", "user\thistory\na\tx\n", "column user_id is missing; found user, history"),
+        ("users.jsonl.gz", '{"user_id": "a"}\n', "users.jsonl.gz: cannot be read as JSON lines"),
     ],
 )
 def test_a_broken_file_is_one_message(name: str, text: str, message: str, tmp_path: Path) -> None:

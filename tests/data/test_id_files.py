@@ -39,7 +39,7 @@ def test_a_text_may_begin_with_a_byte_order_mark_and_its_lines_end_at_line_feeds
         ("ids.parquet", b"", "ids.parquet: holds no item id"),
         ("ids.txt", b"\xff\n", "ids.txt: cannot be read as text"),
         ("ids.csv", b"video\na\n", "ids.csv: column item_id is missing"),
-        ("ids.json", b"[]", "ids.json: unknown kind of file; expected item ids as .txt, .csv or .parquet"),
+        ("ids.xml", b"[]", "ids.xml: unknown kind of file; expected item ids as .txt, or a table"),
     ],
 )
 def test_bad_files_of_ids_are_refused_by_name(name: str, content: bytes, message: str, tmp_path: Path) -> None:

@@ -103,6 +103,31 @@ def test_given_keeps_the_column() -> None:
     assert labelled["split"].tolist() == labels
 
 
+@given(share=st.floats(0.05, 0.6), seed=st.integers(0, 20))
+@settings(deadline=None, max_examples=40)
+def test_validation_is_drawn_from_the_training_clicks_where_the_data_give_train_and_test_alone(share, seed) -> None:
+    frame = pairs(users=20, clicks=9).assign(split=np.resize(["train", "train", "test"], 180))
+    labelled, _ = split(frame, ITEMS, SplitConfig(kind="given", validation_share=share, seed=seed))
+    assert_array_equal(labelled["split"] == "test", frame["split"] == "test")
+    by_user = labelled.groupby("user_id")["split"]
+    drawn = by_user.agg(lambda labels: (labels == "val").sum())
+    assert (by_user.agg(lambda labels: (labels == "train").sum()) >= 1).all()
+    assert ((drawn - 6 * share).abs() < 1).all()
+
+
+def test_a_share_of_validation_for_other_data_is_refused() -> None:
+    whole = pairs().assign(split=["train", "val", "test"] * 100)
+    with pytest.raises(InputError, match="these give 100 interactions of val; leave the setting out"):
+        split(whole, ITEMS, SplitConfig(kind="given", validation_share=0.1))
+    with pytest.raises(InputError, match=r"these are split by random, and split\.ratios says"):
+        split(pairs(), ITEMS, SplitConfig(validation_share=0.1))
+
+
+def test_data_without_validation_are_told_of_the_share() -> None:
+    with pytest.raises(InputError, match=r"or set split\.validation_share=0\.1, which takes them from train, or"):
+        split(pairs().assign(split=["train", "test"] * 150), ITEMS, SplitConfig())
+
+
 @given(st.floats(0.05, 0.6), st.integers(0, 20))
 @settings(deadline=None, max_examples=40)
 def test_strictly_cold_items_are_in_test_alone_and_others_are_where_they_would_be(share: float, seed: int) -> None:

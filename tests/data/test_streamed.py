@@ -154,6 +154,24 @@ def test_a_random_split_in_parts_keeps_each_users_shares_and_first_click_in_trai
         assert all(abs(mine - share * count) <= 1 for mine, share in zip(of_user, (0.5, 0.25, 0.25), strict=True))
 
 
+def test_validation_is_drawn_in_parts_where_the_data_give_train_and_test_alone(tmp_path: Path) -> None:
+    pairs = np.array([(user, item) for user in range(30) for item in range(9)])
+    frame = pd.DataFrame(
+        {
+            columns.USER_ID: [f"u{user}" for user in pairs[:, 0]],
+            columns.ITEM_ID: [f"v{item}" for item in pairs[:, 1]],
+            columns.SPLIT: np.where(pairs[:, 1] < 6, columns.TRAIN, columns.TEST),
+        }
+    )
+    made = prepare(config(write(tmp_path, frame), tmp_path / "runs", True, kind="given", validation_share=0.5))
+    assert len(made.train_shards) > 5
+    for name, clicks in ((columns.TRAIN, 3), (columns.VAL, 3), (columns.TEST, 3)):
+        assert made.split(name)[columns.USER_ROW].value_counts().tolist() == [clicks] * 30
+    whole = frame.assign(split=np.resize(columns.SPLITS, len(frame)))
+    with pytest.raises(InputError, match="of val; leave the setting out"):
+        prepare(config(write(tmp_path / "whole", whole), tmp_path / "others", True, kind="given", validation_share=0.5))
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,16 @@ def plain_suffix(path: Path) -> str:
     return path.with_suffix("").suffix.lower() if path.suffix.lower() in COMPRESSIONS else path.suffix.lower()
 
 
+def open_lines(path: Path) -> io.BufferedReader:
+    """Opens a text file for reading bytes, decompressed if its ending is that of a compression.
+
+    Raises:
+      OSError: the file cannot be opened, or is not a regular file.
+    """
+    regular(path)
+    return io.BufferedReader(pa.input_stream(str(path), compression=_ARROWS_NAMES.get(path.suffix.lower())))
+
+
 def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, int]]:
     """Yields blocks of about BLOCK_BYTES bytes with their numbers from 0; a file without text yields none.
 
@@ -45,9 +56,8 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
       OSError: the file cannot be read, is not a regular file, begins as compressed or UTF-16 text does, or has a line
         beyond LONGEST_LINE.
     """
-    regular(path)
     number, rest = 0, b""
-    with pa.input_stream(str(path), compression=_ARROWS_NAMES.get(path.suffix.lower())) as stream:
+    with open_lines(path) as stream:
         while chunk := stream.read(BLOCK_BYTES):
             if not number and not rest:
                 _refuse_other_kinds(chunk)
