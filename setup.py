@@ -37,6 +37,12 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]==2.20.*"],
         "spark": ["pyspark>=4,<5"],  # Batch jobs on many machines; needs Java 17.
+        "service": [
+            "fastapi>=0.115",  # The routes of the online service, and its OpenAPI.
+            "uvicorn>=0.30",  # Its HTTP server.
+            "httptools>=0.6",  # The parser of HTTP, in C.
+            "prometheus-client>=0.20",  # Its metrics.
+        ],
         "sweep": ["optuna>=4,<5"],
         # Runs and releases in an MLflow store; the last two open one that is a file of SQLite, or another database.
         "mlflow": ["mlflow-skinny>=3.17,<4", "SQLAlchemy>=2", "alembic>=1.10"],
@@ -49,6 +55,8 @@ setup(
             "mypy>=1.11",
             "nbclient>=0.10",  # The notebook of docs/ runs from top to bottom, in a kernel of ipykernel.
             "ipykernel>=6.29",
+            "httpx>=0.27",  # Asks the online service.
+            "schemathesis>=4,<5",  # Fuzzes it against its OpenAPI.
         ],
     },
     entry_points={"console_scripts": ["m3csr=m3csr_tf.main:main"]},

@@ -65,6 +65,7 @@ BENCHMARKS = (
     Benchmark("index_speed", of_release=True),
     Benchmark("batch_retrieval", of_release=True, of_run=True),
     Benchmark("fresh_videos", of_release=True),
+    Benchmark("service_load", of_release=True),
     Benchmark("spark_batch", of_release=True, of_run=True),
 )
 

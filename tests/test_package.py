@@ -103,6 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulation": {"batch", "data", "ranking", "releases"},
     "drift": {"evaluation", "export", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
+    "service": {"batch", "data", "explain", "export", "releases", "serving"},
     "reports": {"data"},
     "tracking": {"training"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +81,6 @@ class ListMaker:
         self._selection = selection
         self._requested = n
         self.length = min(n, selection.candidates.count)
-        self._item_ids = pa.array(release.index.ids, pa.string())
         self.schema = _schema(release)
         """The columns of the lists and their types."""
 
@@ -115,7 +115,7 @@ class ListMaker:
             self._item_ids.take(pa.array(ranked.rows[listed])),
             pa.array(ranked.scores[listed]),
             pa.array(np.full(len(owner), self._release.version, np.int32)),
-            *(pa.array(values[listed]) for values in self._score_parts(ranked)),
+            *(pa.array(values[listed]) for values in self.score_parts(ranked)),
         ]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
@@ -144,7 +144,7 @@ class ListMaker:
             rows[lacking], scores[lacking] = _mixed(rows[lacking], scores[lacking], cold[lacking], *least)
         return rows, scores
 
-    def _score_parts(self, ranked: RankedLists) -> np.ndarray:
+    def score_parts(self, ranked: RankedLists) -> np.ndarray:
         """Returns parts of the scores, float32 [parts, users, n], in layout order, undefined beyond a list's end."""
         part_slices = self._release.layout.values()
         parts = np.empty([len(part_slices), *ranked.rows.shape], np.float32)
@@ -156,6 +156,10 @@ class ListMaker:
             for part, part_slice in zip(parts, part_slices, strict=True):
                 part[block] = np.matmul(items[:, :, part_slice], users[:, part_slice, np.newaxis])[:, :, 0]
         return parts
+
+    @cached_property
+    def _item_ids(self) -> pa.Array:
+        return pa.array(self._release.index.ids, pa.string())
 
     def _ids(self, lists: pd.Series) -> Ids:
         items, owners = flatten(lists)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from m3csr_tf import columns
@@ -62,7 +63,7 @@ class Neighbours(NamedTuple):
 
 
 class SimilarItems:
-    """Finds the nearest items of a release; its index must stay as it is meanwhile.
+    """Finds the nearest items of a release, as its index is when this is made; the index may change afterwards.
 
     All compared vectors are held once more, at length 1: 4 bytes an entry.
 
@@ -80,10 +81,11 @@ class SimilarItems:
         self.space = CosineSpace.of(release, by)
         self._release, self._asked = release, n
         self._unit = self.space.unit_items(release)
+        self._rows = pd.Index(release.index.ids)
         self._ids = pa.array(release.index.ids, pa.string())
         filters = filters or Filters(section=SimilarConfig.section)
-        self._lists = ListMaker(release, select(release, filters, _EXACT, self._candidates), n)
-        self.length = self._lists.length
+        self._selection = select(release, filters, _EXACT, self._candidates)
+        self.length = min(n, self._selection.candidates.count)
         """Of the longest list that there can be, at most n."""
         self.schema = pa.schema(
             [
@@ -97,16 +99,21 @@ class SimilarItems:
         )
         """Columns of the lists and their types."""
 
-    def find(self, batch: QueryItemBatch) -> Neighbours:
+    def find(self, batch: QueryItemBatch, n: int | None = None) -> Neighbours:
         """The nearest items of some query items.
 
         Those that are given by an id that the release lacks, and those that have nothing of what is compared, get empty
         lists.
 
+        Args:
+          batch: the query items.
+          n: length of the lists, if another one than that of all lists.
+
         Raises:
           InputError: the item tower has no finite vector for content that is given.
         """
-        rows = self._release.index.rows(batch.ids)
+        lists = ListMaker(self._release, self._selection, self._asked if n is None else n)
+        rows = self._rows.get_indexer(batch.ids)
         known = rows >= 0
         unit = np.zeros([len(batch.ids), self._unit.shape[1]], np.float32)
         if batch.content is None:
@@ -121,18 +128,18 @@ class SimilarItems:
                 )
             unit = self.space.unit(vectors)
         compared = unit.any(axis=1)
-        found = np.full([len(batch.ids), self.length], NO_ITEM, np.int64)
+        found = np.full([len(batch.ids), lists.length], NO_ITEM, np.int64)
         cosines = np.full(found.shape, -np.inf, np.float32)
         some = np.flatnonzero(compared)
         if len(some):
             own = np.flatnonzero(known[some])
-            themselves = Seen(own, rows[some[own]], len(self._release.index))
-            found[some], cosines[some] = self._lists.nearest(unit[some], themselves)
+            themselves = Seen(own, rows[some[own]], len(self._rows))
+            found[some], cosines[some] = lists.nearest(unit[some], themselves)
         by_id = batch.content is None
         strangers = int((~known).sum()) if by_id else 0
         facts = PartFacts(
             inputs=len(batch.ids),
-            short=int((compared & ((found != NO_ITEM).sum(axis=1) < self._asked)).sum()),
+            short=int((compared & ((found != NO_ITEM).sum(axis=1) < (self._asked if n is None else n))).sum()),
             empty=int((~compared).sum()) - strangers,
             ids=len(batch.ids) if by_id else 0,
             unknown_ids=strangers,

@@ -23,6 +23,7 @@ from m3csr_tf.cli.options import (
     with_warm_start_option,
 )
 from m3csr_tf.cli.run_verb import run_verb
+from m3csr_tf.cli.serve import serve
 from m3csr_tf.cli.similar import similar
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.util.terminal import Terminal
@@ -115,6 +116,9 @@ def embed(
 
 
 app.command()(similar)
+
+
+app.command()(serve)
 
 
 @app.command()

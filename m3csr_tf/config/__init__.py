@@ -38,6 +38,7 @@ from m3csr_tf.config.models import (
 from m3csr_tf.config.reading import load, read_mapping, with_settings
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import LARGEST_SEED, LONGEST_LIST, Section
+from m3csr_tf.config.service import ServiceConfig
 from m3csr_tf.config.serving import (
     EmbedConfig,
     IndexConfig,
@@ -99,6 +100,7 @@ __all__ = [
     "RetrieveConfig",
     "RunConfig",
     "Section",
+    "ServiceConfig",
     "SiameseConfig",
     "SimilarConfig",
     "SparkConfig",

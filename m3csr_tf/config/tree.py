@@ -24,6 +24,7 @@ from m3csr_tf.config.features import (
 from m3csr_tf.config.models import M3CSRConfig, ModelConfig, ModelSection, kind_of, section_of
 from m3csr_tf.config.run import RunConfig
 from m3csr_tf.config.section import WITHOUT_DATA, Section
+from m3csr_tf.config.service import ServiceConfig
 from m3csr_tf.config.serving import EmbedConfig, IndexConfig, ReleaseConfig, RetrieveConfig, SimilarConfig, SparkConfig
 from m3csr_tf.config.training import NegativesConfig, TrainingConfig
 from m3csr_tf.errors import ConfigError
@@ -73,6 +74,7 @@ class Config(Section):
     embed: EmbedConfig = EmbedConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
     similar: SimilarConfig = SimilarConfig()
+    service: ServiceConfig = ServiceConfig()
     spark: SparkConfig = SparkConfig()
 
     @model_validator(mode="before")

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
-from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.errors import InputError
 from m3csr_tf.export.requests import item_requests, user_requests
 from m3csr_tf.export.towers import CONTENT_BYTES, known_items
 from m3csr_tf.export.vocabularies import USER_VOCABULARY
@@ -185,26 +184,12 @@ def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tupl
         for name, width in release.modalities.items()
     }
     signature = columns.EXPLAIN if release.explains else columns.WITH_CONTENT
-    return history_inputs[0], _ask(folder, nothing | request.inputs, signature)
+    return history_inputs[0], release.ask(columns.USER_TOWER, signature, nothing | request.inputs)
 
 
 def _ask_item_tower(release: Release, item: np.ndarray) -> dict[str, np.ndarray]:
     [request] = item_requests(release.items.catalogue(item), batch=1, content_bytes=CONTENT_BYTES)
-    return _ask(release.path(columns.ITEM_TOWER), request.inputs, columns.EXPLAIN)
-
-
-def _ask(folder: Path, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
-    tower = tf.saved_model.load(str(folder))
-    if signature not in tower.signatures:
-        raise ReleaseError(
-            f"{folder}: this tower has no signature {signature}, it was released before there was one; "
-            "run pipelines/release.py --again"
-        )
-    tensors = {
-        name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
-        for name, values in inputs.items()
-    }
-    return {name: answer.numpy() for name, answer in tower.signatures[signature](**tensors).items()}
+    return release.ask(columns.ITEM_TOWER, columns.EXPLAIN, request.inputs)
 
 
 def _by_weight(items_at: Mapping[int, str], weights: np.ndarray) -> list[Attended]:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 from google.protobuf import text_format
@@ -26,6 +27,9 @@ TOWERS = (columns.ITEM_TOWER, columns.USER_TOWER)
 MAX_BATCH = 512
 """Largest number of rows of a request; a batching TF Serving refuses longer ones."""
 POLL_SECONDS = 5
+ONLINE_PORT = 8600
+INBOX = "/inbox"
+"""Path of the follower's inbox as it sees it."""
 
 _HEALTHY = (
     f"for tower in {' '.join(TOWERS)}; do "
@@ -91,8 +95,11 @@ def batching_config() -> str:
 
 
 def compose() -> str:
-    """Returns a compose file that serves its own folder to this machine alone: gRPC on port 8500, REST on port 8501."""
-    service = {
+    """Returns a compose file that serves its own folder to this machine alone: gRPC on port 8500, REST on port 8501.
+
+    Its profile `service` adds the online service, on port 8600, and the process that takes in refreshed items.
+    """
+    towers = {
         "image": IMAGE,
         "volumes": [f".:{PLACE}:ro"],
         "command": [
@@ -113,5 +120,28 @@ def compose() -> str:
     }
     return (
         "# `docker compose up` in this folder runs TF Serving on the release, for this machine alone: the server asks\n"
-        "# nobody who they are. docs/serving.md says what to do before other machines reach it.\n"
-    ) + yaml.safe_dump({"services": {"towers": service}}, sort_keys=False, width=200)
+        "# nobody who they are. docs/serving.md says what to do before other machines reach it. With the profile\n"
+        "# `service` the online service runs too, and what arrives in M3CSR_INBOX is taken in (docs/service.md).\n"
+    ) + yaml.safe_dump({"services": {"towers": towers, **_online()}}, sort_keys=False, width=200)
+
+
+def _online() -> dict[str, Any]:
+    """The online service and the process that follows an inbox, in an image with this package."""
+    path = PurePosixPath(PLACE)
+    settings = [f"run.release_folder={path.parent}", f"run.release_name={path.name}"]
+    both = {"image": "${M3CSR_IMAGE:-m3csr_tf}", "profiles": ["service"], "restart": "unless-stopped"}
+    return {
+        "service": {
+            **both,
+            "volumes": [f".:{PLACE}:ro"],
+            # All addresses of the container; only this machine reaches its port.
+            "command": ["m3csr", "serve", *settings, "service.host=0.0.0.0", f"service.port={ONLINE_PORT}"],
+            "ports": [f"127.0.0.1:{ONLINE_PORT}:{ONLINE_PORT}"],
+            "stop_grace_period": "1m",
+        },
+        "follower": {
+            **both,
+            "volumes": [f".:{PLACE}", f"${{M3CSR_INBOX:-../inbox}}:{INBOX}"],
+            "command": ["m3csr", "refresh", "--follow", INBOX, *settings],
+        },
+    }

@@ -28,6 +28,10 @@ class SavedItemTower:
     def __init__(self, folder: Path) -> None:
         self._model = tf.saved_model.load(str(folder))
 
+    def answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `answer`."""
+        return answer(self._model, signature, inputs)
+
     def vectors(self, catalogue: Catalogue) -> np.ndarray:
         """Computes item vectors float32 [items, D], of known or new items; a view count of -1 is unknown."""
         requests = item_requests(catalogue, batch=BATCH, content_bytes=CONTENT_BYTES)
@@ -49,6 +53,10 @@ class SavedUserTower:
         self._model = tf.saved_model.load(str(folder))
         self._history_length = history_length
         self.known = known_items(folder)
+
+    def answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `answer`."""
+        return answer(self._model, signature, inputs)
 
     def vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
         """Computes user vectors float32 [users, D].
@@ -90,17 +98,31 @@ def known_items(folder: Path) -> pd.Index:
     return pd.Index(vocabulary.split("\n")[:-1], dtype=object)
 
 
+def answer(model: tf.Module, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Calls a signature of a loaded tower, and returns its outputs by name.
+
+    Args:
+      model: the loaded tower.
+      signature: the name of the signature.
+      inputs: name -> array [B, ...]; strings are object arrays of str.
+
+    Raises:
+      KeyError: the tower has no such signature.
+    """
+    serve = model.signatures[signature]
+    tensors = {
+        name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
+        for name, values in inputs.items()
+    }
+    return {name: found.numpy() for name, found in serve(**tensors).items()}
+
+
 def _answers(model: tf.Module, requests: Iterable[Request], output: str) -> np.ndarray:
     """Returns the answers to all requests, float32 [rows, D], in the order of the users or items asked for."""
     rows, vectors = [], []
     for request in requests:
-        serve = model.signatures[request.signature]
-        inputs = {
-            name: tf.constant(values, tf.string if values.dtype == object else None, shape=values.shape)
-            for name, values in request.inputs.items()
-        }
         rows.append(request.rows)
-        vectors.append(serve(**inputs)[output].numpy())
+        vectors.append(answer(model, request.signature, request.inputs)[output])
     placed = np.empty_like(np.concatenate(vectors))
     placed[np.concatenate(rows)] = np.concatenate(vectors)
     return placed

@@ -12,7 +12,7 @@ saved_models/<name>/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
+from m3csr_tf.export.requests import ContentLookup
 from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.index import ItemIndex, load_index
 from m3csr_tf.releases import journal, sample
@@ -149,14 +150,15 @@ class Release:
         """Computes the vectors of known or new items, float32 [items, D]; a view count of -1 is unknown."""
         return self._item_tower.vectors(catalogue)
 
-    def user_vectors(self, users: pd.DataFrame) -> np.ndarray:
+    def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
         """Computes the vectors of known or new users, float32 [users, D].
 
         Args:
           users: user_id and history, a list of item ids, oldest first. Only as many of the latest items are used as the
             tower reads. Items that were added after the training take part by their content.
+          items: where that content is found; in the release's own items by default.
         """
-        return self._user_tower.vectors(users, self.items)
+        return self._user_tower.vectors(users, self.items if items is None else items)
 
     def user_intensities(self, users: pd.DataFrame) -> np.ndarray:
         """Intensities of users, known or new, float32 [users, modalities], of a model that explains (`explains`).
@@ -165,6 +167,26 @@ class Release:
           users: as in `user_vectors`.
         """
         return self._user_tower.intensities(users, self.items, self.modalities)
+
+    def ask(self, part: str, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls a signature of a tower, and returns its outputs by name.
+
+        Args:
+          part: "item_tower" or "user_tower".
+          signature: the name of the signature.
+          inputs: name -> array [B, ...]; strings are object arrays of str.
+
+        Raises:
+          ReleaseError: the tower has no such signature.
+        """
+        tower = self._item_tower if part == columns.ITEM_TOWER else self._user_tower
+        try:
+            return tower.answer(signature, inputs)
+        except KeyError:
+            raise ReleaseError(
+                f"{self.path(part)}: this tower has no signature {signature}, it was released before there was one; "
+                "run pipelines/release.py --again"
+            ) from None
 
     def score_parts(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Computes the parts of the scores of pairs, part -> float32 [pairs]; they sum to the score.

@@ -28,8 +28,7 @@ def folder(release: Any, tmp_path: Path) -> Path:
 
 
 def service(folder: Path) -> dict[str, Any]:
-    [one] = yaml.safe_load((folder / tf_serving.COMPOSE).read_text())["services"].values()
-    return one
+    return yaml.safe_load((folder / tf_serving.COMPOSE).read_text())["services"]["towers"]
 
 
 def flags(folder: Path) -> dict[str, str]:

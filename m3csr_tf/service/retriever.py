@@ -1,0 +1,311 @@
+"""A release in memory that answers queries, by the code of the batch jobs, and follows its journal.
+
+Whatever searches or changes the index runs in one thread, `searching`. What takes long, such as an index of cold items
+alone, is built in another one, `building`, from an index that does not change meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from m3csr_tf import columns
+from m3csr_tf.batch.filters import Filters, Selection, select
+from m3csr_tf.batch.known import KnownIds
+from m3csr_tf.batch.listed import check_listed
+from m3csr_tf.batch.lists import ListMaker, RankedLists
+from m3csr_tf.batch.search import Candidates
+from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.errors import InputError
+from m3csr_tf.explain import explain_pair
+from m3csr_tf.export.requests import ContentLookup
+from m3csr_tf.ids import NO_ITEM, UNKNOWN_ROW
+from m3csr_tf.releases.release import Release
+from m3csr_tf.service.given_content import GivenContent, vectors_of
+from m3csr_tf.service.schemas import RecommendQuery, UserQuery
+from m3csr_tf.util.quoting import quoted
+
+_EXACT = IndexConfig(kind="exact")
+"""Filters may leave few of many items, which change with every refresh: a tree would take too long to build."""
+
+
+class UserTowers(Protocol):
+    """What computes user vectors: a `Release`, or a `TowersClient`."""
+
+    def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+        """See `Release.user_vectors`."""
+        ...
+
+
+class NothingLeft(InputError):
+    """The filters leave no item that could be listed."""
+
+
+class Superseded(Exception):
+    """The items changed between the check that all is ready for a query and the search."""
+
+
+class Retriever:
+    """Answers from one release.
+
+    Args:
+      release: an opened release, which nothing else uses from now on.
+      retrieve: which items may be listed (`retrieve.block`, `retrieve.allow`).
+      towers: what computes user vectors; the release itself by default.
+
+    Raises:
+      InputError: a filter's file cannot be read, or seems to be a mistake.
+    """
+
+    def __init__(self, release: Release, retrieve: RetrieveConfig, towers: UserTowers | None = None) -> None:
+        self.release = release
+        self.known = KnownIds(release)
+        self.searching = ThreadPoolExecutor(1, "search")
+        self.building = ThreadPoolExecutor(1, "build")
+        self.unchanging = threading.Lock()
+        """Held while the index must stay as it is."""
+        self._towers: UserTowers = release if towers is None else towers
+        self._filters = Filters.read(retrieve)
+        for name in ("block", "allow"):
+            path, ids = getattr(retrieve, name), getattr(self._filters, name)
+            if path is not None and ids is not None:
+                check_listed(path, ids, release, f"{retrieve.section}.{name}")
+        self._selections: dict[tuple[bool, bool], Selection] = {}
+        self._builds: dict[tuple[bool, bool], asyncio.Future[None]] = {}
+
+    @property
+    def position(self) -> int:
+        """Segments of the journal that the answers take into account."""
+        return self.release.position
+
+    def warm_up(self) -> None:
+        """Loads all parts, and computes lists of some sizes: the first calls of TensorFlow take long."""
+        items = [str(item) for item in self.release.index.ids[:2]]
+        for users in (1, 2, 8):
+            some = [UserQuery(user_id=f"user {number}", history=items) for number in range(users)]
+            self.recommend([RecommendQuery(users=some, n=20, parts=True)])
+        self.release.item_vectors(self.release.items.catalogue(np.asarray(items, dtype=object)))
+
+    def catch_up(self) -> int:
+        """Takes in what was refreshed since; returns how many items changed. Runs in `searching`.
+
+        It does nothing while something is being built, and will be called again soon.
+
+        Raises:
+          ReleaseError: the journal is broken.
+        """
+        if not self.unchanging.acquire(blocking=False):
+            return 0
+        try:
+            changed = self.release.catch_up()
+            if changed:
+                self._selections.clear()
+        finally:
+            self.unchanging.release()
+        return changed
+
+    async def prepare(self, query: RecommendQuery) -> None:
+        """Waits until the items that may be in the lists of a query are known, and an index of them is at hand.
+
+        Raises:
+          NothingLeft: there are none.
+        """
+        key = _key(query)
+        if key in self._selections or self._is_plain(key):
+            return
+        if key not in self._builds:
+            loop = asyncio.get_running_loop()
+            self._builds[key] = loop.run_in_executor(self.building, self._build, key)
+            self._builds[key].add_done_callback(lambda done: forget(self._builds, key, done))
+        await asyncio.shield(self._builds[key])
+
+    def recommend(self, queries: Sequence[RecommendQuery]) -> list[list[dict[str, Any]] | Exception]:
+        """Makes the lists of several queries with one call of the user tower and as few searches as possible.
+
+        Returns:
+          For each query its users' lists as JSON (`schemas.UserList`), or why there are none.
+        """
+        answers: list[list[dict[str, Any]] | Exception] = [[] for _ in queries]
+        users = [user for query in queries for user in query.users]
+        owners = np.repeat(np.arange(len(queries)), [len(query.users) for query in queries])
+        frame = pd.DataFrame(
+            {
+                columns.USER_ID: pd.Series([user.user_id for user in users], dtype=object),
+                columns.HISTORY: pd.Series([user.history for user in users], dtype=object),
+                columns.EXCLUSIONS: pd.Series([user.exclude for user in users], dtype=object),
+            }
+        )
+        vectors = np.zeros([len(users), self.release.width], np.float32)
+        plain = np.array([not user.content for user in users])
+        if plain.any():
+            vectors[plain] = self._towers.user_vectors(frame[plain], self.release.items)
+        for place in np.flatnonzero(~plain):
+            try:
+                vectors[place] = self._vector_by_content(users[place], frame.iloc[[place]])
+            except InputError as error:
+                answers[owners[place]] = error
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for number, query in enumerate(queries):
+            if isinstance(answers[number], list):
+                # Without a quota a shorter list is the beginning of a longer one.
+                alike = (query.only, query.cold_quota, query.n if query.cold_quota else None)
+                groups.setdefault(alike, []).append(number)
+        for numbers in groups.values():
+            some = [queries[number] for number in numbers]
+            places = np.flatnonzero(np.isin(owners, numbers))
+            try:
+                lists = iter(self._lists(some, frame.iloc[places].reset_index(drop=True), vectors[places]))
+            except (Superseded, InputError) as error:
+                for number in numbers:
+                    answers[number] = error
+                continue
+            for number, query in zip(numbers, some, strict=True):
+                answers[number] = [next(lists) for _ in query.users]
+        return answers
+
+    def explain(self, user: str, item: str, history: Sequence[str]) -> dict[str, Any] | None:
+        """Why an item has its score for a user, as JSON (`explain.Explanation`). Runs in `searching`.
+
+        Returns:
+          The explanation; None if the release lacks the item.
+        """
+        if self.release.index.rows([item])[0] < 0:
+            return None
+        return explain_pair(self.release, user, item, history).to_json()
+
+    def close(self) -> None:
+        """Ends the threads, once they have done what they are at."""
+        self.searching.shutdown(wait=False, cancel_futures=True)
+        self.building.shutdown(wait=False, cancel_futures=True)
+
+    def _lists(
+        self, queries: Sequence[RecommendQuery], users: pd.DataFrame, vectors: np.ndarray
+    ) -> list[dict[str, Any]]:
+        """The lists of all users of queries with equal filters, cut to the length that each query asks for."""
+        selection = self._selection(queries[0])
+        maker = ListMaker(self.release, selection, max(query.n for query in queries))
+        history, exclusions = maker.ids(users)
+        rows, scores = maker.nearest(vectors, maker.seen(history, exclusions))
+        parts = None
+        if any(query.parts for query in queries):
+            names = users[columns.USER_ID].to_numpy(dtype=object)
+            parts = maker.score_parts(RankedLists(names, vectors, rows, scores, maker.length))
+        asked = [user for query in queries for user in query.users]
+        unknown = np.zeros(len(users), np.int64)
+        for ids in (history, exclusions):
+            for place in self.known.unknown(ids):
+                owner = ids.owners[place]
+                unknown[owner] += ids is exclusions or ids.items[place] not in asked[owner].content
+        is_known = self._knows(users[columns.USER_ID].to_numpy(dtype=object))
+        item_ids, layout = self.release.index.ids, list(self.release.layout)
+        answers: list[dict[str, Any]] = []
+        for query in queries:
+            for user in query.users:
+                at = len(answers)
+                length = min(query.n, int((rows[at] != NO_ITEM).sum()))
+                listed = item_ids[rows[at, :length]].tolist()
+                items: list[dict[str, Any]] = [
+                    {"item_id": item, "score": score}
+                    for item, score in zip(listed, scores[at, :length].tolist(), strict=True)
+                ]
+                if query.parts and parts is not None:
+                    of_items = parts[:, at, :length].T.tolist()
+                    for item, values in zip(items, of_items, strict=True):
+                        item["parts"] = dict(zip(layout, values, strict=True))
+                answers.append(
+                    {
+                        "user_id": user.user_id,
+                        "known": bool(is_known[at]),
+                        "unknown_ids": int(unknown[at]),
+                        "items": items,
+                    }
+                )
+        return answers
+
+    def _vector_by_content(self, user: UserQuery, frame: pd.DataFrame) -> np.ndarray:
+        """The vector of a user who brings content, on which nobody else's vector must depend, float32 [D]."""
+        strange = [item for item in user.content if item not in set(user.history)]
+        if strange:
+            raise InputError(f"content has item {quoted(strange[0])}, which is not in the history of its user")
+        ids = list(user.content)
+        called = [f"content of item {quoted(item)}" for item in ids]
+        content = vectors_of([user.content[item] for item in ids], self.release.modalities, called)
+        items = GivenContent(ids, content, self.release.items)
+        [vector] = self._towers.user_vectors(frame, items)
+        if not np.isfinite(vector).all():
+            raise InputError("the user tower gives no finite vector for the content that is given; check its numbers")
+        return np.asarray(vector)
+
+    def _selection(self, query: RecommendQuery) -> Selection:
+        key = _key(query)
+        if self._is_plain(key):
+            return Selection(Candidates(self.release.index))
+        found = self._selections.get(key)
+        if found is None:
+            raise Superseded
+        return replace(found, quota=query.cold_quota) if found.cold is not None else found
+
+    def _is_plain(self, key: tuple[bool, bool]) -> bool:
+        return key == (False, False) and self._filters.block is None and self._filters.allow is None
+
+    def _build(self, key: tuple[bool, bool]) -> None:
+        only_cold, has_quota = key
+        filters = replace(self._filters, only_cold=only_cold, cold_quota=1.0 if has_quota else 0.0)
+        with self.unchanging:
+            try:
+                self._selections[key] = select(self.release, filters, _EXACT)
+            except InputError as error:
+                raise NothingLeft(str(error)) from None
+
+    def _knows(self, users: np.ndarray) -> np.ndarray:
+        table = self.known.users
+        return np.ones(len(users), dtype=bool) if table is None else table.rows(users) != UNKNOWN_ROW
+
+
+def forget(builds: dict[Any, asyncio.Future[Any]], key: Any, done: asyncio.Future[Any]) -> None:
+    """Removes a build that has ended; an error of it is known to whoever waited for it."""
+    del builds[key]
+    if not done.cancelled():
+        done.exception()
+
+
+def _key(query: RecommendQuery) -> tuple[bool, bool]:
+    return query.only == "cold", query.only != "cold" and query.cold_quota > 0
+
+
+def open_retriever(
+    folder: Path, version: int, retrieve: RetrieveConfig, address: str | None, timeout: float
+) -> Retriever:
+    """Opens and warms up a version of a release.
+
+    Args:
+      folder: `saved_models/<name>`.
+      version: the number of the version.
+      retrieve: which items may be listed.
+      address: host:port of a TF Serving that computes user vectors; None computes them here.
+      timeout: seconds that TF Serving may take for a batch.
+
+    Raises:
+      ReleaseError: the release cannot be opened.
+      InputError: a filter's file cannot be read.
+      ServingError: TF Serving does not answer for this version.
+    """
+    from m3csr_tf.releases.release import open_release
+
+    release = open_release(folder, version)
+    towers = None
+    if address is not None:
+        from m3csr_tf.serving.client import TowersClient
+
+        towers = TowersClient(address, release, timeout)
+    retriever = Retriever(release, retrieve, towers)
+    retriever.warm_up()
+    return retriever

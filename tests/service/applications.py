@@ -1,0 +1,51 @@
+"""The service as an application over a release, without processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from m3csr_tf.config import RetrieveConfig, ServiceConfig, SimilarConfig
+from m3csr_tf.releases.release import Release
+from m3csr_tf.service.app import Opened, State, build_app
+from m3csr_tf.service.batching import Batcher
+from m3csr_tf.service.measures import Measures
+from m3csr_tf.service.neighbours import OnlineNeighbours
+from m3csr_tf.service.retriever import Retriever
+
+
+@asynccontextmanager
+async def application(
+    release: Release | None,
+    service: dict[str, Any] | None = None,
+    retrieve: dict[str, Any] | None = None,
+    similar: dict[str, Any] | None = None,
+    token: str | None = None,
+) -> AsyncIterator[tuple[Any, State]]:
+    """The service as an ASGI application that answers from a release, and its state."""
+    # The first calls of towers take long, and other tests may have the machine busy.
+    settings = ServiceConfig(**{"timeout_s": 100, **(service or {})})
+    of_lists, of_items = RetrieveConfig(**(retrieve or {})), SimilarConfig(**(similar or {}))
+    state = State()
+    tasks: list[asyncio.Task[Any]] = []
+    if release is not None:
+        retriever = Retriever(release, of_lists)
+        batcher = Batcher(
+            retriever.recommend,
+            retriever.searching,
+            lambda query: len(query.users),
+            settings.max_batch,
+            settings.batch_wait_ms / 1000,
+            settings.max_waiting,
+        )
+        state.opened = Opened(retriever, OnlineNeighbours(retriever, of_items, settings.similar_by), batcher)
+        tasks.append(asyncio.create_task(batcher.run()))
+    try:
+        yield build_app(settings, of_lists, of_items, state, Measures(), token), state
+    finally:
+        for task in tasks:
+            task.cancel()
+        if state.opened is not None:
+            state.opened.retriever.close()
