@@ -21,15 +21,16 @@ def what_is_there(names: Sequence[str], *wanted: str) -> str:
 
 def nearest(names: Sequence[str], *wanted: str) -> str | None:
     """Returns the name most similar to the first of `wanted` that has a similar one, ignoring case and punctuation."""
-    plain = {_plain(name): name for name in reversed(names)}
-    found = (get_close_matches(_plain(one), plain, n=1, cutoff=0.6) for one in wanted)
+    plain = {plainly(name): name for name in reversed(names)}
+    found = (get_close_matches(plainly(one), plain, n=1, cutoff=0.6) for one in wanted)
     return next((plain[near[0]] for near in found if near), None)
 
 
 def same_but_for_spelling(names: Sequence[str], wanted: str) -> str | None:
     """Returns the first name that differs from `wanted` only in case or in punctuation, or None if there is none."""
-    return next((name for name in names if name != wanted and _plain(name) == _plain(wanted)), None)
+    return next((name for name in names if name != wanted and plainly(name) == plainly(wanted)), None)
 
 
-def _plain(name: str) -> str:
+def plainly(name: str) -> str:
+    """Returns a name without case, blanks and punctuation."""
     return "".join(one for one in name.casefold() if one.isalnum())

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from m3csr_tf import columns
 from m3csr_tf.data.conditions import Condition, Value
-from m3csr_tf.data.lacking import nearest, same_but_for_spelling, what_is_there
+from m3csr_tf.data.lacking import nearest, plainly, same_but_for_spelling, what_is_there
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
 from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
@@ -167,6 +167,15 @@ class TableFiles:
         """Returns what the files call a plain column, or None if they lack it."""
         found = self._sources(name)
         return found[0] if found else None
+
+    def unread(self, plain: Collection[str]) -> list[str]:
+        """Returns the columns that neither `names` nor `where` read and whose names are in `plain`.
+
+        Args:
+          plain: names without case, blanks and punctuation.
+        """
+        read = {*self._renamed.values(), *self._where}
+        return [name for name in self.names if name not in read and plainly(name) in plain]
 
     def refuse_respelt(self, *wanted: str) -> None:
         """Refuses a table that lacks an optional column but has one that differs from it in case or spelling only.

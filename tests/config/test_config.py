@@ -72,11 +72,12 @@ def test_the_resolved_tree_reads_back_to_an_equal_one(tree: dict[str, Any], tmp_
 
 def test_the_resolved_tree_spells_out_every_default() -> None:
     tree = yaml.safe_load(Config().to_yaml())
-    nested = {"data.world", "model.initial"}
+    nested = {"data.world", "data.events", "model.initial"}
     names = {f"{section}.{name}" for section, values in tree.items() for name in values} - nested
     listed = {name for name, _, _ in described()}
     assert names <= listed
-    assert {f"data.world.{name}" for name in tree["data"]["world"]} <= listed
+    for section in ("world", "events"):
+        assert {f"data.{section}.{name}" for name in tree["data"][section]} <= listed
     assert {f"model.initial.{name}" for name in tree["model"]["initial"]} <= listed
 
 

@@ -18,6 +18,7 @@ from m3csr_tf.data.lacking import what_is_there
 from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import say
 from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,12 @@ logger = logging.getLogger(__name__)
 INTERACTION_COLUMNS = (columns.USER_ID, columns.ITEM_ID, columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
 OPTIONAL = (columns.TIMESTAMP, columns.WEIGHT, columns.SPLIT)
 INTERACTION_STRINGS = (columns.USER_ID, columns.ITEM_ID, columns.SPLIT)
+SIGNALS = frozenset(
+    {"isclick", "click", "clicked", "islike", "like", "liked", "isfollow", "isshare", "event", "eventtype", "action"}
+    | {"actiontype", "behavior", "behaviour", "behaviortype", "feedback", "playtime", "watchtime", "watchseconds"}
+    | {"playduration", "watchratio", "watchshare"}
+)
+"""What logs call columns that say whether, or how much, somebody liked what she was shown; without case and `_`."""
 LEFT_OUT = "left_out_by_where"
 WITHOUT_ITEMS = "rows_without_items"
 _LISTS = (
@@ -137,6 +144,13 @@ class TableLog:
     def _end(self) -> None:
         if self._reader is not None:
             self._reader.finish()
+            return
+        unread = self.table.unread(SIGNALS)
+        if unread:
+            say(
+                f"{self.table.path}: every row counts as a click, whatever {', '.join(map(quoted, unread))} may say; "
+                "data.events and data.where read such columns"
+            )
 
     def _taken_apart(self, block: pa.Table) -> pa.Table:
         before = self._rows

@@ -84,6 +84,18 @@ def test_a_kind_may_be_a_number_or_a_boolean_so_that_rows_without_a_click_are_no
     assert found.clicks == [("u", "b", 1.0), ("v", "a", 1.0)]
 
 
+@pytest.mark.parametrize(
+    ("data", "is_said"), [({}, True), ({"where": {"is_click": 1}}, False), ({"columns": {"weight": "is_click"}}, False)]
+)
+def test_a_column_that_tells_clicks_from_views_is_not_passed_over_in_silence(
+    tmp_path: Path, capsys: Any, data: dict[str, Any], is_said: bool
+) -> None:
+    write(tmp_path, KINDS[:3].drop(columns="kind").assign(item_id=list("abc"), is_click=1))
+    read(tmp_path, **data)
+    said = "every row counts as a click, whatever 'is_click' may say; data.events and data.where read such columns"
+    assert (said in capsys.readouterr().err) == is_said
+
+
 def test_seconds_go_through_threshold_cap_and_transform(tmp_path: Path, capsys: Any) -> None:
     seconds = [0, 2, 7, 60, None]
     write(tmp_path, KINDS.drop(columns="kind").assign(item_id=list("abcab"), user_id=list("uuuvv"), seconds=seconds))
@@ -311,7 +323,7 @@ def test_misuse_ends_in_one_message_and_leaves_nothing(logs: Logs, misuse: str) 
     logs.interactions["seconds"] = 1.0
     logs.interactions["loss"] = -number.astype(float)
     if "data.where" in overrides:
-        logs.interactions = logs.interactions.drop(columns=["timestamp", "weight"])
+        logs.interactions = logs.interactions.drop(columns=["timestamp", "weight", "feedback"])
     logs.overrides |= overrides
     logs.refused(*named)
 
