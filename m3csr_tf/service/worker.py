@@ -123,7 +123,8 @@ class _Worker:
             await self._drained()
         self._server.should_exit = True
         await serving
-        for task in [waiting, *following]:
+        waiting.cancel()
+        for task in following:
             task.cancel()
         opened.retriever.close()
         return 0
