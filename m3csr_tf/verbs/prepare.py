@@ -5,10 +5,11 @@ from __future__ import annotations
 from m3csr_tf import prepare as preparation
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.errors import RunError
+from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.training import run_files
 from m3csr_tf.training.warm_start import check_warm_start
 from m3csr_tf.util.locks import folder_lock
+from m3csr_tf.util.quoting import quoted
 from m3csr_tf.verbs.console import console, say
 
 
@@ -21,6 +22,7 @@ def prepare(config: Config) -> Prepared:
 def _prepare(config: Config) -> Prepared:
     run_files.check_run(config)
     check_warm_start(config)
+    _check_kinds(config)
     folder = config.run_folder / run_files.PREPARED_FOLDER
     changed = run_files.has_trained(config) and not preparation.is_current(config, folder)
     if changed and not config.run.overwrite:
@@ -35,3 +37,15 @@ def _prepare(config: Config) -> Prepared:
     say(f"prepared data in {prepared.folder}")
     console.print(preparation.summary(prepared))
     return prepared
+
+
+def _check_kinds(config: Config) -> None:
+    """Refuses an evaluation by kinds that the data will not tell apart, before a training that ends in it."""
+    named = config.data.events.kinds
+    for kind in config.evaluation.kinds:
+        if kind not in named:
+            there = f"names {', '.join(named)}" if named else "names none"
+            raise ConfigError(
+                f"evaluation.kinds holds {quoted(kind)}, but data.events.kinds {there}; give it a weight there, "
+                "or leave it out"
+            )

@@ -311,6 +311,10 @@ MISUSES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"data.format": "mind", "data.events.column": "feedback"},
         ("data.events.column is set, but the files of data.format=mind have no such columns",),
     ),
+    "an evaluation by a kind that has no weight": (
+        {"data.events": "{column: feedback, kinds: {click: 1}}", "evaluation.kinds": "[like]"},
+        ("evaluation.kinds holds 'like', but data.events.kinds names click; give it a weight there",),
+    ),
     "a way to merge that is none": ({"data.events.repeated": "mean"}, ("data.events.repeated", "'mean'")),
 }
 
