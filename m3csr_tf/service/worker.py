@@ -127,8 +127,9 @@ class _Worker:
             await self._drained()
         self._server.should_exit = True
         await serving
-        for unfinished in [waiting, *following]:
-            unfinished.cancel()
+        waiting.cancel()
+        for task in following:
+            task.cancel()
         opened.retriever.close()
         return 0
 

@@ -23,9 +23,11 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.generation import GenerationMode
 
 CASES = int(os.environ.get("M3CSR_FUZZ_CASES", "12"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ROUTES = {"/v1/recommend", "/v1/similar", "/v1/explain", "/healthz", "/readyz", "/metrics"}
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +56,30 @@ def url(authored: Any) -> Iterator[str]:
     thread.join(120)
 
 
-@pytest.fixture(scope="module")
-def openapi(url: str) -> Any:
-    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"])
+def test_every_answer_is_one_that_the_openapi_describes(mode: GenerationMode, url: str) -> None:
+    openapi = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    tried: dict[str, int] = {}
+    for found in openapi.get_all_operations():
+        operation = found.ok()
+        if mode is GenerationMode.NEGATIVE and not operation.path.startswith("/v1/"):
+            continue  # Without a field there is nothing that could be wrong.
 
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        @hypothesis.settings(
+            max_examples=CASES // 2,
+            deadline=None,
+            database=None,
+            derandomize=CASES < 100,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        def check(case: Any) -> None:
+            tried[case.operation.path] = tried.get(case.operation.path, 0) + 1
+            case.call_and_validate(checks=CHECKS, timeout=120)
 
-@schemathesis.pytest.from_fixture("openapi").parametrize()
-@hypothesis.settings(
-    max_examples=CASES,
-    deadline=None,
-    database=None,
-    derandomize=CASES < 100,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
-def test_every_answer_is_one_that_the_openapi_describes(case: Any) -> None:
-    case.call_and_validate(checks=CHECKS, timeout=120)
+        check()
+    wanted = ROUTES if mode is GenerationMode.POSITIVE else {route for route in ROUTES if route.startswith("/v1/")}
+    assert set(tried) == wanted
+    # Without fields, there is no more than one case.
+    assert all(tried[route] >= CASES // 2 for route in tried if route.startswith("/v1/"))
