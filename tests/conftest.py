@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,23 @@ def release(untrained_run: UntrainedRun) -> Any:
     from m3csr_tf.releases.publish import publish
 
     return publish(untrained_run)
+
+
+@pytest.fixture(scope="session")
+def authored_run(untrained_run: UntrainedRun, tmp_path_factory: pytest.TempPathFactory) -> UntrainedRun:
+    """The same run, whose release keeps the authors."""
+    config = untrained_run.config
+    place = config.run.model_copy(update={"release_folder": tmp_path_factory.mktemp("authored")})
+    keeping = config.release.model_copy(update={"columns": ("author",)})
+    return replace(untrained_run, config=config.model_copy(update={"run": place, "release": keeping}))
+
+
+@pytest.fixture(scope="session")
+def authored(authored_run: UntrainedRun) -> Any:
+    """A release that keeps the authors, shared: do not change it."""
+    from m3csr_tf.releases.publish import publish
+
+    return publish(authored_run)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf.batch.cosine import CONTENT, CosineSpace
+from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.releases.release import Release
@@ -221,17 +222,24 @@ class ListRules:
         return (cosines >= self.near_duplicates - ROUNDING) & there
 
 
-def check_rules(release: Release, caps: Mapping[str, int], near_duplicates: float | None) -> None:
+def check_rules(release: Release, caps: Mapping[str, int], near_duplicates: float | None, online: bool = False) -> None:
     """Checks that a release has what rules look at; neither index nor items are loaded.
+
+    Args:
+      release: the release.
+      caps, near_duplicates: the rules, as in `ListRules`.
+      online: whether messages are for a client of the online service, who gives fields instead of settings and is told
+        no path.
 
     Raises:
       InputError: the release lacks a column, or its vectors have no part for content.
     """
+    section, called = ("", "the release") if online else (f"{RetrieveConfig.section}.", str(release.folder))
     for name in caps:
         if name not in release.columns:
             kept = ", ".join(release.columns) or "none"
             raise InputError(
-                f"retrieve.cap names {quoted(name)}; {release.folder}, version {release.version}, keeps these columns "
+                f"{section}cap names {quoted(name)}; {called}, version {release.version}, keeps these columns "
                 f"of the catalogue: {kept}; name one of them, or release again with release.columns=[{name}]"
             )
     if near_duplicates is not None:
@@ -239,8 +247,8 @@ def check_rules(release: Release, caps: Mapping[str, int], near_duplicates: floa
             CosineSpace.of(release, CONTENT)
         except InputError:
             raise InputError(
-                f"retrieve.near_duplicates compares content, and {release.model_title} keeps content in no part of the "
-                f"vectors of {release.folder}; leave it out"
+                f"{section}near_duplicates compares content, and {release.model_title} keeps content in no part of the "
+                f"vectors of {called}; leave it out"
             ) from None
 
 

@@ -44,6 +44,13 @@ class ServiceConfig(Section):
     poll_s: float = Field(
         0.5, ge=0.01, le=60, description="seconds between two looks at the journal and at the manifest of the release"
     )
+    age_lag_s: float = Field(
+        60.0,
+        ge=1,
+        le=86_400,
+        description="seconds by which ages (cold.max_age_hours, max_age_days) may lag behind the clock; what depends "
+        "on them is made again after half of that time, while the older one is used",
+    )
     similar_by: list[str] = Field(
         ["vector"],
         min_length=1,

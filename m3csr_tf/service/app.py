@@ -178,7 +178,9 @@ def build_app(
     recommend.__annotations__["query"] = schemas.recommend_query(service, retrieve)
     similar_items.__annotations__["query"] = schemas.similar_query(service, similar)
     recommend.__annotations__["request"] = similar_items.__annotations__["request"] = Request
-    conflict: _Responses = {409: {"model": schemas.Problem, "description": "The filters leave no item."}}
+    conflict: _Responses = {
+        409: {"model": schemas.Problem, "description": "The filters leave no item, or no age is known."}
+    }
     unknown: _Responses = {404: {"model": schemas.Problem, "description": "The release lacks the item."}}
     unserved: _Responses = {502: {"model": schemas.Problem, "description": "TF Serving does not answer."}}
     add = app.add_api_route
@@ -195,7 +197,7 @@ def build_app(
 
 
 async def _recommended(opened: Opened, query: schemas.RecommendQuery) -> list[dict[str, Any]]:
-    from m3csr_tf.service.retriever import Superseded
+    from m3csr_tf.service.selections import Superseded
 
     for _ in range(_TRIES):
         await opened.retriever.prepare(query)
@@ -246,7 +248,7 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    from m3csr_tf.service.retriever import NothingLeft
+    from m3csr_tf.service.selections import NothingLeft
 
     return JSONResponse({"error": one_line(str(error))}, 409 if isinstance(error, NothingLeft) else 422)
 

@@ -18,7 +18,7 @@ class Assignment:
       at_once: whether to accept connections before the release is open, so that health can be asked for.
       threads: of TensorFlow's kernels; 0 takes every core.
       token: the bearer token that requests must bring; None asks nobody.
-      service, retrieve, similar: sections of the settings, as JSON.
+      service, retrieve, similar, cold: sections of the settings, as JSON.
     """
 
     folder: str
@@ -30,6 +30,7 @@ class Assignment:
     service: dict[str, Any]
     retrieve: dict[str, Any]
     similar: dict[str, Any]
+    cold: dict[str, Any]
 
     def to_line(self) -> bytes:
         """The line that `from_line` reads."""

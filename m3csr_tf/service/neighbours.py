@@ -1,12 +1,14 @@
 """Similar items online: finders of neighbours, built when first asked for and, in the background, when items change.
 
-A finder knows the items as they were when it was built. While a newer one is being built, the older one answers.
+A finder knows the items as they were when it was built, and who was cold or too old then. While a newer one is being
+built, the older one answers; where ages matter, not beyond `service.age_lag_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,19 +16,21 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.cosine import CosineSpace
-from m3csr_tf.batch.filters import Filters
 from m3csr_tf.batch.query_items import QueryItemBatch
-from m3csr_tf.batch.similar import SimilarItems, check_filters
-from m3csr_tf.config import SimilarConfig
+from m3csr_tf.batch.similar import SimilarItems
+from m3csr_tf.config import ColdConfig, SimilarConfig
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS, Catalogue
+from m3csr_tf.errors import InputError
 from m3csr_tf.service.given_content import vectors_of
 from m3csr_tf.service.retriever import Retriever, forget
 from m3csr_tf.service.schemas import ItemQuery, SimilarQuery
+from m3csr_tf.service.selections import NothingLeft, State, opened_filters, state_of_ages
 from m3csr_tf.util.quoting import quoted
 
 
 class _Built(NamedTuple):
     position: int
+    taken: float | None
     finder: SimilarItems
     ids: pd.Index
 
@@ -38,17 +42,26 @@ class OnlineNeighbours:
       retriever: it.
       config: which items may be listed.
       comparisons: what queries may compare by (`service.similar_by`).
+      cold: which items are cold; those without a click if None.
+      age_lag: seconds by which ages may lag behind the clock.
 
     Raises:
-      InputError: a filter's file cannot be read, or seems to be a mistake, or the release has nothing of what is to be
+      InputError: the filters cannot be applied to the release (`opened_filters`), or it has nothing of what is to be
         compared.
     """
 
-    def __init__(self, retriever: Retriever, config: SimilarConfig, comparisons: Sequence[str]) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        config: SimilarConfig,
+        comparisons: Sequence[str],
+        cold: ColdConfig | None = None,
+        age_lag: float = 60.0,
+    ) -> None:
         self._retriever = retriever
         self._config = config
-        self._filters = Filters.read(config)
-        check_filters(retriever.release, self._filters, config)
+        self._age_lag = age_lag
+        self._filters = opened_filters(retriever.release, config, cold or ColdConfig())
         for by in comparisons:
             CosineSpace.of(retriever.release, by)
         self._built: dict[str, _Built] = {}
@@ -58,23 +71,30 @@ class OnlineNeighbours:
         """The nearest items, as JSON (`schemas.SimilarAnswer`).
 
         Raises:
-          InputError: the release has nothing of what is to be compared, or content is malformed.
+          NothingLeft: the filters leave no item that could be compared.
+          InputError: content is malformed.
         """
         loop = asyncio.get_running_loop()
         built = self._built.get(query.by)
-        if built is None or built.position != self._retriever.position:
+        ages = State.MISSING if built is None else state_of_ages(built.taken, self._age_lag)
+        if built is None or ages is not State.READY or built.position != self._retriever.position:
             if query.by not in self._builds:
                 self._builds[query.by] = loop.run_in_executor(self._retriever.building, self._build, query.by)
                 self._builds[query.by].add_done_callback(lambda done: forget(self._builds, query.by, done))
-            if built is None:
+            if built is None or ages is State.MISSING:
                 built = await asyncio.shield(self._builds[query.by])
         return await loop.run_in_executor(self._retriever.searching, self._answer, built, query)
 
     def _build(self, by: str) -> _Built:
         with self._retriever.unchanging:
             release = self._retriever.release
-            finder = SimilarItems(release, by, self._config.top_n, self._filters)
-            self._built[by] = _Built(release.position, finder, pd.Index(release.index.ids))
+            taken = self._filters.ages.clock()
+            filters = replace(self._filters, ages=self._filters.ages.at(taken))
+            try:
+                finder = SimilarItems(release, by, self._config.top_n, filters)
+            except InputError as error:
+                raise NothingLeft(str(error)) from None
+            self._built[by] = _Built(release.position, taken, finder, pd.Index(release.index.ids))
         return self._built[by]
 
     def _answer(self, built: _Built, query: SimilarQuery) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,23 +17,18 @@ import numpy as np
 import pandas as pd
 
 from m3csr_tf import columns
-from m3csr_tf.batch.filters import Filters, Selection, select
 from m3csr_tf.batch.known import KnownIds
-from m3csr_tf.batch.listed import check_listed
 from m3csr_tf.batch.lists import ListMaker, RankedLists
-from m3csr_tf.batch.search import Candidates
-from m3csr_tf.config import IndexConfig, RetrieveConfig
+from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import explain_pair
 from m3csr_tf.export.requests import ContentLookup
 from m3csr_tf.ids import NO_ITEM, UNKNOWN_ROW
 from m3csr_tf.releases.release import Release
 from m3csr_tf.service.given_content import GivenContent, vectors_of
-from m3csr_tf.service.schemas import RecommendQuery, UserQuery
+from m3csr_tf.service.schemas import RecommendQuery, UserQuery, recommend_query
+from m3csr_tf.service.selections import Selections, State, Superseded, Wanted
 from m3csr_tf.util.quoting import quoted
-
-_EXACT = IndexConfig(kind="exact")
-"""Filters may leave few of many items, which change with every refresh: a tree would take too long to build."""
 
 
 class UserTowers(Protocol):
@@ -45,27 +39,28 @@ class UserTowers(Protocol):
         ...
 
 
-class NothingLeft(InputError):
-    """The filters leave no item that could be listed."""
-
-
-class Superseded(Exception):
-    """The items changed between the check that all is ready for a query and the search."""
-
-
 class Retriever:
     """Answers from one release.
 
     Args:
       release: an opened release, which nothing else uses from now on.
-      retrieve: which items may be listed (`retrieve.block`, `retrieve.allow`).
+      retrieve: which items may be listed (`retrieve.block`, `retrieve.allow`), and what queries ask for by default.
+      cold: which items are cold; those without a click if None.
       towers: what computes user vectors; the release itself by default.
+      service: limits of queries, and how far ages may lag behind the clock.
 
     Raises:
-      InputError: a filter's file cannot be read, or seems to be a mistake.
+      InputError: the filters or rules that are set cannot be applied to the release (`Selections`).
     """
 
-    def __init__(self, release: Release, retrieve: RetrieveConfig, towers: UserTowers | None = None) -> None:
+    def __init__(
+        self,
+        release: Release,
+        retrieve: RetrieveConfig,
+        cold: ColdConfig | None = None,
+        towers: UserTowers | None = None,
+        service: ServiceConfig | None = None,
+    ) -> None:
         self.release = release
         self.known = KnownIds(release)
         self.searching = ThreadPoolExecutor(1, "search")
@@ -73,13 +68,10 @@ class Retriever:
         self.unchanging = threading.Lock()
         """Held while the index must stay as it is."""
         self._towers: UserTowers = release if towers is None else towers
-        self._filters = Filters.read(retrieve)
-        for name in ("block", "allow"):
-            path, ids = getattr(retrieve, name), getattr(self._filters, name)
-            if path is not None and ids is not None:
-                check_listed(path, ids, release, f"{retrieve.section}.{name}")
-        self._selections: dict[tuple[bool, bool], Selection] = {}
-        self._builds: dict[tuple[bool, bool], asyncio.Future[None]] = {}
+        service = service or ServiceConfig()
+        self._selections = Selections(release, retrieve, cold or ColdConfig(), service.age_lag_s)
+        self._usual: type[RecommendQuery] = recommend_query(service, retrieve)
+        self._builds: dict[Wanted, asyncio.Future[None]] = {}
 
     @property
     def position(self) -> int:
@@ -87,8 +79,13 @@ class Retriever:
         return self.release.position
 
     def warm_up(self) -> None:
-        """Loads all parts, and computes lists of some sizes: the first calls of TensorFlow take long."""
+        """Loads all parts, and computes lists of some sizes: the first calls of TensorFlow take long.
+
+        What queries need that leave all fields at their defaults is made as well.
+        """
         items = [str(item) for item in self.release.index.ids[:2]]
+        for wanted in self._selections.wanted(self._usual.model_validate({"users": [{"user_id": "user"}]})):
+            self._build(wanted)
         for users in (1, 2, 8):
             some = [UserQuery(user_id=f"user {number}", history=items) for number in range(users)]
             self.recommend([RecommendQuery(users=some, n=20, parts=True)])
@@ -113,19 +110,21 @@ class Retriever:
         return changed
 
     async def prepare(self, query: RecommendQuery) -> None:
-        """Waits until the items that may be in the lists of a query are known, and an index of them is at hand.
+        """Waits until what the filters and rules of a query need is at hand.
 
         Raises:
-          NothingLeft: there are none.
+          InputError: the release lacks what a rule looks at.
         """
-        key = _key(query)
-        if key in self._selections or self._is_plain(key):
-            return
-        if key not in self._builds:
-            loop = asyncio.get_running_loop()
-            self._builds[key] = loop.run_in_executor(self.building, self._build, key)
-            self._builds[key].add_done_callback(lambda done: forget(self._builds, key, done))
-        await asyncio.shield(self._builds[key])
+        self._selections.check(query)
+        waited_for = []
+        for wanted in self._selections.wanted(query):
+            state = self._selections.state(wanted)
+            if state is not State.READY:
+                build = self._building(wanted)
+                if state is State.MISSING:
+                    waited_for.append(build)
+        for build in waited_for:
+            await asyncio.shield(build)
 
     def recommend(self, queries: Sequence[RecommendQuery]) -> list[list[dict[str, Any]] | Exception]:
         """Makes the lists of several queries with one call of the user tower and as few searches as possible.
@@ -156,7 +155,9 @@ class Retriever:
         for number, query in enumerate(queries):
             if isinstance(answers[number], list):
                 # Without a quota a shorter list is the beginning of a longer one.
-                alike = (query.only, query.cold_quota, query.n if query.cold_quota else None)
+                quota = query.cold_quota, query.n if query.cold_quota else None
+                rules = tuple(sorted(query.cap.items())), query.near_duplicates
+                alike = (query.only, query.max_age_days, *quota, *rules)
                 groups.setdefault(alike, []).append(number)
         for numbers in groups.values():
             some = [queries[number] for number in numbers]
@@ -190,8 +191,8 @@ class Retriever:
         self, queries: Sequence[RecommendQuery], users: pd.DataFrame, vectors: np.ndarray
     ) -> list[dict[str, Any]]:
         """The lists of all users of queries with equal filters, cut to the length that each query asks for."""
-        selection = self._selection(queries[0])
-        maker = ListMaker(self.release, selection, max(query.n for query in queries))
+        selection, rules = self._selections.selection(queries[0]), self._selections.rules(queries[0])
+        maker = ListMaker(self.release, selection, max(query.n for query in queries), rules)
         history, exclusions = maker.ids(users)
         rows, scores = maker.nearest(vectors, maker.seen(history, exclusions))
         parts = None
@@ -244,26 +245,17 @@ class Retriever:
             raise InputError("the user tower gives no finite vector for the content that is given; check its numbers")
         return np.asarray(vector)
 
-    def _selection(self, query: RecommendQuery) -> Selection:
-        key = _key(query)
-        if self._is_plain(key):
-            return Selection(Candidates(self.release.index))
-        found = self._selections.get(key)
-        if found is None:
-            raise Superseded
-        return replace(found, quota=query.cold_quota) if found.cold is not None else found
+    def _building(self, wanted: Wanted) -> asyncio.Future[None]:
+        """The build of something that queries need, which begins now if it is not under way."""
+        if wanted not in self._builds:
+            build = asyncio.get_running_loop().run_in_executor(self.building, self._build, wanted)
+            self._builds[wanted] = build
+            build.add_done_callback(lambda done: forget(self._builds, wanted, done))
+        return self._builds[wanted]
 
-    def _is_plain(self, key: tuple[bool, bool]) -> bool:
-        return key == (False, False) and self._filters.block is None and self._filters.allow is None
-
-    def _build(self, key: tuple[bool, bool]) -> None:
-        only_cold, has_quota = key
-        filters = replace(self._filters, only_cold=only_cold, cold_quota=1.0 if has_quota else 0.0)
+    def _build(self, wanted: Wanted) -> None:
         with self.unchanging:
-            try:
-                self._selections[key] = select(self.release, filters, _EXACT)
-            except InputError as error:
-                raise NothingLeft(str(error)) from None
+            self._selections.make(wanted)
 
     def _knows(self, users: np.ndarray) -> np.ndarray:
         table = self.known.users
@@ -277,35 +269,30 @@ def forget(builds: dict[Any, asyncio.Future[Any]], key: Any, done: asyncio.Futur
         done.exception()
 
 
-def _key(query: RecommendQuery) -> tuple[bool, bool]:
-    return query.only == "cold", query.only != "cold" and query.cold_quota > 0
-
-
 def open_retriever(
-    folder: Path, version: int, retrieve: RetrieveConfig, address: str | None, timeout: float
+    folder: Path, version: int, retrieve: RetrieveConfig, cold: ColdConfig, service: ServiceConfig
 ) -> Retriever:
     """Opens and warms up a version of a release.
 
     Args:
       folder: `saved_models/<name>`.
       version: the number of the version.
-      retrieve: which items may be listed.
-      address: host:port of a TF Serving that computes user vectors; None computes them here.
-      timeout: seconds that TF Serving may take for a batch.
+      retrieve, cold: as in `Retriever`.
+      service: limits, and the address of a TF Serving that computes user vectors, if one does.
 
     Raises:
       ReleaseError: the release cannot be opened.
-      InputError: a filter's file cannot be read.
+      InputError: as in `Retriever`.
       ServingError: TF Serving does not answer for this version.
     """
     from m3csr_tf.releases.release import open_release
 
     release = open_release(folder, version)
     towers = None
-    if address is not None:
+    if service.towers is not None:
         from m3csr_tf.serving.client import TowersClient
 
-        towers = TowersClient(address, release, timeout)
-    retriever = Retriever(release, retrieve, towers)
+        towers = TowersClient(service.towers, release, service.timeout_s)
+    retriever = Retriever(release, retrieve, cold, towers, service)
     retriever.warm_up()
     return retriever

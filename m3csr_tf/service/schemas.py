@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from m3csr_tf.config import RetrieveConfig, ServiceConfig, SimilarConfig
+from m3csr_tf.config.section import LONGEST_LIST
 from m3csr_tf.data.catalogue import LARGEST_ENTRY
 from m3csr_tf.util.quoting import is_utf8
 
@@ -29,6 +30,10 @@ Vectors = Annotated[
         examples=[{"visual": [0.12, -1.4, 0.33], "acoustic": None}],
     ),
 ]
+
+Cap = Annotated[int, Field(ge=1, le=LONGEST_LIST, strict=True)]
+Cosine = Annotated[float, Field(gt=0, le=1, strict=True)]
+Days = Annotated[float, Field(gt=0, le=100_000, strict=True)]
 
 
 class _Exchanged(BaseModel):
@@ -59,9 +64,24 @@ class RecommendQuery(_Exchanged):
 
     users: list[UserQuery]
     n: int
-    only: Literal["all", "cold"] = Field("all", description="cold: items without clicks, and no others.")
+    only: Literal["all", "cold"] = Field("all", description="cold: cold items, and no others (docs/cold.md).")
     cold_quota: float = Field(
-        0.0, ge=0, le=1, description="Least share of a list that items without clicks take, the best of them."
+        0.0, ge=0, le=1, description="Least share of a list that cold items take, the best of them."
+    )
+    max_age_days: Days | None = Field(
+        None, description="Items that were published more days ago are in no list; null: any age.", examples=[30]
+    )
+    cap: dict[Id, Cap] = Field(
+        default_factory=dict,
+        description="Column of the catalogue that the release keeps -> how many items of a list may have the same "
+        "value of it; items without a value are not capped.",
+        examples=[{}],
+    )
+    near_duplicates: Cosine | None = Field(
+        None,
+        description="Of items whose content has at least this cosine, a list holds the best one alone; null: items are "
+        "not compared.",
+        examples=[0.98],
     )
     parts: bool = Field(False, description="Whether to give the parts of each score.")
 
@@ -167,8 +187,11 @@ def recommend_query(service: ServiceConfig, retrieve: RetrieveConfig) -> type[Re
         RecommendQuery,
         users=(list[user], Field(min_length=1, max_length=service.max_users)),  # type: ignore[valid-type]
         n=(int, n),
-        only=(Literal["all", "cold"], Field(retrieve.only, description="cold: items without clicks, and no others.")),
+        only=(Literal["all", "cold"], _with(RecommendQuery, "only", default=retrieve.only)),
         cold_quota=(float, _with(RecommendQuery, "cold_quota", default=retrieve.cold_quota)),
+        max_age_days=(Days | None, _with(RecommendQuery, "max_age_days", default=retrieve.max_age_days)),
+        cap=(dict[Id, Cap], _with(RecommendQuery, "cap", default=dict(retrieve.cap))),
+        near_duplicates=(Cosine | None, _with(RecommendQuery, "near_duplicates", default=retrieve.near_duplicates)),
     )
 
 
@@ -188,7 +211,7 @@ def _with(model: type[BaseModel], name: str, **changes: Any) -> Any:
     """The field of a model with some of its attributes changed."""
     of = model.model_fields[name]
     kept: dict[str, Any] = {"description": of.description, "examples": of.examples}
-    if of.default_factory is not None:
+    if of.default_factory is not None and "default" not in changes:
         kept["default_factory"] = of.default_factory
     for bound in of.metadata:
         kept |= {name: getattr(bound, name) for name in ("ge", "le") if hasattr(bound, name)}

@@ -111,6 +111,7 @@ class Supervisor:
             service=self._service.model_dump(mode="json"),
             retrieve=self._config.retrieve.model_dump(mode="json"),
             similar=self._config.similar.model_dump(mode="json"),
+            cold=self._config.cold.model_dump(mode="json"),
         )
         worker = _Worker(assignment, manifest)
         self._selector.register(worker.output, selectors.EVENT_READ, worker)

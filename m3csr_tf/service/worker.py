@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import uvicorn
 
-from m3csr_tf.config import RetrieveConfig, ServiceConfig, SimilarConfig
+from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig, SimilarConfig
 from m3csr_tf.errors import M3CSRError, ReleaseError
 from m3csr_tf.service.app import Opened, State, build_app
 from m3csr_tf.service.assignment import Assignment
@@ -38,6 +38,8 @@ _LOOK = 0.05
 """Seconds between two looks at the connections that are left."""
 _QUIET = 4
 """Looks without a connection after which none is on its way any more."""
+_REMEMBERED = 10_000
+"""Warnings that are not repeated."""
 
 
 class _Server(uvicorn.Server):
@@ -61,6 +63,7 @@ def main() -> None:
     assignment = Assignment.from_line(commands.readline())
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(message)s"))
+    handler.addFilter(_Once())
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logger.setLevel(logging.INFO)
     ended = asyncio.run(_run(assignment, commands))
@@ -78,6 +81,7 @@ class _Worker:
         self._service = ServiceConfig.model_validate(assignment.service)
         self._retrieve = RetrieveConfig.model_validate(assignment.retrieve)
         self._similar = SimilarConfig.model_validate(assignment.similar)
+        self._cold = ColdConfig.model_validate(assignment.cold)
         self._measures = Measures()
         self._state = State()
         self._guard: Guard = build_app(
@@ -140,8 +144,8 @@ class _Worker:
 
         service = self._service
         folder, version = Path(self._assignment.folder), self._assignment.version
-        retriever = open_retriever(folder, version, self._retrieve, service.towers, service.timeout_s)
-        neighbours = OnlineNeighbours(retriever, self._similar, service.similar_by)
+        retriever = open_retriever(folder, version, self._retrieve, self._cold, service)
+        neighbours = OnlineNeighbours(retriever, self._similar, service.similar_by, self._cold, service.age_lag_s)
         batcher = Batcher(
             retriever.recommend,
             retriever.searching,
@@ -184,6 +188,23 @@ class _Worker:
         while quiet < _QUIET and loop.time() < until and not self._at_once:
             quiet = 0 if self._server.server_state.connections else quiet + 1
             await asyncio.sleep(_LOOK)
+
+
+class _Once(logging.Filter):
+    """Lets a warning of the batch jobs' code through once: what it says of filters is said again whenever they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("m3csr_tf.batch."):
+            return True
+        said = record.getMessage()
+        is_new = said not in self._said
+        if len(self._said) < _REMEMBERED:
+            self._said.add(said)
+        return is_new
 
 
 class _Commands(asyncio.Protocol):

@@ -43,18 +43,6 @@ def with_release(run: Any, **changes: Any) -> Any:
     return type(run)(config, run.prepared, run.model)
 
 
-@pytest.fixture(scope="module")
-def authored_run(untrained_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The run whose release keeps the authors."""
-    return with_release(untrained_run, columns=("author",), release_folder=tmp_path_factory.mktemp("authored"))
-
-
-@pytest.fixture(scope="module")
-def authored(authored_run: Any) -> Release:
-    """A release that keeps the authors, shared: do not change it."""
-    return publish(authored_run)
-
-
 @pytest.fixture
 def copy(authored: Release, tmp_path: Path) -> Release:
     """A copy of it, to change."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from m3csr_tf.config import RetrieveConfig, ServiceConfig, SimilarConfig
+from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig, SimilarConfig
 from m3csr_tf.releases.release import Release
 from m3csr_tf.service.app import Opened, State, build_app
 from m3csr_tf.service.batching import Batcher
@@ -23,6 +23,7 @@ async def application(
     retrieve: dict[str, Any] | None = None,
     similar: dict[str, Any] | None = None,
     token: str | None = None,
+    cold: ColdConfig | None = None,
 ) -> AsyncIterator[tuple[Any, State]]:
     """The service as an ASGI application that answers from a release, and its state."""
     # The first calls of towers take long, and other tests may have the machine busy.
@@ -31,7 +32,7 @@ async def application(
     state = State()
     tasks: list[asyncio.Task[Any]] = []
     if release is not None:
-        retriever = Retriever(release, of_lists)
+        retriever = Retriever(release, of_lists, cold, service=settings)
         batcher = Batcher(
             retriever.recommend,
             retriever.searching,
@@ -40,7 +41,8 @@ async def application(
             settings.batch_wait_ms / 1000,
             settings.max_waiting,
         )
-        state.opened = Opened(retriever, OnlineNeighbours(retriever, of_items, settings.similar_by), batcher)
+        neighbours = OnlineNeighbours(retriever, of_items, settings.similar_by, cold, settings.age_lag_s)
+        state.opened = Opened(retriever, neighbours, batcher)
         tasks.append(asyncio.create_task(batcher.run()))
     try:
         yield build_app(settings, of_lists, of_items, state, Measures(), token), state

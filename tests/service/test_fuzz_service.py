@@ -31,13 +31,13 @@ ROUTES = {"/v1/recommend", "/v1/similar", "/v1/explain", "/healthz", "/readyz", 
 
 
 @pytest.fixture(scope="module")
-def url(release: Any) -> Iterator[str]:
+def url(authored: Any) -> Iterator[str]:
     """A service of the release in a thread, on a free port."""
     listening = socket.create_server(("127.0.0.1", 0))
     began, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with application(release, service={"similar_by": ["vector", "visual"], "max_ids": 50}) as (app, _):
+        async with application(authored, service={"similar_by": ["vector", "visual"], "max_ids": 50}) as (app, _):
             server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", http="httptools"))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             while not server.started:

@@ -16,6 +16,7 @@ from m3csr_tf.cli import app
 from m3csr_tf.config import ServiceConfig
 from m3csr_tf.export import tf_serving
 from m3csr_tf.service import schemas
+from m3csr_tf.service.selections import MOST_SELECTIONS
 from m3csr_tf.service.supervisor import Supervisor
 
 PAGE = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
@@ -45,32 +46,40 @@ def test_a_command_of_the_page_listens_where_it_says(
 
 
 def test_there_are_commands_and_the_defaults_are_those_that_they_say() -> None:
-    assert len(COMMANDS) == 3 and len(POSTS) == 2
+    assert len(COMMANDS) == 4 and len(POSTS) == 3
     assert f"http://{ServiceConfig().host}:{ServiceConfig().port}" in PAGE
     named = set(re.findall(r"`service\.(\w+)", PAGE))
     assert named <= set(ServiceConfig.model_fields)
+    assert f"`service.age_lag_s`, {ServiceConfig().age_lag_s:g}\nseconds by default" in PAGE
+    assert f"the last {MOST_SELECTIONS} combinations" in PAGE
 
 
-def test_requests_of_the_page_get_answers_of_the_form_that_it_shows(release: Any, serve: Any, run: Any) -> None:
+def test_requests_of_the_page_get_answers_of_the_form_that_it_shows(authored: Any, serve: Any, run: Any) -> None:
     shown = json.loads(PAGE.split("```json\n")[1].split("```")[0])
     query = re.search(r'^curl "http://[^/]+(/v1/explain\S+)"', PAGE, re.MULTILINE)
     assert query is not None
-    item = str(release.index.ids[0])
+    item = str(authored.index.ids[0])
+    # The world's videos were published in one month, of which this is the middle.
+    then = 1_700_000_000.0 + 15 * 86_400
 
     async def ask() -> dict[str, Any]:
-        async with serve(release) as client:
-            answers = {route: await client.post(route, json=json.loads(body)) for route, body in POSTS}
+        async with serve(authored, retrieve={"now": then}) as client:
+            answers = {}
+            for route, body in POSTS:
+                name = f"{route} by rules" if "cap" in json.loads(body) else route
+                answers[name] = await client.post(route, json=json.loads(body))
             answers["/v1/explain"] = await client.get(query[1].replace("item_id=v0042", f"item_id={item}"))
             return answers
 
     answers = run(ask())
-    assert [answer.status_code for answer in answers.values()] == [200] * 3, [one.text for one in answers.values()]
+    assert [answer.status_code for answer in answers.values()] == [200] * 4, [one.text for one in answers.values()]
     lists = answers["/v1/recommend"].json()
     assert list(lists) == list(shown)
     for user, example in zip(lists["users"], shown["users"], strict=True):
         assert list(user) == list(example) and list(user["items"][0]) == list(example["items"][0])
         assert user["user_id"] == example["user_id"]
     schemas.RecommendAnswer.model_validate(lists)
+    assert len(answers["/v1/recommend by rules"].json()["users"][0]["items"]) == 5
     schemas.SimilarAnswer.model_validate(answers["/v1/similar"].json())
 
 

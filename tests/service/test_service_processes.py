@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 
 from m3csr_tf import columns
 from m3csr_tf.cli import app
-from m3csr_tf.config import IndexConfig
+from m3csr_tf.config import ColdConfig, IndexConfig
 from m3csr_tf.releases.compaction import compact
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.releases.versions import rollback
 
-SETTINGS = ("service.poll_s=0.05", "service.timeout_s=100", "service.drain_s=100")
+SETTINGS = ("service.poll_s=0.05", "service.timeout_s=100", "service.drain_s=100", "cold.max_views=3")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,10 @@ def test_it_answers_from_the_current_version_and_takes_in_what_is_refreshed(
         listed = {"users": [{"user_id": "u"}], "n": 121}
         [user] = httpx.post(f"{service.url}/v1/recommend", json=listed).json()["users"]
         assert "fresh" in {item["item_id"] for item in user["items"]}
+        [user] = httpx.post(f"{service.url}/v1/recommend", json={**listed, "only": "cold"}).json()["users"]
+        cold = live.items.is_cold(live.items.ids, ColdConfig(max_views=3))
+        assert {item["item_id"] for item in user["items"]} == set(live.items.ids[cold])
+        assert set(live.items.ids[cold]) != set(live.items.ids[live.items.is_cold(live.items.ids)])
     assert asking.versions and not asking.failures
 
 

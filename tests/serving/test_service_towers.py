@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prediction_server import PredictionServer
 
-from m3csr_tf.config import RetrieveConfig
+from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig
 from m3csr_tf.errors import ServingError
 from m3csr_tf.releases.release import Release
 from m3csr_tf.service.retriever import Retriever, open_retriever
@@ -28,7 +28,8 @@ def test_lists_of_towers_behind_tf_serving_are_those_of_towers_in_the_process(re
     query = RecommendQuery(users=users, n=10)
     server = PredictionServer(folder)
     try:
-        remote = open_retriever(folder, 1, RetrieveConfig(), server.address, 60.0)
+        by_tower = ServiceConfig(towers=server.address, timeout_s=60)
+        remote = open_retriever(folder, 1, RetrieveConfig(), ColdConfig(), by_tower)
         asked = len(server.requests)
         [found] = remote.recommend([query])
         assert len(server.requests) > asked
@@ -42,6 +43,7 @@ def test_lists_of_towers_behind_tf_serving_are_those_of_towers_in_the_process(re
         for one, other in zip(mine["items"], its["items"], strict=True):
             assert one["score"] == pytest.approx(other["score"], abs=1e-4)
     with pytest.raises(ServingError, match="check that TF Serving runs there"):
-        open_retriever(folder, 1, RetrieveConfig(), server.address, 0.3)
+        hasty = ServiceConfig(towers=server.address, timeout_s=0.3)
+        open_retriever(folder, 1, RetrieveConfig(), ColdConfig(), hasty)
     for one in (remote, local):
         one.close()
