@@ -180,7 +180,8 @@ def main(
         rates, seconds, videos, versions = (25, 50, 100), min(seconds, 3.0), min(videos, 100), min(versions, 3)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        copy = Path(shutil.copytree(folder, Path(scratch) / folder.name, copy_function=os.link))
+        locks = shutil.ignore_patterns("*.lock")
+        copy = Path(shutil.copytree(folder, Path(scratch) / folder.name, ignore=locks, copy_function=os.link))
         first = open_release(copy).version
         other = compact(copy, IndexConfig(kind=open_release(copy).index.report["kind"])).version
         rollback(copy, first)
@@ -214,7 +215,7 @@ def _measured(
     rng: np.random.Generator,
 ) -> list[Figure]:
     steady(service.port, asked, rates[0], 2.0)
-    figures, best = [], rates[0]
+    figures, best = [], 0
     for rate in rates:
         load = steady(service.port, asked, rate, seconds)
         figures += _figures(f"one user a request, {{}} at {rate} requests/s", load)
@@ -222,6 +223,7 @@ def _measured(
             break
         best = rate
     figures.append(Figure(f"requests a second at p99 below {LIMIT_MS:g} ms", "requests/s", [best]))
+    best = best or rates[0]  # What comes now needs some load, even where not even the lowest rate was answered in time.
     figures.append(Figure("users of a search, mean", "users", [_mean_batch(service)]))
 
     with load_during(service.port, asked, best) as end:
