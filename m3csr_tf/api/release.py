@@ -77,10 +77,9 @@ class Release:
         """The items that can be recommended now.
 
         Returns:
-          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (by the
-          settings of section `cold` that the version was released with, at this moment; without them, whether it is in
-          bin 0), and the columns that the release keeps of the catalogue (`release.columns`), None where an item has no
-          value.
+          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (at this
+          moment, by the section `cold` that the version was released with; without it, whether it is in bin 0), and the
+          columns that the release keeps of the catalogue (`release.columns`), None where an item has no value.
         """
         store = self._opened().items
         ids = store.ids
