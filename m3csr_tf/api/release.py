@@ -54,9 +54,8 @@ class Release:
         names: dict[str, Any] = {"run.release_folder": str(folder.parent), "run.release_name": folder.name}
         if config is None:
             names["run.name"] = release.manifest["run"]
-            names["cold"] = release.manifest["config"].get("cold", {})
         self._has_run = config is not None
-        self._config = configuration.with_settings(config or Config(), names)
+        self._config = _as_released(configuration.with_settings(config or Config(), names), release)
 
     @property
     def folder(self) -> Path:
@@ -78,9 +77,9 @@ class Release:
         """The items that can be recommended now.
 
         Returns:
-          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (by the
-          run's section `cold` at this moment, or without those settings whether it is in bin 0), and the columns that
-          the release keeps of the catalogue (`release.columns`), None where an item has no value.
+          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (at this
+          moment, by the section `cold` that the version was released with; without it, whether it is in bin 0), and the
+          columns that the release keeps of the catalogue (`release.columns`), None where an item has no value.
         """
         store = self._opened().items
         ids = store.ids
@@ -124,8 +123,8 @@ class Release:
           cap: column -> how many items of a list may have the same value of it, e.g. {"author": 2}; of the columns that
             the release keeps.
           near_duplicates: of items whose content has at least this cosine, a list holds the best one alone, e.g. 0.98.
-          cold: which items are cold, {"max_age_hours": 24, "max_views": 4000} or one of the two; None: as the run says,
-            which by default are those without a click.
+          cold: which items are cold, {"max_age_hours": 24, "max_views": 4000} or one of the two; None: as the version
+            was released with, by default those without a click.
           max_age_days: items that were published more days ago are in no list.
           now: the time at which ages are taken: a datetime (UTC without a time zone), an ISO 8601 text or Unix seconds;
             None: the clock.
@@ -277,6 +276,7 @@ class Release:
         with as_verb(verbose=False):
             if self._follows and not releases.is_current(self._release):
                 self._release = releases.open_release(self.folder)
+                self._config = _as_released(self._config, self._release)
             self._release.catch_up()
         return self._release
 
@@ -331,6 +331,11 @@ def open_release(folder: str | Path, version: int | None = None, run: str | Path
         with progress("opening the release"):
             released = releases.open_release(Path(folder), version)
     return Release(released, config, follows=version is None)
+
+
+def _as_released(config: Config, release: releases.Release) -> Config:
+    """The configuration with the settings of section `cold` that a version was released with."""
+    return configuration.with_settings(config, {"cold": release.manifest["config"].get("cold", {})})
 
 
 def _config_of(folder: Path) -> Config:

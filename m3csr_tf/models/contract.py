@@ -54,11 +54,14 @@ class Initialised(NamedTuple):
         None where the model reads its own.
       settings: settings by their dotted names that lead to the same initialisation without validation: all that
         `validation_recall` or the size of the log has chosen. A final fit is made with them.
+      known_clicks: "val" and "test" -> the number of held-back clicks that the weights know, from the run that they
+        were taken from; none where that is 0.
     """
 
     method: str
     cross_ids: CrossIds | None = None
     settings: Mapping[str, Any] = {}
+    known_clicks: Mapping[str, int] = {}
 
 
 class ExplainedUsers(NamedTuple):

@@ -17,6 +17,8 @@ from m3csr_tf.util.stored import checked, reading, stored_json
 FINISHED_FILE = "finished.json"
 SELECTED_BY = "selected_by"
 """The field that names the validation figure by which the weights were chosen; without it, that is Recall@20."""
+KNOWN_CLICKS = "known_clicks"
+"""The field of the held-back clicks, split -> number, that the run which this one started from was trained on."""
 _WRITTEN_AGAIN = "delete it and run pipelines/train.py, which writes it again"
 
 

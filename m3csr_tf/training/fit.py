@@ -119,6 +119,7 @@ def fit(config: Config, prepared: Prepared, on_validation: Callable[[], None] | 
                 cross_ids=sha256(kept) if kept.exists() else "",
                 initialisation=initialised.method,
                 initialisation_settings=dict(initialised.settings),
+                known_clicks=dict(initialised.known_clicks),
                 choice="" if choice is None else choice.digest,
             )
             loop = _Loop(config, budget, model, optimizer, data, validation, replicas, state, choice, on_validation)
@@ -233,6 +234,7 @@ class _Loop:
             "examples_per_epoch": stream.examples_per_epoch,
             "budget": budget.to_json() | {"validation_users": judges},
             "prepared": state.prepared,
+            **({finished.KNOWN_CLICKS: state.known_clicks} if state.known_clicks else {}),
             **({} if self._choice is None else self._choice.facts()),
         }
         chosen_by = selected_by(best)

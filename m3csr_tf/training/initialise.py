@@ -23,8 +23,8 @@ def initialise(model: Recommender, data: TrainingData, prepared: Prepared, confi
     kept.unlink(missing_ok=True)
     if config.training.warm_start is not None:
         with progress(f"initialising weights from those of {config.training.warm_start}"):
-            warm_start(model, data, prepared, config)
-        return Initialised(config.training.warm_start)
+            known = warm_start(model, data, prepared, config)
+        return Initialised(config.training.warm_start, known_clicks=known)
     initialised = model.initialise(data, prepared, validation_recall_of(model, data, prepared, config))
     if initialised.cross_ids is not None:
         initialised.cross_ids.save(kept)

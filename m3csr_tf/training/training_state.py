@@ -21,6 +21,7 @@ class TrainingState:
       initialisation: how weights were initialised (`Initialised.method`), or the name of the run that they were taken
         from.
       initialisation_settings: those that lead to the same initialisation without validation (`Initialised.settings`).
+      known_clicks: held-back clicks that the initial weights know (`Initialised.known_clicks`).
       choice: of a final fit, digest of the training that chose (`final_fit.choice_digest`); else "".
       step: finished steps.
       seconds: spent on them, over all sittings.
@@ -36,6 +37,7 @@ class TrainingState:
     cross_ids: str
     initialisation: str = ""
     initialisation_settings: dict[str, Any] = field(default_factory=dict)
+    known_clicks: dict[str, int] = field(default_factory=dict)
     choice: str = ""
     step: int = 0
     seconds: float = 0.0

@@ -51,12 +51,15 @@ def check_warm_start(config: Config) -> None:
         )
 
 
-def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> None:
+def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, config: Config) -> dict[str, int]:
     """Puts the weights of the run that `training.warm_start` names into a new model (`Recommender.continue_from`).
 
     Args:
       model: a model of `registry.build_model`, whose weights are replaced.
       data, prepared, config: those of the new run, whose prepared data has the transformations of the old run.
+
+    Returns:
+      "val" and "test" -> the number of held-back clicks that the old run was trained on, where there are any.
 
     Raises:
       RunError: for the same reasons as in `check_warm_start`, or the run's weights are missing or broken, or the run
@@ -71,12 +74,14 @@ def warm_start(model: Recommender, data: TrainingData, prepared: Prepared, confi
         raise RunError(
             f"{prepared.folder}: was not prepared to start from {folder.name} as it is now; run pipelines/prepare.py"
         )
-    _warn_of_known_clicks(before.prepared, prepared)
+    known = _known_clicks(before.prepared, prepared)
     model.continue_from(before, data, prepared)
+    return known
 
 
-def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
-    """Says so if validation or test would judge the run by clicks that the weights were trained on."""
+def _known_clicks(before: Prepared, prepared: Prepared) -> dict[str, int]:
+    """Counts, and says, by how many clicks validation and test judge the run that the weights were trained on."""
+    found = {}
     for split, called in ((columns.VAL, "validation"), (columns.TEST, "test")):
         held = prepared.split(split)
         users = rows_before(prepared.users, before.users)[held[columns.USER_ROW]]
@@ -87,6 +92,7 @@ def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
             rows = block[columns.USER_ROW].to_numpy(), block[columns.ITEM_ROW].to_numpy()
             known += int(np.isin(pairs, rows[0] * np.int64(len(before.items)) + rows[1]).sum())
         if known:
+            found[split] = known
             logger.warning(
                 "%d of %d %s clicks are training clicks of the run that this one starts from, so its %s says too much; "
                 "split.kind=time keeps nights apart, and so does starting from the run that chose, not from its final "
@@ -96,3 +102,4 @@ def _warn_of_known_clicks(before: Prepared, prepared: Prepared) -> None:
                 called,
                 called,
             )
+    return found

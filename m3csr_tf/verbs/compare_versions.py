@@ -26,7 +26,14 @@ from m3csr_tf.training import run_files
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import quoted
-from m3csr_tf.verbs.compared_runs import judged_instead, judged_release, of_run, other_data, users_of_run
+from m3csr_tf.verbs.compared_runs import (
+    judged_instead,
+    judged_release,
+    known_clicks,
+    of_run,
+    other_data,
+    users_of_run,
+)
 from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import judge_of, load_released
 from m3csr_tf.verbs.released_vectors import released
@@ -102,7 +109,11 @@ def _judged(
     notes: list[str],
 ) -> Comparison:
     """The comparison, whose quality is that of the runs that chose where a system is a final fit."""
-    records = {word: trained.finished if word == RUN else versions[word].manifest for word in words}
+    records = {
+        word: trained.finished | {"run": trained.config.run.name} if word == RUN else versions[word].manifest
+        for word in words
+    }
+    notes += dict.fromkeys(note for word in words if (note := known_clicks(records[word], trained.config)) is not None)
     instead = list(dict.fromkeys(note for word in words if (note := judged_instead(records[word])) is not None))
     if not instead:
         return comparison

@@ -11,7 +11,7 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf.batch.user_histories import UserHistories
-from m3csr_tf.config import Config, ExposureConfig
+from m3csr_tf.config import ColdConfig, Config, ExposureConfig
 from m3csr_tf.data.audience import Audience
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.drift.systems import ComparedUsers, System, of_release
@@ -33,15 +33,12 @@ _DRAW = 0
 
 
 def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
-    """A run as its release would be. Its users must be known to it, in ascending order of their rows."""
-    prepared = trained.prepared
+    """A run as its release would be: it knows users, who may be new to it, by the histories that are given."""
+    prepared, encoder, length = trained.prepared, vectors.users.encoder, trained.config.history.length
 
-    def rows(users: pd.DataFrame) -> np.ndarray:
-        return prepared.users.rows(users[columns.USER_ID].to_numpy(object))
-
-    def intensities(users: pd.DataFrame) -> np.ndarray:
-        asked = rows(users)
-        return vectors.users.encoder.intensities(asked, vectors.users.audience.histories(asked))
+    def known(users: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        histories = _histories(prepared, users[columns.HISTORY], length)
+        return prepared.users.rows(users[columns.USER_ID].to_numpy(object)), histories
 
     def bins(ids: np.ndarray) -> np.ndarray:
         return prepared.bins[prepared.items.rows(ids)]
@@ -50,9 +47,9 @@ def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
         name=f"run {trained.config.run.name}",
         ids=prepared.items.known,
         item_vectors=lambda positions: vectors.items[FIRST_ROW + positions],
-        user_vectors=lambda users: vectors.users[rows(users)],
+        user_vectors=lambda users: encoder.users(*known(users)),
         bins=bins,
-        intensities=intensities if trained.model.weighs_modalities else None,
+        intensities=(lambda users: encoder.intensities(*known(users))) if encoder.weighs_modalities else None,
         modalities=tuple(prepared.modalities),
     )
 
@@ -73,10 +70,14 @@ def judged_release(release: Release, config: Config) -> System:
     if of is None or of["clicks"] != ALL_CLICKS:
         return of_release(release)
     chose = open_choice(config, of)
-    # The places of new items are those that were asked for when it was published.
-    exposure = ExposureConfig.model_validate(release.manifest["config"]["exposure"])
-    chose = dataclasses.replace(chose, config=chose.config.model_copy(update={"exposure": exposure}))
-    return _of_other_run(chose, released(chose))
+    # The places of new items, and which items those are, are as was asked for when it was published.
+    then = release.manifest["config"]
+    asked = {
+        "exposure": ExposureConfig.model_validate(then["exposure"]),
+        "cold": ColdConfig.model_validate(then.get("cold", {})),
+    }
+    chose = dataclasses.replace(chose, config=chose.config.model_copy(update=asked))
+    return of_run(chose, released(chose))
 
 
 def judged_instead(record: Mapping[str, Any]) -> str | None:
@@ -91,24 +92,19 @@ def judged_instead(record: Mapping[str, Any]) -> str | None:
     return f"quality is that of run {of['run']}: its final fit, which is released, has trained on what would judge it"
 
 
-def _of_other_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
-    """A run as its release would be, for users whom it need not know, by the histories that are given."""
-    prepared, encoder, length = trained.prepared, vectors.users.encoder, trained.config.history.length
-
-    def user_vectors(users: pd.DataFrame) -> np.ndarray:
-        entries, owners = flatten(users[columns.HISTORY])
-        rows = prepared.items.rows(entries)
-        known = rows >= FIRST_ROW
-        rows, owners = rows[known], owners[known]
-        counts = np.bincount(owners, minlength=len(users))
-        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places -= np.maximum(0, counts - length)[owners]  # Of a longer history the latest are read.
-        histories = np.full((len(users), length), PADDING_ROW, np.int32)
-        kept = places >= 0
-        histories[owners[kept], places[kept]] = rows[kept]
-        return encoder.users(prepared.users.rows(users[columns.USER_ID].to_numpy(object)), histories)
-
-    return dataclasses.replace(of_run(trained, vectors), user_vectors=user_vectors, intensities=None)
+def _histories(prepared: Prepared, given: pd.Series, length: int) -> np.ndarray:
+    """Item rows of histories, int32 [users, length]: of the items that the run knows, the latest."""
+    entries, owners = flatten(given)
+    rows = prepared.items.rows(entries)
+    known = rows >= FIRST_ROW
+    rows, owners = rows[known], owners[known]
+    counts = np.bincount(owners, minlength=len(given))
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places -= np.maximum(0, counts - length)[owners]
+    histories = np.full((len(given), length), PADDING_ROW, np.int32)
+    kept = places >= 0
+    histories[owners[kept], places[kept]] = rows[kept]
+    return histories
 
 
 def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> ComparedUsers:
@@ -157,6 +153,28 @@ def other_data(release: Release, trained: TrainedRun) -> str | None:
         # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
         return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
     return f"{known}; it may have been trained on some of them, and then its quality is overstated"
+
+
+def known_clicks(record: Mapping[str, Any], config: Config) -> str | None:
+    """What is to be said of a run that started from one which was trained on clicks that now judge.
+
+    Args:
+      record: contents of finished.json or of a manifest; of a final fit on all clicks, the run that chose is meant.
+      config: says in `run.folder` where runs lie.
+    """
+    name = record[FINAL_FIT]["run"] if judged_instead(record) is not None else record["run"]
+    try:
+        finished = endings.read(config.run.folder / name)
+    except RunError:  # Who opens it to judge it says so; a version needs no run.
+        return None
+    known = finished.get(endings.KNOWN_CLICKS, {}).get(columns.TEST)
+    if known is None:
+        return None
+    return (
+        f"run {name} started from {finished['initialisation']}, which was trained on {known:,} of the test clicks of "
+        f"{name}, so the quality of {name} is overstated; a run that starts from the one that chose, not from its "
+        "final fit, is judged fairly"
+    )
 
 
 def _test_clicks(prepared: Prepared, rows: np.ndarray) -> pd.Series:

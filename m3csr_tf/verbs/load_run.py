@@ -106,7 +106,7 @@ def open_choice(config: Config, of: Mapping[str, Any]) -> TrainedRun:
     chose = load_trained(folder)
     if choice_digest(folder) != of["finished"]:
         raise RunError(f"{folder}: was trained anew since the final fit of it, so nothing can judge that final fit")
-    later = {name: getattr(config, name) for name in ("evaluation", "exposure", "release", "index", "retrieve")}
+    later = {name: getattr(config, name) for name in ("cold", "evaluation", "exposure", "release", "index", "retrieve")}
     places = {"release_folder": config.run.release_folder, "release_name": config.release_folder.name}
     run = chose.config.run.model_copy(update=places)
     return dataclasses.replace(chose, config=chose.config.model_copy(update={**later, "run": run}))

@@ -10,7 +10,14 @@ from m3csr_tf.releases import versions
 from m3csr_tf.releases.release import open_release
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.util.progress import progress
-from m3csr_tf.verbs.compared_runs import judged_instead, judged_release, of_run, other_data, users_of_run
+from m3csr_tf.verbs.compared_runs import (
+    judged_instead,
+    judged_release,
+    known_clicks,
+    of_run,
+    other_data,
+    users_of_run,
+)
 from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.load_run import judge_of
 from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
@@ -66,9 +73,15 @@ def _judged(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float) -> V
     except RunError as error:
         return Verdict(max_loss, against, None, str(error))
     users = users_of_run(judged, None, [])
-    for one in (other_data(current, judged), judged_instead(current.manifest), judged_instead(trained.finished)):
-        if one is not None:
-            say(f"note: {one}")
+    notes = [
+        other_data(current, judged),
+        judged_instead(current.manifest),
+        judged_instead(trained.finished),
+        known_clicks(current.manifest, trained.config),
+        known_clicks(trained.finished | {"run": trained.config.run.name}, trained.config),
+    ]
+    for note in dict.fromkeys(filter(None, notes)):
+        say(f"note: {note}")
     found = vectors if judged is trained else released(judged)
     tests = quality(before, of_run(judged, found), users)
     if tests is None:

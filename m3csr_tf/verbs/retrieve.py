@@ -80,9 +80,11 @@ def _print_done(done: JobStatus, config: Config) -> None:
     if not done.made:
         say("these lists were made before; retrieve.overwrite=true makes them again")
     if done.short:
+        rules = [f"retrieve.{name}" for name in ("cap", "near_duplicates") if getattr(config.retrieve, name)]
+        gone = f"excluded, filtered or ruled out by {' and '.join(rules)}" if rules else "excluded or filtered"
         say(
-            f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, excluded or filtered, "
-            "or the catalogue is smaller"
+            f"{done.short:,} lists are shorter than {config.retrieve.top_n}: the rest was seen, {gone}, or the "
+            "catalogue is smaller"
         )
 
 

@@ -8,13 +8,18 @@ from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, RunError
 from m3csr_tf.releases import versions
 from m3csr_tf.tracking.store import Connection
+from m3csr_tf.training import finished as endings
 from m3csr_tf.training import run_files
+from m3csr_tf.training.final_fit import final_settings
 from m3csr_tf.util.progress import progress
+from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.tracker import log_release, say_logged
 
 
 def track(config: Config) -> str:
     """Logs all of a run that the store lacks, and registers the versions of its release that came from it.
+
+    With `training.final_fit`, the final fit of the run follows, if there is one yet, since the release comes from that.
 
     Returns:
       The id of its run in MLflow.
@@ -28,11 +33,31 @@ def track(config: Config) -> str:
         raise ConfigError("track: run.tracking_uri is not set; give the MLflow store, e.g. sqlite:///mlflow.db")
     if not (config.run_folder / run_files.CONFIG_FILE).exists():
         raise RunError(f"{config.run_folder}: no run here ({run_files.CONFIG_FILE} is missing); check run.name")
+    connection = Connection(config.run)
+    run_id = _log(connection, config)
+    final = _final_fit(config)
+    if final is not None:
+        _log(connection, final)
+    return run_id
+
+
+def _log(connection: Connection, config: Config) -> str:
     released, current = _versions(config)
+    if not released:
+        say(f"{config.release_folder} has no version of run {config.run.name} as it is now, so none is registered")
     with progress("logging to MLflow"):
-        logged = Connection(config.run).do(lambda store: log_release(store, config, released, current))
+        logged = connection.do(lambda store: log_release(store, config, released, current))
     say_logged(config, *logged)
     return logged[0]
+
+
+def _final_fit(config: Config) -> Config | None:
+    """The settings of the run's final fit; None if none is asked for, or its training has not begun."""
+    asked = run_files.as_trained(config)
+    if not asked.training.final_fit or not (config.run_folder / run_files.FINISHED_FILE).exists():
+        return None
+    final = final_settings(asked, endings.read(config.run_folder))
+    return final if (final.run_folder / run_files.CONFIG_FILE).exists() else None
 
 
 def _versions(config: Config) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:

@@ -68,7 +68,8 @@ class Tracker:
         if found is False:
             say(
                 f"warning: MLflow's registry lacks version {release.version} of {self._config.release_folder}, so its "
-                f"alias {registry.CURRENT} stays; run pipelines/track.py with run.name={release.manifest['run']}"
+                f"alias {registry.CURRENT} stays; run pipelines/track.py with run.name={release.manifest['run']} "
+                f"run.release_name={self._config.release_folder.name}"
             )
 
     def _attempt(self, action: Callable[[Store], Of]) -> Of | None:

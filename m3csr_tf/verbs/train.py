@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 
 from m3csr_tf.config import Config
@@ -44,6 +45,8 @@ def train(config: Config) -> TrainedRun:
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         tracker = Tracker(config) if replicas.is_chief else None
         trained = _train(config, replicas, tracker)
+        # Of the run's folder, the address of its MLflow store lacks user and password.
+        trained = dataclasses.replace(trained, config=trained.config.model_copy(update={"run": config.run}))
         if config.training.final_fit:
             final_fit(trained)
     return trained

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import m3csr_tf as m3
 from m3csr_tf.cli import app
-from m3csr_tf.config import WorldConfig, with_settings
+from m3csr_tf.config import ColdConfig, WorldConfig, with_settings
 from m3csr_tf.data.world import make_world
 from m3csr_tf.errors import ConfigError, InputError, M3CSRError, ReleaseError, RunError
 
@@ -316,6 +316,19 @@ def test_a_final_fit_is_released_while_the_metrics_stay_those_of_the_choice(run:
     clicked = set(zip(interactions["user_id"], interactions["item_id"], strict=True))
     assert {*listed["user_id"]} == {*users}
     assert not clicked & set(zip(listed["user_id"], listed["item_id"], strict=True))
+
+
+def test_cold_items_are_those_that_the_version_was_released_with(release: m3.Release, run: m3.Run) -> None:
+    """Whether or not the run is at hand, whose own settings may be others."""
+    from m3csr_tf.releases.release import open_release
+
+    opened = open_release(release.folder)
+    opened.manifest["config"]["cold"] = {"max_views": 3}
+    asked_for_others = with_settings(run.config, {"cold.max_views": 10**9})
+    alone, with_run = (m3.Release(opened, config, follows=False).items for config in (None, asked_for_others))
+    few = opened.items.is_cold(opened.items.ids, ColdConfig(max_views=3), 0.0)
+    assert 0 < few.sum() < len(few)
+    assert alone["is_cold"].tolist() == with_run["is_cold"].tolist() == few.tolist()
 
 
 def test_cold_items_by_age_at_a_time_are_those_of_the_frames(release: m3.Release) -> None:

@@ -29,6 +29,7 @@ from m3csr_tf.releases import inbox, versions
 from m3csr_tf.releases.compaction import compact
 from m3csr_tf.releases.publish import publish, says_the_same
 from m3csr_tf.releases.release import Release, open_release
+from m3csr_tf.verbs.retrieve import _print_done
 
 
 def with_release(run: Any, **changes: Any) -> Any:
@@ -90,7 +91,7 @@ def test_authors_change_nothing_else_of_the_world(untrained_run: Any) -> None:
 
 
 def test_a_job_keeps_to_the_rules_and_says_which_lists_are_short(
-    authored: Release, users: Path, tmp_path: Path
+    authored: Release, users: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     authors = author_of(authored)
     config = RetrieveConfig(top_n=10, cap={"author": 2}, near_duplicates=0.95, cold_quota=0.2)
@@ -110,6 +111,9 @@ def test_a_job_keeps_to_the_rules_and_says_which_lists_are_short(
     capped = config.model_copy(update={"cap": {"author": 1}, "near_duplicates": None})
     done = retrieve(authored, FileOfUsers(users), tmp_path / "lists", capped)
     assert done.made == 1 and done.short == 6 and done.rows == 36
+    _print_done(done, Config(retrieve=capped))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "6 lists are shorter than 10: the rest was seen, excluded, filtered or ruled out by retrieve.cap" in said
 
 
 def test_without_rules_lists_and_their_job_are_as_ever(authored: Release, users: Path, tmp_path: Path) -> None:

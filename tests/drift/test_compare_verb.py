@@ -52,6 +52,23 @@ def test_a_run_is_what_its_own_version_is_but_for_what_came_since(two: Any) -> N
     assert as_json(two, "run", "--users", "5")["first"] == "version 2"
 
 
+def test_a_run_knows_users_by_the_histories_that_are_given_as_its_version_does(two: Any) -> None:
+    """So a final fit, whose own log has the clicks that judge, is asked what its version is asked."""
+    from m3csr_tf.training.runs import load_trained
+    from m3csr_tf.verbs.compared_runs import of_run, users_of_run
+    from m3csr_tf.verbs.released_vectors import released
+
+    frame = users_of_run(two.run, 6, []).frame[["user_id", "history"]].copy()
+    frame["history"] = [[], ["nowhere"], *(list(history)[-2:] for history in frame["history"][2:])]
+    frame.loc[5, "user_id"] = "new"
+    trained = load_trained(two.root / "runs" / "small")
+    system = of_run(trained, released(trained))
+    version = open_release(two.release, 2)
+    np.testing.assert_allclose(system.user_vectors(frame), version.user_vectors(frame), atol=1e-5)
+    assert system.intensities is not None
+    np.testing.assert_allclose(system.intensities(frame), version.user_intensities(frame), atol=1e-5)
+
+
 def test_recall_is_that_of_the_lists_that_the_index_gives(two: Any) -> None:
     from m3csr_tf.verbs.compare_versions import users_of_run
 

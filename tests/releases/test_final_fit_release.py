@@ -128,12 +128,46 @@ def test_a_version_is_compared_and_gated_by_the_runs_that_chose(nights: Logs) ->
     assert refused.exit_code == 2 and "could not be compared" in refused.stderr, refused.output
 
 
+def test_a_version_is_judged_with_the_cold_items_that_it_was_released_with(
+    nights: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from m3csr_tf.config import load
+    from m3csr_tf.releases.release import open_release
+    from m3csr_tf.training.runs import load_trained
+    from m3csr_tf.verbs import compared_runs
+    from m3csr_tf.verbs.load_run import run_that_chose
+
+    asked: list[Any] = []
+    whole = compared_runs.released
+
+    def released(trained: Any) -> Any:
+        asked.append(trained.config.cold)
+        return whole(trained)
+
+    monkeypatch.setattr(compared_runs, "released", released)
+    config = load(nights.root / "runs" / "case" / run_files.CONFIG_FILE, ["cold.max_views=5"])
+    version = open_release(nights.root / "saved_models" / "shorts", 1)
+    version.manifest["config"]["cold"] = {"max_views": 3}
+    compared_runs.judged_release(version, config)
+    assert [cold.max_views for cold in asked] == [3]
+    # The new run is judged by the settings that are given now.
+    final = load_trained(nights.root / "runs" / "case-final")
+    assert run_that_chose(type(final)(config, final.prepared, final.model, final.finished)).config.cold.max_views == 5
+
+
 def test_a_night_may_start_from_a_final_fit_and_is_told_what_that_has_seen(
     nights: Logs, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = run(nights, "train", "--warm-start", "case-final", name="next")
     assert result.exit_code == 0, result.output
     assert "12 of 12 validation clicks" in caplog.text and "12 of 12 test clicks" in caplog.text
+    assert stored(nights.root / "runs" / "next" / "finished.json")["known_clicks"] == {"val": 12, "test": 12}
+    said = "run next started from case-final, which was trained on 12 of the test clicks of next"
+    compared = run(nights, "release", "compare", "run", "--json", name="next")
+    assert compared.exit_code == 0, compared.output
+    assert any(note.startswith(said) for note in json.loads(compared.stdout)["notes"])
+    published = run(nights, "release", "publish", "release.max_loss=0.99", name="next")
+    assert published.exit_code == 0 and f"note: {said}" in " ".join(published.output.split()), published.output
 
 
 def test_validation_clicks_in_training_are_judged_on_test(nights: Logs) -> None:

@@ -299,3 +299,26 @@ def test_secrets_are_hidden_in_parameters_and_long_ones_are_cut_and_said(tmp_pat
     assert len(run.data.params["spark.conf"]) == 6000
     everything = [path.read_text(errors="replace") for path in (tmp_path).rglob("*") if path.is_file()]
     assert not [text for text in everything if "s3cr3t" in text or "pa55" in text or "t0ken" in text]
+
+
+def test_a_final_fit_is_a_run_of_its_own_and_that_of_its_version(tmp_path: Path) -> None:
+    away = "run.tracking_uri=http://me:pa55@127.0.0.1:9"
+    done = verb("train", tmp_path, "--final", away)
+    assert done.exit_code == 0, done.output
+    assert "pa55" not in done.output and "not logged to MLflow" in done.output
+    assert (tmp_path / "runs" / "tonight-final" / "finished.json").exists()
+    assert verb("release", tmp_path).exit_code == 0
+    done = verb("track", tmp_path, f"run.tracking_uri={tmp_path}/mlruns")
+    assert done.exit_code == 0, done.output
+    address = (tmp_path / "mlruns").as_uri()
+    assert "has no version of run tonight as it is now" in " ".join(done.output.split())
+    [chosen] = runs(address)
+    [experiment] = client(address).search_experiments(filter_string="name = 'm3csr_tf'")
+    logged = {one.info.run_name: one for one in client(address).search_runs([experiment.experiment_id])}
+    assert logged.keys() == {"tonight", "tonight-final"}
+    final = logged["tonight-final"]
+    assert final.data.params["training.final_of"] == "tonight" and final.info.status == "FINISHED"
+    assert not [name for name in final.data.metrics if "recall" in name]
+    assert "validation/recall_at_20" in chosen.data.metrics
+    version = client(address).get_model_version_by_alias("tonight", "current")
+    assert version.run_id == final.info.run_id and version.tags["m3csr_tf.run"] == "tonight-final"
