@@ -103,7 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulation": {"batch", "data", "ranking", "releases"},
     "drift": {"evaluation", "export", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
-    "reports": {"data"},
+    "reports": {"data", "drift"},
     "tracking": {"training"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""
