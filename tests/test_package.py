@@ -104,7 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drift": {"evaluation", "export", "ranking", "releases"},
     "explain": {"data", "export", "models", "releases"},
     "service": {"batch", "data", "explain", "export", "releases", "serving"},
-    "reports": {"data"},
+    "reports": {"data", "drift"},
     "tracking": {"training"},
 }
 """Every room below the verbs, and what it may import beside the foundation: all of it below that room."""

@@ -51,9 +51,7 @@ class Workspace:
         Raises:
           InputError: they are no collection of ids, or there is none.
         """
-        if isinstance(ids, str | bytes) or not isinstance(ids, Collection | np.ndarray | pd.Index | pd.Series):
-            raise InputError(f"{what}: got {quoted(ids)}; expected a list of item ids")
-        return self.table(pd.DataFrame({columns.ITEM_ID: pd.Series(list(ids), dtype=object)}), what)
+        return self.table(ids_frame(ids, columns.ITEM_ID, what, "a list of item ids"), what)
 
     def renamed(self, message: str) -> str:
         """A message with frames in the place of their files."""
@@ -139,6 +137,40 @@ def _array(column: pd.Series, what: str) -> pa.Array:
         raise InputError(
             f"{what} cannot be stored ({reason}); expected values of one kind, ids as text, vectors and lists as lists"
         ) from None
+
+
+def ids_frame(ids: Any, column: str, what: str, expected: str) -> pd.DataFrame:
+    """Ids as a frame of one column.
+
+    Args:
+      ids: what was given.
+      column: of the frame.
+      what: they are, in messages.
+      expected: in their place, in words.
+
+    Raises:
+      InputError: they are no collection of ids; of a frame or a mapping, nobody knows what of it is meant.
+    """
+    if isinstance(ids, str | bytes | Mapping | pd.DataFrame) or not isinstance(ids, Collection | np.ndarray):
+        raise InputError(f"{what}: got {_described(ids)}; expected {expected}")
+    return pd.DataFrame({column: pd.Series(list(ids), dtype=object)})
+
+
+def as_path(place: Any, what: str) -> Path:
+    """What was given for a path, as one.
+
+    Raises:
+      InputError: it is neither a text nor a path.
+    """
+    if not isinstance(place, str | Path):
+        raise InputError(f"{what}: got {_described(place)}; expected a path, as a text or a pathlib.Path")
+    return Path(place)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, pd.DataFrame):
+        return f"a frame with the columns {', '.join(map(str, value.columns))}"
+    return quoted(value)
 
 
 def without_numpy(settings: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ import pandas as pd
 
 from m3csr_tf import columns
 from m3csr_tf import config as configuration
-from m3csr_tf.api.frames import Workspace, as_verb, without_numpy, workspace
-from m3csr_tf.batch.ages import AgeRules
+from m3csr_tf.api.doubts import warn_of_lists, warn_of_similar
+from m3csr_tf.api.frames import Workspace, as_path, as_verb, ids_frame, without_numpy, workspace
 from m3csr_tf.batch.query_items import file_of_queries
 from m3csr_tf.batch.retrieval import retrieve
 from m3csr_tf.batch.similar import similar
@@ -32,8 +31,6 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.verbs.explain import known_history
 from m3csr_tf.verbs.retrieve import users_of
-
-logger = logging.getLogger(__name__)
 
 Ids: TypeAlias = "Collection[Any] | pd.Series | pd.Index | np.ndarray"
 
@@ -137,7 +134,10 @@ class Release:
         """
         released = self._opened()
         with workspace() as place, as_verb(verbose=False):
-            frame = users if isinstance(users, pd.DataFrame) else _ids_frame(users, columns.USER_ID, "users")
+            if isinstance(users, pd.DataFrame):
+                frame = users
+            else:
+                frame = ids_frame(users, columns.USER_ID, "users", f"a frame with {columns.USER_ID}, or a list of ids")
             named = [*frame.columns, *frame.index.names]
             if columns.HISTORY not in named:
                 self._require_run(f"give users a column {columns.HISTORY}")
@@ -148,7 +148,7 @@ class Release:
             given = users_of(config, released)
             lists = place.folder / run_files.LISTS
             done = retrieve(released, given, lists, config.retrieve, config.index, cold=config.cold)
-            self._warn_of_ages(released, AgeRules.of(config.retrieve, config.cold).at(done.now))
+            warn_of_lists(done, released, given, config.retrieve, config.cold)
             return pd.read_parquet(done.folder)
 
     def similar(
@@ -190,10 +190,7 @@ class Release:
             config = configuration.with_settings(self._config, settings | {"similar.by": by})
             queries = file_of_queries(path, released)
             done = similar(released, queries, place.folder / run_files.SIMILAR_ITEMS, config.similar, cold=config.cold)
-            self._warn_of_ages(released, AgeRules.of(config.similar, config.cold).at(done.now))
-            for count, why in ((done.unknown_ids, "unknown to the release"), (done.empty, f"without {by}")):
-                if count:
-                    logger.warning("similar: %s of %s items are %s and have no list", count, done.inputs, why)
+            warn_of_similar(done, released, config.similar, config.cold)
             return pd.read_parquet(done.folder)
 
     def explain(self, user: str, item: str, history: Sequence[str] | None = None) -> pd.DataFrame:
@@ -220,10 +217,11 @@ class Release:
             if history is None:
                 self._require_run("give the history")
                 past = known_history(self._config, released, user)
-            elif isinstance(history, str) or not all(isinstance(one, str) for one in history):
-                raise InputError(f"explain: history is {quoted(history)}; expected a list of item ids, each a text")
             else:
-                past = list(history)
+                given = ids_frame(history, columns.ITEM_ID, "explain: history", "a list of item ids")
+                past = given[columns.ITEM_ID].tolist()
+                if not all(isinstance(one, str) for one in past):
+                    raise InputError(f"explain: history is {quoted(history)}; expected a list of item ids, each a text")
             said = explain_pair(released, user, item, past)
         frame = pd.DataFrame({columns.SCORE: said.parts}).rename_axis("part")
         if said.explains:
@@ -250,19 +248,19 @@ class Release:
           InputError: nothing is given, or something is malformed; nothing has changed then.
           ReleaseError: this version is not the current one.
         """
-        removed = list(removed) if not isinstance(removed, str) else removed
-        if items is None and not len(removed):
+        gone = ids_frame(removed, columns.ITEM_ID, "removed", "a list of item ids")
+        if items is None and gone.empty:
             raise InputError("refresh: nothing to do; give items, removed, or both")
         released = self._opened()
         done: list[Refreshed] = []
         with workspace() as place, as_verb(verbose=False):
             path = None if items is None else place.table(items, "items")
-            gone = read_ids(place.ids(removed, "removed")) if len(removed) else []
+            given = [] if gone.empty else read_ids(place.table(gone, "removed"))
             if path is not None:
                 with progress("refreshing") as stage:
                     done += take_in(released, path, stage)
-            if gone:
-                done.append(refresh_items(released, removed=gone, source="removed"))
+            if given:
+                done.append(refresh_items(released, removed=given, source="removed"))
         counts = {name: sum(getattr(one, name) for one in done) for name in ("new", "changed", "removed", "absent")}
         seconds = sum(one.seconds for one in done)
         return pd.DataFrame([{**counts, "items": len(released.index), "seconds": seconds}])
@@ -279,11 +277,6 @@ class Release:
                 self._config = _as_released(self._config, self._release)
             self._release.catch_up()
         return self._release
-
-    @staticmethod
-    def _warn_of_ages(released: releases.Release, rules: AgeRules) -> None:
-        for doubt in rules.doubts(released):
-            logger.warning("%s: %s", rules.section, doubt)
 
     def _require_run(self, otherwise: str) -> None:
         if not self._has_run:
@@ -323,13 +316,17 @@ def open_release(folder: str | Path, version: int | None = None, run: str | Path
       run: folder of the run that it came from, `runs/<name>`, where histories shall come from its log.
 
     Raises:
+      InputError: a path or the version is of another type.
       ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
       RunError: there is no such run.
     """
+    place = as_path(folder, "open_release: folder")
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int | np.integer)):
+        raise InputError(f"open_release: version is {quoted(version)}; expected a whole number, e.g. 3")
     with as_verb(verbose=False):
-        config = None if run is None else _config_of(Path(run))
+        config = None if run is None else _config_of(as_path(run, "open_release: run"))
         with progress("opening the release"):
-            released = releases.open_release(Path(folder), version)
+            released = releases.open_release(place, None if version is None else int(version))
     return Release(released, config, follows=version is None)
 
 
@@ -342,9 +339,3 @@ def _config_of(folder: Path) -> Config:
     """Settings of a run, wherever its folder lies now."""
     config, _, _ = read_finished(folder)
     return configuration.with_settings(config, {"run.folder": str(folder.parent), "run.name": folder.name})
-
-
-def _ids_frame(ids: Ids, column: str, what: str) -> pd.DataFrame:
-    if isinstance(ids, str | bytes) or not isinstance(ids, Collection | pd.Series | pd.Index | np.ndarray):
-        raise InputError(f"{what}: got {quoted(ids)}; expected a frame with {column}, or a list of ids")
-    return pd.DataFrame({column: pd.Series(list(ids), dtype=object)})

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from m3csr_tf import config as configuration
-from m3csr_tf.api.frames import as_table, as_verb, write_table
+from m3csr_tf.api.frames import as_path, as_table, as_verb, write_table
 from m3csr_tf.api.release import Release
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, InputError
@@ -78,7 +78,7 @@ class Run:
         """
         config = self.config
         if folder is not None:
-            place = Path(folder)
+            place = as_path(folder, "release: folder")
             settings = {"run.release_folder": str(place.parent), "run.release_name": place.name}
             config = configuration.with_settings(config, settings)
         with as_verb(self._verbose):
@@ -127,6 +127,10 @@ def train(
       InputError: a frame is malformed.
       RunError: the run's name is taken by another run.
     """
+    if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(one, str) for one in settings)):
+        raise ConfigError(
+            f'train: settings is {quoted(settings)}; expected a mapping of dotted names, e.g. {{"training.epochs": 3}}'
+        )
     given = dict(settings or {})
     for setting, value in (("run.name", name), ("split.kind", split), ("training.final_fit", final_fit)):
         if value is not None:
@@ -167,6 +171,9 @@ def _columns(modalities: Sequence[str] | Mapping[str, str] | None, catalogue: pd
         raise InputError(
             f"train: modalities is {quoted(modalities)}; expected a list of columns, or a mapping from names to columns"
         )
+    twice = [one for one in modalities if list(modalities).count(one) > 1]
+    if twice:
+        raise InputError(f"train: modalities names {quoted(twice[0])} twice; name each column once")
     named = dict(modalities) if isinstance(modalities, Mapping) else {one: one for one in modalities}
     if not all(isinstance(one, str) for pair in named.items() for one in pair):
         raise InputError(f"train: modalities is {quoted(modalities)}; expected names of columns, which are text")
@@ -183,7 +190,8 @@ def _columns(modalities: Sequence[str] | Mapping[str, str] | None, catalogue: pd
 
 def _load(config: str | Path | None, settings: Mapping[str, Any], without_data: bool = False) -> Config:
     overrides = [f"{name}={_as_yaml(name, value)}" for name, value in settings.items()]
-    return configuration.load(None if config is None else Path(config), overrides, without_data=without_data)
+    path = None if config is None else as_path(config, "train: config")
+    return configuration.load(path, overrides, without_data=without_data)
 
 
 def _as_yaml(name: str, value: Any) -> str:

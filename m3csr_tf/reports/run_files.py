@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.prepared import Prepared
+from m3csr_tf.drift.comparison_file import COMPARISON_FILE, StoredComparison, read_comparison
 from m3csr_tf.errors import RunError
 from m3csr_tf.util.documents import parse_yaml
 from m3csr_tf.util.files import regular
@@ -41,6 +42,7 @@ class RunFiles:
       validations: step, loss and a column for each metric; None if the training validated nothing.
       throughput: step, examples_per_second, resident_gib; None if the training logged no speed.
       frontier: frontier.csv; None if pipelines/frontier.py has not been run.
+      comparison: comparison.json; None if pipelines/release.py compare has not been run.
       lists: the first lists of top_n, with the parts of their scores; None if there are none.
     """
 
@@ -55,6 +57,7 @@ class RunFiles:
     validations: pd.DataFrame | None
     throughput: pd.DataFrame | None
     frontier: pd.DataFrame | None
+    comparison: StoredComparison | None
     lists: pd.DataFrame | None
 
     @property
@@ -97,6 +100,7 @@ def read_run(folder: Path, prepared: Prepared, model: str) -> RunFiles:
         validations=_table(folder / VALIDATIONS),
         throughput=_table(folder / THROUGHPUT),
         frontier=_table(folder / FRONTIER),
+        comparison=read_comparison(folder / COMPARISON_FILE),
         lists=_lists(folder / LISTS),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from m3csr_tf.drift.comparison_file import COMPARISON_FILE
 from m3csr_tf.reports import case_study, run_figures
 from m3csr_tf.reports.document import (
     Block,
@@ -26,6 +27,7 @@ from m3csr_tf.reports.document import (
 from m3csr_tf.reports.evidence import Evidence
 from m3csr_tf.reports.model_card import limits
 from m3csr_tf.reports.run_files import CONFIG, FRONTIER, LISTS, METRICS, THROUGHPUT, VALIDATIONS, RunFiles
+from m3csr_tf.reports.version_comparison import comparison_blocks
 from m3csr_tf.reports.words import chosen_by, describe_split, figure_of, has_intervals, systems_of, titled
 from m3csr_tf.util.progress import ProgressCallback
 
@@ -87,6 +89,7 @@ def run_report(
         PageSection("Modalities", [*_intensity(run), *drawn["modalities"]]),
         PageSection("New and rare items", [*drawn["popularity"], *_frontier(run), *drawn["frontier"]]),
         PageSection("Case study", list(case_blocks(studies, drawn["case"], "those with a list and"))),
+        PageSection("Versions compared", list(comparison_blocks(run.comparison))),
         PageSection("Training", [*_training(run), *drawn["training"]]),
         PageSection("Limits", [Text([limit]) for limit in limits(run)]),
         PageSection("Settings and files", list(_files(run, page_folder, release))),
@@ -118,6 +121,8 @@ def _lacking(evidence: Evidence, run: RunFiles) -> Iterator[Block]:
     reasons = dict(evidence.lacking)
     if run.frontier is None:
         reasons["Cold-item frontier"] = "run pipelines/frontier.py, then pipelines/report.py, to have it here"
+    if run.comparison is None:
+        reasons["Versions compared"] = "run pipelines/release.py compare, then pipelines/report.py, to have it here"
     if run.lists is None:
         reasons["Case study"] = "the run has no lists with parts of scores; run pipelines/retrieve.py first"
     if run.validations is None:
@@ -303,6 +308,7 @@ def _files(run: RunFiles, page_folder: Path, release: Path | None) -> Iterator[B
         VALIDATIONS: "validations of the training",
         THROUGHPUT: "speed and memory of the training",
         FRONTIER: "the cold-item frontier as a table",
+        COMPARISON_FILE: "the latest comparison of versions",
         LISTS: "top-N lists (parquet)",
         FIGURES: "the figures as PNG and SVG",
         "prepared": "prepared data with their manifest",

@@ -47,7 +47,7 @@ SIMILAR_ITEMS = "similar_items"
 JOB_LINKS = (LISTS, ITEM_VECTORS, SIMILAR_ITEMS)
 """Links to their parts that batch jobs leave in a run's folder by default."""
 
-REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png")
+REPORT_FILES = ("report.html", "model_card.md", "frontier.csv", "frontier.png", "comparison.json")
 
 FIGURES = "figures"
 

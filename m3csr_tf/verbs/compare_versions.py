@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,16 @@ from rich.table import Table
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config
-from m3csr_tf.drift.comparison import LENGTH, Comparison, compare, quality
+from m3csr_tf.drift.comparison import Comparison, compare, quality
+from m3csr_tf.drift.comparison_file import COMPARISON_FILE, FIGURES, StoredComparison
 from m3csr_tf.drift.systems import ComparedUsers, of_release
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.releases.publish import released_from
 from m3csr_tf.releases.release import Release, open_release
-from m3csr_tf.training import run_files
+from m3csr_tf.training import run_files, runs
+from m3csr_tf.training.final_fit import FINAL_FIT
 from m3csr_tf.training.runs import TrainedRun
+from m3csr_tf.util.files import write_json
 from m3csr_tf.util.progress import progress
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.verbs.compared_runs import (
@@ -35,14 +37,18 @@ from m3csr_tf.verbs.compared_runs import (
     users_of_run,
 )
 from m3csr_tf.verbs.console import console, say
-from m3csr_tf.verbs.load_run import judge_of, load_released
+from m3csr_tf.verbs.load_run import judge_of, load_released, run_that_chose
 from m3csr_tf.verbs.released_vectors import released
+
+logger = logging.getLogger(__name__)
 
 CURRENT, RUN = "current", "run"
 
 
 def compare_versions(config: Config, words: Sequence[str], most: int, as_json: bool) -> Comparison:
     """Compares two systems on the same users, and prints tables, or JSON alone (docs/releases.md).
+
+    Where the run is at hand, its folder keeps the comparison for its page, in the place of an earlier one.
 
     Args:
       config: names the release, and the run whose held-out clicks judge.
@@ -53,7 +59,7 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
     Raises:
       InputError: the words are not one or two of these, or name the same version twice, or nobody can be asked about.
       ReleaseError: a version is not there or not whole.
-      RunError: the run is asked for and cannot be opened.
+      RunError: the run is asked for and cannot be opened, or is trained anew meanwhile.
     """
     first_word, second_word = _two(words)
     trained = load_released(config) if RUN in (first_word, second_word) else None
@@ -83,10 +89,13 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
     if comparison.quality is not None and trained is not None and judge is not None:
         comparison = _judged(comparison, (first_word, second_word), versions, trained, judge, users, notes)
     comparison.notes.extend(notes)
+    found = StoredComparison(release=config.release_folder.name, **comparison.to_json())
+    if judge is not None:
+        _keep(found, judge)
     if as_json:
-        sys.stdout.write(json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(found.model_dump(), indent=2, allow_nan=False) + "\n")
     else:
-        _print(comparison)
+        _print(found)
     return comparison
 
 
@@ -182,70 +191,41 @@ def _sampled_users(release: Release, most: int) -> ComparedUsers:
     )
 
 
-_FIGURES: Mapping[str, tuple[str, str]] = {
-    "items": ("items that it can list", ",d"),
-    "coverage": ("coverage: share of its items in some list", ".2%"),
-    "cold_share": ("places of cold items (popularity bin 0)", ".2%"),
-    "new_share": ("places of items that the other lacks", ".2%"),
-    "popularity_bin": ("popularity bin of a listed item, mean", ".3f"),
-    "training_clicks": ("training clicks of a listed item, mean", ".2f"),
-    "score": ("score of a listed item, mean", ".4f"),
-    "score_spread": ("and its standard deviation", ".4f"),
-}
+def _keep(found: StoredComparison, judge: TrainedRun) -> None:
+    """Leaves the comparison in the run's folder, for its page; a warning says where that cannot be."""
+    try:
+        # The page is that of the run that chose; a final fit has none.
+        host = run_that_chose(judge) if FINAL_FIT in judge.finished else judge
+        runs.check_figures_fit(host)
+    except RunError as error:
+        logger.warning("the comparison is not kept for the page of the run: %s", error)
+        return
+    with runs.figures_of(host):
+        write_json(host.config.run_folder / COMPARISON_FILE, found.model_dump())
 
 
-def _print(comparison: Comparison) -> None:
-    names = comparison.first, comparison.second
-    title = f"lists of {LENGTH} for the same {comparison.users:,} users"
+def _print(found: StoredComparison) -> None:
+    names = found.first, found.second
+    title = f"lists of {found.length} for the same {found.users:,} users"
     table = Table("figure", *names, "change", title=title, title_justify="left")
-    for key, (meaning, form) in _FIGURES.items():
-        values = [value for name in names if (value := comparison.figures[name].get(key)) is not None]
-        if len(values) == len(names):
-            table.add_row(
-                meaning, *(format(value, form) for value in values), format(values[1] - values[0], f"+{form}")
-            )
-    for name, figures in (comparison.intensities or {}).items():
+    for figure, (meaning, form) in FIGURES.items():
+        both = found.both(figure)
+        if both is not None:
+            table.add_row(meaning, *(format(value, form) for value in both), format(both[1] - both[0], f"+{form}"))
+    for name, figures in (found.intensities or {}).items():
         both = figures["first"], figures["second"]
         cells = (*(f"{value:.4f}" for value in both), f"{both[1] - both[0]:+.4f}")
         table.add_row(f"intensity of {name}, mean", *cells)
-    for metric, test in (comparison.quality or {}).items():
-        # The second system is the one that is tested against what was there first.
-        cells = (f"{test.second:.4f}", f"{test.first:.4f}", f"{test.difference:+.4f}")
+    for metric, test in (found.quality or {}).items():
+        cells = (f"{test.first:.4f}", f"{test.second:.4f}", f"{test.difference:+.4f}")
         table.add_row(f"{metric} on {test.users:,} users' test clicks", *cells)
     console.print(table)
-    for line in _sentences(comparison):
+    for line in found.sentences():
         say(line)
-    for note in comparison.notes:
-        say(f"note: {note}")
-
-
-def _sentences(comparison: Comparison) -> list[str]:
-    shown = partial(_shown, form=".3f")
-    lines = [
-        f"overlap of lists at {LENGTH}: {shown(comparison.overlap)} of the places on average; the same list for "
-        f"{comparison.same_lists:.1%} of the users",
-        "rank correlation of what both lists of a user hold (Kendall's tau, mean): "
-        f"{shown(comparison.rank_correlation)}",
-    ]
-    if comparison.scores is not None:
-        found = comparison.scores
-        lines.append(
-            f"scores of {found['pairs']:,} pairs of a user and a listed item: correlation "
-            f"{shown(found['correlation'])}, mean change {found['difference']:+.4f}, mean absolute change "
-            f"{found['absolute_difference']:.4f}"
-        )
-    if comparison.intensity_drift is not None:
-        lines.append(
-            f"intensity drift: {comparison.intensity_drift:.4f} (half the sum of absolute changes of a user's "
-            "intensities, mean over users; 1 at most)"
-        )
-    for metric, test in (comparison.quality or {}).items():
-        lines.append(
+    for metric, test in (found.quality or {}).items():
+        say(
             f"{metric}: change {test.difference:+.4f}, 95% interval {test.low:+.4f} to {test.high:+.4f}, paired "
             f"t-test p = {test.p_value:.3g}"
         )
-    return lines
-
-
-def _shown(value: Any, form: str) -> str:
-    return "none" if value is None else format(value, form)
+    for note in found.notes:
+        say(f"note: {note}")

@@ -160,6 +160,18 @@ def test_items_that_have_no_list_are_counted_in_a_warning(
     assert "similar: 1 of 3 items are unknown to the release and have no list" in caplog.text
 
 
+def test_what_the_verb_says_of_lists_is_a_warning(release: m3.Release, caplog: pytest.LogCaptureFixture) -> None:
+    items = release.items["item_id"].tolist()
+    users = pd.DataFrame({"user_id": ["a", "b"], "history": [["gone"], [items[0], "lost"]]})
+    lists = release.recommend(users, n=3, allow=items[:2])
+    assert len(lists) == 3  # All of two for a; for b, what she has clicked is left out.
+    assert "2 of 3 ids of histories and exclusions" in caplog.text and "most users are unknown" in caplog.text
+    assert "recommend: 2 of 2 lists are shorter than 3" in caplog.text
+    caplog.clear()
+    assert release.similar([items[0]], n=3, allow=[items[0]]).empty
+    assert "similar: 1 of 1 lists are shorter than 3" in caplog.text
+
+
 def test_explain_gives_what_the_verb_prints(run: m3.Run, release: m3.Release) -> None:
     items = release.items["item_id"].tolist()
     frame = release.explain("u000", items[0], [items[1], items[2]])
@@ -217,6 +229,7 @@ def frames() -> dict[str, Any]:
         "no catalogue": ({"catalogue": None}, InputError, "train: catalogue is missing"),
         "no modalities": (both | {"modalities": None}, InputError, "train: modalities is missing"),
         "modalities as a text": (both | {"modalities": "visual"}, InputError, "expected a list of columns"),
+        "modality twice": (both | {"modalities": ["visual", "visual"]}, InputError, "names 'visual' twice"),
         "unknown column": (both | {"modalities": ["smell"]}, InputError, "column smell of modality smell is missing"),
         "no frame": (
             {"interactions": [1, 2]},
@@ -233,6 +246,8 @@ def frames() -> dict[str, Any]:
             ConfigError,
             "train: run.name is given in settings and beside",
         ),
+        "settings": ({"settings": {3: 3}}, ConfigError, "train: settings is .*; expected a mapping of dotted names"),
+        "config": ({"config": 5}, InputError, "train: config: got 5; expected a path"),
         "value": ({"settings": {"training.epochs": object()}}, ConfigError, "a setting is a text, a number"),
         "name": ({"name": "../x"}, ConfigError, "run.name"),
     }
@@ -244,6 +259,7 @@ def frames() -> dict[str, Any]:
         "no catalogue",
         "no modalities",
         "modalities as a text",
+        "modality twice",
         "unknown column",
         "no frame",
         "no user_id",
@@ -252,6 +268,8 @@ def frames() -> dict[str, Any]:
         "split",
         "setting",
         "given twice",
+        "settings",
+        "config",
         "value",
         "name",
     ],
@@ -271,7 +289,9 @@ def test_other_frames_under_the_name_of_a_run_are_refused(run: m3.Run, place: Pa
     train(place)  # The frames of before are those of the run again.
 
 
-def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(release: m3.Release, fresh: pd.DataFrame) -> None:
+def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(
+    run: m3.Run, release: m3.Release, fresh: pd.DataFrame
+) -> None:
     items = release.items["item_id"].tolist()
     twice = pd.DataFrame({"user_id": ["a", "a"], "history": [[], []]})
     with_typo = pd.DataFrame({"user_id": ["a"], "histories": [[]]})
@@ -292,11 +312,26 @@ def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(release: m3.Rele
         (lambda: release.similar(fresh.drop(columns="visual")), "items: column visual is missing"),
         (lambda: release.explain("u000", "gone", []), "item 'gone' is not in version 1"),
         (lambda: release.explain("", items[0], []), "explain: user is ''; expected its id"),
-        (lambda: release.explain("u000", items[0], items[0]), "history is '.*'; expected a list of item ids"),
+        (lambda: release.explain("u000", items[0], items[0]), "history: got '.*'; expected a list of item ids"),
         (lambda: release.refresh(), "refresh: nothing to do"),
         (lambda: release.refresh(fresh[["item_id"]]), "items: nothing is said of the items beside their ids"),
         (lambda: release.refresh(removed="v1"), "removed: got 'v1'; expected a list of item ids"),
+        (lambda: release.refresh(removed=5), "removed: got 5; expected a list of item ids"),
+        # As a list, a frame or a mapping is its names.
+        (
+            lambda: release.refresh(removed=fresh),
+            "removed: got a frame with the columns item_id, visual, acoustic; exp",
+        ),
+        (lambda: release.similar(items[:1], block=fresh), "block: got a frame with the columns item_id"),
+        (lambda: release.similar({items[0]: 1}), "items: got {'v000': 1}; expected a list of item ids"),
+        (lambda: release.recommend({"u000": 1}), "users: got {'u000': 1}; expected a frame with user_id"),
+        (lambda: release.explain("u000", items[0], 5), "explain: history: got 5; expected a list of item ids"),
+        (lambda: release.explain("u000", items[0], {"v1": 1}), "explain: history: got {'v1': 1}; expected a list of"),
         (lambda: m3.open_release("saved_models/nothing"), "nothing"),
+        (lambda: m3.open_release(5), "open_release: folder: got 5; expected a path"),
+        (lambda: m3.open_release(release.folder, version="1"), "version is '1'; expected a whole number"),
+        (lambda: m3.open_release(release.folder, run=release), "open_release: run: got .*; expected a path"),
+        (lambda: run.release(5), "release: folder: got 5; expected a path"),
     ):
         with pytest.raises(M3CSRError, match=message) as caught:
             wrong()

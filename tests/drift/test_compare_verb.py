@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from m3csr_tf.errors import RunError
 from m3csr_tf.export.requests import flatten
 from m3csr_tf.releases.release import open_release
+from m3csr_tf.training import runs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "releases.md").read_text(encoding="utf-8")
 
@@ -94,6 +96,26 @@ def test_the_tables_fit_a_terminal_and_say_everything(two: Any) -> None:
     assert done.exit_code == 0, done.output
     for said in ("coverage", "overlap of lists at 20", "Kendall", "intensity drift", "paired t-test p ="):
         assert said in done.output, said
+
+
+def test_the_run_keeps_the_latest_comparison_as_it_was_printed(
+    two: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = two.run.config.run_folder / "comparison.json"
+    for words in (("1", "2"), ("2", "run")):
+        assert as_json(two, *words) == json.loads(kept.read_text())
+    assert json.loads(kept.read_text())["release"] == "small"
+    before = kept.read_bytes()
+    as_json(two, "1", "2", "run.name=nobody", "run.release_name=small")  # Nobody's run, so nothing is kept.
+
+    def refuse(trained: Any) -> None:
+        raise RunError(f"{trained.config.run_folder}: it may not be written")
+
+    monkeypatch.setattr(runs, "check_figures_fit", refuse)
+    done = two.release_verb("compare", "1", "2")
+    assert done.exit_code == 0 and "overlap of lists" in done.stdout
+    assert re.search("not kept for the page of the run: .* it may not be written", caplog.text)
+    assert kept.read_bytes() == before
 
 
 def test_without_the_run_lists_are_compared_and_quality_is_not(two: Any) -> None:

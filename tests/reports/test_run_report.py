@@ -154,6 +154,48 @@ def test_a_frontier_is_shown_once_it_has_been_made(copied: Logs) -> None:
     assert (folder / "figures" / "frontier.svg").exists()
 
 
+def test_a_comparison_of_versions_is_shown_once_it_has_been_made(copied: Logs) -> None:
+    folder = folder_of(copied)
+    assert "run pipelines/release.py compare, then pipelines/report.py" in (folder / "report.html").read_text()
+    # The release came from the run, so that both give the same lists.
+    made = copied.run("release", "compare", "run")
+    assert made.exit_code == 0, made.output
+    result = copied.run("report")
+    assert result.exit_code == 0, result.output
+    page = (folder / "report.html").read_text()
+    assert ">Versions compared</h2>" in page and "From version 1 to run case of release case" in page
+    assert "Overlap of lists at 20: 1.000 of the places on average" in page
+    tree = json.loads((folder / "comparison.json").read_text())
+    for figure in tree["figures"]["run case"].values():
+        assert f'data-value="{figure}"' in page or figure == tree["figures"]["run case"]["listed_places"]
+    tree["quality"] = {
+        "recall@20": {
+            "users": 1234, "first": 0.25, "second": 0.3, "difference": 0.05, "low": 0.04, "high": 0.06, "p_value": 1e-5
+        }
+    }  # fmt: skip
+    tree["notes"] = ["of <b>another</b> night"]
+    (folder / "comparison.json").write_text(json.dumps(tree))
+    assert copied.run("report").exit_code == 0
+    page = (folder / "report.html").read_text()
+    assert 'data-value="0.05">0.0500<span class="interval">0.0400 to 0.0600</span>' in page and ">1e-05<" in page
+    assert "Note: of &lt;b&gt;another&lt;/b&gt; night." in page
+    copied.overrides |= {"model.dim": "6", "run.overwrite": "true"}
+    assert copied.run("prepare").exit_code == 0
+    assert not (folder / "comparison.json").exists()
+
+
+@pytest.mark.parametrize("spoilt", ["users", "first", "notes"])
+def test_a_comparison_that_lacks_a_field_is_one_message(spoilt: str, copied: Logs) -> None:
+    assert copied.run("release", "compare", "run").exit_code == 0
+    path = folder_of(copied) / "comparison.json"
+    tree = json.loads(path.read_text())
+    del tree[spoilt]
+    path.write_text(json.dumps(tree))
+    result = copied.run("report")
+    assert result.exit_code == 2 and "comparison.json: it is broken" in result.stderr
+    assert result.stderr.count("\n") == 1 and "run pipelines/release.py compare again" in result.stderr
+
+
 def test_a_run_that_was_not_evaluated_is_one_message_and_nothing_is_written(copied: Logs) -> None:
     folder = folder_of(copied)
     (folder / "metrics.json").unlink()
@@ -173,7 +215,7 @@ def test_a_run_with_other_settings_is_refused_with_the_file_that_has_its_own(cop
     assert copied.run("report", "--config", str(own)).exit_code == 0
 
 
-@pytest.mark.parametrize("file", ["metrics.json", "logs/validations.csv", "frontier.csv"])
+@pytest.mark.parametrize("file", ["metrics.json", "logs/validations.csv", "frontier.csv", "comparison.json"])
 def test_a_broken_file_is_one_message_that_names_it(file: str, copied: Logs) -> None:
     (folder_of(copied) / file).write_bytes(b'{"test": 3}\xff\n"')
     result = copied.run("report")
