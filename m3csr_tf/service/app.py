@@ -187,7 +187,15 @@ def build_app(
     lists: _Responses = {**problems, **conflict, **unserved, **_ok("RecommendAnswer")}
     add(RECOMMEND, recommend, methods=["POST"], responses=lists)
     add(SIMILAR, similar_items, methods=["POST"], responses={**problems, **conflict, **_ok("SimilarAnswer")})
-    explained: _Responses = {200: {"description": "The explanation."}}
+    explained: _Responses = {
+        200: {"description": "The explanation."},
+        # The HTTP server itself refuses what is no HTTP or has too long a line, before any route is known.
+        400: {
+            "model": schemas.Problem,
+            "description": "The request is malformed; as text where its address is too long.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+    }
     add(EXPLAIN, explain, methods=["GET"], responses={**problems, **unknown, **explained})
     add(HEALTH, health, methods=["GET"], response_model=schemas.Alive)
     add(READY, ready, methods=["GET"], response_model=schemas.Ready, responses=_problems(503))
