@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class UntrainedRun:
     config: Config
     prepared: Any
     model: Any
+    finished: Mapping[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,9 @@ def running(begin: Callable[[], None], verb: str, config: Path, output: Path, *o
     os.dup2(descriptor, 2)
     sys.argv = [verb, "--config", str(config), *overrides]
     from m3csr_tf.main import main
+    from m3csr_tf.util import signals
 
+    signals.answer()  # A script does this first; on a busy machine the signal may come before `main` has done it.
     begin()
     main(verb)
 

@@ -222,7 +222,7 @@ def test_without_a_history_it_is_that_of_the_whole_log(
     from m3csr_tf.verbs import explain, origin, retrieve
 
     prepared = untrained_run.prepared
-    monkeypatch.setattr(origin, "load_run", lambda _: untrained_run)
+    monkeypatch.setattr(origin, "load_released", lambda _: untrained_run)
     slots = Audience(prepared, untrained_run.config, columns.SPLITS).histories(np.arange(len(prepared.users)))
     row = int(np.argmax((slots > 0).sum(axis=1)))
     [user] = prepared.users.ids(np.array([row]))
@@ -231,7 +231,7 @@ def test_without_a_history_it_is_that_of_the_whole_log(
     assert json.loads(capsys.readouterr().out) == explained.to_json()
     assert explain.explain(untrained_run.config, "a stranger", prepared.items.known[0], None, True).history == []
     other = untrained_run.config.model_copy(update={"run": untrained_run.config.run.model_copy(update={"seed": 9})})
-    monkeypatch.setattr(origin, "load_run", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
+    monkeypatch.setattr(origin, "load_released", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
     with pytest.raises(RunError, match=r"version 1, .* came from another training of run small; .* or pass --history"):
         explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
     named = untrained_run.config.model_copy(

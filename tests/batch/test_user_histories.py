@@ -45,7 +45,7 @@ def planted(make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def lists(planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., pd.DataFrame]]:
     """`lists(**settings)` runs retrieve in this process, for a file of users or for the run's own."""
-    monkeypatch.setattr(origin, "load_run", lambda _: planted)
+    monkeypatch.setattr(origin, "load_released", lambda _: planted)
 
     def made(frame: pd.DataFrame | None = None, kind: str = "csv", **settings: Any) -> pd.DataFrame:
         if frame is not None:
@@ -207,7 +207,7 @@ def test_without_the_run_a_file_must_bring_histories(
     def gone(_: Any) -> Any:
         raise RunError("runs/small: no run")
 
-    monkeypatch.setattr(origin, "load_run", gone)
+    monkeypatch.setattr(origin, "load_released", gone)
     with pytest.raises(RunError, match=r"no run; or give .*users\.csv a column history; without one, .* from the run"):
         lists(ids_of(planted))
     assert len(lists(ids_of(planted).assign(history=""))) == 2000

@@ -190,7 +190,7 @@ def invoke(folder: Path, *arguments: str) -> Any:
     return CliRunner().invoke(app, ["ablations", *arguments, *overrides(folder)])
 
 
-def finish(config: Config, prepared: Prepared) -> Path:
+def finish(config: Config, prepared: Prepared, on_validation: Any = None) -> Path:
     """Leaves what training leaves, with the weights that it would start from: training itself takes too long here."""
     from m3csr_tf.training import finished as endings
     from m3csr_tf.training import run_files, runs

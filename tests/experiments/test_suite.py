@@ -109,7 +109,7 @@ SUITE: dict[str, Any] = {
 }
 
 
-def finish_and_count(config: Config, prepared: Prepared) -> Path:
+def finish_and_count(config: Config, prepared: Prepared, on_validation: Any = None) -> Path:
     """As a training that gained 0.25, and notes that it was one."""
     from m3csr_tf.training import runs
 

@@ -174,7 +174,9 @@ def test_on_the_clicks_of_the_choice_it_ends_with_the_weights_of_the_choice(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the steps, the schedule, the draws, the averages and the initial weights are those of the recipe."""
-    trained = train(with_settings(small(tmp_path, kind), {"training.schedule": "cosine"}))
+    # From ids of implicit ALS, this easy world leaves training nothing to learn.
+    start = {"model.id_initialisation": "xavier"} if kind == "m3csr" else {}
+    trained = train(with_settings(small(tmp_path, kind), {"training.schedule": "cosine", **start}))
     assert trained.finished["best_step"] > 0
     monkeypatch.setattr(splits, "give_to_training", lambda labels, strictly_cold, train_on: None)
     final = final_fit(trained)

@@ -285,7 +285,7 @@ def test_nights_can_follow_each_other_and_a_checkpoint_goes_before_the_start(
     np.testing.assert_array_equal(whole.prepared.popularity.edges, nights.before.prepared.popularity.edges)
     # As if it had been killed after its last checkpoint: nothing of the start may be asked for again.
     (third.run_folder / runs.FINISHED_FILE).unlink()
-    monkeypatch.setattr("m3csr_tf.training.fit.warm_start", lambda *_: pytest.fail("started again"))
+    monkeypatch.setattr("m3csr_tf.training.initialise.warm_start", lambda *_: pytest.fail("started again"))
     fit(third, whole.prepared)
     again = load_trained(third.run_folder)
     for one, other in zip(whole.model.trainable_variables, again.model.trainable_variables, strict=True):
@@ -320,16 +320,18 @@ def test_validation_clicks_that_the_first_night_trained_on_are_said(
     mixed = night("mixed", "two", training=training).model_copy(update={"split": SplitConfig(kind="random")})
     prepared = prepare(mixed)
     warm_start.warm_start(runs.build_model(mixed, prepared), TrainingData.of(prepared, mixed), prepared, mixed)
-    [record] = caplog.records
+    messages = [record.getMessage() for record in caplog.records]
 
     def pairs(data: Prepared, split: str) -> set[tuple[str, str]]:
         frame = data.split(split)
         users, items = data.users.ids(frame["user_row"].to_numpy()), data.items.ids(frame["item_row"].to_numpy())
         return set(zip(users, items, strict=True))
 
-    judged, trained = pairs(prepared, columns.VAL), pairs(nights.before.prepared, columns.TRAIN)
-    said = f"{len(judged & trained)} of {len(judged)} validation clicks are training clicks of the run"
-    assert said in record.getMessage()
+    trained = pairs(nights.before.prepared, columns.TRAIN)
+    for message, split, called in zip(messages, (columns.VAL, columns.TEST), ("validation", "test"), strict=True):
+        judged = pairs(prepared, split)
+        said = f"{len(judged & trained)} of {len(judged)} {called} clicks are training clicks of the run"
+        assert said in message
 
 
 def test_where_fresh_weights_would_start_does_not_matter_to_a_warm_start(nights: Nights) -> None:
