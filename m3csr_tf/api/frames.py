@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.errors import InputError, M3CSRError
+from m3csr_tf.training import run_files
 from m3csr_tf.util.files import replacing
 from m3csr_tf.util.quoting import quoted
 from m3csr_tf.verbs.console import console
@@ -105,6 +106,45 @@ def write_table(path: Path, frame: pd.DataFrame, what: str) -> None:
     table = as_table(frame, what)
     with replacing(path) as beside:
         pq.write_table(table, beside)
+
+
+@contextmanager
+def inputs_of(run: Path, folder: Path, frames: Mapping[str, pd.DataFrame]) -> Iterator[None]:
+    """Frames as the input files of a run for the block, and after it.
+
+    Where the block fails before the run is prepared from them, the files are again what they were.
+
+    Args:
+      run: the run's folder.
+      folder: of its input files.
+      frames: name of a file, without its ending, and of the frame in messages -> the frame.
+
+    Raises:
+      InputError: as `write_table`.
+    """
+    manifest = run / run_files.PREPARED_FOLDER / columns.MANIFEST
+    prepared = manifest.read_bytes() if manifest.exists() else None
+    paths = {name: folder / f"{name}.parquet" for name in frames}
+    earlier = {path: path.with_name(f".{path.name}.earlier") for path in paths.values() if path.exists()}
+    for path, kept in earlier.items():
+        path.replace(kept)
+    try:
+        for name, path in paths.items():
+            write_table(path, frames[name], name)
+        yield
+    except BaseException:
+        if prepared == (manifest.read_bytes() if manifest.exists() else None):
+            for path in paths.values():
+                if path in earlier:
+                    earlier[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # Something else lies there.
+                folder.rmdir()
+        raise
+    finally:
+        for kept in earlier.values():
+            kept.unlink(missing_ok=True)
 
 
 def as_table(frame: pd.DataFrame, what: str) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from m3csr_tf import config as configuration
-from m3csr_tf.api.frames import as_path, as_table, as_verb, write_table
+from m3csr_tf.api.frames import as_path, as_table, as_verb, inputs_of
 from m3csr_tf.api.release import Release
 from m3csr_tf.config import Config
 from m3csr_tf.errors import ConfigError, InputError
@@ -132,6 +133,7 @@ def train(
             f'train: settings is {quoted(settings)}; expected a mapping of dotted names, e.g. {{"training.epochs": 3}}'
         )
     given = dict(settings or {})
+    frames: AbstractContextManager[None] = nullcontext()
     for setting, value in (("run.name", name), ("split.kind", split), ("training.final_fit", final_fit)):
         if value is not None:
             _put(given, setting, value)
@@ -150,10 +152,8 @@ def train(
         folder = run.folder / f"{run.name}-{INPUTS}"
         _put(given, "data.path", str(folder))
         resolved = _load(config, given)
-        with as_verb(verbose):
-            write_table(folder / "interactions.parquet", interactions, "interactions")
-            write_table(folder / "catalogue.parquet", catalogue, "catalogue")
-    with as_verb(verbose):
+        frames = inputs_of(resolved.run_folder, folder, {"interactions": interactions, "catalogue": catalogue})
+    with as_verb(verbose), frames:
         trained = training.train(resolved)
     return Run(trained.config, verbose)
 

@@ -280,13 +280,17 @@ def test_a_training_that_cannot_be_is_one_error_and_leaves_no_run(what: str, tmp
     with pytest.raises(kind, match=message) as caught:
         train(tmp_path, **({"name": "wrong"} | given))
     assert isinstance(caught.value, M3CSRError) and "\n" not in str(caught.value)
-    assert not list(tmp_path.rglob("prepared")) and not list(tmp_path.rglob(".*.part"))
+    assert not list(tmp_path.rglob("prepared")) and not list(tmp_path.rglob("*.parquet*"))
 
 
 def test_other_frames_under_the_name_of_a_run_are_refused(run: m3.Run, place: Path) -> None:
     with pytest.raises(RunError, match="input files or library versions have changed since this run was trained"):
         train(place, interactions=world()[0].iloc[:-1])
-    train(place)  # The frames of before are those of the run again.
+    left = sorted(path.name for path in (place / "runs" / "tonight-input").iterdir())
+    assert left == ["catalogue.parquet", "interactions.parquet"]
+    # The run's own frames are where they were, so that it can be trained and evaluated as before.
+    evaluated = CliRunner().invoke(app, ["train", "--config", str(run.folder / "config.yaml")])
+    assert evaluated.exit_code == 0, evaluated.output
 
 
 def test_misuse_of_a_release_is_one_error_that_speaks_of_frames(
