@@ -31,6 +31,7 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # Seconds.
 }
 """MLflow's own switches, where the environment does not set them."""
+_DEFAULT_STORE = "MLFLOW_TRACKING_URI"
 _LONGEST = 300
 """Characters of what MLflow says."""
 _SQLITE = b"SQLite format 3\0"
@@ -125,7 +126,8 @@ def answers(address: str, shown: str) -> Iterator[None]:
       TrackingError: the store refuses.
     """
     try:
-        yield
+        with _default_store(address):
+            yield
     except M3CSRError:
         raise
     except Exception as error:  # MLflow passes on what its databases, drivers and HTTP clients raise.
@@ -136,6 +138,24 @@ def answers(address: str, shown: str) -> Iterator[None]:
             f"run.tracking_uri={shown}: MLflow refuses it ({_cut(said)}); check the address, the rights, and MLflow's "
             "version there"
         ) from error
+
+
+@contextmanager
+def _default_store(address: str) -> Iterator[None]:
+    """Makes a folder MLflow's default store in the block, unless the environment names one.
+
+    A store of folders looks for the metrics of a model's version in the default store, whichever it is itself, and
+    MLflow's own default is a file mlflow.db, which it would make in the working directory.
+    """
+    folder = _local_file(address) if scheme_of(address) != "sqlite" else None
+    if folder is None or _DEFAULT_STORE in os.environ:
+        yield
+        return
+    os.environ[_DEFAULT_STORE] = folder.as_uri()
+    try:
+        yield
+    finally:
+        os.environ.pop(_DEFAULT_STORE, None)
 
 
 def error_code(error: Exception) -> str:

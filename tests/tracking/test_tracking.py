@@ -301,7 +301,11 @@ def test_secrets_are_hidden_in_parameters_and_long_ones_are_cut_and_said(tmp_pat
     assert not [text for text in everything if "s3cr3t" in text or "pa55" in text or "t0ken" in text]
 
 
-def test_a_final_fit_is_a_run_of_its_own_and_that_of_its_version(tmp_path: Path) -> None:
+def test_a_final_fit_is_a_run_of_its_own_and_that_of_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     away = "run.tracking_uri=http://me:pa55@127.0.0.1:9"
     done = verb("train", tmp_path, "--final", away)
     assert done.exit_code == 0, done.output
@@ -310,6 +314,7 @@ def test_a_final_fit_is_a_run_of_its_own_and_that_of_its_version(tmp_path: Path)
     assert verb("release", tmp_path).exit_code == 0
     done = verb("track", tmp_path, f"run.tracking_uri={tmp_path}/mlruns")
     assert done.exit_code == 0, done.output
+    assert not list((tmp_path / "here").iterdir())  # MLflow would make its default store there.
     address = (tmp_path / "mlruns").as_uri()
     assert "has no version of run tonight as it is now" in " ".join(done.output.split())
     [chosen] = runs(address)
