@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,13 +235,12 @@ def test_without_a_history_it_is_that_of_the_whole_log(
     monkeypatch.setattr(origin, "load_released", lambda _: type(untrained_run)(other, prepared, untrained_run.model))
     with pytest.raises(RunError, match=r"version 1, .* came from another training of run small; .* or pass --history"):
         explain.explain(untrained_run.config, user, prepared.items.known[0], None, True)
-    named = untrained_run.config.model_copy(
-        update={"run": untrained_run.config.run.model_copy(update={"name": "tuesday", "release_name": "small"})}
-    )
+    named = other.model_copy(update={"run": other.run.model_copy(update={"name": "tuesday", "release_name": "small"})})
     advice = (
         r"small: version 1, the current one, came from run small, not from tuesday; publish tuesday with "
         r"pipelines/release.py, name that run \(run.name=small run.release_name=small\), or "
     )
+    monkeypatch.setattr(origin, "load_released", lambda _: replace(untrained_run, config=named))
     with pytest.raises(RunError, match=advice + "pass --history"):
         explain.explain(named, user, prepared.items.known[0], None, True)
     with pytest.raises(RunError, match=advice + "name a file of users"):
