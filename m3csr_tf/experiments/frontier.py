@@ -27,7 +27,7 @@ from m3csr_tf.evaluation.cold_items import items_then
 from m3csr_tf.evaluation.report import ALL, COLD, WARM, Evaluation, Slice
 from m3csr_tf.evaluation.significance import compare
 from m3csr_tf.evaluation.user_draw import drawn_users
-from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrated_bonuses, merge, ranked_by_kind
+from m3csr_tf.exposure import EXPOSED_AT, Ranked, by_clicks, calibrate, merge, ranked_by_kind
 from m3csr_tf.ids import NO_ITEM
 from m3csr_tf.ranking.full_ranking import Csr, top_n
 from m3csr_tf.util.files import replacing
@@ -136,7 +136,7 @@ def frontier(
 
     def point(name: str, share: Any, hide_cold: bool = False) -> Point:
         settings = config.exposure.model_copy(update={"cold_share": share})
-        bonuses = calibrated_bonuses(
+        bonuses = calibrate(
             prepared,
             user_vectors,
             item_vectors,
@@ -145,7 +145,7 @@ def frontier(
             block,
             hide_cold,
             cold=None if at_training is None else at_training.cold,
-        )
+        ).bonuses
         point = evaluator.point(name, float(bonuses[0]), float(bonuses[1]), lists_without if hide_cold else lists)
         if on_progress is not None:
             on_progress(next(found), 1 + len(shares))

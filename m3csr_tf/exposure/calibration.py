@@ -80,23 +80,6 @@ class Calibration(NamedTuple):
     part: float
 
 
-def calibrated_bonuses(
-    prepared: Prepared,
-    user_vectors: np.ndarray,
-    item_vectors: np.ndarray,
-    config: ExposureConfig,
-    seed: int,
-    block: int = 1024,
-    hide_cold: bool = False,
-    on_progress: ProgressCallback | None = None,
-    cold: np.ndarray | None = None,
-) -> np.ndarray:
-    """Returns the bonuses alone of `calibrate`, which takes the same arguments, float32 [bins]."""
-    return calibrate(
-        prepared, user_vectors, item_vectors, config, seed, block, hide_cold, on_progress, cold=cold
-    ).bonuses
-
-
 def calibrate(
     prepared: Prepared,
     user_vectors: np.ndarray,

@@ -22,7 +22,7 @@ from m3csr_tf.exposure import (
     MOST_COLD_SHARE,
     Ranked,
     by_clicks,
-    calibrated_bonuses,
+    calibrate,
     catalogue_share,
     cold_bonus,
     few_bins,
@@ -211,7 +211,7 @@ def test_a_frontier_says_what_an_evaluation_of_the_same_vectors_says(untrained_r
     vectors = vectors[0], raised_by(vectors[1], few, -6.0)
     hidden, plain, raised = frontier(prepared, *vectors, columns.TEST, config, shares=("trained", 0.3))
     exposure = config.exposure.model_copy(update={"cold_share": 0.3})
-    bonuses = calibrated_bonuses(prepared, *vectors, exposure, config.run.seed)
+    bonuses = calibrate(prepared, *vectors, exposure, config.run.seed).bonuses
     assert raised.bonus == bonuses[0] > 0 < bonuses[1] == raised.few_bonus
     without = np.where(np.arange(len(bonuses)) == 0, np.float32(-1000), np.float32(hidden.few_bonus))
     without *= few_bins(prepared.popularity) | (np.arange(len(bonuses)) == 0)
@@ -300,7 +300,7 @@ def test_items_with_few_clicks_take_their_share_at_least_beside_cold_ones(
     hardly_listed = raised_by(items, few, -6.0)
     settings_ = ExposureConfig(cold_share=0.2, few_share=few_share)
     assert shares(prepared, users, hardly_listed)[1] < 0.01
-    bonuses = calibrated_bonuses(prepared, users, hardly_listed, settings_, seed=0)
+    bonuses = calibrate(prepared, users, hardly_listed, settings_, seed=0).bonuses
     found = shares(prepared, users, with_bonuses(hardly_listed, prepared, bonuses))
     # A place more or less of all users' is as near as whole places come.
     assert found[1:] == pytest.approx([few_share, 0.2], abs=2 / (EXPOSED_AT * len(users)) + 0.01 * few_share)
@@ -314,7 +314,7 @@ def test_items_with_few_clicks_are_never_pushed_down(untrained_run: Any, vectors
     prepared, (users, items) = untrained_run.prepared, vectors
     often = raised_by(items, by_clicks(prepared)[1], 1.0)
     assert shares(prepared, users, often)[1] > 0.1
-    bonuses = calibrated_bonuses(prepared, users, often, ExposureConfig(cold_share=0.2, few_share=0.05), seed=0)
+    bonuses = calibrate(prepared, users, often, ExposureConfig(cold_share=0.2, few_share=0.05), seed=0).bonuses
     assert bonuses[0] != 0 and not bonuses[1:].any()
 
 
@@ -326,7 +326,7 @@ def test_few_items_of_few_clicks_are_not_asked_to_fill_more_places_than_their_sh
     hardly_listed = raised_by(items, few, -6.0)
     of_items = float(few[FIRST_ROW:].mean())
     whole, asked = (
-        calibrated_bonuses(prepared, users, hardly_listed, ExposureConfig(few_share=share), seed=0)
+        calibrate(prepared, users, hardly_listed, ExposureConfig(few_share=share), seed=0).bonuses
         for share in (of_items, 0.99)
     )
     np.testing.assert_array_equal(whole, asked)
@@ -337,7 +337,7 @@ def test_nothing_is_added_to_items_of_few_clicks_where_none_is_asked_for(
     untrained_run: Any, vectors: Any, cold_share: Any, few_share: float
 ) -> None:
     settings_ = ExposureConfig(cold_share=cold_share, few_share=few_share)
-    bonuses = calibrated_bonuses(untrained_run.prepared, *vectors, settings_, seed=0)
+    bonuses = calibrate(untrained_run.prepared, *vectors, settings_, seed=0).bonuses
     assert bonuses.shape == (untrained_run.prepared.popularity.count,) and not bonuses[1:].any()
     assert (bonuses[0] != 0) == (cold_share != "trained")
 
@@ -352,7 +352,7 @@ def test_by_default_cold_items_take_their_share_of_the_catalogue(untrained_run: 
     share = float(prepared.catalogue["is_cold"].mean())
     assert 0.02 < share < MOST_COLD_SHARE
     of_catalogue, of_share = (
-        calibrated_bonuses(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0)
+        calibrate(prepared, *vectors, settings_.model_copy(update={"cold_share": wanted}), seed=0).bonuses
         for wanted in ("catalogue", share)
     )
     np.testing.assert_array_equal(of_catalogue, of_share)
@@ -386,7 +386,7 @@ def recalls(prepared: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 def bonuses_at(seen_cold: tuple[Any, np.ndarray, np.ndarray], most_loss: float) -> np.ndarray:
     prepared, users, items = seen_cold
-    return calibrated_bonuses(prepared, users, items, ExposureConfig(most_loss=most_loss, few_share=0), seed=0)
+    return calibrate(prepared, users, items, ExposureConfig(most_loss=most_loss, few_share=0), seed=0).bonuses
 
 
 def test_shares_that_cost_more_of_validation_than_they_may_are_halved(seen_cold: Any) -> None:
@@ -406,6 +406,6 @@ def test_a_split_that_keeps_new_items_out_of_validation_gives_them_their_whole_s
     untrained_run: Any, vectors: Any
 ) -> None:
     of = [
-        calibrated_bonuses(untrained_run.prepared, *vectors, ExposureConfig(most_loss=most), seed=0) for most in (0, 1)
+        calibrate(untrained_run.prepared, *vectors, ExposureConfig(most_loss=most), seed=0).bonuses for most in (0, 1)
     ]
     assert np.array_equal(*of)

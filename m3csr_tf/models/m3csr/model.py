@@ -277,6 +277,6 @@ def _with_id_dropout(
 
     Where `id_dropped` (bool [...]) is true, the id is that of a new item and the gate's bin is 0. A candidate keeps
     what its own popularity bin adds to its score: what bin 0 adds is set by the share of list places that new items are
-    to take (`exposure.calibrated_bonuses`), and says nothing about popular items whose id is dropped.
+    to take (`exposure.calibrate`), and says nothing about popular items whose id is dropped.
     """
     return tf.where(id_dropped[..., tf.newaxis], new_ids, ids), tf.where(id_dropped, 0, gated)
