@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import selectors
 import sys
 import time
 from collections.abc import Callable
@@ -118,5 +119,11 @@ async def main(port: int, rate: float, path: Path) -> None:
     print(json.dumps(asdict(load)), flush=True)
 
 
+def _loop() -> asyncio.AbstractEventLoop:
+    # The usual selector, epoll, rounds waits up to whole milliseconds, by which all requests would be late.
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])))
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])))

@@ -24,6 +24,8 @@ _FREE = -1
 """No row: in the hash table."""
 _HALF = np.uint64(32)
 _UPPER = np.uint64(0xFFFFFFFF00000000)
+FEW = 16
+"""Below so many ids, they are looked up one by one."""
 _PLACES = 2
 """Places of the hash table for each id."""
 
@@ -78,6 +80,9 @@ class IdTable:
         """Rows of `ids`, int32 [n]: "" -> PADDING_ROW, an id that the table lacks -> UNKNOWN_ROW."""
         wanted = _strings(ids)
         hashes = string_hashes(wanted)
+        if len(wanted) < FEW:
+            found = map(self._row, wanted, hashes.tolist(), self._slots_of(hashes).tolist())
+            return np.fromiter(found, np.int32, len(wanted))
         rows = np.full(len(wanted), UNKNOWN_ROW, np.int32)
         rows[pc.equal(wanted, "").to_numpy(zero_copy_only=False)] = PADDING_ROW
         pending = np.arange(len(wanted))
@@ -110,6 +115,16 @@ class IdTable:
             )
         taken = self._ids.take(pa.array(rows.reshape(-1) - FIRST_ROW, pa.int64()))
         return taken.to_numpy(zero_copy_only=False).reshape(rows.shape)
+
+    def _row(self, wanted: pa.LargeStringScalar, its_hash: int, slot: int) -> int:
+        """Returns the row of one id, which for a few ids takes less time than whole arrays do."""
+        if wanted.as_buffer().size == 0:
+            return PADDING_ROW
+        while (candidate := int(self._places[slot])) != _FREE:
+            if int(self._hashes[candidate]) == its_hash and self._ids[candidate].equals(wanted):
+                return candidate + FIRST_ROW
+            slot += 1
+        return UNKNOWN_ROW
 
     def _slots_of(self, hashes: np.ndarray) -> np.ndarray:
         """Where to look first for ids of these hashes, int64 below `_slots`; it ascends with their upper halves."""

@@ -86,8 +86,12 @@ class ListMaker:
 
     def ids(self, users: pd.DataFrame) -> tuple[Ids, Ids]:
         """Returns the items of the users' histories and of their exclusions, both given as lists of str."""
-        history, exclusions = (self._ids(users[name]) for name in (columns.HISTORY, columns.EXCLUSIONS))
-        return history, exclusions
+        return self.ids_of(users[columns.HISTORY]), self.ids_of(users[columns.EXCLUSIONS])
+
+    def ids_of(self, lists: pd.Series | np.ndarray) -> Ids:
+        """Returns the items of lists of str, one for each user."""
+        items, owners = flatten(lists)
+        return Ids(items, owners, self._release.index.rows(items))
 
     def seen(self, *lists: Ids) -> Seen:
         """Returns what the users have seen: the items of their lists that the release has."""
@@ -160,10 +164,6 @@ class ListMaker:
     @cached_property
     def _item_ids(self) -> pa.Array:
         return pa.array(self._release.index.ids, pa.string())
-
-    def _ids(self, lists: pd.Series) -> Ids:
-        items, owners = flatten(lists)
-        return Ids(items, owners, self._release.index.rows(items))
 
 
 def _mixed(

@@ -24,7 +24,11 @@ class ServiceConfig(Section):
     )
     max_batch: int = Field(64, ge=1, le=4096, description="users of one call of the tower and one search")
     batch_wait_ms: float = Field(
-        1.0, ge=0, le=1000, description="how long a request may wait for others to share that call with"
+        0.0,
+        ge=0,
+        le=1000,
+        description="how long a request may wait for others to share that call with; those that arrive during one "
+        "call share the next one in any case",
     )
     max_waiting: int = Field(
         1000, ge=1, le=1_000_000, description="users that wait for a search; beyond that, requests are refused (503)"

@@ -313,7 +313,7 @@ def _read_cold_file(path: Path, items: np.ndarray) -> np.ndarray:
         raise InputError(f"{path}: expected {expected}")
     entries = pd.Series(np.fromiter(listed, object, len(listed)), name="item")
     cold = np.unique(to_ids(entries, str(path)).to_numpy(object))
-    unknown = cold[~np.isin(cold, items)]
+    unknown = cold[pd.Index(items).get_indexer(cold) < 0]
     if len(unknown):
         raise InputError(
             f"{path}: {len(unknown)} of the items are not in the catalogue, e.g. {quoted(unknown[0])}; drop them"

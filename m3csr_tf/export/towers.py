@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.export.requests import ContentLookup, Request, item_requests, user_requests
+from m3csr_tf.export.requests import ContentLookup, Request, UserInputs, item_requests, user_requests
 from m3csr_tf.export.vocabularies import ITEM_VOCABULARY
 
 BATCH = 4096
@@ -58,7 +58,7 @@ class SavedUserTower:
         """See `answer`."""
         return answer(self._model, signature, inputs)
 
-    def vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+    def vectors(self, users: pd.DataFrame | UserInputs, items: ContentLookup | None = None) -> np.ndarray:
         """Computes user vectors float32 [users, D].
 
         Args:

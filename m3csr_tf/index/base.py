@@ -124,6 +124,10 @@ class ItemIndex(abc.ABC):
         """
 
     @abc.abstractmethod
+    def prepare_changes(self) -> None:
+        """Does now what would otherwise make the first upsert or delete slow; the items stay as they are."""
+
+    @abc.abstractmethod
     def measure(self, queries: np.ndarray) -> float:
         """Measures recall at `recall_at` against exact search over the current vectors, in blocks to bound memory.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from m3csr_tf.index.recall import ROUNDING
+from m3csr_tf.index.vector_block import VectorBlock
 from m3csr_tf.index.vector_store import VectorStore
 
 RECENT = 4096
@@ -33,7 +34,9 @@ class ExactSideIndex:
         self._items = items
         self._long = dict.fromkeys(long)
         self._recent = dict.fromkeys(recent)
-        self._scored: tuple[np.ndarray, np.ndarray] | None = None
+        self._block: VectorBlock | None = None
+        self._rows: np.ndarray | None = None
+        self._here = np.zeros(0, bool)
 
     @property
     def long(self) -> list[str]:
@@ -47,17 +50,28 @@ class ExactSideIndex:
 
     def upsert(self, ids: list[str]) -> None:
         """Registers items that the index has just upserted; beyond `RECENT` the oldest are dropped."""
-        self.delete(ids)
+        for item in ids:
+            self._long.pop(item, None)
+            self._recent.pop(item, None)
         self._recent |= dict.fromkeys(ids)
-        for item in self.recent[: max(0, len(self._recent) - RECENT)]:
+        dropped = self.recent[: max(0, len(self._recent) - RECENT)]
+        for item in dropped:
             del self._recent[item]
+        if self._block is not None:
+            for item in dropped:
+                self._block.drop(item)
+            kept = [item for item in ids if item in self._recent]
+            self._block.put(kept, self._items.vectors_at(self._items.rows(kept)))
+        self._rows = None
 
     def delete(self, ids: list[str]) -> None:
         """Forgets items that the index has just removed or replaced."""
         for item in ids:
             self._long.pop(item, None)
             self._recent.pop(item, None)
-        self._scored = None
+            if self._block is not None:
+                self._block.drop(item)
+        self._rows = None
 
     def merge(self, queries: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Merges these items, with exact scores, into result lists that may lack some of them.
@@ -72,22 +86,29 @@ class ExactSideIndex:
         rows = rows.astype(np.int64)
         if not self._long and not self._recent:
             return rows, scores
-        if self._scored is None:
-            fresh_rows = self._items.rows([*self._long, *self._recent])
-            self._scored = fresh_rows, self._items.vectors_at(fresh_rows)
-        fresh_rows, vectors = self._scored
-        here = np.zeros(len(self._items), bool)
-        here[fresh_rows] = True
+        if self._block is None:
+            self._block = self._all()
+        block = self._block
+        if self._rows is None:  # Even the rows of other items may have changed.
+            self._rows = self._items.rows(block.ids)
+            self._here = np.zeros(len(self._items), bool)
+            self._here[self._rows] = True
+        fresh_rows = self._rows
         # Only a score above a list's last one can enter it; the tolerance keeps a last item that is itself scored here.
-        longest = float(np.linalg.norm(vectors, axis=1).max())
-        enough = scores[:, -1] - ROUNDING * longest * np.linalg.norm(queries, axis=1)
-        scores = np.where(here[rows], -np.inf, scores)
+        enough = scores[:, -1] - ROUNDING * block.longest * np.linalg.norm(queries, axis=1)
+        scores = np.where(self._here[rows], -np.inf, scores)
         for start in range(0, len(queries), BLOCK):
-            block = slice(start, start + BLOCK)
-            exact = queries[block] @ vectors.T
-            line, entry = np.divmod(np.flatnonzero(exact >= enough[block, np.newaxis]), len(fresh_rows))
-            _insert(rows[block], scores[block], line, fresh_rows[entry], exact[line, entry])
+            some = slice(start, start + BLOCK)
+            exact = queries[some] @ block.vectors.T
+            line, entry = np.divmod(np.flatnonzero(exact >= enough[some, np.newaxis]), len(fresh_rows))
+            _insert(rows[some], scores[some], line, fresh_rows[entry], exact[line, entry])
         return rows, scores
+
+    def _all(self) -> VectorBlock:
+        ids = [*self._long, *self._recent]
+        block = VectorBlock(self._items.width, len(self._long) + RECENT)
+        block.put(ids, self._items.vectors_at(self._items.rows(ids)))
+        return block
 
 
 def _insert(rows: np.ndarray, scores: np.ndarray, line: np.ndarray, fresh_rows: np.ndarray, values: np.ndarray) -> None:

@@ -141,6 +141,12 @@ class ScannIndex(ItemIndex):
         self._settings["changed"] += len(gone)
 
     @override
+    def prepare_changes(self) -> None:
+        # ScaNN makes what it needs for changes at the first one: 0.85 s with 200,000 items in a tree.
+        self._searcher.upsert([None], self._mapped(self.vectors_at(np.zeros(1, np.int64))), 1)
+        self._searcher.delete([len(self)])
+
+    @override
     def measure(self, queries: np.ndarray) -> float:
         return float(self._sample(queries).found(self._nearest).mean())
 

@@ -84,8 +84,8 @@ class VectorStore:
         new = np.flatnonzero(rows < 0)
         rows[new] = np.arange(self._size, self._size + len(new))
         added = np.array(ids, dtype=object)[new]
-        self._ids = _with_room(self._ids, self._size + len(new))
-        self._source = _with_room(self._source, self._size + len(new))
+        self._ids = with_room(self._ids, self._size + len(new))
+        self._source = with_room(self._source, self._size + len(new))
         self._ids[rows[new]] = added
         self._rows.update(zip(added, rows[new].tolist(), strict=True))
         self._source[rows[new]] = 0
@@ -125,12 +125,12 @@ class VectorStore:
         del self._free[len(self._free) - len(again) :]
         used = self._fresh_used + count - len(again)
         lines = np.array([*again, *range(self._fresh_used, used)], np.int64)
-        self._fresh = _with_room(self._fresh, used)
+        self._fresh = with_room(self._fresh, used)
         self._fresh_used = used
         return lines
 
 
-def _with_room(array: np.ndarray, size: int) -> np.ndarray:
+def with_room(array: np.ndarray, size: int) -> np.ndarray:
     """Returns `array`, or a copy half as long again, which makes many small additions cost no more than a large one."""
     if size <= len(array):
         return array

@@ -65,6 +65,23 @@ class Segment:
         """Returns the number of items that were added, changed or removed."""
         return len(self.vectors) + len(self.removed)
 
+    def divided(self, most: int) -> Iterator[Segment]:
+        """Yields the same changes in order, as segments of at most `most` items each."""
+        for start in range(0, len(self.vectors), most):
+            yield self._some(np.arange(start, min(start + most, len(self.vectors))), [])
+        for start in range(0, len(self.removed), most):
+            yield self._some(np.arange(0), self.removed[start : start + most])
+
+    def _some(self, places: np.ndarray, removed: list[str]) -> Segment:
+        return Segment(
+            self.items.at(places),
+            self.vectors[places],
+            removed,
+            self.has_content[places],
+            self.refreshed[places],
+            {name: values[places] for name, values in self.values.items()},
+        )
+
 
 class Journal:
     """The journal of one version, to which one process at a time may append (`releases.versions.switching`).

@@ -111,13 +111,21 @@ def refresh(
             )
         if given and release.places_new_items:
             _warn_of_unread(release, frame, given, in_release, vectors, source)
+        new = ids[~in_release]
+        alike = near(new, pa.array(release.index.ids, pa.large_string())) if len(new) else None
         has_content = ~in_release | bool(given)
         segment = Segment(catalogue, vectors, gone, has_content, np.ones(len(ids), bool), kept)
         if len(segment):
-            release.apply(release.journal.append(segment), segment)
-    _warn_of_near(release, ids[~in_release], source)
+            for _ in release.take_in(release.journal.append(segment), segment):
+                pass
+    if alike is not None:
+        logger.warning(
+            "%s: item %s is new to the release, which has %s; they differ in case or in spaces around them alone",
+            source,
+            *map(quoted, alike),
+        )
     return Refreshed(
-        new=int((~in_release).sum()),
+        new=len(new),
         changed=int(in_release.sum()),
         removed=int(gone_in_release.sum()),
         absent=int((~gone_in_release).sum()),
@@ -151,21 +159,6 @@ def _warn_of_unread(
             source,
             len(changed),
             release.model_title,
-        )
-
-
-def _warn_of_near(release: Release, new: np.ndarray, source: str) -> None:
-    """Warns if a new item, which is searchable by now, may be a known one in another spelling."""
-    if not len(new):
-        return
-    others = np.asarray(release.index.ids, dtype=object)
-    found = near(new, pa.array(others[~np.isin(others, new)], pa.large_string()))
-    if found is not None:
-        logger.warning(
-            "%s: item %s is new to the release, which has %s; they differ in case or in spaces around them alone",
-            source,
-            quoted(found[0]),
-            quoted(found[1]),
         )
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import InputError, ReleaseError
-from m3csr_tf.export.requests import ContentLookup
+from m3csr_tf.export.requests import ContentLookup, UserInputs
 from m3csr_tf.export.towers import SavedItemTower, SavedUserTower
 from m3csr_tf.index import ItemIndex, load_index
 from m3csr_tf.releases import journal, sample
@@ -150,7 +150,7 @@ class Release:
         """Computes the vectors of known or new items, float32 [items, D]; a view count of -1 is unknown."""
         return self._item_tower.vectors(catalogue)
 
-    def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+    def user_vectors(self, users: pd.DataFrame | UserInputs, items: ContentLookup | None = None) -> np.ndarray:
         """Computes the vectors of known or new users, float32 [users, D].
 
         Args:
@@ -205,26 +205,41 @@ class Release:
         Raises:
           ReleaseError: a segment is missing, was changed, or belongs to another release.
         """
-        index, items = self._live
-        if not self.journal.folder.exists() and not is_current(self):
-            return 0  # The version was pruned while it was open, so there are no more changes to follow.
-        return self._replay(index, items, None)
+        return sum(sum(self.take_in(number, segment)) for number, segment in self.unread())
 
-    def apply(self, number: int, segment: Segment) -> None:
-        """Takes in a segment that this process has just written to the journal.
+    def unread(self) -> Iterator[tuple[int, Segment]]:
+        """Reads the journal's segments beyond `position` one by one, which another thread may do beside searches.
+
+        Yields:
+          The number of a segment and the segment, which must be taken in (`take_in`) before the next one.
+
+        Raises:
+          ReleaseError: as in `catch_up`.
+        """
+        if not self.journal.folder.exists() and not is_current(self):
+            return  # The version was pruned while it was open, so there are no more changes to follow.
+        yield from self.journal.read(self.position)
+
+    def take_in(self, number: int, segment: Segment, most: int | None = None) -> Iterator[int]:
+        """Takes in a segment of the journal in steps, between which the release can be searched.
+
+        Additions and changes come first, then removals; `position` counts the segment after the last step.
 
         Args:
           number: the number of the segment, which must be `position` + 1.
           segment: the items added, changed and removed.
+          most: items of a step; None takes in all of them at once.
+
+        Yields:
+          After each step, the number of items that it added, changed or removed.
 
         Raises:
+          ReleaseError: the segment does not fit the release.
           ValueError: the number is another one.
         """
-        index, items = self._live
-        if number != self._position + 1:
-            raise ValueError(f"expected segment {self._position + 1}, got {number}; catch up first")
-        _take_in(index, items, segment)
-        self._position = number
+        if number != self.position + 1:
+            raise ValueError(f"expected segment {self.position + 1}, got {number}; catch up first")
+        yield from self._steps(*self._live, number, segment, most)
 
     def items_alone(self, salvage: bool = False) -> ItemStore:
         """Loads the items with all changes in the journal up to now, or up to `until`, without loading the index.
@@ -247,19 +262,21 @@ class Release:
     @cached_property
     def _live(self) -> tuple[ItemIndex, ItemStore]:
         index, items = load_index(self.path(columns.INDEX)), self._stored_items()
-        self._replay(index, items, self._until)
+        for number, segment in self.journal.read(until=self._until):
+            for _ in self._steps(index, items, number, segment, None):
+                pass
         return index, items
 
-    def _replay(self, index: ItemIndex, items: ItemStore, until: int | None) -> int:
-        count = 0
-        for number, segment in self.journal.read(self._position, until):
-            try:
-                _take_in(index, items, segment)
-            except ValueError as error:
-                raise ReleaseError(f"{self.journal.folder}: segment {number} cannot be replayed ({error})") from None
-            self._position = number
-            count += len(segment)
-        return count
+    def _steps(
+        self, index: ItemIndex, items: ItemStore, number: int, segment: Segment, most: int | None
+    ) -> Iterator[int]:
+        try:
+            for part in [segment] if most is None else segment.divided(most):
+                _take_in(index, items, part)
+                yield len(part)
+        except ValueError as error:
+            raise ReleaseError(f"{self.journal.folder}: segment {number} cannot be replayed ({error})") from None
+        self._position = number
 
     @cached_property
     def _item_tower(self) -> SavedItemTower:

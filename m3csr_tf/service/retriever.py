@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
-from m3csr_tf import columns
 from m3csr_tf.batch.known import KnownIds
 from m3csr_tf.batch.lists import ListMaker, RankedLists
 from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig
 from m3csr_tf.errors import InputError
 from m3csr_tf.explain import explain_pair
-from m3csr_tf.export.requests import ContentLookup
+from m3csr_tf.export.requests import ContentLookup, UserInputs
 from m3csr_tf.ids import NO_ITEM, UNKNOWN_ROW
 from m3csr_tf.releases.release import Release
 from m3csr_tf.service.given_content import GivenContent, vectors_of
@@ -30,11 +28,17 @@ from m3csr_tf.service.schemas import RecommendQuery, UserQuery, recommend_query
 from m3csr_tf.service.selections import Selections, State, Superseded, Wanted
 from m3csr_tf.util.quoting import quoted
 
+STEP, MOST_STEPS = 16, 100
+"""A refresh is taken in by so many items between two searches, or by more, so that it does not have too many steps.
+
+With 200,000 items in a tree, 64 items take some 10 ms.
+"""
+
 
 class UserTowers(Protocol):
     """What computes user vectors: a `Release`, or a `TowersClient`."""
 
-    def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+    def user_vectors(self, users: UserInputs, items: ContentLookup | None = None) -> np.ndarray:
         """See `Release.user_vectors`."""
         ...
 
@@ -90,9 +94,10 @@ class Retriever:
             some = [UserQuery(user_id=f"user {number}", history=items) for number in range(users)]
             self.recommend([RecommendQuery(users=some, n=20, parts=True)])
         self.release.item_vectors(self.release.items.catalogue(np.asarray(items, dtype=object)))
+        self.release.index.prepare_changes()
 
-    def catch_up(self) -> int:
-        """Takes in what was refreshed since; returns how many items changed. Runs in `searching`.
+    async def catch_up(self) -> int:
+        """Takes in what was refreshed since, in steps between which searches go on; returns how many items changed.
 
         It does nothing while something is being built, and will be called again soon.
 
@@ -101,13 +106,27 @@ class Retriever:
         """
         if not self.unchanging.acquire(blocking=False):
             return 0
+        loop = asyncio.get_running_loop()
+        changed = 0
         try:
-            changed = self.release.catch_up()
-            if changed:
-                self._selections.clear()
+            segments = self.release.unread()
+            while (found := await loop.run_in_executor(None, next, segments, None)) is not None:
+                steps = self.release.take_in(*found, max(STEP, len(found[1]) // MOST_STEPS))
+                began = loop.time()
+                while count := await loop.run_in_executor(self.searching, self._step, steps):
+                    changed += count
+                    await asyncio.sleep(loop.time() - began)  # As long again is left for searches.
+                    began = loop.time()
         finally:
             self.unchanging.release()
         return changed
+
+    def _step(self, steps: Iterator[int]) -> int:
+        """Takes the next step of a segment; returns how many items it changed, 0 after the last one."""
+        try:
+            return next(steps, 0)
+        finally:
+            self._selections.clear()
 
     async def prepare(self, query: RecommendQuery) -> None:
         """Waits until what the filters and rules of a query need is at hand.
@@ -135,20 +154,17 @@ class Retriever:
         answers: list[list[dict[str, Any]] | Exception] = [[] for _ in queries]
         users = [user for query in queries for user in query.users]
         owners = np.repeat(np.arange(len(queries)), [len(query.users) for query in queries])
-        frame = pd.DataFrame(
-            {
-                columns.USER_ID: pd.Series([user.user_id for user in users], dtype=object),
-                columns.HISTORY: pd.Series([user.history for user in users], dtype=object),
-                columns.EXCLUSIONS: pd.Series([user.exclude for user in users], dtype=object),
-            }
+        given = UserInputs(
+            np.array([user.user_id for user in users], dtype=object),
+            np.fromiter((user.history for user in users), object, len(users)),
         )
         vectors = np.zeros([len(users), self.release.width], np.float32)
         plain = np.array([not user.content for user in users])
         if plain.any():
-            vectors[plain] = self._towers.user_vectors(frame[plain], self.release.items)
+            vectors[plain] = self._towers.user_vectors(given.at(plain), self.release.items)
         for place in np.flatnonzero(~plain):
             try:
-                vectors[place] = self._vector_by_content(users[place], frame.iloc[[place]])
+                vectors[place] = self._vector_by_content(users[place], given.at(np.array([place])))
             except InputError as error:
                 answers[owners[place]] = error
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -163,7 +179,7 @@ class Retriever:
             some = [queries[number] for number in numbers]
             places = np.flatnonzero(np.isin(owners, numbers))
             try:
-                lists = iter(self._lists(some, frame.iloc[places].reset_index(drop=True), vectors[places]))
+                lists = iter(self._lists(some, given.at(places), vectors[places]))
             except (Superseded, InputError) as error:
                 for number in numbers:
                     answers[number] = error
@@ -187,25 +203,23 @@ class Retriever:
         self.searching.shutdown(wait=False, cancel_futures=True)
         self.building.shutdown(wait=False, cancel_futures=True)
 
-    def _lists(
-        self, queries: Sequence[RecommendQuery], users: pd.DataFrame, vectors: np.ndarray
-    ) -> list[dict[str, Any]]:
+    def _lists(self, queries: Sequence[RecommendQuery], users: UserInputs, vectors: np.ndarray) -> list[dict[str, Any]]:
         """The lists of all users of queries with equal filters, cut to the length that each query asks for."""
         selection, rules = self._selections.selection(queries[0]), self._selections.rules(queries[0])
         maker = ListMaker(self.release, selection, max(query.n for query in queries), rules)
-        history, exclusions = maker.ids(users)
+        asked = [user for query in queries for user in query.users]
+        history = maker.ids_of(users.histories)
+        exclusions = maker.ids_of(np.fromiter((user.exclude for user in asked), object, len(asked)))
         rows, scores = maker.nearest(vectors, maker.seen(history, exclusions))
         parts = None
         if any(query.parts for query in queries):
-            names = users[columns.USER_ID].to_numpy(dtype=object)
-            parts = maker.score_parts(RankedLists(names, vectors, rows, scores, maker.length))
-        asked = [user for query in queries for user in query.users]
+            parts = maker.score_parts(RankedLists(users.ids, vectors, rows, scores, maker.length))
         unknown = np.zeros(len(users), np.int64)
         for ids in (history, exclusions):
             for place in self.known.unknown(ids):
                 owner = ids.owners[place]
                 unknown[owner] += ids is exclusions or ids.items[place] not in asked[owner].content
-        is_known = self._knows(users[columns.USER_ID].to_numpy(dtype=object))
+        is_known = self._knows(users.ids)
         item_ids, layout = self.release.index.ids, list(self.release.layout)
         answers: list[dict[str, Any]] = []
         for query in queries:
@@ -231,7 +245,7 @@ class Retriever:
                 )
         return answers
 
-    def _vector_by_content(self, user: UserQuery, frame: pd.DataFrame) -> np.ndarray:
+    def _vector_by_content(self, user: UserQuery, given: UserInputs) -> np.ndarray:
         """The vector of a user who brings content, on which nobody else's vector must depend, float32 [D]."""
         strange = [item for item in user.content if item not in set(user.history)]
         if strange:
@@ -240,7 +254,7 @@ class Retriever:
         called = [f"content of item {quoted(item)}" for item in ids]
         content = vectors_of([user.content[item] for item in ids], self.release.modalities, called)
         items = GivenContent(ids, content, self.release.items)
-        [vector] = self._towers.user_vectors(frame, items)
+        [vector] = self._towers.user_vectors(given, items)
         if not np.isfinite(vector).all():
             raise InputError("the user tower gives no finite vector for the content that is given; check its numbers")
         return np.asarray(vector)

@@ -20,7 +20,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from m3csr_tf import columns
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.errors import ServingError
-from m3csr_tf.export.requests import ContentLookup, Request, item_requests, user_requests
+from m3csr_tf.export.requests import ContentLookup, Request, UserInputs, item_requests, user_requests
 from m3csr_tf.export.tf_serving import MAX_BATCH
 from m3csr_tf.export.towers import known_items
 from m3csr_tf.releases import manifest as manifests
@@ -86,7 +86,7 @@ class TowersClient(AbstractContextManager["TowersClient"]):
         """The version that answered last or, before the first call, will answer."""
         return int(self._release.manifest["version"])
 
-    def user_vectors(self, users: pd.DataFrame, items: ContentLookup | None = None) -> np.ndarray:
+    def user_vectors(self, users: pd.DataFrame | UserInputs, items: ContentLookup | None = None) -> np.ndarray:
         """Returns the vectors of users, known or new, float32 [users, D].
 
         Args:
@@ -103,9 +103,10 @@ class TowersClient(AbstractContextManager["TowersClient"]):
 
         def requests(release: _Served) -> Iterable[Request]:
             length = release.manifest["history_length"]
-            return user_requests(users, release.known, length, items, batch=MAX_BATCH, content_bytes=CONTENT_BYTES)
+            return user_requests(given, release.known, length, items, batch=MAX_BATCH, content_bytes=CONTENT_BYTES)
 
-        return self._vectors(columns.USER_TOWER, columns.USER_VECTOR, requests, len(users))
+        given = UserInputs.of(users)
+        return self._vectors(columns.USER_TOWER, columns.USER_VECTOR, requests, len(given))
 
     def item_vectors(self, catalogue: Catalogue) -> np.ndarray:
         """Returns the vectors of items, known or new, float32 [items, D]; a view count of -1 is unknown.

@@ -189,7 +189,7 @@ def test_rules_are_made_once_for_the_items_and_again_after_a_refresh(
             moved = {"author": np.array([authors[before[1]]], dtype=object)}
             refresh(moving, pd.DataFrame({columns.ITEM_ID: before[:1]}), values=moved)
             retriever = client.state.opened.retriever
-            await asyncio.get_running_loop().run_in_executor(retriever.searching, retriever.catch_up)
+            await retriever.catch_up()
             for _ in range(3):
                 [after] = await asked(client, cap={"author": 1}, n=5)
             return before, after

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import numpy as np
@@ -84,7 +83,7 @@ def test_similar_items_follow_what_is_refreshed(live: Release, serve: Any, run: 
             assert not before["items"][0]["known"]
             refresh(live, pd.DataFrame({columns.ITEM_ID: ["fresh"]}), content)
             retriever = client.state.opened.retriever
-            await asyncio.get_running_loop().run_in_executor(retriever.searching, retriever.catch_up)
+            await retriever.catch_up()
             while True:  # Until the finder has been built anew; the test has a deadline.
                 answer = (await client.post(URL, json=asked)).json()
                 if answer["position"] == 1:

@@ -194,7 +194,7 @@ def test_what_is_refreshed_is_listed_and_what_is_removed_is_not(live: Release, s
             refresh(live, pd.DataFrame({columns.ITEM_ID: ["fresh"]}), content)
             refresh(live, removed=[gone], source="a test")
             retriever = client.state.opened.retriever
-            await asyncio.get_running_loop().run_in_executor(retriever.searching, retriever.catch_up)
+            await retriever.catch_up()
             after = (await client.post(URL, json=asked)).json()
             everything = (await client.post(URL, json={**asked, "only": "all"})).json()
             ready = (await client.get("/readyz")).json()
