@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW, IdTable
+from m3csr_tf.ids import FEW, FIRST_ROW, PADDING_ROW, UNKNOWN_ROW, IdTable
 
 IDS = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=20)
 
@@ -105,3 +105,10 @@ def test_an_id_costs_its_text_and_a_few_tens_of_bytes() -> None:
     tracemalloc.stop()
     assert len(table) == 200_000 + FIRST_ROW
     assert bytes_taken < 45 * 200_000
+
+
+@given(IDS, st.lists(st.text(max_size=5), min_size=FEW, max_size=2 * FEW))
+@settings(deadline=None, max_examples=40)
+def test_ids_have_the_same_rows_one_by_one_as_together(known: list[str], wanted: list[str]) -> None:
+    table = IdTable(known)
+    assert table.rows(wanted).tolist() == [int(table.rows([one])[0]) for one in wanted]

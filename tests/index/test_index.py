@@ -289,3 +289,19 @@ def test_items_that_are_all_alike_are_an_ordinary_catalogue(kind: str) -> None:
     index = build_index(ids, np.zeros([100, WIDTH], np.float32), IndexConfig(kind=kind))
     found, scores = index.search(user_vectors(2), 20)
     assert (scores == 0).all() and all(len(set(line)) == 20 for line in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preparing_for_changes_changes_nothing(kind: str) -> None:
+    index, ids, vectors = built(kind)
+    queries = user_vectors(20)
+    before, report = index.search(queries, 30), index.report
+    for _ in range(2):
+        index.prepare_changes()
+    assert index.ids.tolist() == ids and index.report == report
+    for one, other in zip(before, index.search(queries, 30), strict=True):
+        np.testing.assert_array_equal(one, other)
+    index.upsert(["new"], vectors[:1] * 9)
+    index.delete([ids[0]])
+    assert index.rows(["new"]).tolist() == [0] and len(index) == len(ids)  # The last one takes the place of the first.
+    np.testing.assert_array_equal(index.vectors(["new"]), vectors[:1] * 9)

@@ -16,6 +16,7 @@ from m3csr_tf.batch.users import FileOfUsers
 from m3csr_tf.config import RetrieveConfig
 from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
+from m3csr_tf.service import retriever as retriever_module
 
 URL = "/v1/recommend"
 
@@ -205,6 +206,38 @@ def test_what_is_refreshed_is_listed_and_what_is_removed_is_not(live: Release, s
     assert "fresh" not in ids[0] and "fresh" in ids[1] and "fresh" in ids[2]
     assert gone not in ids[2] and len(ids[2]) == 120
     assert (before["position"], after["position"], ready["position"], ready["items"]) == (0, 2, 2, 120)
+
+
+def test_lists_are_made_while_a_refresh_is_taken_in_by_steps(
+    live: Release, serve: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retriever_module, "STEP", 1)
+    rng = np.random.default_rng(2)
+    ids = [f"fresh {number}" for number in range(30)]
+    content = {name: rng.normal(size=(30, width)).astype(np.float32) for name, width in live.modalities.items()}
+    gone = {str(item) for item in live.index.ids[:5]}
+
+    async def ask() -> list[dict[str, Any]]:
+        async with serve(open_release(live.folder)) as client:
+            asked = {"users": [{"user_id": "somebody"}], "n": 1000}
+            answers = [(await client.post(URL, json=asked)).json()]
+            refresh(live, pd.DataFrame({columns.ITEM_ID: ids}), content, removed=gone)
+            catching_up = asyncio.create_task(client.state.opened.retriever.catch_up())
+            while not catching_up.done():
+                answers.append((await client.post(URL, json=asked)).json())
+            assert catching_up.result() == 35
+            answers.append((await client.post(URL, json=asked)).json())
+            return answers
+
+    answers = run(ask())
+    lists = [[item["item_id"] for item in answer["users"][0]["items"]] for answer in answers]
+    assert [answers[0]["position"], answers[-1]["position"]] == [0, 1]
+    assert gone <= set(lists[0]) and not gone & set(lists[-1])
+    assert not set(ids) & set(lists[0]) and set(ids) <= set(lists[-1])
+    # Some lists came in between, with a part of what is fresh, and none has an item twice or lacks one that stays.
+    fresh = [len(set(ids) & set(one)) for one in lists]
+    assert fresh == sorted(fresh) and any(0 < count < 30 for count in fresh)
+    assert all(len(set(one)) == len(one) and set(lists[0]) - gone <= set(one) for one in lists)
 
 
 ONE = {"user_id": "u"}
