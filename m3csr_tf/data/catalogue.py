@@ -17,7 +17,7 @@ from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
 from m3csr_tf.data.id_columns import NumberForms, to_ids
 from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
-from m3csr_tf.util.progress import ProgressCallback
+from m3csr_tf.util.progress import ProgressCallback, after
 from m3csr_tf.util.quoting import is_utf8, printable, quoted
 
 UNKNOWN_VIEWS = -1
@@ -79,25 +79,22 @@ def check_catalogue(
     if frame.empty:
         raise InputError(f"{source}: no items; expected a row for each item")
     frame = frame.reset_index(drop=True)
+    others = [name for name in (columns.PUBLISH_TIME, *columns.DISPLAYED) if name in frame]
+    report = after(on_progress, 0, 2 + len(others))
+    report(0, None)
     ids = to_ids(frame[columns.ITEM_ID], source)
     NumberForms(columns.ITEM_ID, source).see(pa.array(ids, pa.large_string()), 0)
     repeated = ids.duplicated()
     if repeated.any():
         raise InputError(f"{source}: item {quoted(ids[repeated].iloc[0])} is listed twice; expected one row an item")
     checked = pd.DataFrame({columns.ITEM_ID: ids.to_numpy()}, dtype=object)
-    others = [name for name in (columns.PUBLISH_TIME, *columns.DISPLAYED) if name in frame]
-
-    def report() -> None:
-        if on_progress is not None:
-            on_progress(len(checked.columns), 2 + len(others))
-
-    report()
+    report(1, None)
     checked[columns.VIEW_COUNT] = _views(frame, ids, source)
-    report()
+    report(2, None)
     for name in others:
         is_time = name == columns.PUBLISH_TIME
         checked[name] = to_seconds(frame[name], source).to_numpy() if is_time else _texts(frame[name])
-        report()
+        report(len(checked.columns), None)
     vectors = {name: check_vectors(values, ids.to_numpy(), name, source) for name, values in content.items()}
     return Catalogue(checked, vectors)
 
