@@ -24,7 +24,7 @@ from m3csr_tf.config import PREPARE_SECTIONS, Config
 from m3csr_tf.data import formats, splits
 from m3csr_tf.data.content_files import ITEMS_AT_ONCE
 from m3csr_tf.data.frozen_transforms import check_widths, fitted_before
-from m3csr_tf.data.logs import SplitLog, split_in_memory
+from m3csr_tf.data.logs import SPLIT_STEPS, SplitLog, split_in_memory
 from m3csr_tf.data.partition import partition
 from m3csr_tf.data.prepared import FORMAT, Prepared, read_users
 from m3csr_tf.data.prepared_folder import put_in_place, refuse_foreign
@@ -84,8 +84,9 @@ def prepare(config: Config, folder: Path | None = None) -> Prepared:
     with put_in_place(folder) as temporary:
         facts = _build(config, before, temporary)
         files = sorted(path.name for path in temporary.iterdir())
-        with progress("checksums of the prepared data"):
-            checksums = {name: digests.sha256(temporary / name) for name in files}
+        with progress("checksums of the prepared data, bytes") as stage:
+            digests_of = digests.of_all([temporary / name for name in files], stage)
+        checksums = {path.name: digest for path, digest in digests_of.items()}
         write_json(temporary / columns.MANIFEST, {"format": FORMAT, **origin, **facts, "files": checksums})
         digests.save(temporary / columns.DIGESTS)
     return Prepared.open(folder)
@@ -135,12 +136,8 @@ def _origin(config: Config, digests: Digests) -> dict[str, Any]:
 
 
 def _checksums(paths: list[Path], digests: Digests) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with progress("checksums of the input, files", len(paths)) as stage:
-        for path in paths:
-            found[str(path)] = digests.sha256(path)
-            stage(len(found))
-    return found
+    with progress("checksums of the input, bytes") as stage:
+        return {str(path): digest for path, digest in digests.of_all(paths, stage).items()}
 
 
 def is_current(config: Config, folder: Path) -> bool:
@@ -180,12 +177,11 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
         log = _split_streamed(larger, config, items, folder)
     else:
-        with progress("reading the log and the catalogue"):
-            raw = formats.read(config.data, folder, splits.takes_given(config.split))
+        raw = formats.read(config.data, folder, splits.takes_given(config.split))
         catalogue = raw.catalogue
         items = IdTable(catalogue.frame[columns.ITEM_ID].to_numpy())
-        with progress("splitting the log"):
-            log = split_in_memory(raw, items, config, folder)
+        with progress("splitting the log, steps", SPLIT_STEPS) as stage:
+            log = split_in_memory(raw, items, config, folder, stage)
     _say_what_became_of(log, config)
     if before is not None:
         check_widths(config, catalogue.content, before)
@@ -208,7 +204,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
     present = {name: _present(vectors) for name, vectors in content.items()}
     if before is None:
         clicked = ~table[columns.IS_COLD].to_numpy()
-        with progress("scaling content, modalities") as stage:
+        with progress("scaling content, modalities", len(content)) as stage:
             scaler = ContentScaler.fit(
                 config.content.scaling,
                 content,
@@ -221,7 +217,7 @@ def _build(config: Config, before: Prepared | None, folder: Path) -> dict[str, A
         scaler = before.scaler
     scaled = {name: ScaledContent(scaler, name, vectors) for name, vectors in content.items()}
     clusters = _fit_clusters(config, table, scaled, present) if before is None else before.clusters
-    with progress("assigning clusters, items") as stage:
+    with progress("assigning clusters, items", len(table)) as stage:
         assigned = assign_clusters(scaler, clusters, content, stage)
     cluster_ids = np.concatenate([np.zeros((FIRST_ROW, assigned.shape[1]), assigned.dtype), assigned])
 
@@ -279,7 +275,7 @@ def _split_streamed(interactions: TableLog, config: Config, items: IdTable, fold
     """The tables of a log that is larger than memory, by way of buckets on the disk beside them."""
     buckets = folder / "buckets"
     buckets.mkdir()
-    with progress("reading and partitioning the log, rows") as stage:
+    with progress(f"reading and partitioning the log, {interactions.unit}") as stage:
         parts = partition(interactions, items, buckets, interactions.count(), config.data.shard_clicks, stage)
     with progress("splitting it, buckets") as stage:
         log = split_partition(parts, items, config, folder, stage)

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from m3csr_tf import columns
 from m3csr_tf.data.lacking import nearest
+from m3csr_tf.data.part_files import part_files, require_file
 from m3csr_tf.data.parts.delimited import Delimited
 from m3csr_tf.data.parts.kinds import open_part
-from m3csr_tf.data.tables import TableFiles, part_files, require_file
+from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 

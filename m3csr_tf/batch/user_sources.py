@@ -17,8 +17,8 @@ from m3csr_tf.batch.checks import checked_ids
 from m3csr_tf.batch.json_lines import JSON_LINES, UserJsonLines
 from m3csr_tf.batch.sources import Chunk, Parquet, RowSource, Table, is_parquet, overlap, require_id
 from m3csr_tf.batch.user_histories import PastOf, UserHistories
+from m3csr_tf.data.part_files import require_file
 from m3csr_tf.data.parts.lines import plain_suffix
-from m3csr_tf.data.tables import require_file
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.quoting import quoted

@@ -17,6 +17,7 @@ from m3csr_tf.data.cells import LARGEST_EXACT, is_missing, plain
 from m3csr_tf.data.id_columns import NumberForms, to_ids
 from m3csr_tf.data.times import to_seconds
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback, after
 from m3csr_tf.util.quoting import is_utf8, printable, quoted
 
 UNKNOWN_VIEWS = -1
@@ -54,7 +55,12 @@ class Catalogue:
         return Catalogue(frame, {name: vectors[places] for name, vectors in self.content.items()})
 
 
-def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], source: str) -> Catalogue:
+def check_catalogue(
+    frame: pd.DataFrame,
+    content: Mapping[str, np.ndarray],
+    source: str,
+    on_progress: ProgressCallback | None = None,
+) -> Catalogue:
     """Checks a raw catalogue and brings its columns to their dtypes.
 
     Args:
@@ -62,6 +68,7 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
         and url. Other columns are dropped.
       content: modality -> vectors [items, width]. A row that is all NaN means that the item lacks the modality.
       source: the name of the input in error messages.
+      on_progress: progress callback, which gets the number of columns that are checked and of all columns.
 
     Raises:
       InputError: a column is missing or has a wrong type, an id is empty or repeated, a view count is negative or not a
@@ -72,18 +79,22 @@ def check_catalogue(frame: pd.DataFrame, content: Mapping[str, np.ndarray], sour
     if frame.empty:
         raise InputError(f"{source}: no items; expected a row for each item")
     frame = frame.reset_index(drop=True)
+    others = [name for name in (columns.PUBLISH_TIME, *columns.DISPLAYED) if name in frame]
+    report = after(on_progress, 0, 2 + len(others))
+    report(0, None)
     ids = to_ids(frame[columns.ITEM_ID], source)
     NumberForms(columns.ITEM_ID, source).see(pa.array(ids, pa.large_string()), 0)
     repeated = ids.duplicated()
     if repeated.any():
         raise InputError(f"{source}: item {quoted(ids[repeated].iloc[0])} is listed twice; expected one row an item")
     checked = pd.DataFrame({columns.ITEM_ID: ids.to_numpy()}, dtype=object)
+    report(1, None)
     checked[columns.VIEW_COUNT] = _views(frame, ids, source)
-    if columns.PUBLISH_TIME in frame:
-        checked[columns.PUBLISH_TIME] = to_seconds(frame[columns.PUBLISH_TIME], source).to_numpy()
-    for name in columns.DISPLAYED:
-        if name in frame:
-            checked[name] = _texts(frame[name])
+    report(2, None)
+    for name in others:
+        is_time = name == columns.PUBLISH_TIME
+        checked[name] = to_seconds(frame[name], source).to_numpy() if is_time else _texts(frame[name])
+        report(len(checked.columns), None)
     vectors = {name: check_vectors(values, ids.to_numpy(), name, source) for name, values in content.items()}
     return Catalogue(checked, vectors)
 

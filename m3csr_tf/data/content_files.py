@@ -13,6 +13,7 @@ from m3csr_tf.errors import InputError
 from m3csr_tf.features.blocks import blocks, give_back
 from m3csr_tf.ids import FIRST_ROW
 from m3csr_tf.util.matrix_file import MatrixFile
+from m3csr_tf.util.progress import ProgressCallback
 
 ITEMS_AT_ONCE = 65_536
 
@@ -84,10 +85,26 @@ class ContentFile:
         self._open.__exit__(kind, error, traceback)
 
 
-def store(folder: Path, modality: str, vectors: np.ndarray, ids: np.ndarray, source: str) -> np.ndarray:
-    """Writes vectors [items, width], memory-mapped or not, by `ContentFile`, and returns what its `finish` returns."""
+def store(
+    folder: Path,
+    modality: str,
+    vectors: np.ndarray,
+    ids: np.ndarray,
+    source: str,
+    on_progress: ProgressCallback | None = None,
+) -> np.ndarray:
+    """Writes vectors [items, width], memory-mapped or not, by `ContentFile`, and returns what its `finish` returns.
+
+    Args:
+      folder, modality, source: as in `ContentFile`.
+      vectors: float [items, width].
+      ids: as in `ContentFile.finish`.
+      on_progress: progress callback, which gets the number of items that are written and of all items.
+    """
     with ContentFile(folder, modality, len(vectors), source) as file:
         for block in blocks(len(vectors), ITEMS_AT_ONCE):
             file.append(vectors[block])
             give_back(vectors[block])
+            if on_progress is not None:
+                on_progress(block.stop, len(vectors))
         return file.finish(ids)

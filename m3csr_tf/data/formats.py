@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from m3csr_tf import columns
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue
 from m3csr_tf.data.content_files import store
 from m3csr_tf.data.events import are_weighted
-from m3csr_tf.data.interactions import check_interactions
+from m3csr_tf.data.interactions import CHECK_STEPS, check_interactions
 from m3csr_tf.data.kept_columns import read_kept_columns
+from m3csr_tf.data.parts.amount_read import BYTES
 from m3csr_tf.data.raw import RawData, check_items_known
 from m3csr_tf.data.readers.lightgcn import LightgcnLayout
 from m3csr_tf.data.readers.log import TableLog
@@ -30,6 +32,7 @@ from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.data.world import authors_of, make_world
 from m3csr_tf.data.world_events import with_events
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import after, progress
 from m3csr_tf.util.quoting import quoted
 
 LAYOUTS: dict[str, type[LogLayout]] = {
@@ -56,24 +59,40 @@ def read(config: DataConfig, folder: Path, with_split: bool = True) -> RawData:
       InputError: a file is missing, is malformed, or contradicts another one; the message says which, and what to do.
     """
     if config.format == "world":
-        raw = make_world(config.world)
+        with progress("drawing the clicks of the world, users") as stage:
+            raw = make_world(config.world, stage)
         if config.events.column is not None:
             raw = with_events(raw, config.world, config.events)
         return replace(raw, catalogue=_stored(raw.catalogue.frame, raw.catalogue.content, "world", folder))
     layout = LAYOUTS[config.format](config)
-    log = layout.log()
-    if isinstance(log, TableLog):
-        clicks, source = to_pandas(log.load()), log.source
-        left_out = log.counts()
-    else:
-        (clicks, left_out), source = log, str(layout.folder)
+    clicks, left_out, source = _read_log(layout)
     catalogue = layout.catalogue(folder)
     repeated = config.events.repeated
-    interactions, counts = check_interactions(clicks, source, with_split, repeated)
-    check_items_known(interactions, catalogue, source)
-    return RawData(
-        interactions, catalogue, counts | left_out, weighted=are_weighted(clicks, interactions, source, repeated)
-    )
+    steps = CHECK_STEPS + 3
+    with progress("checking the interactions, steps", steps) as stage:
+        # The table is given up here, because two copies of the log are as much as memory is planned for.
+        clicks = to_pandas(clicks) if isinstance(clicks, pa.Table) else clicks
+        stage(1)
+        interactions, counts = check_interactions(clicks, source, with_split, repeated, after(stage, 1, steps))
+        check_items_known(interactions, catalogue, source)
+        stage(steps - 1)
+        weighted = are_weighted(clicks, interactions, source, repeated)
+        stage(steps)
+    return RawData(interactions, catalogue, counts | left_out, weighted=weighted)
+
+
+def _read_log(layout: LogLayout) -> tuple[pa.Table | pd.DataFrame, dict[str, int], str]:
+    """Reads a log whole: returns its rows, the numbers of rows left out by reason, and its name in error messages."""
+    if not layout.in_blocks:
+        with progress(f"reading the interactions, {BYTES}") as stage:
+            log = layout.log(stage)
+        assert not isinstance(log, TableLog)
+        return *log, str(layout.folder)
+    log = layout.log()
+    assert isinstance(log, TableLog)
+    with progress(f"reading the interactions, {log.unit}") as stage:
+        table = log.load(stage)
+    return table, log.counts(), log.source
 
 
 def input_files(config: DataConfig) -> list[Path]:
@@ -95,7 +114,10 @@ def larger_than_memory(config: DataConfig) -> TableLog | None:
         return None
     layout = LAYOUTS[config.format](config)
     log = layout.log() if layout.in_blocks else None
-    return log if isinstance(log, TableLog) and log.count() > config.in_memory_rows else None
+    if not isinstance(log, TableLog):
+        return None
+    with progress(f"counting the interactions, {log.unit}") as stage:
+        return log if log.count(stage) > config.in_memory_rows else None
 
 
 def catalogue_of(config: DataConfig, folder: Path) -> Catalogue:

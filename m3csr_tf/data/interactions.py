@@ -14,12 +14,20 @@ from m3csr_tf.data.cells import plain, refuse, to_floats
 from m3csr_tf.data.id_columns import NumberForms, are_written_as_floats, to_ids
 from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback, after
 
 _WEIGHT = "a positive number"
+_ROW_STEPS, _MERGE_STEPS = 3, 3
+CHECK_STEPS = _ROW_STEPS + _MERGE_STEPS
+"""Number of steps of `check_interactions`: users, items, other columns; repeated rows, their groups, what they make."""
 
 
 def check_interactions(
-    frame: pd.DataFrame, source: str, with_split: bool = True, repeated: Repeated | None = None
+    frame: pd.DataFrame,
+    source: str,
+    with_split: bool = True,
+    repeated: Repeated | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Checks a raw interaction log and merges the rows of the same user and item.
 
@@ -32,6 +40,7 @@ def check_interactions(
       source: the name of the input in error messages, e.g. the path of the file.
       with_split: whether the column split is kept. If not, it is still checked, and dropped before rows are merged.
       repeated: what becomes of the weights of merged rows (`data.events.repeated`).
+      on_progress: progress callback, which gets the number of steps that are done and CHECK_STEPS.
 
     Returns:
       The merged log with ids as str, timestamps as numbers (`times.to_seconds`) and weights as float64; and the counts
@@ -45,12 +54,13 @@ def check_interactions(
     if frame.empty:
         raise InputError(f"{source}: no interactions; expected a row for each click")
     check = LogCheck(source)
-    checked = check.rows(frame.reset_index(drop=True))
+    checked = check.rows(frame.reset_index(drop=True), after(on_progress, 0, CHECK_STEPS))
     if columns.TIMESTAMP in checked:
         checked[columns.TIMESTAMP] = in_seconds(checked[columns.TIMESTAMP], check.time_unit())
     if columns.SPLIT in checked and not with_split:
         checked = checked.drop(columns=columns.SPLIT)
-    return merge(checked, (columns.USER_ID, columns.ITEM_ID), repeated)
+    of = (columns.USER_ID, columns.ITEM_ID)
+    return merge(checked, of, repeated, after(on_progress, _ROW_STEPS, CHECK_STEPS))
 
 
 def require_ids(names: Iterable[str], source: str) -> None:
@@ -80,11 +90,12 @@ class LogCheck:
         self._as_floats: dict[str, tuple[bool, int]] = {}
         self._forms = {name: NumberForms(name, source) for name in (columns.USER_ID, columns.ITEM_ID)}
 
-    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def rows(self, frame: pd.DataFrame, on_progress: ProgressCallback | None = None) -> pd.DataFrame:
         """Checks the next rows as `check_interactions` does, without merging any.
 
         Args:
           frame: the rows. Its index + 1 gives the numbers of the data rows in messages.
+          on_progress: progress callback, which gets 1 after the users, 2 after the items, 3 at the end, and 3.
 
         Returns:
           The rows with ids as str, timestamps as numbers in their own unit (`times.Times`), and weights as float64.
@@ -92,12 +103,14 @@ class LogCheck:
         Raises:
           InputError: a cell is bad, or ids are written in another form than before.
         """
+        report = after(on_progress, 0, _ROW_STEPS)
         checked = pd.DataFrame(index=frame.index)
         for name in (columns.USER_ID, columns.ITEM_ID):
             self._see_form(name, are_written_as_floats(frame[name]), frame)
             checked[name] = to_ids(frame[name], self._source)
             if len(frame):
                 self._forms[name].see(pa.array(checked[name], pa.large_string()), int(frame.index[0]))
+            report(len(checked.columns), None)
         if columns.TIMESTAMP in frame:
             missing = frame[columns.TIMESTAMP].isna()
             refuse(missing, frame[columns.TIMESTAMP], self._source, "a time in every row, or no such column")
@@ -117,6 +130,7 @@ class LogCheck:
             known = labels.isin(columns.SPLITS) if is_text else labels.map(lambda one: str(one) in columns.SPLITS)
             refuse(~known, labels, self._source, f"one of {', '.join(columns.SPLITS)}")
             checked[columns.SPLIT] = labels.astype(object)
+        report(_ROW_STEPS, None)
         return checked.reset_index(drop=True)
 
     def see(self, frame: pd.DataFrame, ids: pa.Table) -> None:
@@ -155,7 +169,10 @@ class LogCheck:
 
 
 def merge(
-    frame: pd.DataFrame, of: tuple[str, str], repeated: Repeated | None = None
+    frame: pd.DataFrame,
+    of: tuple[str, str],
+    repeated: Repeated | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Merges the rows of the same user and item, and counts them, as `check_interactions` describes.
 
@@ -168,6 +185,7 @@ def merge(
       of: names of the columns that hold the user and the item.
       repeated: "sum", "max" or "last", which make a column weight where there is none, of rows that count 1 each. None
         is the sum, and makes no column.
+      on_progress: progress callback, which gets the number of steps that are done, of 3.
 
     Raises:
       InputError: "last" is asked for, and there are no timestamps.
@@ -181,7 +199,10 @@ def merge(
         )
     if repeated is not None and columns.WEIGHT not in frame:
         frame = frame.assign(**{columns.WEIGHT: 1.0})
-    if not frame.duplicated(pair).any():
+    report = after(on_progress, 0, _MERGE_STEPS)
+    is_repeated = bool(frame.duplicated(pair).any())
+    report(1 if is_repeated else _MERGE_STEPS, None)
+    if not is_repeated:
         return frame, {"merged_duplicates": 0, "repeated_in_later_split": 0}
     key = [*pair, columns.SPLIT] if columns.SPLIT in frame else pair
     way_of_weights = "max" if repeated == "max" else "sum"
@@ -190,6 +211,7 @@ def merge(
         merged = frame.groupby(key, sort=False, as_index=False).agg(how)
     else:
         merged = frame.drop_duplicates(key, ignore_index=True)
+    report(2, None)
     if repeated == "last":
         latest = _latest_rows(frame, key)
         for name in (columns.WEIGHT, columns.KINDS):
@@ -202,6 +224,7 @@ def merge(
         place = merged[columns.SPLIT].map({name: at for at, name in enumerate(columns.SPLITS)})
         kept = merged.loc[place.sort_values(kind="stable").index].drop_duplicates(pair)
         merged = kept.sort_index().reset_index(drop=True)
+    report(_MERGE_STEPS, None)
     return merged[list(frame.columns)], {
         "merged_duplicates": rows - within,
         "repeated_in_later_split": within - len(merged),

@@ -14,8 +14,11 @@ from m3csr_tf.data.raw import RawData
 from m3csr_tf.data.shards import ShardWriter
 from m3csr_tf.data.splits import Kind, kind_of, play_cold, split
 from m3csr_tf.ids import FIRST_ROW, IdTable
+from m3csr_tf.util.progress import ProgressCallback, after
 
 USERS_FILE = "users.parquet"
+SPLIT_STEPS = 7
+"""Number of steps of `split_in_memory`: splits, pseudo-cold items, users, rows of users, of items, order, files."""
 OTHER_COLUMNS = (columns.TIMESTAMP, columns.WEIGHT, columns.KINDS)
 """Columns of a split's table beside the two rows, where the log has them."""
 
@@ -47,18 +50,31 @@ class SplitLog:
     train_weights: np.ndarray | None
 
 
-def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) -> SplitLog:
+def split_in_memory(
+    raw: RawData, items: IdTable, config: Config, folder: Path, on_progress: ProgressCallback | None = None
+) -> SplitLog:
     """Splits a log, and writes users.parquet, train.parquet (in shards), val.parquet and test.parquet into `folder`.
+
+    Args:
+      raw: the log.
+      items: the id table of the catalogue.
+      config: settings of splits and shards.
+      folder: the folder for the tables.
+      on_progress: progress callback, which gets the number of steps that are done and SPLIT_STEPS.
 
     Raises:
       InputError: for the reasons that `splits.split` and `splits.play_cold` give.
     """
+    report = after(on_progress, 0, SPLIT_STEPS)
     kind = kind_of(raw.interactions.columns, config.split)
     settings = config.split.model_copy(update={"kind": kind})
     labelled, strictly_cold = split(raw.interactions, items.known, settings)
+    report(1, None)
     labelled, pseudo_cold = play_cold(labelled, config.split)
+    report(2, None)
     users = IdTable(labelled[columns.USER_ID].unique())
-    frames = _row_frames(labelled, users, items)
+    report(3, None)
+    frames = _row_frames(labelled, users, items, after(on_progress, 3, SPLIT_STEPS))
     pd.DataFrame({columns.USER_ID: users.known}).to_parquet(folder / USERS_FILE, index=False)
     for name, frame in frames.items():
         path = folder / f"{name}.parquet"
@@ -67,6 +83,7 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
                 shards.write(frame)
         else:
             frame.to_parquet(path, index=False)
+    report(SPLIT_STEPS, None)
     train = frames[columns.TRAIN]
     rows, weights = train[columns.ITEM_ROW].to_numpy(), train.get(columns.WEIGHT)
     return SplitLog(
@@ -83,16 +100,20 @@ def split_in_memory(raw: RawData, items: IdTable, config: Config, folder: Path) 
     )
 
 
-def _row_frames(labelled: pd.DataFrame, users: IdTable, items: IdTable) -> dict[str, pd.DataFrame]:
+def _row_frames(
+    labelled: pd.DataFrame, users: IdTable, items: IdTable, report: ProgressCallback
+) -> dict[str, pd.DataFrame]:
+    user_rows = users.rows(labelled[columns.USER_ID].to_numpy())
+    report(1, None)
     rows = pd.DataFrame(
-        {
-            columns.USER_ROW: users.rows(labelled[columns.USER_ID].to_numpy()),
-            columns.ITEM_ROW: items.rows(labelled[columns.ITEM_ID].to_numpy()),
-        }
+        {columns.USER_ROW: user_rows, columns.ITEM_ROW: items.rows(labelled[columns.ITEM_ID].to_numpy())}
     )
+    report(2, None)
     for name in OTHER_COLUMNS:
         if name in labelled:
             rows[name] = labelled[name].to_numpy()
     order = [columns.USER_ROW, columns.ITEM_ROW]
     labels = labelled[columns.SPLIT].to_numpy()
-    return {name: rows[labels == name].sort_values(order, ignore_index=True) for name in columns.SPLITS}
+    frames = {name: rows[labels == name].sort_values(order, ignore_index=True) for name in columns.SPLITS}
+    report(3, None)
+    return frames

@@ -7,7 +7,6 @@ random sample of the users. Item ids are converted to rows at once, because the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from m3csr_tf.data.readers.log import TableLog
 from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import UNKNOWN_ROW, IdTable
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.string_hashes import string_hashes
 
 _BLOCK = 1_000_000
@@ -66,7 +66,7 @@ def partition(
     folder: Path,
     rows: int,
     bucket_rows: int,
-    on_progress: Callable[[int, int | None], None],
+    on_progress: ProgressCallback,
 ) -> Partition:
     """Reads a log in blocks, checks each block, and writes its rows to their buckets.
 
@@ -76,7 +76,7 @@ def partition(
       folder: the folder for the buckets.
       rows: number of rows of the log.
       bucket_rows: approximate number of rows of a bucket.
-      on_progress: progress callback, which gets the number of rows that have been read and the number of all rows.
+      on_progress: progress callback, in the unit of the log (`TableLog.unit`).
 
     Raises:
       InputError: for the reasons that `check_interactions` and `check_items_known` give; row numbers are those of the
@@ -92,7 +92,7 @@ def partition(
     weights: Extent | None = None
     with ExitStack() as stack:
         writers: list[pa.ipc.RecordBatchFileWriter] = []
-        for block in log.blocks(_BLOCK):
+        for block in log.blocks(_BLOCK, on_progress):
             # A log can name its source only after its first block: only then does it know what its rows are.
             check = check or LogCheck(log.source)
             checked = _checked(block, done, check)
@@ -111,7 +111,6 @@ def partition(
                 writers = [stack.enter_context(pa.ipc.new_file(str(file), table.schema)) for file in files]
             _write(table, writers)
             done += block.num_rows
-            on_progress(done, rows)
     if check is None or not done:
         raise InputError(f"{log.source}: no interactions; expected a row for each click")
     time_unit = check.time_unit()

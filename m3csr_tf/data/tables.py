@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 from m3csr_tf import columns
 from m3csr_tf.data.conditions import Condition, Value
 from m3csr_tf.data.lacking import nearest, plainly, same_but_for_spelling, what_is_there
+from m3csr_tf.data.part_files import part_files
+from m3csr_tf.data.parts.amount_read import AmountRead, unit_of
 from m3csr_tf.data.parts.delimited import WORDS, Delimited
 from m3csr_tf.data.parts.keyed import Keyed, keys_of, with_keys
 from m3csr_tf.data.parts.kinds import open_part
@@ -26,40 +28,10 @@ from m3csr_tf.data.parts.part import Part
 from m3csr_tf.data.parts.schema import common_schema
 from m3csr_tf.data.vector_columns import as_lists, sources
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
-
-
-def part_files(folder: Path) -> list[Path]:
-    """Returns the part files of a table that was written by Spark or in its manner, sorted.
-
-    Files whose names begin with _ or . are not data, and neither are the files in folders with such names.
-
-    Raises:
-      InputError: there are none.
-    """
-    require_file(folder)
-    parts = [path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder)]
-    if not parts:
-        raise InputError(f"{folder}: the folder holds no part files")
-    return sorted(parts)
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Returns whether a file is hidden by its own name or a folder's; a folder `_key=value` holds data all the same."""
-    *folders, name = path.relative_to(folder).parts
-    return name[0] in "_." or any(one[0] in "_." and "=" not in one for one in folders)
-
-
-def require_file(path: Path) -> None:
-    """Refuses a path that is neither a file nor a folder, because reading a pipe or a device may never end.
-
-    Raises:
-      InputError: it is such a path; the message names it.
-    """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path}: is no file, but a pipe or a device; expected a file, or a folder of part files")
 
 
 def load_table(path: Path, wanted: list[str], strings: list[str]) -> pa.Table:
@@ -125,13 +97,29 @@ class TableFiles:
             found |= dict.fromkeys([*part.names(), *keys])
         return list(found)
 
-    def count(self) -> int:
+    @property
+    def unit(self) -> str:
+        """What the progress of a reading is counted in: "rows", or the "bytes" of files that do not say how many.
+
+        Raises:
+          InputError: there are no part files, or a part has an unknown ending.
+        """
+        return unit_of(part for part, _ in self._parts)
+
+    def count(self, on_progress: ProgressCallback | None = None) -> int:
         """Returns the number of rows of all parts, before conditions leave any out.
+
+        Args:
+          on_progress: progress callback, in `unit`; text files are read for it, the first time.
 
         Raises:
           InputError: a part cannot be read.
         """
-        return sum(part.count() for part, _ in self._parts)
+        amount = self._amount(on_progress)
+        amount.expect(part for part, _ in self._parts)
+        count = sum(part.count(amount.of(part)) for part, _ in self._parts)
+        amount.finish()
+        return count
 
     def require(self, *wanted: str) -> None:
         """Refuses a table that lacks one of the `wanted` columns, in all of its parts or in some.
@@ -193,32 +181,52 @@ class TableFiles:
                     f"data.columns={{{name}: {_in_yaml(other)}}}, otherwise give it a name less like it"
                 )
 
-    def load(self, wanted: Sequence[str], strings: Collection[str]) -> pa.Table:
+    def load(
+        self, wanted: Sequence[str], strings: Collection[str], on_progress: ProgressCallback | None = None
+    ) -> pa.Table:
         """Reads those of the `wanted` columns that the table has, in that order.
 
         Args:
           wanted: names of columns; a column of vectors may take any form of `vector_columns`.
           strings: names of the columns that are read as text from text files, whatever their cells look like.
+          on_progress: progress callback, in `unit`. The total grows if text files have to be read again.
 
         Raises:
           InputError: a part cannot be read, two parts have incompatible columns, or a setting names a column that is
             not there.
         """
+        amount = self._amount(on_progress)
         try:
-            return pa.concat_tables(self._blocks(wanted, strings, None, thorough=False))
+            return pa.concat_tables(self._blocks(wanted, strings, None, amount, thorough=False))
         except InputError:  # The type of a text column, guessed from its first rows, may not fit later ones.
-            return pa.concat_tables(self._blocks(wanted, strings, None))
+            return pa.concat_tables(self._blocks(wanted, strings, None, amount))
 
-    def blocks(self, wanted: Sequence[str], strings: Collection[str], rows: int) -> Iterator[pa.Table]:
+    def blocks(
+        self,
+        wanted: Sequence[str],
+        strings: Collection[str],
+        rows: int,
+        on_progress: ProgressCallback | None = None,
+    ) -> Iterator[pa.Table]:
         """Yields the table of `load` in blocks of at most `rows` rows; an empty table yields a single empty block.
+
+        What has been yielded counts as read once the next block is asked for.
 
         Raises:
           InputError: for the same reasons as in `load`.
         """
-        return self._blocks(wanted, strings, rows)
+        return self._blocks(wanted, strings, rows, self._amount(on_progress))
+
+    def _amount(self, on_progress: ProgressCallback | None) -> AmountRead:
+        return AmountRead([part for part, _ in self._parts], on_progress)
 
     def _blocks(
-        self, wanted: Sequence[str], strings: Collection[str], rows: int | None, thorough: bool = True
+        self,
+        wanted: Sequence[str],
+        strings: Collection[str],
+        rows: int | None,
+        amount: AmountRead,
+        thorough: bool = True,
     ) -> Iterator[pa.Table]:
         self.left_out = 0
         conditions = self._conditions()
@@ -227,14 +235,16 @@ class TableFiles:
         as_text = {found[0] for name, found in from_files.items() if name in strings and self._is_plain(name, found)}
         plain = {file for found in from_files.values() for file in found}
         as_text |= {one.column for one in conditions if one.is_of_digits and one.column not in plain}
-        schema = common_schema(self._parts, dict.fromkeys(read), as_text, thorough)
+        parts = [part for part, _ in self._parts]
+        amount.expect([*(part for part in parts if part.reads_for_types(read, as_text, thorough)), *parts])
+        schema = common_schema(self._parts, dict.fromkeys(read), as_text, thorough, amount.of)
         if self._unusual is not None:
             logger.warning(self._unusual)
             self._unusual = None
         before, some = 0, False
         for part, keys in self._parts:
             in_file = pa.schema([field for field in schema if field.name in part.names() or field.name not in keys])
-            for block in part.blocks(in_file, rows):
+            for block in part.blocks(in_file, rows, amount.of(part)):
                 if not len(block):
                     continue
                 whole = with_keys(block, keys, schema)
@@ -243,6 +253,7 @@ class TableFiles:
                     some = True
                     yield self._made(kept, from_files, before)
                 before += len(kept)
+        amount.finish()
         if not some:
             yield self._made(schema.empty_table(), from_files, 0)
 

@@ -32,6 +32,7 @@ from m3csr_tf.config import WorldConfig
 from m3csr_tf.data.catalogue import check_catalogue
 from m3csr_tf.data.interactions import check_interactions
 from m3csr_tf.data.raw import RawData
+from m3csr_tf.util.progress import ProgressCallback
 
 START = 1_700_000_000
 PERIOD = 30 * 86_400
@@ -54,8 +55,12 @@ class _Videos:
     published: np.ndarray  # float64 [items], seconds after START
 
 
-def make_world(config: WorldConfig) -> RawData:
+def make_world(config: WorldConfig, on_progress: ProgressCallback | None = None) -> RawData:
     """Generates a world; the same configuration always gives the same world.
+
+    Args:
+      config: the configuration of the world.
+      on_progress: progress callback, which gets the number of users whose clicks are drawn and of all users.
 
     Returns:
       Raw data whose `truth` holds user_id and item_id (object), intensities float32 [users, modalities], and
@@ -66,7 +71,7 @@ def make_world(config: WorldConfig) -> RawData:
     videos = _make_videos(config, for_videos)
     intensities, user_side = _make_users(config, for_users)
     item_side = np.concatenate([*videos.loadings, videos.popularity[:, None]], axis=1)
-    user, item = _click(config, user_side, item_side, for_clicks)
+    user, item = _click(config, user_side, item_side, for_clicks, on_progress)
 
     item_ids, user_ids = _names("v", config.items), _names("u", config.users)
     frame = pd.DataFrame(
@@ -144,7 +149,11 @@ def _make_users(config: WorldConfig, random: np.random.Generator) -> tuple[np.nd
 
 
 def _click(
-    config: WorldConfig, user_side: np.ndarray, item_side: np.ndarray, random: np.random.Generator
+    config: WorldConfig,
+    user_side: np.ndarray,
+    item_side: np.ndarray,
+    random: np.random.Generator,
+    on_progress: ProgressCallback | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns users and items of all clicks, int [clicks] each: a user clicks her largest utilities + Gumbel noise.
 
@@ -168,6 +177,8 @@ def _click(
         # The generator has a resolution of about 2^-23, and a draw of 0 would be clicked whatever its utility.
         keys -= np.log(np.maximum(random.standard_exponential(keys.shape, dtype=np.float32), 2.0**-24))
         items.append(_top(keys, wanted[some], videos))
+        if on_progress is not None:
+            on_progress(min(start + block, config.users), config.users)
     return np.repeat(np.arange(config.users), wanted), np.concatenate(items)
 
 

@@ -18,8 +18,9 @@ from m3csr_tf.data.audience import read_clicks
 from m3csr_tf.data.cells import refuse, to_floats
 from m3csr_tf.data.id_columns import to_ids
 from m3csr_tf.data.lacking import what_is_there
+from m3csr_tf.data.part_files import require_file
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.data.tables import TableFiles, require_file, to_pandas
+from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.ids import NO_ITEM, UNKNOWN_ROW, near
 from m3csr_tf.util.quoting import quoted

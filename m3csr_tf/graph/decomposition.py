@@ -38,6 +38,8 @@ def singular_vectors(
     counted = _Counted(matrix)
     # Two products in each iteration, one before them, and one with the basis that they find.
     counted.on_progress, counted.total = on_progress, 2 * turns + 2
+    if on_progress is not None:
+        on_progress(0, counted.total)
     _, values, directions = randomized_svd(counted, rank, n_iter=turns, random_state=seed)
     return values, directions
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular, sha256, write_json
+from m3csr_tf.util.progress import ProgressCallback, after
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,13 @@ class Digests:
             stored = parse_json(regular(path).read_bytes())
             self._before = stored if isinstance(stored, dict) else {}
 
-    def sha256(self, path: Path) -> str:
+    def sha256(self, path: Path, on_progress: ProgressCallback | None = None) -> str:
         """Returns the SHA-256 of a file, in hex.
+
+        Args:
+          path: the path of the file.
+          on_progress: progress callback, which gets the number of bytes that are read and of all bytes, if the file is
+            read.
 
         Raises:
           OSError: the file cannot be read.
@@ -54,10 +61,29 @@ class Digests:
             self._now[name] = known
             return str(known[-1])
         read = time.time_ns()
-        digest = sha256(path)
+        digest = sha256(path, on_progress)
         if max(state.st_mtime_ns, state.st_ctime_ns) + _SETTLED < read:
             self._now[name] = [*signs, digest]
         return digest
+
+    def of_all(self, paths: Sequence[Path], on_progress: ProgressCallback) -> dict[Path, str]:
+        """Returns path -> SHA-256 in hex of several files.
+
+        Args:
+          paths: the paths of the files.
+          on_progress: progress callback, which gets the number of bytes that are read, or need not be, and of all.
+
+        Raises:
+          OSError: a file cannot be read.
+        """
+        sizes = [path.stat().st_size for path in paths]
+        found: dict[Path, str] = {}
+        before = 0
+        for path, size in zip(paths, sizes, strict=True):
+            found[path] = self.sha256(path, after(on_progress, before, sum(sizes)))
+            before += size
+            on_progress(before, sum(sizes))
+        return found
 
     def matches(self, path: Path, digest: str) -> bool:
         """Returns whether a file has this SHA-256.

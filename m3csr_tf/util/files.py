@@ -16,6 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from m3csr_tf.util.progress import ProgressCallback
+
+_AT_ONCE = 1 << 20
+"""Number of bytes of a file that are digested at once."""
+
 
 class Obstacle(OSError):
     """An obstacle where this package has to write a file of its own; the message says what to do about it."""
@@ -76,11 +81,23 @@ def regular(path: Path) -> Path:
     return path
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, on_progress: ProgressCallback | None = None) -> str:
     """Returns the SHA-256 of a file, in hex.
+
+    Args:
+      path: the path of the file.
+      on_progress: progress callback, which gets the number of bytes that are read and of all bytes.
 
     Raises:
       OSError: the file is not a regular one, or cannot be read.
     """
-    with regular(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_AT_ONCE))
+    with regular(path).open("rb", buffering=0) as stream:
+        done, size = 0, path.stat().st_size
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            if on_progress is not None:
+                on_progress(min(done, size), size)
+    return digest.hexdigest()

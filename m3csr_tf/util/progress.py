@@ -133,6 +133,22 @@ def share(on_progress: ProgressCallback | None, place: int, of: int) -> Progress
     return on_part_progress
 
 
+def after(on_progress: ProgressCallback | None, before: int, total: int) -> ProgressCallback:
+    """Returns the progress callback of a part of a stage that counts as the stage does, from `before` on.
+
+    Args:
+      on_progress: the progress callback of the stage; None if there is none.
+      before: the number that is done before the part.
+      total: the number of the whole stage.
+    """
+
+    def on_part_progress(done: int, of: int | None = None) -> None:
+        if on_progress is not None:
+            on_progress(before + done, total)
+
+    return on_part_progress
+
+
 @contextmanager
 def progress(description: str, total: int | None = None, done: int = 0) -> Iterator[Stage]:
     """Shows how far the block is, which the block reports by calling the yielded `Stage` with (done, total or None)."""

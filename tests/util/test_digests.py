@@ -24,7 +24,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that have been read."""
     read: list[Path] = []
-    monkeypatch.setattr(module, "sha256", lambda path: (read.append(path), sha256(path.read_bytes()).hexdigest())[1])
+
+    def reads(path: Path, on_progress: object = None) -> str:
+        read.append(path)
+        return sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(module, "sha256", reads)
     return read
 
 

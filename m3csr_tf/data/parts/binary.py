@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 
+from m3csr_tf.data.parts.lines import OnShare
 from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
 from m3csr_tf.util.files import regular
 
@@ -28,6 +29,8 @@ class BinaryPart(Part):
       path: the path of the file.
       kind: the file format: "parquet", "feather" or "orc".
     """
+
+    knows_count = True
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
@@ -51,27 +54,33 @@ class BinaryPart(Part):
         """See `Part`."""
         return list(self._schema.names)
 
-    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+    def types(
+        self,
+        wanted: Collection[str],
+        strings: Collection[str],
+        thorough: bool = True,
+        on_share: OnShare | None = None,
+    ) -> pa.Schema:
         """See `Part`; columns of `strings` keep the type in which they are stored."""
         return pa.schema([field for field in self._schema if field.name in wanted])
 
-    def count(self) -> int:
+    def count(self, on_share: OnShare | None = None) -> int:
         """See `Part`; only the metadata of the file is read where its format has them."""
         with readable(self.path, self.kind):
             return self._fragment.count_rows()
 
-    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+    def blocks(self, schema: pa.Schema, rows: int | None, on_share: OnShare | None = None) -> Iterator[pa.Table]:
         """See `Part`."""
         stored = pa.schema([field for field in self._schema if field.name in schema.names])
+        # By default Arrow reads a gigabyte and more ahead, which matters only to those who cannot hold the whole table.
+        some = {} if rows is None else {"batch_size": rows, "batch_readahead": 2, "fragment_readahead": 1}
+        count, done = self.count(), 0
         with readable(self.path, self.kind):
-            if rows is None:
-                yield _checked(fitted(self._fragment.to_table(stored, columns=stored.names), schema))
-                return
-            # By default Arrow reads a gigabyte and more ahead.
-            for batch in self._fragment.to_batches(
-                stored, columns=stored.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
-            ):
+            for batch in self._fragment.to_batches(stored, columns=stored.names, **some):
                 yield from slices(_checked(fitted(pa.Table.from_batches([batch]), schema)), rows)
+                done += batch.num_rows
+                if on_share is not None and count:
+                    on_share(done / count)
 
 
 def _checked(table: pa.Table) -> pa.Table:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from m3csr_tf import columns
-from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
+from m3csr_tf.data.parts.lines import OnShare, blocks_of_lines, line_of_block
 from m3csr_tf.data.parts.part import Part, fitted, readable, refuse_twice, slices
 from m3csr_tf.data.parts.quotes import open_quote
 from m3csr_tf.data.parts.types import as_read
@@ -70,6 +70,7 @@ class Delimited(Part):
         self.path = path
         self.kind = {",": "csv", "\t": "tab-separated text"}.get(dialect.usual, "delimited text")
         self.dialect = dialect
+        self._rows: int | None = None
 
     @property
     def delimiter(self) -> str:
@@ -80,28 +81,37 @@ class Delimited(Part):
         """See `Part`."""
         return self._header[0]
 
-    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+    def reads_for_types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> bool:
+        """See `Part`."""
+        return thorough and any(name in wanted and name not in strings for name in self.names())
+
+    def types(
+        self,
+        wanted: Collection[str],
+        strings: Collection[str],
+        thorough: bool = True,
+        on_share: OnShare | None = None,
+    ) -> pa.Schema:
         """See `Part`."""
         there = [name for name in self.names() if name in wanted]
         known = {name: pa.string() if name in strings else pa.null() for name in there}
         plain = [name for name in there if name not in strings]
         if plain:
-            for table in self._tables(plain, {}):
+            for table in self._tables(plain, {}, on_share):
                 known |= {name: as_read(known[name], table.schema.field(name).type) for name in plain}
                 if not thorough and pa.null() not in known.values():
                     break
         return pa.schema(list(known.items()))
 
-    def count(self) -> int:
+    def count(self, on_share: OnShare | None = None) -> int:
         """See `Part`."""
+        if self._rows is None:
+            first = self.names()[:1]
+            tables = self._tables(first, dict.fromkeys(first, pa.string()), on_share)
+            self._rows = sum(len(table) for table in tables)
         return self._rows
 
-    @cached_property
-    def _rows(self) -> int:
-        first = self.names()[:1]
-        return sum(len(table) for table in self._tables(first, dict.fromkeys(first, pa.string())))
-
-    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+    def blocks(self, schema: pa.Schema, rows: int | None, on_share: OnShare | None = None) -> Iterator[pa.Table]:
         """See `Part`."""
         # If the file has none of the wanted columns its first one is read, because its rows still count.
         there = [name for name in schema.names if name in self.names()] or self.names()[:1]
@@ -110,7 +120,7 @@ class Delimited(Part):
             name: pa.string() if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) else kind
             for name, kind in ((name, schema.field(name).type) for name in there if name in schema.names)
         } or dict.fromkeys(there, pa.string())
-        for table in self._tables(there, types):
+        for table in self._tables(there, types, on_share):
             with readable(self.path, self.kind):
                 yield from slices(fitted(table, schema), rows)
 
@@ -145,11 +155,13 @@ class Delimited(Part):
                 f"{self.path}: cannot be read as {self.kind}: its first line is not UTF-8 text; save it as UTF-8"
             ) from None
 
-    def _tables(self, included: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.Table]:
+    def _tables(
+        self, included: list[str], types: dict[str, pa.DataType], on_share: OnShare | None
+    ) -> Iterator[pa.Table]:
         """Yields a table of the `included` columns for each block; Arrow infers the type of a column not in `types`."""
         names, delimiter, header = self._header
         with readable(self.path, self.kind):
-            for block, number in blocks_of_lines(self.path, self.dialect.quoted):
+            for block, number in blocks_of_lines(self.path, self.dialect.quoted, on_share):
                 # The header is replaced by as many empty lines, so that line numbers in messages stay right.
                 rows = b"\n" * block.count(b"\n", 0, header) + block[header:] if header and not number else block
                 if len(delimiter) > 1:

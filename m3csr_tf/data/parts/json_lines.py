@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from m3csr_tf.data.parts.lines import blocks_of_lines, line_of_block
+from m3csr_tf.data.parts.lines import OnShare, blocks_of_lines, line_of_block
 from m3csr_tf.data.parts.part import Part, first_line, fitted, readable, slices
 from m3csr_tf.data.parts.types import common_type
 from m3csr_tf.errors import InputError
@@ -31,22 +30,26 @@ class JsonLines(Part):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @cached_property
-    def _names(self) -> list[str]:
-        names: dict[str, None] = {}
-        for table in self._tables(None, ()):
-            names |= dict.fromkeys(table.column_names)
-        return list(names)
+        self._seen: tuple[list[str], int] | None = None
 
     def names(self) -> list[str]:
         """See `Part`; these are the keys that occur in any row."""
-        return self._names
+        return self._names_and_count(None)[0]
 
-    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+    def reads_for_types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> bool:
+        """See `Part`."""
+        return True
+
+    def types(
+        self,
+        wanted: Collection[str],
+        strings: Collection[str],
+        thorough: bool = True,
+        on_share: OnShare | None = None,
+    ) -> pa.Schema:
         """See `Part`."""
         known: dict[str, pa.DataType] = {}
-        for table in self._tables(None, strings):
+        for table in self._tables(None, strings, on_share):
             for field in table.schema:
                 if field.name in wanted:
                     before = known.get(field.name, pa.null())
@@ -61,21 +64,33 @@ class JsonLines(Part):
                     known[field.name] = both
         return pa.schema(list(known.items()))
 
-    def count(self) -> int:
+    def count(self, on_share: OnShare | None = None) -> int:
         """See `Part`."""
-        return sum(len(table) for table in self._tables(None, ()))
+        return self._names_and_count(on_share)[1]
 
-    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+    def _names_and_count(self, on_share: OnShare | None) -> tuple[list[str], int]:
+        if self._seen is None:
+            names: dict[str, None] = {}
+            rows = 0
+            for table in self._tables(None, (), on_share):
+                names |= dict.fromkeys(table.column_names)
+                rows += len(table)
+            self._seen = list(names), rows
+        return self._seen
+
+    def blocks(self, schema: pa.Schema, rows: int | None, on_share: OnShare | None = None) -> Iterator[pa.Table]:
         """See `Part`."""
-        for table in self._tables(schema, schema.names):
+        for table in self._tables(schema, schema.names, on_share):
             with readable(self.path, self.kind):
                 yield from slices(fitted(table, schema), rows)
 
-    def _tables(self, schema: pa.Schema | None, strings: Collection[str]) -> Iterator[pa.Table]:
+    def _tables(
+        self, schema: pa.Schema | None, strings: Collection[str], on_share: OnShare | None
+    ) -> Iterator[pa.Table]:
         """Yields a table for each block. With a `schema` it holds these columns alone, if possible with their types."""
         text = pa.schema([(name, pa.string()) for name in strings])
         with readable(self.path, self.kind):
-            for block, number in blocks_of_lines(self.path):
+            for block, number in blocks_of_lines(self.path, on_share=on_share):
                 if block.isspace():
                     continue
                 _refuse_deep(block, self.path, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from m3csr_tf.util.files import regular
 
+OnShare = Callable[[float], None]
+"""Is called with the share of a file that has been read, from 0 to 1; it never falls."""
 BLOCK_BYTES = 8 << 20
 """Number of bytes of text that are parsed at once; a single line may be longer."""
 LONGEST_LINE = 256 << 20
@@ -41,23 +43,30 @@ def open_lines(path: Path) -> io.BufferedReader:
     Raises:
       OSError: the file cannot be opened, or is not a regular file.
     """
-    regular(path)
-    return io.BufferedReader(pa.input_stream(str(path), compression=_ARROWS_NAMES.get(path.suffix.lower())))
+    return io.BufferedReader(_decompressed(pa.OSFile(str(regular(path))), path))
 
 
-def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, int]]:
+def _decompressed(file: pa.NativeFile, path: Path) -> pa.NativeFile:
+    compression = _ARROWS_NAMES.get(path.suffix.lower())
+    return file if compression is None else pa.CompressedInputStream(file, compression)
+
+
+def blocks_of_lines(path: Path, quoted: bool = False, on_share: OnShare | None = None) -> Iterator[tuple[bytes, int]]:
     """Yields blocks of about BLOCK_BYTES bytes with their numbers from 0; a file without text yields none.
 
     Args:
       path: the path of the file.
       quoted: whether a field in quotes may contain line ends; a block then ends outside of quotes.
+      on_share: is called after each block, with the share of the bytes on the disk, compressed or not, that is read.
 
     Raises:
       OSError: the file cannot be read, is not a regular file, begins as compressed or UTF-16 text does, or has a line
         beyond LONGEST_LINE.
     """
     number, rest = 0, b""
-    with open_lines(path) as stream:
+    size = regular(path).stat().st_size
+    file = pa.OSFile(str(path))
+    with io.BufferedReader(_decompressed(file, path)) as stream:
         while chunk := stream.read(BLOCK_BYTES):
             if not number and not rest:
                 _refuse_other_kinds(chunk)
@@ -69,8 +78,12 @@ def blocks_of_lines(path: Path, quoted: bool = False) -> Iterator[tuple[bytes, i
             if block:
                 yield block, number
                 number += 1
+            if on_share is not None and size:
+                on_share(min(1.0, file.tell() / size))
     if rest:
         yield rest, number
+    if on_share is not None:
+        on_share(1.0)
 
 
 def line_of_block(path: Path, number: int, quoted: bool = False) -> int:

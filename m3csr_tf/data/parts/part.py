@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 
+from m3csr_tf.data.parts.lines import OnShare
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.quoting import quoted
 
@@ -19,10 +21,12 @@ class Part(ABC):
     Attributes:
       path: the path of the file.
       kind: the name of the file format in messages.
+      knows_count: whether the file itself says how many rows it has, so that `count` does not read them.
     """
 
     path: Path
     kind: str
+    knows_count: ClassVar[bool] = False
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -32,25 +36,36 @@ class Part(ABC):
           InputError: the file cannot be read.
         """
 
+    def reads_for_types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> bool:
+        """Returns whether `types`, with these arguments, reads the file from beginning to end."""
+        return False
+
     @abstractmethod
-    def types(self, wanted: Collection[str], strings: Collection[str], thorough: bool = True) -> pa.Schema:
+    def types(
+        self,
+        wanted: Collection[str],
+        strings: Collection[str],
+        thorough: bool = True,
+        on_share: OnShare | None = None,
+    ) -> pa.Schema:
         """Returns a schema of those of the `wanted` columns that the file has, whose types fit all of their values.
 
         Columns of `strings` get the type of text. If not `thorough`, the types of a text file may be inferred from its
-        beginning; `blocks` then refuses values that do not fit.
+        beginning; `blocks` then refuses values that do not fit. `on_share` is called while the file is read.
         """
 
     @abstractmethod
-    def count(self) -> int:
-        """Returns the number of rows; a text file is read from beginning to end for it."""
+    def count(self, on_share: OnShare | None = None) -> int:
+        """Returns the number of rows; a text file is read from beginning to end for it, once, and calls `on_share`."""
 
     @abstractmethod
-    def blocks(self, schema: pa.Schema, rows: int | None) -> Iterator[pa.Table]:
+    def blocks(self, schema: pa.Schema, rows: int | None, on_share: OnShare | None = None) -> Iterator[pa.Table]:
         """Yields the rows in order with the columns of `schema`; a column that the file lacks is null.
 
         Args:
           schema: names and types of the columns.
           rows: the largest number of rows of a block; None if the whole table is to be held in memory.
+          on_share: is called with the share of the file whose rows have been yielded and used.
         """
 
 

@@ -79,8 +79,22 @@ def catalogue_of_rows(config: DataConfig, folder: Path, into: Path, ids: np.ndar
     frame = pd.DataFrame({columns.ITEM_ID: np.arange(rows or 0) if ids is None else ids})
     checked = check_catalogue(frame, {}, str(folder)).frame
     item_ids = checked[columns.ITEM_ID].to_numpy()
-    vectors = {name: store(into, name, load_vectors(path), item_ids, str(path)) for name, path in arrays.items()}
-    return Catalogue(checked, vectors)
+    return Catalogue(checked, {name: _stored(into, name, path, item_ids) for name, path in arrays.items()})
+
+
+def _stored(into: Path, name: str, path: Path, ids: np.ndarray) -> np.ndarray:
+    with progress(f"reading {name} content, items", len(ids)) as stage:
+        return store(into, name, load_vectors(path), ids, str(path), stage)
+
+
+def count_items(table: TableFiles) -> int:
+    """Returns the number of rows of a catalogue, and shows how far it is where text files are read for that.
+
+    Raises:
+      InputError: the table cannot be read.
+    """
+    with progress(f"counting the items of the catalogue, {table.unit}") as stage:
+        return table.count(stage)
 
 
 def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into: Path) -> Catalogue:
@@ -100,18 +114,18 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into
     table.refuse_respelt(columns.VIEW_COUNT, columns.PUBLISH_TIME)
     arrays = arrays_of(config, folder, has_table=True)
     vector_columns = {name: column for name, column in config.modalities.items() if name not in arrays}
-    source, items, kept = str(table.path), table.count(), []
+    source, items, kept = str(table.path), count_items(table), []
     check_arrays(arrays, items, f"{table.path.name} has")
     plain = [*_PLAIN, *(name for name in columns.DISPLAYED if name not in vector_columns.values())]
     readers = {name: VectorReader(column, table.path) for name, column in vector_columns.items()}
     with ExitStack() as stack:
         files = {name: stack.enter_context(ContentFile(into, name, items, source)) for name in readers}
-        stage = stack.enter_context(progress("reading the catalogue, items"))
-        done = 0
+        stage = stack.enter_context(progress(f"reading the catalogue, {table.unit}"))
         for block in table.blocks(
             [*plain, *vector_columns.values()],
             [columns.ITEM_ID, *columns.DISPLAYED, *vector_columns.values()],
             ITEMS_AT_ONCE,
+            stage,
         ):
             for name, column in vector_columns.items():
                 if column not in block.column_names:
@@ -121,15 +135,14 @@ def catalogue_of_table(config: DataConfig, folder: Path, table: TableFiles, into
                     )
                 files[name].append(readers[name].read(block[column]))
             kept.append(block.select([name for name in plain if name in block.column_names and _is_plain(block, name)]))
-            done += block.num_rows
-            stage(done, items)
         if items:
             for reader in readers.values():
                 reader.finish()
-        checked = check_catalogue(to_pandas(pa.concat_tables(kept)), {}, source).frame
+        with progress("checking the catalogue, columns") as stage:
+            checked = check_catalogue(to_pandas(pa.concat_tables(kept)), {}, source, stage).frame
         ids = checked[columns.ITEM_ID].to_numpy()
         content = {name: file.finish(ids) for name, file in files.items()}
-    content |= {name: store(into, name, load_vectors(path), ids, str(path)) for name, path in arrays.items()}
+    content |= {name: _stored(into, name, path, ids) for name, path in arrays.items()}
     return Catalogue(checked, {name: content[name] for name in config.modalities})
 
 

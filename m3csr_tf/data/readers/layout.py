@@ -11,11 +11,12 @@ import pandas as pd
 
 from m3csr_tf.config import DataConfig
 from m3csr_tf.data.catalogue import Catalogue
+from m3csr_tf.data.part_files import part_files
 from m3csr_tf.data.parts.kinds import ENDINGS, is_table
 from m3csr_tf.data.parts.lines import COMPRESSIONS
 from m3csr_tf.data.readers.log import TableLog
-from m3csr_tf.data.tables import part_files
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback
 
 
 class Layout(ABC):
@@ -50,8 +51,12 @@ class Layout(ABC):
         """
 
     @abstractmethod
-    def log(self) -> TableLog | tuple[pd.DataFrame, dict[str, int]]:
+    def log(self, on_progress: ProgressCallback | None = None) -> TableLog | tuple[pd.DataFrame, dict[str, int]]:
         """Returns the log as a table to be read, or as a frame with the number of rows left out, by reason.
+
+        Args:
+          on_progress: progress callback of the layouts that read a frame here, which gets the number of bytes that are
+            read and of all bytes.
 
         Raises:
           InputError: the log is missing or malformed.

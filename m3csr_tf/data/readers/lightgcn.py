@@ -10,10 +10,12 @@ from m3csr_tf import columns
 from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
+from m3csr_tf.util.progress import ProgressCallback, after
 from m3csr_tf.util.quoting import quoted
 
 _FILES = {columns.TRAIN: ("train.txt",), columns.VAL: ("val.txt", "valid.txt"), columns.TEST: ("test.txt",)}
 _OTHER_ENDS = set(",;|")
+_LINES_A_REPORT = 1000
 EMPTY_USERS = "users_without_items"
 
 
@@ -24,13 +26,16 @@ class LightgcnLayout(LogLayout):
         """See `LogLayout`."""
         return list(self._splits().values())
 
-    def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
+    def log(self, on_progress: ProgressCallback | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
         """See `Layout`."""
-        frames, empty = [], 0
-        for split, path in self._splits().items():
-            frame, without = _read_lists(path)
+        splits = self._splits()
+        size = sum(path.stat().st_size for path in splits.values())
+        frames, empty, before = [], 0, 0
+        for split, path in splits.items():
+            frame, without = _read_lists(path, after(on_progress, before, size))
             frames.append(frame.assign(**{columns.SPLIT: split}))
             empty += without
+            before += path.stat().st_size
         return pd.concat(frames, ignore_index=True), {EMPTY_USERS: empty}
 
     def _splits(self) -> dict[str, Path]:
@@ -44,8 +49,12 @@ class LightgcnLayout(LogLayout):
         return found
 
 
-def _read_lists(path: Path) -> tuple[pd.DataFrame, int]:
+def _read_lists(path: Path, on_progress: ProgressCallback) -> tuple[pd.DataFrame, int]:
     """Reads the (user, item) pairs of a file, and counts the lines that hold a user without items.
+
+    Args:
+      path: the path of the file.
+      on_progress: progress callback, which gets the number of bytes of the file that are read.
 
     Raises:
       InputError: the file cannot be read, or a line seems to be a list with separators other than blanks.
@@ -56,15 +65,18 @@ def _read_lists(path: Path) -> tuple[pd.DataFrame, int]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text; expected a user and her items a line") from None
-    fields = [parts for line in lines if (parts := line.split())]
-    odd = next((parts[0] for parts in fields if len(parts) == 1 and not _OTHER_ENDS.isdisjoint(parts[0])), None)
-    if odd is not None:
-        number = next(at for at, line in enumerate(lines, 1) if line.split() == [odd])
-        raise InputError(
-            f"{path}: line {number} is {quoted(odd)}, a user without items; expected a user and her items with blanks "
-            "between them; write blanks instead of other characters"
-        )
-    pairs = [(parts[0], item) for parts in fields for item in parts[1:]]
-    return pd.DataFrame(pairs, columns=[columns.USER_ID, columns.ITEM_ID], dtype=object), sum(
-        len(parts) == 1 for parts in fields
-    )
+    pairs: list[tuple[str, str]] = []
+    empty, size = 0, path.stat().st_size
+    for number, line in enumerate(lines, 1):
+        parts = line.split()
+        if len(parts) == 1 and not _OTHER_ENDS.isdisjoint(parts[0]):
+            raise InputError(
+                f"{path}: line {number} is {quoted(parts[0])}, a user without items; expected a user and her items "
+                "with blanks between them; write blanks instead of other characters"
+            )
+        empty += len(parts) == 1
+        pairs += [(parts[0], item) for item in parts[1:]]
+        if number % _LINES_A_REPORT == 0:
+            on_progress(size * number // len(lines), None)
+    on_progress(size, None)
+    return pd.DataFrame(pairs, columns=[columns.USER_ID, columns.ITEM_ID], dtype=object), empty

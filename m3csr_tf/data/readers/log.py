@@ -18,7 +18,7 @@ from m3csr_tf.data.lacking import what_is_there
 from m3csr_tf.data.parts.keyed import Keyed
 from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
-from m3csr_tf.util.progress import say
+from m3csr_tf.util.progress import ProgressCallback, say
 from m3csr_tf.util.quoting import quoted
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,18 @@ class TableLog:
         source = f"{self.table.source}, a click a row" if has_lists else self.table.source
         return source if self._events is None else f"{source} (the rows that data.events keeps)"
 
-    def count(self) -> int:
-        """Returns the number of rows of the table, before conditions leave any out and before lists are expanded."""
-        return self.table.count()
+    @property
+    def unit(self) -> str:
+        """What the progress of a reading is counted in (`TableFiles.unit`)."""
+        return self.table.unit
+
+    def count(self, on_progress: ProgressCallback | None = None) -> int:
+        """Returns the number of rows of the table, before conditions leave any out and before lists are expanded.
+
+        Args:
+          on_progress: progress callback, in `unit`.
+        """
+        return self.table.count(on_progress)
 
     def counts(self) -> dict[str, int]:
         """Counts the rows that conditions or events left out, and the lists without items, in what was read last.
@@ -84,23 +93,26 @@ class TableLog:
             counts[LEFT_OUT] = self.table.left_out
         return counts if self._reader is None else counts | self._reader.counts()
 
-    def load(self) -> pa.Table:
+    def load(self, on_progress: ProgressCallback | None = None) -> pa.Table:
         """Reads the whole log into memory.
+
+        Args:
+          on_progress: progress callback, in `unit`.
 
         Raises:
           InputError: a column is missing or misspelt, a cell is missing in a column of lists, or the table cannot be
             read (`TableFiles.load`).
         """
         self._begin()
-        log = self._weighed(self._taken_apart(self.table.load(self._wanted, self._strings)), 0)
+        log = self._weighed(self._taken_apart(self.table.load(self._wanted, self._strings, on_progress)), 0)
         self._end()
         return log
 
-    def blocks(self, rows: int) -> Iterator[pa.Table]:
+    def blocks(self, rows: int, on_progress: ProgressCallback | None = None) -> Iterator[pa.Table]:
         """Reads the same rows as `load`, in blocks of about `rows` rows of the table."""
         self._begin()
         before = 0
-        for block in self.table.blocks(self._wanted, self._strings, rows):
+        for block in self.table.blocks(self._wanted, self._strings, rows, on_progress):
             apart = self._taken_apart(block)
             yield self._weighed(apart, before)
             before += len(apart)

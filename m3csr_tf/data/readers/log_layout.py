@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from m3csr_tf.data.catalogue import Catalogue
-from m3csr_tf.data.readers.content import arrays_of, catalogue_of_rows, catalogue_of_table, check_arrays
+from m3csr_tf.data.readers.content import arrays_of, catalogue_of_rows, catalogue_of_table, check_arrays, count_items
 from m3csr_tf.data.readers.layout import Layout, files_of, find_table
 from m3csr_tf.data.tables import TableFiles
 
@@ -50,7 +50,7 @@ class LogLayout(Layout):
         table = self.catalogue_table
         arrays = arrays_of(self.config, self.folder, table is not None)
         if table is not None:
-            check_arrays(arrays, table.count() if arrays else None, f"{table.path.name} has")
+            check_arrays(arrays, count_items(table) if arrays else None, f"{table.path.name} has")
             return [*log, *files_of(table.path), *arrays.values()]
         ids = self.listed_items()
         check_arrays(arrays, None if ids is None else len(ids), "the list of items has")

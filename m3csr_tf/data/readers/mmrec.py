@@ -13,6 +13,7 @@ from m3csr_tf.data.readers.log import table_log
 from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import to_pandas
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.quoting import quoted
 
 _NAMES = {columns.USER_ID: "userID", columns.ITEM_ID: "itemID", columns.SPLIT: "x_label"}
@@ -28,13 +29,13 @@ class MmrecLayout(LogLayout):
         """See `LogLayout`."""
         return [inter_file(self)]
 
-    def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
+    def log(self, on_progress: ProgressCallback | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
         """See `Layout`."""
         path = inter_file(self)
         part = Delimited(path, Dialect("\t", found=False, quoted=False))
         names = {name: theirs for name, theirs in _NAMES.items() if theirs in part.names()} | self.config.columns
         log = table_log(self.config, path, [(part, {})], names)
-        frame = to_pandas(log.load())
+        frame = to_pandas(log.load(on_progress))
         if columns.SPLIT in frame:
             labels = frame[columns.SPLIT].astype(str).str.removesuffix(".0")
             odd = ~labels.isin([*_LABELS, *columns.SPLITS])

@@ -11,6 +11,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.documents import read_json
+from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.quoting import quoted
 
 _EXPECTED = "a mapping of user index to a list of item indices"
@@ -25,9 +26,15 @@ class MmsslLayout(LogLayout):
         """See `LogLayout`."""
         return [self.existing(f"{name}.json") for name in columns.SPLITS]
 
-    def log(self) -> tuple[pd.DataFrame, dict[str, int]]:
+    def log(self, on_progress: ProgressCallback | None = None) -> tuple[pd.DataFrame, dict[str, int]]:
         """See `Layout`."""
-        splits = [_read_split(path, name) for path, name in zip(self.log_files(), columns.SPLITS, strict=True)]
+        paths = self.log_files()
+        sizes = [path.stat().st_size for path in paths]
+        splits: list[pd.DataFrame] = []
+        for path, name in zip(paths, columns.SPLITS, strict=True):
+            splits.append(_read_split(path, name))
+            if on_progress is not None:
+                on_progress(sum(sizes[: len(splits)]), sum(sizes))
         return pd.concat(splits, ignore_index=True), {}
 
 

@@ -14,6 +14,7 @@ from m3csr_tf.data.readers.log_layout import LogLayout
 from m3csr_tf.data.tables import TableFiles, to_pandas
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.files import regular
+from m3csr_tf.util.progress import ProgressCallback
 
 _FIELDS = (columns.USER_ID, columns.ITEM_ID, "rating", columns.TIMESTAMP)
 _NAMES_OF_CSV = {columns.USER_ID: "userId", columns.ITEM_ID: "movieId"}
@@ -64,7 +65,7 @@ class MovielensLayout(LogLayout):
         ids = [line.split(end, 1)[0] for line in lines if line.strip()]
         return np.array(ids, dtype=object)
 
-    def log(self) -> TableLog:
+    def log(self, on_progress: ProgressCallback | None = None) -> TableLog:
         """See `Layout`."""
         path = self._ratings()
         names = _NAMES_OF_CSV if path.name == "ratings.csv" else {}

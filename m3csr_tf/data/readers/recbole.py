@@ -14,6 +14,7 @@ from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.readers.mmrec import inter_file
 from m3csr_tf.data.tables import TableFiles
 from m3csr_tf.errors import InputError
+from m3csr_tf.util.progress import ProgressCallback
 
 _DIALECT = Dialect("\t", found=False, quoted=False, typed=True)
 _SPLITS = {columns.TRAIN: "train", columns.VAL: "valid", columns.TEST: "test"}
@@ -28,7 +29,7 @@ class RecboleLayout(LogLayout):
         """See `LogLayout`."""
         return [part.path for part, _ in self._parts]
 
-    def log(self) -> TableLog:
+    def log(self, on_progress: ProgressCallback | None = None) -> TableLog:
         """See `Layout`."""
         path = self._parts[0][0].path if len(self._parts) == 1 else self.folder
         return table_log(self.config, path, self._parts)

@@ -9,6 +9,7 @@ from m3csr_tf.data.readers.layout import files_of, require_table
 from m3csr_tf.data.readers.log import TableLog, table_log
 from m3csr_tf.data.readers.log_layout import CATALOGUE, LogLayout
 from m3csr_tf.data.tables import TableFiles
+from m3csr_tf.util.progress import ProgressCallback
 
 INTERACTIONS = "interactions"
 
@@ -24,7 +25,7 @@ class TableLayout(LogLayout):
         require_table(self.folder, CATALOGUE)
         return log
 
-    def log(self) -> TableLog:
+    def log(self, on_progress: ProgressCallback | None = None) -> TableLog:
         """See `Layout`."""
         return self._log
 

@@ -116,6 +116,7 @@ def _stacking_weights(
     mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
     estimates = config.m3csr.initial.folds * (mapping + (initialisation.kind != "xavier") + (ridges is not None))
     made = 0
+    on_progress(0, 100)
 
     def estimated() -> None:
         nonlocal made
@@ -200,6 +201,7 @@ def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressC
     """Initialises the maps and cluster embeddings of the modal encoders, and the weights of content popularity."""
     initial = model.config.m3csr.initial
     clicked, content = _clicked(data), _content(model, data)
+    on_progress(0, len(content))
     popularity_weights = content_popularity_weights(data.clicks, content, initial)
     for name, layer in zip(content, model.item_tower.content_popularity_kernels, strict=False):
         layer.kernel.assign(initial.popularity_share * popularity_weights[name][:, np.newaxis])
