@@ -93,7 +93,7 @@ def test_strictly_cold_items_leave_no_trace_in_what_is_fitted(tmp_path: Path, mo
     raw = make_world(config().data.world)
     for vectors in raw.catalogue.content.values():
         vectors[strictly_cold] *= 1000
-    monkeypatch.setattr(module.formats, "make_world", lambda _: raw)
+    monkeypatch.setattr(module.formats, "make_world", lambda *_: raw)
     after = prepare(config(), tmp_path / "after")
     for name in before.modalities:
         assert_array_equal(before.scaler.scale[name], after.scaler.scale[name])
