@@ -5,6 +5,9 @@
 Each seed is a world of its own, whose clicks carry the seconds that were watched (`data.events.column=watch_seconds`),
 and a seed of the training. Both trainings see the same clicks. One draws positives by weight and counts popularity so;
 the other draws and counts clicks. The model is BPR-MF, which learns from the draws alone; `model.kind` takes another.
+M3CSR trained by weight also begins with ids that count clicks so (`model.initial.by_weight`):
+
+    python benchmarks/watch_seconds.py model.kind=m3csr training.cross_fit=0 training.id_rate=1
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ SETTINGS = (
     "evaluation.bootstrap=0",
     "run.threads=1",
 )
+OF_M3CSR = {"by weight": ("model.initial.by_weight=true",), "by click": ("model.initial.by_weight=false",)}
 WAYS = {
     "by weight": ("training.by_weight=true", "popularity.source=train_weight"),
     "by click": ("training.by_weight=false", "popularity.source=train_clicks"),
@@ -92,7 +96,10 @@ def main(
             for way, settings in WAYS.items():
                 own = [f"run.seed={seed}", f"data.world.seed={7 + seed}", f"run.folder={folder}"]
                 own += [f"run.name={way.replace(' ', '-')}-{seed}"]
-                config = load(None, [*SETTINGS, *settings, *own, *(overrides or [])])
+                asked = overrides or []
+                if "model.kind=m3csr" in asked:
+                    settings = (*settings, *OF_M3CSR[way])
+                config = load(None, [*SETTINGS, *settings, *own, *asked])
                 found[-1][way] = figures(config)
                 say(f"seed {seed}, {way}: {', '.join(f'{title} {one:.4f}' for title, one in found[-1][way].items())}")
     result = compared(found)

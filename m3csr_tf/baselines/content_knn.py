@@ -54,4 +54,4 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
             yield Vectors(log.clicks, found.matrix(settings["neighbours"]))
 
 
-CONTENT_KNN = Baseline(fits, grid, "pseudo-cold", Limits(items=50_000, clicks=5_000_000))
+CONTENT_KNN = Baseline(fits, grid, "pseudo-cold", Limits(items=50_000, clicks=5_000_000), takes_weights=True)

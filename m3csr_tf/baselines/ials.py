@@ -30,4 +30,4 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
         yield Vectors(found.users.astype(np.float32), found.items.astype(np.float32))
 
 
-IALS = Baseline(fits, lambda log: GRID, limits=Limits(clicks=5_000_000))
+IALS = Baseline(fits, lambda log: GRID, limits=Limits(clicks=5_000_000), takes_weights=True)

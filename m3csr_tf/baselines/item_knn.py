@@ -38,4 +38,4 @@ def _cosine(settings: Settings) -> tuple[float, float, float]:
     return settings["asymmetry"], settings["discount"], settings["shrinkage"]
 
 
-ITEM_KNN = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000))
+ITEM_KNN = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000), takes_weights=True)

@@ -74,26 +74,29 @@ def nearest(
 def cosine_neighbours(
     profiles: Csr, asymmetry: float, discount: float, shrinkage: float, count: int, seed: int = 0
 ) -> Neighbours:
-    """Finds neighbours among binary rows by an asymmetric, discounted and shrunk cosine.
+    """Finds neighbours among rows of clicks by an asymmetric, discounted and shrunk cosine.
 
-    The similarity of row i to row j is sum_m o_m^-discount / (n_i^asymmetry n_j^(1 - asymmetry) + shrinkage), over the
-    columns m in which both have a one. n is the number of ones of a row, and o that of a column. (0.5, 0, 0) is the
-    plain cosine. The asymmetry is from Aiolli (2013); the discount gives more weight to columns that few rows share
-    (Breese et al. 1998 use a logarithm); and shrinkage lowers similarities that rest on a few ones (Ferrari Dacrema et
-    al. 2019).
+    The similarity of row i to row j is sum_m w_im w_jm o_m^-discount / (n_i^asymmetry n_j^(1 - asymmetry) + shrinkage).
+    n is the sum of the squared weights of a row, and o the sum of the weights of a column; of ones, both are their
+    number. (0.5, 0, 0) is the plain cosine. The asymmetry is from Aiolli (2013); the discount gives more weight to
+    columns that few rows share (Breese et al. 1998 use a logarithm); and shrinkage lowers similarities that rest on a
+    few ones (Ferrari Dacrema et al. 2019).
 
     Args:
-      profiles: the rows, sparse [n, m] of 1s.
+      profiles: the rows, sparse [n, m] of 1s, or of weights above 0.
       asymmetry: from 0 to 1.
       discount, shrinkage: 0 or more.
       count: largest number of neighbours of a row.
       seed: seed of the random tie-breaking.
     """
     profiles = sparse.csr_matrix(profiles, dtype=np.float32)
-    size, counts = profiles.shape[0], np.diff(profiles.indptr).astype(np.float64)
-    column_weights = np.maximum(np.bincount(profiles.indices, minlength=profiles.shape[1]), 1) ** -float(discount)
+    weights = profiles.data.astype(np.float64)
+    size, filled = profiles.shape[0], np.diff(profiles.indptr) > 0
+    row_of = np.repeat(np.arange(size), np.diff(profiles.indptr))
+    squares = _or_one(np.bincount(row_of, weights**2, minlength=size))
+    column_weights = _or_one(np.bincount(profiles.indices, weights, profiles.shape[1])) ** -float(discount)
     across = (profiles @ sparse.diags(column_weights)).T.tocsr().astype(np.float32)
-    own, others = np.maximum(counts, 1) ** asymmetry, np.maximum(counts, 1) ** (1 - asymmetry)
+    own, others = squares**asymmetry, squares ** (1 - asymmetry)
 
     def neighbours_of(some: np.ndarray) -> _Ranked:
         shared = profiles[some] @ across
@@ -108,8 +111,13 @@ def cosine_neighbours(
         order = order[positions_in_rows(sizes) < count]
         return np.minimum(sizes, count), column[order], cosines[order]
 
-    # Rows without ones are skipped, since they have no neighbours.
-    return _gathered(neighbours_of, np.flatnonzero(counts), size)
+    # Rows without clicks are skipped, since they have no neighbours.
+    return _gathered(neighbours_of, np.flatnonzero(filled), size)
+
+
+def _or_one(sums: np.ndarray) -> np.ndarray:
+    """Returns sums with 1 in the place of 0, for powers of them that nothing is multiplied with."""
+    return np.where(sums > 0, sums, 1.0)
 
 
 def _gathered(neighbours_of: Callable[[np.ndarray], _Ranked], wanted: np.ndarray, size: int) -> Neighbours:

@@ -109,7 +109,7 @@ def fitted(
             logs[True] = Log.of(prepared, weighted=True)
     by_clicks = [name for name in wanted if not BASELINES[name].takes_weights]
     if weighted and by_clicks:
-        log_line(f"evaluation.weighted_baselines: {', '.join(by_clicks)} count clicks, whatever their weights")
+        log_line(f"evaluation.weighted_baselines: of {', '.join(by_clicks)} there is nothing to weigh")
     tuners = {
         of_weights: _Tuner(prepared, log, Stored(runs, prepared, most_users, _SEED, of_weights), most_users, log_line)
         for of_weights, log in logs.items()

@@ -71,4 +71,4 @@ class Ridge:
         return self._centred @ ((self._axes / shrunk) @ self._axes.T).astype(np.float32)
 
 
-RIDGE = Baseline(fits, grid, "pseudo-cold", Limits(items=1_000_000, clicks=5_000_000))
+RIDGE = Baseline(fits, grid, "pseudo-cold", Limits(items=1_000_000, clicks=5_000_000), takes_weights=True)

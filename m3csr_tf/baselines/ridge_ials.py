@@ -45,4 +45,6 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
                 yield Vectors(factors.users.astype(np.float32), items.astype(np.float32))
 
 
-RIDGE_IALS = Baseline(fits, grid, "pseudo-cold", Limits(items=1_000_000, clicks=5_000_000), needs="ials")
+RIDGE_IALS = Baseline(
+    fits, grid, "pseudo-cold", Limits(items=1_000_000, clicks=5_000_000), needs="ials", takes_weights=True
+)

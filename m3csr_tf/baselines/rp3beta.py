@@ -28,7 +28,7 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
     Settings: `alpha`, the exponent of the transition probabilities; `beta`, how strongly popular items are penalised
     (`graph.walks`).
     """
-    popular = np.maximum(log.by_item, 1)
+    popular = np.where(log.popularity > 0, log.popularity, 1)
     for alpha, group in itertools.groupby(grid, key=lambda settings: settings["alpha"]):
         leading = item_walk(log.clicks, alpha, 0.0).T.tocsr()
         for settings in group:
@@ -36,4 +36,4 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
             yield Vectors(log.clicks, sparse.diags(held_back) @ leading)
 
 
-RP3BETA = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000))
+RP3BETA = Baseline(fits, lambda log: GRID, limits=Limits(items=20_000, clicks=5_000_000), takes_weights=True)

@@ -29,4 +29,4 @@ def fits(log: Log, grid: Sequence[Settings]) -> Iterator[Vectors]:
         yield Vectors(log.clicks, weights.T.tocsr())
 
 
-RP3BETA_CONTENT = Baseline(fits, limits=Limits(items=20_000, clicks=5_000_000))
+RP3BETA_CONTENT = Baseline(fits, limits=Limits(items=20_000, clicks=5_000_000), takes_weights=True)

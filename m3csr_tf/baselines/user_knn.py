@@ -37,4 +37,4 @@ def _cosine(settings: Settings) -> tuple[float, float, float]:
     return settings["asymmetry"], settings["discount"], settings["shrinkage"]
 
 
-USER_KNN = Baseline(fits, lambda log: GRID, limits=Limits(users=50_000, clicks=5_000_000))
+USER_KNN = Baseline(fits, lambda log: GRID, limits=Limits(users=50_000, clicks=5_000_000), takes_weights=True)

@@ -41,7 +41,7 @@ class EvaluationConfig(Section):
     )
     weighted_baselines: bool = Field(
         False,
-        description="popularity and ease count a click by its weight; the other baselines know clicks alone",
+        description="baselines count a click by its weight, of which the mean is 1; false: all clicks alike",
     )
     block: int = Field(1024, ge=1, le=262_144, description="users ranked at once, rounded up to 256 a thread")
     bootstrap: int = Field(

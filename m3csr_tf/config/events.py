@@ -12,6 +12,9 @@ from m3csr_tf.util.quoting import quoted
 MOST_KINDS = 62
 """The kinds of an interaction are the bits of a number of 64 bits."""
 
+LARGEST_WEIGHT = 1e12
+"""No row weighs more: sums of weights, and shares of them, stay exact to about 1e-16 of the whole."""
+
 Transform = Literal["linear", "log", "root", "flat"]
 Repeated = Literal["sum", "max", "last"]
 

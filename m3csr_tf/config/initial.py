@@ -19,6 +19,11 @@ class InitialConfig(Section):
     (docs/results.md, docs/journal.md).
     """
 
+    by_weight: bool = Field(
+        False,
+        description="ids from implicit ALS or singular vectors, and those of training.cross_fit, count clicks by the "
+        "weights by which positives are drawn, of which the mean is 1; false: all clicks alike",
+    )
     clicks: int = Field(
         500_000,
         ge=1,

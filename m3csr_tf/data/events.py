@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
-from m3csr_tf.config.events import EventsConfig, Repeated, Transform
+from m3csr_tf.config.events import LARGEST_WEIGHT, EventsConfig, Repeated, Transform
 from m3csr_tf.data.cells import refuse, to_floats
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.progress import say
@@ -22,6 +22,7 @@ OTHER_KINDS = "left_out_by_kind"
 WITHOUT_VALUE = "rows_without_event"
 TOO_SMALL = "left_out_by_number"
 _EXPECTED = "a number from 0"
+_UNCAPPED = f"a number from 0 to {LARGEST_WEIGHT:.0e}, or data.events.at_most, which larger ones count as"
 _SHOWN = 8
 """Kinds that a line names, at most."""
 _TRACKED = 10_000
@@ -160,6 +161,7 @@ class EventReader:
         self._too_small += int(small.sum())
         if self._config.at_most is not None:
             values = np.minimum(values, self._config.at_most)
+        refuse(values > LARGEST_WEIGHT, series, source, _UNCAPPED)
         return np.where(nothing | small, 0.0, transformed(values, self._config.transform))
 
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pyarrow as pa
 
 from m3csr_tf import columns
-from m3csr_tf.config.events import Repeated
+from m3csr_tf.config.events import LARGEST_WEIGHT, Repeated
 from m3csr_tf.data.cells import plain, refuse, to_floats
 from m3csr_tf.data.id_columns import NumberForms, are_written_as_floats, to_ids
 from m3csr_tf.data.times import Times, UnitFinder, in_seconds, read_times
 from m3csr_tf.errors import InputError
 from m3csr_tf.util.progress import ProgressCallback, after
 
-_WEIGHT = "a positive number"
+_WEIGHT = f"a positive number, at most {LARGEST_WEIGHT:.0e}"
 _ROW_STEPS, _MERGE_STEPS = 3, 3
 CHECK_STEPS = _ROW_STEPS + _MERGE_STEPS
 """Number of steps of `check_interactions`: users, items, other columns; repeated rows, their groups, what they make."""
@@ -48,7 +48,7 @@ def check_interactions(
 
     Raises:
       InputError: there are no rows, a column is missing or has a wrong type, an id is empty, a timestamp is missing, a
-        weight is not positive, a split is not one of train, val and test, or `merge` refuses.
+        weight is not positive or above LARGEST_WEIGHT, a split is not one of train, val and test, or `merge` refuses.
     """
     require_ids(frame.columns, source)
     if frame.empty:
@@ -119,7 +119,7 @@ class LogCheck:
             checked[columns.TIMESTAMP] = times.numbers
         if columns.WEIGHT in frame:
             weights = to_floats(frame[columns.WEIGHT], self._source, _WEIGHT)
-            refuse(~(np.isfinite(weights) & (weights > 0)), frame[columns.WEIGHT], self._source, _WEIGHT)
+            refuse(~((weights > 0) & (weights <= LARGEST_WEIGHT)), frame[columns.WEIGHT], self._source, _WEIGHT)
             checked[columns.WEIGHT] = weights
         if columns.KINDS in frame:
             checked[columns.KINDS] = frame[columns.KINDS].astype(np.int64)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from m3csr_tf import columns
+from m3csr_tf.config.events import LARGEST_WEIGHT
 from m3csr_tf.data.events import Extent, extent_of, wider
 from m3csr_tf.data.id_columns import CUT_SHORT
 from m3csr_tf.data.interactions import LogCheck
@@ -184,14 +185,14 @@ def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
                 return None
         elif pa.types.is_integer(column.type):
             if name == columns.WEIGHT:
-                if _any(pc.less_equal(column, 0)):
+                if _any(_is_no_weight(column)):
                     return None
                 column = pc.cast(column, pa.float64(), safe=False)
             else:
                 column = pc.cast(column, pa.int64())
         elif pa.types.is_floating(column.type):
             column = pc.cast(column, pa.float64())
-            odd = pc.less_equal(column, 0) if name == columns.WEIGHT else pc.greater_equal(pc.abs(column), 2.0**63)
+            odd = _is_no_weight(column) if name == columns.WEIGHT else pc.greater_equal(pc.abs(column), 2.0**63)
             bad = pc.or_(pc.invert(pc.is_finite(column)), odd)
             if _any(bad):
                 return None
@@ -199,6 +200,10 @@ def _usual(block: pa.Table, checked: bool = False) -> pa.Table | None:
             return None
         made[name] = column
     return pa.table(made)
+
+
+def _is_no_weight(column: pa.Array) -> pa.Array:
+    return pc.or_(pc.less_equal(column, 0), pc.greater(column, LARGEST_WEIGHT))
 
 
 def _any(mask: pa.Array) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from m3csr_tf import columns
 from m3csr_tf.config import EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.evaluation.truth import users_of_kinds
@@ -32,6 +33,11 @@ def drawn_users(prepared: Prepared, split: str, config: EvaluationConfig) -> tup
     users = users_of_kinds(prepared, split, config.kinds)
     most = affordable_users(len(prepared.items) - FIRST_ROW) if config.users == "auto" else config.users
     return sample(users, None if most == "all" else most, _DRAW, nested=True), len(users)
+
+
+def validation_users(prepared: Prepared, config: EvaluationConfig) -> int:
+    """Returns the number of validation users on whom baselines are tuned: `evaluation.kinds` does not change it."""
+    return len(drawn_users(prepared, columns.VAL, config.model_copy(update={"kinds": ()}))[0])
 
 
 def affordable_users(items: int) -> int:

@@ -110,7 +110,8 @@ def frontier(
     users, _ = drawn_users(prepared, split, config.evaluation)
     if not len(users):
         raise InputError(f"{prepared.folder}: the {split} split is empty; a frontier needs clicks to judge by")
-    seen, truth = (read_clicks(prepared, name, users) for name in (columns.TRAIN, split))
+    seen = read_clicks(prepared, columns.TRAIN, users)
+    truth = read_clicks(prepared, split, users, config.evaluation.kinds)
     kinds = by_clicks(prepared)
     then = items_then(prepared, split, config.cold)
     cold = kinds[-1] if then is None else then.cold

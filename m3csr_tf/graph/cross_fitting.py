@@ -57,7 +57,7 @@ def cross_fitted_ids(
     """Estimates item ids by implicit ALS, for each part of the users without the part's clicks.
 
     Args:
-      clicks: binary [users, items] training clicks.
+      clicks: [users, items] training clicks, of 1s or of weights above 0.
       factors: the factors of all clicks with this setting.
       setting: alpha and penalty of implicit ALS.
       parts: number of parts.

@@ -45,10 +45,10 @@ def item_factors(
 ) -> np.ndarray:
     """Computes initial item ids as right singular vectors of D_u^-1/2 R D_i^-a, times their singular values.
 
-    R is the click matrix; D_u and D_i hold the clicks of users and of items.
+    R is the click matrix; D_u and D_i hold the clicks of users and of items, or the sums of their weights.
 
     Args:
-      clicks: binary [users, items] training clicks.
+      clicks: [users, items] training clicks, of 1s or of weights above 0.
       dim: width d; dimensions beyond the rank of the matrix are zero.
       seed: seed of the randomised decomposition.
       on_progress: progress callback, which gets the number of matrix products that are made and the number of all of
@@ -60,7 +60,8 @@ def item_factors(
       float32 [items, dim], scaled to a root-mean-square norm of 1 over the clicked items; zeros for items without a
       click.
     """
-    clicks_by_user, clicks_by_item = (np.maximum(np.asarray(clicks.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
+    sums = (np.asarray(clicks.sum(axis=axis)).ravel() for axis in (1, 0))
+    clicks_by_user, clicks_by_item = (np.where(of_clicks > 0, of_clicks, 1) for of_clicks in sums)
     weighed = diags(clicks_by_user**-0.5) @ clicks @ diags(clicks_by_item**-popularity)
     rank = min(dim, *clicks.shape)
     turns = _TURNS_OF_LOW_RANK if clicks.nnz <= _MANY_CLICKS and rank < 0.1 * min(clicks.shape) else _TURNS
@@ -163,7 +164,7 @@ def ials_factors(
     factors of her items. Where users have dozens of clicks it ranks a little better than ALS (docs/results.md).
 
     Args:
-      clicks: binary [users, items] training clicks.
+      clicks: [users, items] training clicks, of 1s or of weights above 0.
       dim: width d.
       setting: alpha, the confidence that a click adds, and the penalty lambda.
       config: number of sweeps, and the ridge of user vectors.

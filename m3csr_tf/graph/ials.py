@@ -1,8 +1,8 @@
 """Implicit ALS (Hu et al. 2008): user and item factors of a click matrix, with the settings of Rendle et al. 2022.
 
 It minimises sum_ui c_ui (p_ui - x_u . y_i)^2 + sum_u lambda |x_u|^2 + sum_i lambda |y_i|^2. The preference p is 1 for a
-click and otherwise 0, and the confidence c is 1 + alpha for a click and otherwise 1. User and item factors are solved
-in alternation, each time exactly.
+click and otherwise 0, and the confidence c is 1 + alpha w for a click of weight w and otherwise 1. User and item
+factors are solved in alternation, each time exactly.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def factorise(
     """Factorises a click matrix.
 
     Args:
-      clicks: [users, items] of 1s.
+      clicks: [users, items] of 1s, or of weights w above 0.
       factors: width of the vectors.
-      alpha: the confidence that a click adds.
+      alpha: the confidence that a click of weight 1 adds.
       penalty: lambda, the weight of the squared vectors.
       sweeps: how often users and then items are solved.
       seed: seed of the random initial item vectors.
@@ -80,14 +80,14 @@ def factorise(
 def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) -> np.ndarray:
     """Computes the optimal vectors of one side (users or items) for fixed vectors of the other side.
 
-    Let F be the vectors of the other side, F_u those that were clicked, and G = F'F + lambda I. The solution is
-    x = A^-1 (1 + alpha) F_u' 1 with A = G + alpha F_u' F_u. On the principal axes of F, G is a diagonal matrix D, and
-    x = D^-1 F_u' s, where s solves (I + alpha F_u D^-1 F_u') s = (1 + alpha) 1. This exact form has one equation for
-    each click instead of one for each factor. It is used for rows with no more clicks than factors; others are solved
-    by A.
+    Let F be the vectors of the other side, F_u those that were clicked, W the diagonal matrix of the clicks' weights w,
+    and G = F'F + lambda I. The solution is x = A^-1 F_u' (1 + alpha w) with A = G + alpha F_u' W F_u. On the principal
+    axes of F, G is a diagonal matrix D, and x = D^-1 F_u' s, where s solves (I + alpha W F_u D^-1 F_u') s = 1 + alpha
+    w. This exact form has one equation for each click instead of one for each factor. It is used for rows with no more
+    clicks than factors; others are solved by A.
 
     Args:
-      clicks: [n, m] of 1s.
+      clicks: [n, m] of 1s, or of weights above 0.
       others: F, float64 [m, factors].
       alpha, penalty: as in `factorise`.
 
@@ -102,6 +102,8 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
     sizes = np.diff(clicks.indptr)
     solved = np.zeros((clicks.shape[0], width))
     rows = np.flatnonzero(sizes)
+    # Clicks that all weigh 1 take the shorter formulas, which differ from the others in rounding alone.
+    weights = None if (clicks.data == 1).all() else clicks.data.astype(np.float64)
     groups = [rows[group] for group in length_groups(sizes[rows], max(1, _CELLS // width))]
     workers = max(1, min(cores(), len(groups)))
 
@@ -112,15 +114,21 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
             positions = np.minimum(clicks.indptr[group][:, None] + slots, clicks.indptr[group + 1][:, None] - 1)
             clicked = np.where(slots < sizes[group][:, None], clicks.indices[positions], len(others))
             theirs = rotated[clicked]
+            weight = None if weights is None else weights[positions][:, :, None]  # Those of padding meet zeros alone.
             if longest <= width:
                 inner = alpha * (theirs / diagonal) @ theirs.transpose(0, 2, 1)
+                if weight is not None:
+                    inner *= weight
                 inner += np.eye(longest)
-                shares = np.linalg.solve(inner, np.full((len(group), longest, 1), 1.0 + alpha))
+                sides = np.full((len(group), longest, 1), 1.0 + alpha) if weight is None else 1 + alpha * weight
+                shares = np.linalg.solve(inner, sides)
                 solved[group] = (theirs.transpose(0, 2, 1) @ shares)[:, :, 0] / diagonal
             else:
-                inner = alpha * theirs.transpose(0, 2, 1) @ theirs
+                weighed = theirs if weight is None else weight * theirs
+                inner = alpha * theirs.transpose(0, 2, 1) @ weighed
                 inner += np.diag(diagonal)
-                solved[group] = np.linalg.solve(inner, (1 + alpha) * theirs.sum(axis=1)[:, :, None])[:, :, 0]
+                sums = (1 + alpha) * theirs.sum(axis=1) if weight is None else (theirs + alpha * weighed).sum(axis=1)
+                solved[group] = np.linalg.solve(inner, sums[:, :, None])[:, :, 0]
 
     each_worker(work, workers)
     return solved @ axes.T

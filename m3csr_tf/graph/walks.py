@@ -32,11 +32,12 @@ def item_walk(
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
-    p_iu = 1 / n_i is the probability of a step from item i, which has n_i clicks, to its user u. p_uj is that of a step
-    from user u to item j, one over the user's clicks.
+    p_iu = w_ui / n_i is the probability of a step from item i to its user u, where w_ui is the weight of the click, or
+    1, and n_i the sum of the weights of the item's clicks. p_uj is that of a step from user u to item j, w_uj over the
+    sum of the weights of the user's clicks.
 
     Args:
-      clicks: binary [users, items].
+      clicks: [users, items] of 1s, or of weights above 0.
       alpha: exponent of the probabilities; below 1, paths through users and items with many clicks count for more.
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
@@ -47,12 +48,21 @@ def item_walk(
     Returns:
       float32 [items, items]. No item leads to itself. An item without a click leads nowhere and is not reached.
     """
-    by_item = np.maximum(np.asarray(clicks.sum(axis=0), np.float64).ravel(), 1)
-    by_user = np.maximum(np.asarray(clicks.sum(axis=1), np.float64).ravel(), 1)
+    sums = (np.asarray(clicks.sum(axis=axis), np.float64).ravel() for axis in (0, 1))
+    by_item, by_user = (np.where(of_clicks > 0, of_clicks, 1) for of_clicks in sums)
     user_exponent = alpha if user_exponent is None else user_exponent
-    to_users = (sparse.diags(by_item**-alpha) @ clicks.T).tocsr()
-    to_items = (sparse.diags(by_user**-user_exponent) @ clicks @ sparse.diags(by_item**-beta)).tocsr()
+    to_users = (sparse.diags(by_item**-alpha) @ _power(clicks, alpha).T).tocsr()
+    from_users = _power(clicks, user_exponent)
+    to_items = (sparse.diags(by_user**-user_exponent) @ from_users @ sparse.diags(by_item**-beta)).tocsr()
     return pruned_product(to_users, to_items, neighbours, on_progress)
+
+
+def _power(clicks: sparse.csr_matrix, exponent: float) -> sparse.csr_matrix:
+    """Returns the matrix of the powers of the weights of clicks; of 1s that is the matrix itself."""
+    if (clicks.data == 1).all():
+        return clicks
+    powers = clicks.data.astype(np.float64) ** exponent
+    return sparse.csr_matrix((powers, clicks.indices, clicks.indptr), shape=clicks.shape)
 
 
 def pruned_product(

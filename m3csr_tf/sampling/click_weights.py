@@ -13,8 +13,9 @@ from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 
 DAY = 86_400
-_OLDEST = 40.0
-"""Half-lives after which a click does not fade further, so that none has a chance of 0 (2^-40 is 1e-12)."""
+_OLDEST = 900.0
+"""Half-lives after which a click does not fade further, so that none has a chance of 0 (2^-900 is 1e-271). Where a
+user was last seen long ago, her clicks are told apart all the same."""
 _EARLIEST = 315_532_800
 """Unix seconds of 1980: smaller numbers are counters or years (`data.times`), whose differences are no days."""
 

@@ -112,6 +112,15 @@ class TrainingData:
             self, clicks=self.clicks[users], histories=self.histories[users], shards=None, weights=weights
         )
 
+    def weighed_clicks(self) -> csr_matrix:
+        """Returns the clicks with their weights in the draw of positives, float64 [users, items], of mean 1.
+
+        Where all are drawn alike, they are `clicks`. Weights of other pairs than those of `clicks` are left out.
+        """
+        if self.weights is None:
+            return self.clicks
+        return self.clicks.multiply(self.weights / self.weights.data.mean()).tocsr()
+
     def on_device(self) -> TrainingData:
         """Returns the same with features as tensors, so that constants made of them share their memory."""
         features = {name: tf.constant(values) for name, values in self.features.items()}

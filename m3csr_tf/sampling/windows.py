@@ -36,8 +36,8 @@ class Window(NamedTuple):
       active: int32 [users with a click], their indices in this window.
       histories: int32 [users, slots], padded with PADDING_ROW.
       lengths: int32 [users], number of filled slots.
-      sums: float64 [clicks + 1], cumulative weights of the clicks, beginning with 0; [0] where all clicks are drawn
-        alike.
+      sums: float64 [clicks + 1], cumulative weights of the clicks, beginning with 0, or where positives are drawn per
+        user of their shares of the user's weight; [0] where all clicks are drawn alike.
       first_step: int64, the training step at which the examples of this window begin.
       number: int64, the number of the window in the run, which is part of the seed of its shuffle.
     """
@@ -78,6 +78,7 @@ def window_of(
     first_step: int = 0,
     number: int = 0,
     weights: csr_matrix | None = None,
+    per_user: bool = False,
 ) -> Window:
     """Makes a window of numpy arrays.
 
@@ -87,10 +88,16 @@ def window_of(
       user_rows: int32 [users], the users' rows of the id table; None: their indices.
       first_step, number: as in `Window`.
       weights: the weights of the clicks, in the places of `clicks`; None: all are drawn alike.
+      per_user: whether a user's click is drawn by them (training.positives=per_user). Her weights are then shares of
+        all of hers, so that the cumulative sums tell the clicks of a user of small weights apart as well: as they
+        stand, they would be lost beside sums that are 10^16 times as large.
     """
     users, catalogue = clicks.shape
     sizes = np.diff(clicks.indptr)
     owners = np.repeat(np.arange(users, dtype=np.int32), sizes)
+    chances = np.zeros(0) if weights is None else weights.data.astype(np.float64)
+    if weights is not None and per_user:
+        chances = chances / np.bincount(owners, chances, minlength=users)[owners]
     return Window(
         user_rows=np.arange(users, dtype=np.int32) if user_rows is None else user_rows.astype(np.int32),
         starts=clicks.indptr.astype(np.int64),
@@ -100,7 +107,7 @@ def window_of(
         active=np.flatnonzero(sizes).astype(np.int32),
         histories=slots.astype(np.int32, copy=False),
         lengths=(slots != PADDING_ROW).sum(axis=1).astype(np.int32),
-        sums=np.zeros(0) if weights is None else np.concatenate([np.zeros(1), np.cumsum(weights.data, dtype=float)]),
+        sums=np.zeros(0) if weights is None else np.concatenate([np.zeros(1), np.cumsum(chances)]),
         first_step=np.int64(first_step),
         number=np.int64(number),
     )
@@ -190,7 +197,8 @@ class ShardedClicks:
     def read(self, shards: tuple[int, ...], first_step: int = 0, number: int = 0) -> Window:
         """Reads some shards and makes them a window of numpy arrays."""
         users = self.read_users(shards)
-        return window_of(users.clicks, users.histories, users.rows, first_step, number, users.weights)
+        per_user = self.config.training.positives == "per_user"
+        return window_of(users.clicks, users.histories, users.rows, first_step, number, users.weights, per_user)
 
     def read_users(self, shards: tuple[int, ...]) -> UsersOfShards:
         """Reads the users of some shards."""

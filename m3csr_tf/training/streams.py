@@ -32,7 +32,8 @@ class ExampleStream:
     def __init__(self, data: TrainingData, config: Config, collate: Collate, replicas: int = 1) -> None:
         self._config, self._collate = config, collate
         self._shards = shards = data.shards
-        self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data)]
+        per_user = config.training.positives == "per_user"
+        self._windows = [] if shards is not None else [_tensors(window) for window in _windows(data, per_user)]
         probability = None
         if config.negatives.kind == "in_batch":
             probability = positive_probabilities(_drawn_clicks(data), config.training.positives)
@@ -131,10 +132,10 @@ class ExampleStream:
         return window, window.first_step, last
 
 
-def _windows(data: TrainingData) -> list[Window]:
+def _windows(data: TrainingData, per_user: bool) -> list[Window]:
     """Returns one window of all users of a log in memory, or one for each part of them, which reads ids of its own."""
     if data.cross_ids is None:
-        return [window_of(data.clicks, data.histories, weights=data.weights)]
+        return [window_of(data.clicks, data.histories, weights=data.weights, per_user=per_user)]
     users_of_fold = [np.flatnonzero(data.cross_ids.parts == part) for part in range(len(data.cross_ids.ids))]
     return [
         window_of(
@@ -143,6 +144,7 @@ def _windows(data: TrainingData) -> list[Window]:
             users,
             number=part,
             weights=None if data.weights is None else data.weights[users],
+            per_user=per_user,
         )
         for part, users in enumerate(users_of_fold)
     ]

@@ -33,7 +33,7 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     """
     prepared = prepare(config)
     wanted = "tuned" if config.evaluation.baselines is None else config.evaluation.baselines
-    validation_users = len(user_draw.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    validation_users = user_draw.validation_users(prepared, config.evaluation)
     evaluated: dict[str, dict[str, Evaluation]] = {}
     tree: dict[str, Any] = {}
     choices = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from m3csr_tf import columns
 from m3csr_tf.batch.user_histories import UserHistories
 from m3csr_tf.config import ColdConfig, Config, ExposureConfig
-from m3csr_tf.data.audience import Audience
+from m3csr_tf.data.audience import Audience, read_clicks
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.drift.systems import ComparedUsers, System, of_release
 from m3csr_tf.errors import RunError
@@ -129,7 +129,8 @@ def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> Com
         }
     )
     counts = pd.Series(prepared.train_clicks[FIRST_ROW:], index=pd.Index(prepared.items.known, dtype=object))
-    return ComparedUsers(frame, _test_clicks(prepared, rows) if judged else None, counts)
+    clicked = _test_clicks(prepared, rows, config.evaluation.kinds) if judged else None
+    return ComparedUsers(frame, clicked, counts)
 
 
 def other_data(release: Release, trained: TrainedRun) -> str | None:
@@ -177,10 +178,8 @@ def known_clicks(record: Mapping[str, Any], config: Config) -> str | None:
     )
 
 
-def _test_clicks(prepared: Prepared, rows: np.ndarray) -> pd.Series:
-    """The items that each user has clicked in the test split, as lists of ids."""
-    clicks = prepared.split(columns.TEST, rows)
-    ids = prepared.items.ids(clicks[columns.ITEM_ROW].to_numpy())
-    owners = np.searchsorted(rows, clicks[columns.USER_ROW].to_numpy())
-    ends = np.cumsum(np.bincount(owners, minlength=len(rows)))[:-1]
-    return pd.Series(np.split(ids, ends), dtype=object, name="clicked")
+def _test_clicks(prepared: Prepared, rows: np.ndarray, kinds: Sequence[str]) -> pd.Series:
+    """The items that each user has clicked in the test split, as lists of ids; with `kinds`, of one of these."""
+    clicks = read_clicks(prepared, columns.TEST, rows, kinds)
+    ids = prepared.items.ids(clicks.indices)
+    return pd.Series(np.split(ids, clicks.indptr[1:-1]), dtype=object, name="clicked")

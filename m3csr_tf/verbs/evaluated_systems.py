@@ -98,7 +98,7 @@ def systems(trained: TrainedRun, of_model: Vectors) -> Iterator[tuple[str, Vecto
     yield trained.model.title, of_model, None
     wanted: str | Sequence[str] = FEW if config.evaluation.baselines is None else config.evaluation.baselines
     names = registry.named(wanted, prepared)
-    validation_users = len(user_draw.drawn_users(prepared, columns.VAL, config.evaluation)[0])
+    validation_users = user_draw.validation_users(prepared, config.evaluation)
     yield from registry.fitted(
         names, prepared, config.run.folder, validation_users, say, config.evaluation.weighted_baselines
     )

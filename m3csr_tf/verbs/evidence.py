@@ -132,7 +132,8 @@ class _Gathering:
     def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         """Returns curves by subset of modalities (None if no part of a vector is a modality's), and recall by bin."""
         prepared, users = self._prepared, self._users
-        truth, seen = (read_clicks(prepared, split, users) for split in (columns.TEST, columns.TRAIN))
+        truth = read_clicks(prepared, columns.TEST, users, self._config.evaluation.kinds)
+        seen = read_clicks(prepared, columns.TRAIN, users)
         candidates = np.arange(len(prepared.items)) >= FIRST_ROW
         ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
         vectors = UserVectors(self._encoder, self._audience)[users]

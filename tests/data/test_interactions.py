@@ -98,6 +98,10 @@ def test_the_input_frame_is_not_changed() -> None:
         ),
         (clicks(timestamp=[True, False, True]), "log: timestamp holds booleans"),
         (clicks(weight=[1.0, 0.0, 2.0]), "log: weight in data row 2 is 0.0; expected a positive number"),
+        (
+            clicks(weight=[1.0, 1e300, 2.0]),
+            "log: weight in data row 2 is 1e+300; expected a positive number, at most 1e+12",
+        ),
         (clicks(weight=[1.0, np.nan, 2.0]), "log: weight in data row 2 is nothing; expected a positive number"),
         (clicks(weight=["1", "heavy", "2"]), "log: weight in data row 2 is 'heavy'; expected a positive number"),
         (clicks(split=["train", "dev", "test"]), "log: split in data row 2 is 'dev'; expected one of train, val, test"),

@@ -181,6 +181,7 @@ def test_validation_is_drawn_in_parts_where_the_data_give_train_and_test_alone(t
         (columns.USER_ID, "", "user_id in data row 31 is nothing; expected an id"),
         (columns.ITEM_ID, "v99", "1 interactions are with items that the catalogue lacks, e.g. 'v99'"),
         (columns.WEIGHT, -1.0, "weight in data row 31 is -1.0; expected a positive number"),
+        (columns.WEIGHT, 1e18, "weight in data row 31 is 1e+18; expected a positive number, at most 1e+12"),
         (columns.SPLIT, "later", "split in data row 31 is 'later'; expected one of train, val, test"),
     ],
 )

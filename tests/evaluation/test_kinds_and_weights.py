@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from small_logs import Logs
 from m3csr_tf.baselines.log import Log
 from m3csr_tf.baselines.popularity import POPULARITY
 from m3csr_tf.baselines.registry import fitted
-from m3csr_tf.config import EvaluationConfig
+from m3csr_tf.config import Config, EvaluationConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError
 from m3csr_tf.evaluation.metrics import per_user
 from m3csr_tf.evaluation.report import evaluate, evaluate_split
 from m3csr_tf.evaluation.slice_table import table
 from m3csr_tf.evaluation.truth import users_of_kinds
+from m3csr_tf.evaluation.user_draw import validation_users
+from m3csr_tf.experiments.frontier import frontier
+from m3csr_tf.verbs.compared_runs import users_of_run
 
 
 def test_metrics_by_weight_are_those_worked_out_by_hand() -> None:
@@ -92,6 +96,34 @@ def test_truth_can_be_restricted_to_likes(prepared: Prepared) -> None:
     assert "kind_like" not in likes  # It would say the same again.
 
 
+def test_a_frontier_and_a_comparison_of_versions_judge_by_the_same_kinds(tmp_path: Path) -> None:
+    """In test everybody has a click, and those of even number a like of another item beside it."""
+    logs = Logs(tmp_path)
+    number = np.arange(len(logs.interactions))
+    logs.interactions["split"] = np.array(["train", "train", "train", "val", "test", "test"])[number % 6]
+    logs.interactions["feedback"] = np.where((number % 6 == 5) & (number // 6 % 2 == 0), "like", "click")
+    logs.overrides["data.events"] = "{column: feedback, kinds: {click: 1, like: 5}}"
+    assert logs.run().exit_code == 0
+    prepared = Prepared.open(tmp_path / "runs" / "case" / "prepared")
+    config = Config.model_validate({"evaluation": {"kinds": ["like"], "bootstrap": 0}})
+    likes = prepared.split("test").query("kinds == 2")
+
+    compared = users_of_run(SimpleNamespace(prepared=prepared, config=config), None, [])  # type: ignore[arg-type]
+    assert compared.clicked is not None
+    assert [ids.tolist() for ids in compared.clicked] == [[item] for item in prepared.items.ids(likes["item_row"])]
+
+    vectors = np.ones((len(prepared.users), 1), np.float32), np.arange(len(prepared.items), dtype=np.float32)[:, None]
+    _, as_trained = frontier(prepared, *vectors, "test", config, shares=("trained",))
+    assert as_trained.ndcg["all"] == pytest.approx(evaluated(prepared, "test", "like")["all"]["ndcg@20"])
+    assert as_trained.ndcg["all"] != pytest.approx(evaluated(prepared, "test")["all"]["ndcg@20"])
+
+
+def test_baselines_are_tuned_on_all_validation_users_whatever_kinds_are_judged(prepared: Prepared) -> None:
+    for kinds in ((), ("like",)):  # No validation user has a like.
+        assert validation_users(prepared, EvaluationConfig(kinds=kinds)) == 12
+    assert validation_users(prepared, EvaluationConfig(kinds=("like",), users=5)) == 5
+
+
 def test_kinds_without_truth_and_unknown_kinds_are_refused(prepared: Prepared) -> None:
     with pytest.raises(InputError, match=r"split val has no interaction of evaluation.kinds=\['like'\], so nothing"):
         evaluated(prepared, "val", "like")
@@ -113,7 +145,7 @@ def test_popularity_counts_clicks_or_their_weights(tmp_path: Path, prepared: Pre
     lines: list[str] = []
     names = [one.name for one in fitted(["popularity", "random"], weighed, tmp_path, None, lines.append, weighted=True)]
     assert names == ["popularity", "random"]
-    assert lines == ["evaluation.weighted_baselines: random count clicks, whatever their weights"]
+    assert lines == ["evaluation.weighted_baselines: of random there is nothing to weigh"]
 
 
 def test_weighted_baselines_of_clicks_without_weights_are_refused(tmp_path: Path) -> None:

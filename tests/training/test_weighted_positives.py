@@ -69,6 +69,21 @@ def test_per_user_a_user_is_drawn_as_ever_and_her_clicks_by_weight() -> None:
         assert counts[user, item] / counts[user].sum() == pytest.approx(share, abs=0.11)
 
 
+def test_per_user_small_weights_are_told_apart_beside_users_of_large_ones() -> None:
+    """Where user 2 weighs 1e12, sums of weights as they stand no longer tell 1e-5 from 9e-5."""
+    data = training_data(users=3, items=9, clicks=40)
+    of_user = np.repeat(np.arange(data.clicks.shape[0]), np.diff(data.clicks.indptr))
+    first = np.flatnonzero(np.diff(of_user, prepend=-1))
+    weights = np.where(of_user == 2, 1e12, 1e-5)
+    weights[first] *= 9
+    users, items = drawn(stream(weighted(data, weights), positives="per_user", batch_size=600), 4)
+    for user, click in zip(of_user[first], first, strict=True):
+        others = np.diff(data.clicks.indptr)[user] - 1
+        share = (items[users == user] == data.clicks.indices[click]).mean()
+        # Some 800 examples of a user: a standard deviation of at most 0.018.
+        assert others > 3 and share == pytest.approx(9 / (9 + others), abs=0.075)
+
+
 @pytest.mark.parametrize("positives", ["per_interaction", "per_user"])
 def test_the_probabilities_of_positives_are_those_of_the_weighted_draw(positives: str) -> None:
     # User 0 clicks items 1 and 2 with weights 1 and 3, user 1 clicks item 2 with weight 4.
@@ -137,6 +152,9 @@ def test_a_half_life_halves_the_chance_of_older_clicks(tmp_path: Path, log: pd.D
     np.testing.assert_allclose(by_both.of_clicks(train), [2**-1.5, 2 * 0.5, 3 * 2**-0.5, 4])
     by_age = ClickWeights.of(prepared, TrainingConfig(half_life_days=2, by_weight=False))
     np.testing.assert_allclose(by_age.of_clicks(train), [2**-1.5, 0.5, 2**-0.5, 1])
+    # Of somebody who left 60 half-lives ago, old clicks are told apart as those of others are.
+    long_ago = train.assign(timestamp=train["timestamp"] - 60 * 2 * DAY)
+    np.testing.assert_allclose(by_age.of_clicks(long_ago) / 2**-60.0, [2**-1.5, 0.5, 2**-0.5, 1])
     # So old that its chance would be 0: it stays above.
     assert ClickWeights.of(prepared, TrainingConfig(half_life_days=1e-6)).of_clicks(train).min() > 0
 

@@ -64,9 +64,14 @@ class TableLog:
     @property
     def source(self) -> str:
         """The name of the log in error messages that count rows; it says so if rows are counted after expansion."""
-        has_lists = self._lists or self._without_items is not None
-        source = f"{self.table.source}, a click a row" if has_lists else self.table.source
+        source = self._source_of_all
         return source if self._events is None else f"{source} (the rows that data.events keeps)"
+
+    @property
+    def _source_of_all(self) -> str:
+        """The name of the log before data.events leaves any row out."""
+        has_lists = self._lists or self._without_items is not None
+        return f"{self.table.source}, a click a row" if has_lists else self.table.source
 
     @property
     def unit(self) -> str:
@@ -151,7 +156,7 @@ class TableLog:
         self._reader = EventReader(self._events, str(self.table.path))
 
     def _weighed(self, block: pa.Table, before: int) -> pa.Table:
-        return block if self._reader is None else self._reader.weighed(block, before, self.table.source)
+        return block if self._reader is None else self._reader.weighed(block, before, self._source_of_all)
 
     def _end(self) -> None:
         if self._reader is not None:

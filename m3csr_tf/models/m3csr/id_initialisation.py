@@ -86,7 +86,13 @@ def _cross_ids(
     else:
         with progress(f"ids for training, without the clicks of a part of the users each, {PERCENT}") as stage:
             ids = cross_fitted_ids(
-                data.clicks, factors, initialisation.ials, parts, config.run.seed, stage, initial.cross_fit_sweeps
+                _counted(data, config),
+                factors,
+                initialisation.ials,
+                parts,
+                config.run.seed,
+                stage,
+                initial.cross_fit_sweeps,
             )
         if ids is not None:
             return ids
@@ -101,6 +107,7 @@ def _chosen(
     """Returns the candidate whose ids alone rank validation best, and its factors; None where ids stay as drawn."""
     config = model.config
     tried = _candidates(data, prepared, config)
+    _say_what_is_not_weighed(data, tried, config)
     if len(tried) == 1:
         return tried[0], None if tried[0].kind == "xavier" else _factors(data, tried[0], config)
     chosen, best, highest = tried[0], None, -1.0
@@ -134,13 +141,28 @@ def _factors_by(
     dim, seed, initial = config.m3csr.id_width, config.run.seed, config.m3csr.initial
     if initialisation.kind == "svd":
         return IdFactors(
-            item_factors(data.clicks, dim, seed, on_progress, initial.svd_popularity), np.eye(dim, dtype=np.float32)
+            item_factors(_counted(data, config), dim, seed, on_progress, initial.svd_popularity),
+            np.eye(dim, dtype=np.float32),
         )
     if initialisation.kind == "walks":
         assert data.item_graph is not None
         return item_graph_factors(data.item_graph, data.clicks, dim, seed, initial.walk_floor)
     assert initialisation.ials is not None
-    return ials_factors(data.clicks, dim, initialisation.ials, config.ials, seed, on_progress)
+    return ials_factors(_counted(data, config), dim, initialisation.ials, config.ials, seed, on_progress)
+
+
+def _counted(data: TrainingData, config: Config) -> csr_matrix:
+    """Returns the clicks from which ids are initialised, with their weights where `model.initial.by_weight` says so."""
+    return data.weighed_clicks() if config.m3csr.initial.by_weight else data.clicks
+
+
+def _say_what_is_not_weighed(data: TrainingData, tried: list[IdInitialisation], config: Config) -> None:
+    if not config.m3csr.initial.by_weight:
+        return
+    if data.weights is None:
+        say("model.initial.by_weight=true changes nothing: positives are not drawn by weight or age")
+    elif tried[0].kind in ("walks", "xavier"):
+        say(f"model.initial.by_weight=true changes nothing: model.id_initialisation={tried[0].kind} knows no weights")
 
 
 def _place_factors(model: M3CSR, factors: np.ndarray, clicked: np.ndarray) -> None:

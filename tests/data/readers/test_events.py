@@ -106,6 +106,20 @@ def test_seconds_go_through_threshold_cap_and_transform(tmp_path: Path, capsys: 
     assert "2 rows left out: column 'seconds' is below 3" in capsys.readouterr().err
 
 
+def test_a_number_that_a_cap_counts_as_less_may_be_as_large_as_it_likes(tmp_path: Path) -> None:
+    write(tmp_path, KINDS[:3].assign(item_id=list("abc"), seconds=[1.0, 1e300, 4.0]))
+    found = read(tmp_path, events={"column": "seconds", "at_most": 60})
+    assert [click[-1] for click in found.clicks] == [1.0, 60.0, 4.0]
+
+
+def test_rows_of_lists_are_counted_as_the_message_says(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user_id": list("uv"), "item_id": [["a", "b"], ["c"]], "seconds": [1.0, -1.0]})
+    log.to_parquet(tmp_path / "interactions.parquet")
+    pd.DataFrame({"item_id": list("abc"), "clip": [[1.0], [2.0], [3.0]]}).to_parquet(tmp_path / "catalogue.parquet")
+    with pytest.raises(InputError, match=r"a click a row: seconds in data row 3 is -1\.0; expected a number from 0"):
+        read(tmp_path, events={"column": "seconds"})
+
+
 def test_a_share_watched_above_one_counts_as_it_stands_unless_capped(tmp_path: Path) -> None:
     log = KINDS[:3].assign(item_id=list("abc"), share=[0.5, 1.0, 2.5])
     write(tmp_path, log)
@@ -299,6 +313,10 @@ MISUSES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         ("feedback in data row 1 is 'click'; expected a number from 0",),
     ),
     "negative seconds": ({"data.events.column": "loss"}, ("loss in data row 2 is -1.0; expected a number from 0",)),
+    "a number that no sum bears": (
+        {"data.events.column": "id_by_mistake"},
+        ("id_by_mistake in data row 1 is 1e+18; expected a number from 0 to 1e+12, or data.events.at_most",),
+    ),
     "a threshold above everything": (
         {"data.events": "{column: seconds, at_least: 1000}"},
         ("none of its 72 rows counts", "at_least"),
@@ -319,13 +337,16 @@ MISUSES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("in_memory_rows", ["1000", "0"])
 @pytest.mark.parametrize("misuse", MISUSES)
-def test_misuse_ends_in_one_message_and_leaves_nothing(logs: Logs, misuse: str) -> None:
+def test_misuse_ends_in_one_message_and_leaves_nothing(logs: Logs, misuse: str, in_memory_rows: str) -> None:
     overrides, named = MISUSES[misuse]
+    logs.overrides["data.in_memory_rows"] = in_memory_rows
     number = np.arange(len(logs.interactions))
     logs.interactions["feedback"] = np.where(number % 2 == 0, "click", "like")
     logs.interactions["seconds"] = 1.0
     logs.interactions["loss"] = -number.astype(float)
+    logs.interactions["id_by_mistake"] = 1e18 + number
     if "data.where" in overrides:
         logs.interactions = logs.interactions.drop(columns=["timestamp", "weight", "feedback"])
     logs.overrides |= overrides
