@@ -13,12 +13,24 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from long_files import LONG_FILES
 
 from m3csr_tf.config import Config
 
 # A machine that is busy with something else is no fault of the code.
 hypothesis.settings.register_profile("m3csr_tf", deadline=None)
 hypothesis.settings.load_profile("m3csr_tf")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leaves files in the order of collection when pytest-xdist hands them out."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, in the order of `LONG_FILES`."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from long_files import LONG_FILES
 
 import m3csr_tf
 
@@ -169,3 +170,8 @@ def test_no_two_test_modules_have_the_same_name() -> None:
     # Tests are no package, so that pytest can import only one of each name.
     names = [path.name for path in (Path(__file__).parent).rglob("*.py") if path.name != "conftest.py"]
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_files_that_are_said_to_take_longest_are_there() -> None:
+    names = {path.stem for path in (Path(__file__).parent).rglob("test_*.py")}
+    assert len(set(LONG_FILES)) == len(LONG_FILES) and set(LONG_FILES) <= names

@@ -7,10 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
-from threadpoolctl import threadpool_limits
+import scipy.linalg  # noqa: F401  Loads scipy's BLAS, which is another than numpy's, before libraries are looked for.
+from threadpoolctl import ThreadpoolController
 
 _BLAS_LIMIT = threading.Lock()
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The threaded libraries of this process. To look for them takes 5 ms, and ALS limits them hundreds of times."""
+    return ThreadpoolController()
 
 
 def cores() -> int:
@@ -21,7 +29,7 @@ def cores() -> int:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Limits BLAS to one thread inside the block; only one block runs at a time, because the limit is process-wide."""
-    with _BLAS_LIMIT, threadpool_limits(1, "blas"):
+    with _BLAS_LIMIT, _libraries().limit(limits=1, user_api="blas"):
         yield
 
 

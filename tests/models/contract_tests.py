@@ -48,7 +48,7 @@ from m3csr_tf.releases.refresh import refresh
 from m3csr_tf.releases.release import Release, open_release
 from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import fit as fitting
-from m3csr_tf.training import run_files
+from m3csr_tf.training import run_files, runs
 from m3csr_tf.training.fit import fit
 from m3csr_tf.training.runs import TrainedRun, load_trained
 from m3csr_tf.training.streams import ExampleStream
@@ -384,28 +384,29 @@ class ContractTests:
         assert case.recall(columns.VAL) == pytest.approx(case.trained.finished["recall@20"], abs=1e-6)
 
     def test_a_run_that_was_stopped_ends_where_an_uninterrupted_one_ends(
-        self, case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, kind: str, block_world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         if os.environ.get("TF_NUM_INTRAOP_THREADS") != "1":
             pytest.skip("several threads add the parts of a sum in any order: this runs in a process of one thread")
-        shutil.copytree(case.config.data.path, tmp_path / "logs")
-        config = small_config(kind, tmp_path)
-        shutil.copytree(case.prepared.folder, config.run_folder / run_files.PREPARED_FOLDER)
+        whole = small_config(kind, Path(shutil.copytree(block_world, tmp_path / "whole")))
+        elsewhere = whole.run.model_copy(update={"folder": tmp_path / "stopped"})
+        stopped = whole.model_copy(update={"run": elsewhere})
         take, calls = fitting.take_steps, []
 
-        def stopped(*arguments: Any) -> tf.Tensor:
+        def watched(*arguments: Any) -> tf.Tensor:
             calls.append(arguments)
             if len(calls) == STEPS // 2 // 20 + 2:  # In the second half, of 20 steps a call; the first half is kept.
-                raise KeyboardInterrupt
+                # What a run that is killed here leaves behind; the other goes on.
+                shutil.copytree(whole.run_folder, stopped.run_folder)
             return take(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(fitting, "take_steps", stopped)
-            with pytest.raises(KeyboardInterrupt):
-                fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
-        assert not (config.run_folder / run_files.FINISHED_FILE).exists()
-        fit(config, Prepared.open(config.run_folder / run_files.PREPARED_FOLDER))
-        states = [last_state(one.run_folder) for one in (case.config, config)]
+            patch.setattr(fitting, "take_steps", watched)
+            fit(whole, prepare(whole))
+        assert len(calls) == STEPS // 20 and not (stopped.run_folder / run_files.FINISHED_FILE).exists()
+        assert runs.latest_checkpoint(stopped.run_folder).name == f"training-{STEPS // 2}"
+        fit(stopped, Prepared.open(stopped.run_folder / run_files.PREPARED_FOLDER))
+        states = [last_state(one.run_folder) for one in (whole, stopped)]
         assert states[0].keys() == states[1].keys()
         for name, value in states[0].items():
             np.testing.assert_array_equal(value, states[1][name], err_msg=name)
