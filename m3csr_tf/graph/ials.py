@@ -23,7 +23,7 @@ Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
 _START = 0.1
 """Expected length of the random initial item vectors, as in Rendle et al. 2022. Items without a click have zeros."""
 _CELLS = 1 << 19
-"""Entries of the other side's vectors that a thread gathers at once."""
+"""Largest number of entries of the other side's vectors that a thread gathers at once, which bounds its memory."""
 
 
 class Factors(NamedTuple):
@@ -52,13 +52,13 @@ def factorise(
     """Factorises a click matrix.
 
     Args:
-      clicks: [users, items] of 1s.
+      clicks: sparse [users, items] of 1s.
       factors: width of the vectors.
       alpha: the confidence that a click adds.
       penalty: lambda, the weight of the squared vectors.
       sweeps: how often users and then items are solved.
       seed: seed of the random initial item vectors.
-      initial_items: initial item vectors float64 [items, factors]; None: they are random.
+      initial_items: initial item vectors float64 [items, factors]; None draws them at random.
       on_progress: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     by_user = sparse.csr_matrix(clicks)
@@ -80,14 +80,14 @@ def factorise(
 def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) -> np.ndarray:
     """Computes the optimal vectors of one side (users or items) for fixed vectors of the other side.
 
-    Let F be the vectors of the other side, F_u those that were clicked, and G = F'F + lambda I. The solution is
+    Let F be the vectors of the other side, F_u those that a row has clicks on, and G = F'F + lambda I. The solution is
     x = A^-1 (1 + alpha) F_u' 1 with A = G + alpha F_u' F_u. On the principal axes of F, G is a diagonal matrix D, and
     x = D^-1 F_u' s, where s solves (I + alpha F_u D^-1 F_u') s = (1 + alpha) 1. This exact form has one equation for
     each click instead of one for each factor. It is used for rows with no more clicks than factors; others are solved
     by A.
 
     Args:
-      clicks: [n, m] of 1s.
+      clicks: sparse [n, m] of 1s.
       others: F, float64 [m, factors].
       alpha, penalty: as in `factorise`.
 
@@ -97,7 +97,7 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
     width = others.shape[1]
     with one_blas_thread():
         values, axes = np.linalg.eigh(others.T @ others)
-        rotated = np.concatenate([others @ axes, np.zeros((1, width))])  # The last row pads.
+        rotated = np.concatenate([others @ axes, np.zeros((1, width))])  # The row of zeros pads rows with fewer clicks.
     diagonal = np.maximum(values, 0) + penalty
     sizes = np.diff(clicks.indptr)
     solved = np.zeros((clicks.shape[0], width))
@@ -127,7 +127,9 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
 
 
 def tries_ials(clicks: int, items: int, config: IalsConfig) -> bool:
-    """Returns whether implicit ALS is tried, which is fitted once for each setting of its grid and for each part.
+    """Returns whether the log is small enough for implicit ALS.
+
+    ALS is fitted once for each setting of its grid, and once for each part of the users (`graph.cross_fitting`).
 
     Args:
       clicks: number of training clicks of the whole log.

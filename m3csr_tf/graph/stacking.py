@@ -86,7 +86,7 @@ class HeldOutClicks:
     similarities: np.ndarray
 
     def __len__(self) -> int:
-        """Number of clicks."""
+        """Returns the number of clicks."""
         return self.similarities.shape[1]
 
 
@@ -263,7 +263,7 @@ class _Fold(NamedTuple):
         """Samples held-out clicks, and other candidates for each.
 
         Args:
-          random: the generator.
+          random: the random generator, which the draws advance.
           on_new: whether the clicks, and the candidates, are on new items or on items with remaining clicks.
           popular: whether candidates are drawn in proportion to their held-out clicks, and not uniformly.
         """
@@ -287,6 +287,7 @@ class _Fold(NamedTuple):
 
 
 def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
+    """Yields the folds, except those without a held-out click of a user who has remaining clicks."""
     pairs = clicks.tocoo()
     clicked = np.flatnonzero(np.bincount(pairs.col, minlength=clicks.shape[1]))
     order = random.permutation(clicked)

@@ -1,7 +1,7 @@
 """Item-to-item weights: by random walks over users (Paudel et al. 2016), and by similarity of content.
 
 Both give a sparse matrix [items, items] of weights from each item to others. A user's scores are the product of her row
-of the click matrix with it.
+of the click matrix with this matrix.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ def item_walk(
 ) -> sparse.csr_matrix:
     """Computes RP3beta (Paudel et al. 2016): W_ij = sum_u p_iu^alpha p_uj^alpha / n_j^beta, walks item - user - item.
 
-    p_iu = 1 / n_i is the probability of a step from item i, which has n_i clicks, to its user u. p_uj is that of a step
-    from user u to item j, one over the user's clicks.
+    p_iu = 1 / n_i is the probability of a step from item i, which has n_i clicks, to its user u. p_uj = 1 / n_u is that
+    of a step from user u, who has n_u clicks, to item j.
 
     Args:
       clicks: binary [users, items].
       alpha: exponent of the probabilities; below 1, paths through users and items with many clicks count for more.
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
-        lowest rows; None: all.
-      user_exponent: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+        lowest rows; None keeps all.
+      user_exponent: exponent of p_uj; None takes `alpha`. Above 1, users with many clicks are down-weighted.
       on_progress: progress callback, as in `pruned_product`.
 
     Returns:
@@ -69,7 +69,7 @@ def pruned_product(
       left: sparse [items, n].
       right: sparse [n, items].
       count: number of weights that are kept in each row, the largest ones, and among equal ones those of the lowest
-        columns; None: all.
+        columns; None keeps all.
       on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
         threads.
 
@@ -140,7 +140,7 @@ def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.
     Args:
       block: sparse, some rows of an [items, items] matrix.
       start: the first of these rows. The entries on the diagonal of the whole matrix are left out.
-      count: number of weights that are kept in each row; None: all.
+      count: number of weights that are kept in each row; None keeps all.
 
     Returns:
       float32, of the shape of `block`.
