@@ -1,4 +1,4 @@
-"""Logs warnings about the lists that a caller of the API gets, of which the verbs print the same."""
+"""Logs as warnings, for callers of the API, what the verbs print about lists."""
 
 from __future__ import annotations
 

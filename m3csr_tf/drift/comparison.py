@@ -70,7 +70,8 @@ class Comparison:
         quality = None
         if self.quality is not None:
             tests = {metric: asdict(test) for metric, test in self.quality.items()}
-            # The first system of a paired test is the one under test; here it is the one from which the other came.
+            # In a paired test, `first` is the system under test; in a comparison it is the system that was there
+            # before. The two are therefore swapped, and the difference stays as it is.
             quality = {
                 metric: {
                     "users": test["users"],

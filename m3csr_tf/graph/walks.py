@@ -18,7 +18,8 @@ from m3csr_tf.graph.content_graph import content_cosines
 from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
-# Products that a thread computes at once, so that memory does not grow with the square of the catalogue.
+# Largest number of products that a thread computes at once, so that memory does not grow with the square of the
+# catalogue.
 _ENTRIES = 1 << 23
 
 

@@ -35,7 +35,7 @@ from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import load_run
 
 LISTS, VECTORS = "lists", "vectors"
-"""What can be given; also the names of the results by default."""
+"""The two kinds of input, and the default names of their results."""
 
 
 def evaluate_given(

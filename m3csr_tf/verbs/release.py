@@ -31,8 +31,8 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
     again, unless `again` is set. With `release.max_loss`, a run that finds significantly less than the current version
     is not published, unless `anyway` is set.
 
-    With `training.final_fit`, the final fit of the run is published; the run that chose its settings is compared in its
-    place.
+    With `training.final_fit`, the final fit of the run is published. If that was trained on all clicks, the run that
+    chose its settings is compared in its place.
 
     Raises:
       InputError: a column of `release.columns` cannot be read from the catalogue.
