@@ -128,7 +128,7 @@ class Clusters:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of kind, modalities and centres, hexadecimal; equal digests mean equal cluster ids."""
+        """SHA-256 of kind, modalities and centres, hexadecimal; with equal digests, cluster ids mean the same."""
         digest = hashlib.sha256(self.kind.encode())
         for name, centres in self.centres.items():
             digest.update(f"/{name}/{centres.shape}/".encode() + np.ascontiguousarray(centres, "<f4").tobytes())

@@ -190,7 +190,7 @@ class _Regression:
         return cls(joined, targets - means[1], means, modality_index, joined.T @ joined)
 
     def left_out_error(self, ridges: np.ndarray) -> float:
-        """Computes the leave-one-out error: the squared errors of rows, each predicted by a fit without it, summed."""
+        """Computes the sum of the squared leave-one-out errors: each row is predicted by a fit without it."""
         inverse = self._inverse(ridges)
         weights = inverse @ (self.columns.T @ self.targets)
         leverage = np.einsum("nw,nw->n", self.columns @ inverse, self.columns) + 1 / len(self.columns)

@@ -135,7 +135,7 @@ def item_graph_factors(
         values, directions = values[order], directions[order]
     projected = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
-    # Each side gets the roots of the singular values.
+    # The singular values are split evenly: item vectors and their targets in the fit of W_V get the roots.
     items = np.zeros((clicks.shape[1], dim))
     items[:, :rank] = directions.T * np.sqrt(values)
     items[~clicked] = 0
