@@ -1,4 +1,4 @@
-"""The Python API: the verbs as functions, data frames in and data frames out, errors as exceptions (docs/python.md).
+"""The Python API: functions that take and return data frames, and raise errors where verbs print them (docs/python.md).
 
 import m3csr_tf as m3
 

@@ -1,4 +1,4 @@
-"""What a caller should know of lists that she is given: warnings, where the verbs print."""
+"""Logs as warnings, for callers of the API, what the verbs print about lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_lists(done: JobStatus, released: Release, users: Users, config: RetrieveConfig, cold: ColdConfig) -> None:
-    """Warns of what `retrieve` prints of lists of users: unknown ids, what is suspicious, short lists, ages."""
+    """Warns of what the verb `retrieve` prints: unknown ids, suspicious counts, short lists, and doubtful ages."""
     distinct = distinct_lists(done.folder)
     if done.unknown_ids:
         logger.warning("recommend: %s", said_of(done, distinct))
@@ -26,7 +26,7 @@ def warn_of_lists(done: JobStatus, released: Release, users: Users, config: Retr
 
 
 def warn_of_similar(done: JobStatus, released: Release, config: SimilarConfig, cold: ColdConfig) -> None:
-    """Warns of what `similar` prints of lists of items: items without a list, short lists, ages."""
+    """Warns of what the verb `similar` prints: items without a list, short lists, and doubtful ages."""
     for count, why in ((done.unknown_ids, "unknown to the release"), (done.empty, f"without {config.by}")):
         if count:
             logger.warning("similar: %s of %s items are %s and have no list", count, done.inputs, why)

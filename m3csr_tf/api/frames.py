@@ -1,4 +1,4 @@
-"""Data frames as the files that the verbs read, so that both go through the same checks."""
+"""Writes data frames as the files that the verbs read, so that frames and files go through the same checks."""
 
 from __future__ import annotations
 
@@ -25,21 +25,24 @@ from m3csr_tf.verbs.system_errors import system_errors
 
 
 class Workspace:
-    """A folder for what a verb reads and writes, removed in the end; errors speak of frames, not of its files."""
+    """A temporary folder for the files that a verb reads and writes.
+
+    It remembers which frame is in which file, so that error messages can name the frame (`renamed`).
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="m3csr_tf-"))
         self._called: dict[str, str] = {}
 
     def table(self, frame: pd.DataFrame, what: str) -> Path:
-        """A frame as a parquet file.
+        """Writes a frame as a parquet file, and returns the path of the file.
 
         Args:
-          frame: what was given.
-          what: it is, in messages, e.g. "users".
+          frame: the frame; anything else is refused.
+          what: name of the frame in messages, e.g. "users", and of the file.
 
         Raises:
-          InputError: it is no frame, or cannot be stored as a table.
+          InputError: `frame` is not a frame, or it cannot be stored as a table.
         """
         path = self.folder / f"{what.replace(' ', '_')}.parquet"
         self._called[str(path)] = what
@@ -47,15 +50,15 @@ class Workspace:
         return path
 
     def ids(self, ids: Collection[Any], what: str) -> Path:
-        """Item ids as a parquet file.
+        """Writes item ids as a parquet file, and returns the path of the file.
 
         Raises:
-          InputError: they are no collection of ids, or there is none.
+          InputError: `ids` is not a collection of ids, or the ids cannot be stored as a column.
         """
         return self.table(ids_frame(ids, columns.ITEM_ID, what, "a list of item ids"), what)
 
     def renamed(self, message: str) -> str:
-        """A message with frames in the place of their files."""
+        """Returns a message in which the paths of files are replaced by the names of their frames."""
         for path, what in self._called.items():
             message = message.replace(path, what)
         return message
@@ -63,10 +66,10 @@ class Workspace:
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """A workspace for the block.
+    """Yields a workspace, and removes its folder after the block.
 
     Raises:
-      M3CSRError: as the block, with frames called by their names.
+      M3CSRError: the error of the block, whose message names frames instead of files.
     """
     place = Workspace()
     try:
@@ -80,15 +83,18 @@ def workspace() -> Iterator[Workspace]:
 
 @contextmanager
 def as_verb(verbose: bool) -> Iterator[None]:
-    """Runs what a verb runs: what the system refuses is an error of this package, and tables are printed if asked for.
+    """Runs the code of verbs in the block, with errors of the operating system converted to errors of this package.
+
+    Args:
+      verbose: print what the verbs print.
 
     Raises:
-      ResourceError: as `system_errors`.
+      ResourceError: for the same reasons as in `system_errors`.
     """
     before, of_tensorflow = console.quiet, logging.getLogger("tensorflow")
     level = of_tensorflow.level
     console.quiet = not verbose
-    of_tensorflow.setLevel(max(level, logging.WARNING))  # In a notebook it says of every file that it was written.
+    of_tensorflow.setLevel(max(level, logging.WARNING))  # Its messages about every file written would fill a notebook.
     try:
         with system_errors():
             yield
@@ -98,10 +104,12 @@ def as_verb(verbose: bool) -> Iterator[None]:
 
 
 def write_table(path: Path, frame: pd.DataFrame, what: str) -> None:
-    """Writes a frame as parquet, whole or not at all; a named index becomes columns, another one is dropped.
+    """Writes a frame as a parquet file, completely or not at all.
+
+    A named index becomes columns; an index without a name is dropped.
 
     Raises:
-      InputError: it is no frame, or cannot be stored as a table.
+      InputError: for the same reasons as in `as_table`.
     """
     table = as_table(frame, what)
     with replacing(path) as beside:
@@ -110,17 +118,17 @@ def write_table(path: Path, frame: pd.DataFrame, what: str) -> None:
 
 @contextmanager
 def inputs_of(run: Path, folder: Path, frames: Mapping[str, pd.DataFrame]) -> Iterator[None]:
-    """Frames as the input files of a run for the block, and after it.
+    """Writes frames as the input files of a run, where they stay after the block.
 
-    Where the block fails before the run is prepared from them, the files are again what they were.
+    If the block fails before the run has been prepared from these files, the earlier files are restored.
 
     Args:
       run: the run's folder.
-      folder: of its input files.
-      frames: name of a file, without its ending, and of the frame in messages -> the frame.
+      folder: the folder of the run's input files.
+      frames: name of a file without its extension, which is also the name of the frame in messages -> the frame.
 
     Raises:
-      InputError: as `write_table`.
+      InputError: for the same reasons as in `as_table`.
     """
     manifest = run / run_files.PREPARED_FOLDER / columns.MANIFEST
     prepared = manifest.read_bytes() if manifest.exists() else None
@@ -139,7 +147,7 @@ def inputs_of(run: Path, folder: Path, frames: Mapping[str, pd.DataFrame]) -> It
                     earlier[path].replace(path)
                 else:
                     path.unlink(missing_ok=True)
-            with suppress(OSError):  # Something else lies there.
+            with suppress(OSError):  # The folder stays if it holds other files.
                 folder.rmdir()
         raise
     finally:
@@ -148,11 +156,17 @@ def inputs_of(run: Path, folder: Path, frames: Mapping[str, pd.DataFrame]) -> It
 
 
 def as_table(frame: pd.DataFrame, what: str) -> pa.Table:
-    """A frame as Arrow's table.
+    """Converts a frame to an Arrow table.
+
+    A named index becomes columns; an index without a name is dropped.
+
+    Args:
+      frame: the frame; anything else is refused.
+      what: name of the frame in messages.
 
     Raises:
-      InputError: it is no frame, two of its columns have one name, a name is no text, or a column holds values of
-        several kinds.
+      InputError: `frame` is not a frame, two of its columns have the same name, the name of a column is not a text, or
+        a column holds values of several kinds.
     """
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"{what}: got {quoted(frame)}, of type {type(frame).__name__}; expected a pandas DataFrame")
@@ -168,6 +182,7 @@ def as_table(frame: pd.DataFrame, what: str) -> pa.Table:
 
 
 def _array(column: pd.Series, what: str) -> pa.Array:
+    """Converts a column to an Arrow array; categories become their values."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     try:
@@ -180,16 +195,17 @@ def _array(column: pd.Series, what: str) -> pa.Array:
 
 
 def ids_frame(ids: Any, column: str, what: str, expected: str) -> pd.DataFrame:
-    """Ids as a frame of one column.
+    """Returns ids as a frame of one column.
 
     Args:
-      ids: what was given.
-      column: of the frame.
-      what: they are, in messages.
-      expected: in their place, in words.
+      ids: a collection of ids; anything else is refused.
+      column: name of the column.
+      what: name of the ids in messages.
+      expected: what the message says was expected.
 
     Raises:
-      InputError: they are no collection of ids; of a frame or a mapping, nobody knows what of it is meant.
+      InputError: `ids` is not a collection of ids. A text is one id, and a frame or a mapping does not say which part
+        of it holds the ids.
     """
     if isinstance(ids, str | bytes | Mapping | pd.DataFrame) or not isinstance(ids, Collection | np.ndarray):
         raise InputError(f"{what}: got {_described(ids)}; expected {expected}")
@@ -197,10 +213,10 @@ def ids_frame(ids: Any, column: str, what: str, expected: str) -> pd.DataFrame:
 
 
 def as_path(place: Any, what: str) -> Path:
-    """What was given for a path, as one.
+    """Returns a text or a path as a path; `what` names it in messages.
 
     Raises:
-      InputError: it is neither a text nor a path.
+      InputError: `place` is neither a text nor a path.
     """
     if not isinstance(place, str | Path):
         raise InputError(f"{what}: got {_described(place)}; expected a path, as a text or a pathlib.Path")
@@ -214,7 +230,7 @@ def _described(value: Any) -> str:
 
 
 def without_numpy(settings: Any) -> Any:
-    """Returns a mapping with numbers of NumPy, such as counts of a frame are, as Python's; anything else as it is."""
+    """Returns a mapping in which NumPy's numbers, e.g. counts from a frame, are Python's; anything else as it is."""
     if not isinstance(settings, Mapping):
         return settings
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""A release behind data frames: lists, similar items, explanations and refreshes."""
+"""A release that takes and returns data frames: lists, similar items, explanations and refreshes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ Ids: TypeAlias = "Collection[Any] | pd.Series | pd.Index | np.ndarray"
 
 
 class Release:
-    """A version of a release; it follows the current version and what is refreshed, unless it was opened by a number.
+    """A release, at its current version or, if it was opened by a number, at that version.
+
+    Every call first takes in what has been refreshed since the last one.
 
     Args:
-      release: opened.
-      config: of the run that it came from, which says who clicked what; None where the run is not at hand.
-      follows: whether to open the current version anew when another one is published.
+      release: the opened version.
+      config: settings of the run that the release came from, whose log has users' histories; None if it is unavailable.
+      follows: whether to open the current version anew when another one has been published.
     """
 
     def __init__(self, release: releases.Release, config: Config | None = None, follows: bool = True) -> None:
@@ -56,12 +58,12 @@ class Release:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the release, `saved_models/<name>`."""
         return self._release.folder
 
     @property
     def version(self) -> int:
-        """Number of the version."""
+        """The number of the version."""
         return self._opened().version
 
     @property
@@ -74,9 +76,10 @@ class Release:
         """The items that can be recommended now.
 
         Returns:
-          item_id, view_count (-1: unknown), publish_time (Unix seconds, NaN: unknown), popularity_bin, is_cold (at this
-          moment, by the section `cold` that the version was released with; without it, whether it is in bin 0), and the
-          columns that the release keeps of the catalogue (`release.columns`), None where an item has no value.
+          A row for each item: item_id, view_count (-1 if unknown), publish_time (Unix seconds, NaN if unknown),
+          popularity_bin, is_cold (now, by the settings `cold` that the version was released with; without them, whether
+          the item is in bin 0), and the columns of the catalogue that the release keeps (`release.columns`), None where
+          an item has no value.
         """
         store = self._opened().items
         ids = store.ids
@@ -106,31 +109,31 @@ class Release:
         max_age_days: float | None = None,
         now: Any = None,
     ) -> pd.DataFrame:
-        """Top-N lists: `pipelines/retrieve.py`.
+        """Makes top-N lists, as `pipelines/retrieve.py` does.
 
         Args:
-          users: user_id, and perhaps history (lists of item ids, oldest first) and exclusions (lists of item ids), or
-            user ids alone. Without histories they are those of the run's log, which must be at hand, and what a user
-            clicked is left out of her list.
+          users: a frame of user_id, and optionally history (lists of item ids, oldest first) and exclusions (lists of
+            item ids); or a collection of user ids. Histories that are not given come from the log of the run, which
+            must be available, and the items that a user clicked there are left out of her list.
           n: length of the lists.
-          only: "all", or "cold" for cold items alone.
-          cold_quota: least share of a list that cold items take.
-          block: item ids that are in no list.
-          allow: the only item ids that may be in a list.
-          cap: column -> how many items of a list may have the same value of it, e.g. {"author": 2}; of the columns that
-            the release keeps.
-          near_duplicates: of items whose content has at least this cosine, a list holds the best one alone, e.g. 0.98.
-          cold: which items are cold, {"max_age_hours": 24, "max_views": 4000} or one of the two; None: as the version
-            was released with, by default those without a click.
-          max_age_days: items that were published more days ago are in no list.
-          now: the time at which ages are taken: a datetime (UTC without a time zone), an ISO 8601 text or Unix seconds;
-            None: the clock.
+          only: "all" items, or "cold" for cold items alone.
+          cold_quota: the least share of a list that cold items take, from 0 to 1.
+          block: ids of items that may not be in any list.
+          allow: ids of the only items that may be in a list.
+          cap: column that the release keeps -> how many items of a list may share a value of it, e.g. {"author": 2}.
+          near_duplicates: least cosine of the content of near-duplicates, e.g. 0.98; a list holds only the best one.
+          cold: which items are cold, {"max_age_hours": 24, "max_views": 4000} or one of the two. None takes the
+            settings that the version was released with, by default items without a click.
+          max_age_days: largest age of a listed item, in days since it was published.
+          now: the time from which ages are counted: a datetime (UTC if it has no time zone), an ISO 8601 text or Unix
+            seconds; None takes the clock.
 
         Returns:
-          user_id, rank (from 1), item_id, score, model_version, part_id and part_<modality>, which sum to the score.
+          A row for each place of a list: user_id, rank (from 1), item_id, score, model_version, and the parts of the
+          score, which sum to it, e.g. part_id and part_<modality>.
 
         Raises:
-          InputError: users or filters are malformed, histories are not at hand, or the release keeps no such column.
+          InputError: users or filters are malformed, histories are not available, or the release keeps no such column.
         """
         released = self._opened()
         with workspace() as place, as_verb(verbose=False):
@@ -165,21 +168,22 @@ class Release:
         max_age_days: float | None = None,
         now: Any = None,
     ) -> pd.DataFrame:
-        """The nearest items by cosine: `pipelines/similar.py`.
+        """Finds the nearest items by cosine, as `pipelines/similar.py` does.
 
         Args:
-          items: ids of items of the release, or a frame of videos that it may lack: item_id and the columns of vectors
-            that the catalogue of the training had.
+          items: ids of items of the release, or a frame of videos that need not be in the release: item_id and the
+            columns of vectors that the catalogue of the training had.
           n: length of the lists.
           by: what is compared: "vector", "content", or the name of a modality.
           only, cold_quota, block, allow, cold, max_age_days, now: as in `recommend`.
 
         Returns:
-          item_id, rank (from 1), similar_item_id, cosine, model_version, and the parts of the cosine. An item that has
-          nothing of what is compared, or that the release lacks, has no row, which a warning counts.
+          A row for each place of a list: item_id, rank (from 1), similar_item_id, cosine, model_version, and the parts
+          of the cosine. An item that lacks what is compared, or that is unknown to the release, has no row; a warning
+          counts such items.
 
         Raises:
-          InputError: items or filters are malformed, no item is known, or `by` is no part of the vectors.
+          InputError: items or filters are malformed, no item is known, or `by` is not a part of the vectors.
         """
         released = self._opened()
         with workspace() as place, as_verb(verbose=False):
@@ -194,20 +198,20 @@ class Release:
             return pd.read_parquet(done.folder)
 
     def explain(self, user: str, item: str, history: Sequence[str] | None = None) -> pd.DataFrame:
-        """Why an item has its score for a user: `pipelines/explain.py`.
+        """Explains why an item has its score for a user, as `pipelines/explain.py` does.
 
         Args:
-          user: her id, known or not.
-          item: an item of the release.
-          history: item ids, oldest first; without one, that of the run's log, which must be at hand.
+          user: id of the user, known to the release or not.
+          item: id of an item of the release.
+          history: item ids, oldest first; None takes the user's history in the log of the run, which must be available.
 
         Returns:
-          A row for each part of the score, indexed by part: score, and, where the model explains, intensity, cluster
-          (<NA>: the item lacks the modality) and attention (history item -> weight). The scores sum to the whole one;
-          `frame.attrs["explanation"]` is all that `--json` prints (docs/explain.md).
+          A row for each part of the score, indexed by part: score, and, if the model explains its scores, intensity,
+          cluster (<NA> if the item lacks the modality) and attention (history item -> weight). The parts sum to the
+          score of the pair. `frame.attrs["explanation"]` holds all that `--json` prints (docs/explain.md).
 
         Raises:
-          InputError: the release lacks the item, or the history is not at hand.
+          InputError: an id or the history is malformed, the release lacks the item, or the history is not available.
         """
         released = self._opened()
         for what, one in (("user", user), ("item", item)):
@@ -234,7 +238,7 @@ class Release:
         return frame
 
     def refresh(self, items: pd.DataFrame | None = None, removed: Ids = ()) -> pd.DataFrame:
-        """Takes new, changed and removed items into the live index: `pipelines/refresh.py`.
+        """Takes new, changed and removed items into the live index, as `pipelines/refresh.py` does.
 
         Args:
           items: item_id, and any of view_count, publish_time, the columns of vectors of the training's catalogue, the
@@ -242,10 +246,12 @@ class Release:
           removed: ids of items to remove.
 
         Returns:
-          One row: new, changed, removed, absent (to remove, but not there), items (held now), seconds.
+          One row of counts of items: new, changed, removed, absent (they were to be removed, but the release did not
+          hold them) and items (those that the release holds now); and the time it took, seconds.
 
         Raises:
-          InputError: nothing is given, or something is malformed; nothing has changed then.
+          InputError: nothing is given, or something is malformed; nothing has changed then. Only a vector that is not
+            finite, and the removal of all items, are found after earlier items were taken in.
           ReleaseError: this version is not the current one.
         """
         gone = ids_frame(removed, columns.ITEM_ID, "removed", "a list of item ids")
@@ -270,7 +276,7 @@ class Release:
         return f"<m3csr_tf release {self.folder}, version {self._release.version} of run {run}>"
 
     def _opened(self) -> releases.Release:
-        """The version, with all that has been refreshed by now."""
+        """Returns the version that the class promises, with all that has been refreshed by now."""
         with as_verb(verbose=False):
             if self._follows and not releases.is_current(self._release):
                 self._release = releases.open_release(self.folder)
@@ -279,6 +285,7 @@ class Release:
         return self._release
 
     def _require_run(self, otherwise: str) -> None:
+        """Refuses to take histories from a run that is not available; the message proposes `otherwise` instead."""
         if not self._has_run:
             raise InputError(
                 f"{self.folder}: histories come from the run that was released, which is not at hand; {otherwise}, or "
@@ -298,6 +305,7 @@ class Release:
         max_age_days: float | None,
         now: Any,
     ) -> dict[str, Any]:
+        """Returns the settings of a section ("retrieve" or "similar") for arguments that both calls take."""
         settings: dict[str, Any] = {"top_n": n, "only": only, "cold_quota": cold_quota}
         settings = without_numpy(settings | {"max_age_days": max_age_days, "now": now})
         for name, ids in (("block", block), ("allow", allow)):
@@ -308,15 +316,15 @@ class Release:
 
 
 def open_release(folder: str | Path, version: int | None = None, run: str | Path | None = None) -> Release:
-    """Opens a release, after checking every file of it.
+    """Opens a release after checking every file of it.
 
     Args:
       folder: `saved_models/<name>`.
-      version: which one; the current one when None, and then later ones as they are published.
-      run: folder of the run that it came from, `runs/<name>`, where histories shall come from its log.
+      version: number of the version. None opens the current version, and follows later ones as they are published.
+      run: folder of the run that the release came from, `runs/<name>`, if histories are to come from its log.
 
     Raises:
-      InputError: a path or the version is of another type.
+      InputError: a path or the version has another type.
       ReleaseError: a part is missing, incomplete, changed, or belongs to another release.
       RunError: there is no such run.
     """
@@ -331,11 +339,11 @@ def open_release(folder: str | Path, version: int | None = None, run: str | Path
 
 
 def _as_released(config: Config, release: releases.Release) -> Config:
-    """The configuration with the settings of section `cold` that a version was released with."""
+    """Returns the configuration with the settings of section `cold` that a version was released with."""
     return configuration.with_settings(config, {"cold": release.manifest["config"].get("cold", {})})
 
 
 def _config_of(folder: Path) -> Config:
-    """Settings of a run, wherever its folder lies now."""
+    """Returns the settings of a run, with the names of the folder in which the run lies now."""
     config, _, _ = read_finished(folder)
     return configuration.with_settings(config, {"run.folder": str(folder.parent), "run.name": folder.name})

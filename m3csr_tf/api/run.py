@@ -1,4 +1,4 @@
-"""Training from data frames, and the run that comes of it."""
+"""Trains from data frames, and returns the finished run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from m3csr_tf.verbs import release as releasing
 from m3csr_tf.verbs import train as training
 
 INPUTS = "input"
-"""Folder NAME-input beside that of run NAME: the frames that it was trained on."""
+"""Ending of the name of the folder that holds the frames of a run: NAME-input, beside the folder of run NAME."""
 
 
 class Run:
     """A finished run, as `pipelines/train.py` leaves it.
 
     Args:
-      config: its resolved configuration.
+      config: the resolved configuration of the run.
       verbose: print what the verbs print.
     """
 
@@ -42,40 +42,44 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the run."""
         return self.config.run.name
 
     @property
     def folder(self) -> Path:
-        """Where its configuration, logs, checkpoints and metrics lie."""
+        """The folder of the run's configuration, logs, checkpoints and metrics."""
         return self.config.run_folder
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """How well it ranks, beside the baselines of `evaluation.baselines`: `pipelines/evaluate.py`, run on first use.
+        """The metrics of the run and of the baselines of `evaluation.baselines`.
+
+        On first use the run is evaluated, as `pipelines/evaluate.py` does.
 
         Returns:
-          A row for each split, system and slice: split, system, slice, users, then metrics (recall@20, ...); NaN where
-          a slice has no user. docs/data.md says what the slices are.
+          A row for each split, system and slice: split, system, slice, users (their number), then metrics (recall@20,
+          ...), which are NaN if the slice has no user. docs/data.md says what the slices are.
         """
         with as_verb(self._verbose):
             evaluation.evaluate(self.config)
         return _rows(parse_json(regular(self.folder / run_files.METRICS_FILE).read_bytes()))
 
     def release(self, folder: str | Path | None = None, again: bool = False, anyway: bool = False) -> Release:
-        """Publishes towers and index as one new version, which becomes the current one: `pipelines/release.py`.
+        """Publishes towers and index as one new version, which becomes current, as `pipelines/release.py` does.
 
         Args:
-          folder: `<release folder>/<release name>`; `saved_models/<name of the run>` when None.
-          again: publish also a run that is the current version already.
-          anyway: publish also a run that `release.max_loss` refuses; the manifest records it.
+          folder: `<release folder>/<release name>`; None takes the settings of the run, by default
+            `saved_models/<name of the run>`.
+          again: publish the run even if it is the current version already.
+          anyway: publish the run even if `release.max_loss` refuses it; the manifest records this.
 
         Returns:
-          The release, opened; it knows who clicked what from the run.
+          The opened release, which takes the histories of users from the log of this run.
 
         Raises:
-          ReleaseError: it finds significantly less than the current version (`release.max_loss`), or a part of it
-            cannot be published.
+          InputError: `folder` is not a path.
+          ReleaseError: the run's Recall@20 is significantly below that of the current version (`release.max_loss`), or
+            a part cannot be published.
         """
         config = self.config
         if folder is not None:
@@ -102,22 +106,24 @@ def train(
     config: str | Path | None = None,
     verbose: bool = False,
 ) -> Run:
-    """Prepares and trains, or goes on with a training that was stopped: `pipelines/train.py`.
+    """Prepares data and trains a model, or continues a training that was stopped, as `pipelines/train.py` does.
 
-    The frames are written to `runs/NAME-input/`, and a run of that name which was trained on others is refused, as by
-    the verb. The same call again trains nothing.
+    The frames are written to `runs/NAME-input/`. A run of that name that was trained on other frames is refused. If the
+    run is finished already, the same call returns it without training.
 
     Args:
-      interactions: user_id, item_id, and perhaps timestamp, weight and split, a row an interaction (docs/data.md).
-      catalogue: item_id, a column of vectors for each modality (a list or array a row; None where an item lacks it),
-        and perhaps view_count, publish_time, title, image and url.
-      modalities: the columns of vectors, or a mapping from what a modality is to be called to its column.
+      interactions: a row for each interaction: user_id, item_id, and optionally timestamp, weight and split
+        (docs/data.md).
+      catalogue: a row for each item: item_id, a column of vectors for each modality (in each cell a list or an array,
+        or None if the item lacks the modality), and optionally view_count, publish_time, title, image and url.
+      modalities: names of the columns of vectors, or a mapping from the name of each modality to its column.
       split: "auto", "given", "time" or "random" (`split.kind`).
-      name: of the run (`run.name`).
-      final_fit: whether to fit the same recipe on all clicks then (`training.final_fit`), which is what `Run.release`
-        publishes; `Run.metrics` stay those of the choice on validation.
+      name: name of the run (`run.name`).
+      final_fit: whether to fit the same recipe on all clicks afterwards (`training.final_fit`). `Run.release` publishes
+        that final fit, but `Run.metrics` are those of the run that chose the recipe on validation.
       settings: further settings by their dotted names, e.g. {"training.epochs": 3}; `m3csr settings` lists all.
-      config: YAML file of settings. What is given here goes before it. Without frames, it says where data lie.
+      config: YAML file of settings, which all other arguments override. Without frames, it or `settings` must say where
+        the data are.
       verbose: print what the verbs print.
 
     Returns:
@@ -125,7 +131,7 @@ def train(
 
     Raises:
       ConfigError: a setting is unknown, mistyped, contradictory, or given twice.
-      InputError: a frame is malformed.
+      InputError: a frame is missing or malformed, or `modalities` does not fit the catalogue.
       RunError: the run's name is taken by another run.
     """
     if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(one, str) for one in settings)):
@@ -147,7 +153,8 @@ def train(
     else:
         _put(given, "data.format", "table")
         _put(given, "data.modalities", _columns(modalities, catalogue))
-        as_table(interactions, "interactions"), as_table(catalogue, "catalogue")  # Before anything is written.
+        # Both frames are checked before anything is written.
+        as_table(interactions, "interactions"), as_table(catalogue, "catalogue")
         run = _load(config, given, without_data=True).run
         folder = run.folder / f"{run.name}-{INPUTS}"
         _put(given, "data.path", str(folder))
@@ -159,12 +166,14 @@ def train(
 
 
 def _put(settings: dict[str, Any], name: str, value: Any) -> None:
+    """Adds a setting that has an argument of its own, which may not be among `settings` as well."""
     if name in settings:
         raise ConfigError(f"train: {name} is given in settings and beside them; give it once")
     settings[name] = value
 
 
 def _columns(modalities: Sequence[str] | Mapping[str, str] | None, catalogue: pd.DataFrame) -> dict[str, str]:
+    """Returns modality -> its column in the catalogue, after checking both."""
     if not modalities:
         raise InputError('train: modalities is missing; name the columns of vectors, e.g. ["visual", "acoustic"]')
     if isinstance(modalities, str) or not isinstance(modalities, Mapping | Sequence):
@@ -202,10 +211,10 @@ def _as_yaml(name: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A path as text, and a number of NumPy as Python's; what JSON cannot say otherwise.
+    """Converts values that JSON cannot hold: a path to a text, and a number of NumPy to Python's.
 
     Raises:
-      TypeError: it is something else.
+      TypeError: the value is of another type.
     """
     if isinstance(value, Path):
         return str(value)
@@ -215,6 +224,7 @@ def _plain(value: Any) -> Any:
 
 
 def _rows(tree: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns the contents of metrics.json as the rows of `Run.metrics`."""
     systems = {tree["model"]["title"]: tree, **tree["baselines"]}
     rows = []
     for split in ("test", "val"):

@@ -1,4 +1,4 @@
-"""The command line: `m3csr VERB --config FILE section.name=value ...`, and the same as scripts in pipelines/."""
+"""The command line `m3csr VERB --config FILE section.name=value ...`, whose verbs are also scripts in pipelines/."""
 
 from m3csr_tf.cli.commands import app
 

@@ -1,4 +1,4 @@
-"""The verbs as commands, one after the other; `release` is a group of its own."""
+"""The commands of the verbs; `release` is a group of subcommands, in a file of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ app = typer.Typer(
 
 @app.command()
 def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None) -> None:
-    """Read and check raw logs, split, scale, cluster and bin them; write runs/NAME/prepared."""
+    """Read, check and split raw logs; scale and cluster content; bin popularity; write runs/NAME/prepared."""
     run_verb("prepare", config, with_warm_start_option(overrides, warm_start))
 
 
@@ -47,7 +47,7 @@ def prepare(config: ConfigOption = None, overrides: Overrides = None, warm_start
 def train(
     config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None, final: Final = False
 ) -> None:
-    """Train the two towers, or go on with a run that was stopped; prepares first if need be."""
+    """Train the model, or continue a run that was stopped; prepare the data first if necessary."""
     run_verb("train", config, with_final_option(with_warm_start_option(overrides, warm_start), final))
 
 
@@ -60,7 +60,7 @@ def frontier(
     overrides: Overrides = None,
     split: Annotated[Split, typer.Option("--split", help="Whose clicks judge the lists.")] = Split.val,
 ) -> None:
-    """Show what shares of cold items in the lists cost and give; write frontier.csv and frontier.png to runs/NAME."""
+    """Show what shares of cold items in the lists cost and gain; write frontier.csv and frontier.png to runs/NAME."""
     run_verb("frontier", config, overrides, split.value)
 
 
@@ -98,7 +98,7 @@ def retrieve(
         ),
     ] = None,
 ) -> None:
-    """Write top-N lists from the release, for retrieve.users or for all users of the run; goes on after a kill."""
+    """Write top-N lists, for retrieve.users or for all users of the run; continue a job that was killed."""
     run_verb("retrieve", config, with_shard(overrides, "retrieve", shard), without_data=True)
 
 
@@ -111,7 +111,7 @@ def embed(
         typer.Option("--shard", metavar="I/N", help="Make the I-th of N shares alone; the same as embed.shard."),
     ] = None,
 ) -> None:
-    """Write item vectors from the release, of embed.items or of all items of the release; goes on after a kill."""
+    """Write item vectors, for embed.items or for all items of the release; continue a job that was killed."""
     run_verb("embed", config, with_shard(overrides, "embed", shard), without_data=True)
 
 
@@ -143,13 +143,13 @@ def explain(
 
 @app.command()
 def report(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Write a page of tables and figures, and a model card: runs/NAME/{report.html,figures,model_card.md}."""
+    """Write a page of tables and figures, and a model card, as runs/NAME/{report.html,figures,model_card.md}."""
     run_verb("report", config, overrides)
 
 
 @app.command()
 def track(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Log a run that is there to the MLflow store of run.tracking_uri, and register its release; as often as needed."""
+    """Log an existing run to the MLflow store of run.tracking_uri, and register its release; may be repeated."""
     run_verb("track", config, overrides, without_data=True)
 
 
@@ -157,7 +157,7 @@ def track(config: ConfigOption = None, overrides: Overrides = None) -> None:
 def run_all(
     config: ConfigOption = None, overrides: Overrides = None, warm_start: WarmStart = None, final: Final = False
 ) -> None:
-    """prepare, train, evaluate, release, retrieve and report in one go."""
+    """Prepare, train, evaluate, release, retrieve and report, one after the other."""
     given = with_final_option(with_warm_start_option(overrides, warm_start), final)
     run_verb("run_all", config, given, on_one_machine=True)
 
@@ -189,7 +189,7 @@ def sweep(
     overrides: Overrides = None,
     trials: Annotated[int, typer.Option("--trials", "-n", min=1, help="Trials in all, earlier sittings counted.")] = 20,
 ) -> None:
-    """Search for settings, judged on validation alone; the same command goes on with a sweep that was stopped."""
+    """Search for settings, judged on validation alone; the same command continues a sweep that was stopped."""
     run_verb("sweep", config, overrides, space, trials, on_one_machine=True)
 
 
@@ -231,7 +231,7 @@ def suite(
         ),
     ] = None,
 ) -> None:
-    """Train one recipe on a suite of data sets, each beside its tuned baselines; print ratios and the worst of them."""
+    """Train one recipe on several data sets, beside tuned baselines on each; print the ratios and the worst of them."""
     run_verb(
         "suite",
         None,
@@ -278,7 +278,7 @@ def experiment(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Take the file's section `quick`: a small variant.")] = False,
 ) -> None:
-    """Tune and run many models on several data sets; write tables, figures and a report; go on after a kill."""
+    """Tune and run many models on several data sets; write tables, figures and a report; continue after a kill."""
     run_verb(
         "experiment",
         None,
@@ -293,7 +293,7 @@ def experiment(
 
 
 def _of_run(overrides: list[str]) -> list[str]:
-    """The overrides of section run: others may not fit the defaults, which lack the experiment's data."""
+    """Returns the overrides of section `run`; others may be invalid without the experiment's data."""
     return [one for one in overrides if one.startswith("run.")]
 
 
@@ -325,9 +325,9 @@ def simulate(
 ) -> None:
     """Run systems side by side in a closed loop with the synthetic world; print clicks, climbing, coverage (Table 4).
 
-    Every round lists come from each system's release, true utilities decide what people click, like, follow and watch,
-    new videos and view counts come in by refresh, and every night retrains and publishes. Writes runs/NAME/results.json
-    and CSV tables; goes on after a kill.
+    In every round, each system makes lists from its release, true utilities decide what people click, like, follow and
+    watch, and a refresh takes in new videos and view counts. Every night retrains and publishes. Writes
+    runs/NAME/results.json and CSV tables; continues after a kill.
     """
     given = overrides or []
     run_verb("simulate", None, [one for one in given if not one.startswith("simulation.")], config, given, quick)

@@ -1,4 +1,4 @@
-"""`m3csr evaluate`: the run's own rankings, or lists and vectors of somebody else's."""
+"""`m3csr evaluate`: evaluates the run's model, or lists or vectors of another system."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate(
 ) -> None:
     """Rank the whole catalogue for validation and test users, beside baselines; write runs/NAME/metrics.json.
 
-    With --lists or --vectors, judge those of another system by the same metrics, on the same users.
+    With --lists or --vectors, evaluate another system by the same metrics, on the same users.
     """
     if any(one is not None for one in (lists, vectors, split, name)):
         judged_by = (Split.test if split is None else split).value

@@ -41,22 +41,22 @@ SeedCount = Annotated[int, typer.Option("--count", "-n", min=1, help="Run seeds 
 
 
 class Split(StrEnum):
-    """Interactions that a run can be judged on."""
+    """The splits of held-out clicks on which a run can be evaluated."""
 
     val = columns.VAL
     test = columns.TEST
 
 
 def with_warm_start_option(overrides: list[str] | None, run: str | None) -> list[str]:
-    """The overrides, and the run to start from; quoted, since a name may look like a date."""
+    """Adds the run to start from to the overrides; it is quoted, since YAML would read some names as dates."""
     return [*(overrides or []), *([] if run is None else [f"training.warm_start={json.dumps(run)}"])]
 
 
 def with_final_option(overrides: list[str], final: bool) -> list[str]:
-    """The overrides, and the final fit if it is asked for."""
+    """Adds the setting of the final fit to the overrides, if the final fit is asked for."""
     return [*overrides, *(["training.final_fit=true"] if final else [])]
 
 
 def with_shard(overrides: list[str] | None, job: str, shard: str | None) -> list[str]:
-    """The overrides, and the shard of the batch job whose section of settings is `job`."""
+    """Adds a shard, if there is one, to the overrides, for the batch job whose section of settings is `job`."""
     return [*(overrides or []), *([] if shard is None else [f"{job}.shard={shard}"])]

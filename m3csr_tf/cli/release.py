@@ -16,7 +16,10 @@ _KEPT, _SAMPLE, _COMPARED = 3, 500, 2000
 
 
 class _PublishesByDefault(TyperGroup):
-    """Words of which `publish` may be left out, and which may come after options: `release --config FILE list`."""
+    """A group of subcommands ("words"): `publish` may be omitted, and a word may follow options.
+
+    An example of the latter is `release --config FILE list`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         place = self._place_of_word(args)
@@ -34,7 +37,10 @@ class _PublishesByDefault(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _place_of_word(self, args: list[str]) -> int | None:
-        """Where the first argument lies that is neither an option, nor the value of one, nor section.name=value."""
+        """Returns the place of the first argument if it is a word; None if it is a setting, or there is no argument.
+
+        An option and its value are not arguments.
+        """
         valued = {name for one in self.commands.values() for name in _valued_options(one)}
         place = 0
         while place < len(args):
@@ -45,6 +51,7 @@ class _PublishesByDefault(TyperGroup):
 
 
 def _valued_options(command: Any) -> list[str]:
+    """Returns the options of a subcommand that are followed by a value."""
     return [name for one in command.params if not getattr(one, "is_flag", True) for name in one.opts]
 
 
@@ -69,7 +76,7 @@ def publish(
         bool, typer.Option("--anyway", help="Also a run that release.max_loss refuses; the manifest records it.")
     ] = False,
 ) -> None:
-    """Export towers and ScaNN index as one new version, which becomes the current one."""
+    """Publish the towers and the ScaNN index as one new version, which becomes the current one."""
     run_verb("release", config, overrides, again, anyway, function="publish")
 
 
@@ -90,7 +97,7 @@ def verify(
         int, typer.Option(min=1, help="Items, and as many users, whose vectors are recomputed.")
     ] = _SAMPLE,
 ) -> None:
-    """Recompute checksums, a sample of vectors, and the recall of the live index."""
+    """Verify a version: recompute its checksums, a sample of vectors, and the recall of the live index."""
     run_verb("release", config, overrides, version, sample, function="verify", without_data=True)
 
 
@@ -114,7 +121,7 @@ def prune(
         int, typer.Option(min=1, help="How many of the latest versions stay; the current one stays in any case.")
     ] = _KEPT,
 ) -> None:
-    """Remove old versions, and what attempts that were killed have left behind."""
+    """Remove old versions, and what killed attempts to publish have left behind."""
     run_verb("release", config, overrides, keep, function="prune", without_data=True)
 
 

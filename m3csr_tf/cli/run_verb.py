@@ -1,4 +1,4 @@
-"""A verb run from the command line: settings read, errors as one message, exit codes."""
+"""Runs a verb from the command line: reads the settings, prints an error as one message, and sets the exit code."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ def run_verb(
     without_data: bool = False,
     on_one_machine: bool = False,
 ) -> None:
-    """Runs a verb; an error that the user can mend becomes one message and exit code 2, Ctrl-C exit code 130.
+    """Runs a verb. An error that the user can mend ends in one message and exit code 2, Ctrl-C in exit code 130.
 
     Args:
       verb: the name of a file of `m3csr_tf.verbs`.
-      config_file, overrides: what the configuration is read from.
-      *args: what the verb takes beside the configuration.
-      function: of the verb's file; by default the one that is named as the file is.
-      without_data: the verb needs no settings of the data: what they ask for lies in the release, or in the run that
-        the release came from.
-      on_one_machine: the verb trains and then does something else with what was trained, which no worker of several
-        may do.
+      config_file, overrides: file and single settings from which the configuration is read.
+      *args: arguments of the verb after the configuration.
+      function: name of the function in the verb's file; None takes the name of the file.
+      without_data: whether the verb works without settings of the data, because all it needs lies in the release or in
+        the run that the release came from.
+      on_one_machine: whether the verb does more than training, so that it must not run on each of several workers.
     """
     log_to_stderr()
     try:
@@ -45,7 +44,8 @@ def run_verb(
                 f"{verb} does more than training, which run.strategy=multi_worker would do on every worker: run "
                 "pipelines/train.py on all of them, then the other verbs on one with run.strategy=one_device"
             )
-        # Only now: importing TensorFlow takes seconds, and a mistyped setting should not.
+        # The verb is imported after the settings are checked, because importing TensorFlow takes seconds, for which
+        # nobody should wait to learn of a mistyped setting.
         action: Callable[..., object] = getattr(import_module(f"m3csr_tf.verbs.{verb}"), function or verb)
         from m3csr_tf.verbs.system_errors import system_errors
 

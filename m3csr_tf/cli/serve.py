@@ -7,5 +7,5 @@ from m3csr_tf.cli.run_verb import run_verb
 
 
 def serve(config: ConfigOption = None, overrides: Overrides = None) -> None:
-    """Answer requests for lists, similar items and explanations over HTTP; follows refreshes and new versions."""
+    """Answer requests for lists, similar items and explanations over HTTP; follow refreshes and new versions."""
     run_verb("serve", config, overrides, without_data=True)

@@ -1,4 +1,4 @@
-"""`m3csr similar`: the nearest items of one item, or of many as a job."""
+"""`m3csr similar`: prints the nearest items of one item, or writes those of many items as a batch job."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def similar(
         typer.Option("--shard", metavar="I/N", help="Make the I-th of N shares alone; the same as similar.shard."),
     ] = None,
 ) -> None:
-    """Write the nearest items of each item of similar.items, or of the release; goes on after a kill."""
+    """Write the nearest items of each item of similar.items, or of the release; continue a job that was killed."""
     run_verb("similar", config, with_shard(overrides, "similar", shard), item, as_json, without_data=True)

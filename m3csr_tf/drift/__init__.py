@@ -1,1 +1,1 @@
-"""What changes for users from one version of a recommender to another, and whether it may be published."""
+"""Measures what changes for users from one version of a recommender to another, and judges whether to publish it."""

@@ -1,4 +1,4 @@
-"""Two systems on the same users: what their lists hold, how far scores and intensities moved, and which is better."""
+"""Compares two systems on the same users: what their lists hold, how scores and intensities moved, which is better."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ from m3csr_tf.ranking.full_ranking import Csr
 from m3csr_tf.util.progress import progress
 
 LENGTH = 20
-"""Of the lists that are compared."""
+"""Length of the lists that are compared."""
 METRICS = (metrics.name(metrics.RECALL, LENGTH), metrics.name(metrics.NDCG, LENGTH))
+"""The metrics by which quality is compared; the gate of a publication takes the first one."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """From the first system to the second.
+    """What changes from the first system to the second.
 
     Attributes:
-      first, second: their names.
-      users: how many were asked about.
-      figures: system -> figures of its own lists (`_figures`).
-      overlap: mean share of a list that both hold.
-      same_lists: share of the users whose lists hold the same items in the same order.
-      rank_correlation: mean of Kendall's tau of the items that both lists of a user hold; None where none hold two.
-      scores: of the pairs of a user and an item of either list that both systems can score: "pairs", "correlation",
-        "difference" (mean of second - first) and "absolute_difference"; None without such a pair.
-      intensities: modality -> "first", "second" (means over users) and "absolute_difference"; None where a system has
-        none.
-      intensity_drift: mean over users of half the sum of absolute differences, from 0 to 1; None likewise.
-      quality: metric -> paired test, second against first, on the users who went on to click something; None without
-        held-out clicks.
-      notes: what limits the comparison, a sentence each.
+      first, second: the names of the two systems.
+      users: number of users for whom both systems made lists.
+      figures: name of a system -> figures of its own lists (`_figures`).
+      overlap: share of a user's longer list that both of her lists hold (`measures.overlap`), mean over users; None if
+        all lists are empty.
+      same_lists: share of the users for whom both lists hold the same items in the same order.
+      rank_correlation: Kendall's tau of the items that both lists of a user hold, mean over users; None if no user has
+        two such items.
+      scores: figures of the pairs of a user and an item of either of her lists that both systems can score: "pairs"
+        (their number), "correlation" (Pearson's), "difference" (mean of second - first) and "absolute_difference";
+        None without such a pair.
+      intensities: modality -> "first" and "second" (mean intensities over users) and "absolute_difference" (mean over
+        users); None if a system has no intensities, or the two have other modalities.
+      intensity_drift: half the sum of the absolute differences of a user's intensities, from 0 to 1, mean over users;
+        None if `intensities` is None.
+      quality: metric -> paired test of the second system against the first, on the users with held-out clicks; None
+        with fewer than two such users.
+      notes: sentences that say what limits the comparison.
     """
 
     first: str
@@ -60,12 +65,13 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; docs/releases.md describes them."""
+        """Returns the comparison as plain numbers and texts, which docs/releases.md describes."""
         tree = {key: value for key, value in vars(self).items() if key != "quality"}
         quality = None
         if self.quality is not None:
             tests = {metric: asdict(test) for metric, test in self.quality.items()}
-            # In a paired test the first is what is tested; here, it is what was there first.
+            # In a paired test, `first` is the system under test; in a comparison it is the system that was there
+            # before. The two are therefore swapped, and the difference stays as it is.
             quality = {
                 metric: {
                     "users": test["users"],
@@ -82,7 +88,7 @@ def compare(first: System, second: System, users: ComparedUsers) -> Comparison:
     """Compares two systems on the same users.
 
     Raises:
-      ValueError: there are no users.
+      ValueError: there are no users, or both systems have the same name.
     """
     if not len(users.frame):
         raise ValueError("there is nobody to compare the two on")
@@ -117,7 +123,11 @@ def compare(first: System, second: System, users: ComparedUsers) -> Comparison:
 
 
 def quality(first: System, second: System, users: ComparedUsers) -> dict[str, PairedTest] | None:
-    """The part of `compare` that asks which is better: second against first; None where nobody clicked anything."""
+    """Tests which system is better, as `compare` does, without the other figures.
+
+    Returns:
+      Metric -> paired test of the second system against the first; None if fewer than two users have held-out clicks.
+    """
     if users.clicked is None:
         return None
     numbering = pd.Index(pd.unique(np.concatenate([first.ids, second.ids, _clicked_ids(users)])))
@@ -150,18 +160,25 @@ def _clicked_ids(users: ComparedUsers) -> np.ndarray:
 
 
 def _numbered(positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Positions in a system's ids as numbers that both systems share; NO_ITEM stays."""
+    """Converts positions in a system's ids to numbers of items that both systems share; NO_ITEM stays.
+
+    Args:
+      positions: int [users, n].
+      numbers: int [items of the system], the shared number of each of its items.
+    """
     return np.where(positions == NO_ITEM, NO_ITEM, numbers[positions])
 
 
 def _figures(
     system: System, numbers: np.ndarray, made: Lists, other: System, users: ComparedUsers
 ) -> dict[str, float | int | None]:
-    """Figures of one system's lists.
+    """Computes the figures of one system's lists.
 
-    "items" (of the system), "coverage" (share of them that is in some list), of the places of all lists: "cold_share"
-    (popularity bin 0), "new_share" (items that the other system lacks), "popularity_bin" (mean) and "training_clicks"
-    (mean, by the same log for both), and "score" and "score_spread" (mean and standard deviation of the scores).
+    They are "items" (number of the system's items), "listed_places" (number of places of all lists) and "coverage"
+    (share of the items that are in some list). If there is a place, there are also "cold_share" (share of the places
+    whose item is in popularity bin 0), "new_share" (share of those whose item the other system lacks), and the means
+    over places "popularity_bin" and "score", with the standard deviation "score_spread". "training_clicks" is the mean
+    number of clicks by the same log for both systems, if they are known.
     """
     listed = made.positions[made.positions != NO_ITEM]
     distinct, counts = np.unique(listed, return_counts=True)
@@ -192,7 +209,7 @@ def _figures(
 def _scores(
     first: System, second: System, lists: list[Lists], numbers: list[np.ndarray], numbering: pd.Index
 ) -> dict[str, float | int | None] | None:
-    """Both systems' scores of what either lists, each pair of a user and an item once."""
+    """Compares the scores that both systems give to the items that either lists, each pair of user and item once."""
     either = np.sort(np.concatenate(numbers, axis=1), axis=1)
     again = np.zeros(either.shape, bool)
     again[:, 1:] = either[:, 1:] == either[:, :-1]
@@ -217,7 +234,7 @@ def _scores(
 def _intensities(
     first: System, second: System, users: pd.DataFrame
 ) -> tuple[dict[str, dict[str, float]], float] | None:
-    """Per modality, and the mean drift; None where a system has no intensities, or the two have other modalities."""
+    """Returns intensities by modality and the mean drift; None if a system has none, or they have other modalities."""
     if first.intensities is None or second.intensities is None or {*first.modalities} != {*second.modalities}:
         return None
     frame = users[[columns.USER_ID, columns.HISTORY]]
@@ -239,6 +256,7 @@ def _intensities(
 def _quality(
     first: np.ndarray, second: np.ndarray, users: ComparedUsers, numbering: pd.Index
 ) -> dict[str, PairedTest] | None:
+    """Tests lists of numbers of items (int [users, n]) against each other, as `quality` does."""
     if users.clicked is None:
         return None
     truth = _truth(users.clicked, numbering)
@@ -253,6 +271,7 @@ def _quality(
 
 
 def _truth(clicked: pd.Series, numbering: pd.Index) -> Csr:
+    """Returns held-out clicks as a sparse matrix of 1s, [users, items], by the shared numbers of the items."""
     entries, owners = flatten(clicked)
     shape = (len(clicked), len(numbering))
     return sparse.csr_array((np.ones(len(entries), np.float32), (owners, numbering.get_indexer(entries))), shape=shape)

@@ -1,4 +1,4 @@
-"""A comparison of versions as JSON: its shape in a file, and the words in which a terminal and a page show it."""
+"""A comparison of versions as a JSON file, and the words in which the terminal and a run's page show it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from m3csr_tf.errors import RunError
 from m3csr_tf.util.stored import checked, reading, stored_json
 
 COMPARISON_FILE = "comparison.json"
-"""In a run's folder: the latest comparison that the run's test clicks have judged."""
+"""File in a run's folder: the latest comparison whose users and test clicks came from this run."""
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "items": ("items that it can list", ",d"),
@@ -23,11 +23,15 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "score": ("score of a listed item, mean", ".4f"),
     "score_spread": ("and its standard deviation", ".4f"),
 }
-"""Figure of a system's lists -> its meaning, and how the number is written."""
+"""Figure of a system's lists (`Comparison.figures`) -> its meaning, and the format of the number."""
 
 
 class StoredTest(BaseModel):
-    """A paired t-test of the second system against the first; `low` to `high` is the interval of the difference."""
+    """A paired t-test of the second system against the first.
+
+    `first` and `second` are the means of the two systems, `difference` is second - first, and `low` and `high` are the
+    ends of its 95% confidence interval.
+    """
 
     users: int
     first: float
@@ -39,7 +43,7 @@ class StoredTest(BaseModel):
 
 
 class StoredComparison(BaseModel):
-    """What `Comparison.to_json` says, and the name of the release."""
+    """The contents of `Comparison.to_json`, and the name of the release."""
 
     release: str
     length: int
@@ -57,12 +61,12 @@ class StoredComparison(BaseModel):
     notes: list[str]
 
     def both(self, figure: str) -> tuple[float, float] | None:
-        """A figure of the lists of the first and of the second system; None where one of them lacks it."""
+        """Returns a figure of the lists of the first and of the second system; None if one of them lacks it."""
         first, second = (self.figures[name].get(figure) for name in (self.first, self.second))
         return None if first is None or second is None else (first, second)
 
     def sentences(self) -> Iterator[str]:
-        """What of the comparison is no figure of one system's lists, a sentence each, without an end."""
+        """Yields sentences, without a full stop, on what compares both systems' lists, scores and intensities."""
         yield (
             f"overlap of lists at {self.length}: {_shown(self.overlap)} of the places on average; the same list for "
             f"{self.same_lists:.1%} of the users"
@@ -84,7 +88,7 @@ class StoredComparison(BaseModel):
 
 
 def read_comparison(path: Path) -> StoredComparison | None:
-    """Reads a comparison; returns None if there is none.
+    """Reads a comparison; returns None if the file does not exist.
 
     Raises:
       RunError: the file is broken.

@@ -1,4 +1,4 @@
-"""The quality gate of a publication: what a new version may lose against the current one on held-back clicks."""
+"""The quality gate of a publication: how much a new version may lose against the current one on held-out clicks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from m3csr_tf.evaluation.significance import PairedTest
 
 SIGNIFICANT = 0.05
-"""The p-value below which a loss is taken for real."""
+"""The p-value below which a loss counts as significant."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a paired test of Recall@20 says of a new version.
+    """The result of a paired test of Recall@20 of a new version against the current one.
 
     Attributes:
-      max_loss: share of the current version's figure that may be lost.
-      against: number of the current version.
-      test: the new version (first) against the current one (second), on the same users; None where it could not be
-        made.
-      reason: why there is no test; "" where there is one.
+      max_loss: share of the current version's Recall@20 that the new version may lose.
+      against: number of the current version; None if it is unknown.
+      test: the paired test of the new version (first) against the current one (second), on the same users; None if
+        they could not be compared.
+      reason: why there is no test; "" if there is one.
     """
 
     max_loss: float
@@ -30,23 +30,23 @@ class Verdict:
 
     @property
     def loss(self) -> float:
-        """Share of the current version's figure that is lost; below 0 where the new version finds more."""
+        """Share of the current version's Recall@20 that is lost; below 0 if the new version finds more."""
         if self.test is None or not self.test.second:
             return 0.0
         return -self.test.difference / self.test.second
 
     @property
     def holds(self) -> bool:
-        """Whether the new version may be published: no loss that is both significant and larger than `max_loss`.
+        """Whether the gate lets the new version pass: its loss is not both significant and larger than `max_loss`.
 
-        A verdict without a test holds nothing back that could be shown to be worse, but nobody has looked; it fails.
+        Without a test it does not pass, since nothing then shows that the new version is not worse.
         """
         if self.test is None:
             return False
         return not (self.loss > self.max_loss and self.test.p_value < SIGNIFICANT)
 
     def in_words(self) -> str:
-        """A sentence of the figures, without an end."""
+        """Returns the verdict in words, without a full stop."""
         if self.test is None:
             return f"its quality could not be compared with the current version's: {self.reason}"
         test = self.test
@@ -57,7 +57,10 @@ class Verdict:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As the manifest has it; "overridden" where it was published although the gate does not hold."""
+        """Returns the verdict as the manifest records it once the version is published.
+
+        "overridden" is true if the gate does not hold: the version was then published in spite of it.
+        """
         tree: dict[str, Any] = {"max_loss": self.max_loss, "against": self.against, "overridden": not self.holds}
         if self.test is None:
             return tree | {"not_judged": self.reason}

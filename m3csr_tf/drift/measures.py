@@ -1,4 +1,4 @@
-"""How alike two systems' lists are, user by user: shared items, and the order in which both have them."""
+"""Measures how alike two systems' lists are, user by user: the items that both hold, and the order of these items."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import numpy as np
 from m3csr_tf.ids import NO_ITEM
 
 _USERS_AT_ONCE = 4096
+"""Number of users whose [n, n] comparisons of two lists are in memory at a time."""
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Share of the longer list that both lists hold, float64 [users]; NaN where both are empty.
+    """Computes the share of a user's longer list that both of her lists hold.
 
     Args:
-      first, second: items int [users, n], by one numbering, each once in a list; NO_ITEM where a list has ended.
+      first, second: lists of items int [users, n], numbered alike, in each of which an item occurs once; NO_ITEM where
+        a list has ended.
+
+    Returns:
+      float64 [users], from 0 to 1; NaN where both lists are empty.
     """
     longer = np.maximum((first != NO_ITEM).sum(axis=1), (second != NO_ITEM).sum(axis=1))
     shared = (_places(first, second) != NO_ITEM).sum(axis=1)
@@ -21,12 +26,15 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Kendall's tau of the order of the items that both lists hold, float64 [users]; NaN with fewer than two.
+    """Computes Kendall's tau of the items that both lists of a user hold.
 
-    (pairs in the same order - pairs in the opposite one) / pairs; there are no ties within a list.
+    It is (pairs of items in the same order - pairs in opposite order) / pairs; a list has no ties.
 
     Args:
       first, second: as in `overlap`.
+
+    Returns:
+      float64 [users], from -1 to 1; NaN where the lists share fewer than two items.
     """
     places = _places(first, second)
     taus = []
@@ -44,7 +52,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Where in its second list a user has each item of the first one, int64 [users, n]; NO_ITEM where it lacks it."""
+    """Returns the place in a user's second list of each item of the first, int64 [users, n]; NO_ITEM if it lacks it."""
     found = np.full(first.shape, NO_ITEM)
     for start in range(0, len(first), _USERS_AT_ONCE):
         some = slice(start, start + _USERS_AT_ONCE)
@@ -55,13 +63,13 @@ def _places(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean of what is no NaN; None of nothing, which JSON can hold."""
+    """Returns the mean of the values that are not NaN; None, which JSON can hold, if there is none."""
     there = values[~np.isnan(values)]
     return float(there.mean(dtype=np.float64)) if len(there) else None
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Pearson's correlation of pairs of numbers; None with fewer than two, or where a side does not vary."""
+    """Returns Pearson's correlation of pairs of numbers; None with fewer than two pairs, or if a side is constant."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(np.corrcoef(one.astype(np.float64), other.astype(np.float64))[0, 1])

@@ -1,4 +1,4 @@
-"""What is compared: a version of a release, or a run as its release would be, by what both can do with users' ids."""
+"""The systems that are compared: versions of a release, and runs as a release would hold them, behind one interface."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from m3csr_tf.ranking.full_ranking import top_n
 from m3csr_tf.releases.release import Release
 
 NOT_HELD = -1
+"""What pandas' `Index.get_indexer` returns for an id that it lacks."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class System:
     """A recommender that ranks its items for any users.
 
     Attributes:
-      name: what tables call it.
-      ids: of its items, object array of str [items].
-      item_vectors: gives the vectors of items by their positions in `ids`, float32 [n, D].
-      user_vectors: gives those of users, a frame of user_id and history (lists of item ids, oldest first).
-      bins: gives the popularity bins of items by their ids, int [n]; 0 holds the cold ones.
-      intensities: gives the intensities of users, float32 [users, modalities]; None where the model has none.
+      name: name of the system in tables.
+      ids: ids of its items, object array of str [items].
+      item_vectors: returns the vectors of items by their positions in `ids` (int [n]), float32 [n, D].
+      user_vectors: returns the vectors of users, float32 [users, D]; it takes a frame of user_id and history (lists of
+        item ids, oldest first).
+      bins: returns the popularity bins of items by their ids, int [n]; bin 0 holds the cold items.
+      intensities: returns the intensities of users, float32 [users, modalities], from the same frame as
+        `user_vectors`; None if the model has no intensities.
       modalities: names of the columns of the intensities.
     """
 
@@ -41,7 +44,7 @@ class System:
 
 
 def of_release(release: Release) -> System:
-    """A version of a release, with all that came and went since it was published."""
+    """Returns a version of a release as a system, with all changes to its items since it was published."""
     return System(
         name=f"version {release.version}",
         ids=release.index.ids,
@@ -55,12 +58,12 @@ def of_release(release: Release) -> System:
 
 @dataclass(frozen=True)
 class ComparedUsers:
-    """Users, who are the same for both systems.
+    """The users for whom both systems are asked.
 
     Attributes:
-      frame: user_id (str), history and exclusions (lists of item ids); what is excluded is in no list.
-      clicked: lists of the item ids that each went on to click [users]; None where nobody knows.
-      click_counts: training clicks by item id, int64; None where nobody knows.
+      frame: user_id (str), history and exclusions (lists of item ids); excluded items are in no list of the user.
+      clicked: the user's held-out clicks as lists of item ids [users]; None if they are unknown.
+      click_counts: number of training clicks by item id, int64; None if it is unknown.
     """
 
     frame: pd.DataFrame
@@ -73,8 +76,9 @@ class Lists:
     """The lists of a system.
 
     Attributes:
-      vectors: of the users, float32 [users, D].
-      positions: in the system's `ids`, int32 [users, n], best first; NO_ITEM where a list has ended.
+      vectors: vectors of the users, float32 [users, D].
+      positions: positions of the listed items in the system's `ids`, int32 [users, n], best first; NO_ITEM where a list
+        has ended.
     """
 
     vectors: np.ndarray
@@ -89,9 +93,17 @@ def lists_of(
     seed: int = 0,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Lists:
-    """The top `n` of exact search over all items of a system, without what is excluded for each user.
+    """Makes top-n lists by exact search over all items of a system.
 
-    An index that is searched approximately would add its own misses, which `index.recall` bounds, to the one side.
+    Approximate search would add the misses of an index, which `index.recall` bounds, to the differences of the systems.
+
+    Args:
+      system: the system.
+      users: user_id and history of the users, as `System.user_vectors` takes them.
+      exclusions: lists of the item ids that are left out of each user's list [users]; unknown ids are ignored.
+      n: length of the lists.
+      seed: seed of the random order of ties.
+      on_progress: progress callback, which gets the number of users that are ranked and the number of all users.
     """
     vectors = system.user_vectors(users)
     entries, owners = flatten(exclusions)
@@ -105,12 +117,15 @@ def lists_of(
 
 
 def scores(system: System, vectors: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Scores of items for users, float32 [users, n]; NaN where `positions` [users, n] is NO_ITEM.
+    """Computes the scores of items for users: dot products of their vectors.
 
     Args:
-      system: holds the items.
-      vectors: of the users, float32 [users, D].
-      positions: in the system's `ids`.
+      system: the system of the items.
+      vectors: vectors of the users, float32 [users, D].
+      positions: positions of the items in the system's `ids`, int [users, n].
+
+    Returns:
+      float32 [users, n]; NaN where `positions` is NO_ITEM.
     """
     result = np.full(positions.shape, np.nan, np.float32)
     for start in range(0, len(positions), _SCORED_AT_ONCE):
@@ -123,4 +138,4 @@ def scores(system: System, vectors: np.ndarray, positions: np.ndarray) -> np.nda
 
 
 _SCORED_AT_ONCE = 256
-"""Users whose listed items' vectors are in memory at once."""
+"""Number of users whose listed items' vectors are in memory at a time."""

@@ -19,9 +19,9 @@ from m3csr_tf.util.progress import ProgressCallback
 EXPOSED_AT = 20
 """Length n of the top-n lists whose places the bonus shares out among cold and other items."""
 
-_SCORED = 256  # Users whose listed items are scored at once, which bounds the memory for their vectors.
+_SCORED = 256  # Number of users whose listed items are scored at once, which bounds the memory for item vectors.
 
-# How far the scores of one pair may lie apart in two matrix products, in float32 steps at the largest score.
+# Two matrix products may give one user and item scores that lie this many float32 steps, at the largest score, apart.
 _ROUNDING = 8
 
 
@@ -30,7 +30,8 @@ class Ranked:
     """The top-n items of one kind (cold items, for example) for each user.
 
     Attributes:
-      items: item rows int32 [users, n] in descending order of score; -1 where the kind has fewer than n items left.
+      items: item rows int32 [users, n] in descending order of score; -1 in the last places if the kind has fewer than n
+        items that the user has not clicked.
       scores: their scores float32 [users, n]; -inf in the places where `items` is -1.
     """
 
@@ -65,7 +66,7 @@ def cold_bonus(
         without a click take no part in the calibration.
       n: length of the lists.
       seed: seed of the random order of ties.
-      block: users ranked at once.
+      block: number of users that are ranked at once.
 
     Returns:
       The bonus. For a share of 0 it is the largest bonus at which no cold item is listed. It is 0 if there is no cold
@@ -91,17 +92,21 @@ def cold_bonus(
 
 
 def bonus_for_share(others: Ranked, chosen: Ranked, share: float, counted: np.ndarray | None = None) -> float:
-    """Finds the bonus of `cold_bonus` from rankings that are there already.
+    """Finds the bonus of `cold_bonus` from rankings that exist already.
 
-    If other items than those that get the bonus are to fill the share, a chosen item that enters a list adds a place
-    only if it is counted, and takes one away if the item that leaves is counted. The result is then the smallest bonus
-    at which the counted items fill the share, or, if none reaches it, the smallest at which they fill most.
+    The items that are to fill the share (the counted ones) may be others than those that get the bonus (the chosen
+    ones). A chosen item that enters a list then adds a place only if it is counted, and takes one away if the item that
+    leaves the list is counted. The result is the smallest bonus at which the counted items fill the share, or, if no
+    bonus reaches it, the smallest at which they fill the most places.
 
     Args:
-      others: the top-n items that get no bonus, of the users who take part.
-      chosen: the top-n items that get the bonus, of the same users.
+      others: the top-n items that get no bonus, for each user of the calibration.
+      chosen: the top-n items that get the bonus, for the same users.
       share: as in `cold_bonus`.
       counted: bool [items], the items that are to fill the share; None takes the chosen ones.
+
+    Returns:
+      The bonus, with the exceptions of `cold_bonus`.
     """
     listed = chosen.items != NO_ITEM
     if not listed.any():
@@ -146,7 +151,7 @@ def ranked_by_kind(
 ) -> tuple[Ranked, ...]:
     """Ranks the items of each kind separately and returns the top `n` of each.
 
-    `merge` makes of them the top-n lists of all items for any bonus.
+    From these rankings, `merge` makes the top-n lists of all items for any bonus.
 
     Args:
       user_vectors: float32 [users, D].
@@ -155,7 +160,7 @@ def ranked_by_kind(
       n: length of the lists.
       seen: sparse [users, items], the items to leave out of each user's lists.
       seed: seed of the random order of ties.
-      block: users ranked at once.
+      block: number of users that are ranked at once.
       on_progress: progress callbacks, one for each kind. A callback gets the number of users that are ranked and the
         number of all users, from several threads.
     """
@@ -177,7 +182,7 @@ def ranked_by_kind(
 
 
 def merge(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked:
-    """Merges two rankings into top-n lists after `bonus` was added to the scores of the second.
+    """Adds `bonus` to the scores of the second of two rankings, and merges them into top-n lists.
 
     Args:
       others: top-n lists as `ranked_by_kind` gives them; the merged lists have their length.
@@ -195,6 +200,7 @@ def merge(others: Ranked, raised: Ranked, bonus: float, seed: int = 0) -> Ranked
 
 
 def _scored(user_vectors: np.ndarray, item_vectors: np.ndarray, items: np.ndarray) -> Ranked:
+    """Returns lists of item rows (int [users, n], NO_ITEM where a list has ended) together with their scores."""
     scores = np.empty(items.shape, np.float32)
     for start in range(0, len(items), _SCORED):
         some = slice(start, start + _SCORED)

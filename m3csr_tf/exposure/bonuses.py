@@ -1,4 +1,4 @@
-"""How exposure bonuses enter a score: each is added to the popularity bias of its bin, in vectors or in the model."""
+"""Adds exposure bonuses to scores: each is added to the popularity bias of its bin, in item vectors or in the model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from m3csr_tf.ids import FIRST_ROW
 
 
 class Variable(Protocol):
-    """A variable of a model, float32 [n], of whatever framework."""
+    """A variable of a model, float32 [n], of any framework."""
 
     def numpy(self) -> np.ndarray:
-        """Its values."""
+        """Returns the values of the variable."""
         ...
 
     def assign(self, values: np.ndarray) -> Any:
-        """Sets its values."""
+        """Sets the values of the variable."""
         ...
 
 
 def add_bonuses(popularity_bias: np.ndarray, bins: np.ndarray, bonuses: np.ndarray) -> np.ndarray:
-    """Returns popularity biases with the bonus of each one's bin added to it.
+    """Returns popularity biases to each of which the bonus of its bin is added.
 
     Args:
       popularity_bias: float32 [n].
-      bins: the popularity bin of each, int [n].
-      bonuses: float32 [bins].
+      bins: the popularity bin of each bias, int [n].
+      bonuses: the bonus of each bin, float32 [bins].
 
     Returns:
       float32 [n].
@@ -43,8 +43,8 @@ def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarr
 
     Args:
       item_vectors: float32 [items, D], whose last entry is the popularity bias.
-      prepared: the data, which has the items' bins.
-      bonuses: float32 [bins].
+      prepared: the prepared data, which hold the items' bins.
+      bonuses: the bonus of each bin, float32 [bins].
 
     Returns:
       float32 [items, D]; reserved rows are unchanged.
@@ -56,13 +56,13 @@ def with_bonuses(item_vectors: np.ndarray, prepared: Prepared, bonuses: np.ndarr
 
 @contextmanager
 def model_with_bonuses(popularity_bias: Variable, bonuses: np.ndarray) -> Iterator[None]:
-    """Adds bonuses to a model's popularity bias inside the block, so that its item tower gives vectors with them.
+    """Adds bonuses to a model's popularity bias inside the block, so that its item tower gives vectors with bonuses.
 
-    Afterwards the model is as it was trained.
+    After the block the model is as it was trained.
 
     Args:
       popularity_bias: the model's variable, float32 [n]; its first entries are those of the bins.
-      bonuses: float32 [bins], at most n of them.
+      bonuses: the bonus of each bin, float32 [bins]; there are at most n bins.
     """
     trained = popularity_bias.numpy()
     bins = np.arange(len(bonuses))

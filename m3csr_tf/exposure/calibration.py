@@ -40,15 +40,16 @@ MOST_COLD_SHARE = 0.2
 much of it may be of no use to anybody."""
 
 _PARTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-"""Fractions of the two shares that are tried in turn, until the loss on validation is at most exposure.most_loss."""
+"""Fractions of the two shares (of cold items, and of items with few clicks) that are tried in turn, until the loss on
+validation is at most exposure.most_loss. The last one is taken whatever it costs."""
 
 _ROUNDS = 3
-"""Rounds of coordinate-wise updates of the two bonuses, each of which depends on the other. After so many they are near
-their fixed point; the bonus of cold items is updated last."""
+"""Rounds of coordinate-wise updates of the two bonuses, each of which depends on the other. After three rounds they are
+near their fixed point; the bonus of cold items is updated last."""
 
 
 def cold_bonus_items(prepared: Prepared) -> np.ndarray:
-    """Returns which items get the cold bonus, bool [items]: known ones without a click (or view), in popularity bin 0.
+    """Returns which items get the cold bonus, bool [items]: those in popularity bin 0, without a click (or view).
 
     The reserved rows (padding and unknown) are never among them.
     """
@@ -71,9 +72,9 @@ class Calibration(NamedTuple):
 
     Attributes:
       bonuses: float32 [bins]. Bin 0 has the bonus at which cold items fill their share of the places. Bins of few
-        clicks have the bonus at which those items fill at least theirs. All others have 0. With cold_share="trained"
-        all are 0.
-      part: the fraction of the two shares whose loss on validation was small enough.
+        clicks have the bonus at which their items fill at least their share. All others have 0. With
+        cold_share="trained" all are 0.
+      part: the fraction of the two shares for which the bonuses were computed.
     """
 
     bonuses: np.ndarray
@@ -105,16 +106,16 @@ def calibrate(
       item_vectors: float32 [items, D] by item row, without bonuses.
       config: the shares, the loss that they may cost, and how many users are sampled.
       seed: seed of the sample of users and of ties.
-      block: users ranked at once.
+      block: number of users that are ranked at once.
       hide_cold: compute the bonuses for lists without cold items; the bonus of bin 0 is then -inf.
       on_progress: progress callback, which gets the percentage that is done, from several threads.
-      part: the fraction of the shares to take, which validation does not limit then: for a final fit that of the run
-        that chose. None lets validation choose.
+      part: the fraction of the shares to take. A final fit, which has no validation clicks, takes that of the run that
+        chose its settings. None lets validation choose.
       cold: bool [items], the items that are to fill the share of cold items; None takes those of bin 0. The towers know
-        an item's popularity bin and not its age, so it is always bin 0 that gets their bonus.
+        an item's popularity bin and not its age, so the bonus always belongs to bin 0.
 
     Returns:
-      The bonuses and the fraction. With cold_share="trained" the vectors are not looked at.
+      The bonuses and the fraction. With cold_share="trained" the vectors are not used.
     """
     bonuses = np.zeros(prepared.popularity.count, np.float32)
     if config.cold_share == "trained":
@@ -127,8 +128,8 @@ def calibrate(
     active = users_with(prepared, columns.TRAIN)
     calibration_users = sample(active, config.users, seed, nested=True)
     seen = read_clicks(prepared, columns.TRAIN, calibration_users)
-    # The number of rankings, for the progress: one for each kind of items, and where the loss on validation is measured
-    # one without bonuses and one for each fraction of the shares.
+    # Progress counts rankings: one for each kind of items and, if the loss on validation is measured, one without
+    # bonuses and one for each fraction of the shares.
     judged = config.cold_share == "catalogue" and not hide_cold and part is None
     most = len(kinds) + (1 + len(_PARTS) if judged else 0)
     ranked = ranked_by_kind(
@@ -142,7 +143,8 @@ def calibrate(
         on_progress=[share(on_progress, position, most) for position in range(len(kinds))],
     )
     few = few_bins(prepared.popularity)
-    # A share that is given as a number is met whatever it costs. So is one whose benefit validation cannot measure.
+    # A share that is given as a number is met whatever it costs, and so is a share whose benefit validation cannot
+    # measure.
     limited = False
     if judged:
         bonus_loss = _BonusLoss.of(prepared, user_vectors, item_vectors, config.users, seed, block)
@@ -164,7 +166,7 @@ def _balanced(
     seed: int,
     counted: np.ndarray | None,
 ) -> tuple[float, float]:
-    """Computes the bonuses of bin 0 and of items with few clicks, at which cold items and those fill their shares."""
+    """Computes the bonuses of bin 0 and of items with few clicks at which both kinds of items fill their shares."""
     others, few, cold = ranked
     few_bonus, cold_bonus = 0.0, -np.inf if hide_cold else 0.0
     for _ in range(_ROUNDS if few_share else 1):
@@ -180,12 +182,12 @@ class _BonusLoss:
     """Measures on validation what bonuses cost in Recall@20 and NDCG@20.
 
     Attributes:
-      users: vectors of the validation users, float32 [users, D].
+      users: vectors of the sampled validation users, float32 [users, D].
       items: item vectors float32 [items, D], without bonuses.
-      prepared: the data.
-      truth: sparse [users, items], their validation clicks.
-      seen: sparse [users, items], their training clicks.
-      seed, block: as `top_n` takes them.
+      prepared: the prepared data.
+      truth: sparse [users, items], the validation clicks of these users.
+      seen: sparse [users, items], the training clicks of these users.
+      seed, block: as in `top_n`.
     """
 
     users: np.ndarray
@@ -208,8 +210,8 @@ class _BonusLoss:
     def sees(self, cold: np.ndarray) -> bool:
         """Returns whether validation can measure the benefit of listing cold items (bool [items]).
 
-        It can if it has clicks on cold items. If the split has strictly cold items, it cannot: all their clicks are in
-        test, so every place that they fill would count as a loss.
+        Validation can if it has clicks on cold items. If the split has strictly cold items, it cannot: all clicks on
+        them are in test, so every place that they fill would count as a loss.
         """
         hidden = self.prepared.catalogue[columns.IS_STRICTLY_COLD].any()
         return not hidden and bool(cold[self.truth.indices].any())
@@ -234,12 +236,14 @@ class _BonusLoss:
 
     @cached_property
     def _without(self) -> dict[str, float]:
+        """The metrics of lists without cold items and without bonuses."""
         known = np.arange(len(self.items)) >= FIRST_ROW
         return self._figures(self.items, known & ~cold_bonus_items(self.prepared))
 
     def _figures(
         self, items: np.ndarray, candidates: np.ndarray, on_progress: ProgressCallback | None = None
     ) -> dict[str, float]:
+        """Computes the mean Recall@20 and NDCG@20 of lists of the candidates (bool [items]), by name of the metric."""
         ranked = top_n(
             self.users,
             items,
@@ -255,15 +259,20 @@ class _BonusLoss:
 
 
 def by_clicks(prepared: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divides the known items by their clicks (or views): many, few, none. Returns three masks, bool [items] each."""
+    """Divides the known items by their clicks (or views).
+
+    Returns:
+      Three masks, bool [items] each: items with many, with few, and without clicks. The reserved rows are in none.
+    """
     known, few = np.arange(len(prepared.items)) >= FIRST_ROW, few_bins(prepared.popularity)[prepared.bins]
     cold = cold_bonus_items(prepared)
     return known & ~few & ~cold, known & few, cold
 
 
 def catalogue_share(cold: np.ndarray) -> float:
-    """Returns the share of cold items in the catalogue, at most MOST_COLD_SHARE: with cold_share=catalogue theirs of
-    the places.
+    """Returns the share of cold items in the catalogue, at most MOST_COLD_SHARE.
+
+    With exposure.cold_share=catalogue it is their share of the places.
 
     Args:
       cold: bool [items], reserved rows included.

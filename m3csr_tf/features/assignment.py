@@ -1,8 +1,8 @@
 """Assigns cluster ids to raw content, block by block from the disk, nearly as fast as the matrix product alone.
 
-It does in one pass what `ContentScaler.transform` and `Clusters.assign` do one after the other, and takes ten million
-videos. Scales and projections are multiplied into the centres, and a vector's few distances are divided by its length
-instead of its many entries. The distances differ from those of the two steps only by float32 rounding.
+It does in one pass what `ContentScaler.transform` and `Clusters.assign` do one after the other, and handles catalogues
+of ten million videos. Scales are multiplied into the projections and centres, and a vector's few distances are divided
+by its length instead of its many entries. The distances differ from those of the two steps only by float32 rounding.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _CHUNK = 65_536
 """Rows that a worker reads from the disk at once."""
 _ROWS = 2048
 _ENTRIES = 1 << 18
-"""Largest numbers of rows and of distances in a block. Larger blocks do not fit the caches; smaller ones take more
-calls."""
+"""Largest numbers of rows and of distances in a block. Larger blocks do not fit the processor's caches; smaller ones
+need more calls of NumPy."""
 
 
 def assign_clusters(
@@ -88,7 +88,7 @@ class _Nearest:
                 modality.products(of_modality[block], where)
                 for modality, of_modality, where in zip(self._modalities, raw, absent, strict=True)
             ]
-            if self._joint:  # The distances of all modalities are added up in the first.
+            if self._joint:  # A joint distance is the sum over modalities; an absent one counts as a vector of zeros.
                 for of_modality, where in zip(products, absent, strict=True):
                     of_modality[where] = 0
                 for others in products[1:]:
@@ -143,7 +143,7 @@ class _Modality:
 
 
 def _repeated(row: np.ndarray, rows: int) -> np.ndarray:
-    """Repeats a row to [rows, n].
+    """Returns the row of n numbers repeated to [rows, n].
 
     NumPy adds two arrays of one shape about twice as fast as it broadcasts a short row.
     """

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 _TAKEN = 16_384
+"""Number of rows that `take` copies before it releases the memory of their block."""
 
 
 def blocks(rows: int, size: int, first: int = 0, step: int = 1) -> Iterator[slice]:
@@ -20,16 +21,14 @@ def blocks(rows: int, size: int, first: int = 0, step: int = 1) -> Iterator[slic
       rows: number of rows.
       size: rows of a block; the last block may have fewer.
       first: number of the first block that is yielded.
-      step: distance between blocks that are yielded.
+      step: distance between the numbers of blocks that are yielded; `first` and `step` divide the blocks among workers.
     """
     for start in range(first * size, rows, step * size):
         yield slice(start, min(start + size, rows))
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns a copy of `array[rows]`.
-
-    Of an array that is mapped from a file, little more than these rows stays in memory.
+    """Returns a copy of `array[rows]`, after which little more than these rows of a mapped file stays in memory.
 
     Args:
       array: [n, ...].
@@ -44,12 +43,12 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def read_ahead(*parts: np.ndarray) -> None:
-    """Asks the system to read parts of mapped files before they are used. Other arrays are left alone."""
+    """Asks the operating system to read parts of mapped files before they are used. Other arrays are left alone."""
     _advise(mmap.MADV_WILLNEED, *parts)
 
 
 def give_back(*parts: np.ndarray) -> None:
-    """Releases the memory of parts of mapped files. The files, and the system's cache of them, stay.
+    """Releases the memory of parts of mapped files. The files, and the operating system's cache of them, stay.
 
     Other arrays are left alone. So are arrays that are mapped copy-on-write, whose changes would be lost.
     """
@@ -57,6 +56,7 @@ def give_back(*parts: np.ndarray) -> None:
 
 
 def _advise(advice: int, *parts: np.ndarray) -> None:
+    """Gives advice (`mmap.MADV_...`) for the memory pages of the parts that are mapped from files."""
     for part in parts:
         mapped: object = part
         while isinstance(mapped, np.ndarray):

@@ -22,11 +22,14 @@ from m3csr_tf.util.samples import sample
 Kind = Literal["joint", "per_modality"]
 
 FITTED_ROWS = 100_000
-"""Largest number of items that k-means is fitted on (Lloyd's algorithm); of more items a seeded sample is taken. Its 64
-centres were nearer to all items than those of mini-batch k-means over all items (docs/performance.md)."""
+"""Largest number of items on which k-means (Lloyd's algorithm) is fitted; a seeded sample is taken of more items. 64
+centres that were fitted on such a sample were nearer to the items than the 64 of mini-batch k-means over all of them
+(docs/performance.md)."""
 _ROWS_A_CLUSTER = 256
-"""Least number of sampled items for each cluster. With fewer, a thousand centres were further from the items."""
+"""Least number of sampled items for each cluster. With fewer, a thousand centres were further from the items
+(docs/performance.md)."""
 _BLOCK = 65_536
+"""Number of items whose distances to the centres `Clusters.assign` holds in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ class Clusters:
         """Fits k-means, with seeded k-means++ initialisation, on scaled content.
 
         Args:
-          kind: as in the class.
-          count: number of clusters.
+          kind: "joint" or "per_modality", as in the class.
+          count: number of clusters, of each modality for "per_modality".
           scaled: modality -> float32 [n, width], zeros where absent; or `ScaledContent`, of which only the sampled rows
             are scaled.
           present: modality -> bool [n], which items have the modality. "joint" leaves out items without any modality
             and takes zeros for a single absent one; "per_modality" leaves out the items that lack the modality.
-          item_rows: bool [n], the items to fit on. If they are more than FITTED_ROWS and than 256 for each cluster, a
-            seeded sample of them is taken.
+          item_rows: bool [n], the items to fit on. If they are more than FITTED_ROWS and more than 256 for each
+            cluster, a seeded sample of them is taken.
           max_iterations: largest number of iterations of k-means.
           seed: seed of the sample and of the initialisation.
           on_progress: progress callback for "per_modality", which gets the number of modalities that are clustered and
@@ -119,22 +122,20 @@ class Clusters:
         return ids
 
     def _distances(self, modality: str, vectors: np.ndarray) -> np.ndarray:
+        """Computes |c|^2 - 2 x.c, float32 [n, clusters]: squared distances without |x|^2, which no argmin needs."""
         centres = self.centres[modality]
         return (centres**2).sum(axis=1) - 2 * (vectors @ centres.T)
 
     @property
     def digest(self) -> str:
-        """SHA-256, hex, of kind, modalities and centres.
-
-        If two digests are equal, their cluster ids mean the same.
-        """
+        """SHA-256 of kind, modalities and centres, hexadecimal; with equal digests, cluster ids mean the same."""
         digest = hashlib.sha256(self.kind.encode())
         for name, centres in self.centres.items():
             digest.update(f"/{name}/{centres.shape}/".encode() + np.ascontiguousarray(centres, "<f4").tobytes())
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file."""
+        """Writes the kind and the centres to an .npz file, which holds no pickle."""
         arrays = {f"{name}_centres": centres for name, centres in self.centres.items()}
         np.savez(
             path,
@@ -157,6 +158,7 @@ def _take(vectors: np.ndarray | ScaledContent, rows: np.ndarray) -> np.ndarray:
 
 
 def _k_means(vectors: np.ndarray, count: int, max_iterations: int, seed: int, what: str) -> np.ndarray:
+    """Returns the centres of `count` clusters, float32 [count, width]; an error message calls the vectors `what`."""
     if len(vectors) < count:
         raise ConfigError(f"clusters.count={count} is more than the {len(vectors)} items that have {what}; lower it")
     estimator = KMeans(count, init="k-means++", n_init=1, max_iter=max_iterations, random_state=seed)

@@ -38,15 +38,16 @@ class ContentScaler:
     | kind | shift | scale | l2 |
     | --- | --- | --- | --- |
     | none | 0 | 1 | no |
-    | rms | 0 | a number for each modality, with which the root mean square over the training items is 1 | no |
+    | rms | 0 | one number for each modality, which makes the root mean square over the training items 1 | no |
     | standard | mean of each dimension | 1 / standard deviation; 0 for a constant dimension | no |
     | l2 | 0 | 1 | yes |
     | standard_l2 | as standard | as standard | yes |
     | whitened | as standard | as standard | yes |
 
     Only `whitened` has a projection. It projects on the strongest `components` principal axes of the standardised
-    training items, each divided by its standard deviation. The cosine of whitened vectors is the similarity that a
-    ridge regression on content uses, in which directions of large variance over all items count for little.
+    training items, each divided by its standard deviation, which is shrunk (`fit`). The cosine of whitened vectors is
+    the similarity that a ridge regression on content uses, in which directions of large variance over all items count
+    for little.
 
     Attributes:
       shift, scale: modality -> float32 [width].
@@ -73,9 +74,9 @@ class ContentScaler:
         """Fits shift, scale and projection of each modality.
 
         Args:
-          kind: as in the class.
-          content: modality -> raw vectors float [n, width], which may be mapped from files; a row of NaN is absent and
-            left out.
+          kind: as in the table of the class.
+          content: modality -> raw vectors float [n, width], which may be mapped from files; a row with a NaN is absent
+            and left out.
           item_rows: bool [n] or indices, the items to fit on; of more than FITTED_ROWS a seeded sample is taken.
           components: largest number of axes of `whitened`; a narrower modality keeps its width.
           seed: seed of the sample.
@@ -103,7 +104,7 @@ class ContentScaler:
         """Scales vectors of one modality.
 
         Args:
-          modality: its name.
+          modality: name of the modality.
           raw: float [n, raw width]; a row with a NaN is absent.
 
         Returns:
@@ -119,7 +120,7 @@ class ContentScaler:
         return scaled
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file."""
+        """Writes shift, scale, projection and l2 to an .npz file, which holds no pickle."""
         arrays = {f"{name}_shift": values for name, values in self.shift.items()}
         arrays |= {f"{name}_scale": values for name, values in self.scale.items()}
         arrays |= {f"{name}_projection": values for name, values in self.projection.items()}
@@ -152,7 +153,7 @@ class ScaledContent:
 
     Attributes:
       scaler: a fitted scaler.
-      modality: its name.
+      modality: name of the modality.
       raw: float [n, raw width], which may be mapped from a file.
     """
 
@@ -162,7 +163,7 @@ class ScaledContent:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number and width of the scaled vectors."""
+        """Number and width of the scaled vectors, [n, width]."""
         return len(self.raw), self.scaler.width(self.modality)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -171,6 +172,7 @@ class ScaledContent:
 
 
 def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns shift and scale of the kind, float32 [width] each, for vectors float64 [items, width] without NaN."""
     width = vectors.shape[1]
     shift, scale = np.zeros(width), np.ones(width)
     if len(vectors) and kind == "rms":
@@ -178,7 +180,8 @@ def _shift_and_scale(kind: Scaling, vectors: np.ndarray) -> tuple[np.ndarray, np
         scale[:] = 1 / size if size > _SMALLEST else 1
     elif len(vectors) and kind in {"standard", "standard_l2", "whitened"}:
         shift, spread = vectors.mean(axis=0), vectors.std(axis=0)
-        # If a dimension that is constant in training had a huge scale, one odd new video would get enormous vectors.
+        # If a dimension that is constant in training had a huge scale, a new video that differs in it would get an
+        # enormous vector.
         varies = spread > np.maximum(_CONSTANT * np.abs(shift), _SMALLEST)
         scale = np.divide(1, spread, out=np.zeros(width), where=varies)
     return shift.astype(np.float32), scale.astype(np.float32)

@@ -19,7 +19,7 @@ def click_matrix(frame: pd.DataFrame, users: int, items: int, values: str | None
     Args:
       frame: interactions, with the columns user_row and item_row, each pair of them once.
       users, items: sizes of the id tables, reserved rows included.
-      values: the column whose values the entries are; None: they are 1.
+      values: name of the column that holds the entries of the matrix; None makes all of them 1.
 
     Returns:
       float32 [users, items] of 1s, or float64 of the values, with sorted indices.
@@ -71,8 +71,8 @@ class Sequences(NamedTuple):
         """Returns the last `length` items of users.
 
         Args:
-          length: number of slots.
-          rows: int [n], rows of the users; None: all users.
+          length: number of slots of each user.
+          rows: int [n], rows of the users; None takes all users.
 
         Returns:
           int32 [n, length] of item rows, earliest first, padded on the right with PADDING_ROW.
@@ -91,7 +91,7 @@ def histories(frame: pd.DataFrame, users: int, length: int, seed: int) -> np.nda
 
     Args:
       frame, users, seed: as in `Sequences.of`.
-      length: number of slots.
+      length: number of slots of each user.
 
     Returns:
       int32 [users, length] of item rows, earliest first, padded on the right with PADDING_ROW.
@@ -112,7 +112,7 @@ def length_groups(lengths: np.ndarray, slots: int) -> Iterator[np.ndarray]:
     order = np.argsort(lengths, kind="stable")
     first = 0
     while first < len(order):
-        some = lengths[order[first : first + slots]]  # No more can fit.
+        some = lengths[order[first : first + slots]]  # No more can fit, since even an empty history takes a slot.
         padded = np.maximum(some, 1) * np.arange(1, len(some) + 1)
         count = max(1, int(np.searchsorted(padded, slots, side="right")))
         yield order[first : first + count]

@@ -23,7 +23,7 @@ def bins_of(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
       edges: as in `PopularityBins`.
 
     Returns:
-      int32 of the same shape; 0 for unknown counts.
+      The bins, int32 of the same shape; 0 for counts of 0 and for unknown counts.
     """
     return np.searchsorted(edges, counts, side="right").astype(np.int32)
 
@@ -32,7 +32,7 @@ def bins_of(counts: np.ndarray, edges: np.ndarray) -> np.ndarray:
 class PopularityBins:
     """Bins of popularity.
 
-    Bin 0 holds items without a click or view, and items of an unknown count. Bin k >= 1 begins at count `edges[k - 1]`.
+    Bin 0 holds items with a count of 0, and items whose count is unknown. Bin k >= 1 begins at count `edges[k - 1]`.
 
     Attributes:
       source: the count that is binned.
@@ -49,9 +49,9 @@ class PopularityBins:
 
     @classmethod
     def fit(cls, source: Source, counts: np.ndarray, bins: int) -> PopularityBins:
-        """Makes bin 0 and `bins - 1` bins of equal width in log(count), from 1 to the largest count.
+        """Makes bin 0 and up to `bins - 1` bins of equal width in log(count), from 1 to the largest count.
 
-        Edges are rounded to whole counts. Where counts are small, fewer edges are distinct, and there are fewer bins.
+        Edges are rounded to whole counts. Where counts are small, several edges round to the same count and are one.
 
         Args:
           source: the count that is binned.
@@ -63,11 +63,11 @@ class PopularityBins:
         return cls(source, np.unique(np.minimum(edges, largest)))
 
     def bin(self, counts: np.ndarray) -> np.ndarray:
-        """Finds the bins of counts, as `bins_of`."""
+        """Finds the bins of counts, as `bins_of` does."""
         return bins_of(counts, self.edges)
 
     def save(self, path: Path) -> None:
-        """Writes a JSON file."""
+        """Writes source and edges to a JSON file."""
         path.write_text(json.dumps({"source": self.source, "edges": self.edges.tolist()}) + "\n", encoding="utf-8")
 
     @classmethod

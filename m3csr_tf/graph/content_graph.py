@@ -29,7 +29,7 @@ def content_graph(
     reachable: np.ndarray | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> sparse.csr_matrix:
-    """Computes the matrix S of connections, whose row i has the items that are most similar to item i.
+    """Computes the matrix S of connections, in which item i is connected to the items that are most similar to it.
 
     Args:
       content: float32 [items, width]. An item without content has a row of zeros; it has no neighbours and is nobody's
@@ -37,7 +37,7 @@ def content_graph(
       neighbours: largest number of entries of a row, the item itself included. Items without a positive cosine are left
         out.
       weights: the entries of S: 1 (FREEDOM) or the cosines (LATTICE).
-      reachable: bool [items], the items to which others, and they themselves, may be connected; None: all.
+      reachable: bool [items], the items to which any item, the same one included, may be connected; None takes all.
       on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
         threads.
 
@@ -80,7 +80,7 @@ def content_cosines(
     Args:
       content: float32 [items, width]; an item without any content has a row of zeros.
       count: largest number of neighbours of an item; which of equally similar ones are kept is arbitrary.
-      reachable: bool [items], the items that may be neighbours; None: all.
+      reachable: bool [items], the items that may be neighbours; None takes all.
       on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
         threads.
 

@@ -137,10 +137,13 @@ def content_id_maps(
       ids: initial item ids float32 [items, d].
       content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
       item_rows: int [n], the items to fit on, which have ids of their own.
-      ridges: float [modalities], fixed ridges; None: they are chosen.
+      ridges: float [modalities], fixed ridges; None lets the leave-one-out error choose them.
       seed: seed of the sample of items on which ridges are chosen.
       on_progress: progress callback, which gets the number of ridges that are chosen and of all to choose.
       settings: the section model.initial; ridges are chosen among its id_ridges.
+
+    Returns:
+      The map, which consists of zeros if there are no items to fit on.
     """
     if not len(item_rows):
         dim = ids.shape[1]
@@ -161,12 +164,12 @@ def content_id_maps(
 
 @dataclass(frozen=True)
 class _Regression:
-    """A ridge regression on centred columns, each of which belongs to a modality.
+    """A ridge regression of item ids on centred columns of content, each of which belongs to a modality.
 
     Attributes:
       columns: float64 [n, sum of widths], centred.
       targets: float64 [n, d], centred.
-      means: the means of columns and of targets that were subtracted.
+      means: the means that were subtracted, float64 [sum of widths] of the columns and [d] of the targets.
       modality_index: int [sum of widths], the index of each column's modality.
       gram: float64 [sum of widths, sum of widths], columns^T columns.
     """
@@ -187,7 +190,7 @@ class _Regression:
         return cls(joined, targets - means[1], means, modality_index, joined.T @ joined)
 
     def left_out_error(self, ridges: np.ndarray) -> float:
-        """Computes the leave-one-out error: the sum of squared errors of rows that are left out of their own fit."""
+        """Computes the sum of the squared leave-one-out errors: each row is predicted by a fit without it."""
         inverse = self._inverse(ridges)
         weights = inverse @ (self.columns.T @ self.targets)
         leverage = np.einsum("nw,nw->n", self.columns @ inverse, self.columns) + 1 / len(self.columns)
@@ -195,6 +198,7 @@ class _Regression:
         return float(((residuals / np.maximum(1 - leverage, 1e-3)[:, None]) ** 2).sum())
 
     def maps(self, ridges: np.ndarray) -> IdMaps:
+        """Returns the fit with the given ridges, float [modalities]."""
         weights = self._inverse(ridges) @ (self.columns.T @ self.targets)
         intercept = self.means[1] - self.means[0] @ weights
         kernels = np.split(weights.astype(np.float32), np.flatnonzero(np.diff(self.modality_index)) + 1)

@@ -1,9 +1,9 @@
 """Cross-fitting of item ids for training (Chernozhukov et al. 2018).
 
 Item factors overfit the clicks that they were estimated from. A model that is trained with these factors on the same
-clicks learns at every step to rely more on ids and less on content, and its validation only falls. Therefore the users
-are divided into parts, and the training examples of a part see item ids that were estimated from the clicks of all
-other users.
+clicks learns at every step to rely more on ids and less on content, and its validation metrics only fall. Therefore the
+users are divided into parts, and the training examples of a part see item ids that were estimated from the clicks of
+all other users.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cross_fitted_ids(
     Args:
       clicks: [users, items] training clicks, of 1s or of weights above 0.
       factors: the factors of all clicks with this setting.
-      setting: alpha and penalty of implicit ALS.
+      setting: alpha and penalty of implicit ALS (`graph.ials`).
       parts: number of parts.
       seed: seed of the division of users into parts.
       on_progress: progress callback, which gets the percentage that is done.

@@ -15,8 +15,9 @@ from sklearn.utils.extmath import randomized_svd
 from m3csr_tf.util.progress import ProgressCallback
 
 _ENTRIES = 1 << 27
-"""Entries of the matrix, times columns of the dense factor, that are multiplied at once, which takes half a second. For
-so long scipy blocks all other threads, those that show progress among them."""
+"""Largest number of multiplications in one call of scipy: stored entries of the matrix, times columns of the dense
+factor. Such a call takes half a second, during which all other threads stand still, including the one that shows
+progress."""
 
 
 def singular_vectors(
@@ -33,10 +34,10 @@ def singular_vectors(
         them.
 
     Returns:
-      Singular values [rank] and right singular vectors [rank, columns].
+      Singular values float64 [rank], descending, and right singular vectors float64 [rank, columns].
     """
     counted = _Counted(matrix)
-    # Two products in each iteration, one before them, and one with the basis that they find.
+    # Each power iteration makes two products; one is made before them, and one with the basis that they find.
     counted.on_progress, counted.total = on_progress, 2 * turns + 2
     if on_progress is not None:
         on_progress(0, counted.total)
@@ -45,7 +46,10 @@ def singular_vectors(
 
 
 class _Counted(csr_matrix):
-    """A sparse matrix whose products with dense matrices are computed by blocks of rows, and counted."""
+    """A sparse matrix whose products with dense matrices are computed by blocks of rows, and counted.
+
+    The products of its transpose are counted with its own.
+    """
 
     on_progress: ProgressCallback | None = None
     total = 0

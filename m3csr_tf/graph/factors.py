@@ -3,11 +3,10 @@
 There are three:
 
 - `item_factors` takes the singular vectors (Sarwar et al. 2000) of the click matrix, in which each user's row is
-divided
-  by the root of her clicks, so that heavy users count no more than light ones, and each item's column by a lesser root
-  of its clicks. At low rank, the dot product of two item vectors is the probability of a walk from one item over a user
-  to the other, times powers of the two items' clicks. Popular items have long vectors, and items with common users are
-  close together.
+  divided by the root of the number of her clicks, so that heavy users count no more than light ones, and each item's
+  column by a smaller power of the number of its clicks. At low rank, the dot product of two item vectors approximates
+  the probability of a random walk from one item over a user to the other, times powers of the two items' clicks.
+  Popular items have long vectors, and items with common users are close together.
 - `item_graph_factors` decomposes the distribution over next items that the item graph gives each user. It predicts more
   where users have a few clicks each, and blurs more where they have dozens (docs/journal.md).
 - `ials_factors` takes the item factors of implicit ALS.
@@ -29,11 +28,12 @@ from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.util.progress import ProgressCallback
 
 _RIDGE = 1e-3
+"""Ridge of the least-squares fit of W_V, in units of the mean diagonal entry of its Gram matrix."""
 
 _MANY_CLICKS, _TURNS_OF_LOW_RANK, _TURNS = 2_000_000, 7, 4
-"""Power iterations of the randomised decomposition. Up to _MANY_CLICKS clicks their number is scikit-learn's, beyond it
-is 4. On ten million clicks of 200,000 items this takes 20 s of processor time instead of 28, and ranks validation
-alike (docs/scale.md)."""
+"""Numbers of power iterations of the randomised decomposition. Up to _MANY_CLICKS clicks they are scikit-learn's: 7 at
+a low rank, else 4. With more clicks it is always 4, which on ten million clicks of 200,000 items takes 20 s of
+processor time instead of 28, and ranks equally well on validation (docs/scale.md)."""
 
 
 def item_factors(
@@ -101,8 +101,9 @@ def item_graph_factors(
     The decomposed matrix holds the logarithms log(1 + a / floor) of the graph's probabilities a, averaged over the
     history of each user. These are the scores that a softmax should learn, weighted by how often they are needed. With
     L the logarithms of all items and V the right singular vectors, the scores (L V) V^T need two embeddings of each
-    item. The towers share one embedding, and have a matrix between history and candidate instead. This matrix is the
-    least-squares fit of L V by V, in which each item is weighted by how often it is in a history.
+    item, one in a history and one as a candidate. The towers share one embedding, and have the matrix W_V between
+    history and candidate instead. W_V is the least-squares fit of L V by V, in which each item is weighted by how often
+    it is in a history.
 
     Args:
       item_graph: the item graph.
@@ -135,7 +136,7 @@ def item_graph_factors(
         values, directions = values[order], directions[order]
     projected = beyond @ directions.T + by_popularity @ directions.T
     clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
-    # Each side gets the roots of the singular values.
+    # The singular values are split evenly: item vectors and their targets in the fit of W_V get the roots.
     items = np.zeros((clicks.shape[1], dim))
     items[:, :rank] = directions.T * np.sqrt(values)
     items[~clicked] = 0

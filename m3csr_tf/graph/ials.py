@@ -23,7 +23,7 @@ Csr: TypeAlias = sparse.csr_matrix | sparse.csr_array
 _START = 0.1
 """Expected length of the random initial item vectors, as in Rendle et al. 2022. Items without a click have zeros."""
 _CELLS = 1 << 19
-"""Entries of the other side's vectors that a thread gathers at once."""
+"""Largest number of entries of the other side's vectors that a thread gathers at once, which bounds its memory."""
 
 
 class Factors(NamedTuple):
@@ -52,13 +52,13 @@ def factorise(
     """Factorises a click matrix.
 
     Args:
-      clicks: [users, items] of 1s, or of weights w above 0.
+      clicks: sparse [users, items] of 1s, or of weights w above 0.
       factors: width of the vectors.
       alpha: the confidence that a click of weight 1 adds.
       penalty: lambda, the weight of the squared vectors.
       sweeps: how often users and then items are solved.
       seed: seed of the random initial item vectors.
-      initial_items: initial item vectors float64 [items, factors]; None: they are random.
+      initial_items: initial item vectors float64 [items, factors]; None draws them at random.
       on_progress: progress callback, which gets the number of sweeps that are done and the number of all sweeps.
     """
     by_user = sparse.csr_matrix(clicks)
@@ -97,7 +97,7 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
     width = others.shape[1]
     with one_blas_thread():
         values, axes = np.linalg.eigh(others.T @ others)
-        rotated = np.concatenate([others @ axes, np.zeros((1, width))])  # The last row pads.
+        rotated = np.concatenate([others @ axes, np.zeros((1, width))])  # The row of zeros pads rows with fewer clicks.
     diagonal = np.maximum(values, 0) + penalty
     sizes = np.diff(clicks.indptr)
     solved = np.zeros((clicks.shape[0], width))
@@ -135,7 +135,9 @@ def solve_side(clicks: Csr, others: np.ndarray, alpha: float, penalty: float) ->
 
 
 def tries_ials(clicks: int, items: int, config: IalsConfig) -> bool:
-    """Returns whether implicit ALS is tried, which is fitted once for each setting of its grid and for each part.
+    """Returns whether the log is small enough for implicit ALS.
+
+    ALS is fitted once for each setting of its grid, and once for each part of the users (`graph.cross_fitting`).
 
     Args:
       clicks: number of training clicks of the whole log.

@@ -17,24 +17,23 @@ def fitted_intensity(
     shared: bool,
     ridge: float = InitialConfig().intensity_ridge,
 ) -> np.ndarray:
-    """Fits weights w of modal interests such that intensities softmax_m(w_m . h_u^m) (equation 6, tau 1) predict
-    clicks.
+    """Fits weights w of modal interests by which intensities softmax_m(w_m . h_u^m) (equation 6, tau 1) predict clicks.
 
     The probability that candidate i is clicked is softmax_i(g sum_m |M| softmax_m(w_m . h_u^m) s_m). Here h_u^m is the
-    mean of the history in modality m, s_m is the similarity of history and candidate in it, and the scale g is fitted
-    too. The fewer clicks there are, the more weight the penalty of w has. The clicks must be held out: on clicks from
-    which the maps of content were estimated, a wide modality would seem more informative than it is, and for some users
-    more than for others.
+    mean of the history in modality m, s_m is the similarity of history and candidate in modality m, and the scale g is
+    fitted too. The fewer clicks there are, the more weight the penalty of w has. The clicks must be held out: on clicks
+    from which the maps of content were estimated, a wide modality would seem more informative than it is, and for some
+    users more than for others.
 
     Args:
       held_out: held-out clicks, each among candidates of like popularity. If there are none, the weights are zeros.
       encoded: modality -> h_i^m float32 [items, h]; zeros for the padding row and for items that lack the modality,
-        which are in no mean.
+        which are left out of means.
       shared: whether all modalities share one w, as equation 5 prints it.
       ridge: model.initial.intensity_ridge, the penalty of w for interests of length 1, against the sum over all clicks.
 
     Returns:
-      float32 [1 or modalities, h].
+      The weights w, float32 [1, h] if they are shared, otherwise [modalities, h].
     """
     rows, width = (1 if shared else len(encoded)), next(iter(encoded.values())).shape[1]
     if not len(held_out):
@@ -72,7 +71,7 @@ class IntensityFit:
         """Minimises the loss.
 
         Args:
-          ridge: w is penalised by `ridge` / 2 |w|^2; None: w keeps its initial value, and g alone is fitted.
+          ridge: w is penalised by `ridge` / 2 |w|^2; with None, w keeps its initial value, and g alone is fitted.
           start: initial parameters [rows * h + 1].
 
         Returns:

@@ -1,7 +1,7 @@
 """The item graph: for each item a distribution over the items that its users may click next.
 
-It mixes random walks of several lengths, neighbours by content, and popularity. It needs no training, and ranks about
-as well as any model of clicks on short histories. Id embeddings can be initialised from it (`graph.factors`), and
+It mixes random walks of several lengths, neighbours by content, and popularity. It needs no training, and on short
+histories it ranks about as well as any model of clicks. Id embeddings can be initialised from it (`graph.factors`), and
 training can imitate it (`training.walk_positives`), which is distillation from a teacher whose scores for users are
 never computed.
 """
@@ -55,7 +55,7 @@ class ItemGraph:
           config: number of walks, shares, and how many items a row keeps.
           on_progress: progress callback, which gets the percentage that is done.
         """
-        of = 2 + config.walks  # Parts of the work: two single steps, the walks beyond the first, content.
+        of = 2 + config.walks  # Parts of the work: two single walks, the walks beyond the first, and content.
         keep = config.neighbours
         first = normalize(
             item_walk(clicks, 1.0, config.popularity_exponent, keep, on_progress=share(on_progress, 0, of)), norm="l1"
@@ -71,8 +71,8 @@ class ItemGraph:
         mixed = normalize(mixed, norm="l1")
         clicked = np.asarray(clicks.sum(axis=0)).ravel() > 0
         if config.content_share:
-            # Items without a click are left out. Nobody could have gone there yet, so that a link would only be a bonus
-            # for being new.
+            # Items without a click are left out: no click could have shown yet that users go on to them, so a link
+            # would only be a bonus for being new.
             alike = content_neighbours(joined_content(content, clicked), on_progress=share(on_progress, of - 1, of))
             alike = alike @ sparse.diags(clicked.astype(np.float32))
             mixed = (1 - config.content_share) * mixed + config.content_share * normalize(alike, norm="l1")

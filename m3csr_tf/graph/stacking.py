@@ -45,9 +45,9 @@ class ScoreEstimates(NamedTuple):
 
     Attributes:
       content: modality -> scores by mapped content.
-      ids: scores by item factors; None where ids are not initialised from factors.
+      ids: scores by item factors; None if ids are not initialised from factors.
       new_ids: scores of new items, with item factors for the history and ids that are predicted from content for the
-        candidate; None where ids are not predicted.
+        candidate; None if ids are not predicted.
     """
 
     content: Mapping[str, ScoreFactors]
@@ -86,7 +86,7 @@ class HeldOutClicks:
     similarities: np.ndarray
 
     def __len__(self) -> int:
-        """Number of clicks."""
+        """Returns the number of clicks."""
         return self.similarities.shape[1]
 
 
@@ -115,8 +115,8 @@ def stacking_weights(
         penalty of the weights.
 
     Returns:
-      The weights, and held-out clicks. If nothing can be held out, because there are fewer than four items or no user
-      would have another click, all weights are 1 and there are no clicks.
+      The weights, and held-out clicks. If nothing can be held out, because there are too few items with clicks or no
+      user would have another click, all weights are 1 and there are no held-out clicks.
     """
     random = np.random.default_rng(seed)
     fold_scores = [
@@ -129,8 +129,8 @@ def stacking_weights(
     names = fold_scores[0].names
     new_item_weights = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
     content_weights = new_item_weights[: len(names)]
-    # For items with clicks the scores are ids, if there are any, and the sum of content as it is weighted for new
-    # items.
+    # Items with clicks are scored by their ids, if there are any, and by the sum of the content scores, which are
+    # weighted as for new items.
     clicked = np.concatenate([fold.clicked for fold in fold_scores])
     ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
     clicked_item_weights = conditional_logit(
@@ -263,7 +263,7 @@ class _Fold(NamedTuple):
         """Samples held-out clicks, and other candidates for each.
 
         Args:
-          random: the generator.
+          random: the random generator, which the draws advance.
           on_new: whether the clicks, and the candidates, are on new items or on items with remaining clicks.
           popular: whether candidates are drawn in proportion to their held-out clicks, and not uniformly.
         """
@@ -287,6 +287,7 @@ class _Fold(NamedTuple):
 
 
 def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:
+    """Yields the folds, except those without a held-out click of a user who has remaining clicks."""
     pairs = clicks.tocoo()
     clicked = np.flatnonzero(np.bincount(pairs.col, minlength=clicks.shape[1]))
     order = random.permutation(clicked)

@@ -1,7 +1,7 @@
 """Item-to-item weights: by random walks over users (Paudel et al. 2016), and by similarity of content.
 
 Both give a sparse matrix [items, items] of weights from each item to others. A user's scores are the product of her row
-of the click matrix with it.
+of the click matrix with this matrix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from m3csr_tf.graph.content_graph import content_cosines
 from m3csr_tf.util.progress import ProgressCallback
 from m3csr_tf.util.threads import cores, each_worker
 
-# Products that a thread computes at once, so that memory does not grow with the square of the catalogue.
+# Largest number of products that a thread computes at once, so that memory does not grow with the square of the
+# catalogue.
 _ENTRIES = 1 << 23
 
 
@@ -41,8 +42,8 @@ def item_walk(
       alpha: exponent of the probabilities; below 1, paths through users and items with many clicks count for more.
       beta: exponent by which popular items are down-weighted; a negative one favours them.
       neighbours: number of weights that are kept for each item, the largest ones, and among equal ones those of the
-        lowest rows; None: all.
-      user_exponent: exponent of p_uj; None: `alpha`. Above 1, users with many clicks are down-weighted.
+        lowest rows; None keeps all.
+      user_exponent: exponent of p_uj; None takes `alpha`. Above 1, users with many clicks are down-weighted.
       on_progress: progress callback, as in `pruned_product`.
 
     Returns:
@@ -79,7 +80,7 @@ def pruned_product(
       left: sparse [items, n].
       right: sparse [n, items].
       count: number of weights that are kept in each row, the largest ones, and among equal ones those of the lowest
-        columns; None: all.
+        columns; None keeps all.
       on_progress: progress callback, which gets the number of blocks that are done and of all blocks, from several
         threads.
 
@@ -150,7 +151,7 @@ def _largest(block: sparse.csr_matrix, start: int, count: int | None) -> sparse.
     Args:
       block: sparse, some rows of an [items, items] matrix.
       start: the first of these rows. The entries on the diagonal of the whole matrix are left out.
-      count: number of weights that are kept in each row; None: all.
+      count: number of weights that are kept in each row; None keeps all.
 
     Returns:
       float32, of the shape of `block`.

@@ -17,6 +17,7 @@ from m3csr_tf.verbs.evaluated_systems import titled
 from m3csr_tf.verbs.prepare import prepare
 
 BASELINES_FILE = "baselines.json"
+"""File in the run's folder: the metrics and the chosen settings of the baselines."""
 
 
 def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
@@ -26,7 +27,7 @@ def baselines(config: Config) -> dict[str, dict[str, Evaluation]]:
     under "baselines". A baseline that cannot handle a log of this size is left out, which is reported.
 
     Returns:
-      System -> split -> its evaluation.
+      Baseline -> split -> its evaluation.
 
     Raises:
       RunError: the run's folder holds a run with another configuration.

@@ -1,4 +1,4 @@
-"""What the batch jobs retrieve and embed have in common: the choice of the engine, and messages about parts."""
+"""What the batch jobs of the verbs have in common: the choice of the engine, and messages about parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def engine_of(config: Config, job: JobConfig) -> Engine:
 
 
 def parts_made(done: JobStatus) -> str:
-    """Says in words how many parts this process has made."""
+    """Returns a text on how many parts this process has made."""
     return f"{done.made:,} of {done.parts:,} parts made now" if done.made else "all there already"
 
 

@@ -1,4 +1,4 @@
-"""release compare: what changes for the same users from one version of a release to another, or to a run."""
+"""release compare: shows what changes for the same users from one version of a release to another, or to a run."""
 
 from __future__ import annotations
 
@@ -43,23 +43,26 @@ from m3csr_tf.verbs.released_vectors import released
 logger = logging.getLogger(__name__)
 
 CURRENT, RUN = "current", "run"
+"""The words for the current version, and for the run of the configuration."""
 
 
 def compare_versions(config: Config, words: Sequence[str], most: int, as_json: bool) -> Comparison:
-    """Compares two systems on the same users, and prints tables, or JSON alone (docs/releases.md).
+    """Compares two systems on the same users, and prints tables, or only JSON (docs/releases.md).
 
-    Where the run is at hand, its folder keeps the comparison for its page, in the place of an earlier one.
+    If the run is available, the comparison is also written into its folder, for the page of the run, and replaces an
+    earlier one.
 
     Args:
-      config: names the release, and the run whose held-out clicks judge.
-      words: from what to what: version numbers, "current" or "run"; of one word, from the current version to that.
-      most: users that are compared at most.
-      as_json: print JSON alone.
+      config: names the release, and the run on whose held-out clicks quality is compared.
+      words: the two systems, each a version number, "current" or "run"; a single word is compared with the current
+        version.
+      most: largest number of users for whom the systems are compared.
+      as_json: print JSON and nothing else.
 
     Raises:
-      InputError: the words are not one or two of these, or name the same version twice, or nobody can be asked about.
-      ReleaseError: a version is not there or not whole.
-      RunError: the run is asked for and cannot be opened, or is trained anew meanwhile.
+      InputError: `words` does not hold one or two such words, or both name the same version.
+      ReleaseError: a version does not exist or is incomplete.
+      RunError: the run is one of the systems and cannot be opened, or it is trained anew during the comparison.
     """
     first_word, second_word = _two(words)
     trained = load_released(config) if RUN in (first_word, second_word) else None
@@ -76,7 +79,7 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
     judge = None if trained is None else _judge(trained, notes)
     users = None if judge is None else users_of_run(judge, most, notes)
     if users is None or not len(users.frame):
-        # The sample of the later version; a version always has one.
+        # Without users of a run, the sample of the later version serves, since every version has one.
         latest = max(versions.values(), key=lambda release: release.version)
         users = _sampled_users(latest, most)
     if users.clicked is not None and judge is not None:
@@ -100,7 +103,10 @@ def compare_versions(config: Config, words: Sequence[str], most: int, as_json: b
 
 
 def _judge(trained: TrainedRun, notes: list[str]) -> TrainedRun:
-    """The run whose test clicks judge; where it is gone, the final fit, which has none, and a note says why."""
+    """Returns the run whose test clicks judge quality (`judge_of`).
+
+    If that run cannot be opened, the final fit is returned, which has no test clicks, and a note says why.
+    """
     try:
         return judge_of(trained)
     except RunError as error:
@@ -117,7 +123,10 @@ def _judged(
     users: ComparedUsers,
     notes: list[str],
 ) -> Comparison:
-    """The comparison, whose quality is that of the runs that chose where a system is a final fit."""
+    """Returns the comparison with the quality of the run that chose in the place of each final fit on all clicks.
+
+    Notes are added for such a replacement, and for a run whose initial weights know clicks that judge it.
+    """
     records = {
         word: trained.finished | {"run": trained.config.run.name} if word == RUN else versions[word].manifest
         for word in words
@@ -139,6 +148,7 @@ def _judged(
 
 
 def _two(words: Sequence[str]) -> tuple[str, str]:
+    """Returns the words for both systems, after checking them."""
     if not 1 <= len(words) <= 2:
         got = ", ".join(map(quoted, words)) or "nothing"
         raise InputError(
@@ -162,7 +172,7 @@ def _opened(config: Config, word: str) -> Release:
 
 
 def _origin_of_either(config: Config, versions: Sequence[Release], notes: list[str]) -> TrainedRun | None:
-    """The configuration's run if one of the versions came from it; otherwise None, and a note says why."""
+    """Returns the run of the configuration if one of the versions came from it; otherwise None, and a note says why."""
     if not os.path.lexists(config.run_folder / run_files.CONFIG_FILE):
         runs = " or ".join(dict.fromkeys(str(release.manifest["run"]) for release in reversed(versions)))
         notes.append(
@@ -182,7 +192,7 @@ def _origin_of_either(config: Config, versions: Sequence[Release], notes: list[s
 
 
 def _sampled_users(release: Release, most: int) -> ComparedUsers:
-    """The users whom a version keeps, with their histories up to the end of its log."""
+    """Returns the users of a version's sample, whose histories reach up to the end of its log."""
     frame = release.sample().users
     frame = frame.iloc[np.arange(min(most, len(frame)))].reset_index(drop=True)
     history = pd.Series([list(one) for one in frame[columns.HISTORY]], dtype=object)
@@ -192,9 +202,13 @@ def _sampled_users(release: Release, most: int) -> ComparedUsers:
 
 
 def _keep(found: StoredComparison, judge: TrainedRun) -> None:
-    """Leaves the comparison in the run's folder, for its page; a warning says where that cannot be."""
+    """Writes the comparison into the run's folder, for the page of the run; if it cannot be written, a warning says so.
+
+    Raises:
+      RunError: the run has been trained anew since it was opened.
+    """
     try:
-        # The page is that of the run that chose; a final fit has none.
+        # A final fit has no page, so the comparison is kept for the page of the run that chose.
         host = run_that_chose(judge) if FINAL_FIT in judge.finished else judge
         runs.check_figures_fit(host)
     except RunError as error:

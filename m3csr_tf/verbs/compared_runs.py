@@ -1,4 +1,8 @@
-"""Runs and versions as systems that are compared, the users that they are asked about, and what judges a final fit."""
+"""Turns runs and versions into systems that can be compared, and finds users, and runs that stand in for final fits.
+
+A final fit on all clicks has been trained on the clicks that would judge it. Its quality is therefore that of the run
+that chose its settings, which has not.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +33,18 @@ from m3csr_tf.verbs.load_run import open_choice
 from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 _DRAW = 0
-"""Seed of the draw of users: the same ones for every comparison on the data."""
+"""Seed of the sample of users, which is the same for every comparison on the data."""
 
 
 def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
-    """A run as its release would be: it knows users, who may be new to it, by the histories that are given."""
+    """Returns a run as a system that ranks as its release would.
+
+    Users are represented by the histories that are given, and may be unknown to the run.
+    """
     prepared, encoder, length = trained.prepared, vectors.users.encoder, trained.config.history.length
 
     def known(users: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the user rows and the histories of users, as the encoder takes them."""
         histories = _histories(prepared, users[columns.HISTORY], length)
         return prepared.users.rows(users[columns.USER_ID].to_numpy(object)), histories
 
@@ -55,13 +63,14 @@ def of_run(trained: TrainedRun, vectors: ReleasedVectors) -> System:
 
 
 def judged_release(release: Release, config: Config) -> System:
-    """What stands for a version where held-back clicks judge: of a final fit the run that chose, else itself.
+    """Returns the system whose quality stands for that of a version.
 
-    A final fit on all clicks has trained on those that judge: all of its log, and of a later log what it shares.
+    It is the version itself, or, if the version is a final fit on all clicks, the run that chose its settings. Such a
+    final fit has been trained on all clicks of its log, and thereby on those that a later log shares with it.
 
     Args:
       release: the version.
-      config: says in `run.folder` where runs lie.
+      config: its `run.folder` is the folder in which runs lie.
 
     Raises:
       RunError: the run that chose is missing or broken, or was trained anew since.
@@ -70,7 +79,7 @@ def judged_release(release: Release, config: Config) -> System:
     if of is None or of["clicks"] != ALL_CLICKS:
         return of_release(release)
     chose = open_choice(config, of)
-    # The places of new items, and which items those are, are as was asked for when it was published.
+    # The exposure of cold items, and the rule for which items are cold, are those with which the version was published.
     then = release.manifest["config"]
     asked = {
         "exposure": ExposureConfig.model_validate(then["exposure"]),
@@ -81,7 +90,7 @@ def judged_release(release: Release, config: Config) -> System:
 
 
 def judged_instead(record: Mapping[str, Any]) -> str | None:
-    """What is to be said where the run that chose is judged in the place of its final fit.
+    """Returns a note that the run that chose is judged in the place of its final fit; None if it is not.
 
     Args:
       record: contents of finished.json or of a manifest.
@@ -93,7 +102,7 @@ def judged_instead(record: Mapping[str, Any]) -> str | None:
 
 
 def _histories(prepared: Prepared, given: pd.Series, length: int) -> np.ndarray:
-    """Item rows of histories, int32 [users, length]: of the items that the run knows, the latest."""
+    """Returns the item rows of histories, int32 [users, length]: the latest of the items that the run knows."""
     entries, owners = flatten(given)
     rows = prepared.items.rows(entries)
     known = rows >= FIRST_ROW
@@ -108,9 +117,14 @@ def _histories(prepared: Prepared, given: pd.Series, length: int) -> np.ndarray:
 
 
 def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> ComparedUsers:
-    """Users with test clicks, which are what the log has latest; their histories are their training clicks.
+    """Samples users with test clicks, whose histories are their training clicks.
 
-    Without test clicks all users may be drawn, and a note says that nothing can be judged.
+    If the run has no test clicks, the sample is drawn from all users, and a note says that quality is not compared.
+
+    Args:
+      trained: the run.
+      most: largest number of users; None takes all.
+      notes: list to which the note is added.
     """
     prepared, config = trained.prepared, trained.config
     rows, _ = user_draw.drawn_users(prepared, columns.TEST, config.evaluation)
@@ -134,9 +148,14 @@ def users_of_run(trained: TrainedRun, most: int | None, notes: list[str]) -> Com
 
 
 def other_data(release: Release, trained: TrainedRun) -> str | None:
-    """What is to be said of a version that was trained on other data than the run whose test clicks judge.
+    """Returns a note if a version was trained on other data than the run whose test clicks judge it; otherwise None.
 
-    Of a final fit, it is said of the run that chose, which is judged in its place (`judged_release`).
+    If the version is a final fit on all clicks, the note is about the run that chose, which is judged in its place
+    (`judged_release`).
+
+    Args:
+      release: the version.
+      trained: the run whose test clicks judge.
     """
     manifest, name = release.manifest, f"version {release.version}"
     prepared = manifest["prepared"]
@@ -145,28 +164,29 @@ def other_data(release: Release, trained: TrainedRun) -> str | None:
         name = f"run {chose}, which chose version {release.version},"
         try:
             prepared = endings.read(trained.config.run.folder / chose)["prepared"]
-        except RunError:  # Who opens it to judge it says so.
+        except RunError:  # This is reported when the run is opened to be judged (`judged_release`).
             return None
     if prepared == run_files.data_digest(trained.prepared):
         return None
     known = f"{name} was trained on other data than run {trained.config.run.name}, whose test clicks judge"
     if trained.prepared.manifest["split"] == "time":
-        # Of a log that has grown at its end, an earlier night's training clicks end before these test clicks begin.
+        # If a log has only grown at its end, the training clicks of an earlier night end before these test clicks.
         return f"{known}; unless it was split by time too, and the log has only grown since, its quality is overstated"
     return f"{known}; it may have been trained on some of them, and then its quality is overstated"
 
 
 def known_clicks(record: Mapping[str, Any], config: Config) -> str | None:
-    """What is to be said of a run that started from one which was trained on clicks that now judge.
+    """Returns a note if a run started from another one that was trained on the run's test clicks; otherwise None.
 
     Args:
-      record: contents of finished.json or of a manifest; of a final fit on all clicks, the run that chose is meant.
-      config: says in `run.folder` where runs lie.
+      record: contents of finished.json, with the run's name under "run", or of a manifest. If it is of a final fit on
+        all clicks, the note is about the run that chose.
+      config: its `run.folder` is the folder in which runs lie.
     """
     name = record[FINAL_FIT]["run"] if judged_instead(record) is not None else record["run"]
     try:
         finished = endings.read(config.run.folder / name)
-    except RunError:  # Who opens it to judge it says so; a version needs no run.
+    except RunError:  # A version can be compared without its run; if the run is needed, opening it reports the error.
         return None
     known = finished.get(endings.KNOWN_CLICKS, {}).get(columns.TEST)
     if known is None:
@@ -179,7 +199,7 @@ def known_clicks(record: Mapping[str, Any], config: Config) -> str | None:
 
 
 def _test_clicks(prepared: Prepared, rows: np.ndarray, kinds: Sequence[str]) -> pd.Series:
-    """The items that each user has clicked in the test split, as lists of ids; with `kinds`, of one of these."""
+    """Returns the items that each user has clicked in the test split, as lists of ids; with `kinds`, of one of these."""
     clicks = read_clicks(prepared, columns.TEST, rows, kinds)
     ids = prepared.items.ids(clicks.indices)
     return pd.Series(np.split(ids, clicks.indptr[1:-1]), dtype=object, name="clicked")

@@ -33,6 +33,9 @@ def evaluate(config: Config) -> dict[str, Evaluation]:
 
     Returns:
       System -> its evaluation on the test split; the model's key is its title.
+
+    Raises:
+      RunError: the run cannot be opened (`load_run`), or its folder cannot be written.
     """
     tracker = Tracker(config)
     evaluated = evaluate_run(load_run(config, judged=True))[columns.TEST]

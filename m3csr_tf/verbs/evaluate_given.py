@@ -1,4 +1,4 @@
-"""evaluate --lists, --vectors: lists or vectors of anybody's, by the metrics and on the users of a run's evaluation."""
+"""evaluate --lists, --vectors: evaluates another system's lists or vectors as a run is evaluated, on the same users."""
 
 from __future__ import annotations
 
@@ -35,23 +35,25 @@ from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.load_run import load_run
 
 LISTS, VECTORS = "lists", "vectors"
+"""The two kinds of input, and the default names of their results."""
 
 
 def evaluate_given(
     config: Config, lists: Path | None, vectors: tuple[Path, Path] | None, split: str, name: str | None
 ) -> Evaluation:
-    """Judges given lists or vectors, tests them against the run's model, and writes runs/RUN/evaluations/NAME.json.
+    """Evaluates given lists or vectors, tests them against the run's model, and writes runs/RUN/evaluations/NAME.json.
 
     Args:
-      config: names the run, which has been evaluated.
+      config: names the run, which must have been evaluated.
       lists: file of lists (`given_lists.read_lists`).
-      vectors: files of user and item vectors (`given_vectors.read_vectors`), whose scores are dot products.
-      split: whose clicks judge.
-      name: of the result; "lists" or "vectors" when None.
+      vectors: files of user vectors and of item vectors (`given_vectors.read_vectors`), whose dot products are scores.
+      split: the split whose clicks judge, "val" or "test".
+      name: name of the result; None takes "lists" or "vectors".
 
     Raises:
-      InputError: not one of `lists` and `vectors` is given, the name is none, or a file cannot be used.
-      RunError: the run has not been evaluated since it was trained, or its folder may not be written.
+      InputError: neither or both of `lists` and `vectors` are given, `name` cannot name a file, or a file cannot be
+        used.
+      RunError: the run has not been evaluated since it was trained, or its folder cannot be written.
     """
     if (lists is None) == (vectors is None):
         raise InputError(
@@ -92,7 +94,7 @@ def evaluate_given(
 
 
 def _evaluated_before(trained: TrainedRun, split: str) -> tuple[str, Evaluation]:
-    """The title of the run's model, and its metrics user by user, as evaluate wrote them."""
+    """Returns the title of the run's model, and its evaluation on the split as the verb `evaluate` has written it."""
     folder, again = trained.config.run_folder, "run pipelines/evaluate.py first, without --lists and --vectors"
     if not (folder / run_files.METRICS_FILE).exists():
         raise RunError(f"{folder}: has not been evaluated, so there is nothing to test against; {again}")
@@ -107,7 +109,11 @@ def _evaluated_before(trained: TrainedRun, split: str) -> tuple[str, Evaluation]
 
 
 def _judge(trained: TrainedRun, split: str) -> tuple[ListJudge, np.ndarray, int]:
-    """Who judges, the rows int [users] of those who are judged, and how many users the split has."""
+    """Returns the judge of lists, the rows of the evaluated users, int [users], and the number of users of the split.
+
+    Raises:
+      InputError: nobody has a click in the split.
+    """
     config, prepared = trained.config, trained.prepared
     users, of = user_draw.drawn_users(prepared, split, config.evaluation)
     if not len(users):
@@ -121,6 +127,7 @@ def _judge(trained: TrainedRun, split: str) -> tuple[ListJudge, np.ndarray, int]
 
 
 def _of_lists(trained: TrainedRun, path: Path, split: str) -> tuple[Evaluation, dict[str, int]]:
+    """Evaluates a file of lists, and returns the counts of what was read and left out with the evaluation."""
     judge, users, of = _judge(trained, split)
     with progress("reading the lists"):
         given = read_lists(path, trained.prepared, users, judge.longest, trained.config.run.seed)
@@ -129,7 +136,10 @@ def _of_lists(trained: TrainedRun, path: Path, split: str) -> tuple[Evaluation, 
 
 
 def _of_vectors(trained: TrainedRun, files: list[Path], split: str) -> tuple[Evaluation, dict[str, int]]:
-    """Users without a vector have an empty list; items without one are in no list."""
+    """Evaluates files of vectors, and returns the counts of what was read and left out with the evaluation.
+
+    Users without a vector have empty lists, and items without a vector are in no list.
+    """
     config, prepared = trained.config, trained.prepared
     judge, users, of = _judge(trained, split)
     with progress("reading the vectors"):
@@ -145,6 +155,7 @@ def _of_vectors(trained: TrainedRun, files: list[Path], split: str) -> tuple[Eva
     known = np.arange(len(prepared.items)) >= FIRST_ROW
 
     def ranked(candidates: np.ndarray, places: np.ndarray, left_out: Any, stage: Any) -> np.ndarray:
+        """Returns the lists of some users, which are given by their places among the evaluated users."""
         there = np.flatnonzero(of_users.given[places])
         result = np.full((len(places), judge.longest), NO_ITEM, np.int32)
         result[there] = top_n(
@@ -176,6 +187,7 @@ def _of_vectors(trained: TrainedRun, files: list[Path], split: str) -> tuple[Eva
 
 
 def _counts_of(given: GivenVectors, whose: str) -> dict[str, int]:
+    """Returns the counts of a file of vectors, in which "rows" says whose rows these are, since there are two files."""
     return {f"{whose}rows" if name == "rows" else name: count for name, count in given.counts.items()}
 
 
@@ -186,7 +198,7 @@ def _evaluation(
 
 
 def _against(evaluation: Evaluation, own: Evaluation) -> list[PairedTest]:
-    """Paired tests of every slice and stored metric, on the users of both."""
+    """Tests the given system (first) against the model (second) by each slice and stored metric, on common users."""
     tests = []
     for name, part in evaluation.slices.items():
         if name not in own.slices:
@@ -228,5 +240,6 @@ def _print_tests(name: str, title: str, tests: list[PairedTest]) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
+    """Refuses to replace something that is not a file, e.g. a folder, by a result."""
     if os.path.lexists(path) and not path.is_file():
         raise RunError(f"{path}: is no file, so it is not replaced; move it away, or give the result another --name")

@@ -1,4 +1,4 @@
-"""Computes from a run's model what the figures of its report show, as plain arrays (`reports.evidence`)."""
+"""Computes from a run's model what the figures of its report show, as arrays and data frames (`reports.evidence`)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.util.samples import sample
 
 _AT = 20
+"""Largest length of the lists whose recall is shown."""
 _COUNTED = {"train_clicks": "training clicks", "train_weight": "training clicks by weight", "view_count": "views"}
 """What popularity bins count, by their source."""
 _MOST_USERS, _SCORES = 2_000, 200_000_000
@@ -182,6 +183,7 @@ class _Gathering:
         return pd.DataFrame(values, index=self._prepared.users.ids(rows), columns=self._prepared.modalities)
 
     def _gate(self) -> pd.DataFrame | None:
+        """Returns the gate of equation 10 by popularity bin, with the number of items; None if the model has none."""
         gate = self._model.item_tower.gate if self._model.explains else None
         if gate is None:
             return None

@@ -22,6 +22,7 @@ from m3csr_tf.verbs.evidence import gather_of_experiment
 from m3csr_tf.verbs.load_run import load_run
 
 _DRAWN_AMONG = "test users with"
+"""Among whom the users of the case study are drawn, as `case_blocks` says it before the least length of a history."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from m3csr_tf.util.progress import progress
 from m3csr_tf.verbs.experiment_model import model_sections
 
 _CURVES = 8
-"""Largest number of systems that a figure distinguishes."""
+"""Largest number of systems in a figure, since more curves could not be told apart."""
 _SECTIONS = {
     "Accuracy": ("table2_accuracy", "slices"),
     "Ablations": ("table3_ablations",),

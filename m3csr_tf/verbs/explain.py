@@ -23,10 +23,11 @@ from m3csr_tf.verbs.console import console, say
 from m3csr_tf.verbs.origin import origin
 
 _SHOWN = 5
+"""Number of history items with the highest attention that are printed for each part."""
 
 
 def explain(config: Config, user: str, item: str, history: str | None, as_json: bool) -> Explanation:
-    """Prints the parts of a score, intensities, gate and attention, as text or as JSON (docs/explain.md).
+    """Explains the score of an item for a user; prints its parts, intensities, gate and attention (docs/explain.md).
 
     Args:
       config: names the release and, if no history is given, the run that it came from.

@@ -1,4 +1,7 @@
-"""Whether validation clicks in training help: a final fit on train and validation, judged on test beside its choice."""
+"""Evaluates a final fit on train and validation, on the test clicks, beside the run that chose its settings.
+
+The comparison shows whether more training clicks help. A final fit on all clicks leaves none to evaluate it on.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,18 @@ from m3csr_tf.verbs.load_run import load_released
 from m3csr_tf.verbs.released_vectors import released
 
 METRICS = (metrics.name(metrics.RECALL, 20), metrics.name(metrics.NDCG, 20))
+"""The metrics by which both are compared."""
 
 
 @dataclass(frozen=True)
 class FinalOnTest:
-    """A final fit on the test clicks.
+    """The evaluation of a final fit on the test clicks.
 
     Attributes:
-      run: its name.
-      steps: that it was trained for.
-      evaluation: of it.
-      tests: metric -> the final fit (first) against the run that chose (second), paired by user.
+      run: name of the final fit.
+      steps: number of steps for which it was trained.
+      evaluation: its evaluation on test.
+      tests: metric -> paired test of the final fit (first) against the run that chose (second).
     """
 
     run: str
@@ -35,12 +39,12 @@ class FinalOnTest:
     tests: dict[str, PairedTest]
 
     def to_json(self) -> dict[str, Any]:
-        """As metrics.json has it."""
+        """Returns the evaluation and the tests in the form of metrics.json."""
         tests = {metric: asdict(test) for metric, test in self.tests.items()}
         return {"run": self.run, "steps": self.steps, columns.TEST: self.evaluation.to_json(), "against_choice": tests}
 
     def in_words(self) -> str:
-        """A line of the figures."""
+        """Returns the metrics of both and their differences in one line."""
         lines = [
             f"{metric} {test.first:.4f} against {test.second:.4f} of the run that chose (difference "
             f"{test.difference:+.4f}, 95% interval {test.low:+.4f} to {test.high:+.4f}, p = {test.p_value:.3g})"
@@ -50,17 +54,18 @@ class FinalOnTest:
 
 
 def final_on_test(trained: TrainedRun, chosen: Evaluation) -> FinalOnTest | None:
-    """Judges the final fit of a run on the test clicks, where it has left them out of its training.
+    """Evaluates the final fit of a run on the test clicks, if it was trained without them.
 
     Args:
-      trained: the run that chose.
-      chosen: its evaluation on test.
+      trained: the run that chose the settings of the final fit.
+      chosen: the evaluation of that run on test.
 
     Returns:
-      None where no final fit is asked for (`training.final_fit`), or one on all clicks, which nothing can judge.
+      The evaluation; None if no final fit is asked for (`training.final_fit`), or one on all clicks, which no clicks
+      are left to judge.
 
     Raises:
-      RunError: the final fit is missing or unfinished (`load_released`).
+      RunError: the final fit is missing or unfinished, or belongs to an earlier training of the run (`load_released`).
     """
     training = trained.config.training
     if not training.final_fit or training.final_clicks == "all":

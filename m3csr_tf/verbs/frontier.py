@@ -26,6 +26,7 @@ def frontier(config: Config, split: str = columns.VAL) -> list[frontiers.Point]:
 
     Raises:
       ConfigError: the model has no popularity bias, which a release needs to give cold items a share.
+      RunError: the run cannot be opened (`load_run`), or its folder cannot be written.
     """
     trained = load_run(config, judged=True)
     if trained.model.popularity_bias is None:

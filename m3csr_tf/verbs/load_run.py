@@ -30,7 +30,7 @@ def load_run(config: Config, judged: bool = False) -> TrainedRun:
 
     Args:
       config: names the run.
-      judged: whether validation and test clicks are to judge it; a final fit has no validation clicks.
+      judged: whether the run is to be evaluated on validation and test clicks, which is refused for a final fit.
 
     Raises:
       RunError: a run with other settings of data or training lies under this name, it has not finished, or nothing can
@@ -49,10 +49,11 @@ def load_run(config: Config, judged: bool = False) -> TrainedRun:
 
 
 def load_released(config: Config) -> TrainedRun:
-    """Opens the run that a release of the configuration comes from: the final fit where there is to be one.
+    """Opens the run from which a release is made: with `training.final_fit` the final fit, otherwise the run itself.
 
     Raises:
-      RunError: as `load_run`; or the final fit is missing or unfinished, or the run that chose was trained anew since.
+      RunError: for the same reasons as in `load_run`, or the final fit is missing or unfinished, or the run that chose
+        its settings was trained anew since.
     """
     config = _same_training(config)
     if not config.training.final_fit:
@@ -72,35 +73,33 @@ def load_released(config: Config) -> TrainedRun:
 
 
 def judge_of(trained: TrainedRun) -> TrainedRun:
-    """The run whose test clicks judge a run: of a final fit on all clicks the one that chose, of any other itself.
+    """Returns the run whose test clicks judge a run: for a final fit on all clicks the run that chose, else the run.
 
     Raises:
-      RunError: as `run_that_chose`.
+      RunError: for the same reasons as in `open_choice`.
     """
     of = trained.finished.get(FINAL_FIT)
     return trained if of is None or of["clicks"] != ALL_CLICKS else run_that_chose(trained)
 
 
 def run_that_chose(trained: TrainedRun) -> TrainedRun:
-    """The run whose choices a final fit has taken over.
-
-    It gets the settings of `trained` for all that follows training.
+    """Opens the run that chose the settings of a final fit, with the final fit's settings of all that follows training.
 
     Raises:
-      RunError: the run that chose is missing or broken, or was trained anew since.
+      RunError: for the same reasons as in `open_choice`.
     """
     return open_choice(trained.config, trained.finished[FINAL_FIT])
 
 
 def open_choice(config: Config, of: Mapping[str, Any]) -> TrainedRun:
-    """Opens the run that chose.
+    """Opens the run that chose the settings of a final fit.
 
     Args:
-      config: says in `run.folder` where runs lie, and gives the settings of all that follows training.
+      config: its `run.folder` is the folder in which runs lie; the run gets its settings of all that follows training.
       of: the field FINAL_FIT of the final fit's finished.json, or of its release's manifest.
 
     Raises:
-      RunError: it is missing or broken, or was trained anew since.
+      RunError: the run is missing or broken, or was trained anew since the final fit.
     """
     folder = config.run.folder / str(of["run"])
     chose = load_trained(folder)
@@ -113,7 +112,11 @@ def open_choice(config: Config, of: Mapping[str, Any]) -> TrainedRun:
 
 
 def _same_training(config: Config) -> Config:
-    """The configuration as the run of its name was trained (`as_trained`), if its training has these settings."""
+    """Returns the configuration as the run of its name was trained (`as_trained`).
+
+    Raises:
+      RunError: the run was trained with other settings than those of the configuration.
+    """
     config = run_files.as_trained(config)
     found = run_files.differing(config)
     if found:
@@ -138,12 +141,12 @@ def vectors_of(trained: TrainedRun, encoder: VectorEncoder) -> Vectors:
 def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
     """Calibrates the bonus of each popularity bin, float32 [bins], which evaluation and release add alike.
 
-    With the settings of section `cold`, cold items are those at the end of training, when validation begins. The
-    bonuses of a final fit are of its own vectors. How much of the shares validation allows, it takes from the run that
-    chose, since it has no validation clicks.
+    With settings of section `cold`, cold items are those that were cold when validation begins. The bonuses of a final
+    fit are calibrated with its own vectors. The fraction of the shares that validation allows is taken from the run
+    that chose its settings, since a final fit has no validation clicks.
 
     Raises:
-      RunError: as `run_that_chose`.
+      RunError: for the same reasons as in `open_choice`.
     """
     part = None
     if FINAL_FIT in trained.finished:
@@ -156,6 +159,7 @@ def bonuses(trained: TrainedRun, vectors: Vectors) -> np.ndarray:
 
 
 def _calibrated(trained: TrainedRun, vectors: Vectors, part: float | None) -> exposure.Calibration:
+    """Calibrates the bonuses for the vectors of a run; `part` is that of `exposure.calibrate`."""
     config = trained.config
     then = items_then(trained.prepared, columns.VAL, config.cold)
     with progress(f"calibrating how often new items are shown, {PERCENT}") as stage:

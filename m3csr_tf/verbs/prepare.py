@@ -14,7 +14,13 @@ from m3csr_tf.verbs.console import console, say
 
 
 def prepare(config: Config) -> Prepared:
-    """Turns raw input into the run's prepared folder; a lock makes other processes that would write the run wait."""
+    """Turns raw input into the run's prepared folder; a lock makes other processes that would write the run wait.
+
+    Raises:
+      ConfigError: settings contradict each other, or do not fit the data or the run to start from.
+      InputError: the input is missing or malformed.
+      RunError: the run's folder holds another run, or one whose input has changed since it was trained.
+    """
     with folder_lock(config.run_folder):
         return _prepare(config)
 
@@ -40,7 +46,11 @@ def _prepare(config: Config) -> Prepared:
 
 
 def _check_kinds(config: Config) -> None:
-    """Refuses an evaluation by kinds that the data will not tell apart, before a training that ends in it."""
+    """Refuses an evaluation by kinds of events that the data will not distinguish, before hours of training are spent.
+
+    Raises:
+      ConfigError: `evaluation.kinds` holds a kind that `data.events.kinds` does not name.
+    """
     named = config.data.events.kinds
     for kind in config.evaluation.kinds:
         if kind not in named:

@@ -24,8 +24,9 @@ from m3csr_tf.verbs.console import say
 from m3csr_tf.verbs.tracker import Tracker
 
 _LOCK = ".follow.lock"
+"""File in an inbox by which the process that follows it keeps others out."""
 _POLL = 0.1
-"""Seconds between two looks into an inbox."""
+"""Seconds that pass before an empty inbox is looked at again."""
 _MEASURED_EVERY = 0.02
 """Share of the items that may change before recall is measured again."""
 
@@ -48,6 +49,7 @@ def refresh(
 
     Raises:
       InputError: nothing is asked for, or a file is invalid.
+      ReleaseError: the release cannot be opened, or is no longer the current version.
     """
     if not (items or remove or follow or compaction):
         raise InputError("refresh: nothing to do; expected any of --items, --remove, --follow and --compact")
@@ -60,7 +62,7 @@ def refresh(
         _say(release, items, done)
     if remove:
         ids = read_ids(remove)
-        # Ids that were removed before may be listed again, so a file without any current id is accepted.
+        # The file may list ids that were removed before, so a file without any current id is accepted.
         check_listed(remove, ids, release, "--remove", needs_one=False)
         _say(release, remove, [refresh_items(release, removed=ids, source=str(remove))])
     if release.index.changed > measured and not compaction:
@@ -113,7 +115,10 @@ def _follow(config: Config, folder: Path) -> None:
 
 
 class _Staying:
-    """The entries that stay in an inbox: files that could not be moved, until they change, and links or folders."""
+    """The entries that stay in an inbox and are passed over.
+
+    They are files that were taken in or rejected but could not be moved, until they change, and links and folders.
+    """
 
     def __init__(self) -> None:
         self._files: set[tuple[Path, int, int]] = set()
@@ -124,6 +129,7 @@ class _Staying:
         self._files |= self._state(path)
 
     def holds(self, path: Path) -> bool:
+        """Returns whether a file stays because it was taken in or rejected, and has not changed since."""
         return bool(self._state(path) & self._files)
 
     def say(self, odd: list[Path]) -> None:

@@ -31,7 +31,14 @@ def publish(config: Config, again: bool = False, anyway: bool = False) -> Releas
     again, unless `again` is set. With `release.max_loss`, a run that finds significantly less than the current version
     is not published, unless `anyway` is set.
 
-    With `training.final_fit`, the final fit of the run is published; the run that chose is compared in its place.
+    With `training.final_fit`, the final fit of the run is published. If that was trained on all clicks, the run that
+    chose its settings is compared in its place.
+
+    Raises:
+      InputError: a column of `release.columns` cannot be read from the catalogue.
+      ReleaseError: `release.max_loss` refuses the run, its index does not reach the recall that is required, or a part
+        cannot be published.
+      RunError: the run cannot be opened (`load_released`).
     """
     trained = load_released(config)
     tracker = Tracker(trained.config, of_release=True)
@@ -94,7 +101,17 @@ def list_versions(config: Config) -> None:
 
 
 def verify(config: Config, version: int | None, sample: int) -> None:
-    """Recomputes checksums, the vectors of a sample, and the recall of the live index, and reports the result."""
+    """Recomputes checksums, the vectors of a sample, and the recall of the live index, and reports the result.
+
+    Args:
+      config: names the release.
+      version: number of the version; None takes the current one.
+      sample: largest number of items, and of users, whose vectors are recomputed.
+
+    Raises:
+      ReleaseError: the version does not exist, a part is missing or changed, or a vector or the recall differs from
+        what it should be.
+    """
     released = open_release(config.release_folder, version)
     with progress("recomputing checksums, vectors and recall"):
         done = verification.verify(released, sample)
@@ -106,7 +123,15 @@ def verify(config: Config, version: int | None, sample: int) -> None:
 
 
 def rollback(config: Config, version: int | None) -> Release:
-    """Makes an earlier version current again."""
+    """Makes an earlier version current again.
+
+    Args:
+      config: names the release.
+      version: number of the version; None goes back to the one that was current before.
+
+    Raises:
+      ReleaseError: there is no such version, or it is incomplete. The current version then stays current.
+    """
     tracker = Tracker(config, of_release=True)
     before = versions.current(config.release_folder)
     released, taken = versions.rollback(config.release_folder, version)
@@ -124,7 +149,14 @@ def rollback(config: Config, version: int | None) -> Release:
 
 
 def prune(config: Config, keep: int) -> list[int]:
-    """Removes old versions, and the leftovers of attempts that were killed."""
+    """Removes all but the `keep` latest versions, among them the current one, and leftovers of killed attempts.
+
+    Returns:
+      The numbers of the removed versions.
+
+    Raises:
+      ReleaseError: there is no current version, `keep` is below 1, or the folder cannot be written.
+    """
     gone = versions.prune(config.release_folder, keep)
     removed = ", ".join(map(str, gone)) or "none"
     say(f"{config.release_folder}: versions removed: {removed}; the latest {keep} and the current one stay")
@@ -139,7 +171,7 @@ def _print_carried_over(taken: Segment) -> None:
 
 
 def _kept(released: Release) -> list[str]:
-    """Says of each column that the release keeps how many items have a value of it."""
+    """Returns a sentence for each column that the release keeps, on how many items have a value of it."""
     ids = released.items.ids
     return [
         f"column {name}: {len(set(values) - {None}):,} values, which {sum(value is not None for value in values):,} of "
@@ -149,6 +181,7 @@ def _kept(released: Release) -> list[str]:
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:
+    """Returns the name of a version's run, and whether it is a final fit or was made by compaction."""
     compacted = f", compacted from {manifest['compacted']}" if "compacted" in manifest else ""
     final = f", final fit of {manifest[FINAL_FIT]['run']}" if FINAL_FIT in manifest else ""
     return f"{manifest.get('run', '')}{final}{compacted}"

@@ -1,4 +1,4 @@
-"""release.max_loss: whether a run may become the current version, judged on its test clicks."""
+"""release.max_loss: judges on the test clicks of a run whether the run may become the current version."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from m3csr_tf.verbs.released_vectors import ReleasedVectors, released
 
 
 def passed_gate(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float, anyway: bool) -> Verdict | None:
-    """Compares the run with the current version; says what came out.
+    """Compares a run with the current version, and reports the result.
 
-    A final fit has trained on the clicks that would judge it, and later on those of the next night. So the run that
-    chose is compared in its place, on both sides.
+    A final fit on all clicks has been trained on the clicks that would judge it, and on some that would judge the run
+    of the next night. On both sides, the run that chose its settings is therefore compared in its place.
 
     Args:
       trained: the run that is to be published.
-      vectors: as its release would have them.
-      max_loss: `release.max_loss`.
-      anyway: publish whatever comes out.
+      vectors: its vectors as a release would hold them.
+      max_loss: `release.max_loss`, the share of the current version's Recall@20 that may be lost.
+      anyway: whether to publish the run even if the gate does not hold.
 
     Returns:
-      What the manifest records; None where there is no version yet to lose anything against.
+      The verdict, which the manifest records; None if the release has no version yet to compare with.
 
     Raises:
       ReleaseError: the gate does not hold, and `anyway` is not set.
@@ -60,6 +60,7 @@ def passed_gate(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float, 
 
 
 def _judged(trained: TrainedRun, vectors: ReleasedVectors, max_loss: float) -> Verdict:
+    """Returns the verdict on a run, which says why if the run and the current version cannot be compared."""
     folder = trained.config.release_folder
     against = versions.current(folder)
     try:

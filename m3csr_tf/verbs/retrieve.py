@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _EXAMPLE_LISTS = 10
 _EXAMPLE_PLACES = 3
+"""Numbers of lists, and of places of each, that are printed as examples."""
 
 
 def retrieve(config: Config) -> Path:
@@ -37,6 +38,11 @@ def retrieve(config: Config) -> Path:
 
     Returns:
       The path of the link to the folder of the lists, which exists once all parts are there.
+
+    Raises:
+      InputError: the file of users or a filter is malformed.
+      ReleaseError: the release cannot be opened.
+      RunError: histories come from the run, which cannot be opened (`origin`).
     """
     with progress("opening the release"):
         released = open_release(config.release_folder)
@@ -53,11 +59,11 @@ def retrieve(config: Config) -> Path:
 
 
 def users_of(config: Config, released: Release) -> Users:
-    """The users of `retrieve.users`, or all of the run's log; histories that the file lacks come from that log.
+    """Returns the users of `retrieve.users`, or all users of the run's log, from which missing histories come as well.
 
     Raises:
       InputError: the file cannot be read.
-      RunError: histories come from the run, which is missing, or is another one than was released (`origin`).
+      RunError: histories come from the run, which is missing, or is not the one that was released (`origin`).
     """
     otherwise = "name a file of users and their histories, retrieve.users"
     if config.retrieve.users is not None:

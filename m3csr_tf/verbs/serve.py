@@ -13,13 +13,13 @@ _NEEDED = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
 def serve(config: Config) -> None:
-    """Serves until it is interrupted.
+    """Serves lists, similar items and explanations until the process is interrupted.
 
     Args:
       config: names the release, and holds the sections `service`, `retrieve` and `similar`.
 
     Raises:
-      ConfigError: the packages of extra `service` are missing, or settings cannot be used.
+      ConfigError: the packages of the extra `service` are not installed, or settings cannot be used.
       ReleaseError: there is no release, or it cannot be opened.
     """
     lacking = [name for name in _NEEDED if find_spec(name) is None]

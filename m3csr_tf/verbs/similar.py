@@ -1,4 +1,4 @@
-"""similar: the nearest items of an item, or of each item of a file."""
+"""similar: finds the nearest items of one item, or of each item of a file or of the release."""
 
 from __future__ import annotations
 
@@ -32,20 +32,25 @@ from m3csr_tf.verbs.console import console, say
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Version of the JSON; a name that changes or goes makes a new one."""
+"""Version of the JSON format; it grows whenever a name in it changes or is removed."""
 _READ_AT_ONCE = 4096
+"""Number of rows of a file that are searched for the item at a time."""
 
 
 def similar(config: Config, item: str | None = None, as_json: bool = False) -> Path | None:
-    """Prints the nearest items of one item, or writes those of many as a batch job (docs/similar.md).
+    """Prints the nearest items of one item, or writes those of many items as a batch job (docs/similar.md).
 
     Args:
       config: names the release, what is compared, the items of the job, and filters.
-      item: id of an item of the release, or of `similar.items`, a file with content; without one, the job runs.
-      as_json: of one item, print JSON alone.
+      item: id of an item of the release, or of the file `similar.items` if it has content; None runs the batch job.
+      as_json: print JSON and nothing else; it needs `item`.
 
     Returns:
-      The link to the folder of the lists, there or to come; None for one item.
+      The path of the link to the folder of the lists, which exists once all parts are there; None for one item.
+
+    Raises:
+      InputError: the item is unknown or lacks what is compared, or a file or a filter is malformed.
+      ReleaseError: the release cannot be opened.
     """
     if item is None and as_json:
         raise InputError("similar: --json is for one item; name it with --item, or read the lists of the job (parquet)")
@@ -72,7 +77,7 @@ def similar(config: Config, item: str | None = None, as_json: bool = False) -> P
     lists = finder.table(found).to_pandas()
     if as_json:
         text = json.dumps(_tree(released, batch, config.similar.by, lists, finder), indent=2, ensure_ascii=False)
-        # Ids keep their letters; what a terminal would obey is escaped as JSON can.
+        # Ids keep their letters, but control characters, which a terminal would execute, are escaped as in JSON.
         sys.stdout.write("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
         sys.stdout.write("\n")
     else:
@@ -112,7 +117,11 @@ def _print_done(done: JobStatus, config: Config) -> None:
 
 
 def _given(released: Release, item: str, path: Path | None) -> QueryItemBatch:
-    """One item, by the content that a file has of it, if there is one with content, else as the release knows it."""
+    """Returns one item, with the content that the file at `path` has of it, or else as the release knows it.
+
+    Raises:
+      InputError: the item is neither in the release nor in a file with content.
+    """
     ids = np.array([item], dtype=object)
     queries = None if path is None else file_of_queries(path, released)
     if isinstance(queries, FileOfContent):
@@ -134,6 +143,7 @@ def _given(released: Release, item: str, path: Path | None) -> QueryItemBatch:
 def _tree(
     released: Release, batch: QueryItemBatch, by: str, lists: pd.DataFrame, finder: SimilarItems
 ) -> dict[str, Any]:
+    """Returns the lists as the JSON of docs/similar.md."""
     return {
         "format": FORMAT,
         "release": {

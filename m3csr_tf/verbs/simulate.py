@@ -70,13 +70,20 @@ def simulate(config: Config, file: Path, overrides: Sequence[str] = (), quick: b
 
 
 def build(config: Config) -> None:
-    """The nightly job: prepares, trains and publishes; steps that are complete are not repeated."""
+    """Runs the nightly job: prepares, trains and publishes; steps that are complete are not repeated."""
     train(config)
     publish(config)
 
 
 def work_day(report: Callable[[int, str], None], plan: Plan, system: str, day: int) -> None:
-    """Runs one day of an arm; it is called in a process of its own."""
+    """Runs one day of an arm, in a process of its own.
+
+    Args:
+      report: progress callback, which gets the number of rounds of the day that are done and what is being done.
+      plan: the simulation.
+      system: name of the system of the arm.
+      day: number of the day, from 0.
+    """
     # Threads are set before TensorFlow starts, even if tonight's training is complete: they can change the last digit.
     if system in plan.configs:
         from m3csr_tf.training.runtime import configure

@@ -1,4 +1,4 @@
-"""Reads the file of a suite: its data sets, and what is to be measured on each."""
+"""Reads the file of a suite, which names its data sets and what is to be measured on each."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def system_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.errno == errno.EPIPE:  # Not of a file, or the reader of a pipe has gone.
+        # Without errno it does not come from the operating system; EPIPE says that the reader of a pipe has gone.
+        if error.errno is None or error.errno == errno.EPIPE:
             raise
         place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         raise ResourceError(f"{place}{reason(error)}") from None

@@ -1,4 +1,4 @@
-"""track: logs a run that is there to MLflow, e.g. what a training could not log while the server was away."""
+"""track: logs an existing run to MLflow, e.g. what a training could not log while the server did not answer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from m3csr_tf.verbs.tracker import log_release, say_logged
 def track(config: Config) -> str:
     """Logs all of a run that the store lacks, and registers the versions of its release that came from it.
 
-    With `training.final_fit`, the final fit of the run follows, if there is one yet, since the release comes from that.
+    With `training.final_fit`, the final fit of the run is logged as well, if its training has begun, since the release
+    comes from it.
 
     Returns:
-      The id of its run in MLflow.
+      The id of the run in MLflow; if a final fit is logged as well, that of the run that chose its settings.
 
     Raises:
       ConfigError: `run.tracking_uri` is not set.
@@ -42,6 +43,7 @@ def track(config: Config) -> str:
 
 
 def _log(connection: Connection, config: Config) -> str:
+    """Logs a run and registers its versions, and returns the id of the run in MLflow."""
     released, current = _versions(config)
     if not released:
         say(f"{config.release_folder} has no version of run {config.run.name} as it is now, so none is registered")
@@ -52,7 +54,7 @@ def _log(connection: Connection, config: Config) -> str:
 
 
 def _final_fit(config: Config) -> Config | None:
-    """The settings of the run's final fit; None if none is asked for, or its training has not begun."""
+    """Returns the settings of the run's final fit; None if none is asked for, or its training has not begun."""
     asked = run_files.as_trained(config)
     if not asked.training.final_fit or not (config.run_folder / run_files.FINISHED_FILE).exists():
         return None
@@ -61,7 +63,10 @@ def _final_fit(config: Config) -> Config | None:
 
 
 def _versions(config: Config) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Manifests of the versions that came from the run as it is now, and of the current version of any run."""
+    """Returns the manifests of the versions that came from the run as it is now, and that of the current version.
+
+    The current version may have come from another run; its manifest is None if there is no current version.
+    """
     if not config.release_folder.is_dir():
         return [], None
     run = config.run.name, run_files.settings_of(config.run_folder).fingerprint()

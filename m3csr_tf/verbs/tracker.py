@@ -1,7 +1,8 @@
-"""Logs what a verb has made to MLflow (`run.tracking_uri`), so that nothing of MLflow's can lose what was made.
+"""Logs the results of a verb to MLflow (`run.tracking_uri`), without letting a failure of MLflow lose any result.
 
-A store that cannot work (MLflow is not installed, the address is mistyped, the run was deleted there) is refused before
-the verb begins. What goes wrong later, and a server that does not answer, is a warning: `track` logs it afterwards.
+A store that cannot be used (MLflow is not installed, the address is mistyped, the run was deleted there) is refused
+before the verb begins. A later failure, or a server that does not answer, causes only a warning, and the verb `track`
+can log afterwards what is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Of = TypeVar("Of")
 
 
 class Tracker:
-    """The store of a configuration while a verb works; without `run.tracking_uri` it does nothing, nor imports MLflow.
+    """The MLflow store during a verb. Without `run.tracking_uri` it does nothing, and does not import MLflow.
 
     Args:
       config: the settings of the verb.
@@ -46,20 +47,20 @@ class Tracker:
             self._lose(error)
 
     def steps(self) -> None:
-        """Logs the steps of a training so far. Once that has failed, they are left to `run`: nothing waits again."""
+        """Logs the steps of a training so far; after a failure they are left to `run`, so that training never waits."""
         if self._lost:
             self._lost += 1
         else:
             self._attempt(lambda store: log_steps(store, self._config.run_folder))
 
     def run(self) -> None:
-        """Logs all that lies in the run's folder."""
+        """Logs everything in the run's folder that the store lacks."""
         logged = self._attempt(lambda store: log_run(store, self._config.run_folder))
         if logged is not None:
             say_logged(self._config, *logged)
 
     def released(self, release: Release) -> None:
-        """Registers the version that the run has become, which is the current one."""
+        """Registers the version that was published from the run, and makes it the current one of the registry."""
         self._attempt(lambda store: log_release(store, self._config, [release.manifest], release.manifest))
 
     def current(self, release: Release) -> None:
@@ -73,7 +74,7 @@ class Tracker:
             )
 
     def _attempt(self, action: Callable[[Store], Of]) -> Of | None:
-        """What an action on the store gives; None without a store, and, after a warning, where it fails."""
+        """Returns the result of an action on the store; None without a store, or, after a warning, if it fails."""
         if self._connection is None:
             return None
         try:
@@ -88,6 +89,7 @@ class Tracker:
         return done
 
     def _lose(self, error: M3CSRError) -> None:
+        """Warns that something could not be logged, and counts the attempt."""
         self._lost += 1
         attempts = f", {self._lost} attempts so far" if self._lost > 1 else ""
         say(
@@ -103,12 +105,12 @@ def log_release(
 
     Args:
       store: the store.
-      config: says where run and release lie.
-      manifests: of the versions.
-      current: manifest of the version that is the current one, whatever run it came from; None if none is.
+      config: names the folders of run and release.
+      manifests: the manifests of the versions.
+      current: manifest of the current version, whichever run it came from; None if there is no current version.
 
     Returns:
-      As `log_run`.
+      The id of the run in MLflow, and sentences on what could not be logged as it is.
     """
     folder = config.release_folder
     run_id, notes = log_run(store, config.run_folder)
@@ -121,7 +123,7 @@ def log_release(
 
 
 def say_logged(config: Config, run_id: str, notes: list[str]) -> None:
-    """Says where a run was logged, and what of it could not be logged as it is."""
+    """Reports where a run was logged, and what of it could not be logged as it is."""
     for note in notes:
         say(f"note: {note}")
     say(f"logged {config.run_folder} to MLflow: experiment {config.run.tracking_experiment}, run {run_id}")

@@ -24,16 +24,17 @@ from m3csr_tf.verbs.tracker import Tracker
 def train(config: Config) -> TrainedRun:
     """Prepares the data if necessary, then trains, or continues a run that was interrupted.
 
-    With `training.final_fit`, the final fit of the run follows, into the run NAME-final.
+    With `training.final_fit`, the final fit of the run follows, as the run NAME-final.
 
     If there are several workers (`run.strategy`), the chief prepares and prints for all. It holds the lock of the run,
     so that other processes that would write the run wait.
 
     Returns:
-      The run of the configuration: of a final fit, the one that chose.
+      The run of the configuration; with a final fit, this is the run that chose its settings, not the final fit.
 
     Raises:
-      ConfigError: a final fit is asked for from several workers.
+      ConfigError: a final fit is asked for on several workers.
+      RunError: the name of the run, or of its final fit, is taken by another run.
     """
     if config.training.final_fit and config.run.strategy == "multi_worker":
         raise ConfigError(
@@ -45,7 +46,7 @@ def train(config: Config) -> TrainedRun:
     with folder_lock(config.run_folder) if replicas.is_chief else nullcontext():
         tracker = Tracker(config) if replicas.is_chief else None
         trained = _train(config, replicas, tracker)
-        # Of the run's folder, the address of its MLflow store lacks user and password.
+        # The settings in the run's folder have the address of the MLflow store without user and password.
         trained = dataclasses.replace(trained, config=trained.config.model_copy(update={"run": config.run}))
         if config.training.final_fit:
             final_fit(trained)
@@ -53,10 +54,10 @@ def train(config: Config) -> TrainedRun:
 
 
 def final_fit(trained: TrainedRun) -> TrainedRun:
-    """Fits the recipe of a finished run on more clicks, into the run NAME-final, or goes on with that.
+    """Fits the recipe of a finished run on more clicks, as the run NAME-final, or continues that fit.
 
     Raises:
-      RunError: another run has that name, or it is the final fit of an earlier training of this run, and
+      RunError: another run has that name, or NAME-final is the final fit of an earlier training of this run; and
         `run.overwrite` is not set.
     """
     config = final_settings(trained.config, trained.finished)
@@ -76,9 +77,11 @@ def final_fit(trained: TrainedRun) -> TrainedRun:
 
 
 _CLICKS = {"all": "the clicks of all splits", "train_val": "the clicks of train and validation"}
+"""`training.final_clicks` -> the same in words."""
 
 
 def _train(config: Config, replicas: Distribution, tracker: Tracker | None) -> TrainedRun:
+    """Prepares the data, trains on this worker, and logs to the tracker, which only the chief has."""
     with replicas.together():
         if replicas.is_chief:
             prepared = prepare(config)

@@ -18,8 +18,8 @@ from m3csr_tf.verbs.console import console
 def intensities_of(trained: TrainedRun, users: UserVectors) -> dict[str, dict[str, float]]:
     """Returns mean and spread of the learned intensities over the users, by modality.
 
-    For the synthetic world it adds their correlation with the true intensities. For real data, at most
-    `training.validation_users` users are sampled. The result is empty if the model does not weigh modalities.
+    For the synthetic world it takes all users, and adds the correlation with their true intensities. For other data, at
+    most `training.validation_users` users are sampled. The result is empty if the model does not weigh modalities.
     """
     if not users.encoder.weighs_modalities:
         return {}
