@@ -199,7 +199,7 @@ def known_clicks(record: Mapping[str, Any], config: Config) -> str | None:
 
 
 def _test_clicks(prepared: Prepared, rows: np.ndarray, kinds: Sequence[str]) -> pd.Series:
-    """Returns the items that each user has clicked in the test split, as lists of ids; with `kinds`, of one of these."""
+    """Returns the items that each user has clicked in the test split, as lists of ids; `kinds` leaves others out."""
     clicks = read_clicks(prepared, columns.TEST, rows, kinds)
     ids = prepared.items.ids(clicks.indices)
     return pd.Series(np.split(ids, clicks.indptr[1:-1]), dtype=object, name="clicked")
