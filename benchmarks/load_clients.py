@@ -13,6 +13,7 @@ import random
 import selectors
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +36,15 @@ class Load:
     milliseconds: list[float] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Load) -> Load:
+        """Returns what both saw together."""
+        return Load(
+            self.sent + other.sent,
+            self.milliseconds + other.milliseconds,
+            dict(Counter(self.failures) + Counter(other.failures)),
+            dict(Counter(self.versions) + Counter(other.versions)),
+        )
 
     def percentile(self, share: int) -> float:
         """Milliseconds; infinite where nothing was answered."""

@@ -149,9 +149,10 @@ class _Staying:
 
 
 def _warm_up(release: Release) -> None:
-    """Runs the item tower once, because its first call takes a second, which no arriving item should have to wait."""
+    """Makes the first call of the item tower and the first change of the index, for which no item should have to wait."""
     ids = release.index.ids[:1]
     release.item_vectors(release.items.catalogue(np.asarray(ids, dtype=object)))
+    release.index.prepare_changes()
 
 
 def _say(release: Release, path: Path, done: list[Refreshed]) -> None:
