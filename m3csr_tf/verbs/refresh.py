@@ -149,7 +149,7 @@ class _Staying:
 
 
 def _warm_up(release: Release) -> None:
-    """Makes the first call of the item tower and the first change of the index, for which no item should have to wait."""
+    """Makes the first call of the item tower and the first change of the index, so that no item waits for them."""
     ids = release.index.ids[:1]
     release.item_vectors(release.items.catalogue(np.asarray(ids, dtype=object)))
     release.index.prepare_changes()
