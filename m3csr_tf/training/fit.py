@@ -241,7 +241,8 @@ class _Loop:
         if chosen_by != RECALL:
             facts |= {finished.SELECTED_BY: chosen_by, chosen_by: best[chosen_by]}
         weights = runs.best_weights(self._folder, int(best["step"]))
-        finished.write(self._folder, facts, self._config.fingerprint(), weights)
+        with progress("checksums of the trained weights"):
+            finished.write(self._folder, facts, self._config.fingerprint(), weights)
         (self._folder / run_files.CROSS_IDS).unlink(missing_ok=True)
         self._replicas.agree(_FINISHED)
 

@@ -22,6 +22,7 @@ from m3csr_tf.training.run_files import CHECKPOINTS, CONFIG_FILE, PREPARED_FOLDE
 from m3csr_tf.util.documents import parse_json
 from m3csr_tf.util.files import regular
 from m3csr_tf.util.locks import folder_lock
+from m3csr_tf.util.progress import progress
 from m3csr_tf.util.stored import reading
 
 _COPIES = 4
@@ -156,13 +157,16 @@ def load_trained(folder: Path) -> TrainedRun:
       RunError: for the same reasons as in `read_finished`, or its weights are missing, broken or not those of the run.
     """
     folder = Path(folder)
-    config, prepared, finished = read_finished(folder)
-    weights = best_weights(folder, finished["best_step"])
-    remedy = f"put it back, or delete {folder / FINISHED_FILE} and {folder / CHECKPOINTS} and run pipelines/train.py"
-    endings.check_weights(finished, weights, remedy)
-    model = build_model(config, prepared)
-    with reading(weights, f"another version of this package may have written it; {remedy}", RunError):
-        weights_checkpoint(model).read(str(weights)).assert_consumed()
+    with progress("reading the trained run"):
+        config, prepared, finished = read_finished(folder)
+        weights = best_weights(folder, finished["best_step"])
+        remedy = (
+            f"put it back, or delete {folder / FINISHED_FILE} and {folder / CHECKPOINTS} and run pipelines/train.py"
+        )
+        endings.check_weights(finished, weights, remedy)
+        model = build_model(config, prepared)
+        with reading(weights, f"another version of this package may have written it; {remedy}", RunError):
+            weights_checkpoint(model).read(str(weights)).assert_consumed()
     return TrainedRun(config, prepared, model, finished)
 
 
