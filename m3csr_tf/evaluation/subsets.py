@@ -10,6 +10,7 @@ import pandas as pd
 
 from m3csr_tf.evaluation import metrics
 from m3csr_tf.ranking.full_ranking import Csr, top_n
+from m3csr_tf.util.progress import ProgressCallback, share
 
 _ALL_SUBSETS_OF = 3
 """Largest number of modalities of which every subset is evaluated. Of more, the subsets are none, each alone, all but
@@ -43,6 +44,7 @@ def curves_by_subset(
     longest: int = 20,
     seed: int = 0,
     block: int = 1024,
+    on_progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
     """Computes mean recall and NDCG of lists of 1 to `longest` items, if only some modalities count for the score.
 
@@ -59,6 +61,7 @@ def curves_by_subset(
       longest: length of the longest lists.
       seed: seed of tie-breaking.
       block: number of users that are ranked at once.
+      on_progress: progress callback, which gets the percentage of the rankings that is done, and 100.
 
     Returns:
       Columns `subset` (str), `n` (int), `recall` and `ndcg` (float), one row for each subset and length.
@@ -66,7 +69,8 @@ def curves_by_subset(
     others = [name for name in parts if name not in modalities]
     lengths = [n for n in range(1, longest + 1) if n <= max(1, int(candidates.sum()))]
     tables = []
-    for subset in subsets_of(modalities):
+    subsets = subsets_of(modalities)
+    for place, subset in enumerate(subsets):
         positions = _positions(parts, (*others, *subset))
         if not len(positions):
             continue  # A model whose parts are all modalities has no score without any of them.
@@ -78,6 +82,7 @@ def curves_by_subset(
             candidates=candidates,
             seed=seed,
             block=block,
+            on_progress=share(on_progress, place, len(subsets)),
         )
         values = metrics.per_user(ranked, truth, lengths)
         columns = {

@@ -23,7 +23,7 @@ from m3csr_tf.reports.run_files import RunFiles
 from m3csr_tf.sampling.training_data import item_features
 from m3csr_tf.training.runs import TrainedRun
 from m3csr_tf.training.vectors import UserVectors, VectorEncoder
-from m3csr_tf.util.progress import progress
+from m3csr_tf.util.progress import PERCENT, ProgressCallback, progress, share
 from m3csr_tf.util.samples import sample
 
 _AT = 20
@@ -49,7 +49,9 @@ def gather(trained: TrainedRun, run: RunFiles) -> Evidence:
       run: the files of its evaluation.
     """
     with progress("vectors for the figures"):
-        return _Gathering(trained, run).evidence()
+        gathering = _Gathering(trained, run)
+    with progress(f"rankings for the figures, {PERCENT}") as stage:
+        return gathering.evidence(stage)
 
 
 def gather_of_experiment(trained: TrainedRun, run: RunFiles) -> Evidence:
@@ -79,11 +81,11 @@ class _Gathering:
         users, _ = drawn_users(trained.prepared, columns.TEST, trained.config.evaluation)
         self._users = sample(users, most, self._seed)
 
-    def evidence(self) -> Evidence:
+    def evidence(self, on_progress: ProgressCallback) -> Evidence:
         lacking: dict[str, str] = {}
         curves = by_popularity = None
         if len(self._users):
-            curves, by_popularity = self._measured()
+            curves, by_popularity = self._measured(on_progress)
         else:
             lacking["Recall by modalities and by popularity"] = "the test split is empty"
         if len(self._users) and curves is None:
@@ -130,7 +132,7 @@ class _Gathering:
             lacking=lacking,
         )
 
-    def _measured(self) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    def _measured(self, on_progress: ProgressCallback) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         """Returns curves by subset of modalities (None if no part of a vector is a modality's), and recall by bin."""
         prepared, users = self._prepared, self._users
         truth = read_clicks(prepared, columns.TEST, users, self._config.evaluation.kinds)
@@ -139,6 +141,7 @@ class _Gathering:
         ranking = {"seen": seen, "candidates": candidates, "seed": self._seed, "block": self._config.evaluation.block}
         vectors = UserVectors(self._encoder, self._audience)[users]
         curves, modalities = None, [name for name in prepared.modalities if name in self._model.layout]
+        # The curves and the recall by bin of each system are counted as three parts of equal length.
         if modalities:
             curves = curves_by_subset(
                 vectors,
@@ -147,6 +150,7 @@ class _Gathering:
                 modalities=modalities,
                 truth=truth,
                 longest=_AT,
+                on_progress=share(on_progress, 0, 3),
                 **ranking,
             )
         clicks = prepared.train_clicks.astype(np.float32)[:, None]
@@ -156,8 +160,9 @@ class _Gathering:
         }
         names = bin_names(prepared.popularity.edges.tolist())
         table = pd.DataFrame({"bin": names})
-        for system, pair in systems.items():
-            found, every = found_by_bin(top_n(*pair, _AT, **ranking), truth, self._bins(), len(names))
+        for place, (system, pair) in enumerate(systems.items(), 1):
+            ranked = top_n(*pair, _AT, on_progress=share(on_progress, place, 3), **ranking)
+            found, every = found_by_bin(ranked, truth, self._bins(), len(names))
             table["clicks"] = every
             table[system] = np.where(every > 0, found / np.maximum(every, 1), np.nan)
         return curves, table

@@ -22,6 +22,7 @@ def test_a_score_is_the_sum_of_the_subsets_parts_and_of_those_that_are_no_modali
     # Item 2 has id 3, item 3 visual 2 and sound 2, item 4 visual 1; she went on to click item 3 alone.
     items = np.zeros((5, 3), np.float32)
     items[2], items[3], items[4] = (3, 0, 0), (0, 2, 2), (0, 1, 0)
+    told: list[tuple[int, int | None]] = []
     curves = curves_by_subset(
         np.ones((1, 3), np.float32),
         items,
@@ -31,7 +32,10 @@ def test_a_score_is_the_sum_of_the_subsets_parts_and_of_those_that_are_no_modali
         seen=sparse.csr_array(([1.0], ([0], [4])), shape=(1, 5)),
         candidates=np.arange(5) >= 2,
         longest=20,
+        on_progress=lambda done, total: told.append((done, total)),
     )
+    # Four subsets are ranked, each of which is a quarter.
+    assert sorted(set(told)) == sorted(told) == told and (25, 100) in told and told[-1] == (100, 100)
     # Item 4 was seen, so 2 and 3 are left. Alone, visual gives scores of 3 and 2, as sound does: item 3 comes second,
     # worth 1 / log2(3) of NDCG. Together they give it 4 against 3: it comes first.
     of = curves.set_index(["subset", "n"])
