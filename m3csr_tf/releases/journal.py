@@ -97,6 +97,15 @@ class Journal:
         self._fingerprint = fingerprint
         self._modalities = dict(modalities)
 
+    def is_there(self) -> bool:
+        """Returns whether the journal has a folder; it has none once its version has been pruned.
+
+        Raises:
+          ReleaseError: the system does not tell.
+        """
+        with reading(self.folder, _PUT_BACK, ReleaseError):
+            return self.folder.exists()
+
     def begin(self) -> None:
         """Creates an empty journal, without which a version is incomplete."""
         if not (self.folder / HEAD).exists():
@@ -140,9 +149,14 @@ class Journal:
         Raises:
           ReleaseError: a segment is missing, was changed, or belongs to another release.
         """
-        if after and until is None and self._head() <= after:
+        if after and until is None and self._head() == after:
             return  # The head alone shows that nothing is new, without listing the folder.
         paths = self._segments()
+        if len(paths) < after:
+            raise ReleaseError(
+                f"{self.folder}: holds {len(paths)} segments, and {after} were read before, so it was replaced or cut; "
+                f"{_PUT_BACK}"
+            )
         if until is not None and until > len(paths):
             raise ReleaseError(f"{self.folder}: holds {len(paths)} segments, expected {until}; the rest is missing")
         for number in range(after + 1, (len(paths) if until is None else until) + 1):
@@ -174,7 +188,9 @@ class Journal:
 
     def _head(self) -> int:
         path = self.folder / HEAD
-        if not path.exists():
+        with reading(path, _PUT_BACK, ReleaseError):
+            is_there = path.exists()  # It raises if the folder must not be read.
+        if not is_there:
             raise ReleaseError(f"{path}: the journal is missing; {_PUT_BACK}")
         head = stored_json(path, _PUT_BACK, ReleaseError).get("segments")
         if type(head) is not int or head < 0:

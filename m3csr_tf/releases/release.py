@@ -216,7 +216,7 @@ class Release:
         Raises:
           ReleaseError: as in `catch_up`.
         """
-        if not self.journal.folder.exists() and not is_current(self):
+        if not self.journal.is_there() and not is_current(self):
             return  # The version was pruned while it was open, so there are no more changes to follow.
         yield from self.journal.read(self.position)
 

@@ -51,6 +51,42 @@ def test_another_process_finds_it_by_catching_up_and_so_does_one_that_opens_late
     assert "new" not in earlier.index.ids and earlier.position == 0
 
 
+def test_a_reader_says_so_when_the_journal_has_become_shorter_than_what_it_has_read(folder: Path) -> None:
+    reader, writer = open_release(folder), open_release(folder)
+    assert reader.position == 0
+    refresh(writer, *videos(writer, "first"))
+    head = (reader.journal.folder / "head.json").read_bytes()
+    refresh(writer, *videos(writer, "second"))
+    assert reader.catch_up() == 2
+    # A backup of the journal is put back, in which the second segment does not exist yet.
+    next(reader.journal.folder.glob("00000002-*")).unlink()
+    (reader.journal.folder / "head.json").write_bytes(head)
+    with pytest.raises(ReleaseError, match="holds 1 segments, and 2 were read before"):
+        reader.catch_up()
+
+
+def test_a_reader_goes_on_where_only_the_head_of_the_journal_is_behind(folder: Path) -> None:
+    reader, writer = open_release(folder), open_release(folder)
+    assert reader.position == 0
+    head = (reader.journal.folder / "head.json").read_bytes()
+    refresh(writer, *videos(writer, "first"))
+    assert reader.catch_up() == 1
+    (reader.journal.folder / "head.json").write_bytes(head)  # As if it could not be written after the segment.
+    assert reader.catch_up() == 0 and reader.position == 1
+
+
+def test_a_journal_that_the_system_does_not_show_is_one_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = open_release(folder)
+    assert reader.position == 0
+
+    def refused(path: Path, **how: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(ReleaseError, match="Permission denied"):
+        reader.catch_up()
+
+
 def test_views_move_the_gate_and_the_content_is_remembered(folder: Path) -> None:
     release = open_release(folder)
     known = str(release.items.ids[3])
