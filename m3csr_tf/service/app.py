@@ -44,7 +44,7 @@ class Opened:
 
     retriever: "Retriever"
     neighbours: "OnlineNeighbours"
-    batcher: Batcher[schemas.RecommendQuery, list[dict[str, Any]]]
+    batcher: Batcher[schemas.RecommendQuery, dict[str, Any]]
 
 
 @dataclass
@@ -120,10 +120,8 @@ def build_app(
         """Top-N lists of one or more users."""
         opened = state.require()
         request.scope["m3csr_ids"] = [user.user_id for user in query.users]
-        lists = await _recommended(opened, query)
-        measures.unknown_ids.inc(sum(one["unknown_ids"] for one in lists))
-        retriever = opened.retriever
-        answer = {"version": retriever.release.version, "position": retriever.position, "users": lists}
+        answer = await _recommended(opened, query)
+        measures.unknown_ids.inc(sum(one["unknown_ids"] for one in answer["users"]))
         return _json(answer)
 
     async def similar_items(request: Request, query: Any) -> Response:
@@ -204,7 +202,7 @@ def build_app(
     return Guard(app, service, token, measures, ROUTES)
 
 
-async def _recommended(opened: Opened, query: schemas.RecommendQuery) -> list[dict[str, Any]]:
+async def _recommended(opened: Opened, query: schemas.RecommendQuery) -> dict[str, Any]:
     from m3csr_tf.service.selections import Superseded
 
     for _ in range(_TRIES):
@@ -242,6 +240,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """What is wrong with the first field that is wrong."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    kind = request.headers.get("content-type", "")
+    if first["loc"] == ("body",) and "json" not in kind.lower():
+        said = f"the header Content-Type is {quoted(kind)}" if kind else "there is no header Content-Type"
+        return JSONResponse({"error": f"{said}; expected application/json, and the query as JSON"}, 422)
     place = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")

@@ -145,13 +145,15 @@ class Retriever:
         for build in waited_for:
             await asyncio.shield(build)
 
-    def recommend(self, queries: Sequence[RecommendQuery]) -> list[list[dict[str, Any]] | Exception]:
+    def recommend(self, queries: Sequence[RecommendQuery]) -> list[dict[str, Any] | Exception]:
         """Makes the lists of several queries with one call of the user tower and as few searches as possible.
 
         Returns:
-          For each query its users' lists as JSON (`schemas.UserList`), or why there are none.
+          For each query its answer as JSON (`schemas.RecommendAnswer`), or why there is none.
         """
-        answers: list[list[dict[str, Any]] | Exception] = [[] for _ in queries]
+        # Read here, where no step of a refresh can come between it and the lists.
+        version, position = self.release.version, self.position
+        answers: list[dict[str, Any] | Exception] = [{} for _ in queries]
         users = [user for query in queries for user in query.users]
         owners = np.repeat(np.arange(len(queries)), [len(query.users) for query in queries])
         given = UserInputs(
@@ -169,7 +171,7 @@ class Retriever:
                 answers[owners[place]] = error
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, query in enumerate(queries):
-            if isinstance(answers[number], list):
+            if isinstance(answers[number], dict):
                 # Without a quota a shorter list is the beginning of a longer one.
                 quota = query.cold_quota, query.n if query.cold_quota else None
                 rules = tuple(sorted(query.cap.items())), query.near_duplicates
@@ -185,7 +187,8 @@ class Retriever:
                     answers[number] = error
                 continue
             for number, query in zip(numbers, some, strict=True):
-                answers[number] = [next(lists) for _ in query.users]
+                users_lists = [next(lists) for _ in query.users]
+                answers[number] = {"version": version, "position": position, "users": users_lists}
         return answers
 
     def explain(self, user: str, item: str, history: Sequence[str]) -> dict[str, Any] | None:

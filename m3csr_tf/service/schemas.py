@@ -37,7 +37,7 @@ Days = Annotated[float, Field(gt=0, le=100_000, strict=True)]
 
 
 class _Exchanged(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class UserQuery(_Exchanged):

@@ -13,7 +13,6 @@ import os
 import selectors
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from m3csr_tf.errors import ConfigError, M3CSRError, ReleaseError
 from m3csr_tf.releases import manifest as manifests
 from m3csr_tf.service.assignment import Assignment
 from m3csr_tf.service.bearer_token import read_token
+from m3csr_tf.service.certificate import check_certificate
 from m3csr_tf.util.quoting import one_line, quoted
 
 logger = logging.getLogger("m3csr_tf.service")
@@ -71,6 +71,10 @@ class Supervisor:
         self._leaving: list[_Worker] = []
         self._seen: tuple[int, int] | None = None
         self._refused: tuple[str, float] | None = None
+        self._answered: dict[str, Any] | None = None
+        """The manifest of the version that answered last, from which a worker that dies is replaced."""
+        self._failed: str | None = None
+        """The fingerprint of the version that was started last in place of a worker, if it could not be opened."""
         self._pause = _FIRST_PAUSE
         self._not_before = 0.0
 
@@ -123,6 +127,7 @@ class Supervisor:
                 worker.error = said["failed"]
             elif "ready" in said:
                 worker.is_ready = True
+                self._answered = worker.manifest
                 self._say(f"version {worker.version} answers on {self.url}; ctrl-c stops")
                 if worker is self._coming:
                     if self._current is not None:
@@ -152,11 +157,17 @@ class Supervisor:
             self._forget(ended)
             if not ended.is_ready and ended.is_first:
                 raise M3CSRError(ended.reason())
+            self._failed = None if ended.is_ready else ended.fingerprint
             self._pause = _FIRST_PAUSE if now - ended.began > _STABLE else min(2 * self._pause, _LONGEST_PAUSE)
             self._not_before = now + self._pause
             logger.error("the process of version %d ended: %s; another one is started", ended.version, ended.reason())
-        if self._current is None and self._coming is None and now >= self._not_before:
-            self._current = self._start(self._manifest, at_once=True)
+        if self._current is None and now >= self._not_before:
+            # The version that answered last is known to be whole, and a newer one is opened beside it (`_follow`).
+            # If it cannot be opened any more, as when it has been pruned, both are tried in turn.
+            known = self._answered
+            if known is None or known["fingerprint"] == self._failed:
+                known = self._manifest
+            self._current = self._start(known, at_once=True)
             self._current.is_first = False
 
     def _follow(self) -> None:
@@ -208,7 +219,7 @@ class _Worker:
     """A worker process as the supervisor sees it.
 
     Attributes:
-      fingerprint: of its version.
+      manifest, fingerprint: of its version.
       output: what it says comes here.
       is_ready: whether it answers from its release.
       is_first: whether no other has been ready before it.
@@ -217,6 +228,7 @@ class _Worker:
 
     def __init__(self, assignment: Assignment, manifest: dict[str, Any]) -> None:
         self.version = assignment.version
+        self.manifest = manifest
         self.fingerprint: str = manifest["fingerprint"]
         self.began = time.monotonic()
         self.is_ready = False
@@ -322,24 +334,3 @@ def listening(service: ServiceConfig) -> socket.socket:
             f"({error.strerror or error}); choose another port, e.g. service.port=0 for a free one"
         ) from None
     return found
-
-
-def check_certificate(service: ServiceConfig) -> None:
-    """Refuses a certificate and key that cannot be used.
-
-    Raises:
-      ConfigError: a file cannot be read, is not PEM, or the key is encrypted or that of another certificate.
-    """
-    if service.tls_certificate is None or service.tls_key is None:
-        return
-    files = f"service.tls_certificate={service.tls_certificate} service.tls_key={service.tls_key}"
-    try:
-        # The empty password keeps OpenSSL from asking for one on a terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(service.tls_certificate, service.tls_key, "")
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"{files}: cannot be used ({error.reason or error}); expected PEM files of a certificate and its key, the "
-            "key without a password"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{files}: cannot be read ({error.strerror or error})") from None

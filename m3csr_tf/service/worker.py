@@ -24,12 +24,14 @@ from typing import IO, Any
 import uvicorn
 
 from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig, SimilarConfig
-from m3csr_tf.errors import M3CSRError, ReleaseError
+from m3csr_tf.errors import ConfigError, M3CSRError, ReleaseError
 from m3csr_tf.service.app import Opened, State, build_app
 from m3csr_tf.service.assignment import Assignment
 from m3csr_tf.service.batching import Batcher
+from m3csr_tf.service.certificate import check_certificate
 from m3csr_tf.service.guard import Guard
 from m3csr_tf.service.measures import Measures
+from m3csr_tf.service.protocol import bounded
 from m3csr_tf.util.quoting import one_line
 from m3csr_tf.util.terminal import LogFormatter
 
@@ -61,7 +63,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what to do.
     # Unbuffered: what follows the line is for the event loop.
     commands = os.fdopen(0, "rb", buffering=0, closefd=False)
-    assignment = Assignment.from_line(commands.readline())
+    line = commands.readline()
+    if not line.endswith(b"\n"):
+        return  # The supervisor has ended before it has said what to do.
+    assignment = Assignment.from_line(line)
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(message)s"))
     handler.addFilter(_Once())
@@ -94,6 +99,11 @@ class _Worker:
         self._at_once = False
 
     async def run(self, commands: IO[bytes]) -> int:
+        try:
+            check_certificate(self._service)  # The files may have been exchanged since the supervisor looked at them.
+        except ConfigError as error:
+            _report(failed=one_line(str(error)))
+            return 1
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end, True)
         await loop.connect_read_pipe(lambda: _Commands(self._end), commands)
@@ -123,7 +133,8 @@ class _Worker:
             serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():
             await asyncio.sleep(0.01)
-        _report(ready=self._assignment.version)
+        if self._server.started:  # If it is not, why is raised below, and the supervisor keeps the version before.
+            _report(ready=self._assignment.version)
         await asyncio.wait([waiting, serving, *following], return_when=asyncio.FIRST_COMPLETED)
         for task in following:
             if task.done():  # Neither ever returns; the supervisor starts another process.
@@ -238,7 +249,7 @@ def _uvicorn_config(app: Guard, service: ServiceConfig) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="httptools",
+        http=bounded(service.timeout_s, service.keep_alive_s),
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -240,8 +241,39 @@ def test_lists_are_made_while_a_refresh_is_taken_in_by_steps(
     assert all(len(set(one)) == len(one) and set(lists[0]) - gone <= set(one) for one in lists)
 
 
+def test_the_position_of_an_answer_is_that_of_its_lists_even_if_items_change_before_it_is_sent(
+    live: Release, serve: Any, run: Any
+) -> None:
+    rng = np.random.default_rng(2)
+    content = {name: rng.normal(size=(1, width)).astype(np.float32) for name, width in live.modalities.items()}
+
+    async def ask() -> list[Any]:
+        async with serve(open_release(live.folder)) as client:
+            opened = client.state.opened
+            searched = opened.batcher._compute
+            assert opened.retriever.position == 0
+
+            def changing(queries: Any) -> Any:
+                """The whole refresh is taken in after the search, and before anybody sees its lists."""
+                found = searched(queries)
+                opened.retriever.release.catch_up()
+                return found
+
+            refresh(live, pd.DataFrame({columns.ITEM_ID: ["fresh"]}), content)
+            opened.batcher._compute = changing
+            asked = {"users": [{"user_id": "somebody"}], "n": 1000}
+            return [(await client.post(URL, json=asked)).json() for _ in range(2)]
+
+    answers = run(ask())
+    listed = ["fresh" in {item["item_id"] for item in answer["users"][0]["items"]} for answer in answers]
+    assert [answer["position"] for answer in answers] == [0, 1] and listed == [False, True]
+
+
 ONE = {"user_id": "u"}
 MISUSE = {
+    "a number in words": ({"users": [ONE], "n": "3"}, 422, "n: Input should be a valid integer; got '3'"),
+    "a number that is true": ({"users": [ONE], "n": True}, 422, "n: Input should be a valid integer; got True"),
+    "a quota in words": ({"users": [ONE], "cold_quota": "0.5"}, 422, "cold_quota: Input should be a valid number"),
     "no JSON": (b"{", 400, "the body is not JSON"),
     "a key twice": (b'{"users": [], "users": [{"user_id": "u"}]}', 400, "key 'users' is there twice"),
     "NaN": (b'{"users": [{"user_id": "u"}], "cold_quota": NaN}', 400, "NaN is no number of JSON"),
@@ -316,3 +348,23 @@ def test_filters_that_leave_nothing_are_said(live: Release, serve: Any, run: Any
     answer = run(ask())
     assert answer.status_code == 409
     assert "retrieve.only=cold: none of the" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"content-type": "application/x-www-form-urlencoded"}, "Content-Type is 'application/x-www-form-urlencoded'"),
+        ({}, "there is no header Content-Type"),
+    ],
+    ids=["that of a form, as curl sends", "none"],
+)
+def test_a_query_without_the_header_of_json_is_told_so(
+    headers: dict[str, str], said: str, release: Release, serve: Any, run: Any
+) -> None:
+    async def ask() -> Any:
+        async with serve(release) as client:
+            return await client.post(URL, content=json.dumps({"users": [ONE]}), headers=headers)
+
+    answer = run(ask())
+    assert answer.status_code == 422 and said in answer.json()["error"]
+    assert "expected application/json" in answer.json()["error"]
