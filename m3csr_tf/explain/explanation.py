@@ -14,7 +14,7 @@ from m3csr_tf import columns
 from m3csr_tf.data.catalogue import UNKNOWN_VIEWS
 from m3csr_tf.errors import InputError
 from m3csr_tf.export.requests import item_requests, user_requests
-from m3csr_tf.export.towers import CONTENT_BYTES, known_items
+from m3csr_tf.export.towers import CONTENT_BYTES
 from m3csr_tf.export.vocabularies import USER_VOCABULARY
 from m3csr_tf.models.m3csr.layout import ID_PART
 from m3csr_tf.releases.release import Release
@@ -116,7 +116,9 @@ class Explanation:
         }
 
 
-def explain_pair(release: Release, user: str, item: str, history: Sequence[str]) -> Explanation:
+def explain_pair(
+    release: Release, user: str, item: str, history: Sequence[str], known_user: bool | None = None
+) -> Explanation:
     """Explains the score of one item for one user by a release.
 
     Args:
@@ -124,6 +126,7 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
       user: the user's id, known or unknown.
       item: the id of an item of the index.
       history: item ids, oldest first.
+      known_user: whether the user tower was trained with the user, if the caller knows; if None, its folder is read.
 
     Raises:
       InputError: the index lacks the item.
@@ -149,7 +152,7 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
         model=release.model_title,
         explains=release.explains,
         user=user,
-        known_user=_is_known(release.path(columns.USER_TOWER), user),
+        known_user=_is_known(release.path(columns.USER_TOWER), user) if known_user is None else known_user,
         history=list(used_at.values()),
         skipped=_skipped(history, list(used_at.values())),
         item=item,
@@ -174,10 +177,10 @@ def explain_pair(release: Release, user: str, item: str, history: Sequence[str])
 
 def _ask_user_tower(release: Release, user: str, history: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Returns the history as it is given to the user tower, object array of str [slots], and the tower's outputs."""
-    folder = release.path(columns.USER_TOWER)
     frame = pd.DataFrame({columns.USER_ID: [user], columns.HISTORY: [list(history)]})
     length = release.manifest["history_length"]
-    [request] = user_requests(frame, known_items(folder), length, release.items, batch=1, content_bytes=CONTENT_BYTES)
+    known = release.trained_items
+    [request] = user_requests(frame, known, length, release.items, batch=1, content_bytes=CONTENT_BYTES)
     history_inputs = request.inputs[columns.HISTORY]
     nothing = {
         columns.history_feature(name): np.zeros([*history_inputs.shape, width], np.float32)

@@ -118,9 +118,14 @@ class Release:
         """Whether scores can be explained by their parts (`Recommender.explains`)."""
         return bool(self.manifest.get("explains", True))
 
+    @property
+    def trained_items(self) -> pd.Index:
+        """Ids of the items in the towers' tables, whether or not the index has them."""
+        return self._user_tower.known
+
     def has_trained(self, ids: np.ndarray) -> np.ndarray:
-        """Returns whether the towers' tables hold each of `ids`, whether or not the index does, bool [ids]."""
-        return self._user_tower.known.get_indexer(ids) >= 0
+        """Returns which of `ids` are among `trained_items`, bool [ids]."""
+        return self.trained_items.get_indexer(ids) >= 0
 
     def check_placed(self, ids: np.ndarray, source: str) -> None:
         """Checks that the model has vectors for some items, if it has them only for the items of its training.

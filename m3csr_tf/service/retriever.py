@@ -199,7 +199,9 @@ class Retriever:
         """
         if self.release.index.rows([item])[0] < 0:
             return None
-        return explain_pair(self.release, user, item, history).to_json()
+        # No file is read: the version may have been pruned, and the file of users is as long as they are many.
+        [known] = self._knows(np.array([user], dtype=object))
+        return explain_pair(self.release, user, item, history, bool(known)).to_json()
 
     def close(self) -> None:
         """Ends the threads, once they have done what they are at."""

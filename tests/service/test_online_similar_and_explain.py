@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_similar_items_follow_what_is_refreshed(live: Release, serve: Any, run: 
     assert item["known"] and [one["item_id"] for one in item["items"]] == [
         one for one, _ in expected(live, ["fresh"], "vector", 3)[0]
     ]
+
+
+def test_what_is_open_answers_on_all_routes_after_its_folder_has_gone(live: Release, serve: Any, run: Any) -> None:
+    item = str(live.index.ids[0])
+
+    async def ask() -> list[int]:
+        async with serve(live) as client:
+            opened = client.state.opened
+            opened.retriever.warm_up()
+            shutil.rmtree(live.folder)
+            assert await opened.retriever.catch_up() == 0
+            answers = [
+                await client.post("/v1/recommend", json={"users": [{"user_id": "u", "history": [item, "strange"]}]}),
+                await client.post(URL, json={"items": [{"item_id": item}]}),
+                await client.get("/v1/explain", params={"user_id": "u", "item_id": item, "history": [item, "strange"]}),
+            ]
+            return [answer.status_code for answer in answers]
+
+    assert run(ask()) == [200, 200, 200]
 
 
 def test_an_explanation_is_that_of_the_verb(release: Release, serve: Any, run: Any) -> None:
