@@ -60,13 +60,14 @@ class Guard:
             return
         began = time.perf_counter()
         status = 0
-        arrived = False
+        arriving = False
         size = 0
 
         async def received() -> Message:
-            nonlocal arrived, size
+            nonlocal arriving, size
+            arriving = True
             message = await receive()
-            arrived = arrived or not message.get("more_body", False)
+            arriving = False
             size += len(message.get("body", b""))
             if size > self._config.max_body_bytes:
                 raise self._too_large()
@@ -92,10 +93,10 @@ class Guard:
         except TimeoutError:
             if status == 0:
                 limit = f"{self._config.timeout_s:g} s (service.timeout_s)"
-                if arrived:
-                    await answer(sent, 504, f"no answer within {limit}; ask for less, or later")
-                else:
+                if arriving:
                     await answer(sent, 408, f"the request did not arrive within {limit}", [(b"connection", b"close")])
+                else:
+                    await answer(sent, 504, f"no answer within {limit}; ask for less, or later")
         except Exception as error:
             logger.error("%s %s: %s", scope["method"], self._route(scope), self._described(error))
             if status == 0:

@@ -145,6 +145,21 @@ def test_a_request_that_takes_too_long_is_given_up_and_too_many_are_refused(
         assert said in answer.json()["error"]
 
 
+def test_a_request_without_a_body_that_takes_too_long_has_arrived(release: Release, serve: Any, run: Any) -> None:
+    allowed = threading.Event()
+
+    async def ask() -> httpx.Response:
+        async with serve(release, service={"timeout_s": 0.2}) as client:
+            client.state.opened.retriever.explain = lambda *asked: allowed.wait(120)
+            try:
+                return await client.get("/v1/explain", params={"user_id": "u", "item_id": "v"})
+            finally:
+                allowed.set()
+
+    answer = run(ask())
+    assert answer.status_code == 504 and "no answer within 0.2 s" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("text", ["", "short", "two words of some length", "\xe9" * 20])
 def test_a_token_file_must_hold_one_long_token(text: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(text, encoding="utf-8")
