@@ -27,7 +27,6 @@ from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig, SimilarCo
 from m3csr_tf.errors import ConfigError, M3CSRError, ReleaseError
 from m3csr_tf.service.app import Opened, State, build_app
 from m3csr_tf.service.assignment import Assignment
-from m3csr_tf.service.batching import Batcher
 from m3csr_tf.service.certificate import check_certificate
 from m3csr_tf.service.guard import Guard
 from m3csr_tf.service.measures import Measures
@@ -128,7 +127,8 @@ class _Worker:
         # then for a tenth of a second.
         gc.collect()
         gc.freeze()
-        following = [asyncio.create_task(opened.batcher.run()), asyncio.create_task(self._follow(opened))]
+        endless = (opened.batcher.run(), opened.by_rules.run(), self._follow(opened))
+        following = [asyncio.create_task(one) for one in endless]
         if serving is None:
             serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():
@@ -137,7 +137,7 @@ class _Worker:
             _report(ready=self._assignment.version)
         await asyncio.wait([waiting, serving, *following], return_when=asyncio.FIRST_COMPLETED)
         for task in following:
-            if task.done():  # Neither ever returns; the supervisor starts another process.
+            if task.done():  # None ever returns; the supervisor starts another process.
                 task.result()
         if not self._at_once:
             await self._drained()
@@ -162,16 +162,7 @@ class _Worker:
         folder, version = Path(self._assignment.folder), self._assignment.version
         retriever = open_retriever(folder, version, self._retrieve, self._cold, service)
         neighbours = OnlineNeighbours(retriever, self._similar, service.similar_by, self._cold, service.age_lag_s)
-        batcher = Batcher(
-            retriever.recommend,
-            retriever.searching,
-            lambda query: len(query.users),
-            service.max_batch,
-            service.batch_wait_ms / 1000,
-            service.max_waiting,
-            self._measures.batch_users.observe,
-        )
-        return Opened(retriever, neighbours, batcher)
+        return Opened.of(retriever, neighbours, service, self._measures.batch_users.observe)
 
     async def _follow(self, opened: Opened) -> None:
         """Takes in what is refreshed, until it is cancelled; a broken journal is logged once."""

@@ -10,7 +10,6 @@ from typing import Any
 from m3csr_tf.config import ColdConfig, RetrieveConfig, ServiceConfig, SimilarConfig
 from m3csr_tf.releases.release import Release
 from m3csr_tf.service.app import Opened, State, build_app
-from m3csr_tf.service.batching import Batcher
 from m3csr_tf.service.measures import Measures
 from m3csr_tf.service.neighbours import OnlineNeighbours
 from m3csr_tf.service.retriever import Retriever
@@ -33,17 +32,9 @@ async def application(
     tasks: list[asyncio.Task[Any]] = []
     if release is not None:
         retriever = Retriever(release, of_lists, cold, service=settings)
-        batcher = Batcher(
-            retriever.recommend,
-            retriever.searching,
-            lambda query: len(query.users),
-            settings.max_batch,
-            settings.batch_wait_ms / 1000,
-            settings.max_waiting,
-        )
         neighbours = OnlineNeighbours(retriever, of_items, settings.similar_by, cold, settings.age_lag_s)
-        state.opened = Opened(retriever, neighbours, batcher)
-        tasks.append(asyncio.create_task(batcher.run()))
+        state.opened = Opened.of(retriever, neighbours, settings)
+        tasks += [asyncio.create_task(one.run()) for one in (state.opened.batcher, state.opened.by_rules)]
     try:
         yield build_app(settings, of_lists, of_items, state, Measures(), token), state
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,49 @@ def test_what_shares_a_batch_changes_no_list_by_rules(
         async with serve(authored, service={"batch_wait_ms": 50}) as client:
             pairs = list(zip(users, fields, strict=True))
             alone = [await asked(client, [user], **how) for user, how in pairs]
-            client.state.opened.batcher._observe = batches.append
+            client.state.opened.by_rules._observe = batches.append
             together = await asyncio.gather(*(asked(client, [user], **how) for user, how in pairs))
             return alone, list(together), max(batches)
 
     alone, together, largest = run(ask())
     assert largest > 1 and alone == together
+
+
+def test_users_without_rules_wait_for_four_users_with_rules_and_not_for_all_of_them(
+    authored: Release, users: list[dict[str, Any]], serve: Any, run: Any
+) -> None:
+    # Eight users in one request, whose lists need the whole catalogue, and one who comes meanwhile.
+    begun, allowed = threading.Event(), threading.Event()
+    computed: list[list[str]] = []
+
+    async def ask() -> tuple[list[list[str]], list[list[str]]]:
+        async with serve(authored) as client:
+            opened = client.state.opened
+            compute = opened.by_rules._compute
+
+            def slow(queries: Any) -> Any:
+                begun.set()
+                assert allowed.wait(120)
+                computed.append([user.user_id for query in queries for user in query.users])
+                return compute(queries)
+
+            opened.batcher._compute = opened.by_rules._compute = slow
+            capped = asyncio.create_task(asked(client, users, cap={"author": 1}, n=200))
+            while not begun.is_set():
+                await asyncio.sleep(0.005)
+            queued: list[int] = []
+            opened.batcher._observe = queued.append
+            plain = asyncio.create_task(asked(client))
+            while not queued:
+                await asyncio.sleep(0.005)
+            allowed.set()
+            await plain
+            return await capped, await asked(client, users[:1], cap={"author": 1}, n=200)
+
+    together, alone = run(ask())
+    names = [user["user_id"] for user in users]
+    assert computed[:3] == [names[:4], ["somebody"], names[4:]]
+    assert len(together) == 8 and together[:1] == alone
 
 
 def test_rules_are_made_once_for_the_items_and_again_after_a_refresh(
