@@ -44,8 +44,9 @@ HISTORY = 20
 LIMIT_MS = 50.0
 """p99 that a rate must keep."""
 RATES = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1000)
-REFRESHES = 5
-"""How often videos are refreshed at a rate."""
+REFRESHED_AT = (50, 100, 150, 200)
+REFRESHES = 10
+"""How often videos are refreshed at a rate: one takes a second, in which only as many requests come as the rate says."""
 START_S = 600.0
 
 
@@ -236,7 +237,7 @@ def _measured(
         best = rate
     figures.append(Figure(f"requests a second at p99 below {LIMIT_MS:g} ms", "requests/s", [best]))
     figures.append(Figure("users of a search, mean", "users", [_mean_batch(service)]))
-    while_refreshed, rate = _refreshed(service, release, asked, rates, videos, rng)
+    while_refreshed, rate = _refreshed(service, release, asked, REFRESHED_AT[: len(rates) // 2], videos, rng)
     figures += while_refreshed
 
     resident = []
@@ -265,7 +266,7 @@ def _measured(
 def _refreshed(
     service: Service, release: Release, asked: Path, rates: tuple[int, ...], videos: int, rng: np.random.Generator
 ) -> tuple[list[Figure], int]:
-    """Refreshes videos at each rate, until one is too high; returns the figures, and the highest rate that was not.
+    """Refreshes videos at each rate; returns the figures, and the highest rate that kept its p99.
 
     The requests that count were sent between the begin of a refresh and the moment at which its videos are listed.
     """
@@ -285,9 +286,8 @@ def _refreshed(
                 took.append(time.perf_counter() - began)
                 load += end()
         figures += _figures(f"during a refresh, {{}} at {rate} requests/s", load)
-        if load.percentile(99) > LIMIT_MS or load.failures:
-            break
-        best = rate
+        if load.percentile(99) <= LIMIT_MS and not load.failures:
+            best = rate
     limit = f"requests a second at p99 below {LIMIT_MS:g} ms during a refresh"
     figures += [
         Figure(limit, "requests/s", [best]),
