@@ -46,7 +46,7 @@ LIMIT_MS = 50.0
 RATES = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1000)
 REFRESHED_AT = (50, 100, 150, 200)
 REFRESHES = 10
-"""How often videos are refreshed at a rate: one takes a second, in which only as many requests come as the rate says."""
+"""How often videos are refreshed at a rate; in the second that it takes come only as many requests as the rate says."""
 START_S = 600.0
 
 
