@@ -37,8 +37,9 @@ def test_lists_of_towers_behind_tf_serving_are_those_of_towers_in_the_process(re
         server.stop()
     local = Retriever(release, RetrieveConfig())
     [expected] = local.recommend([query])
-    assert isinstance(found, list) and isinstance(expected, list)
-    for mine, its in zip(found, expected, strict=True):
+    assert isinstance(found, dict) and isinstance(expected, dict)
+    assert [found["version"], expected["version"]] == [1, release.version]
+    for mine, its in zip(found["users"], expected["users"], strict=True):
         assert [item["item_id"] for item in mine["items"]] == [item["item_id"] for item in its["items"]]
         for one, other in zip(mine["items"], its["items"], strict=True):
             assert one["score"] == pytest.approx(other["score"], abs=1e-4)
