@@ -1,6 +1,6 @@
 """How many requests a second the online service answers, how fast, and what refreshes and new versions change in that.
 
-    python benchmarks/service_load.py saved_models/large_world           # about five minutes
+    python benchmarks/service_load.py saved_models/large_world           # about nine minutes
     python benchmarks/service_load.py saved_models/large_world --quick   # a minute; whether it runs
 
 Clients are a process on the same machine, over loopback, one user a request, n = 100. Requests come at a rate, whether
@@ -44,8 +44,8 @@ HISTORY = 20
 LIMIT_MS = 50.0
 """p99 that a rate must keep."""
 RATES = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1000)
-REFRESHED_AT = (50, 100, 150, 200)
-REFRESHES = 10
+REFRESHED_AT = (50, 100, 150)
+REFRESHES = 4
 """How often videos are refreshed at a rate; in the second that it takes come only as many requests as the rate says."""
 START_S = 600.0
 
