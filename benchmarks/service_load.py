@@ -1,7 +1,7 @@
 """How many requests a second the online service answers, how fast, and what refreshes and new versions change in that.
 
-    python benchmarks/service_load.py saved_models/large_world           # about nine minutes
-    python benchmarks/service_load.py saved_models/large_world --quick   # a minute; whether it runs
+    python benchmarks/service_load.py saved_models/large_world           # minutes
+    python benchmarks/service_load.py saved_models/large_world --quick   # whether it runs
 
 Clients are a process on the same machine, over loopback, one user a request, n = 100. Requests come at a rate, whether
 or not earlier ones have been answered (open loop), so that a slow answer delays no other request. Everything is bounded

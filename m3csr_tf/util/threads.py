@@ -16,8 +16,8 @@ _BLAS_LIMIT = threading.Lock()
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    """The threaded libraries of this process. To look for them takes 5 ms, and ALS limits them hundreds of times."""
+def threaded_libraries() -> ThreadpoolController:
+    """Returns the threaded libraries of this process. Looking for them takes 5 ms, and ALS limits them very often."""
     return ThreadpoolController()
 
 
@@ -29,7 +29,7 @@ def cores() -> int:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Limits BLAS to one thread inside the block; only one block runs at a time, because the limit is process-wide."""
-    with _BLAS_LIMIT, _libraries().limit(limits=1, user_api="blas"):
+    with _BLAS_LIMIT, threaded_libraries().limit(limits=1, user_api="blas"):
         yield
 
 
