@@ -30,14 +30,15 @@ class InitialConfig(Section):
         le=1_000_000_000,
         description="training clicks, at most, from which maps of content are fitted; a draw of users of a larger log",
     )
-    co_clicks: float = Field(
-        0.5,
-        ge=0,
-        le=1e3,
-        description="weight of what clicks say of directions of content, beside that of content as it is; 0.3 to 1 "
-        "rank new short videos alike",
+    co_click_shares: tuple[_Share, ...] = Field(
+        (1.0, 0.5, 0.0),
+        min_length=1,
+        description="shares that are tried of the weight that a conditional logit gives to what clicks say of content; "
+        "the lists of held-out items choose",
     )
-    co_click_ridge: _Ridge = Field(1.0, description="ridge of that fit, in mean variances of the content")
+    co_click_ridge: _Ridge = Field(
+        1.0, description="ridge of what clicks say of content, in mean variances of the content"
+    )
     cluster_share: float = Field(
         0.5,
         ge=0,
@@ -58,15 +59,19 @@ class InitialConfig(Section):
     id_ridges: tuple[_Ridge, ...] = Field(
         (0.01, 0.1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="ridges of a modality that are tried for the map from content to ids, in mean variances of its "
-        "content; the least leave-one-out error chooses",
+        description="ridges of a modality, in mean variances of its content, that are tried in linear regressions of "
+        "ids on content; the least leave-one-out error says how much each modality counts in predictions of new ids",
     )
-    predicted_ids: float = Field(
-        1.5,
-        ge=0,
-        le=100,
-        description="ids that content predicts of new items weigh so many times what a conditional logit makes of "
-        "them: it tells clicks from items drawn evenly, and the top of a list asks for more",
+    id_penalties: tuple[_Ridge, ...] = Field(
+        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        min_length=1,
+        description="ridge penalties that are tried for the prediction of new ids; the scores of left-out items choose",
+    )
+    predicted_id_shares: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
+        (1.0, 2.0, 0.5, 4.0),
+        min_length=1,
+        description="the same for predicted ids of new items: a conditional logit tells clicks from items drawn "
+        "evenly, and the top of a list may ask for more or less",
     )
     gate_new: float = Field(
         0.75, gt=0, lt=1, description="initial gate, the weight of content, of items without a click"

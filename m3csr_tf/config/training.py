@@ -88,8 +88,7 @@ class TrainingConfig(Section):
         0.01,
         ge=0,
         le=1,
-        description="share of the learning rate for item ids (without cross_fit), the maps that predict those of new "
-        "items, and their W_V and W_O; 0 keeps them",
+        description="share of the learning rate for item ids (without cross_fit) and their W_V and W_O; 0 keeps them",
     )
     cross_fit: int = Field(
         5,

@@ -100,6 +100,17 @@ class ContentScaler:
         """Returns the width of a modality's scaled vectors."""
         return (self.projection[modality] if self.projection else self.shift[modality][None]).shape[1]
 
+    def spreads(self, modality: str) -> np.ndarray:
+        """Returns the standard deviations by which `whitened` divides the principal axes, float32 [width].
+
+        They are ones for the other kinds, which divide no axis. An axis that is projected to zeros has 0.
+        """
+        if not self.projection:
+            return np.ones(self.width(modality), np.float32)
+        # An axis has length 1 before it is divided.
+        lengths = np.linalg.norm(self.projection[modality], axis=0)
+        return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
     def transform(self, modality: str, raw: np.ndarray) -> np.ndarray:
         """Scales vectors of one modality.
 

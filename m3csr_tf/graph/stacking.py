@@ -4,8 +4,8 @@ Item factors and maps of content fit the clicks that they were estimated from be
 so than maps. To weigh them fairly, each fold holds out some items with all their clicks, and some clicks on the other
 items. Factors and maps are estimated from the remaining clicks. A conditional logit (McFadden 1974) then finds the
 weights of the scores by which a held-out click is most likely among a few other items. The clicks on held-out items
-give the weights for new items, whose ids are predicted from content; the other held-out clicks give those for items
-with clicks.
+give the weights for new items, whose ids are predicted from content, and lists of held-out items correct them for the
+top of a list (`graph.held_out_lists`). The other held-out clicks give the weights for items with clicks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, vstack
 
 from m3csr_tf.config import InitialConfig
+from m3csr_tf.graph.held_out_lists import HeldOutLists, best_shares, sampled_clicks
 
 DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
@@ -40,32 +41,46 @@ class ScoreFactors(NamedTuple):
     candidates: np.ndarray
 
 
+class ContentScores(NamedTuple):
+    """Two kinds of scores by the content of a modality: by content as it is, and by what clicks say of it."""
+
+    content: ScoreFactors
+    co_clicks: ScoreFactors
+
+
 class ScoreEstimates(NamedTuple):
     """The kinds of scores, estimated from some of the clicks.
 
     Attributes:
-      content: modality -> scores by mapped content.
+      content: modality -> scores by its content.
       ids: scores by item factors; None if ids are not initialised from factors.
       new_ids: scores of new items, with item factors for the history and ids that are predicted from content for the
         candidate; None if ids are not predicted.
     """
 
-    content: Mapping[str, ScoreFactors]
+    content: Mapping[str, ContentScores]
     ids: ScoreFactors | None
     new_ids: ScoreFactors | None
 
 
+class ContentWeights(NamedTuple):
+    """The weights of the two kinds of scores by the content of a modality, in the order of `ContentScores`."""
+
+    content: float
+    co_clicks: float
+
+
 class Weights(NamedTuple):
-    """Weights of the scores, all positive, with which their weighted sum is the logit of a click.
+    """Weights of the scores, none negative, with which their weighted sum is the logit of a click.
 
     Attributes:
-      content: modality -> weight of content for new items.
+      content: modality -> weights of content for new items.
       new_ids: weight of predicted ids for new items.
       ids: weight of ids for items with clicks.
       content_scale: factor by which the weights of content are multiplied for items with clicks.
     """
 
-    content: dict[str, float]
+    content: dict[str, ContentWeights]
     new_ids: float
     ids: float
     content_scale: float
@@ -127,22 +142,35 @@ def stacking_weights(
             Weights({}, 1.0, 1.0, 1.0), HeldOutClicks(csr_matrix((0, clicks.shape[1])), np.zeros((0, 0, 0)))
         )
     names = fold_scores[0].names
-    new_item_weights = conditional_logit(np.concatenate([fold.new for fold in fold_scores]), settings)
-    content_weights = new_item_weights[: len(names)]
+    kinds = 2 * len(names)
+    new = np.concatenate([fold.new for fold in fold_scores])
+    new_item_weights = conditional_logit(new, settings)
+    places = np.arange(len(new_item_weights))
+    co_clicks, predicted = (places < kinds) & (places % 2 == 1), places >= kinds
+    lists = [fold.lists for fold in fold_scores]
+    of_co_clicks, of_ids = best_shares(lists, new_item_weights, co_clicks, predicted, settings)
+    new_item_weights = new_item_weights * np.where(co_clicks, of_co_clicks, 1) * np.where(predicted, of_ids, 1)
+    # The shares change the size of the scores, on which no list depends but the loss does.
+    new_item_weights *= conditional_logit((new @ new_item_weights)[..., None], settings)[0]
+    content_weights = new_item_weights[:kinds]
     # Items with clicks are scored by their ids, if there are any, and by the sum of the content scores, which are
     # weighted as for new items.
     clicked = np.concatenate([fold.clicked for fold in fold_scores])
-    ids, content = np.split(clicked, [clicked.shape[2] - len(names)], axis=2)
+    ids, content = np.split(clicked, [clicked.shape[2] - kinds], axis=2)
     clicked_item_weights = conditional_logit(
         np.concatenate([ids, (content @ content_weights)[..., None]], axis=2), settings
     )
     weights = Weights(
-        content=dict(zip(names, content_weights.tolist(), strict=True)),
-        new_ids=float(new_item_weights[len(names)]) if len(new_item_weights) > len(names) else 1.0,
+        content={
+            name: ContentWeights(*pair)
+            for name, pair in zip(names, content_weights.reshape(-1, 2).tolist(), strict=True)
+        },
+        new_ids=float(new_item_weights[kinds]) if len(new_item_weights) > kinds else 1.0,
         ids=float(clicked_item_weights[0]) if len(clicked_item_weights) > 1 else 1.0,
         content_scale=float(clicked_item_weights[-1]),
     )
-    similarities = np.concatenate([fold.popular for fold in fold_scores]) * content_weights
+    popular = np.concatenate([fold.popular for fold in fold_scores]) * content_weights
+    similarities = popular.reshape(*popular.shape[:2], len(names), 2).sum(axis=3)
     histories = vstack([fold.histories for fold in fold_scores], format="csr")
     return StackingResult(weights, HeldOutClicks(histories, np.moveaxis(similarities, 2, 0).astype(np.float32)))
 
@@ -151,11 +179,12 @@ class _FoldScores(NamedTuple):
     """Scores of the clicks that a fold holds out and of their other candidates, float [n, candidates, kinds of scores].
 
     Attributes:
-      names: the modalities.
-      new: for clicks on new (held-out) items: scores by each modality, and by predicted ids if there are any.
-      clicked: for clicks on other items: scores by ids, if there are any, and by each modality.
-      popular: for clicks on new items among candidates of like popularity: scores by each modality.
+      names: the modalities. Kinds of scores by content are in their order, two for each (`ContentScores`).
+      new: for clicks on new (held-out) items: scores by content, and by predicted ids if there are any.
+      clicked: for clicks on other items: scores by ids, if there are any, and by content.
+      popular: for clicks on new items among candidates of like popularity: scores by content.
       histories: sparse [n, items], the histories of the users of `popular`.
+      lists: scores of lists of new items, of the kinds of `new`.
     """
 
     names: tuple[str, ...]
@@ -163,18 +192,21 @@ class _FoldScores(NamedTuple):
     clicked: np.ndarray
     popular: np.ndarray
     histories: csr_matrix
+    lists: HeldOutLists
 
     @classmethod
     def of(cls, fold: _Fold, forms: ScoreEstimates, power: float, random: np.random.Generator) -> _FoldScores:
-        content = list(forms.content.values())
+        content = [one for pair in forms.content.values() for one in pair]
+        of_new = [*content, *filter(None, [forms.new_ids])]
         new, clicked = fold.logit_samples(random, on_new=True), fold.logit_samples(random, on_new=False)
         popular = fold.logit_samples(random, on_new=True, popular=True)
         return cls(
             names=tuple(forms.content),
-            new=fold.scores(new, [*content, *filter(None, [forms.new_ids])], power),
+            new=fold.scores(new, of_new, power),
             clicked=fold.scores(clicked, [*filter(None, [forms.ids]), *content], power),
             popular=fold.scores(popular, content, power),
             histories=fold.known[popular.users],
+            lists=fold.lists(of_new, random),
         )
 
 
@@ -284,6 +316,12 @@ class _Fold(NamedTuple):
             for one in scored
         ]
         return np.stack([sharper * each for each in found], axis=2) if found else np.zeros((*samples.items.shape, 0))
+
+    def lists(self, scored: Sequence[ScoreFactors], random: np.random.Generator) -> HeldOutLists:
+        """Computes the scores of new items for users with held-out clicks on them, from the remaining clicks."""
+        users, items, truth = sampled_clicks(self.users, self.items, self.new, self.known.shape[0], random)
+        found = [means(self.known[users], one.histories) @ one.candidates[items].T for one in scored]
+        return HeldOutLists(truth, np.stack(found).astype(np.float32) if found else np.zeros((0, *truth.shape)))
 
 
 def _folds(clicks: csr_matrix, random: np.random.Generator, settings: InitialConfig = DEFAULTS) -> Iterator[_Fold]:

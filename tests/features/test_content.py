@@ -55,6 +55,15 @@ def test_whitened_divides_each_principal_axis_by_its_shrunk_spread() -> None:
     assert projection[0, 0] * projection[1, 0] > 0 > projection[0, 1] * projection[1, 1]
 
 
+def test_the_spreads_are_what_whitening_divides_by_and_ones_where_nothing_is_whitened() -> None:
+    raw = np.array([[1, 1.4], [1, 0.2], [-1, -0.2], [-1, -1.4]], np.float32)
+    whitened = ContentScaler.fit("whitened", {"visual": raw}, np.ones(4, bool))
+    assert_allclose(whitened.spreads("visual"), np.sqrt([2.1, 0.5]), rtol=1e-5)
+    never_varied = ContentScaler.fit("whitened", {"visual": np.ones((4, 2), np.float32)}, np.ones(4, bool))
+    assert_array_equal(never_varied.spreads("visual"), [0, 0])
+    assert_array_equal(ContentScaler.fit("l2", {"visual": raw}, np.ones(4, bool)).spreads("visual"), [1, 1])
+
+
 def test_whitened_keeps_the_strongest_axes_at_length_one_and_leaves_absent_vectors_zeros() -> None:
     random = np.random.default_rng(0)
     raw = (random.normal(size=(200, 3)) @ random.normal(size=(3, 6))).astype(np.float32)

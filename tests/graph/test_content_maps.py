@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_popularity_weights
+from m3csr_tf.graph.content_maps import co_click_similarity, content_map, content_popularity_weights
 from m3csr_tf.graph.walks import item_walk
 from m3csr_tf.ids import FIRST_ROW
 
@@ -34,13 +33,12 @@ def clicks_by_side(content: np.ndarray) -> csr_matrix:
     return csr_matrix(lines)
 
 
-def test_directions_that_people_follow_weigh_more_than_others(content: np.ndarray) -> None:
-    mapped = co_click_map(clicks_by_side(content), content, WIDTH)
-    strength = np.diag(mapped @ mapped.T)
-    assert strength[0] > 1.5 * strength[1:].max()
+def test_directions_that_people_follow_are_more_similar_than_others(content: np.ndarray) -> None:
+    similarity = np.diag(co_click_similarity(clicks_by_side(content), content))
+    assert similarity[0] > 1.5 * np.abs(similarity[1:]).max()
 
 
-def test_the_map_is_the_least_squares_fit_of_the_walks_between_all_pairs_of_items(content: np.ndarray) -> None:
+def test_the_similarity_is_the_least_squares_fit_of_the_walks_between_all_pairs_of_items(content: np.ndarray) -> None:
     content[FIRST_ROW : FIRST_ROW + 5] = 0  # Without this modality: no walk of theirs counts.
     clicks = clicks_by_side(content)
     there = np.diag((content != 0).any(axis=1).astype(float))
@@ -52,22 +50,28 @@ def test_the_map_is_the_least_squares_fit_of_the_walks_between_all_pairs_of_item
     inverse = np.linalg.inv(spread + np.trace(spread) / WIDTH * np.eye(WIDTH))
     fitted = inverse @ content.T @ (walk - by_chance) @ content @ inverse
     fitted += fitted.T
-    expected = np.eye(WIDTH) + 0.5 * fitted / np.abs(np.diag(fitted)).mean()
-    assert np.linalg.eigvalsh(expected).min() > 0
-    mapped = co_click_map(clicks, content, WIDTH)
-    np.testing.assert_allclose(mapped @ mapped.T, expected, atol=1e-5)
+    expected = fitted / np.abs(np.diag(fitted)).mean()
+    np.testing.assert_allclose(co_click_similarity(clicks, content), expected, atol=1e-5)
+
+
+def test_a_map_gives_the_similarity_back_without_its_negative_part_and_ends_in_zeros() -> None:
+    axes = np.linalg.qr(np.random.default_rng(2).normal(size=(WIDTH, WIDTH)))[0]
+    strengths = np.array([3.0, 1.0, 0.5, -2.0])
+    mapped = content_map(axes * strengths @ axes.T, WIDTH + 2)
+    assert mapped.shape == (WIDTH, WIDTH + 2) and mapped.dtype == np.float32
+    np.testing.assert_allclose(mapped @ mapped.T, axes * np.maximum(strengths, 0) @ axes.T, atol=1e-6)
+    np.testing.assert_allclose((mapped**2).sum(axis=0), [3, 1, 0.5, 0, 0, 0], atol=1e-6)
 
 
 def test_a_narrow_map_keeps_the_direction_that_people_follow(content: np.ndarray) -> None:
-    mapped = co_click_map(clicks_by_side(content), content, 1)
+    mapped = content_map(co_click_similarity(clicks_by_side(content), content), 1)
     assert mapped.shape == (WIDTH, 1)
     assert np.abs(mapped[0]) > 3 * np.abs(mapped[1:]).max()
 
 
-def test_without_clicks_the_map_leaves_content_as_it_is_and_wider_ones_end_in_zeros(content: np.ndarray) -> None:
-    mapped = co_click_map(csr_matrix((USERS, ITEMS), dtype=np.float32), content, WIDTH + 2)
-    np.testing.assert_allclose(mapped @ mapped.T, np.eye(WIDTH), atol=1e-6)
-    np.testing.assert_array_equal(mapped[:, WIDTH:], 0)
+def test_without_clicks_they_say_nothing_of_content(content: np.ndarray) -> None:
+    nothing = co_click_similarity(csr_matrix((USERS, ITEMS), dtype=np.float32), content)
+    np.testing.assert_array_equal(nothing, np.zeros((WIDTH, WIDTH)))
 
 
 def test_content_popularity_weights_point_to_the_content_of_popular_items(content: np.ndarray) -> None:
@@ -84,72 +88,3 @@ def test_content_popularity_weights_point_to_the_content_of_popular_items(conten
 def test_without_clicks_the_content_popularity_weights_are_zero(content: np.ndarray) -> None:
     none = csr_matrix((USERS, ITEMS), dtype=np.float32)
     np.testing.assert_array_equal(content_popularity_weights(none, {"visual": content})["visual"], np.zeros(WIDTH))
-
-
-def planted(noise: float = 0.0, dim: int = 3) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Ids [300, dim] that are a linear map of looks, sounds that say nothing, the map and its intercept."""
-    random = np.random.default_rng(6)
-    content = {name: random.normal(size=(300, WIDTH)).astype(np.float32) for name in ("visual", "acoustic")}
-    kernel, intercept = random.normal(size=(WIDTH, dim)), random.normal(size=dim)
-    ids = content["visual"] @ kernel + intercept + noise * random.normal(size=(300, dim))
-    for part in content.values():
-        part[:FIRST_ROW] = 0
-    return ids.astype(np.float32), content, kernel, intercept
-
-
-def test_a_linear_map_from_content_to_ids_is_found_again() -> None:
-    ids, content, kernel, intercept = planted()
-    found = content_id_maps(ids, content, np.arange(FIRST_ROW, 300))
-    # The least ridge of those tried, a hundredth of the variance, takes a hundredth away.
-    np.testing.assert_allclose(found.kernels[0], kernel / 1.01, atol=0.02)
-    np.testing.assert_allclose(found.kernels[1], np.zeros((WIDTH, 3)), atol=0.01)
-    np.testing.assert_allclose(found.intercept, intercept, atol=0.02)
-    assert found.kernels[0].dtype == found.intercept.dtype == np.float32
-
-
-def test_a_modality_that_tells_nothing_of_the_ids_is_shrunk_to_nothing() -> None:
-    ids, content, kernel, _ = planted(noise=2.0, dim=40)
-    found = content_id_maps(ids, content, np.arange(FIRST_ROW, 300))
-    joined = np.concatenate([np.ones((298, 1)), *(part[FIRST_ROW:] for part in content.values())], axis=1)
-    unshrunk = np.linalg.lstsq(joined, ids[FIRST_ROW:], rcond=None)[0][1 + WIDTH :]
-    # Ridges of ten times the variance and more leave less than a tenth.
-    assert np.abs(found.kernels[1]).max() < 0.1 * np.abs(unshrunk).max()
-    assert np.abs(unshrunk).max() > 0.2
-    np.testing.assert_allclose(found.kernels[0], kernel, atol=0.6)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_ridge_is_the_one_whose_refits_without_an_item_foresee_that_item_best(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    content = random.normal(size=(12, 3)).astype(np.float32)
-    ids = (0.6 * content @ random.normal(size=(3, 2)) + random.normal(size=(12, 2))).astype(np.float32)
-    size = np.square(content - content.mean(axis=0)).sum(axis=0).mean()
-
-    def fitted(ridge: float, rows: np.ndarray) -> np.ndarray:
-        """Intercept, which is not penalised, and weights."""
-        lines = np.concatenate([np.ones((len(rows), 1)), content[rows]], axis=1).astype(np.float64)
-        return np.linalg.solve(lines.T @ lines + ridge * size * np.diag([0, 1, 1, 1]), lines.T @ ids[rows])
-
-    errors = []
-    for ridge in InitialConfig().id_ridges:
-        refits = [(fitted(ridge, np.delete(np.arange(12), row)), row) for row in range(12)]
-        errors.append(sum(np.square(ids[row] - fit[0] - content[row] @ fit[1:]).sum() for fit, row in refits))
-    best = fitted(InitialConfig().id_ridges[int(np.argmin(errors))], np.arange(12))
-    found = content_id_maps(ids, {"visual": content}, np.arange(12))
-    np.testing.assert_allclose(found.kernels[0], best[1:], atol=1e-5)
-    np.testing.assert_allclose(found.intercept, best[0], atol=1e-5)
-
-
-def test_without_items_that_have_ids_content_says_nothing_of_them() -> None:
-    ids, content, _, _ = planted()
-    found = content_id_maps(ids, content, np.arange(0))
-    assert [kernel.shape for kernel in found.kernels] == [(WIDTH, 3)] * 2
-    assert not any(values.any() for values in (*found.kernels, found.intercept))
-
-
-def test_a_modality_without_any_content_has_a_map_of_zeros() -> None:
-    ids, content, kernel, _ = planted()
-    content["acoustic"][:] = 0
-    found = content_id_maps(ids, content, np.arange(FIRST_ROW, 300))
-    np.testing.assert_allclose(found.kernels[0], kernel, atol=0.05)
-    np.testing.assert_array_equal(found.kernels[1], np.zeros((WIDTH, 3)))

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from m3csr_tf.graph.intensity_fit import IntensityFit, fitted_intensity
-from m3csr_tf.graph.stacking import HeldOutClicks, ScoreEstimates, ScoreFactors, stacking_weights
+from m3csr_tf.graph.stacking import ContentScores, HeldOutClicks, ScoreEstimates, ScoreFactors, stacking_weights
 from m3csr_tf.ids import FIRST_ROW
 
 USERS, ITEMS, CLICKS = 2000, 200, 5
@@ -53,7 +53,11 @@ def by_looks_or_sound() -> tuple[HeldOutClicks, np.ndarray, dict[str, np.ndarray
         chances = (sides[KNOWN, 0] == (1 if user % 4 < 2 else -1)) * loud[KNOWN, 0] ** 2
         chosen.append(random.choice(KNOWN, CLICKS, replace=False, p=chances / chances.sum()))
     clicks, histories = histories_of(chosen)
-    forms = ScoreEstimates({name: ScoreFactors(vectors, vectors) for name, vectors in encoded.items()}, None, None)
+    content = {
+        name: ContentScores(ScoreFactors(vectors, vectors), ScoreFactors(np.zeros_like(vectors), vectors))
+        for name, vectors in encoded.items()
+    }
+    forms = ScoreEstimates(content, None, None)
     return stacking_weights(clicks, lambda _: forms, 0.0, seed=0).held_out, histories, encoded
 
 

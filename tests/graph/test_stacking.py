@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from m3csr_tf.graph.stacking import ScoreEstimates, ScoreFactors, _folds, conditional_logit, stacking_weights
+from m3csr_tf.config import InitialConfig
+from m3csr_tf.graph.stacking import (
+    ContentScores,
+    ScoreEstimates,
+    ScoreFactors,
+    _folds,
+    conditional_logit,
+    stacking_weights,
+)
 
 USERS, ITEMS, CLICKS = 600, 120, 8
 
@@ -72,6 +80,11 @@ def sided(seed: int = 0) -> tuple[csr_matrix, np.ndarray]:
     return csr_matrix(lines), sides
 
 
+def as_it_is(content: ScoreFactors) -> ContentScores:
+    """Scores of a modality of which clicks say nothing."""
+    return ContentScores(content, ScoreFactors(np.zeros_like(content.histories), content.candidates))
+
+
 def test_a_fold_knows_no_click_on_its_new_items_and_nine_tenths_of_the_others() -> None:
     clicks, _ = sided()
     new = np.zeros(ITEMS, int)
@@ -96,13 +109,15 @@ def test_ids_that_know_the_clicks_they_were_made_of_by_heart_weigh_little_beside
         # Of a user's own clicks the score is 1 and more, of others, however alike, next to 0.
         lines = known.toarray()
         items = (lines.T @ lines > 6).astype(np.float32) * np.random.default_rng(1).random((ITEMS, ITEMS), np.float32)
-        return ScoreEstimates({"visual": content}, ScoreFactors(np.eye(ITEMS, dtype=np.float32), items.T), None)
+        return ScoreEstimates(
+            {"visual": as_it_is(content)}, ScoreFactors(np.eye(ITEMS, dtype=np.float32), items.T), None
+        )
 
     weights = stacking_weights(clicks, by_heart, 0.0, seed=0).weights
     seen = by_heart(clicks).ids
-    assert seen is not None and weights.ids < weights.content_scale * weights.content["visual"]
+    assert seen is not None and weights.ids < weights.content_scale * weights.content["visual"].content
     # Clicks on the other side do not happen: the logit is large.
-    assert weights.content["visual"] * weights.content_scale > 2
+    assert weights.content["visual"].content * weights.content_scale > 2
 
 
 def test_predicted_ids_are_weighed_beside_content_by_clicks_on_new_items_alone() -> None:
@@ -113,13 +128,39 @@ def test_predicted_ids_are_weighed_beside_content_by_clicks_on_new_items_alone()
         # Ids place the items that have clicks, and predicted ones none of the others.
         has = (np.diff(known.tocsc().indptr) > 0)[:, None]
         return ScoreEstimates(
-            {"visual": ScoreFactors(sides, sides)}, ScoreFactors(sides, sides * has), ScoreFactors(noise, noise)
+            {"visual": as_it_is(ScoreFactors(sides, sides))},
+            ScoreFactors(sides, sides * has),
+            ScoreFactors(noise, noise),
         )
 
     weights = stacking_weights(clicks, estimate, 0.0, seed=0).weights
-    assert weights.content["visual"] > 1 and weights.new_ids < 0.2
+    assert weights.content["visual"].content > 1 and weights.new_ids < 0.2
     # Beside content that says the same, ids share what it says.
-    assert weights.ids + weights.content_scale * weights.content["visual"] > 2
+    assert weights.ids + weights.content_scale * weights.content["visual"].content > 2
+
+
+def test_what_clicks_say_of_content_has_a_weight_of_its_own_and_none_where_lists_are_better_without() -> None:
+    clicks, sides = sided()
+    noise = np.random.default_rng(3).normal(size=(ITEMS, 4)).astype(np.float32)
+    telling, useless = ScoreFactors(sides, sides), ScoreFactors(noise, noise)
+    for content, told in ((ContentScores(useless, telling), True), (ContentScores(telling, useless), False)):
+        forms = ScoreEstimates({"visual": content}, None, None)
+        found = stacking_weights(clicks, lambda _, forms=forms: forms, 0.0, seed=0).weights.content["visual"]
+        assert found.co_clicks > 1 > found.content if told else found.content > 1 > found.co_clicks
+
+
+def test_the_size_of_scores_of_new_items_is_that_of_a_logit_whatever_the_shares() -> None:
+    clicks, sides = sided()
+    noise = 0.8 * np.random.default_rng(3).normal(size=(ITEMS, 4)).astype(np.float32)
+    telling, both = ScoreFactors(sides, sides), ScoreFactors(np.hstack([sides, noise]), np.hstack([sides, noise]))
+    forms = ScoreEstimates({"visual": as_it_is(both)}, None, telling)
+
+    def logit(shares: tuple[float, ...]) -> float:
+        settings = InitialConfig(predicted_id_shares=shares)
+        found = stacking_weights(clicks, lambda _: forms, 0.0, seed=0, settings=settings).weights
+        return found.content["visual"].content + found.new_ids
+
+    assert logit((4.0,)) == pytest.approx(logit((1.0,)), rel=0.25)
 
 
 def test_a_score_is_that_of_the_mean_of_what_remains_of_a_history_times_its_clicks_to_the_power() -> None:
@@ -141,10 +182,15 @@ def test_held_out_clicks_come_beside_items_that_are_as_popular_with_what_remains
     clicks, sides = sided()
     popularity = np.arange(ITEMS, dtype=np.float32)[:, None]
     forms = ScoreEstimates(
-        {"side": ScoreFactors(sides, sides), "item": ScoreFactors(np.ones_like(sides), popularity)}, None, None
+        {
+            "side": as_it_is(ScoreFactors(sides, sides)),
+            "item": as_it_is(ScoreFactors(np.ones_like(sides), popularity)),
+        },
+        None,
+        None,
     )
     found = stacking_weights(clicks, lambda _: forms, 0.0, seed=0)
-    weights = list(found.weights.content.values())
+    weights = [weight.content for weight in found.weights.content.values()]
     of_sides, of_items = (values / weight for values, weight in zip(found.held_out.similarities, weights, strict=True))
     np.testing.assert_allclose(of_sides[:, 0], 1, rtol=1e-5)  # Everybody clicks one side alone.
     assert np.mean(of_sides[:, 1:] > 0) == pytest.approx(0.5, abs=0.05)
@@ -160,5 +206,5 @@ def test_held_out_clicks_come_beside_items_that_are_as_popular_with_what_remains
 @pytest.mark.parametrize("clicks", [csr_matrix((3, 5)), csr_matrix([[1.0, 0], [1, 0]]), csr_matrix([[1.0, 1]])])
 def test_where_nothing_can_be_held_out_everything_weighs_1(clicks: csr_matrix) -> None:
     one = ScoreFactors(*[np.ones((clicks.shape[1], 1), np.float32)] * 2)
-    found = stacking_weights(clicks, lambda _: ScoreEstimates({"a": one}, one, one), 0.5, seed=0)
+    found = stacking_weights(clicks, lambda _: ScoreEstimates({"a": as_it_is(one)}, one, one), 0.5, seed=0)
     assert found.weights == ({}, 1.0, 1.0, 1.0) and not len(found.held_out)

@@ -14,9 +14,10 @@ from scipy.sparse import csr_matrix
 
 from m3csr_tf import columns
 from m3csr_tf.config import Config, InitialConfig, TrainingConfig, with_settings
-from m3csr_tf.graph.content_maps import co_click_map, content_id_maps, content_popularity_weights
-from m3csr_tf.graph.factors import ials_factors, item_factors, item_graph_factors
-from m3csr_tf.graph.stacking import HeldOutClicks, StackingResult, Weights
+from m3csr_tf.graph.content_maps import co_click_similarity, content_map, content_popularity_weights
+from m3csr_tf.graph.factors import IdFactors, ials_factors, item_factors, item_graph_factors
+from m3csr_tf.graph.id_prediction import IdPredictor, fit_id_predictor, score_gram
+from m3csr_tf.graph.stacking import ContentWeights, HeldOutClicks, StackingResult, Weights
 from m3csr_tf.ids import FIRST_ROW, PADDING_ROW, UNKNOWN_ROW
 from m3csr_tf.models.m3csr import initial_weights
 from m3csr_tf.models.m3csr.layout import parts
@@ -58,8 +59,21 @@ def weighed(monkeypatch: pytest.MonkeyPatch, **weights: Any) -> Weights:
     return fixed
 
 
+def predictor_of(model: Any, data: TrainingData, prepared: Any, factors: IdFactors) -> IdPredictor:
+    """What `initialise` fits to initial ids."""
+    return fit_id_predictor(
+        factors.items,
+        {name: data.features[name] for name in model.encoder.modalities},
+        {name: prepared.scaler.spreads(name) for name in model.encoder.modalities},
+        clicked_rows(data.clicks),
+        score_gram(data.clicks, factors.items @ factors.values, model.config.training.history_power),
+        model.config.model.id_landmarks,
+        seed=model.config.run.seed,
+    )
+
+
 def test_ids_are_initialised_from_the_factors_of_the_clicks_and_those_of_unclicked_items_at_random(
-    make_initialised: MakeInitialised, monkeypatch: pytest.MonkeyPatch
+    make_initialised: MakeInitialised, untrained_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = weighed(monkeypatch, ids=3.0, new_ids=2.0)
     model, before, data = make_initialised(id_initialisation="svd", content_initialisation="xavier")
@@ -72,18 +86,20 @@ def test_ids_are_initialised_from_the_factors_of_the_clicks_and_those_of_unclick
     unclicked = unclicked[unclicked >= FIRST_ROW]
     np.testing.assert_array_equal(table.numpy()[unclicked], before[table.ref()][unclicked])
     # What is known of items without an id of their own is told by their content.
-    content = {name: data.features[name] for name in model.encoder.modalities}
-    maps = content_id_maps(factors, content, clicked)
-    size = np.float32(InitialConfig().predicted_ids * weights.new_ids / weights.ids)
-    unknown = maps.mean + size * (maps.intercept - maps.mean)  # Mean content is placed where ids are in the mean.
-    np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], unknown, rtol=1e-5, atol=1e-6)
-    kernels = [layer.kernel for layer in model.encoder.id_maps]
-    for kernel, expected in zip(kernels, maps.kernels, strict=True):
-        np.testing.assert_allclose(kernel, size * expected, rtol=1e-6)
+    eye = np.eye(table.shape[1], dtype=np.float32)
+    found = predictor_of(model, data, untrained_run.prepared, IdFactors(factors, eye))
+    size = np.float32(weights.new_ids / weights.ids)
+    unknown = found.mean + size * (found.intercept - found.mean)  # Mean content is placed where ids are in the mean.
+    np.testing.assert_allclose(table.numpy()[UNKNOWN_ROW], unknown, rtol=1e-4, atol=1e-5)
+    layer = model.encoder.id_prediction
+    landmarks = len(found.landmarks)
+    np.testing.assert_allclose(layer.landmark_vectors[:landmarks], found.landmarks, rtol=1e-6)
+    np.testing.assert_allclose(layer.coefficients[:landmarks], size * found.coefficients, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(layer.coefficients[landmarks:], 0)
     values = model.user_tower.behaviour_attention.value_kernel
     # The gate leaves half to ids.
     np.testing.assert_allclose(values, 2 * weights.ids * np.eye(table.shape[1]), rtol=1e-6)
-    changed = {weight.ref() for weight in (table, values, *kernels)}
+    changed = {weight.ref() for weight in (table, values)}
     for weight in model.trainable_variables:
         if weight.ref() not in changed:
             np.testing.assert_array_equal(weight, before[weight.ref()])
@@ -92,7 +108,7 @@ def test_ids_are_initialised_from_the_factors_of_the_clicks_and_those_of_unclick
 def test_with_shared_ids_that_of_a_new_item_adds_nothing_at_first(make_initialised: MakeInitialised) -> None:
     model, _, _ = make_initialised(id_initialisation="svd", new_ids="shared")
     table = model.encoder.id_embedding
-    assert not model.encoder.id_maps
+    assert model.encoder.id_prediction is None
     np.testing.assert_array_equal(table.numpy()[:FIRST_ROW], np.zeros((FIRST_ROW, table.shape[1])))
 
 
@@ -152,9 +168,9 @@ def test_the_same_seed_initialises_the_same_weights_bit_for_bit(
 @pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("kind", ["walks", "ials"])
 def test_the_parts_of_a_score_are_at_first_the_closed_forms_times_their_weights(
-    make_initialised: MakeInitialised, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
+    make_initialised: MakeInitialised, untrained_run: Any, monkeypatch: pytest.MonkeyPatch, kind: str, gate: bool
 ) -> None:
-    of_content = {"visual": 0.5, "acoustic": 2.0}
+    of_content = {"visual": ContentWeights(0.5, 0.2), "acoustic": ContentWeights(2.0, 0.0)}
     weights = weighed(monkeypatch, content=of_content, ids=3.0, new_ids=4.0, content_scale=0.6)
     settings = {"clusters": False, "intensity": False, "width": "half"}  # Of content, what clicks say of it alone.
     model, _, data = make_initialised(id_initialisation=kind, gate=gate, ials={"grid": [[20.0, 60.0]]}, **settings)
@@ -175,14 +191,18 @@ def test_the_parts_of_a_score_are_at_first_the_closed_forms_times_their_weights(
     lengths = (history != PADDING_ROW).sum(axis=1, keepdims=True)
     behaviour = factors.items[history].sum(axis=1) / lengths @ factors.values
     content = {name: data.features[name] for name in model.encoder.modalities}
-    maps = content_id_maps(factors.items, content, known)
-    apart = maps.intercept - maps.mean + sum(content[name] @ maps.kernels[place] for place, name in enumerate(content))
-    predicted = weights.ids * maps.mean + InitialConfig().predicted_ids * weights.new_ids * apart
+    found = predictor_of(model, data, untrained_run.prepared, factors)
+    apart = found.predict(content) - found.mean
+    predicted = weights.ids * found.mean + weights.new_ids * apart
     wanted = {"id": (weights.ids * behaviour @ factors.items[known].T, behaviour @ predicted[new].T)}
     for name, vectors in content.items():
-        mapped = vectors @ co_click_map(data.clicks, vectors, model.encoder.modal_encoders[name].mapping.units)
+        spreads = untrained_run.prepared.scaler.spreads(name)
+        own = np.diag(spreads / np.sqrt(np.mean(spreads**2)))
+        similarity = of_content[name].content * own
+        similarity += of_content[name].co_clicks * co_click_similarity(data.clicks, vectors)
+        mapped = content_map(similarity, model.encoder.modal_encoders[name].mapping.units)
         has = (vectors[history] != 0).any(axis=2).sum(axis=1, keepdims=True)
-        products = of_content[name] * mapped[history].sum(axis=1) / np.maximum(has, 1) @ mapped.T
+        products = (vectors @ mapped)[history].sum(axis=1) / np.maximum(has, 1) @ (vectors @ mapped).T
         # Without a gate nothing tells new items from others, and content weighs for all what it does for others.
         wanted[name] = 0.6 * products[:, known], (1.0 if gate else 0.6) * products[:, new]
     for name, of_part in wanted.items():
@@ -272,8 +292,7 @@ def test_at_a_rate_of_0_item_ids_and_their_values_stay_as_they_are_bit_for_bit(
     optimizer = make_optimizer(config.training, model, 20)
     model.compile(optimizer=optimizer)
     attention = model.user_tower.behaviour_attention
-    predicted = [layer.kernel for layer in model.encoder.id_maps]
-    id_weights = [model.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
+    id_weights = [model.encoder.id_embedding, attention.value_kernel, attention.output_kernel]
     assert {weight.ref() for weight in id_weights} == {weight.ref() for weight in model.id_weights()}
     others = [model.user_tower.user_embedding, *model.content_maps()]
     before = {weight.ref(): weight.numpy() for weight in id_weights + others}

@@ -8,7 +8,7 @@ the clicks say about content.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +18,14 @@ from sklearn.preprocessing import normalize
 from m3csr_tf import columns
 from m3csr_tf.config import Config
 from m3csr_tf.data.prepared import Prepared
-from m3csr_tf.graph.content_maps import IdMaps, co_click_map, content_id_maps, content_popularity_weights
+from m3csr_tf.graph.content_maps import co_click_similarity, content_map, content_popularity_weights
+from m3csr_tf.graph.factors import IdFactors
+from m3csr_tf.graph.id_prediction import IdPredictor, IdSettings, fit_id_predictor, score_gram
 from m3csr_tf.graph.intensity_fit import fitted_intensity
 from m3csr_tf.graph.item_graph import ItemGraph
 from m3csr_tf.graph.stacking import (
+    ContentScores,
+    ContentWeights,
     HeldOutClicks,
     ScoreEstimates,
     ScoreFactors,
@@ -40,12 +44,14 @@ from m3csr_tf.models.m3csr.id_initialisation import (
     IdInitialisation,
     _chosen,
     _clicked,
-    _cluster_embeddings,
     _cross_ids,
     _factors_by,
     _initialise_ids,
     _set_rows,
 )
+
+_UNKNOWN_WEIGHTS = ContentWeights(1.0, 0.5)
+"""Weights of a modality's content where no click can be held out."""
 
 
 def initialise(
@@ -65,40 +71,77 @@ def initialise(
     """
     config = model.config
     some = data.some_users(config.m3csr.initial.clicks, config.run.seed)
-    if config.m3csr.content_initialisation == "co_clicks":
-        with progress("initialising content maps from clicks, modalities") as stage:
-            _initialise_content(model, some, stage)
+    maps_content = config.m3csr.content_initialisation == "co_clicks"
     chosen, factors = _chosen(model, data, prepared, validation_recall)
-    maps, cross_ids = None, None
+    predictor, cross_ids = None, None
     if factors is not None:
         _initialise_ids(model, data, factors)
-        if model.encoder.id_maps:
+        if model.encoder.id_prediction is not None:
             with progress("initialising ids of new items from content, settings") as stage:
-                maps = content_id_maps(
-                    factors.items,
-                    _content(model, data),
-                    _clicked(data),
-                    seed=config.run.seed,
-                    on_progress=stage,
-                    settings=config.m3csr.initial,
-                )
+                predictor = _id_predictor(model, data, some, factors, prepared, None, stage)
         cross_ids = _cross_ids(data, chosen, factors, config)
-    if chosen.kind != "xavier" or config.m3csr.content_initialisation != "xavier":
+    if chosen.kind != "xavier" or maps_content:
         with progress(f"weighing ids and content by held-out clicks, {PERCENT}") as stage:
-            ridges = None if maps is None else maps.ridges
-            weights, held_out = _stacking_weights(model, some, chosen, ridges, prepared, config, stage)
-        _weigh(model, weights, chosen, maps, config)
-    if config.m3csr.content_initialisation == "co_clicks":
+            found = None if predictor is None else predictor.settings
+            weights, held_out = _stacking_weights(model, some, chosen, found, prepared, config, stage)
+        gate = _initialise_gate(model, weights)
+        if maps_content:
+            with progress("initialising content maps from clicks, modalities") as stage:
+                _initialise_content(model, some, prepared, weights, gate, stage)
+        if factors is not None:
+            _weigh_ids(model, weights, gate, predictor)
+    if maps_content:
         with progress("initialising intensities from held-out clicks"):
             _initialise_intensity(model, some, held_out)
     return Initialised(chosen.kind, cross_ids, chosen.settings)
+
+
+class _InitialGate(NamedTuple):
+    """The weights of content that the gate gives at first: to new items and to others; 0 without a gate."""
+
+    new: float
+    others: float
+
+
+def _id_predictor(
+    model: M3CSR,
+    data: TrainingData,
+    some: TrainingData,
+    factors: IdFactors,
+    prepared: Prepared,
+    chosen: IdSettings | None,
+    on_progress: ProgressCallback | None = None,
+) -> IdPredictor:
+    """Fits the prediction of ids of new items.
+
+    Args:
+      model, prepared: the model, and the prepared data of the run.
+      data: the clicks that say which items have ids.
+      some: the clicks of users whose scores choose the penalty.
+      factors: the initial ids, and W_V.
+      chosen: settings that were chosen before; None chooses them.
+      on_progress: see `fit_id_predictor`.
+    """
+    config, clicked = model.config, _clicked(data)
+    return fit_id_predictor(
+        factors.items,
+        _content(model, data),
+        {name: prepared.scaler.spreads(name) for name in model.encoder.modalities},
+        clicked,
+        score_gram(some.clicks, factors.items @ factors.values, config.training.history_power),
+        config.m3csr.id_landmarks,
+        chosen,
+        config.run.seed,
+        on_progress,
+        config.m3csr.initial,
+    )
 
 
 def _stacking_weights(
     model: M3CSR,
     data: TrainingData,
     initialisation: IdInitialisation,
-    ridges: np.ndarray | None,
+    predicted: IdSettings | None,
     prepared: Prepared,
     config: Config,
     on_progress: ProgressCallback,
@@ -109,12 +152,12 @@ def _stacking_weights(
       model, prepared, config: the model, the prepared data and the settings of the run.
       data: the clicks from which the weights are estimated.
       initialisation: the initialisation of the ids.
-      ridges: the ridge penalties with which ids of new items are predicted; None where they are not predicted.
+      predicted: the settings with which ids of new items are predicted; None where they are not predicted.
       on_progress: is called with the percentage that is done.
     """
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
-    estimates = config.m3csr.initial.folds * (mapping + (initialisation.kind != "xavier") + (ridges is not None))
+    estimates = config.m3csr.initial.folds * (mapping + (initialisation.kind != "xavier") + (predicted is not None))
     made = 0
     on_progress(0, 100)
 
@@ -123,17 +166,19 @@ def _stacking_weights(
         made += 1
         on_progress(round(100 * made / estimates), 100)
 
-    dims = {name: encoder.mapping.units for name, encoder in model.encoder.modal_encoders.items()}
+    spreads = {name: _axis_weights(prepared, name) for name in content}
 
     def estimate(clicks: csr_matrix) -> ScoreEstimates:
-        mapped = {}
-        if config.m3csr.content_initialisation == "co_clicks":
+        of_content = {}
+        if mapping:
             for name, vectors in content.items():
-                one = vectors @ co_click_map(clicks, vectors, dims[name], config.m3csr.initial)
-                mapped[name] = ScoreFactors(one, one)
+                co_clicks = vectors @ co_click_similarity(clicks, vectors, config.m3csr.initial)
+                of_content[name] = ContentScores(
+                    ScoreFactors(vectors * spreads[name], vectors), ScoreFactors(co_clicks.astype(np.float32), vectors)
+                )
                 estimated()
         if initialisation.kind == "xavier":
-            return ScoreEstimates(mapped, None, None)
+            return ScoreEstimates(of_content, None, None)
         item_graph = (
             None if initialisation.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
         )
@@ -141,72 +186,56 @@ def _stacking_weights(
         factors = _factors_by(some, initialisation, config, share(on_progress, made, estimates))
         histories = factors.items @ factors.values
         estimated()
-        predicted = None
-        if ridges is not None:
-            maps = content_id_maps(factors.items, content, _clicked(some), ridges)
-            ids = sum(vectors @ kernel for vectors, kernel in zip(content.values(), maps.kernels, strict=True))
-            predicted = ScoreFactors(histories, maps.intercept + ids)
+        new_ids = None
+        if predicted is not None:
+            predictor = _id_predictor(model, some, some, factors, prepared, predicted)
+            new_ids = ScoreFactors(histories, predictor.predict(content))
             estimated()
-        return ScoreEstimates(mapped, ScoreFactors(histories, factors.items), predicted)
+        return ScoreEstimates(of_content, ScoreFactors(histories, factors.items), new_ids)
 
     return stacking_weights(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
 
 
-def _weigh(
-    model: M3CSR, weights: Weights, initialisation: IdInitialisation, maps: IdMaps | None, config: Config
+def _initialise_gate(model: M3CSR, weights: Weights) -> _InitialGate:
+    """Initialises the gate by how much content weighs for new items and for others, and returns what it gives them."""
+    gate, settings = model.item_tower.gate, model.config.m3csr
+    if gate is None:
+        return _InitialGate(0.0, 0.0)
+    if settings.content_initialisation == "xavier":
+        return _InitialGate(0.5, 0.5)  # A gate with random weights returns about this.
+    initial = settings.initial
+    new = initial.gate_new
+    others = float(np.clip(weights.content_scale * new, initial.gate_least, initial.gate_most))
+    gate.initialise_weights(np.where(np.arange(gate.bins) == 0, new, others))
+    return _InitialGate(new, others)
+
+
+def _initialise_content(
+    model: M3CSR,
+    data: TrainingData,
+    prepared: Prepared,
+    weights: Weights,
+    gate: _InitialGate,
+    on_progress: ProgressCallback,
 ) -> None:
-    """Scales gate, content and ids so that their scores add up with the weights in `weights`.
+    """Initialises the maps and clusters of the modal encoders, and the weights of content popularity.
 
-    Args:
-      model, config: the model and the settings of the run.
-      weights: the weights of the scores, as if no other factor applied to them.
-      initialisation: the initialisation of the ids.
-      maps: the maps from content to the ids of new items; None where ids are not predicted.
+    The score of content y for a history of content x is g P'x . P'y / |M|, where P is the map and g the gate, and each
+    interest has an intensity of 1 / |M| at first. So P P^T is the similarity of content that `weights` asks for, times
+    |M| / g.
     """
-    gate, encoders, initial = model.item_tower.gate, model.encoder.modal_encoders, config.m3csr.initial
-    delta_new, delta, content_scale = 0.0, 0.0, weights.content_scale
-    if gate is not None and config.m3csr.content_initialisation == "xavier":
-        delta_new = delta = 0.5  # A gate with random weights returns about this.
-    elif gate is not None:
-        delta_new = initial.gate_new
-        delta = float(np.clip(weights.content_scale * delta_new, initial.gate_least, initial.gate_most))
-        gate.initialise_weights(np.where(np.arange(gate.bins) == 0, delta_new, delta))
-        # The score of content y for a history of content x is g P'x . P'y, where P is the map and g the gate, and each
-        # interest has an intensity of 1 / |M| at first.
-        content_scale = 1 / delta_new
-    for name, weight in weights.content.items():
-        size = np.sqrt(weight * content_scale * len(encoders))
-        for weight_of in (encoders[name].mapping.kernel, *_cluster_embeddings(encoders[name])):
-            weight_of.assign(size * weight_of)
-    for layer in model.item_tower.content_popularity_kernels:
-        layer.kernel.assign(layer.kernel / (delta_new or 1.0))
-    if initialisation.kind == "xavier":
-        return
-    values = model.user_tower.behaviour_attention.value_kernel
-    if config.m3csr.attention_initialisation == "identity":
-        values.assign(weights.ids / (1 - delta) * values)
-    if maps is None:
-        return
-    # An item of mean content should score as items with clicks do on average. What distinguishes new items is how far
-    # their predicted ids lie from that mean, so the distance has a weight of its own.
-    as_others = (1 - delta) / (1 - delta_new)
-    apart = as_others * initial.predicted_ids * weights.new_ids / weights.ids
-    for layer, kernel in zip(model.encoder.id_maps, maps.kernels, strict=True):
-        layer.kernel.assign(apart * kernel)
-    unknown = as_others * maps.mean + apart * (maps.intercept - maps.mean)
-    _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
-
-
-def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressCallback) -> None:
-    """Initialises the maps and cluster embeddings of the modal encoders, and the weights of content popularity."""
-    initial = model.config.m3csr.initial
+    initial, encoders = model.config.m3csr.initial, model.encoder.modal_encoders
     clicked, content = _clicked(data), _content(model, data)
     on_progress(0, len(content))
     popularity_weights = content_popularity_weights(data.clicks, content, initial)
     for name, layer in zip(content, model.item_tower.content_popularity_kernels, strict=False):
-        layer.kernel.assign(initial.popularity_share * popularity_weights[name][:, np.newaxis])
-    for position, (name, encoder) in enumerate(model.encoder.modal_encoders.items()):
-        kernel = co_click_map(data.clicks, content[name], encoder.mapping.units, initial)
+        layer.kernel.assign(initial.popularity_share / (gate.new or 1.0) * popularity_weights[name][:, np.newaxis])
+    scale = len(encoders) * (1 / gate.new if gate.new else weights.content_scale)
+    for position, (name, encoder) in enumerate(encoders.items()):
+        weight = weights.content.get(name, _UNKNOWN_WEIGHTS)
+        similarity = weight.co_clicks * co_click_similarity(data.clicks, content[name], initial)
+        similarity += weight.content * np.diag(_axis_weights(prepared, name))
+        kernel = content_map(scale * similarity, encoder.mapping.units)
         encoder.mapping.kernel.assign(kernel)
         if encoder.use_clusters:
             clusters = data.features[columns.CLUSTER_IDS][clicked, position]
@@ -216,6 +245,35 @@ def _initialise_content(model: M3CSR, data: TrainingData, on_progress: ProgressC
         on_progress(position + 1, len(content))
     if model.item_tower.popularity_bias is not None:
         model.item_tower.popularity_bias.assign(tf.zeros_like(model.item_tower.popularity_bias))
+
+
+def _axis_weights(prepared: Prepared, modality: str) -> np.ndarray:
+    """Returns how much each dimension of a modality's scaled content counts in similarity, float32 [width].
+
+    An axis counts by its standard deviation, which lies between whitened content, whose weak axes count like the strong
+    ones though they are mostly noise, and content as it is, in which few axes decide. The mean square is 1.
+    """
+    spreads = prepared.scaler.spreads(modality)
+    return spreads / np.maximum(np.sqrt(np.mean(spreads**2)), 1e-12)
+
+
+def _weigh_ids(model: M3CSR, weights: Weights, gate: _InitialGate, predictor: IdPredictor | None) -> None:
+    """Scales W_V and predicted ids so that, behind the gate, scores by ids have the weights in `weights`."""
+    values = model.user_tower.behaviour_attention.value_kernel
+    if model.config.m3csr.attention_initialisation == "identity":
+        values.assign(weights.ids / (1 - gate.others) * values)
+    if predictor is None:
+        return
+    # An item of mean content should score as items with clicks do on average. What distinguishes new items is how far
+    # their predicted ids lie from that mean, so the distance has a weight of its own.
+    as_others = (1 - gate.others) / (1 - gate.new)
+    apart = as_others * weights.new_ids / weights.ids
+    assert model.encoder.id_prediction is not None
+    model.encoder.id_prediction.assign(
+        predictor.axis_scales, predictor.settings.sizes, predictor.landmarks, apart * predictor.coefficients
+    )
+    unknown = as_others * predictor.mean + apart * (predictor.intercept - predictor.mean)
+    _set_rows(model.encoder.id_embedding, np.array([UNKNOWN_ROW]), unknown[np.newaxis])
 
 
 def _initialise_intensity(model: M3CSR, data: TrainingData, held_out: HeldOutClicks) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from m3csr_tf import columns
 from m3csr_tf.config import M3CSRConfig
 from m3csr_tf.ids import PADDING_ROW, UNKNOWN_ROW
+from m3csr_tf.layers.id_prediction import IdPrediction
 from m3csr_tf.layers.modal_encoder import ModalEncoder
 from m3csr_tf.models.m3csr.layout import ID_PART, modal_width
 from m3csr_tf.ops.hashing import table_size
@@ -43,11 +44,9 @@ class ItemEncoder(tf.keras.layers.Layer):
         )
         if config.item_hash_rows is None:
             self.id_rows.assign(tf.range(items))
-        # This is a list, because a modality may have the name of an attribute that Keras reserves.
-        self.id_maps = [
-            tf.keras.layers.Dense(config.id_width, use_bias=False, kernel_initializer="zeros", name=f"id_of_{name}")
-            for name in (clusters if config.new_ids == "content" else ())
-        ]
+        self.id_prediction = (
+            IdPrediction(config.id_landmarks, config.id_width, name="id_prediction") if config.predicts_ids else None
+        )
         self.modal_encoders = {
             name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")
             for name, count in clusters.items()
@@ -75,7 +74,27 @@ class ItemEncoder(tf.keras.layers.Layer):
         own = features.get(columns.ID_VECTOR)
         if own is None:
             own = tf.gather(self.id_embedding, tf.gather(self.id_rows, features[columns.ITEM_ROW]))
-        return tf.where(self.are_new(features)[:, tf.newaxis], self.new_ids(features), own)
+        everything = tf.range(tf.shape(own)[0])
+        return self.with_new_ids(own, self.are_new(features), features, everything)
+
+    def with_new_ids(
+        self, ids: tf.Tensor, new: tf.Tensor, features: Mapping[str, tf.Tensor], indices: tf.Tensor
+    ) -> tf.Tensor:
+        """Replaces some ids by `new_ids`, which are computed for these alone.
+
+        Args:
+          ids: float32 [n, d].
+          new: bool [n], where an id is replaced.
+          features: under the name of each modality, the scaled content of items, float32 [items, width].
+          indices: int32 [n], the item of each id.
+
+        Returns:
+          float32 [n, d].
+        """
+        lines = tf.where(new)
+        items = tf.gather(indices, lines[:, 0])
+        replacements = self.new_ids({name: tf.gather(features[name], items) for name in self.modalities})
+        return tf.tensor_scatter_nd_update(ids, lines, replacements)
 
     def are_new(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns whether training has not seen the id of each item, bool [items]; arguments are those of `ids`.
@@ -88,18 +107,19 @@ class ItemEncoder(tf.keras.layers.Layer):
             return rows == UNKNOWN_ROW
         return (rows == UNKNOWN_ROW) | (tf.reduce_all(brought == 0, axis=1) & (rows != PADDING_ROW))
 
-    def new_ids(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns what replaces e_i^id of items with unknown ids, float32 [items, d]; arguments are those of `call`.
+    def new_ids(self, content: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns what replaces e_i^id of items with unknown ids, float32 [items, d].
 
-        It is the row of unknown ids and, with model.new_ids=content, the sum over modalities of a linear map of their
-        scaled content. Gantner et al. 2010 and CB2CF (Barkan et al. 2019) also map content to the factors of new items;
-        here the map is trained further, on the candidates of id dropout.
+        It is the row of unknown ids and, with model.new_ids=content, what their content predicts (`IdPrediction`).
+
+        Args:
+          content: under the name of each modality, its scaled content float32 [items, width].
         """
+        vectors = [content[name] for name in self.modalities]
         unknown = tf.gather(self.id_embedding, [UNKNOWN_ROW])
-        mapped = [layer(features[name]) for name, layer in zip(self.modalities, self.id_maps, strict=False)]
-        if not mapped:
-            return tf.repeat(unknown, tf.shape(features[columns.ITEM_ROW])[0], axis=0)
-        return unknown + tf.add_n(mapped)
+        if self.id_prediction is None:
+            return tf.repeat(unknown, tf.shape(vectors[0])[0], axis=0)
+        return unknown + self.id_prediction(vectors)
 
     def modal(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns h_i^m under the name of each modality m; see `call`."""

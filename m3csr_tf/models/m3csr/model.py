@@ -152,10 +152,9 @@ class M3CSR(Recommender):
         return maps + [kernel for layer in attention for kernel in (layer.value_kernel, layer.output_kernel)]
 
     def id_weights(self) -> list[tf.Variable]:
-        """Returns the weights of ids: the id table, the maps to new ids, and W_V and W_O of behavioural attention."""
+        """Returns the weights of ids: the id table, and W_V and W_O of behavioural attention."""
         attention = self.user_tower.behaviour_attention
-        predicted = [layer.kernel for layer in self.encoder.id_maps]
-        return [self.encoder.id_embedding, *predicted, attention.value_kernel, attention.output_kernel]
+        return [self.encoder.id_embedding, attention.value_kernel, attention.output_kernel]
 
     def compute_loss(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """Returns L = L_BPR + alpha L_orth + beta |theta|^2 (equation 13), a scalar.
@@ -218,8 +217,10 @@ class M3CSR(Recommender):
         gated = self.item_tower.gated_bins(features)
         if self.config.training.item_id_dropout:
             id_dropped = tf.concat([inputs[f"{which}_id_dropped"] for which in kinds], axis=0)
-            new_ids = self.encoder.new_ids(features)
-            candidates[ID_PART], gated = _with_id_dropout(id_dropped, candidates[ID_PART], new_ids, gated)
+            # The popularity bias keeps a candidate's own bin: what bin 0 adds is set by the share of list places that
+            # new items are to take (`exposure.calibrate`), and says nothing about popular items whose id is dropped.
+            candidates[ID_PART] = self.encoder.with_new_ids(candidates[ID_PART], id_dropped, inputs["items"], indices)
+            gated = tf.where(id_dropped, 0, gated)
         content_popularity, present = self.item_tower.content_popularity(features), features[columns.CLUSTER_IDS] > 0
         return self.item_tower.combine(candidates, content_popularity, present, features[columns.POPULARITY_BIN], gated)
 
@@ -230,8 +231,10 @@ class M3CSR(Recommender):
         id_vectors, gated = gather_distinct(ids, indices), tf.gather(self.item_tower.gated_bins(items), indices)
         if self.config.training.item_id_dropout:
             id_dropped = tf.stack([inputs["positive_id_dropped"], inputs["negative_id_dropped"]], axis=1)
-            new_ids = gather_distinct(self.encoder.new_ids(items), indices)
-            id_vectors, gated = _with_id_dropout(id_dropped, id_vectors, new_ids, gated)
+            flat = tf.reshape(id_vectors, [-1, id_vectors.shape[-1]])
+            flat = self.encoder.with_new_ids(flat, tf.reshape(id_dropped, [-1]), items, tf.reshape(indices, [-1]))
+            id_vectors = tf.reshape(flat, tf.shape(id_vectors))
+            gated = tf.where(id_dropped, 0, gated)
         present = tf.gather(items[columns.CLUSTER_IDS] > 0, indices)
         parts = [dot_products(gather_distinct(interests.behaviour, query), id_vectors)]
         for position, (name, encoder) in enumerate(self.encoder.modal_encoders.items()):
@@ -268,15 +271,3 @@ class M3CSR(Recommender):
         item |= {name: tf.zeros([1, width]) for name, width in widths.items()}
         self.item_tower(item | {columns.POPULARITY_BIN: tf.constant([0])})
         self.user_tower(item | {columns.USER_ROW: tf.constant([UNKNOWN_ROW]), columns.SLOTS: tf.constant([[0]])})
-
-
-def _with_id_dropout(
-    id_dropped: tf.Tensor, ids: tf.Tensor, new_ids: tf.Tensor, gated: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the ids float32 [..., d] and the gate's bins int32 [...] of candidates after id dropout.
-
-    Where `id_dropped` (bool [...]) is true, the id is that of a new item and the gate's bin is 0. A candidate keeps
-    what its own popularity bin adds to its score: what bin 0 adds is set by the share of list places that new items are
-    to take (`exposure.calibrate`), and says nothing about popular items whose id is dropped.
-    """
-    return tf.where(id_dropped[..., tf.newaxis], new_ids, ids), tf.where(id_dropped, 0, gated)

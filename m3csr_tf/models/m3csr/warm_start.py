@@ -30,8 +30,8 @@ def continue_from(model: M3CSR, before: PreviousRun, data: TrainingData, prepare
     - An item that the run did not know, or could not place because it had no training click, starts where its clicks
       put it in the run's own space (`new_item_rows`); of a log with shards, these are the clicks of the users in
       `data.clicks`.
-    - All other weights are copied: attention, maps and clusters of content, intensities, gate, and popularity bias,
-      whose number for new items is set anew by every validation.
+    - All other weights are copied: attention, maps and clusters of content, the prediction of new ids, intensities,
+      gate, and popularity bias, whose number for new items is set anew by every validation.
 
     Args:
       model: a model of `M3CSR.from_prepared`, whose weights are replaced.
@@ -45,6 +45,10 @@ def continue_from(model: M3CSR, before: PreviousRun, data: TrainingData, prepare
     }
     for variable, old in zip(model.trainable_variables, before.model.trainable_variables, strict=True):
         variable.assign(tables.get(variable.ref(), old))
+    if model.encoder.id_prediction is not None:
+        pairs = zip(model.encoder.id_prediction.weights, before.model.encoder.id_prediction.weights, strict=True)
+        for variable, old in pairs:
+            variable.assign(old)
 
 
 def new_item_rows(rows: np.ndarray, placed: np.ndarray, factors: np.ndarray, clicked: np.ndarray) -> np.ndarray:

@@ -51,7 +51,8 @@ def make_case(untrained_run: Any) -> Callable[..., Case]:
             widths=[raw.shape[1] for raw in prepared.content.values()],
         )
         random = np.random.default_rng(0)
-        for weight in made.trainable_variables:
+        predicted = [] if made.encoder.id_prediction is None else made.encoder.id_prediction.weights
+        for weight in [*made.trainable_variables, *predicted]:
             weight.assign(random.normal(scale=0.5, size=weight.shape))
         data = TrainingData.of(prepared, config)
         stream = ExampleStream(data, config, Collator(data, config))
@@ -86,11 +87,15 @@ class Paper:
         encoder, row = self.model.encoder, self.items[columns.ITEM_ROW][line]
         if not id_dropped and encoder.id_rows.numpy()[row] != UNKNOWN_ROW:
             return encoder.id_embedding.numpy()[row]
-        predicted = [
-            self.items[name][line] @ layer.kernel.numpy()
-            for name, layer in zip(self.names, encoder.id_maps, strict=False)
-        ]
-        return sum(predicted, encoder.id_embedding.numpy()[UNKNOWN_ROW])
+        unknown, prediction = encoder.id_embedding.numpy()[UNKNOWN_ROW], encoder.id_prediction
+        if prediction is None:
+            return unknown
+        compared = []
+        for name, scales, size in zip(self.names, prediction.axis_scales, prediction.sizes.numpy(), strict=True):
+            scaled = self.items[name][line] * scales.numpy()
+            compared.append(size * scaled / (np.linalg.norm(scaled) or 1))
+        distances = np.square(np.concatenate(compared) - prediction.landmark_vectors.numpy()).sum(axis=1)
+        return unknown + np.exp(-distances) @ prediction.coefficients.numpy()
 
     def attend(self, layer: Any, query: np.ndarray, history: np.ndarray) -> np.ndarray:
         """Multi-head attention in its plain form: keys and values of every slot."""
@@ -191,7 +196,7 @@ def test_the_loss_is_that_of_the_paper(kind: str, loss: str, ours: bool, make_ca
     name, weighting = loss.split()
     settings = {} if ours else {"model": {"new_ids": "shared", "id_dim": None}, "history_power": 0.0}
     model, batch = make_case(kind, loss=name, bpr_weighting=weighting, **settings)
-    assert bool(model.encoder.id_maps) == ours
+    assert (model.encoder.id_prediction is not None) == ours
     paper = Paper(model, batch)
     expected = paper.bpr_or_softmax() + 0.3 * paper.orthogonality() + 0.2 / 24 * paper.squared_weights()
     np.testing.assert_allclose(model.compute_loss(batch), expected, rtol=1e-4)
@@ -256,7 +261,7 @@ def test_query_and_key_kernels_do_not_decay_and_others_do(make_case: Callable[..
         model, batch = make_case("shared", beta=beta)
         layers = [model.user_tower.behaviour_attention, *model.user_tower.modal_attention.values()]
         kept = [kernel for layer in layers for kernel in (layer.query_kernel, layer.key_kernel)]
-        decayed = [layer.value_kernel for layer in layers] + [layer.kernel for layer in model.encoder.id_maps]
+        decayed = [layer.value_kernel for layer in layers]
         with tf.GradientTape() as tape:
             loss = model.compute_loss(batch)
         gradients[beta] = tape.gradient(loss, [*kept, *decayed])
@@ -269,17 +274,15 @@ def test_query_and_key_kernels_do_not_decay_and_others_do(make_case: Callable[..
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_maps_of_new_ids_learn_from_candidates_with_a_dropped_id_alone(
+def test_the_row_of_unknown_ids_learns_from_candidates_with_a_dropped_id(
     kind: str, make_case: Callable[..., Case]
 ) -> None:
     for share in (0.0, 1.0):
         model, batch = make_case(kind, beta=0.0, item_id_dropout=share)
         with tf.GradientTape() as tape:
             loss = model.compute_loss(batch)
-        gradients = tape.gradient(loss, [layer.kernel for layer in model.encoder.id_maps])
-        assert len(gradients) == 2
-        for gradient in gradients:
-            assert (np.abs(gradient).max() > 0) == (share == 1.0)
+        gradient = tf.convert_to_tensor(tape.gradient(loss, model.encoder.id_embedding))
+        assert (np.abs(gradient[UNKNOWN_ROW]).max() > 0) == (share == 1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

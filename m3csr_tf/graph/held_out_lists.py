@@ -1,0 +1,94 @@
+"""Lists of held-out items: how far co-clicks and predicted ids should count at the top of a list."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.metrics import ndcg_score
+
+from m3csr_tf.config import InitialConfig
+
+LENGTH = 20
+"""Length of the lists."""
+MOST_USERS, MOST_ITEMS = 1_000, 2_000
+"""Largest numbers of users and of held-out items of a fold; of more, a seeded sample."""
+
+
+class HeldOutLists(NamedTuple):
+    """The scores by which users rank the items that a fold holds out.
+
+    Attributes:
+      truth: bool [users, items], the held-out clicks; each user has one.
+      scores: float32 [kinds of scores, users, items].
+    """
+
+    truth: np.ndarray
+    scores: np.ndarray
+
+    def ndcg(self, weights: np.ndarray) -> float:
+        """Returns the mean NDCG@20 of lists by the weighted sum of the scores, weights float [kinds]."""
+        total = np.tensordot(weights.astype(np.float32), self.scores, axes=1)
+        return float(ndcg_score(self.truth, total, k=LENGTH, ignore_ties=True))
+
+
+def sampled_clicks(
+    users: np.ndarray, items: np.ndarray, new: np.ndarray, users_in_all: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples the users and items of lists.
+
+    Args:
+      users, items: int [n] each, held-out clicks.
+      new: bool [items in all], the held-out items.
+      users_in_all: number of users.
+      random: the random generator, which the draws advance.
+
+    Returns:
+      Rows of the users, rows of the items, and their clicks, bool [users, items].
+    """
+    rows = np.sort(random.permutation(np.flatnonzero(new))[:MOST_ITEMS])
+    listed = np.isin(items, rows)
+    clicks = csr_matrix((np.ones(listed.sum(), bool), (users[listed], items[listed])), shape=(users_in_all, len(new)))
+    active = np.sort(random.permutation(np.flatnonzero(np.diff(clicks.indptr)))[:MOST_USERS])
+    return active, rows, clicks[active][:, rows].toarray()
+
+
+def best_shares(
+    lists: Sequence[HeldOutLists],
+    weights: np.ndarray,
+    co_clicks: np.ndarray,
+    new_ids: np.ndarray,
+    settings: InitialConfig,
+) -> tuple[float, float]:
+    """Chooses the shares of their weights with which co-clicks and predicted ids rank held-out items best.
+
+    A conditional logit weighs scores by all clicks and candidates alike; the top of a list, where few candidates are
+    left, may ask for other weights. The mean NDCG@20 of the lists of all folds decides.
+
+    Args:
+      lists: the lists of each fold; those of no user, or of one item, are left out.
+      weights: float [kinds], the weights of the logit.
+      co_clicks, new_ids: bool [kinds], the kinds that each share multiplies.
+      settings: the section model.initial, of which co_click_shares and predicted_id_shares count.
+
+    Returns:
+      The shares of co-clicks and of predicted ids. A share is 1 if no score is of its kind, or if there are no lists.
+    """
+    pairs = list(
+        itertools.product(
+            settings.co_click_shares if co_clicks.any() else (1.0,),
+            settings.predicted_id_shares if new_ids.any() and not new_ids.all() else (1.0,),
+        )
+    )
+    lists = [one for one in lists if len(one.truth) and one.truth.shape[1] > 1]
+    if not lists:
+        return (1.0, 1.0)
+
+    def quality(pair: tuple[float, float]) -> float:
+        shared = weights * np.where(co_clicks, pair[0], 1) * np.where(new_ids, pair[1], 1)
+        return float(np.mean([one.ndcg(shared) for one in lists]))
+
+    return max(pairs, key=quality)
