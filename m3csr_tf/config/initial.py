@@ -70,8 +70,8 @@ class InitialConfig(Section):
     predicted_id_shares: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
         (1.0, 2.0, 0.5, 4.0),
         min_length=1,
-        description="the same for predicted ids of new items: a conditional logit tells clicks from items drawn "
-        "evenly, and the top of a list may ask for more or less",
+        description="shares that are tried of the weight that a conditional logit gives to predicted ids of new items; "
+        "the lists of held-out items choose",
     )
     gate_new: float = Field(
         0.75, gt=0, lt=1, description="initial gate, the weight of content, of items without a click"

@@ -22,7 +22,7 @@ class HeldOutLists(NamedTuple):
     """The scores by which users rank the items that a fold holds out.
 
     Attributes:
-      truth: bool [users, items], the held-out clicks; each user has one.
+      truth: bool [users, items], the held-out clicks; each user has at least one.
       scores: float32 [kinds of scores, users, items].
     """
 
@@ -75,7 +75,8 @@ def best_shares(
       settings: the section model.initial, of which co_click_shares and predicted_id_shares count.
 
     Returns:
-      The shares of co-clicks and of predicted ids. A share is 1 if no score is of its kind, or if there are no lists.
+      The shares of co-clicks and of predicted ids. A share is 1 if no score is of its kind; without lists it is the
+      first one of its setting.
     """
     pairs = list(
         itertools.product(
@@ -85,7 +86,7 @@ def best_shares(
     )
     lists = [one for one in lists if len(one.truth) and one.truth.shape[1] > 1]
     if not lists:
-        return (1.0, 1.0)
+        return pairs[0]
 
     def quality(pair: tuple[float, float]) -> float:
         shared = weights * np.where(co_clicks, pair[0], 1) * np.where(new_ids, pair[1], 1)

@@ -31,12 +31,16 @@ _FITTED_ITEMS = 10_000
 """Largest number of items that a prediction is fitted on; of more, a seeded sample."""
 _MEASURED_ITEMS = 1_000
 """Largest number of items whose distances give the bandwidth of the kernel."""
+_BLOCK = 8_192
+"""Number of items that are predicted at once; their kernel values take 32 MiB."""
 _SAME = 1e-6
-"""A squared distance below this is rounding; the vectors' squared lengths are about 1."""
+"""A variance or squared distance below this is rounding; the vectors' squared lengths are about 1."""
+_FEWEST_ITEMS = 10
+"""Fewest items that must have a modality for it to count; fewer say nothing of what it predicts."""
 
 
 class IdSettings(NamedTuple):
-    """The settings of a prediction of ids that are chosen by leave-one-out errors.
+    """The settings of a prediction of ids that are chosen by leaving items out, one at a time.
 
     Attributes:
       sizes: float64 [modalities], the length of each modality's part of the vectors that the kernel compares.
@@ -68,9 +72,15 @@ class IdPredictor(NamedTuple):
 
     def predict(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
         """Predicts ids from scaled content, modality -> float32 [items, width]; returns float32 [items, d]."""
-        vectors = compared(content, self.axis_scales, self.settings.sizes)
-        distances = euclidean_distances(vectors, self.landmarks, squared=True)
-        return np.asarray(np.exp(-distances) @ self.coefficients + self.intercept, np.float32)
+        items = len(next(iter(content.values())))
+        predicted = np.empty((items, self.coefficients.shape[1]), np.float32)
+        for start in range(0, items, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            some = {name: vectors[block] for name, vectors in content.items()}
+            vectors = compared(some, self.axis_scales, self.settings.sizes)
+            kernel = np.exp(-euclidean_distances(vectors, self.landmarks, squared=True))
+            predicted[block] = kernel @ self.coefficients + self.intercept
+        return predicted
 
 
 def compared(content: Mapping[str, np.ndarray], axis_scales: Mapping[str, np.ndarray], sizes: np.ndarray) -> np.ndarray:
@@ -106,7 +116,7 @@ def fit_id_predictor(
     content: Mapping[str, np.ndarray],
     axis_scales: Mapping[str, np.ndarray],
     item_rows: np.ndarray,
-    gram: np.ndarray,
+    gram: np.ndarray | None,
     landmarks: int,
     chosen: IdSettings | None = None,
     seed: int = 0,
@@ -115,18 +125,18 @@ def fit_id_predictor(
 ) -> IdPredictor:
     """Fits the prediction of ids from content.
 
-    The squared length of each modality's part is inverse to the ridge with which a linear regression from that modality
-    predicts ids best, so that a modality that says nothing is left out by itself. The kernel's bandwidth is the median
-    distance between items (Gretton et al. 2012). The penalty is the one with which the scores of items that are left
-    out, one at a time, correlate best with the scores by their own ids. The least squared error does not decide, since
-    a ranking does not depend on how long the predicted ids are.
+    The squared length of each modality's part is inverse to the ridge with which linear regressions from all modalities
+    predict ids best, and to the variance of its content. So a modality that says nothing is left out by itself. The
+    kernel's bandwidth is the median distance between items (Gretton et al. 2012). The penalty is the one with which the
+    scores of items that are left out, one at a time, correlate best with the scores by their own ids. The least squared
+    error does not decide, since a ranking does not depend on how long the predicted ids are.
 
     Args:
       ids: initial item ids float32 [items, d].
       content: modality -> scaled content float32 [items, width]; a row of zeros is absent.
       axis_scales: modality -> float32 [width], as `ContentScaler.spreads` returns them.
       item_rows: int [n], the items to fit on, which have ids of their own.
-      gram: float64 [d, d] of `score_gram`, by which errors count.
+      gram: float64 [d, d] of `score_gram`, by which errors count; None where the settings are given.
       landmarks: number of landmarks; of fewer items, all are.
       chosen: settings that were chosen before; None chooses them.
       seed: seed of the samples of items and of landmarks.
@@ -157,7 +167,11 @@ def fit_id_predictor(
     kernel = Nystroem(kernel="rbf", gamma=1.0, n_components=min(landmarks, len(rows)), random_state=seed)
     features = kernel.fit_transform(vectors.astype(np.float64))
     regression = _Regression.of(features, targets)
-    penalty = regression.best_penalty(settings.id_penalties, gram) if chosen is None else chosen.penalty
+    if chosen is None:
+        assert gram is not None
+        penalty = regression.best_penalty(settings.id_penalties, gram)
+    else:
+        penalty = chosen.penalty
     weights = regression.weights(penalty)
     return IdPredictor(
         axis_scales=axis_scales,
@@ -194,11 +208,17 @@ def _modality_sizes(
       settings: the section model.initial, of which id_ridges counts.
 
     Returns:
-      float64 [modalities], the largest of which is 1. Multiplying a part by its length has the effect of dividing its
-      ridge by the square of the length.
+      float64 [modalities], the largest of which is 1, or all are 0. That of a modality is 0 if hardly an item has it,
+      or if it is the same for all. Multiplying a part by its length has the effect of dividing its ridge by the square
+      of the length. The variance is that of the items that have the modality, because in a kernel a longer part would
+      set them apart from all others.
     """
     widths = [part.shape[1] for part in content.values()]
     columns_of = np.repeat(np.arange(len(widths)), widths)
+    within = np.array([_variance(part) for part in np.split(vectors, np.cumsum(widths)[:-1], axis=1)])
+    varies = within > _SAME
+    if len(widths) == 1:
+        return varies.astype(np.float64)
     centred, ids = vectors - vectors.mean(axis=0, dtype=np.float64), targets - targets.mean(axis=0)
     gram, sides = centred.T @ centred, centred.T @ ids
     variances = np.maximum(np.bincount(columns_of, np.diag(gram)) / widths, 1e-12)
@@ -218,8 +238,14 @@ def _modality_sizes(
             ridges = tried[int(np.argmin([error(each) for each in tried]))]
             if on_progress is not None:
                 on_progress(turn * len(widths) + position + 1, _ROUNDS * len(widths))
-    sizes = 1 / np.sqrt(ridges * variances)
-    return np.asarray(sizes / sizes.max())
+    sizes = np.where(varies, 1 / np.sqrt(ridges * np.maximum(within, _SAME)), 0)
+    return np.asarray(sizes / max(float(sizes.max()), _SAME))
+
+
+def _variance(vectors: np.ndarray) -> float:
+    """Returns the mean variance of the dimensions over the items that have content; 0 if hardly an item has some."""
+    present = vectors[(vectors != 0).any(axis=1)]
+    return float(present.var(axis=0, dtype=np.float64).mean()) if len(present) >= _FEWEST_ITEMS else 0.0
 
 
 @dataclass(frozen=True)

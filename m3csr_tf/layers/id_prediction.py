@@ -13,7 +13,7 @@ class IdPrediction(tf.keras.layers.Layer):
     """sum_j exp(-|s - z_j|^2) c_j: kernel values of an item's content s and that of landmarks z_j, times coefficients.
 
     s consists of a part for each modality: its scaled content times factors a, set to a given length. No weight is
-    trained: gradient steps made predictions worse than the regression over all items (docs/results.md). Until `assign`
+    trained: gradient steps made predictions worse than a regression over many items (docs/results.md). Until `assign`
     the prediction is zeros.
 
     Args:
@@ -53,13 +53,15 @@ class IdPrediction(tf.keras.layers.Layer):
             scaled = vectors * scales
             lengths = tf.norm(scaled, axis=1, keepdims=True)
             parts.append(self.sizes[position] * tf.math.divide_no_nan(scaled, lengths))
-        compared = tf.concat(parts, axis=1)
+        # No distance depends on the origin. Near the vectors their squared lengths, and so rounding errors, are small.
+        origin = tf.reduce_mean(self.landmark_vectors, axis=0)
+        compared, landmarks = tf.concat(parts, axis=1) - origin, self.landmark_vectors - origin
         distances = (
             tf.reduce_sum(tf.square(compared), axis=1, keepdims=True)
-            + tf.reduce_sum(tf.square(self.landmark_vectors), axis=1)
-            - 2 * tf.matmul(compared, self.landmark_vectors, transpose_b=True)
+            + tf.reduce_sum(tf.square(landmarks), axis=1)
+            - 2 * tf.matmul(compared, landmarks, transpose_b=True)
         )
-        return tf.matmul(tf.exp(-distances), self.coefficients)
+        return tf.matmul(tf.exp(-tf.maximum(distances, 0.0)), self.coefficients)
 
     def assign(
         self, axis_scales: Mapping[str, np.ndarray], sizes: np.ndarray, landmarks: np.ndarray, coefficients: np.ndarray

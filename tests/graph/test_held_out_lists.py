@@ -45,6 +45,8 @@ def test_where_nothing_tells_the_shares_apart_they_are_1() -> None:
     alike = HeldOutLists(lists_led_by(0).truth, np.zeros((3, 1500, 30), np.float32))
     for lists in ([], [nobody], [single], [alike]):
         assert best_shares(lists, np.ones(3), CO_CLICKS, NEW_IDS, settings) == (1.0, 1.0)
+    fixed = InitialConfig(co_click_shares=(0.0,), predicted_id_shares=(2.0,))
+    assert best_shares([], np.ones(3), CO_CLICKS, NEW_IDS, fixed) == (0.0, 2.0)
     # Predicted ids alone have no balance with anything.
     alone = HeldOutLists(lists_led_by(0).truth, lists_led_by(0).scores[:1])
     assert best_shares([alone], np.ones(1), np.array([False]), np.array([True]), settings) == (1.0, 1.0)

@@ -136,3 +136,36 @@ def test_where_all_content_is_the_same_the_prediction_is_the_mean_id() -> None:
     same = {name: np.broadcast_to(vectors[5], vectors.shape).copy() for name, vectors in content.items()}
     found = fitted(ids, same).predict(same)
     np.testing.assert_allclose(found, np.broadcast_to(ids[ROWS].mean(axis=0), found.shape), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["absent", "constant", "nearly constant", "on hardly any item"])
+def test_a_modality_that_tells_no_items_apart_does_not_count(kind: str) -> None:
+    ids, content = planted()
+    alone = fitted(ids, {"visual": content["visual"]}).predict({"visual": content["visual"]})
+    other = np.zeros_like(content["acoustic"])
+    if kind == "on hardly any item":
+        other[5:10] = content["acoustic"][5:10]
+    elif kind != "absent":
+        noise = 1e-6 * (kind == "nearly constant") * np.random.default_rng(0).normal(size=other.shape)
+        other[FIRST_ROW:] = (0.5 + noise[FIRST_ROW:]).astype(np.float32)
+    both = {"visual": content["visual"], "acoustic": other}
+    found = fitted(ids, both)
+    assert found.settings.sizes[1] == 0
+    assert share_explained(alone[FIRST_ROW:], found.predict(both)[FIRST_ROW:]) > 0.99
+
+
+def test_items_that_lack_a_modality_and_those_that_have_it_are_predicted_from_one_another() -> None:
+    ids, content = planted()
+    content["acoustic"] = content["visual"].copy()  # Sounds say the same, on two items of five.
+    content["acoustic"][np.random.default_rng(1).random(ITEMS) < 0.6] = 0
+    known, new = ROWS[:200], ROWS[200:]
+    found = fitted(ids, content, known)
+    assert found.settings.sizes[1] < 2 * found.settings.sizes[0]
+    assert share_explained(ids[new], found.predict(content)[new]) > 0.85
+
+
+def test_many_items_are_predicted_in_blocks_like_few() -> None:
+    ids, content = planted()
+    found = fitted(ids, content)
+    many = {name: np.tile(vectors, (30, 1)) for name, vectors in content.items()}
+    np.testing.assert_allclose(found.predict(many), np.tile(found.predict(content), (30, 1)), rtol=1e-4, atol=1e-4)

@@ -48,13 +48,13 @@ class M3CSRConfig(ModelSection):
     new_ids: Literal["content", "shared"] = Field(
         "content",
         description="e^id of an item whose id training has not seen: the shared row of unknown ids, and beside it what "
-        "a kernel regression predicts from the item's content, or nothing; nothing either with "
-        "model.id_initialisation=xavier",
+        "a kernel regression on initial ids predicts from the item's content, or nothing; nothing either where those "
+        "are random",
     )
     id_landmarks: int = Field(
         1024,
         ge=1,
-        le=100_000,
+        le=10_000,
         description="clicked items with whose content that of a new item is compared to predict its id",
     )
     content_initialisation: Literal["co_clicks", "xavier"] = Field(
@@ -97,11 +97,6 @@ class M3CSRConfig(ModelSection):
     def id_width(self) -> int:
         """Width of e_i^id and of h_u."""
         return self.dim if self.id_dim is None else self.id_dim
-
-    @property
-    def predicts_ids(self) -> bool:
-        """Whether ids of new items are predicted from content, which needs initial ids that are not random."""
-        return self.new_ids == "content" and self.id_initialisation != "xavier"
 
     @property
     def has_popularity_bias(self) -> bool:

@@ -122,7 +122,7 @@ def _chosen(
 
 
 def _initialise_ids(model: M3CSR, data: TrainingData, factors: IdFactors) -> None:
-    """Initialises W_V and the ids of items with clicks; `_weigh` sets their scale, and the ids of new items."""
+    """Initialises W_V and the ids of items with clicks; `_weigh_ids` sets their scale, and the ids of new items."""
     if model.config.m3csr.attention_initialisation == "identity":
         model.user_tower.behaviour_attention.value_kernel.assign(factors.values)
     _place_factors(model, factors.items, _clicked(data))

@@ -50,8 +50,8 @@ from m3csr_tf.models.m3csr.id_initialisation import (
     _set_rows,
 )
 
-_UNKNOWN_WEIGHTS = ContentWeights(1.0, 0.5)
-"""Weights of a modality's content where no click can be held out."""
+_CO_CLICKS = 0.5
+"""Weight of what clicks say of content, beside content as it is, where no click can be held out."""
 
 
 def initialise(
@@ -123,12 +123,15 @@ def _id_predictor(
       on_progress: see `fit_id_predictor`.
     """
     config, clicked = model.config, _clicked(data)
+    gram = None
+    if chosen is None:
+        gram = score_gram(some.clicks, factors.items @ factors.values, config.training.history_power)
     return fit_id_predictor(
         factors.items,
         _content(model, data),
         {name: prepared.scaler.spreads(name) for name in model.encoder.modalities},
         clicked,
-        score_gram(some.clicks, factors.items @ factors.values, config.training.history_power),
+        gram,
         config.m3csr.id_landmarks,
         chosen,
         config.run.seed,
@@ -166,7 +169,7 @@ def _stacking_weights(
         made += 1
         on_progress(round(100 * made / estimates), 100)
 
-    spreads = {name: _axis_weights(prepared, name) for name in content}
+    spreads, clicked = {name: _axis_weights(prepared, name) for name in content}, _clicked(data)
 
     def estimate(clicks: csr_matrix) -> ScoreEstimates:
         of_content = {}
@@ -189,7 +192,9 @@ def _stacking_weights(
         new_ids = None
         if predicted is not None:
             predictor = _id_predictor(model, some, some, factors, prepared, predicted)
-            new_ids = ScoreFactors(histories, predictor.predict(content))
+            candidates = np.zeros_like(factors.items)
+            candidates[clicked] = predictor.predict({name: vectors[clicked] for name, vectors in content.items()})
+            new_ids = ScoreFactors(histories, candidates)
             estimated()
         return ScoreEstimates(of_content, ScoreFactors(histories, factors.items), new_ids)
 
@@ -221,8 +226,8 @@ def _initialise_content(
     """Initialises the maps and clusters of the modal encoders, and the weights of content popularity.
 
     The score of content y for a history of content x is g P'x . P'y / |M|, where P is the map and g the gate, and each
-    interest has an intensity of 1 / |M| at first. So P P^T is the similarity of content that `weights` asks for, times
-    |M| / g.
+    interest has an intensity of 1 / |M| at first. So P P^T approximates the similarity of content that `weights` asks
+    for, times |M| / g, at the rank of the map and without negative eigenvalues.
     """
     initial, encoders = model.config.m3csr.initial, model.encoder.modal_encoders
     clicked, content = _clicked(data), _content(model, data)
@@ -232,7 +237,7 @@ def _initialise_content(
         layer.kernel.assign(initial.popularity_share / (gate.new or 1.0) * popularity_weights[name][:, np.newaxis])
     scale = len(encoders) * (1 / gate.new if gate.new else weights.content_scale)
     for position, (name, encoder) in enumerate(encoders.items()):
-        weight = weights.content.get(name, _UNKNOWN_WEIGHTS)
+        weight = weights.content.get(name, ContentWeights(1.0, _CO_CLICKS * initial.co_click_shares[0]))
         similarity = weight.co_clicks * co_click_similarity(data.clicks, content[name], initial)
         similarity += weight.content * np.diag(_axis_weights(prepared, name))
         kernel = content_map(scale * similarity, encoder.mapping.units)

@@ -45,7 +45,9 @@ class ItemEncoder(tf.keras.layers.Layer):
         if config.item_hash_rows is None:
             self.id_rows.assign(tf.range(items))
         self.id_prediction = (
-            IdPrediction(config.id_landmarks, config.id_width, name="id_prediction") if config.predicts_ids else None
+            IdPrediction(config.id_landmarks, config.id_width, name="id_prediction")
+            if config.new_ids == "content"
+            else None
         )
         self.modal_encoders = {
             name: ModalEncoder(modal_width(config), count, config.clusters, name=f"encoder_{name}")

@@ -52,9 +52,11 @@ def test_some_ids_of_a_batch_are_replaced_by_what_the_content_of_their_items_pre
     np.testing.assert_array_equal(nothing, ids)
 
 
-def test_the_layer_predicts_what_the_regression_does() -> None:
+@pytest.mark.parametrize("centre", [0.0, 30.0])
+def test_the_layer_predicts_what_the_regression_does(centre: float) -> None:
     random = np.random.default_rng(0)
-    content = {name: random.normal(size=(50, width)).astype(np.float32) for name, width in (("a", 3), ("b", 4))}
+    widths = (("a", 3), ("b", 4))
+    content = {name: random.normal(centre, size=(50, width)).astype(np.float32) for name, width in widths}
     content["b"][:5] = 0  # Absent.
     ids = random.normal(size=(50, 6)).astype(np.float32)
     scales = {name: random.random(part.shape[1]).astype(np.float32) for name, part in content.items()}
@@ -63,7 +65,7 @@ def test_the_layer_predicts_what_the_regression_does() -> None:
     vectors = [tf.constant(part) for part in content.values()]
     np.testing.assert_array_equal(layer(vectors), np.zeros((50, 6)))
     layer.assign(scales, predictor.settings.sizes, predictor.landmarks, predictor.coefficients)
-    np.testing.assert_allclose(layer(vectors) + predictor.intercept, predictor.predict(content), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(layer(vectors) + predictor.intercept, predictor.predict(content), rtol=1e-3, atol=5e-3)
 
 
 def test_shared_it_is_the_unknown_row_alone() -> None:
@@ -104,8 +106,9 @@ def test_the_prediction_is_not_trained() -> None:
     assert len(fixed) == 5 and not fixed & {weight.ref() for weight in encoder.trainable_weights}
 
 
-def test_random_ids_are_not_predicted() -> None:
-    assert make_towers(id_initialisation="xavier").item.encoder.id_prediction is None
+def test_until_it_is_fitted_nothing_is_predicted() -> None:
+    encoder = hand_made_towers(id_initialisation="xavier").item.encoder
+    np.testing.assert_array_equal(encoder.new_ids(item_features()), [[9, 9], [9, 9]])
 
 
 def test_item_ids_and_behavioural_interests_may_be_wider_than_the_rest() -> None:
