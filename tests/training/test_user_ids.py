@@ -56,7 +56,7 @@ def catalogue() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     # Each user is shown as herself.
-    return train(tmp_path_factory.mktemp("tastes"), "training.user_id_dropout=0", "training.max_steps=300")
+    return train(tmp_path_factory.mktemp("tastes"), "training.user_id_dropout=0", "training.max_steps=600")
 
 
 def train(root: Path, *settings: str) -> TrainedRun:
