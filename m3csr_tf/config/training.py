@@ -136,6 +136,13 @@ class TrainingConfig(Section):
         description="least share by which validation Recall@20 must rise for a later step to be better: of steps that "
         "validation can hardly tell apart the earliest has moved least from what was known of new items",
     )
+    min_standard_errors: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="least rise for a later step to be better, beside min_delta: so many standard errors of the mean "
+        "difference between the validation users' Recall@20 at both steps",
+    )
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay a step of the averaged weights (EMA); 0 switches it off"
     )

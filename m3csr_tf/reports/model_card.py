@@ -16,8 +16,7 @@ _METRICS = ("recall@20", "precision@20", "ndcg@20")
 def model_card(run: RunFiles) -> str:
     """Returns the card as Markdown; every number in it comes from the run's files."""
     counts, finished = run.prepared.manifest["counts"], run.finished
-    least = run.settings["training"]["min_delta"]
-    by = f" by more than {least:.1%}" if least else ""
+    by = _by(run.settings["training"])
     figure, best = chosen_by(finished)
     lines = [
         f"# Model card: {_plain(run.name)}",
@@ -128,6 +127,15 @@ def _chosen(baselines: dict[str, Any]) -> list[str]:
                 f"- Baseline {_plain(titled(name))}: the best of {choice['grid']} settings on {selected_on} clicks."
             )
     return lines
+
+
+def _by(training: dict[str, Any]) -> str:
+    """By how much a validation had to be better, as the end of a sentence; empty where any rise was enough."""
+    share, errors = training["min_delta"], training["min_standard_errors"]
+    least = [f"{share:.1%}"] if share else []
+    if errors:
+        least.append("one standard error" if errors == 1 else f"{errors:g} standard errors")
+    return f" by more than {' and '.join(least)}" if least else ""
 
 
 def _plain(text: str) -> str:

@@ -44,6 +44,7 @@ from m3csr_tf.training.validation import (
     Validation,
     check_validation,
     selected_by,
+    standard_error,
 )
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
@@ -176,8 +177,12 @@ class _Loop:
         self._budget, self._data, self._validation, self._replicas = budget, data, validation, replicas
         self._choice, self._on_validation = choice, on_validation
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
+        # The users' values in the best validation so far, with which the next one is compared.
+        self._best_per_user = tf.Variable(tf.zeros(len(validation.users), tf.float64), trainable=False)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._stored),
+            tf.train.Checkpoint(
+                model=model, optimizer=optimizer, state=self._stored, best_per_user=self._best_per_user
+            ),
             str(self._folder / run_files.CHECKPOINTS),
             max_to_keep=2,
             checkpoint_name="training",
@@ -251,13 +256,18 @@ class _Loop:
         state = self._state
         with averaged_weights(self._model, self._optimizer):
             try:
-                figures = self._validation.figures()
+                figures, per_user = self._validation.validate()
             except NotFiniteError as error:
                 raise RunError(f"{self._folder}: step {state.step} cannot be validated: {error}") from None
+            if figures:
+                first = not state.validations
+                before = self._best_per_user.numpy()
+                figures["standard_error"] = math.nan if first else standard_error(per_user, before)
             state.validations.append({"step": state.step, "loss": loss, **figures})
             best = self._best
             is_best = best is not None and best["step"] == state.step
             if is_best:
+                self._best_per_user.assign(per_user)
                 kept = runs.best_weights(self._folder, state.step)
                 shutil.rmtree(kept.parent, ignore_errors=True)
                 runs.weights_checkpoint(self._model).write(str(kept))
@@ -292,7 +302,7 @@ class _Loop:
 
     @property
     def _best(self) -> dict[str, float] | None:
-        return self._state.best(self._config.training.min_delta)
+        return self._state.best(self._config.training)
 
     def _stopped(self) -> bool:
         return self._is_over(self._state)
@@ -300,7 +310,7 @@ class _Loop:
     def _is_over(self, state: TrainingState) -> bool:
         if state.step >= self._budget.steps:
             return True
-        best = state.best(self._config.training.min_delta)
+        best = state.best(self._config.training)
         return best is not None and state.step - best["step"] >= self._budget.patience
 
     def _restore(self, afresh: TrainingState) -> TrainingState:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from m3csr_tf.config import TrainingConfig
 from m3csr_tf.training.validation import RECALL, selected_by
 from m3csr_tf.util.files import write_text
 
@@ -25,9 +26,10 @@ class TrainingState:
       choice: of a final fit, digest of the training that chose (`final_fit.choice_digest`); else "".
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20"} each, and "weighted_recall@20" where positives are drawn
-        by weight; that of step 0, of the initial weights, has a loss of NaN. Those of a final fit have a step and a
-        loss alone.
+      validations: one {"step", "loss", "recall@20", "ndcg@20", "standard_error"} each, and "weighted_recall@20" where
+        positives are drawn by weight. "standard_error" is that of the mean difference from the best validation before
+        (`validation.standard_error`). That of step 0, of the initial weights, has a loss and a standard error of NaN.
+        Those of a final fit have a step and a loss alone.
       throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
         until that step, input included, and the process's memory there.
     """
@@ -44,17 +46,23 @@ class TrainingState:
     validations: list[dict[str, float]] = field(default_factory=list)
     throughputs: list[dict[str, float]] = field(default_factory=list)
 
-    def best(self, min_delta: float) -> dict[str, float] | None:
+    def best(self, settings: TrainingConfig) -> dict[str, float] | None:
         """The last validation whose Recall@20 (`selected_by`) was better than the best before, at first that of the
         initial weights; None without any. In a final fit, which nothing judges, it is the last one.
 
-        Args:
-          min_delta: the share of the best Recall@20 by which a validation must exceed it (training.min_delta).
+        Better means that it exceeds the best by more than the share training.min_delta of it, and by more than
+        training.min_standard_errors standard errors of the difference: of weights that validation cannot tell apart,
+        the earliest are kept (the one-standard-error rule of Breiman et al. 1984, with paired users).
         """
         best = None
         for one in self.validations:
             chosen_by = selected_by(one)
-            if best is None or chosen_by not in one or one[chosen_by] > best[chosen_by] * (1 + min_delta):
+            if best is None or chosen_by not in one:
+                best = one
+                continue
+            rise = one[chosen_by] - best[chosen_by]
+            least = settings.min_delta * best[chosen_by], settings.min_standard_errors * one["standard_error"]
+            if rise > max(least):
                 best = one
         return best
 

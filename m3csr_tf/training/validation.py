@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +45,31 @@ def check_validation(prepared: Prepared) -> None:
         raise InputError(f"{prepared.folder}: the validation split is empty; early stopping needs one")
 
 
+class Validated(NamedTuple):
+    """What a validation found.
+
+    Attributes:
+      figures: means over the validation users by their names (`Validation.validate`); none in a final fit.
+      per_user: float64 [users], each user's value of the figure by which weights are chosen (`selected_by`).
+    """
+
+    figures: dict[str, float]
+    per_user: np.ndarray
+
+
+def standard_error(per_user: np.ndarray, before: np.ndarray) -> float:
+    """Returns the standard error of the mean difference between two validations of the same users.
+
+    It is 0 for fewer than two users, of whom it cannot be estimated.
+
+    Args:
+      per_user, before: float64 [users], the users' values in either validation.
+    """
+    if len(per_user) < 2:
+        return 0.0
+    return float(np.std(per_user - before, ddof=1) / np.sqrt(len(per_user)))
+
+
 class Balancing:
     """Balances new items with others in a model. In a final fit, where no click is held back, this is all.
 
@@ -70,7 +96,7 @@ class Balancing:
         """Rows of the users that judge, int [users], ascending; nobody."""
         return self._users[:0]
 
-    def figures(self) -> dict[str, float]:
+    def validate(self) -> Validated:
         """Balances new items with others in the model; there are no figures.
 
         Raises:
@@ -83,7 +109,7 @@ class Balancing:
             if not np.isfinite(vectors).all():
                 raise NotFiniteError(f"{name} vectors are not finite")
         self._balanced(users, items)
-        return {}
+        return Validated({}, np.zeros(0))
 
     def _balanced(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Calibrates the popularity bias of new items, and returns the item vectors with it, float32 [items, D].
@@ -130,10 +156,12 @@ class Validation(Balancing):
         """Rows of the users that are ranked, int [users], ascending."""
         return self._users
 
-    def figures(self) -> dict[str, float]:
-        """Means over the validation users, once new items are balanced: recall@20, ndcg@20, and perhaps one by weight.
+    def validate(self) -> Validated:
+        """Ranks the validation users, once new items are balanced.
 
-        That is weighted_recall@20, where positives are drawn by weight.
+        Returns:
+          Means of recall@20, ndcg@20 and, where positives are drawn by weight, weighted_recall@20; and each user's
+          value of the one by which weights are chosen.
         """
         self._encoder.refresh()
         with progress("validation, users", len(self._users)) as stage:
@@ -154,7 +182,8 @@ class Validation(Balancing):
             )
         values = per_user(ranked, self._truth, [_AT], self._weighted)
         wanted = [RECALL, f"ndcg@{_AT}", *([WEIGHTED_RECALL] if self._weighted else [])]
-        return {name: float(values[name].mean()) for name in wanted}
+        figures = {name: float(values[name].mean()) for name in wanted}
+        return Validated(figures, values[selected_by(figures)])
 
 
 def validation_recall_of(
@@ -175,6 +204,6 @@ def validation_recall_of(
             )
         if not validation:
             validation.append(Validation(prepared, config, data, model))
-        return validation[0].figures()[RECALL]
+        return validation[0].validate().figures[RECALL]
 
     return recall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from m3csr_tf import columns
-from m3csr_tf.config import Config
+from m3csr_tf.config import Config, TrainingConfig
 from m3csr_tf.data.prepared import Prepared
 from m3csr_tf.errors import InputError, RunError
 from m3csr_tf.evaluation.metrics import per_user
@@ -52,13 +53,14 @@ def test_it_learns(trained_config: Config, easy_world: Prepared) -> None:
 
 def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> None:
     table, end = validations(trained_config.run_folder), finished(trained_config.run_folder)
-    assert list(table) == ["step", "loss", "recall@20", "ndcg@20"]
+    assert list(table) == ["step", "loss", "recall@20", "ndcg@20", "standard_error"]
     assert table["step"].tolist() == [0, 20, 40, 60, 80, 100, 120]
     assert end["initial_recall@20"] == pytest.approx(table["recall@20"][0], abs=1e-6)
     best = table.iloc[0]
-    for later in table.itertuples():
-        if later[3] > 1.01 * best["recall@20"]:
-            best = table.loc[later.Index]
+    for _, later in table.iloc[1:].iterrows():
+        rise = later["recall@20"] - best["recall@20"]
+        if rise > 0.01 * best["recall@20"] and rise > later["standard_error"]:
+            best = later
     assert (end["best_step"], end["steps"]) == (best["step"], 120)
     assert end["recall@20"] == pytest.approx(best["recall@20"], abs=1e-6)
     assert end["ndcg@20"] == pytest.approx(best["ndcg@20"], abs=1e-6)
@@ -68,21 +70,30 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
 
 
 @pytest.mark.parametrize(
-    ("recalls", "min_delta", "best"),
+    ("recalls", "errors", "min_delta", "min_standard_errors", "best"),
     [
-        ([0.4, 0.5, 0.5], 0.0, 1),
-        ([0.4, 0.4, 0.3], 0.0, 0),
-        ([0.4, 0.403, 0.406, 0.4099], 0.01, 2),  # 0.403 is no 1% more than 0.4, and 0.4099 none more than 0.406.
-        ([0.4, 0.403, 0.403], 0.01, 0),
+        ([0.4, 0.5, 0.5], [0.0, 0.0], 0.0, 1.0, 1),
+        ([0.4, 0.4, 0.3], [0.0, 0.0], 0.0, 1.0, 0),
+        # 0.403 is no 1% more than 0.4, and 0.4099 none more than 0.406.
+        ([0.4, 0.403, 0.406, 0.4099], [0.0, 0.0, 0.0], 0.01, 1.0, 2),
+        ([0.4, 0.403, 0.403], [0.0, 0.0], 0.01, 1.0, 0),
+        ([0.4, 0.42, 0.43], [0.021, 0.029], 0.01, 1.0, 2),  # 0.42 is no standard error more than 0.4.
+        ([0.4, 0.42, 0.43], [0.019, 0.011], 0.01, 1.0, 1),  # 0.43 is none more than 0.42.
+        ([0.4, 0.42, 0.43], [0.019, 0.016], 0.01, 2.0, 0),
+        ([0.4, 0.42, 0.43], [0.9, 0.9], 0.01, 0.0, 2),
     ],
 )
-def test_a_later_validation_is_better_if_it_is_so_by_the_least_share(
-    recalls: list[float], min_delta: float, best: int
+def test_a_later_validation_is_better_if_it_is_so_by_the_least_share_and_by_standard_errors(
+    recalls: list[float], errors: list[float], min_delta: float, min_standard_errors: float, best: int
 ) -> None:
-    found = [{"step": 20 * place, "recall@20": recall} for place, recall in enumerate(recalls)]
-    assert TrainingState("data", "settings", "", validations=found).best(min_delta) == found[best]
+    found = [
+        {"step": 20 * place, "recall@20": recall, "standard_error": error}
+        for place, (recall, error) in enumerate(zip(recalls, [math.nan, *errors], strict=True))
+    ]
+    settings = TrainingConfig(min_delta=min_delta, min_standard_errors=min_standard_errors)
+    assert TrainingState("data", "settings", "", validations=found).best(settings) == found[best]
     assert TrainingState("data", "settings", "", validations=found).initial_recall == recalls[0]
-    assert TrainingState("data", "settings", "").best(min_delta) is None
+    assert TrainingState("data", "settings", "").best(settings) is None
     assert TrainingState("data", "settings", "", validations=found[1:]).initial_recall is None
 
 

@@ -25,6 +25,7 @@ PAIRWISE_RECIPE: Mapping[str, Any] = {
     "training.schedule": "constant",
     "training.averaging": 0.0,
     "training.min_delta": 0.0,
+    "training.min_standard_errors": 0.0,
     "negatives.kind": "uniform",
     "history.dropout": 0.0,
     "exposure.cold_share": "trained",
