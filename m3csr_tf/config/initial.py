@@ -30,10 +30,10 @@ class InitialConfig(Section):
         le=1_000_000_000,
         description="training clicks, at most, from which maps of content are fitted; a draw of users of a larger log",
     )
-    co_click_shares: tuple[_Share, ...] = Field(
+    co_click_multipliers: tuple[_Share, ...] = Field(
         (1.0, 0.5, 0.0),
         min_length=1,
-        description="shares that are tried of the weight that a conditional logit gives to what clicks say of content; "
+        description="factors tried on the weight that a conditional logit gives to what clicks say of content; "
         "the lists of held-out items choose",
     )
     co_click_ridge: _Ridge = Field(
@@ -67,10 +67,10 @@ class InitialConfig(Section):
         min_length=1,
         description="ridge penalties that are tried for the prediction of new ids; the scores of left-out items choose",
     )
-    predicted_id_shares: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
+    predicted_id_multipliers: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
         (1.0, 2.0, 0.5, 4.0),
         min_length=1,
-        description="shares that are tried of the weight that a conditional logit gives to predicted ids of new items; "
+        description="factors tried on the weight that a conditional logit gives to predicted ids of new items; "
         "the lists of held-out items choose",
     )
     gate_new: float = Field(

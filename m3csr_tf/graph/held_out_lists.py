@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import ndcg_score
 
 from m3csr_tf.config import InitialConfig
+from m3csr_tf.util.progress import ProgressCallback
 
 LENGTH = 20
 """Length of the lists."""
@@ -56,14 +57,15 @@ def sampled_clicks(
     return active, rows, clicks[active][:, rows].toarray()
 
 
-def best_shares(
+def best_multipliers(
     lists: Sequence[HeldOutLists],
     weights: np.ndarray,
     co_clicks: np.ndarray,
     new_ids: np.ndarray,
     settings: InitialConfig,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[float, float]:
-    """Chooses the shares of their weights with which co-clicks and predicted ids rank held-out items best.
+    """Chooses the multipliers of their weights with which co-clicks and predicted ids rank held-out items best.
 
     A conditional logit weighs scores by all clicks and candidates alike; the top of a list, where few candidates are
     left, may ask for other weights. The mean NDCG@20 of the lists of all folds decides.
@@ -71,25 +73,28 @@ def best_shares(
     Args:
       lists: the lists of each fold; those of no user, or of one item, are left out.
       weights: float [kinds], the weights of the logit.
-      co_clicks, new_ids: bool [kinds], the kinds that each share multiplies.
-      settings: the section model.initial, of which co_click_shares and predicted_id_shares count.
+      co_clicks, new_ids: bool [kinds], the kinds whose weights each multiplier is for.
+      settings: the section model.initial, of which co_click_multipliers and predicted_id_multipliers count.
+      on_progress: progress callback, which gets the number of pairs of multipliers that are tried and of all.
 
     Returns:
-      The shares of co-clicks and of predicted ids. A share is 1 if no score is of its kind; without lists it is the
+      The multipliers of co-clicks and of predicted ids. One is 1 if no score is of its kind; without lists it is the
       first one of its setting.
     """
     pairs = list(
         itertools.product(
-            settings.co_click_shares if co_clicks.any() else (1.0,),
-            settings.predicted_id_shares if new_ids.any() and not new_ids.all() else (1.0,),
+            settings.co_click_multipliers if co_clicks.any() else (1.0,),
+            settings.predicted_id_multipliers if new_ids.any() and not new_ids.all() else (1.0,),
         )
     )
     lists = [one for one in lists if len(one.truth) and one.truth.shape[1] > 1]
     if not lists:
         return pairs[0]
 
-    def quality(pair: tuple[float, float]) -> float:
-        shared = weights * np.where(co_clicks, pair[0], 1) * np.where(new_ids, pair[1], 1)
-        return float(np.mean([one.ndcg(shared) for one in lists]))
-
-    return max(pairs, key=quality)
+    qualities = []
+    for place, (of_co_clicks, of_ids) in enumerate(pairs, start=1):
+        multiplied = weights * np.where(co_clicks, of_co_clicks, 1) * np.where(new_ids, of_ids, 1)
+        qualities.append(np.mean([one.ndcg(multiplied) for one in lists]))
+        if on_progress is not None:
+            on_progress(place, len(pairs))
+    return pairs[int(np.argmax(qualities))]

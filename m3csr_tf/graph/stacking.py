@@ -19,7 +19,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, vstack
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.held_out_lists import HeldOutLists, best_shares, sampled_clicks
+from m3csr_tf.graph.held_out_lists import HeldOutLists, best_multipliers, sampled_clicks
+from m3csr_tf.util.progress import ProgressCallback
 
 DEFAULTS = InitialConfig()
 _ALIKE = 1e-5
@@ -118,6 +119,7 @@ def stacking_weights(
     power: float,
     seed: int,
     settings: InitialConfig = DEFAULTS,
+    on_progress: ProgressCallback | None = None,
 ) -> StackingResult:
     """Estimates the weights of scores from held-out clicks.
 
@@ -128,6 +130,7 @@ def stacking_weights(
       seed: seed of the folds, and of the draws of candidates.
       settings: the section model.initial: what the folds hold out, how many clicks and candidates are sampled, and the
         penalty of the weights.
+      on_progress: progress callback of what follows the estimates (`best_multipliers`).
 
     Returns:
       The weights, and held-out clicks. If nothing can be held out, because there are too few items with clicks or no
@@ -148,9 +151,9 @@ def stacking_weights(
     places = np.arange(len(new_item_weights))
     co_clicks, predicted = (places < kinds) & (places % 2 == 1), places >= kinds
     lists = [fold.lists for fold in fold_scores]
-    of_co_clicks, of_ids = best_shares(lists, new_item_weights, co_clicks, predicted, settings)
+    of_co_clicks, of_ids = best_multipliers(lists, new_item_weights, co_clicks, predicted, settings, on_progress)
     new_item_weights = new_item_weights * np.where(co_clicks, of_co_clicks, 1) * np.where(predicted, of_ids, 1)
-    # The shares change the size of the scores, on which no list depends but the loss does.
+    # The multipliers change the size of the scores, on which no list depends but the loss does.
     new_item_weights *= conditional_logit((new @ new_item_weights)[..., None], settings)[0]
     content_weights = new_item_weights[:kinds]
     # Items with clicks are scored by their ids, if there are any, and by the sum of the content scores, which are

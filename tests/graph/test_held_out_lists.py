@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3csr_tf.config import InitialConfig
-from m3csr_tf.graph.held_out_lists import MOST_ITEMS, MOST_USERS, HeldOutLists, best_shares, sampled_clicks
+from m3csr_tf.graph.held_out_lists import MOST_ITEMS, MOST_USERS, HeldOutLists, best_multipliers, sampled_clicks
 
 CO_CLICKS, NEW_IDS = np.array([False, True, False]), np.array([False, False, True])
 
@@ -33,23 +33,28 @@ def test_ndcg_is_that_of_the_weighted_sum_of_scores() -> None:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(0, (0.0, 0.5)), (1, (1.0, 0.5)), (2, (0.0, 4.0))])
-def test_the_kind_of_scores_that_ranks_held_out_items_best_gets_the_largest_share(
+def test_the_kind_of_scores_that_ranks_held_out_items_best_gets_the_largest_multiplier(
     kind: int, expected: tuple[float, float]
 ) -> None:
-    assert best_shares([lists_led_by(kind)], np.ones(3), CO_CLICKS, NEW_IDS, InitialConfig()) == expected
+    told = []
+    found = best_multipliers(
+        [lists_led_by(kind)], np.ones(3), CO_CLICKS, NEW_IDS, InitialConfig(), lambda *done: told.append(done)
+    )
+    assert found == expected
+    assert told == [(tried, 12) for tried in range(1, 13)]  # Three multipliers of co-clicks by four of predicted ids.
 
 
-def test_where_nothing_tells_the_shares_apart_they_are_1() -> None:
+def test_where_nothing_tells_the_multipliers_apart_they_are_1() -> None:
     settings, nobody = InitialConfig(), HeldOutLists(np.zeros((0, 5), bool), np.zeros((3, 0, 5), np.float32))
     single = HeldOutLists(np.ones((4, 1), bool), np.zeros((3, 4, 1), np.float32))
     alike = HeldOutLists(lists_led_by(0).truth, np.zeros((3, 1500, 30), np.float32))
     for lists in ([], [nobody], [single], [alike]):
-        assert best_shares(lists, np.ones(3), CO_CLICKS, NEW_IDS, settings) == (1.0, 1.0)
-    fixed = InitialConfig(co_click_shares=(0.0,), predicted_id_shares=(2.0,))
-    assert best_shares([], np.ones(3), CO_CLICKS, NEW_IDS, fixed) == (0.0, 2.0)
+        assert best_multipliers(lists, np.ones(3), CO_CLICKS, NEW_IDS, settings) == (1.0, 1.0)
+    fixed = InitialConfig(co_click_multipliers=(0.0,), predicted_id_multipliers=(2.0,))
+    assert best_multipliers([], np.ones(3), CO_CLICKS, NEW_IDS, fixed) == (0.0, 2.0)
     # Predicted ids alone have no balance with anything.
     alone = HeldOutLists(lists_led_by(0).truth, lists_led_by(0).scores[:1])
-    assert best_shares([alone], np.ones(1), np.array([False]), np.array([True]), settings) == (1.0, 1.0)
+    assert best_multipliers([alone], np.ones(1), np.array([False]), np.array([True]), settings) == (1.0, 1.0)
 
 
 def test_of_many_users_and_items_some_are_listed_each_user_with_a_click() -> None:

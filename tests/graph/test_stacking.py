@@ -156,7 +156,7 @@ def test_the_size_of_scores_of_new_items_is_that_of_a_logit_whatever_the_shares(
     forms = ScoreEstimates({"visual": as_it_is(both)}, None, telling)
 
     def logit(shares: tuple[float, ...]) -> float:
-        settings = InitialConfig(predicted_id_shares=shares)
+        settings = InitialConfig(predicted_id_multipliers=shares)
         found = stacking_weights(clicks, lambda _: forms, 0.0, seed=0, settings=settings).weights
         return found.content["visual"].content + found.new_ids
 

@@ -161,13 +161,14 @@ def _stacking_weights(
     content = _content(model, data)
     mapping = len(content) if config.m3csr.content_initialisation == "co_clicks" else 0
     estimates = config.m3csr.initial.folds * (mapping + (initialisation.kind != "xavier") + (predicted is not None))
+    parts = estimates + 1  # After them come the lists of held-out items.
     made = 0
     on_progress(0, 100)
 
     def estimated() -> None:
         nonlocal made
         made += 1
-        on_progress(round(100 * made / estimates), 100)
+        on_progress(round(100 * made / parts), 100)
 
     spreads, clicked = {name: _axis_weights(prepared, name) for name in content}, _clicked(data)
 
@@ -186,7 +187,7 @@ def _stacking_weights(
             None if initialisation.kind != "walks" else ItemGraph.of(clicks, prepared.content, config.item_graph)
         )
         some = dataclasses.replace(data, clicks=clicks, item_graph=item_graph)
-        factors = _factors_by(some, initialisation, config, share(on_progress, made, estimates))
+        factors = _factors_by(some, initialisation, config, share(on_progress, made, parts))
         histories = factors.items @ factors.values
         estimated()
         new_ids = None
@@ -198,7 +199,14 @@ def _stacking_weights(
             estimated()
         return ScoreEstimates(of_content, ScoreFactors(histories, factors.items), new_ids)
 
-    return stacking_weights(data.clicks, estimate, config.training.history_power, config.run.seed, config.m3csr.initial)
+    return stacking_weights(
+        data.clicks,
+        estimate,
+        config.training.history_power,
+        config.run.seed,
+        config.m3csr.initial,
+        share(on_progress, estimates, parts),
+    )
 
 
 def _initialise_gate(model: M3CSR, weights: Weights) -> _InitialGate:
@@ -237,7 +245,7 @@ def _initialise_content(
         layer.kernel.assign(initial.popularity_share / (gate.new or 1.0) * popularity_weights[name][:, np.newaxis])
     scale = len(encoders) * (1 / gate.new if gate.new else weights.content_scale)
     for position, (name, encoder) in enumerate(encoders.items()):
-        weight = weights.content.get(name, ContentWeights(1.0, _CO_CLICKS * initial.co_click_shares[0]))
+        weight = weights.content.get(name, ContentWeights(1.0, _CO_CLICKS * initial.co_click_multipliers[0]))
         similarity = weight.co_clicks * co_click_similarity(data.clicks, content[name], initial)
         similarity += weight.content * np.diag(_axis_weights(prepared, name))
         kernel = content_map(scale * similarity, encoder.mapping.units)
