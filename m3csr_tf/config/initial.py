@@ -10,6 +10,7 @@ from m3csr_tf.config.section import Section
 
 _Ridge = Annotated[float, Field(gt=0, le=1e9)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Multiplier = Annotated[float, Field(ge=0, le=100)]
 
 
 class InitialConfig(Section):
@@ -30,7 +31,7 @@ class InitialConfig(Section):
         le=1_000_000_000,
         description="training clicks, at most, from which maps of content are fitted; a draw of users of a larger log",
     )
-    co_click_multipliers: tuple[_Share, ...] = Field(
+    co_click_multipliers: tuple[_Multiplier, ...] = Field(
         (1.0, 0.5, 0.0),
         min_length=1,
         description="factors tried on the weight that a conditional logit gives to what clicks say of content; "
@@ -67,7 +68,7 @@ class InitialConfig(Section):
         min_length=1,
         description="ridge penalties that are tried for the prediction of new ids; the scores of left-out items choose",
     )
-    predicted_id_multipliers: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
+    predicted_id_multipliers: tuple[_Multiplier, ...] = Field(
         (1.0, 2.0, 0.5, 4.0),
         min_length=1,
         description="factors tried on the weight that a conditional logit gives to predicted ids of new items; "

@@ -132,10 +132,11 @@ def _chosen(baselines: dict[str, Any]) -> list[str]:
 def _by(training: dict[str, Any]) -> str:
     """By how much a validation had to be better, as the end of a sentence; empty where any rise was enough."""
     share, errors = training["min_delta"], training["min_standard_errors"]
-    least = [f"{share:.1%}"] if share else []
+    least = [f"by more than {share:.1%}"] if share else []
     if errors:
-        least.append("one standard error" if errors == 1 else f"{errors:g} standard errors")
-    return f" by more than {' and '.join(least)}" if least else ""
+        counted = "one standard error" if errors == 1 else f"{errors:g} standard errors"
+        least.append(f"by more than {counted} of the difference over the same users")
+    return f" {' and '.join(least)}" if least else ""
 
 
 def _plain(text: str) -> str:

@@ -39,7 +39,7 @@ class RunFiles:
       finished: finished.json.
       versions: versions.json; empty if it is missing.
       prepared: the prepared data of the run.
-      validations: step, loss and a column for each metric; None if the training validated nothing.
+      validations: step, loss, a column for each metric, and standard_error_of_rise; None if nothing was validated.
       throughput: step, examples_per_second, resident_gib; None if the training logged no speed.
       frontier: frontier.csv; None if pipelines/frontier.py has not been run.
       comparison: comparison.json; None if pipelines/release.py compare has not been run.

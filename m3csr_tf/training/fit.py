@@ -178,7 +178,8 @@ class _Loop:
         self._choice, self._on_validation = choice, on_validation
         self._stored = tf.Variable("", dtype=tf.string, trainable=False)
         # The users' values in the best validation so far, with which the next one is compared.
-        self._best_per_user = tf.Variable(tf.zeros(len(validation.users), tf.float64), trainable=False)
+        # Its shape is open, so that a checkpoint of other data is refused by its digest, with better words.
+        self._best_per_user = tf.Variable(tf.zeros(len(validation.users), tf.float64), shape=[None], trainable=False)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(
                 model=model, optimizer=optimizer, state=self._stored, best_per_user=self._best_per_user
@@ -262,7 +263,7 @@ class _Loop:
             if figures:
                 first = not state.validations
                 before = self._best_per_user.numpy()
-                figures["standard_error"] = math.nan if first else standard_error(per_user, before)
+                figures["standard_error_of_rise"] = math.nan if first else standard_error(per_user, before)
             state.validations.append({"step": state.step, "loss": loss, **figures})
             best = self._best
             is_best = best is not None and best["step"] == state.step

@@ -10,6 +10,9 @@ from m3csr_tf.config import TrainingConfig
 from m3csr_tf.training.validation import RECALL, selected_by
 from m3csr_tf.util.files import write_text
 
+_ROUNDING = 1e-6
+"""A standard error is larger by this share, so that equality is not decided by rounding."""
+
 
 @dataclass
 class TrainingState:
@@ -26,10 +29,10 @@ class TrainingState:
       choice: of a final fit, digest of the training that chose (`final_fit.choice_digest`); else "".
       step: finished steps.
       seconds: spent on them, over all sittings.
-      validations: one {"step", "loss", "recall@20", "ndcg@20", "standard_error"} each, and "weighted_recall@20" where
-        positives are drawn by weight. "standard_error" is that of the mean difference from the best validation before
-        (`validation.standard_error`). That of step 0, of the initial weights, has a loss and a standard error of NaN.
-        Those of a final fit have a step and a loss alone.
+      validations: one {"step", "loss", "recall@20", "ndcg@20", "standard_error_of_rise"} each, and
+        "weighted_recall@20" where positives are drawn by weight. The standard error is that of the mean difference,
+        over the users, from the best validation before (`validation.standard_error`). That of step 0, of the initial
+        weights, has a loss and a standard error of NaN. Those of a final fit have a step and a loss alone.
       throughputs: between validations, {"step", "examples_per_second", "resident_gib"} each: how fast training was
         until that step, input included, and the process's memory there.
     """
@@ -50,9 +53,10 @@ class TrainingState:
         """The last validation whose Recall@20 (`selected_by`) was better than the best before, at first that of the
         initial weights; None without any. In a final fit, which nothing judges, it is the last one.
 
-        Better means that it exceeds the best by more than the share training.min_delta of it, and by more than
-        training.min_standard_errors standard errors of the difference: of weights that validation cannot tell apart,
-        the earliest are kept (the one-standard-error rule of Breiman et al. 1984, with paired users).
+        Better means that it exceeds the best before by more than the share training.min_delta of it, and by more than
+        training.min_standard_errors standard errors of the difference over the same users. It is a bar and no test of
+        significance: it is after the one-standard-error rule of Breiman et al. 1984, but compares with the weights that
+        are kept so far.
         """
         best = None
         for one in self.validations:
@@ -61,8 +65,9 @@ class TrainingState:
                 best = one
                 continue
             rise = one[chosen_by] - best[chosen_by]
-            least = settings.min_delta * best[chosen_by], settings.min_standard_errors * one["standard_error"]
-            if rise > max(least):
+            errors = settings.min_standard_errors * one["standard_error_of_rise"]
+            # Where a single user has changed, rise and standard error are equal but for rounding.
+            if rise > max(settings.min_delta * best[chosen_by], errors * (1 + _ROUNDING)):
                 best = one
         return best
 

@@ -149,14 +149,14 @@ def test_what_clicks_say_of_content_has_a_weight_of_its_own_and_none_where_lists
         assert found.co_clicks > 1 > found.content if told else found.content > 1 > found.co_clicks
 
 
-def test_the_size_of_scores_of_new_items_is_that_of_a_logit_whatever_the_shares() -> None:
+def test_the_size_of_scores_of_new_items_is_that_of_a_logit_whatever_the_multipliers() -> None:
     clicks, sides = sided()
     noise = 0.8 * np.random.default_rng(3).normal(size=(ITEMS, 4)).astype(np.float32)
     telling, both = ScoreFactors(sides, sides), ScoreFactors(np.hstack([sides, noise]), np.hstack([sides, noise]))
     forms = ScoreEstimates({"visual": as_it_is(both)}, None, telling)
 
-    def logit(shares: tuple[float, ...]) -> float:
-        settings = InitialConfig(predicted_id_multipliers=shares)
+    def logit(multipliers: tuple[float, ...]) -> float:
+        settings = InitialConfig(predicted_id_multipliers=multipliers)
         found = stacking_weights(clicks, lambda _: forms, 0.0, seed=0, settings=settings).weights
         return found.content["visual"].content + found.new_ids
 

@@ -60,7 +60,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         [ODD, "b" * 300, "c"], pd.DataFrame({"id": [0.5, -0.5], "visual": [0.25, 0.25]}, index=[ODD, "t" * 300])
     ),
     "training_curves": lambda: training_curves(
-        pd.DataFrame({"step": [0, 25], "loss": [np.nan, 7.0], "recall@20": [0.1, 0.2], "ndcg@20": [0.1, 0.1]}), 25
+        pd.DataFrame(
+            {
+                "step": [0, 25],
+                "loss": [np.nan, 7.0],
+                "recall@20": [0.1, 0.2],
+                "ndcg@20": [0.1, 0.1],
+                "standard_error_of_rise": [np.nan, 0.01],
+            }
+        ),
+        25,
     ),
     "recall_by_popularity": lambda: recall_by_popularity(
         pd.DataFrame({"bin": BINS, "clicks": [0, *[123_456] * 9], ODD: [np.nan, *[0.5] * 9]}), 20

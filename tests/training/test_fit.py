@@ -53,13 +53,13 @@ def test_it_learns(trained_config: Config, easy_world: Prepared) -> None:
 
 def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> None:
     table, end = validations(trained_config.run_folder), finished(trained_config.run_folder)
-    assert list(table) == ["step", "loss", "recall@20", "ndcg@20", "standard_error"]
+    assert list(table) == ["step", "loss", "recall@20", "ndcg@20", "standard_error_of_rise"]
     assert table["step"].tolist() == [0, 20, 40, 60, 80, 100, 120]
     assert end["initial_recall@20"] == pytest.approx(table["recall@20"][0], abs=1e-6)
     best = table.iloc[0]
     for _, later in table.iloc[1:].iterrows():
         rise = later["recall@20"] - best["recall@20"]
-        if rise > 0.01 * best["recall@20"] and rise > later["standard_error"]:
+        if rise > 0.01 * best["recall@20"] and rise > later["standard_error_of_rise"]:
             best = later
     assert (end["best_step"], end["steps"]) == (best["step"], 120)
     assert end["recall@20"] == pytest.approx(best["recall@20"], abs=1e-6)
@@ -81,13 +81,14 @@ def test_it_validates_regularly_and_keeps_the_best(trained_config: Config) -> No
         ([0.4, 0.42, 0.43], [0.019, 0.011], 0.01, 1.0, 1),  # 0.43 is none more than 0.42.
         ([0.4, 0.42, 0.43], [0.019, 0.016], 0.01, 2.0, 0),
         ([0.4, 0.42, 0.43], [0.9, 0.9], 0.01, 0.0, 2),
+        ([0.4, 0.41, 0.42], [0.01, 0.02], 0.01, 1.0, 0),  # One user of 100, or of 50, has changed by 1.
     ],
 )
 def test_a_later_validation_is_better_if_it_is_so_by_the_least_share_and_by_standard_errors(
     recalls: list[float], errors: list[float], min_delta: float, min_standard_errors: float, best: int
 ) -> None:
     found = [
-        {"step": 20 * place, "recall@20": recall, "standard_error": error}
+        {"step": 20 * place, "recall@20": recall, "standard_error_of_rise": error}
         for place, (recall, error) in enumerate(zip(recalls, [math.nan, *errors], strict=True))
     ]
     settings = TrainingConfig(min_delta=min_delta, min_standard_errors=min_standard_errors)

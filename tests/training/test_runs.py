@@ -129,14 +129,17 @@ def test_a_finished_run_whose_weights_are_damaged_is_refused(
         load_trained(folder)
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_with(trained_config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", [{"learning_rate": 0.5}, {"validation_users": 5}])
+def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
+    trained_config: Config, tmp_path: Path, setting: dict[str, Any]
+) -> None:
     """Two trainings of one name may have been at it: the settings are the second's, and the checkpoint the first's."""
     from m3csr_tf.training.fit import fit
 
     folder = Path(shutil.copytree(trained_config.run_folder, tmp_path / trained_config.run.name))
     (folder / "finished.json").unlink()
     run = trained_config.run.model_copy(update={"folder": tmp_path})
-    training = trained_config.training.model_copy(update={"learning_rate": 0.5})
+    training = trained_config.training.model_copy(update=setting)
     other = trained_config.model_copy(update={"run": run, "training": training})
     (folder / "config.yaml").write_text(other.to_yaml())
     with pytest.raises(RunError, match=r"training-\d+: is of a training with other settings than config\.yaml; delete"):

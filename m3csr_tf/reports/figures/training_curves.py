@@ -13,14 +13,15 @@ def training_curves(validations: pd.DataFrame, best_step: int) -> Figure:
     """Draws the loss above the metrics of the validations.
 
     Args:
-      validations: columns `step` (int), `loss` (float, NaN before the first step) and one for each metric.
+      validations: columns `step` (int), `loss` (float, NaN before the first step) and one for each metric, whose name
+        has an "@"; others are not drawn.
       best_step: the step whose weights were kept.
     """
     figure = new_figure(height=4.8)
     loss_axes, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.4])
     loss_axes.plot(validations["step"], validations["loss"], **series(6) | {"linestyle": "-"})
     loss_axes.set_ylabel("training loss\n(mean of an example)")
-    metrics = [name for name in validations if name not in ("step", "loss")]
+    metrics = [name for name in validations if "@" in name]
     for position, metric in enumerate(metrics):
         axes.plot(validations["step"], validations[metric], label=_titled(metric), **series(position))
     for one in (loss_axes, axes):
