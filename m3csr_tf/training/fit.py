@@ -44,7 +44,6 @@ from m3csr_tf.training.validation import (
     Validation,
     check_validation,
     selected_by,
-    standard_error,
 )
 from m3csr_tf.util.files import sha256
 from m3csr_tf.util.locks import folder_lock
@@ -208,7 +207,7 @@ class _Loop:
             stage(state.step, figures=self._figures())
             if not state.validations:
                 self._validate(math.nan)  # The logs can then say what training has added.
-            while not self._stopped():
+            while not self._is_over(state):
                 started = time.perf_counter()
                 before = state.step
                 until = min(state.step + budget.evaluate_every, budget.steps)
@@ -257,18 +256,14 @@ class _Loop:
         state = self._state
         with averaged_weights(self._model, self._optimizer):
             try:
-                figures, per_user = self._validation.validate()
+                validated = self._validation.validate()
             except NotFiniteError as error:
                 raise RunError(f"{self._folder}: step {state.step} cannot be validated: {error}") from None
-            if figures:
-                first = not state.validations
-                before = self._best_per_user.numpy()
-                figures["standard_error_of_rise"] = math.nan if first else standard_error(per_user, before)
-            state.validations.append({"step": state.step, "loss": loss, **figures})
+            state.add(loss, validated, self._best_per_user.numpy())
             best = self._best
             is_best = best is not None and best["step"] == state.step
             if is_best:
-                self._best_per_user.assign(per_user)
+                self._best_per_user.assign(validated.per_user)
                 kept = runs.best_weights(self._folder, state.step)
                 shutil.rmtree(kept.parent, ignore_errors=True)
                 runs.weights_checkpoint(self._model).write(str(kept))
@@ -305,14 +300,10 @@ class _Loop:
     def _best(self) -> dict[str, float] | None:
         return self._state.best(self._config.training)
 
-    def _stopped(self) -> bool:
-        return self._is_over(self._state)
-
     def _is_over(self, state: TrainingState) -> bool:
-        if state.step >= self._budget.steps:
-            return True
         best = state.best(self._config.training)
-        return best is not None and state.step - best["step"] >= self._budget.patience
+        waited = 0 if best is None else state.step - best["step"]
+        return state.step >= self._budget.steps or waited >= self._budget.patience
 
     def _restore(self, afresh: TrainingState) -> TrainingState:
         latest = runs.latest_checkpoint(self._folder)

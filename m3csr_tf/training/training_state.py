@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from m3csr_tf.config import TrainingConfig
-from m3csr_tf.training.validation import RECALL, selected_by
+from m3csr_tf.training.validation import RECALL, Validated, selected_by, standard_error
 from m3csr_tf.util.files import write_text
 
 _ROUNDING = 1e-6
@@ -48,6 +51,21 @@ class TrainingState:
     seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
     throughputs: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, loss: float, validated: Validated, best_per_user: np.ndarray) -> None:
+        """Adds the validation of the present step.
+
+        Args:
+          loss: mean loss of the steps since the validation before.
+          validated: what it found.
+          best_per_user: float64 [users], the users' values in the best validation before; unused in the first one.
+        """
+        figures = dict(validated.figures)
+        if figures:
+            first = not self.validations
+            error = math.nan if first else standard_error(validated.per_user, best_per_user)
+            figures["standard_error_of_rise"] = error
+        self.validations.append({"step": self.step, "loss": loss, **figures})
 
     def best(self, settings: TrainingConfig) -> dict[str, float] | None:
         """The last validation whose Recall@20 (`selected_by`) was better than the best before, at first that of the

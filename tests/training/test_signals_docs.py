@@ -57,7 +57,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     finished = json.loads((tmp_path / "runs" / "watched" / "finished.json").read_text())
     assert finished["selected_by"] == "weighted_recall@20" and 0 <= finished["weighted_recall@20"] <= 1
     validations = (tmp_path / "runs" / "watched" / "logs" / "validations.csv").read_text().splitlines()
-    assert validations[0] == "step,loss,recall@20,ndcg@20,weighted_recall@20"
+    assert validations[0] == "step,loss,recall@20,ndcg@20,weighted_recall@20,standard_error_of_rise"
 
 
 def test_the_page_has_the_four_commands() -> None:

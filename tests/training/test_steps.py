@@ -25,7 +25,7 @@ from m3csr_tf.sampling.training_data import TrainingData
 from m3csr_tf.training import runs
 from m3csr_tf.training.steps import make_optimizer, take_steps
 from m3csr_tf.training.streams import ExampleStream
-from m3csr_tf.training.validation import Validation, validation_recall_of
+from m3csr_tf.training.validation import Validated, Validation, validation_recall_of
 from m3csr_tf.training.vectors import VectorEncoder
 
 MakeInitialised = Callable[..., tuple[Any, dict[Any, np.ndarray], TrainingData]]
@@ -126,14 +126,14 @@ def test_by_default_ids_are_initialised_from_the_implicit_als_that_alone_ranks_v
     data = TrainingData.of(run.prepared, run.config)
     grid = [[5.0, 25.0], [80.0, 240.0]]
     figures: list[float] = []
-    validation_recall = Validation.figures
+    validate = Validation.validate
 
-    def spied(validation: Validation) -> dict[str, float]:
-        found = validation_recall(validation)
-        figures.append(found["recall@20"])
+    def spied(validation: Validation) -> Validated:
+        found = validate(validation)
+        figures.append(found.figures["recall@20"])
         return found
 
-    monkeypatch.setattr(Validation, "figures", spied)
+    monkeypatch.setattr(Validation, "validate", spied)
 
     def initialised(kind: str, pairs: list[list[float]]) -> list[np.ndarray]:
         config = with_settings(run.config, {"model.id_initialisation": kind, "ials.grid": pairs})
