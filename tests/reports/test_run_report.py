@@ -82,6 +82,8 @@ def test_the_card_has_the_test_figures_with_intervals_and_how_the_weights_were_c
     assert f"{every['ndcg@20']:.4f} [{low:.4f}, {high:.4f}] |" in card
     finished = json.loads((run_folder / "finished.json").read_text())
     assert f"those of step {finished['best_step']}" in card and f"{finished['recall@20']:.4f}" in card
+    bar = "by more than 1.0% and by more than one standard error of the difference over the same users"
+    assert f"which no later validation bettered {bar}." in card
     for heading in ("What it is for", "Data", "How it was trained and chosen", "Figures on the test split", "Limits"):
         assert f"\n## {heading}\n" in card
     assert "synthetic" not in card and f"The slice all has {every['users']} users; its figures are rough." in card
