@@ -201,3 +201,9 @@ def test_a_modality_has_one_colour_with_and_without_the_other_parts() -> None:
 def test_labels_are_one_line_of_printable_text() -> None:
     assert label("a\nb\x1b") == "a b\\x1b"
     assert label("x" * 30, 10) == "x" * 9 + "…"
+
+
+def test_training_curves_show_the_metrics_alone() -> None:
+    axes = FIGURES["training_curves"]().axes[1]
+    shown = [line.get_label() for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    assert shown == ["Recall@20", "NDCG@20", "weights that were kept"]
